@@ -1,0 +1,1 @@
+//! MIMI content (draft-ietf-mimi-content-08).

@@ -1,0 +1,348 @@
+//! The ports between the engine and the two edges. `matrix` and `mimi` implement the outgoing ones and call the
+//! incoming ones; they never see each other.
+
+use std::{fmt, time::Duration};
+
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    ident::{MimiUri, ProviderDomain, RoomUri, UserUri},
+    store::BoxFuture,
+};
+
+/// Milliseconds since the UNIX epoch.
+pub type Millis = u64;
+
+// ---------------------------------------------------------------------------------------------- Matrix, incoming
+
+/// One appservice transaction as the homeserver sent it, authenticated and split, but with its events unread:
+/// a malformed event is set aside by the engine, the others go on.
+#[derive(Debug)]
+pub struct Transaction {
+    /// The homeserver's transaction id. May come again with another content (Synapse on SQLite restarts at 1).
+    pub txn_id: String,
+    /// SHA-256 of the body as received.
+    pub body_hash: [u8; 32],
+    /// The room events, in order, each as raw JSON.
+    pub events: Vec<Box<RawValue>>,
+}
+
+/// Why an incoming call could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum InboundError {
+    /// The store did not take it; the caller answers 503 and the other side tries again. Retriable.
+    #[error("not stored: {0}")]
+    NotStored(String),
+    /// The gateway is shutting down. Retriable.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+/// Implemented by the engine, called by the appservice HTTP server.
+pub trait MatrixInbound: Send + Sync + 'static {
+    /// Returns only when every event of the transaction is durable. Repeats are accepted and have no effect.
+    fn transaction(&self, txn: Transaction) -> BoxFuture<'_, Result<(), InboundError>>;
+    /// The homeserver asks for a user of our namespace: makes the ghost and answers `true`, or `false` (404).
+    fn query_user<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<bool, InboundError>>;
+    /// The homeserver asks for an alias of our namespace: `true` once the room behind it exists.
+    fn query_alias<'a>(&'a self, alias: &'a RoomAliasId) -> BoxFuture<'a, Result<bool, InboundError>>;
+}
+
+// ---------------------------------------------------------------------------------------------- Matrix, outgoing
+
+/// Who acts on the homeserver.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Actor {
+    /// The bridge bot (the appservice's own sender).
+    Bot,
+    /// The ghost of this MIMI user. Registered and named by the `Homeserver` before its first act.
+    Ghost(UserUri),
+}
+
+/// One call to the homeserver with an effect. Stored in the outbox, so every variant must be safe to repeat: the same
+/// action again has no second effect (transaction ids, `M_USER_IN_USE`, already joined, alias taken by ourselves ...).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum MatrixAction {
+    /// Send a message event. Answers [`MatrixDone::Event`].
+    Send {
+        /// The room.
+        room: OwnedRoomId,
+        /// The sender.
+        actor: Actor,
+        /// `m.room.message`, ...
+        event_type: String,
+        /// The content, JSON text.
+        content: String,
+        /// `?ts=`: when the sender sent it.
+        ts: Option<Millis>,
+        /// Deterministic transaction id (DESIGN 3), unique across ghosts.
+        txn_id: String,
+    },
+    /// Send a state event. Answers [`MatrixDone::Event`].
+    SetState {
+        /// The room.
+        room: OwnedRoomId,
+        /// The sender.
+        actor: Actor,
+        /// The state event's type.
+        event_type: String,
+        /// The state key.
+        state_key: String,
+        /// The content, JSON text.
+        content: String,
+    },
+    /// Make a room, or find the one that this alias already names. Answers [`MatrixDone::Room`].
+    CreateRoom {
+        /// The room's first member and creator. Ghosts and the bot only.
+        creator: Actor,
+        /// Alias localpart (without `#` and server). With it a repeat finds the room that the first try made.
+        alias_localpart: String,
+        /// `m.room.name`, if known.
+        name: Option<String>,
+        /// `m.room.topic`, if known.
+        topic: Option<String>,
+        /// Whether clients shall show it as a direct chat.
+        is_direct: bool,
+        /// Actors of ours that shall be members besides the creator (with power 100).
+        members: Vec<Actor>,
+        /// Matrix users to invite.
+        invite: Vec<OwnedUserId>,
+        /// Further initial state: (type, state key, content as JSON text).
+        initial_state: Vec<(String, String, String)>,
+    },
+    /// Join a room (invited or public). When not invited, the bot invites first.
+    Join {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who joins.
+        actor: Actor,
+    },
+    /// Leave a room, or decline its invite. Not being in it is success.
+    Leave {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who leaves.
+        actor: Actor,
+    },
+    /// Invite a Matrix user. Already a member or invited is success.
+    Invite {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who invites.
+        actor: Actor,
+        /// Who is invited.
+        target: OwnedUserId,
+    },
+    /// Remove a Matrix user or ghost from a room. Not being in it is success.
+    Kick {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who removes.
+        actor: Actor,
+        /// Who is removed.
+        target: OwnedUserId,
+        /// Shown to the target.
+        reason: String,
+    },
+}
+
+/// What an action answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MatrixDone {
+    /// The event's id.
+    Event(OwnedEventId),
+    /// The room's id.
+    Room(OwnedRoomId),
+    /// Nothing to tell.
+    Done,
+}
+
+/// Whether a failed call may be made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// It had no effect, or repeating it is safe; not before this delay if the other side named one.
+    Retriable(Option<Duration>),
+    /// It will fail the same way each time.
+    Permanent,
+    /// It may have had its effect; only the same bytes may be sent again.
+    Uncertain,
+}
+
+/// A call to the homeserver or a peer that gave no usable answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{what}")]
+pub struct CallError {
+    /// What happened, in words an operator can act on; no secrets, no bodies.
+    pub what: String,
+    /// Whether to try again.
+    pub retry: Retry,
+    /// HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// Matrix `errcode`, where there was one.
+    pub errcode: Option<String>,
+}
+
+/// One page of a room's timeline, in the order of the homeserver.
+#[derive(Debug, Default)]
+pub struct TimelinePage {
+    /// Events, oldest first.
+    pub events: Vec<Box<RawValue>>,
+    /// Where the next older page starts, if there is one.
+    pub older: Option<String>,
+}
+
+/// A joined Matrix member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinedMember {
+    /// The user.
+    pub user: OwnedUserId,
+    /// The profile's display name.
+    pub displayname: Option<String>,
+}
+
+/// Implemented by `matrix`, called by the engine.
+pub trait Homeserver: Send + Sync + 'static {
+    /// Carries out one action; repeats are harmless.
+    fn perform<'a>(&'a self, action: &'a MatrixAction) -> BoxFuture<'a, Result<MatrixDone, CallError>>;
+    /// One page of a room's timeline, newest page first, read as any member of ours.
+    fn timeline<'a>(
+        &'a self,
+        room: &'a ruma::RoomId,
+        older_than: Option<&'a str>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<TimelinePage, CallError>>;
+    /// All current state events of a room.
+    fn room_state<'a>(&'a self, room: &'a ruma::RoomId) -> BoxFuture<'a, Result<Vec<Box<RawValue>>, CallError>>;
+    /// Joined members of a room.
+    fn joined_members<'a>(&'a self, room: &'a ruma::RoomId) -> BoxFuture<'a, Result<Vec<JoinedMember>, CallError>>;
+    /// The room that an alias names; `None` if it names none.
+    fn resolve_alias<'a>(&'a self, alias: &'a RoomAliasId) -> BoxFuture<'a, Result<Option<OwnedRoomId>, CallError>>;
+    /// Whether a local user exists (is registered) on the homeserver.
+    fn user_exists<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<bool, CallError>>;
+    /// Registers a ghost if need be and sets its display name if that changed.
+    fn ensure_ghost<'a>(&'a self, user: &'a UserUri) -> BoxFuture<'a, Result<OwnedUserId, CallError>>;
+    /// The full user id of an actor (no call is made).
+    fn user_id(&self, actor: &Actor) -> OwnedUserId;
+    /// The full alias for a localpart (no call is made).
+    fn alias(&self, localpart: &str) -> Option<OwnedRoomAliasId>;
+}
+
+// ------------------------------------------------------------------------------------------------ MIMI, incoming
+
+/// A peer whose certificate and `From` header agree. Only the TLS layer makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedPeer(ProviderDomain);
+
+impl VerifiedPeer {
+    /// To be called only where the certificate's SAN, the `From` header and the peer list have been checked.
+    #[must_use]
+    pub fn assert_verified(domain: ProviderDomain) -> Self {
+        Self(domain)
+    }
+    /// The peer's domain.
+    #[must_use]
+    pub fn domain(&self) -> &ProviderDomain {
+        &self.0
+    }
+}
+
+/// Why a request of a peer gets no MIMI body: becomes an HTTP status and a problem document (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// 400: the body does not decode, or says things that cannot be.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// 403: a peer speaks for a domain that is not its own, or a notify from a peer that is not the room's hub.
+    #[error("forbidden: {0}")]
+    Forbidden(String),
+    /// 404: no such room or user here.
+    #[error("not found")]
+    NotFound,
+    /// 429, with the seconds to wait.
+    #[error("too many requests")]
+    TooMany(u32),
+    /// 503, with the seconds to wait: nothing was stored.
+    #[error("temporarily unavailable")]
+    Unavailable(u32),
+}
+
+/// Implemented by the engine, called by the provider HTTP server after peer, `From`, path and size were checked.
+/// Bodies are the received bytes; they were decoded once already, so a body that does not decode never comes here.
+/// Every answer is the encoded response body; it is stored with the request's hash where repeating must be harmless.
+pub trait ProviderInbound: Send + Sync + 'static {
+    /// `POST /keyMaterial/{targetUser}`.
+    fn key_material(&self, peer: VerifiedPeer, target: UserUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
+    /// `POST /update/{roomId}`: answered after the step that accepted it is durable.
+    fn update(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
+    /// `POST /notify/{roomId}`: `Ok` (201) once it is in the inbox, durable.
+    fn notify(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>>;
+    /// `POST /submitMessage/{roomId}`: answered after the step that accepted it is durable.
+    fn submit_message(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
+    /// `POST /groupInfo/{roomId}`.
+    fn group_info(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
+    /// `POST /requestConsent/{targetDomain}`: `Ok` is 201.
+    fn request_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>>;
+    /// `POST /updateConsent/{requesterDomain}`: `Ok` is 201.
+    fn update_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>>;
+}
+
+// ------------------------------------------------------------------------------------------------ MIMI, outgoing
+
+/// The endpoints of draft-ietf-mimi-protocol-06 section 5 that this gateway calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Endpoint {
+    /// Section 5.2.
+    KeyMaterial,
+    /// Section 5.3.
+    Update,
+    /// Section 5.4.
+    SubmitMessage,
+    /// Section 5.5.
+    Notify,
+    /// Section 5.6.
+    GroupInfo,
+    /// Section 5.7.
+    RequestConsent,
+    /// Section 5.7.
+    UpdateConsent,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KeyMaterial => "keyMaterial",
+            Self::Update => "update",
+            Self::SubmitMessage => "submitMessage",
+            Self::Notify => "notify",
+            Self::GroupInfo => "groupInfo",
+            Self::RequestConsent => "requestConsent",
+            Self::UpdateConsent => "updateConsent",
+        })
+    }
+}
+
+/// What fills the variable of an endpoint's URL template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathTarget {
+    /// A room or user URI.
+    Uri(MimiUri),
+    /// The domain of a consent request's target or requester.
+    Domain(ProviderDomain),
+}
+
+/// Implemented by `mimi`, called by the engine.
+pub trait Peers: Send + Sync + 'static {
+    /// Posts `body` and returns the body of a 2xx answer. Anything else is a [`CallError`]: connection refused and 429,
+    /// 5xx retriable (with `Retry-After`), time-outs and resets uncertain, other 4xx permanent.
+    fn call<'a>(
+        &'a self,
+        peer: &'a ProviderDomain,
+        endpoint: Endpoint,
+        target: &'a PathTarget,
+        body: &'a [u8],
+    ) -> BoxFuture<'a, Result<Vec<u8>, CallError>>;
+    /// Whether this domain is a configured peer that may be called.
+    fn knows(&self, peer: &ProviderDomain) -> bool;
+}

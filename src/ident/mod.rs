@@ -1,0 +1,8 @@
+//! Typed identifiers of the MIMI side, and the injective mapping between them and Matrix identifiers.
+//!
+//! URIs are stored and compared byte by byte as received (draft-ietf-mimi-protocol-06 has no canonical form); only the
+//! authority is checked to be a lower-case DNS name without port or user info.
+
+mod uri;
+
+pub use uri::{ClientUri, GroupUri, IdentError, MimiUri, ProviderDomain, RoomUri, UriKind, UserUri};

@@ -1,0 +1,1 @@
+//! The Matrix edge: appservice server, homeserver client, ghosts.

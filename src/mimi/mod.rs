@@ -1,0 +1,1 @@
+//! The MIMI edge: provider server, peer client, mutual TLS.

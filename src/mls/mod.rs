@@ -1,0 +1,1 @@
+//! OpenMLS behind our own types: one stored member state a room.

@@ -1,0 +1,1 @@
+//! The room state machine as a value.

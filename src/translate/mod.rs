@@ -1,0 +1,1 @@
+//! Matrix event to MIMI content and back, as pure functions.
