@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use openmls::prelude::{
-    AppDataUpdateProposal, LeafNodeIndex, MlsGroup, ProcessedMessageContent, Proposal, ProposalOrRefType, Propose,
-    PublicGroup, Sender, StagedCommit as MlsStagedCommit, tls_codec::Serialize as _,
+    AppDataUpdateProposal, LeafNodeIndex, MlsGroup, ProcessedMessage, ProcessedMessageContent, Proposal,
+    ProposalOrRefType, Propose, PublicGroup, Sender, StagedCommit as MlsStagedCommit, tls_codec::Serialize as _,
 };
 use openmls_traits::OpenMlsProvider as _;
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,13 @@ struct Next {
     group: MlsGroup,
 }
 
+/// A commit whose signature and membership tag are verified, on a copy of the state.
+struct Begun {
+    overlay: Overlay,
+    group: MlsGroup,
+    processed: ProcessedMessage,
+}
+
 impl Member {
     /// Makes a commit as this user's leaf, for the hub to accept. Nothing changes here: [`Member::accept_staged`]
     /// takes it in, dropping it discards it. `now` in milliseconds since the epoch.
@@ -141,6 +148,7 @@ impl Member {
             view.adds.is_empty() && view.removes.is_empty() && view.updates.is_empty() && view.app_data.is_empty();
         let force = change.path || nothing;
         view.path = force || !view.removes.is_empty() || !view.updates.is_empty();
+        self.check_new_leaves(&view, &BTreeSet::new())?;
         let values = judged(&view, judge)?;
         let updates = view::updates(&group, &view, &values);
 
@@ -185,7 +193,7 @@ impl Member {
 
     /// Takes in a commit of ours that the hub has accepted: the anchor processes it, or merges it if it is its own;
     /// the committer's new keys and the standby's are kept. `judge` is asked again.
-    pub fn accept_staged(&mut self, staged: StagedCommit, judge: Judge<'_>, now: u64) -> Result<Applied, MlsError> {
+    pub fn accept_staged(&mut self, staged: &StagedCommit, judge: Judge<'_>, now: u64) -> Result<Applied, MlsError> {
         let anchor = self.live()?;
         if staged.epoch != self.epoch() {
             return Err(MlsError::Stale);
@@ -212,16 +220,26 @@ impl Member {
             Secret::Newcomer => return Err(MlsError::Stale),
         };
         let is_own_merge = matches!(staged.secret, Secret::Member { index, .. } if index == anchor);
-        let (view, values) = self.judge_bytes(&commit, &extra, judge, now)?;
+        let mut begun = None;
+        let (view, values) = if is_own_merge {
+            let overlay = self.overlay.fork(anchor);
+            let mut group = load(&overlay, &self.meta.group_id)?;
+            self.replay_pending(&overlay, &mut group)?;
+            self.judge_commit(&group, &commit, &extra, judge, now)?
+        } else {
+            let begun = begun.insert(self.begin(anchor, &staged.commit)?);
+            self.judge_commit(&begun.group, &commit, &extra, judge, now)?
+        };
         let removed: BTreeSet<u32> = view.removes.iter().map(|target| target.leaf.index).collect();
 
         let mut own_keys = own.as_ref().and_then(|own| tree_keys(&own.overlay, self.epoch() + 1, committer));
         let mut standby = self.meta.standby.filter(|index| !removed.contains(index));
+        let mut since = self.meta.since;
         let (next, main) = if is_own_merge {
             own_keys = None;
             (own.ok_or(MlsError::Stale)?, anchor)
-        } else if !removed.contains(&anchor) {
-            (self.process_as(anchor, &staged.commit, &view, &values, &extra)?, anchor)
+        } else if let Some(begun) = begun.filter(|_| !removed.contains(&anchor)) {
+            (self.finish(begun, &view, &values, &extra)?, anchor)
         } else if let Some(other) = standby.filter(|other| *other != committer) {
             standby = None;
             (self.process_as(other, &staged.commit, &view, &values, &extra)?, other)
@@ -231,6 +249,7 @@ impl Member {
             let mut own = own.ok_or_else(|| MlsError::Invalid("a removal without path".into()))?;
             if matches!(staged.secret, Secret::Joining { .. }) {
                 own = self.carry_over(own);
+                since = self.epoch() + 1;
             }
             (own, committer)
         };
@@ -245,6 +264,7 @@ impl Member {
             self.signers.insert(public.clone(), std::sync::Arc::new(pair));
             self.keys.insert(public.clone());
         }
+        self.meta.since = since;
         self.enter(next, Some(main), standby_keys, view)
     }
 
@@ -256,27 +276,23 @@ impl Member {
         self.flush()?;
         let none = BTreeSet::new();
         // Signature, membership tag and proposals are verified before the policy is asked.
-        let probe = self.overlay.fork(anchor);
-        let mut group = load(&probe, &self.meta.group_id)?;
-        self.replay_pending(&probe, &mut group)?;
-        group.process_message(&probe, protocol_message(message)?).map_err(MlsError::invalid)?;
-        let view = self.known(now).commit(&group, &commit)?;
-        self.check_new_leaves(&view, &none)?;
-        let values = judged(&view, judge)?;
+        let begun = self.begin(anchor, message)?;
+        let (view, values) = self.judge_commit(&begun.group, &commit, &none, judge, now)?;
 
         let removed: BTreeSet<u32> = view.removes.iter().map(|target| target.leaf.index).collect();
         let standby = self.meta.standby.filter(|index| !removed.contains(index));
-        if !removed.contains(&anchor) {
-            let next = self.process_as(anchor, message, &view, &values, &none)?;
-            let keys = standby.and_then(|index| self.keys_as(index, message, &view, &values, &none));
-            return self.enter(next, Some(anchor), keys, view);
+        match standby {
+            Some(standby) if removed.contains(&anchor) => {
+                let next = self.process_as(standby, message, &view, &values, &none)?;
+                self.enter(next, Some(standby), None, view)
+            }
+            _ => {
+                let main = Some(anchor).filter(|anchor| !removed.contains(anchor));
+                let next = self.finish(begun, &view, &values, &none)?;
+                let keys = standby.and_then(|index| self.keys_as(index, message, &view, &values, &none));
+                self.enter(next, main, keys, view)
+            }
         }
-        if let Some(standby) = standby {
-            let next = self.process_as(standby, message, &view, &values, &none)?;
-            return self.enter(next, Some(standby), None, view);
-        }
-        let next = self.process_as(anchor, message, &view, &values, &none)?;
-        self.enter(next, None, None, view)
     }
 
     /// The `KeyPackageRef`s of the clients of our own domain that a commit adds: their private parts have to be handed
@@ -305,10 +321,10 @@ impl Member {
         let overlay = self.overlay.fork(self.live()?);
         let mut group = load(&overlay, &self.meta.group_id)?;
         let processed = group.process_message(&overlay, protocol_message(message)?).map_err(MlsError::invalid)?;
-        let queued = match processed.into_content() {
-            ProcessedMessageContent::ProposalMessage(queued)
-            | ProcessedMessageContent::ExternalJoinProposalMessage(queued) => queued,
-            _ => return Err(MlsError::Malformed("not a proposal".into())),
+        let (ProcessedMessageContent::ProposalMessage(queued)
+        | ProcessedMessageContent::ExternalJoinProposalMessage(queued)) = processed.into_content()
+        else {
+            return Err(MlsError::Malformed("not a proposal".into()));
         };
         let view = self.known(now).proposal(group.public_group(), &queued)?;
         if let Proposed::Add(add) = &view.what {
@@ -321,7 +337,7 @@ impl Member {
         Ok(view)
     }
 
-    /// Proposals with which this user leaves: a SelfRemove, and AppDataUpdates by reference, as `MLSMessage`s to send.
+    /// Proposals with which this user leaves: a SelfRemove, and `AppDataUpdate`s by reference, as `MLSMessage`s to send.
     /// They are kept as pending here, too.
     pub fn propose_leave(&mut self, user: &UserUri, app_data: Vec<AppDataChange>) -> Result<Vec<Vec<u8>>, MlsError> {
         self.live()?;
@@ -358,18 +374,16 @@ impl Member {
         Ok(())
     }
 
-    /// The view of a commit of our own, judged.
-    fn judge_bytes(
+    /// The view of a commit, judged.
+    fn judge_commit(
         &self,
+        group: &MlsGroup,
         commit: &CommitFrame,
         extra: &BTreeSet<Vec<u8>>,
         judge: Judge<'_>,
         now: u64,
     ) -> Result<(CommitView, NewComponents), MlsError> {
-        let overlay = self.overlay.fork(self.live()?);
-        let mut group = load(&overlay, &self.meta.group_id)?;
-        self.replay_pending(&overlay, &mut group)?;
-        let view = self.known(now).commit(&group, commit)?;
+        let view = self.known(now).commit(group, commit)?;
         self.check_new_leaves(&view, extra)?;
         let values = judged(&view, judge)?;
         Ok((view, values))
@@ -387,6 +401,15 @@ impl Member {
         Ok(Next { overlay, group })
     }
 
+    /// Verifies a commit as leaf `index`, on a copy.
+    fn begin(&self, index: u32, message: &[u8]) -> Result<Begun, MlsError> {
+        let overlay = self.overlay.fork(index);
+        let mut group = load(&overlay, &self.meta.group_id)?;
+        self.replay_pending(&overlay, &mut group)?;
+        let processed = group.process_message(&overlay, protocol_message(message)?).map_err(MlsError::invalid)?;
+        Ok(Begun { overlay, group, processed })
+    }
+
     /// The state after a commit as leaf `index` sees it, on a copy.
     fn process_as(
         &self,
@@ -396,10 +419,17 @@ impl Member {
         values: &NewComponents,
         extra: &BTreeSet<Vec<u8>>,
     ) -> Result<Next, MlsError> {
-        let overlay = self.overlay.fork(index);
-        let mut group = load(&overlay, &self.meta.group_id)?;
-        self.replay_pending(&overlay, &mut group)?;
-        let processed = group.process_message(&overlay, protocol_message(message)?).map_err(MlsError::invalid)?;
+        self.finish(self.begin(index, message)?, view, values, extra)
+    }
+
+    fn finish(
+        &self,
+        begun: Begun,
+        view: &CommitView,
+        values: &NewComponents,
+        extra: &BTreeSet<Vec<u8>>,
+    ) -> Result<Next, MlsError> {
+        let Begun { overlay, mut group, processed } = begun;
         let sender = processed.sender().clone();
         let staged = match processed.into_content() {
             ProcessedMessageContent::StagedCommitMessage(staged) => *staged,
@@ -519,7 +549,7 @@ impl Member {
         self.meta.standby = standby.as_ref().map(|(index, _)| *index);
         self.meta.pending.clear();
         let epoch = self.epoch();
-        for (_, LocalLeaf { index, .. }) in &old_local {
+        for LocalLeaf { index, .. } in old_local.values() {
             self.overlay.remove(&Overlay::epoch_keys_key(old_epoch, *index));
         }
         if let Some((index, keys)) = standby {

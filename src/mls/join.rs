@@ -35,7 +35,7 @@ pub struct NewGroup {
     pub group_id: Vec<u8>,
     /// The first member: a user of ours.
     pub creator: UserUri,
-    /// The GroupContext's `app_data_dictionary`.
+    /// The `GroupContext`'s `app_data_dictionary`.
     pub components: std::collections::BTreeMap<u16, Vec<u8>>,
     /// Signature key and basic identity of each external sender.
     pub external_senders: Vec<(Vec<u8>, Vec<u8>)>,
@@ -50,7 +50,7 @@ pub struct ExternalJoin<'a> {
     pub group_info: &'a [u8],
     /// `optional<Node> ratchet_tree<V>`.
     pub ratchet_tree: &'a [u8],
-    /// Pending proposals that came with it, as `MLSMessage`s; the SelfRemoves among them are taken in.
+    /// Pending proposals that came with it, as `MLSMessage`s; the `SelfRemove`s among them are taken in.
     pub pending_proposals: &'a [Vec<u8>],
     /// Who joins: a user of ours.
     pub user: &'a UserUri,
@@ -84,7 +84,7 @@ impl Member {
             extensions.push(Extension::ExternalSenders(senders.collect()));
         }
         let overlay = Overlay::new(Rows::new());
-        MlsGroup::builder()
+        let group = MlsGroup::builder()
             .with_group_id(GroupId::from_slice(&new.group_id))
             .ciphersuite(SUITE)
             .with_wire_format_policy(PURE_PLAINTEXT_WIRE_FORMAT_POLICY)
@@ -97,7 +97,7 @@ impl Member {
             .use_ratchet_tree_extension(false)
             .build(&overlay, &pair, credential_for(&new.creator, &pair)?)
             .map_err(MlsError::invalid)?;
-        let meta = Self::new_meta(&new.group_id, new.creator.provider(), 0);
+        let meta = Self::new_meta(&group, new.creator.provider(), 0);
         Self::put_signer(&overlay, &new.creator, &postcard::to_stdvec(&pair).map_err(MlsError::storage)?)?;
         Self::put_meta(&overlay, &meta)?;
         Self::open_state(overlay, meta)
@@ -118,7 +118,7 @@ impl Member {
 
         let (overlay, group) = enter_by_welcome(welcome, ratchet_tree, first)?;
         let anchor = group.own_leaf_index().u32();
-        let mut meta = Self::new_meta(group.group_id().as_slice(), first.user.provider(), anchor);
+        let mut meta = Self::new_meta(&group, first.user.provider(), anchor);
         Self::put_signer(&overlay, &first.user, &first.signer)?;
         for part in others {
             Self::put_signer(&overlay, &part.user, &part.signer)?;
@@ -165,14 +165,10 @@ impl Member {
         keys.insert(made.public.clone());
         let group = load(&made.overlay, &made.group_id)?;
         check_tree(&group, join.user, &keys, join.now)?;
-        let meta = Self::new_meta(&made.group_id, join.user.provider(), made.index);
+        let meta = Self::new_meta(&group, join.user.provider(), made.index);
         if let Some(previous) = previous {
-            for leaf in previous.local.iter() {
-                Self::put_signer(
-                    &made.overlay,
-                    leaf.0,
-                    &postcard::to_stdvec(&*leaf.1.pair).map_err(MlsError::storage)?,
-                )?;
+            for (user, leaf) in &previous.local {
+                Self::put_signer(&made.overlay, user, &postcard::to_stdvec(&*leaf.pair).map_err(MlsError::storage)?)?;
             }
         }
         Self::put_signer(&made.overlay, join.user, &signer)?;
@@ -266,8 +262,8 @@ fn external_commit(
     for (component, value) in &values {
         updater.set(openmls::component::ComponentData::from_parts(*component, value.as_slice().into()));
     }
-    let updates = updater.changes();
-    builder.with_app_data_dictionary_updates(updates);
+    let changes = updater.changes();
+    builder.with_app_data_dictionary_updates(changes);
     let (group, bundle) = builder
         .build(&*CRYPTO, &*CRYPTO, &pair, |_| true)
         .map_err(MlsError::invalid)?

@@ -1,4 +1,4 @@
-//! SignWithLabel and EncryptWithLabel (RFC 9420 sections 5.1.2 and 5.1.3) for the TBS structures of
+//! `SignWithLabel` and `EncryptWithLabel` (RFC 9420 sections 5.1.2 and 5.1.3) for the TBS structures of
 //! draft-ietf-mimi-protocol-06: `KeyMaterialRequestTBS`, `GroupInfoRequestTBS`, `GroupInfoResponseTBS` and others.
 
 use openmls::prelude::{Ciphersuite, SignContent, tls_codec::Serialize as _};
@@ -77,7 +77,7 @@ pub fn sign_with_label(key: &SigningKey, label: &str, tbs: &[u8]) -> Result<Vec<
 }
 
 /// `VerifyWithLabel(key, label, tbs, signature)`; the scheme is tried for each of `suites` whose scheme we know, in
-/// order (a KeyMaterialRequest names only the suites that it accepts).
+/// order (a `KeyMaterialRequest` names only the suites that it accepts).
 pub fn verify_with_label(
     suites: &[u16],
     public_key: &[u8],

@@ -14,8 +14,8 @@ use std::{
 };
 
 use openmls::prelude::{
-    GroupId, MlsGroup, MlsMessageBodyIn, MlsMessageIn, PastEpochDeletion, ProcessMessageError, ProcessedMessageContent,
-    ProtocolMessage, Sender, ValidationError,
+    GroupId, MlsGroup, MlsMessageBodyIn, MlsMessageIn, PastEpochDeletion, ProcessedMessageContent, ProtocolMessage,
+    Sender,
     tls_codec::{Deserialize as _, Serialize as _},
 };
 use openmls_basic_credential::SignatureKeyPair;
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     MlsError,
     frame::{HandshakeKind, handshake_kind},
-    identity::user_of_credential,
+    identity::{PAST_EPOCHS, user_of_credential},
     key_package::PrivatePart,
     overlay::{CRYPTO, Overlay},
     view::{self, Known, Leaf},
@@ -101,6 +101,8 @@ pub(super) struct Meta {
     pub(super) domain: ProviderDomain,
     pub(super) anchor: Option<u32>,
     pub(super) standby: Option<u32>,
+    /// The epoch in which this state began: earlier messages are not ours to read.
+    pub(super) since: u64,
     /// By-reference proposals of this epoch, as received.
     pub(super) pending: Vec<Vec<u8>>,
 }
@@ -180,9 +182,10 @@ impl Member {
         Ok(member)
     }
 
-    pub(super) fn new_meta(group_id: &[u8], domain: ProviderDomain, anchor: u32) -> Meta {
-        let group_id = group_id.to_vec();
-        Meta { format: FORMAT, group_id, domain, anchor: Some(anchor), standby: None, pending: Vec::new() }
+    pub(super) fn new_meta(group: &MlsGroup, domain: ProviderDomain, anchor: u32) -> Meta {
+        let group_id = group.group_id().as_slice().to_vec();
+        let since = group.epoch().as_u64();
+        Meta { format: FORMAT, group_id, domain, anchor: Some(anchor), standby: None, since, pending: Vec::new() }
     }
 
     pub(super) fn store_meta(&self) -> Result<(), MlsError> {
@@ -242,8 +245,7 @@ impl Member {
     /// was sealed or staged may leave the process before.
     pub fn take_changes(&mut self) -> Result<RowChanges, MlsError> {
         self.flush()?;
-        let (put, delete) = self.overlay.take_changes();
-        Ok(RowChanges { put, delete })
+        Ok(self.overlay.take_changes())
     }
 
     /// Writes message secrets that are due (OpenMLS would write them with every message).
@@ -306,7 +308,7 @@ impl Member {
         self.meta.anchor.is_some()
     }
 
-    /// A component of the GroupContext's `app_data_dictionary`.
+    /// A component of the `GroupContext`'s `app_data_dictionary`.
     #[must_use]
     pub fn component(&self, id: u16) -> Option<Vec<u8>> {
         let extension = self.group.extensions().app_data_dictionary()?;
@@ -380,12 +382,7 @@ impl Member {
         let epoch = protocol.epoch().as_u64();
         self.overlay.defer_secrets(true);
         let current = self.epoch();
-        let processed = self.group.process_message(&self.overlay, protocol).map_err(|error| match error {
-            ProcessMessageError::ValidationError(ValidationError::NoPastEpochData) => {
-                MlsError::NotForThisEpoch { message: epoch, current }
-            }
-            other => MlsError::invalid(other),
-        })?;
+        let processed = self.group.process_message(&self.overlay, protocol).map_err(MlsError::invalid)?;
         let &Sender::Member(sender) = processed.sender() else {
             return Err(MlsError::Invalid("an application message by somebody who is no member".into()));
         };
@@ -408,7 +405,8 @@ impl Member {
             return Err(MlsError::WrongGroup);
         }
         let current = self.epoch();
-        if epoch > current || (exact && epoch != current) {
+        let oldest = if exact { current } else { self.meta.since.max(current.saturating_sub(PAST_EPOCHS as u64)) };
+        if epoch > current || epoch < oldest {
             return Err(MlsError::NotForThisEpoch { message: epoch, current });
         }
         Ok(())

@@ -17,7 +17,7 @@ use openmls_traits::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{MlsError, Rows, secrets};
+use super::{MlsError, RowChanges, Rows, secrets};
 
 /// Cryptography and randomness, shared by all groups of the process.
 pub(super) static CRYPTO: LazyLock<RustCrypto> = LazyLock::new(RustCrypto::default);
@@ -140,9 +140,8 @@ impl Overlay {
         rows
     }
     /// The difference to the loaded rows, which becomes the new base.
-    pub(super) fn take_changes(&mut self) -> (Vec<(Vec<u8>, Vec<u8>)>, Vec<Vec<u8>>) {
-        let mut put = Vec::new();
-        let mut delete = Vec::new();
+    pub(super) fn take_changes(&mut self) -> RowChanges {
+        let RowChanges { mut put, mut delete } = RowChanges::default();
         let base = Arc::make_mut(&mut self.base);
         for (key, value) in self.changed.take() {
             match value {
@@ -158,7 +157,7 @@ impl Overlay {
                 }
             }
         }
-        (put, delete)
+        RowChanges { put, delete }
     }
     /// The key of a leaf's private tree keys in an epoch.
     pub(super) fn epoch_keys_key(epoch: u64, leaf: u32) -> Vec<u8> {

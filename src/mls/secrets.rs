@@ -62,9 +62,11 @@ enum Ratchet {
     Decryption(Decryption),
 }
 
+type AeadKey = (AeadType, Secret);
+
 #[derive(Serialize, Deserialize)]
 struct Decryption {
-    past: VecDeque<Option<((AeadType, Secret), [u8; 12])>>,
+    past: VecDeque<Option<(AeadKey, [u8; 12])>>,
     head: Head,
 }
 
