@@ -19,16 +19,20 @@ use crate::{
         app::{App, Caller, answer},
         refusal::Refusal,
     },
-    wire::{KeyMaterialRequest, limits, path},
+    wire::{KeyMaterialRequest, path},
 };
+
+/// Largest body, in bytes. A signed request; most of it is the credential.
+const MAX_BODY: usize = 512 << 10;
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let target = path::user(variable(request.uri().path(), "keyMaterial")?).map_err(|_| Refusal::BadPath("not a user"))?;
-    let received = app.body(&caller, request, limits::BODY).await?;
+    let target =
+        path::user(variable(request.uri().path(), "keyMaterial")?).map_err(|_| Refusal::BadPath("not a user"))?;
+    let received = app.body(&caller, request, MAX_BODY).await?;
     let wanted = decode::<KeyMaterialRequest>(&received.bytes)?;
     let wanted = wanted.tbs();
     if wanted.target_user != target {

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     engine::ports::{Problem, VerifiedPeer},
     ident::{MimiUri, ProviderDomain, RoomUri},
-    wire::{self, ConsentEntry, Credential, DecodeError, Wire, limits},
+    wire::{self, ConsentEntry, Credential, DecodeError, Wire},
 };
 
 /// All routes.
@@ -92,8 +92,7 @@ fn must_be_peer(peer: &VerifiedPeer, claimed: &ProviderDomain, what: &str) -> Re
 fn must_name_peer(peer: &VerifiedPeer, credential: &Credential, what: &str) -> Result<(), Refusal> {
     match credential {
         Credential::Basic { identity } => {
-            let uri = MimiUri::from_bytes(identity)
-                .map_err(|error| Problem::Malformed(format!("{what}: {error}")))?;
+            let uri = MimiUri::from_bytes(identity).map_err(|error| Problem::Malformed(format!("{what}: {error}")))?;
             must_be_peer(peer, &uri.provider(), what)
         }
         Credential::X509 { .. } => Ok(()),
@@ -119,12 +118,13 @@ async fn consent_entry(
     caller: &Caller,
     request: Request<Body>,
     endpoint: &str,
+    max_body: usize,
 ) -> Result<(ConsentEntry, Received), Refusal> {
     let domain = wire::path::domain(variable(request.uri().path(), endpoint)?);
     if domain.map_err(|_| Refusal::BadPath("not a provider domain"))? != app.own_domain {
         return Err(Problem::NotFound.into());
     }
-    let received = app.body(caller, request, limits::BODY).await?;
+    let received = app.body(caller, request, max_body).await?;
     let entry = decode::<ConsentEntry>(&received.bytes)?;
     Ok((entry, received))
 }
