@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::{Extension, body::Body, extract::State, response::Response};
 use http::Request;
 
-use super::{decode, must_be_hub, must_name_peer, room};
+use super::{decode, must_be_hub, must_name, room};
 use crate::{
     mimi::{
         app::{App, Caller, answer},
@@ -29,6 +29,6 @@ pub(super) async fn post(
     must_be_hub(&app, &room.hub())?;
     let received = app.body(&caller, request, MAX_BODY).await?;
     let wanted = decode::<GroupInfoRequest>(&received.bytes)?;
-    must_name_peer(&caller.0, &wanted.tbs().requesting_credential, "requestingCredential")?;
+    must_name(caller.0.domain(), &wanted.tbs().requesting_credential, "requestingCredential")?;
     Ok(answer(app.inbound.group_info(caller.0, room, received.bytes).await?))
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::{Extension, body::Body, extract::State, response::Response};
 use http::Request;
 
-use super::{decode, must_be_peer, variable};
+use super::{decode, must_be_peer, must_name, variable};
 use crate::{
     engine::ports::{Problem, VerifiedPeer},
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -39,6 +39,7 @@ pub(super) async fn post(
         return Err(Problem::Malformed("targetUser is not the user in the path".into()).into());
     }
     may_ask(&app.own_domain, &caller.0, &target, &wanted.requesting_user, wanted.room.as_ref())?;
+    must_name(&wanted.requesting_user.provider(), &wanted.requester_credential, "requesterCredential")?;
     Ok(answer(app.inbound.key_material(caller.0, target, received.bytes).await?))
 }
 

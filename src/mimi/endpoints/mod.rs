@@ -87,13 +87,16 @@ fn must_be_peer(peer: &VerifiedPeer, claimed: &ProviderDomain, what: &str) -> Re
     Err(Problem::Forbidden(format!("{what} belongs to {claimed}, not to the peer")).into())
 }
 
-/// Refuses with 403 if a credential names a user or client of another provider. A basic credential's identity is a MIMI
-/// URI; what other credentials say is the engine's to judge.
-fn must_name_peer(peer: &VerifiedPeer, credential: &Credential, what: &str) -> Result<(), Refusal> {
+/// Refuses with 403 if a credential names a user or client of another provider than `owner`. A basic credential's
+/// identity is a MIMI URI; what other credentials say is the engine's to judge.
+fn must_name(owner: &ProviderDomain, credential: &Credential, what: &str) -> Result<(), Refusal> {
     match credential {
         Credential::Basic { identity } => {
             let uri = MimiUri::from_bytes(identity).map_err(|error| Problem::Malformed(format!("{what}: {error}")))?;
-            must_be_peer(peer, &uri.provider(), what)
+            if uri.provider() == *owner {
+                return Ok(());
+            }
+            Err(Problem::Forbidden(format!("{what} names somebody of {}, not of {owner}", uri.provider())).into())
         }
         Credential::X509 { .. } => Ok(()),
     }
