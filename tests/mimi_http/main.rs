@@ -1,0 +1,8 @@
+//! The MIMI provider server and the peer client over real TLS on loopback: attacks S1 to S7 and S15, and round trips.
+
+mod attacks;
+mod bodies;
+mod calls;
+mod claims;
+mod harness;
+mod pki;
