@@ -65,7 +65,7 @@ pub(super) fn status(what: &str, status: StatusCode, headers: &HeaderMap, body: 
         // The homeserver has not loaded the registration, or another one: nothing may be lost until that is repaired.
         (_, Some("M_UNKNOWN_TOKEN" | "M_MISSING_TOKEN")) => Retry::Retriable(Some(WAIT_MISCONFIGURED)),
         // No Matrix error: something in front of the homeserver answered.
-        (300..400 | 401 | 403 | 404 | 405 | 407 | 421, None) => Retry::Retriable(Some(WAIT_MISCONFIGURED)),
+        (300..=399 | 401 | 403 | 404 | 405 | 407 | 421, None) => Retry::Retriable(Some(WAIT_MISCONFIGURED)),
         _ => Retry::Permanent,
     };
     let words: String = said.error.unwrap_or_default().chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();

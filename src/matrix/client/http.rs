@@ -7,7 +7,7 @@ use reqwest::Method;
 use ruma::{
     UserId,
     api::{
-        AppserviceUserIdentity, IncomingResponse, IncomingResponseExt, OutgoingRequest, OutgoingRequestAppserviceExt,
+        AppserviceUserIdentity, IncomingResponseExt, OutgoingRequest, OutgoingRequestAppserviceExt,
         SupportedVersions,
         auth_scheme::{AuthScheme, SendAccessToken},
         path_builder::PathBuilder,
@@ -107,6 +107,8 @@ impl HomeserverClient {
             builder = builder.header(reqwest::header::CONTENT_TYPE, kind).body(body);
         }
         let answer = self.exchange(what, builder).await?;
+        let (parts, body) = answer.into_parts();
+        let answer = http::Response::from_parts(parts, body.as_slice());
         R::IncomingResponse::try_from_http_response(answer).map_err(|_| errors::unreadable(what, "unexpected content"))
     }
 
