@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 use url::Url;
 
-use super::{error::ConfigError, homeserver::base_url, secret::Secret};
+use super::{error::ConfigError, homeserver::{at_least_one, base_url}, secret::Secret};
 
 /// Where the homeserver reaches us, and the tokens that both sides show.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,18 +28,30 @@ pub struct AppserviceConfig {
     pub hs_token: Option<Secret>,
     /// A file that holds `hs_token`.
     pub hs_token_file: Option<PathBuf>,
+    /// Localpart of the bridge bot, if it shall not be read from the registration.
+    pub sender_localpart: Option<String>,
+    /// Display name of the bridge bot.
+    pub bot_display_name: String,
+    /// How long the homeserver may take to send a request's head.
+    pub header_timeout_seconds: u64,
+    /// How long the homeserver may take to send a request's body.
+    pub body_timeout_seconds: u64,
 }
 
 impl Default for AppserviceConfig {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 29319)),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9009)),
             url: None,
             registration: PathBuf::from("registration.yaml"),
             as_token: None,
             as_token_file: None,
             hs_token: None,
             hs_token_file: None,
+            sender_localpart: None,
+            bot_display_name: "MIMI bridge".to_owned(),
+            header_timeout_seconds: 10,
+            body_timeout_seconds: 60,
         }
     }
 }
@@ -60,6 +72,8 @@ impl AppserviceConfig {
             )),
             None => {}
         }
+        at_least_one("appservice.header_timeout_seconds", self.header_timeout_seconds, faults);
+        at_least_one("appservice.body_timeout_seconds", self.body_timeout_seconds, faults);
         if self.as_token.is_some() != self.hs_token.is_some() {
             faults.push(ConfigError::invalid(
                 "appservice.as_token",

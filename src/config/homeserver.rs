@@ -1,7 +1,5 @@
 //! `[homeserver]`: the Matrix homeserver that this gateway serves.
 
-use std::{path::PathBuf, time::Duration};
-
 use ruma::OwnedServerName;
 use serde::Deserialize;
 use url::Url;
@@ -16,32 +14,30 @@ pub struct HomeserverConfig {
     pub url: Url,
     /// Its server name: what follows the colon in its users' ids.
     pub server_name: OwnedServerName,
-    /// CA certificates (PEM) that its `https` URL is checked against; without it the system's.
-    #[serde(default)]
-    pub ca: Option<PathBuf>,
     /// How long one request may take.
-    #[serde(default = "default_timeout")]
+    #[serde(default = "default_request_timeout")]
     pub request_timeout_seconds: u64,
+    /// How long connecting may take.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout_seconds: u64,
 }
 
-fn default_timeout() -> u64 {
-    30
+fn default_request_timeout() -> u64 {
+    60
+}
+
+fn default_connect_timeout() -> u64 {
+    10
 }
 
 impl HomeserverConfig {
-    /// How long one request may take.
-    #[must_use]
-    pub fn request_timeout(&self) -> Duration {
-        Duration::from_secs(self.request_timeout_seconds)
-    }
-
     pub(super) fn validate(&self, faults: &mut Vec<ConfigError>) {
         base_url("homeserver.url", &self.url, &["http", "https"], faults);
-        if self.request_timeout_seconds == 0 {
-            faults.push(ConfigError::invalid("homeserver.request_timeout_seconds", "must be at least 1"));
-        }
-        if self.ca.is_some() && self.url.scheme() != "https" {
-            faults.push(ConfigError::invalid("homeserver.ca", "has no effect, since `homeserver.url` is not https; remove it or use https"));
+        for (key, seconds) in [
+            ("homeserver.request_timeout_seconds", self.request_timeout_seconds),
+            ("homeserver.connect_timeout_seconds", self.connect_timeout_seconds),
+        ] {
+            at_least_one(key, seconds, faults);
         }
     }
 }
@@ -53,5 +49,12 @@ pub(super) fn base_url(key: &str, url: &Url, schemes: &[&str], faults: &mut Vec<
     }
     if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
         faults.push(ConfigError::invalid(key, "must have no user, query or fragment"));
+    }
+}
+
+/// A time-out of 0 would let nobody through.
+pub(super) fn at_least_one(key: &str, seconds: u64, faults: &mut Vec<ConfigError>) {
+    if seconds == 0 {
+        faults.push(ConfigError::invalid(key, "must be at least 1"));
     }
 }

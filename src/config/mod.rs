@@ -7,9 +7,7 @@
 mod appservice;
 mod error;
 mod homeserver;
-mod limits;
 mod log;
-mod peers;
 mod permissions;
 mod provider;
 mod rooms;
@@ -27,9 +25,7 @@ use serde::Deserialize;
 pub use appservice::AppserviceConfig;
 pub use error::{ConfigError, Origin};
 pub use homeserver::HomeserverConfig;
-pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
-pub use peers::PeerConfig;
 pub use permissions::{PermissionsConfig, UserPattern};
 pub use provider::ProviderConfig;
 pub use rooms::RoomsConfig;
@@ -37,11 +33,15 @@ pub use secret::Secret;
 pub use source::fields_of;
 pub use store::{StoreConfig, StoreEngine};
 
-use crate::ident::ProviderDomain;
+use crate::{
+    ident::ProviderDomain,
+    matrix::MatrixSettings,
+    mimi::{Limits, PeerSettings, Settings as MimiSettings},
+};
 use source::Node;
 
 /// All settings, checked by [`Config::validate`] and with the secrets' files read.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The Matrix homeserver that this gateway serves.
@@ -53,7 +53,7 @@ pub struct Config {
     pub provider: ProviderConfig,
     /// The providers that we talk to, by domain.
     #[serde(default)]
-    pub peers: BTreeMap<ProviderDomain, PeerConfig>,
+    pub peers: BTreeMap<ProviderDomain, PeerSettings>,
     /// What is kept, and where.
     pub store: StoreConfig,
     /// How bridged rooms behave.
@@ -64,7 +64,7 @@ pub struct Config {
     pub permissions: PermissionsConfig,
     /// Sizes, times and counts that bound what others can make us do.
     #[serde(default)]
-    pub limits: LimitsConfig,
+    pub limits: Limits,
     /// What is logged, and how.
     #[serde(default)]
     pub log: LogConfig,
@@ -112,16 +112,12 @@ impl Config {
         self.homeserver.validate(&mut faults);
         self.appservice.validate(&mut faults);
         self.provider.validate(&self.homeserver, &mut faults);
-        for (domain, peer) in &self.peers {
-            peer.validate(domain, &mut faults);
-        }
         if self.provider.domain(&self.homeserver).is_ok_and(|own| self.peers.contains_key(&own)) {
             faults.push(ConfigError::invalid("peers", "names this gateway's own provider domain; a peer is another provider"));
         }
         self.store.validate(&mut faults);
         self.rooms.validate(&mut faults);
         self.permissions.validate(&mut faults);
-        self.limits.validate(&mut faults);
         self.log.validate(&mut faults);
         if faults.len() > 1 {
             return Err(ConfigError::Several(faults));
@@ -134,31 +130,54 @@ impl Config {
         self.provider.domain(&self.homeserver)
     }
 
-    /// Where other providers reach this gateway, without a trailing slash.
-    pub fn provider_url(&self) -> Result<String, ConfigError> {
-        self.provider.url(&self.homeserver)
+    /// The settings of the MIMI edge.
+    pub fn to_mimi_settings(&self) -> Result<MimiSettings, ConfigError> {
+        Ok(MimiSettings {
+            own_domain: self.provider_domain()?,
+            listen: self.provider.listen,
+            public_url: self.provider.public_url.clone(),
+            certificate: self.provider.certificate.clone(),
+            private_key: self.provider.private_key.clone(),
+            limits: self.limits.clone(),
+            peers: self.peers.clone(),
+        })
+    }
+
+    /// The settings of the Matrix edge.
+    #[must_use]
+    pub fn to_matrix_settings(&self) -> MatrixSettings {
+        let secret = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().into());
+        MatrixSettings {
+            homeserver_url: self.homeserver.url.clone(),
+            server_name: self.homeserver.server_name.clone(),
+            listen: self.appservice.listen,
+            registration: self.appservice.registration.clone(),
+            as_token: secret(&self.appservice.as_token),
+            hs_token: secret(&self.appservice.hs_token),
+            sender_localpart: self.appservice.sender_localpart.clone(),
+            bot_display_name: self.appservice.bot_display_name.clone(),
+            request_timeout_seconds: self.homeserver.request_timeout_seconds,
+            connect_timeout_seconds: self.homeserver.connect_timeout_seconds,
+            header_timeout_seconds: self.appservice.header_timeout_seconds,
+            body_timeout_seconds: self.appservice.body_timeout_seconds,
+        }
     }
 
     /// Makes relative paths relative to `base`.
     fn resolve_paths(&mut self, base: &Path) {
         let optional = [
-            &mut self.homeserver.ca,
             &mut self.appservice.as_token_file,
             &mut self.appservice.hs_token_file,
             &mut self.store.master_key_file,
-        ]
-        .into_iter()
-        .chain(self.peers.values_mut().map(|peer| &mut peer.ca))
-        .filter_map(Option::as_mut);
-        let always = [
-            &mut self.appservice.registration,
-            &mut self.provider.certificate,
-            &mut self.provider.private_key,
-            &mut self.store.path,
         ];
-        for path in optional.chain(always) {
+        let always = [&mut self.appservice.registration, &mut self.store.path];
+        for path in optional.into_iter().filter_map(Option::as_mut).chain(always) {
             // An absolute path replaces the base.
             *path = base.join(&*path);
+        }
+        let pems = [&mut self.provider.certificate, &mut self.provider.private_key];
+        for pem in pems.into_iter().chain(self.peers.values_mut().map(|peer| &mut peer.ca)) {
+            pem.rebase(base);
         }
     }
 
@@ -174,7 +193,7 @@ impl Config {
     }
 }
 
-/// Names of the sections and, for each, of its keys, as the code reads them. A key of [`PeerConfig`] stands once for all
+/// Names of the sections and, for each, of its keys, as the code reads them. A key of [`PeerSettings`] stands once for all
 /// peers.
 #[must_use]
 pub fn schema() -> BTreeMap<&'static str, &'static [&'static str]> {
@@ -182,11 +201,11 @@ pub fn schema() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("homeserver", fields_of::<HomeserverConfig>()),
         ("appservice", fields_of::<AppserviceConfig>()),
         ("provider", fields_of::<ProviderConfig>()),
-        ("peers", fields_of::<PeerConfig>()),
+        ("peers", fields_of::<PeerSettings>()),
         ("store", fields_of::<StoreConfig>()),
         ("rooms", fields_of::<RoomsConfig>()),
         ("permissions", fields_of::<PermissionsConfig>()),
-        ("limits", fields_of::<LimitsConfig>()),
+        ("limits", fields_of::<Limits>()),
         ("log", fields_of::<LogConfig>()),
     ])
 }

@@ -1,9 +1,6 @@
 //! `[provider]`: who this gateway is among MIMI providers, and where they reach it.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
 use url::Url;
@@ -12,7 +9,7 @@ use super::{
     error::ConfigError,
     homeserver::{HomeserverConfig, base_url},
 };
-use crate::ident::ProviderDomain;
+use crate::{ident::ProviderDomain, mimi::PemSource};
 
 /// Who this gateway is among MIMI providers, and where they reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -27,14 +24,14 @@ pub struct ProviderConfig {
     /// The URL under which other providers reach that address; goes into the directory. Default: `https://` + domain.
     #[serde(default)]
     pub public_url: Option<Url>,
-    /// Our certificate chain (PEM), leaf first. Its subject alternative names hold the domain.
-    pub certificate: PathBuf,
-    /// The certificate's private key (PEM).
-    pub private_key: PathBuf,
+    /// Our certificate chain (the path of a PEM file, or its text), leaf first. Its subject alternative names hold the domain.
+    pub certificate: PemSource,
+    /// The certificate's private key (the path of a PEM file, or its text).
+    pub private_key: PemSource,
 }
 
 fn default_listen() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443))
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8449))
 }
 
 impl ProviderConfig {
@@ -51,18 +48,13 @@ impl ProviderConfig {
         })
     }
 
-    /// Where other providers reach us, without a trailing slash.
-    pub(super) fn url(&self, homeserver: &HomeserverConfig) -> Result<String, ConfigError> {
-        match &self.public_url {
-            Some(url) => Ok(url.as_str().trim_end_matches('/').to_owned()),
-            None => Ok(format!("https://{}", self.domain(homeserver)?)),
-        }
-    }
-
     pub(super) fn validate(&self, homeserver: &HomeserverConfig, faults: &mut Vec<ConfigError>) {
         faults.extend(self.domain(homeserver).err());
         if let Some(url) = &self.public_url {
             base_url("provider.public_url", url, &["https"], faults);
+            if url.path() != "/" {
+                faults.push(ConfigError::invalid("provider.public_url", "must not have a path: the endpoints live under /v1/"));
+            }
         }
     }
 }

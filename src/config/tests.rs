@@ -30,8 +30,8 @@ fn fault(text: &str, environment: &[(&str, &str)]) -> String {
 fn a_minimal_file_is_enough() {
     let config = load(MINIMAL, &[]).unwrap();
     assert_eq!(config.provider_domain().unwrap().as_str(), "a.example");
-    assert_eq!(config.provider_url().unwrap(), "https://a.example");
-    assert_eq!(config.appservice.public_url(), "http://127.0.0.1:29319");
+    assert_eq!(config.to_mimi_settings().unwrap().base_url().unwrap(), "https://a.example");
+    assert_eq!(config.appservice.public_url(), "http://127.0.0.1:9009");
     assert_eq!(config.store.engine, StoreEngine::Sqlite);
     assert_eq!(config.rooms.list_all_members_up_to, 500);
     assert_eq!(config.rooms.gap_check_interval_seconds, 300);
@@ -41,8 +41,8 @@ fn a_minimal_file_is_enough() {
 #[test]
 fn relative_paths_are_relative_to_the_file() {
     let config = load(MINIMAL, &[]).unwrap();
-    assert_eq!(config.provider.certificate, Path::new("/etc/gw/cert.pem"));
-    assert_eq!(config.provider.private_key, Path::new("/keys/key.pem"));
+    assert_eq!(config.provider.certificate.path(), Some(Path::new("/etc/gw/cert.pem")));
+    assert_eq!(config.provider.private_key.path(), Some(Path::new("/keys/key.pem")));
     assert_eq!(config.store.path, Path::new("/etc/gw/data"));
 }
 
@@ -52,8 +52,8 @@ fn an_unknown_key_is_refused_with_file_line_and_the_nearest_one() {
     assert_eq!(said, "/etc/gw/c.toml:3: unknown key `homeserver.urll`; did you mean `homeserver.url`?");
     let said = fault(&format!("{MINIMAL}\n[limit]\nx = 1"), &[]);
     assert!(said.contains("unknown key `limit`; did you mean `limits`?"), "{said}");
-    let said = fault(&format!("{MINIMAL}\n[peers.\"b.example\"]\nadress = 'x'"), &[]);
-    assert!(said.contains("c.toml:14: unknown key `peers.b.example.adress`; did you mean `peers.b.example.address`?"), "{said}");
+    let said = fault(&format!("{MINIMAL}\n[peers.\"b.example\"]\nca = 'x'\nadress = 'x'"), &[]);
+    assert!(said.contains("c.toml:15: unknown key `peers.b.example.adress`; did you mean `peers.b.example.address`?"), "{said}");
     let said = fault(&format!("{MINIMAL}\ncolour = 1"), &[]);
     assert!(said.ends_with("unknown key `store.colour`"), "{said}");
 }
@@ -64,7 +64,7 @@ fn the_environment_overrides_the_file() {
         MINIMAL,
         &[
             ("MIMI_GATEWAY_HOMESERVER__URL", "https://hs.a.example"),
-            ("MIMI_GATEWAY_LIMITS__PEER_BODY_BYTES", "100000"),
+            ("MIMI_GATEWAY_LIMITS__MAX_BODY_BYTES_PER_PEER", "100000"),
             ("MIMI_GATEWAY_PERMISSIONS__USERS", "@a:a.example, @b:a.example"),
             ("MIMI_GATEWAY_STORE__ENGINE", "sled"),
             ("MIMI_GATEWAY_PORT", "tcp://10.0.0.1:80"),
@@ -73,7 +73,7 @@ fn the_environment_overrides_the_file() {
     )
     .unwrap();
     assert_eq!(config.homeserver.url.as_str(), "https://hs.a.example/");
-    assert_eq!(config.limits.peer_body_bytes, 100_000);
+    assert_eq!(config.limits.max_body_bytes_per_peer, 100_000);
     assert_eq!(config.permissions.users.as_ref().unwrap().len(), 2);
     assert_eq!(config.store.engine, StoreEngine::Sled);
 }
@@ -85,8 +85,8 @@ fn a_wrong_variable_is_named() {
         said,
         "environment variable MIMI_GATEWAY_HOMESERVER__URI: unknown key `homeserver.uri`; did you mean `homeserver.url`?"
     );
-    let said = fault(MINIMAL, &[("MIMI_GATEWAY_LIMITS__PEER_BODY_BYTES", "lots")]);
-    assert!(said.starts_with("environment variable MIMI_GATEWAY_LIMITS__PEER_BODY_BYTES: `limits.peer_body_bytes`:"), "{said}");
+    let said = fault(MINIMAL, &[("MIMI_GATEWAY_LIMITS__MAX_BODY_BYTES_PER_PEER", "lots")]);
+    assert!(said.starts_with("environment variable MIMI_GATEWAY_LIMITS__MAX_BODY_BYTES_PER_PEER: `limits.max_body_bytes_per_peer`:"), "{said}");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn all_faults_across_keys_are_told_at_once() {
 
 #[test]
 fn the_own_domain_is_no_peer() {
-    let said = fault(&format!("{MINIMAL}\n[peers.\"a.example\"]"), &[]);
+    let said = fault(&format!("{MINIMAL}\n[peers.\"a.example\"]\nca = 'x'"), &[]);
     assert!(said.contains("own provider domain"), "{said}");
     let said = fault(&format!("{MINIMAL}\n[peers.\"B.example\"]"), &[]);
     assert!(said.contains("c.toml:13"), "{said}");
