@@ -8,7 +8,6 @@ mod app;
 mod client;
 mod endpoints;
 mod from;
-mod path;
 mod refusal;
 mod server;
 mod settings;

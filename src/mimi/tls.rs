@@ -132,7 +132,7 @@ impl PeerVerifier {
         for (domain, peer) in settings.peers.iter().filter(|(_, peer)| peer.allowed) {
             let roots = roots(domain, peer)?;
             for subject in roots.subjects() {
-                if !hints.contains(&subject) {
+                if !hints.iter().any(|hint| hint.as_ref() == subject.as_ref()) {
                     hints.push(subject);
                 }
             }

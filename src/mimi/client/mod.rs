@@ -22,7 +22,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use self::directory::DirectoryCache;
 use super::{
     app::MIMI_PROTOCOL,
-    from, path,
+    from,
     settings::{Limits, PeerSettings, Settings, SetupError},
     tls::{self, Identity},
 };
@@ -76,8 +76,8 @@ impl MimiPeers {
             return Err(outcome::error(format!("{domain} is not a configured, allowed peer"), Retry::Permanent));
         };
         let named = |error: CallError| CallError { what: format!("{endpoint} at {domain}: {}", error.what), ..error };
-        let template = peer.directory.template(&peer.http, endpoint).await.map_err(named)?;
-        let request = peer.http.post(template.expand(&path::encoded(target))).header(CONTENT_TYPE, MIMI_PROTOCOL);
+        let url = peer.directory.url(&peer.http, endpoint, target, body).await.map_err(named)?;
+        let request = peer.http.post(url).header(CONTENT_TYPE, MIMI_PROTOCOL);
         let response =
             request.body(body.to_vec()).send().await.map_err(|error| named(outcome::from_transport(&error)))?;
         let status = response.status();

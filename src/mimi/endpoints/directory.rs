@@ -1,7 +1,6 @@
 //! `GET /.well-known/mimi-protocol-directory` (draft-ietf-mimi-protocol-06 section 5.1): where our endpoints are.
 //!
-//! 200 with JSON, to be kept for an hour. Only authenticated peers get it. Endpoints that we do not serve are left out;
-//! `draft` is a private member that says which draft the endpoints follow.
+//! 200 with JSON, to be kept for an hour. Only authenticated peers get it. Endpoints that we do not serve are left out.
 
 use std::sync::Arc;
 
@@ -11,23 +10,25 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 
-use crate::mimi::app::App;
+use crate::{
+    mimi::{app::App, settings::SetupError},
+    wire::{Directory, directory::DirectoryEntry},
+};
 
 /// The document for a base URL without trailing slash.
-pub(in crate::mimi) fn document(base: &str) -> Vec<u8> {
-    let url = |tail: &str| format!("{base}/v1/{tail}");
-    serde_json::json!({
-        "keyMaterial": url("keyMaterial/{targetUser}"),
-        "update": url("update/{roomId}"),
-        "notify": url("notify/{roomId}"),
-        "submitMessage": url("submitMessage/{roomId}"),
-        "groupInfo": url("groupInfo/{roomId}"),
-        "requestConsent": url("requestConsent/{targetDomain}"),
-        "updateConsent": url("updateConsent/{requesterDomain}"),
-        "draft": "06",
-    })
-    .to_string()
-    .into_bytes()
+pub(in crate::mimi) fn document(base: &str) -> Result<Vec<u8>, SetupError> {
+    const SERVED: [DirectoryEntry; 7] = [
+        DirectoryEntry::KeyMaterial,
+        DirectoryEntry::Update,
+        DirectoryEntry::Notify,
+        DirectoryEntry::SubmitMessage,
+        DirectoryEntry::GroupInfo,
+        DirectoryEntry::RequestConsent,
+        DirectoryEntry::UpdateConsent,
+    ];
+    Directory::own(&format!("{base}/v1"), &SERVED)
+        .map(|directory| directory.to_json().into_bytes())
+        .map_err(|error| SetupError::PublicUrl(error.to_string()))
 }
 
 pub(super) async fn get(State(app): State<Arc<App>>) -> impl IntoResponse {

@@ -13,11 +13,10 @@ use axum::{
 };
 use http::Request;
 
-use super::{decode, must_be_hub, must_be_peer};
+use super::{decode, room, must_be_hub, must_name_peer};
 use crate::{
     mimi::{
         app::{App, Caller, answer},
-        path,
         refusal::Refusal,
     },
     wire::{GroupInfoRequest, limits},
@@ -28,9 +27,10 @@ pub(super) async fn post(
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let room = path::room(request.uri().path(), "groupInfo")?;
+    let room = room(request.uri().path(), "groupInfo")?;
     must_be_hub(&app, &room.hub())?;
     let received = app.body(&caller, request, limits::BODY).await?;
     let wanted = decode::<GroupInfoRequest>(&received.bytes)?;
+    must_name_peer(&caller.0, &wanted.tbs().requesting_credential, "requestingCredential")?;
     Ok(answer(app.inbound.group_info(caller.0, room, received.bytes).await?))
 }

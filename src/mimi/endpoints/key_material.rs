@@ -11,16 +11,15 @@ use std::sync::Arc;
 use axum::{Extension, body::Body, extract::State, response::Response};
 use http::Request;
 
-use super::{decode, must_be_peer};
+use super::{decode, must_be_peer, variable};
 use crate::{
     engine::ports::{Problem, VerifiedPeer},
     ident::{ProviderDomain, RoomUri, UserUri},
     mimi::{
         app::{App, Caller, answer},
-        path,
         refusal::Refusal,
     },
-    wire::{KeyMaterialRequest, limits},
+    wire::{KeyMaterialRequest, limits, path},
 };
 
 pub(super) async fn post(
@@ -28,10 +27,14 @@ pub(super) async fn post(
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let target = path::user(request.uri().path(), "keyMaterial")?;
+    let target = path::user(variable(request.uri().path(), "keyMaterial")?).map_err(|_| Refusal::BadPath("not a user"))?;
     let received = app.body(&caller, request, limits::BODY).await?;
     let wanted = decode::<KeyMaterialRequest>(&received.bytes)?;
-    may_ask(&app.own_domain, &caller.0, &target, &wanted.requesting_user, wanted.room_id.as_ref())?;
+    let wanted = wanted.tbs();
+    if wanted.target_user != target {
+        return Err(Problem::Malformed("targetUser is not the user in the path".into()).into());
+    }
+    may_ask(&app.own_domain, &caller.0, &target, &wanted.requesting_user, wanted.room.as_ref())?;
     Ok(answer(app.inbound.key_material(caller.0, target, received.bytes).await?))
 }
 

@@ -16,14 +16,19 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    body::Body,
     routing::{get, post},
 };
+use http::Request;
 
-use super::{app::App, refusal::Refusal};
+use super::{
+    app::{App, Caller, Received},
+    refusal::Refusal,
+};
 use crate::{
     engine::ports::{Problem, VerifiedPeer},
-    ident::ProviderDomain,
-    wire::{DecodeError, Wire},
+    ident::{MimiUri, ProviderDomain, RoomUri},
+    wire::{self, ConsentEntry, Credential, DecodeError, Wire, limits},
 };
 
 /// All routes.
@@ -53,7 +58,25 @@ pub(super) fn label(path: &str) -> &'static str {
 
 /// Decodes a whole body.
 fn decode<T: Wire>(bytes: &[u8]) -> Result<T, Refusal> {
-    T::decode(bytes).map_err(|error: DecodeError| Problem::Malformed(error.to_string()).into())
+    T::decode(bytes).map_err(malformed)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
+fn malformed(error: DecodeError) -> Refusal {
+    Problem::Malformed(error.to_string()).into()
+}
+
+/// What follows `/v1/<endpoint>/` in a path, still encoded: it is decoded once, in `wire::path`.
+fn variable<'a>(path: &'a str, endpoint: &str) -> Result<&'a str, Refusal> {
+    path.strip_prefix("/v1/")
+        .and_then(|rest| rest.strip_prefix(endpoint))
+        .and_then(|rest| rest.strip_prefix('/'))
+        .ok_or(Refusal::UnknownPath)
+}
+
+/// The room in the path of `endpoint`.
+fn room(path: &str, endpoint: &str) -> Result<RoomUri, Refusal> {
+    wire::path::room(variable(path, endpoint)?).map_err(|_| Refusal::BadPath("not a room URI"))
 }
 
 /// Refuses with 403 unless `claimed` is the peer itself (ATTACKS P4).
@@ -62,6 +85,19 @@ fn must_be_peer(peer: &VerifiedPeer, claimed: &ProviderDomain, what: &str) -> Re
         return Ok(());
     }
     Err(Problem::Forbidden(format!("{what} belongs to {claimed}, not to the peer")).into())
+}
+
+/// Refuses with 403 if a credential names a user or client of another provider. A basic credential's identity is a MIMI
+/// URI; what other credentials say is the engine's to judge.
+fn must_name_peer(peer: &VerifiedPeer, credential: &Credential, what: &str) -> Result<(), Refusal> {
+    match credential {
+        Credential::Basic { identity } => {
+            let uri = MimiUri::from_bytes(identity)
+                .map_err(|error| Problem::Malformed(format!("{what}: {error}")))?;
+            must_be_peer(peer, &uri.provider(), what)
+        }
+        Credential::X509 { .. } => Ok(()),
+    }
 }
 
 /// 404 unless `room` is hosted here.
@@ -84,7 +120,8 @@ async fn consent_entry(
     request: Request<Body>,
     endpoint: &str,
 ) -> Result<(ConsentEntry, Received), Refusal> {
-    if path::domain(request.uri().path(), endpoint)? != app.own_domain {
+    let domain = wire::path::domain(variable(request.uri().path(), endpoint)?);
+    if domain.map_err(|_| Refusal::BadPath("not a provider domain"))? != app.own_domain {
         return Err(Problem::NotFound.into());
     }
     let received = app.body(caller, request, limits::BODY).await?;

@@ -12,14 +12,13 @@ use axum::{
 };
 use http::Request;
 
-use super::{decode, must_be_peer};
+use super::{malformed, must_be_peer, room};
 use crate::{
     mimi::{
         app::{App, Caller, taken},
-        path,
         refusal::Refusal,
     },
-    wire::{FanoutMessages, limits},
+    wire::{FanoutMessage, limits},
 };
 
 pub(super) async fn post(
@@ -27,10 +26,10 @@ pub(super) async fn post(
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let room = path::room(request.uri().path(), "notify")?;
+    let room = room(request.uri().path(), "notify")?;
     must_be_peer(&caller.0, &room.hub(), "the room")?;
     let received = app.body(&caller, request, limits::BODY).await?;
-    decode::<FanoutMessages>(&received.bytes)?;
+    FanoutMessage::decode_all(&received.bytes).map_err(malformed)?;
     app.inbound.notify(caller.0, room, received.bytes).await?;
     Ok(taken())
 }

@@ -16,7 +16,7 @@ use crate::{
         app::{App, Caller, taken},
         refusal::Refusal,
     },
-    wire::ConsentOperation,
+    wire::ConsentAction,
 };
 
 pub(super) async fn post(
@@ -25,9 +25,9 @@ pub(super) async fn post(
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
     let (entry, received) = consent_entry(&app, &caller, request, "requestConsent").await?;
-    match entry.operation() {
-        ConsentOperation::Request | ConsentOperation::Cancel => {}
-        ConsentOperation::Grant | ConsentOperation::Revoke => {
+    match entry.action {
+        ConsentAction::Request | ConsentAction::Cancel => {}
+        ConsentAction::Grant { .. } | ConsentAction::Revoke => {
             return Err(Problem::Malformed("a grant or revocation is for updateConsent".into()).into());
         }
     }

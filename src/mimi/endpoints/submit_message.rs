@@ -12,11 +12,10 @@ use axum::{
 };
 use http::Request;
 
-use super::{decode, must_be_hub, must_be_peer};
+use super::{decode, room, must_be_hub, must_be_peer};
 use crate::{
     mimi::{
         app::{App, Caller, answer},
-        path,
         refusal::Refusal,
     },
     wire::{SubmitMessageRequest, limits},
@@ -27,10 +26,10 @@ pub(super) async fn post(
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let room = path::room(request.uri().path(), "submitMessage")?;
+    let room = room(request.uri().path(), "submitMessage")?;
     must_be_hub(&app, &room.hub())?;
     let received = app.body(&caller, request, limits::BODY).await?;
     let message = decode::<SubmitMessageRequest>(&received.bytes)?;
-    must_be_peer(&caller.0, &message.sending_uri.provider(), "sendingUri")?;
+    must_be_peer(&caller.0, &message.sending_user.provider(), "sendingUri")?;
     Ok(answer(app.inbound.submit_message(caller.0, room, received.bytes).await?))
 }

@@ -13,14 +13,13 @@ use axum::{
 };
 use http::Request;
 
-use super::{decode, must_be_hub};
+use super::{decode, room, must_be_hub};
 use crate::{
     mimi::{
         app::{App, Caller, answer},
-        path,
         refusal::Refusal,
     },
-    wire::{HandshakeBundle, limits},
+    wire::{UpdateRequest, limits},
 };
 
 pub(super) async fn post(
@@ -28,9 +27,9 @@ pub(super) async fn post(
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let room = path::room(request.uri().path(), "update")?;
+    let room = room(request.uri().path(), "update")?;
     must_be_hub(&app, &room.hub())?;
     let received = app.body(&caller, request, limits::BODY).await?;
-    decode::<HandshakeBundle>(&received.bytes)?;
+    decode::<UpdateRequest>(&received.bytes)?;
     Ok(answer(app.inbound.update(caller.0, room, received.bytes).await?))
 }

@@ -16,7 +16,7 @@ use crate::{
         app::{App, Caller, taken},
         refusal::Refusal,
     },
-    wire::ConsentOperation,
+    wire::ConsentAction,
 };
 
 pub(super) async fn post(
@@ -25,9 +25,9 @@ pub(super) async fn post(
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
     let (entry, received) = consent_entry(&app, &caller, request, "updateConsent").await?;
-    match entry.operation() {
-        ConsentOperation::Grant | ConsentOperation::Revoke => {}
-        ConsentOperation::Request | ConsentOperation::Cancel => {
+    match entry.action {
+        ConsentAction::Grant { .. } | ConsentAction::Revoke => {}
+        ConsentAction::Request | ConsentAction::Cancel => {
             return Err(Problem::Malformed("a request or its cancellation is for requestConsent".into()).into());
         }
     }

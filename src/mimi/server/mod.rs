@@ -100,7 +100,7 @@ impl Server {
             .ok()
             .and_then(|url| url.host_str().map(str::to_owned))
             .ok_or_else(|| SetupError::PublicUrl(base.clone()))?;
-        let app = Arc::new(App::new(settings, public_host, endpoints::directory::document(&base), inbound));
+        let app = Arc::new(App::new(settings, public_host, endpoints::directory::document(&base)?, inbound));
         let addr = settings.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| SetupError::Listen { addr, source })?;
         let limits = settings.limits.clone();
