@@ -22,13 +22,29 @@ pub enum Exit {
     Clock = 6,
     /// The homeserver does not answer as one.
     Homeserver = 7,
-    /// The homeserver does not reach this gateway as application service.
+    /// The homeserver does not know this gateway as application service, or does not reach it.
     Appservice = 8,
     /// The store cannot be opened or read.
     Store = 9,
 }
 
-/// The table that `--help` shows.
+/// What `--help` shows beneath the commands.
+pub(super) fn long_help() -> String {
+    format!("{FIRST_STEPS}\n\n{HELP}")
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  cp config/mimi-gateway.example.toml mimi-gateway.toml   then fill in names and certificates
+  openssl rand -hex 32 > master.key                       encrypts keys at rest
+  mimi-gateway registration                               writes registration.yaml; tell the homeserver of it
+  mimi-gateway check                                      says what is still wrong, and what to do
+  mimi-gateway run
+
+Any setting can come from the environment as MIMI_GATEWAY_<SECTION>__<KEY>, for example
+MIMI_GATEWAY_STORE__MASTER_KEY_FILE=/run/secrets/master_key.";
+
+/// The table of exit codes that `-h` and `--help` show.
 pub(super) const HELP: &str = "\
 Exit codes:
   0  all went well
@@ -39,7 +55,7 @@ Exit codes:
   5  own certificate or key, or a peer's CA
   6  the clock is wrong
   7  the homeserver does not answer as one
-  8  the homeserver does not reach this gateway
+  8  the homeserver does not know this gateway, or does not reach it
   9  the store cannot be opened or read
 `check` runs on after a failure where it can, and ends with the lowest code that applies.";
 

@@ -25,23 +25,20 @@ use crate::{config::Config, runtime};
     version,
     about = "A Matrix application service that mirrors Matrix rooms as IETF MIMI rooms, as hub or as follower.",
     after_help = exit::HELP,
-    after_long_help = concat!(
-        "First steps:\n",
-        "  cp config/mimi-gateway.example.toml mimi-gateway.toml   then fill in names and certificates\n",
-        "  openssl rand -hex 32 > master.key                       encrypts keys at rest\n",
-        "  mimi-gateway registration                               writes registration.yaml; tell the homeserver of it\n",
-        "  mimi-gateway check                                      says what is still wrong, and what to do\n",
-        "  mimi-gateway run\n\n",
-        "Any setting can come from the environment as MIMI_GATEWAY_<SECTION>__<KEY>, for example\n",
-        "MIMI_GATEWAY_STORE__MASTER_KEY_FILE=/run/secrets/master_key.\n\n",
-        "Exit codes: see `mimi-gateway -h`."
-    ),
+    after_long_help = exit::long_help(),
     disable_help_subcommand = true,
     arg_required_else_help = true
 )]
 struct Cli {
     /// The configuration file.
-    #[arg(long, short, global = true, value_name = "FILE", env = "MIMI_GATEWAY_CONFIG", default_value = "mimi-gateway.toml")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        env = "MIMI_GATEWAY_CONFIG",
+        default_value = "mimi-gateway.toml"
+    )]
     config: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -55,8 +52,10 @@ enum Command {
     /// Make the registration file that the homeserver and the gateway share.
     ///
     /// Tokens are random, the file can be read by its owner only, and an existing file is never overwritten. Name the
-    /// file in the homeserver's configuration (Synapse: app_service_config_files) and restart the homeserver.
-    #[command(after_help = "Examples:\n  mimi-gateway registration\n  mimi-gateway registration --out /etc/synapse/mimi.yaml --url http://gateway:29319\n\nExit codes: 3 configuration, 4 the file exists or cannot be written.")]
+    /// file in the homeserver's configuration (Synapse: `app_service_config_files`) and restart the homeserver.
+    #[command(
+        after_help = "Examples:\n  mimi-gateway registration\n  mimi-gateway registration --out /etc/synapse/mimi.yaml --url http://gateway:29319\n\nExit codes: 3 configuration, 4 the file exists or cannot be written."
+    )]
     Registration {
         /// Where to write it. Default: `appservice.registration` of the configuration. `-` is standard output.
         #[arg(long, short, value_name = "FILE")]

@@ -35,7 +35,15 @@ fn render(rows: &[RoomRow], json: bool) -> String {
         .map(|r| {
             let epoch = r.epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
             let participants = r.participants.to_string();
-            vec![r.role.clone(), r.hub.clone(), r.mimi_room.clone(), r.matrix_room.clone(), r.state.clone(), epoch, participants]
+            vec![
+                r.role.clone(),
+                r.hub.clone(),
+                r.mimi_room.clone(),
+                r.matrix_room.clone(),
+                r.state.clone(),
+                epoch,
+                participants,
+            ]
         })
         .collect();
     table::render(&["ROLE", "HUB", "MIMI ROOM", "MATRIX ROOM", "STATE", "EPOCH", "PARTICIPANTS"], &cells)
@@ -62,7 +70,10 @@ mod tests {
         let text = render(&[row()], false);
         let (head, line) = text.trim_end().split_once('\n').unwrap();
         assert!(head.starts_with("ROLE  HUB        MIMI ROOM"), "{head}");
-        assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["hub", "a.example", "mimi://a.example/r/x1", "!abc", "active", "7", "3"]);
+        assert_eq!(
+            line.split_whitespace().collect::<Vec<_>>(),
+            ["hub", "a.example", "mimi://a.example/r/x1", "!abc", "active", "7", "3"]
+        );
         let json: serde_json::Value = serde_json::from_str(&render(&[row()], true)).unwrap();
         assert_eq!(json["epoch"], 7);
         assert_eq!(render(&[], true), "");

@@ -28,7 +28,9 @@ pub(super) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
 /// `text` without characters that could steer a terminal or turn the reading direction.
 #[must_use]
 pub(super) fn clean(text: &str) -> String {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|c| if steers(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
@@ -38,7 +40,10 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_lines_have_no_tail() {
-        let rows = [vec!["hub".to_owned(), "müsli".to_owned(), "1".to_owned()], vec!["follower".to_owned(), "x".to_owned(), "22".to_owned()]];
+        let rows = [
+            vec!["hub".to_owned(), "müsli".to_owned(), "1".to_owned()],
+            vec!["follower".to_owned(), "x".to_owned(), "22".to_owned()],
+        ];
         let text = render(&["ROLE", "ROOM", "N"], &rows);
         assert_eq!(text, "ROLE      ROOM   N\nhub       müsli  1\nfollower  x      22\n");
     }

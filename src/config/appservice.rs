@@ -8,7 +8,11 @@ use std::{
 use serde::Deserialize;
 use url::Url;
 
-use super::{error::ConfigError, homeserver::{at_least_one, base_url}, secret::Secret};
+use super::{
+    error::ConfigError,
+    homeserver::{at_least_one, base_url},
+    secret::Secret,
+};
 
 /// Where the homeserver reaches us, and the tokens that both sides show.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -60,7 +64,9 @@ impl AppserviceConfig {
     /// The URL under which the homeserver reaches us, without a trailing slash.
     #[must_use]
     pub fn public_url(&self) -> String {
-        self.url.as_ref().map_or_else(|| format!("http://{}", self.listen), |url| url.as_str().trim_end_matches('/').to_owned())
+        self.url
+            .as_ref()
+            .map_or_else(|| format!("http://{}", self.listen), |url| url.as_str().trim_end_matches('/').to_owned())
     }
 
     pub(super) fn validate(&self, faults: &mut Vec<ConfigError>) {
@@ -68,7 +74,10 @@ impl AppserviceConfig {
             Some(url) => base_url("appservice.url", url, &["http", "https"], faults),
             None if self.listen.ip().is_unspecified() => faults.push(ConfigError::invalid(
                 "appservice.url",
-                format!("is needed, since `appservice.listen` ({}) is no address that a homeserver can call", self.listen),
+                format!(
+                    "is needed, since `appservice.listen` ({}) is no address that a homeserver can call",
+                    self.listen
+                ),
             )),
             None => {}
         }

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn distance_counts_edits() {
-        for (a, b, d) in [("", "", 0), ("url", "urll", 1), ("", "abc", 3), ("kitten", "sitting", 3), ("abc", "abc", 0)] {
+        for (a, b, d) in [("", "", 0), ("url", "urll", 1), ("", "abc", 3), ("kitten", "sitting", 3), ("abc", "abc", 0)]
+        {
             assert_eq!(distance(a, b), d, "{a} {b}");
             assert_eq!(distance(b, a), d, "{b} {a}");
         }

@@ -45,7 +45,10 @@ impl HomeserverConfig {
 /// A base URL: scheme, host, port and path, nothing else.
 pub(super) fn base_url(key: &str, url: &Url, schemes: &[&str], faults: &mut Vec<ConfigError>) {
     if !schemes.contains(&url.scheme()) || url.host_str().is_none_or(str::is_empty) {
-        faults.push(ConfigError::invalid(key, format!("must be a URL with a host that starts with {}://", schemes.join(":// or "))));
+        faults.push(ConfigError::invalid(
+            key,
+            format!("must be a URL with a host that starts with {}://", schemes.join(":// or ")),
+        ));
     }
     if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
         faults.push(ConfigError::invalid(key, "must have no user, query or fragment"));

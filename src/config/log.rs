@@ -35,7 +35,10 @@ impl Default for LogConfig {
 impl LogConfig {
     pub(super) fn validate(&self, faults: &mut Vec<ConfigError>) {
         if let Err(e) = EnvFilter::try_new(&self.filter) {
-            faults.push(ConfigError::invalid("log.filter", format!("{e}; try \"info\" or \"info,mimi_gateway::mimi=debug\"")));
+            faults.push(ConfigError::invalid(
+                "log.filter",
+                format!("{e}; try \"info\" or \"info,mimi_gateway::mimi=debug\""),
+            ));
         }
     }
 }

@@ -73,8 +73,8 @@ pub struct Config {
 impl Config {
     /// Reads the file, lays the process environment over it, reads secrets from their files and checks everything.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         // Values that are not UTF-8 cannot be settings of ours.
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Self::from_text(path, &text, environment)
@@ -113,7 +113,10 @@ impl Config {
         self.appservice.validate(&mut faults);
         self.provider.validate(&self.homeserver, &mut faults);
         if self.provider.domain(&self.homeserver).is_ok_and(|own| self.peers.contains_key(&own)) {
-            faults.push(ConfigError::invalid("peers", "names this gateway's own provider domain; a peer is another provider"));
+            faults.push(ConfigError::invalid(
+                "peers",
+                "names this gateway's own provider domain; a peer is another provider",
+            ));
         }
         self.store.validate(&mut faults);
         self.rooms.validate(&mut faults);
@@ -165,11 +168,8 @@ impl Config {
 
     /// Makes relative paths relative to `base`.
     fn resolve_paths(&mut self, base: &Path) {
-        let optional = [
-            &mut self.appservice.as_token_file,
-            &mut self.appservice.hs_token_file,
-            &mut self.store.master_key_file,
-        ];
+        let optional =
+            [&mut self.appservice.as_token_file, &mut self.appservice.hs_token_file, &mut self.store.master_key_file];
         let always = [&mut self.appservice.registration, &mut self.store.path];
         for path in optional.into_iter().filter_map(Option::as_mut).chain(always) {
             // An absolute path replaces the base.

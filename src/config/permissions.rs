@@ -40,7 +40,9 @@ impl TryFrom<String> for UserPattern {
         if text.starts_with('@') && text.contains(':') {
             Ok(Self(text))
         } else {
-            Err("must be a Matrix user id, in which * stands for any text: \"@alice:matrix.example\" or \"@*:matrix.example\"")
+            Err(
+                "must be a Matrix user id, in which * stands for any text: \"@alice:matrix.example\" or \"@*:matrix.example\"",
+            )
         }
     }
 }
@@ -71,7 +73,10 @@ impl PermissionsConfig {
 
     pub(super) fn validate(&self, faults: &mut Vec<ConfigError>) {
         if self.users.as_ref().is_some_and(Vec::is_empty) {
-            faults.push(ConfigError::invalid("permissions.users", "is empty, so that nobody could use the bot; name somebody or remove the key"));
+            faults.push(ConfigError::invalid(
+                "permissions.users",
+                "is empty, so that nobody could use the bot; name somebody or remove the key",
+            ));
         }
     }
 }
@@ -109,7 +114,8 @@ mod tests {
 
     #[test]
     fn patterns_replace_the_default() {
-        let config = PermissionsConfig { users: Some(vec![UserPattern::try_from("@ops:a.example".to_owned()).unwrap()]) };
+        let config =
+            PermissionsConfig { users: Some(vec![UserPattern::try_from("@ops:a.example".to_owned()).unwrap()]) };
         assert!(config.may_use_bot(user_id!("@ops:a.example"), server_name!("a.example")));
         assert!(!config.may_use_bot(user_id!("@alice:a.example"), server_name!("a.example")));
         assert!(UserPattern::try_from("*".to_owned()).is_err());

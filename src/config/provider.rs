@@ -53,7 +53,10 @@ impl ProviderConfig {
         if let Some(url) = &self.public_url {
             base_url("provider.public_url", url, &["https"], faults);
             if url.path() != "/" {
-                faults.push(ConfigError::invalid("provider.public_url", "must not have a path: the endpoints live under /v1/"));
+                faults.push(ConfigError::invalid(
+                    "provider.public_url",
+                    "must not have a path: the endpoints live under /v1/",
+                ));
             }
         }
     }

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{
     Deserialize,
-    de::{DeserializeOwned, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor, value::StringDeserializer},
+    de::{
+        DeserializeOwned, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+        value::StringDeserializer,
+    },
     forward_to_deserialize_any,
 };
 use toml::de::{DeTable, DeValue};
@@ -81,7 +84,8 @@ impl Node {
         let Value::Table(root) = &mut self.value else { return };
         for (section, one, other) in pairs {
             let Some(Self { value: Value::Table(table), .. }) = root.get_mut(*section) else { continue };
-            let from_environment = |key: &str| matches!(table.get(key), Some(Self { origin: Origin::Environment(_), .. }));
+            let from_environment =
+                |key: &str| matches!(table.get(key), Some(Self { origin: Origin::Environment(_), .. }));
             match (from_environment(one), from_environment(other)) {
                 (true, false) => table.remove(*other),
                 (false, true) => table.remove(*one),
@@ -103,7 +107,8 @@ impl Value {
             table
                 .iter()
                 .map(|(key, value)| {
-                    let node = Node { origin: origin(key.span().start), value: Self::from_toml(value.get_ref(), origin) };
+                    let node =
+                        Node { origin: origin(key.span().start), value: Self::from_toml(value.get_ref(), origin) };
                     (key.get_ref().to_string(), node)
                 })
                 .collect(),
@@ -117,13 +122,18 @@ impl Value {
                 Ok(number) => Self::Integer(number),
                 Err(_) => Self::Text(number.to_string()),
             },
-            DeValue::Float(number) => number.as_str().parse().map_or_else(|_| Self::Text(number.to_string()), Self::Float),
+            DeValue::Float(number) => {
+                number.as_str().parse().map_or_else(|_| Self::Text(number.to_string()), Self::Float)
+            }
             DeValue::Boolean(yes) => Self::Bool(*yes),
             DeValue::Datetime(time) => Self::Text(time.to_string()),
             DeValue::Array(items) => Self::Array(
                 items
                     .iter()
-                    .map(|item| Node { origin: origin(item.span().start), value: Self::from_toml(item.get_ref(), origin) })
+                    .map(|item| Node {
+                        origin: origin(item.span().start),
+                        value: Self::from_toml(item.get_ref(), origin),
+                    })
                     .collect(),
             ),
             DeValue::Table(table) => Self::table(table, origin),

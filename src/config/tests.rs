@@ -53,7 +53,10 @@ fn an_unknown_key_is_refused_with_file_line_and_the_nearest_one() {
     let said = fault(&format!("{MINIMAL}\n[limit]\nx = 1"), &[]);
     assert!(said.contains("unknown key `limit`; did you mean `limits`?"), "{said}");
     let said = fault(&format!("{MINIMAL}\n[peers.\"b.example\"]\nca = 'x'\nadress = 'x'"), &[]);
-    assert!(said.contains("c.toml:15: unknown key `peers.b.example.adress`; did you mean `peers.b.example.address`?"), "{said}");
+    assert!(
+        said.contains("c.toml:15: unknown key `peers.b.example.adress`; did you mean `peers.b.example.address`?"),
+        "{said}"
+    );
     let said = fault(&format!("{MINIMAL}\ncolour = 1"), &[]);
     assert!(said.ends_with("unknown key `store.colour`"), "{said}");
 }
@@ -86,7 +89,12 @@ fn a_wrong_variable_is_named() {
         "environment variable MIMI_GATEWAY_HOMESERVER__URI: unknown key `homeserver.uri`; did you mean `homeserver.url`?"
     );
     let said = fault(MINIMAL, &[("MIMI_GATEWAY_LIMITS__MAX_BODY_BYTES_PER_PEER", "lots")]);
-    assert!(said.starts_with("environment variable MIMI_GATEWAY_LIMITS__MAX_BODY_BYTES_PER_PEER: `limits.max_body_bytes_per_peer`:"), "{said}");
+    assert!(
+        said.starts_with(
+            "environment variable MIMI_GATEWAY_LIMITS__MAX_BODY_BYTES_PER_PEER: `limits.max_body_bytes_per_peer`:"
+        ),
+        "{said}"
+    );
 }
 
 #[test]
@@ -163,4 +171,75 @@ fn the_schema_names_the_fields() {
     assert!(schema["peers"].contains(&"address"));
     let root: Vec<_> = fields_of::<Config>().to_vec();
     assert!(root.iter().all(|section| schema.contains_key(section)) && root.len() == schema.len());
+}
+
+const EXAMPLE: &str = include_str!("../../config/mimi-gateway.example.toml");
+
+/// The commented-out keys of the example: line number (from 0), section, key.
+fn commented_keys() -> Vec<(usize, String, String)> {
+    let mut section = String::new();
+    let mut keys = Vec::new();
+    for (number, line) in EXAMPLE.lines().enumerate() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.split([']', '.']).next().unwrap().to_owned();
+        }
+        let key = line.strip_prefix('#').and_then(|l| l.split_once(" = ")).map(|(key, _)| key);
+        if let Some(key) = key.filter(|key| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')) {
+            keys.push((number, section.clone(), key.to_owned()));
+        }
+    }
+    keys
+}
+
+fn parse_example(uncommented: &[usize]) -> Config {
+    let lines = EXAMPLE.lines().enumerate();
+    let text: Vec<_> =
+        lines.map(|(n, line)| if uncommented.contains(&n) { line.trim_start_matches('#') } else { line }).collect();
+    Config::parse(Path::new("example.toml"), &text.join("\n"), []).unwrap()
+}
+
+#[test]
+fn the_example_parses_and_is_valid_once_its_files_are_there() {
+    let mut config = parse_example(&[]);
+    config.store.master_key = Some(Secret::new("ab".repeat(32)));
+    config.validate().unwrap();
+}
+
+#[test]
+fn the_example_names_every_key_of_the_schema_once() {
+    let mut named: Vec<(String, String)> = commented_keys().into_iter().map(|(_, s, k)| (s, k)).collect();
+    let mut section = String::new();
+    for line in EXAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.split([']', '.']).next().unwrap().to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            named.push((section.clone(), key.to_owned()));
+        }
+    }
+    named.sort();
+    let mut wanted: Vec<(String, String)> = schema()
+        .into_iter()
+        .flat_map(|(section, keys)| keys.iter().map(move |key| (section.to_owned(), (*key).to_owned())))
+        .collect();
+    wanted.sort();
+    assert_eq!(named, wanted);
+}
+
+#[test]
+fn the_example_states_the_defaults_of_the_code() {
+    let default = format!("{:?}", parse_example(&[]));
+    for (number, section, key) in commented_keys() {
+        // The comment block above the key says whether it has a default.
+        let above: Vec<_> = EXAMPLE.lines().take(number).collect();
+        let prose: Vec<_> =
+            above.iter().rev().skip_while(|l| !l.starts_with("# ")).take_while(|l| l.starts_with("# ")).copied().collect();
+        let prose = prose.into_iter().rev().collect::<Vec<_>>().join(" ");
+        let set = format!("{:?}", parse_example(&[number]));
+        if prose.contains("No default") {
+            assert_ne!(set, default, "{section}.{key} has no default, so the example changes something");
+        } else {
+            assert!(prose.contains("Default: "), "{section}.{key} states no default: {prose}");
+            assert_eq!(set, default, "{section}.{key}");
+        }
+    }
 }

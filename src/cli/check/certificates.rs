@@ -1,8 +1,10 @@
 //! Own certificate and key, and the peers' CAs.
 
 use rustls::{
+    client::verify_server_name,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    server::ParsedCertificate,
     sign::CertifiedKey,
 };
 use x509_parser::{
@@ -38,7 +40,12 @@ pub(super) fn check(config: &Config, domain: &ProviderDomain, now: i64, report: 
         authority(peer, settings, now, report);
     }
     if config.peers.is_empty() {
-        report.warn(class, "peers", "no peer is configured", "Add a [peers.\"domain\"] section for each provider to talk to");
+        report.warn(
+            class,
+            "peers",
+            "no peer is configured",
+            "Add a [peers.\"domain\"] section for each provider to talk to",
+        );
     }
 }
 
@@ -49,13 +56,18 @@ fn read_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 
 fn leaf(chain: &[CertificateDer<'static>], domain: &ProviderDomain, now: i64, report: &mut Report<'_>) {
     let class = Exit::Certificate;
-    let parsed = chain.first().and_then(|der| X509Certificate::from_der(der).ok());
-    let Some((_, certificate)) = parsed else {
-        report.fail(class, "certificate", "the first certificate cannot be read", "Put the provider's own certificate first");
+    let parsed = chain.first().and_then(|der| Some((der, X509Certificate::from_der(der).ok()?.1)));
+    let Some((der, certificate)) = parsed else {
+        report.fail(
+            class,
+            "certificate",
+            "the first certificate cannot be read",
+            "Put the provider's own certificate first",
+        );
         return;
     };
     let names = dns_names(&certificate);
-    if names.iter().any(|name| name == domain.as_str()) {
+    if speaks_for(der, domain) {
         report.ok(class, "certificate", format!("is for {}", names.join(", ")));
     } else {
         let seen = if names.is_empty() { "no DNS name".to_owned() } else { names.join(", ") };
@@ -70,10 +82,20 @@ fn leaf(chain: &[CertificateDer<'static>], domain: &ProviderDomain, now: i64, re
     usage(&certificate, report);
 }
 
+/// As peers will judge it.
+fn speaks_for(der: &CertificateDer<'_>, domain: &ProviderDomain) -> bool {
+    let (Ok(parsed), Ok(name)) = (ParsedCertificate::try_from(der), ServerName::try_from(domain.as_str())) else {
+        return false;
+    };
+    verify_server_name(&parsed, &name).is_ok()
+}
+
 fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
     let names = extension.value.general_names.iter();
-    names.filter_map(|name| if let GeneralName::DNSName(name) = name { Some((*name).to_owned()) } else { None }).collect()
+    names
+        .filter_map(|name| if let GeneralName::DNSName(name) = name { Some((*name).to_owned()) } else { None })
+        .collect()
 }
 
 fn validity(name: &'static str, what: &str, certificate: &X509Certificate<'_>, now: i64, report: &mut Report<'_>) {
@@ -98,7 +120,7 @@ fn usage(certificate: &X509Certificate<'_>, report: &mut Report<'_>) {
         _ => None,
     });
     let Some(usage) = extended else { return };
-    if !usage.any && !(usage.server_auth && usage.client_auth) {
+    if !(usage.any || usage.server_auth && usage.client_auth) {
         let lacking = if usage.server_auth { "client" } else { "server" };
         report.fail(
             Exit::Certificate,
@@ -115,7 +137,12 @@ fn key(config: &Config, chain: Vec<CertificateDer<'static>>, report: &mut Report
     let key = match read.and_then(|pem| PrivateKeyDer::from_pem_slice(&pem).map_err(|e| e.to_string())) {
         Ok(key) => key,
         Err(why) => {
-            report.fail(class, name, format!("provider.private_key: {why}"), "Name a PEM file with an unencrypted key that this user may read");
+            report.fail(
+                class,
+                name,
+                format!("provider.private_key: {why}"),
+                "Name a PEM file with an unencrypted key that this user may read",
+            );
             return;
         }
     };
@@ -126,7 +153,12 @@ fn key(config: &Config, chain: Vec<CertificateDer<'static>>, report: &mut Report
     if let Some(path) = config.provider.private_key.path()
         && super::others_can_read(path)
     {
-        report.warn(class, name, format!("{} can be read by every user", path.display()), format!("Run `chmod o-rwx {}`", path.display()));
+        report.warn(
+            class,
+            name,
+            format!("{} can be read by every user", path.display()),
+            format!("Run `chmod o-rwx {}`", path.display()),
+        );
     }
 }
 
@@ -136,7 +168,12 @@ fn authority(peer: &ProviderDomain, settings: &crate::mimi::PeerSettings, now: i
     let chain = match chain {
         Ok(chain) => chain,
         Err(why) => {
-            report.fail(class, name, format!("peers.\"{peer}\".ca: {why}"), "Name a PEM file with the CA certificates that this peer's certificate is issued by");
+            report.fail(
+                class,
+                name,
+                format!("peers.\"{peer}\".ca: {why}"),
+                "Name a PEM file with the CA certificates that this peer's certificate is issued by",
+            );
             return;
         }
     };
@@ -151,7 +188,12 @@ fn authority(peer: &ProviderDomain, settings: &crate::mimi::PeerSettings, now: i
                 format!("peers.\"{peer}\".ca: {} is no CA certificate", certificate.subject()),
                 "Name the issuer's certificate, not the peer's own",
             ),
-            Err(_) => report.fail(class, name, format!("peers.\"{peer}\".ca: a certificate cannot be read"), "Ask the peer for its CA again"),
+            Err(_) => report.fail(
+                class,
+                name,
+                format!("peers.\"{peer}\".ca: a certificate cannot be read"),
+                "Ask the peer for its CA again",
+            ),
         }
     }
 }

@@ -61,7 +61,14 @@ impl<'a> Report<'a> {
         Self { lines: Vec::new(), tell }
     }
 
-    fn add(&mut self, verdict: Verdict, class: Exit, name: &'static str, seen: impl Into<String>, advice: impl Into<String>) {
+    fn add(
+        &mut self,
+        verdict: Verdict,
+        class: Exit,
+        name: &'static str,
+        seen: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
         let line = Line { verdict, class, name, seen: seen.into(), advice: advice.into() };
         (self.tell)(&line);
         self.lines.push(line);
@@ -85,7 +92,12 @@ impl<'a> Report<'a> {
 
     /// The lowest code among the failures.
     pub(super) fn exit(&self) -> Exit {
-        self.lines.iter().filter(|line| line.verdict == Verdict::Fail).map(|line| line.class).min().unwrap_or(Exit::Success)
+        self.lines
+            .iter()
+            .filter(|line| line.verdict == Verdict::Fail)
+            .map(|line| line.class)
+            .min()
+            .unwrap_or(Exit::Success)
     }
 
     /// Whether a check of this class has failed.

@@ -30,7 +30,12 @@ impl Responder {
         let router = Router::new()
             .route("/_matrix/app/v1/ping", post(move |headers: HeaderMap| async move { answer(&headers, &hs_token) }))
             // Everything else, transactions above all, has to come again when the gateway runs.
-            .fallback(|| async { (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"errcode": "M_UNKNOWN", "error": "only a check is running"}))) });
+            .fallback(|| async {
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    Json(json!({"errcode": "M_UNKNOWN", "error": "only a check is running"})),
+                )
+            });
         let task = tokio::spawn(async move {
             if let Err(e) = axum::serve(listener, router).await {
                 tracing::warn!(error = %e, "the check's own listener stopped");
