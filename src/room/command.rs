@@ -148,7 +148,7 @@ impl Step<'_> {
     }
 
     fn may_unbridge(&self, by: &UserUri) -> bool {
-        !self.is_hub() || self.state().is_some_and(|s| s.can(by, crate::policy::Capability::CanRemoveParticipant))
+        !self.is_hub() || self.state().is_some_and(|s| s.can(by, crate::policy::Capability::RemoveParticipant))
     }
 }
 

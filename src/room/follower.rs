@@ -60,7 +60,7 @@ impl Step<'_> {
         };
         match self.group.join(message.as_bytes(), tree.as_bytes(), self.now) {
             Ok(users) => {
-                if self.state().is_none_or(|state| state.room_uri() != Some(&self.room.uri)) {
+                if self.state().is_none_or(|state| state.metadata.room_uri != self.room.uri) {
                     return self.mark_broken("the Welcome is for another room than the path says");
                 }
                 self.room.phase = Phase::Active;

@@ -6,11 +6,11 @@ use serde_json::json;
 use super::{
     effect::{Actor, Endpoint, MatrixAction, PathTarget},
     state::{Intent, Phase},
-    step::{CONTENT_KEY, Effect, Step, Tag},
+    step::{Effect, Step, Tag},
 };
 use crate::{
     ident::UserUri,
-    translate::{self, RoomEvent},
+    translate::{self, CONTENT_KEY, NotCarried, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
 
@@ -49,9 +49,10 @@ impl Step<'_> {
             return self.report(format!("{} ({}) is not carried yet", event.event_id, event.event_type));
         }
         let context =
-            translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent: event.origin_server_ts };
+            translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts: event.origin_server_ts };
         let translated = match translate::to_mimi(&event.event_type, &event.content, &context) {
             Ok(translated) => translated,
+            Err(NotCarried::Mirror) => return,
             Err(reason) => {
                 self.report(format!("{} is not carried: {reason}", event.event_id));
                 if event.event_type == "m.room.message" {
@@ -248,7 +249,7 @@ impl Step<'_> {
     /// `m.bridge` (MSC2346): which MIMI room this is.
     pub(super) fn bridge_state(&self) -> (String, String, String) {
         let content = json!({
-            "bridgebot": self.names.matrix_id_of_bot(),
+            "bridgebot": self.names.bot(),
             "protocol": { "id": "mimi", "displayname": "MIMI" },
             "channel": { "id": self.room.uri.as_str(), "displayname": self.room.uri.tail() },
         });
@@ -287,7 +288,7 @@ impl Step<'_> {
                 content: content.to_string(),
             }));
         };
-        let (name, topic) = (state.room_name().to_owned(), state.room_topic().to_owned());
+        let (name, topic) = (state.metadata.name, state.metadata.subject);
         if !name.is_empty() {
             set("m.room.name", json!({ "name": name }));
         } else if self.room.direct {

@@ -236,7 +236,7 @@ impl Step<'_> {
     }
 
     fn may_remove(&self, user: &UserUri) -> bool {
-        self.state().is_some_and(|state| state.can(user, policy::Capability::CanRemoveParticipant))
+        self.state().is_some_and(|state| state.can(user, policy::Capability::RemoveParticipant))
     }
 
     /// What a user wanted cannot be: the user is told, and so is the operator.

@@ -22,12 +22,9 @@ use crate::{
     content::MimiContent,
     ident::{ProviderDomain, UserUri},
     policy::RoomState,
-    translate,
+    translate::{self, CONTENT_KEY},
     wire::{FanoutMessage, HandshakeBundle, SubmitMessageRequest},
 };
-
-/// The key in Matrix events that the gateway itself wrote; such events are never carried.
-pub const CONTENT_KEY: &str = "org.mimi-gateway.mimi";
 
 /// How the two worlds name each other; made once from the settings.
 pub trait Names: Send + Sync {
@@ -41,6 +38,8 @@ pub trait Names: Send + Sync {
     fn is_bridged(&self, user: &UserId) -> bool;
     /// The Matrix user that a MIMI user is: one of ours, or a ghost.
     fn matrix_id(&self, user: &UserUri) -> Option<OwnedUserId>;
+    /// The bridge bot.
+    fn bot(&self) -> OwnedUserId;
     /// Whether this is the bridge bot.
     fn is_bot(&self, user: &UserId) -> bool;
     /// How people read a remote user's name.
@@ -383,7 +382,10 @@ impl Step<'_> {
         let Some(room) = self.room.matrix.clone() else {
             return self.report(format!("a message of {sender} came before the Matrix room was there"));
         };
-        let shown = translate::to_matrix(&content);
+        let shown = translate::to_matrix(
+            &content,
+            &translate::ToMatrix { message_id: crate::content::MessageId(id), sender, room: &self.room.uri },
+        );
         let mut body = shown.content;
         if let Some(map) = body.as_object_mut() {
             map.insert(

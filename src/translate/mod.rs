@@ -7,6 +7,7 @@
 //!
 //! Nothing is lost silently: both directions answer a list of what did not cross.
 
+pub mod event;
 mod html;
 mod markdown;
 mod to_matrix;
@@ -22,6 +23,7 @@ use crate::{
     ident::{RoomUri, UserUri},
 };
 
+pub use event::{BadEvent, RoomEvent};
 pub use to_matrix::to_matrix;
 pub use to_mimi::to_mimi;
 
