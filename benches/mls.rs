@@ -9,9 +9,9 @@ use mimi_gateway::{
     mls::{Change, CommitView, Member, NewComponents, NewGroup, Rows, make_key_package},
 };
 use openmls::prelude::{
-    BasicCredential, Ciphersuite, CredentialWithKey, GroupId, KeyPackage, MlsGroup, MlsGroupJoinConfig, MlsMessageIn,
-    OpenMlsProvider as _, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, ProcessedMessageContent, StagedWelcome,
-    tls_codec::Deserialize as _,
+    BasicCredential, Ciphersuite, CredentialWithKey, GroupId, KeyPackage, MlsGroup, MlsGroupJoinConfig,
+    MlsMessageBodyOut, MlsMessageIn, OpenMlsProvider as _, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, ProcessedMessageContent,
+    StagedWelcome, tls_codec::Deserialize as _,
 };
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
@@ -135,9 +135,10 @@ fn raw(members: usize) -> Outcome<Rates> {
     }
     let (_, welcome, _) = sender.add_members(&here, &alice, &key_packages)?;
     sender.merge_pending_commit(&here)?;
-    let welcome = welcome.into_welcome().ok_or("no Welcome")?;
+    let MlsMessageBodyOut::Welcome(welcome) = welcome.body() else { return Err("no Welcome".into()) };
     let tree = sender.export_ratchet_tree().into();
-    let mut receiver = StagedWelcome::new_from_welcome(&there, &config, welcome, Some(tree))?.into_group(&there)?;
+    let mut receiver =
+        StagedWelcome::new_from_welcome(&there, &config, welcome.clone(), Some(tree))?.into_group(&there)?;
 
     let start = Instant::now();
     let mut messages = Vec::with_capacity(MESSAGES);

@@ -24,6 +24,9 @@ use super::{
 };
 use crate::ident::UserUri;
 
+/// By-reference proposals that are kept in an epoch.
+const MAX_PENDING: usize = 1_000;
+
 /// What a commit of ours shall do. Pending by-reference proposals are always taken in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
@@ -331,10 +334,22 @@ impl Member {
             self.check_key(&add.user, &add.signature_key, &BTreeSet::new())?;
         }
         if !self.meta.pending.iter().any(|other| other == message) {
+            if self.meta.pending.len() >= MAX_PENDING {
+                return Err(MlsError::Refused("too many pending proposals".into()));
+            }
             self.meta.pending.push(message.to_vec());
             self.store_meta()?;
         }
         Ok(view)
+    }
+
+    /// Forgets a pending proposal that shall not be committed (the policy refuses it, or its sender took it back).
+    /// Whether it was there. A commit of others that takes it in can then not be applied.
+    pub fn drop_proposal(&mut self, message: &[u8]) -> Result<bool, MlsError> {
+        let before = self.meta.pending.len();
+        self.meta.pending.retain(|other| other != message);
+        self.store_meta()?;
+        Ok(self.meta.pending.len() < before)
     }
 
     /// Proposals with which this user leaves: a SelfRemove, and `AppDataUpdate`s by reference, as `MLSMessage`s to send.

@@ -485,6 +485,18 @@ impl Member {
         self.refresh_local()?;
         Ok(part.user)
     }
+
+    /// Takes back an [`Member::adopt`] whose commit never came. Does nothing once the leaf is there.
+    pub fn abandon(&mut self, private: &[u8]) -> Result<(), MlsError> {
+        let part = PrivatePart::parse(private)?;
+        if !self.signers.contains_key(&part.public) {
+            let mut key = vec![WAITING];
+            key.extend_from_slice(&part.public);
+            self.overlay.remove(&key);
+            self.keys.remove(&part.public);
+        }
+        Ok(())
+    }
 }
 
 /// A PublicMessage or PrivateMessage from bytes.

@@ -1,3 +1,8 @@
+use openmls::{
+    messages::group_info::VerifiableGroupInfo,
+    prelude::{ExternalCommitBuilder, LeafNodeParameters, RatchetTreeIn, tls_codec::Deserialize as _},
+};
+
 use super::*;
 
 fn app(component: u16, update: &[u8]) -> Change {
@@ -203,9 +208,30 @@ fn a_leaf_of_our_domain_with_a_foreign_key_is_forged() {
     assert_eq!(wanted, vec![forged.reference.clone()]);
     let error = a.member.apply_commit(&staged.commit, &mut lenient, now());
     assert_eq!(error, Err(MlsError::ForgedLocalLeaf(user("ann@a.example"))));
-    // By external commit likewise.
+    // By external commit likewise: made with plain OpenMLS, since this gateway would not make it.
     let info = b.member.group_info(None).unwrap();
-    let ann = user("ann@a.example");
+    let pair = key_package::new_signer().unwrap();
+    let overlay = overlay::Overlay::new(Rows::new());
+    let (_, bundle) = ExternalCommitBuilder::new()
+        .with_ratchet_tree(RatchetTreeIn::tls_deserialize_exact(&info.ratchet_tree).unwrap())
+        .with_config(identity::join_config())
+        .build_group(
+            &overlay,
+            VerifiableGroupInfo::tls_deserialize_exact(&info.group_info).unwrap(),
+            identity::credential_for(&user("ann@a.example"), &pair).unwrap(),
+        )
+        .unwrap()
+        .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(identity::capabilities()).build())
+        .load_psks(&overlay)
+        .unwrap()
+        .build(&*overlay::CRYPTO, &*overlay::CRYPTO, &pair, |_| true)
+        .unwrap()
+        .finalize(&overlay)
+        .unwrap();
+    let external = bundle.commit().to_bytes().unwrap();
+    let error = a.member.apply_commit(&external, &mut lenient, now());
+    assert_eq!(error, Err(MlsError::ForgedLocalLeaf(user("ann@a.example"))));
+    let ann = user("ann@b.example");
     let join = ExternalJoin {
         group_info: &info.group_info,
         ratchet_tree: &info.ratchet_tree,
@@ -214,11 +240,31 @@ fn a_leaf_of_our_domain_with_a_foreign_key_is_forged() {
         change: &Change::default(),
         now: now(),
     };
-    // The forger has to pretend not to know that alice is of its own domain; the gateway itself refuses that.
-    assert_eq!(
-        Member::join_external(&join, &mut lenient).map(|_| ()),
-        Err(MlsError::ForgedLocalLeaf(user("alice@a.example")))
-    );
+    // Bob is of ann's domain, and a newcomer does not have his key.
+    let error = Member::join_external(&join, &mut lenient).map(|_| ());
+    assert_eq!(error, Err(MlsError::ForgedLocalLeaf(user("bob@b.example"))));
+    assert_eq!(a.member.epoch(), 1);
+}
+
+#[test]
+fn a_path_does_not_change_the_identity() {
+    let mut a = Gateway::create("alice@a.example");
+    let b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    let bob = b.member.local_leaf(&user("bob@b.example")).unwrap();
+    let overlay = b.member.overlay.fork(bob.index);
+    let mut group = member::load(&overlay, b.member.group_id()).unwrap();
+    let eve = identity::credential_for(&user("eve@b.example"), &bob.pair).unwrap();
+    let bundle = group
+        .commit_builder()
+        .leaf_node_parameters(LeafNodeParameters::builder().with_credential_with_key(eve).build())
+        .load_psks(&overlay)
+        .unwrap()
+        .build(&*overlay::CRYPTO, &*overlay::CRYPTO, &*bob.pair, |_| true)
+        .unwrap()
+        .stage_commit(&overlay)
+        .unwrap();
+    let commit = bundle.commit().to_bytes().unwrap();
+    assert_eq!(a.member.apply_commit(&commit, &mut lenient, now()), Err(MlsError::IdentityChanged(bob.index)));
     assert_eq!(a.member.epoch(), 1);
 }
 
@@ -308,4 +354,94 @@ fn private_handshakes_and_expired_key_packages_are_refused() {
     assert!(matches!(a.member.open(&message), Err(MlsError::Unsupported(_))));
     assert!(matches!(a.member.apply_commit(&message, &mut lenient, now()), Err(MlsError::Unsupported(_))));
     assert!(matches!(a.member.store_proposal(&message, now()), Err(MlsError::Unsupported(_))));
+}
+
+#[test]
+fn an_adoption_can_be_taken_back() {
+    let mut a = Gateway::create("alice@a.example");
+    let before = a.rows.clone();
+    let made = make_key_package(&user("ann@a.example"), now()).unwrap();
+    a.member.adopt(&made.private).unwrap();
+    a.save();
+    assert_ne!(a.rows, before);
+    a.member.abandon(&made.private).unwrap();
+    a.save();
+    assert_eq!(a.rows, before);
+    // Without its key, we do not even propose it.
+    let change = Change { adds: vec![made.bytes], ..Change::default() };
+    let error = a.member.stage_commit(&user("alice@a.example"), &change, &mut lenient, now());
+    assert_eq!(error, Err(MlsError::ForgedLocalLeaf(user("ann@a.example"))));
+}
+
+#[test]
+fn damaged_bytes_are_refused_and_change_nothing() {
+    let mut a = Gateway::create("alice@a.example");
+    let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    let made = make_key_package(&user("carol@c.example"), now()).unwrap();
+    let change = Change { adds: vec![made.bytes.clone()], path: true, ..app(NAME, b"x") };
+    let staged = b.stage("bob@b.example", &change);
+    let proposal = b.member.propose_leave(&user("bob@b.example"), Vec::new()).unwrap().remove(0);
+    b.reload();
+    let message = b.seal("bob@b.example", "hello");
+    let before = a.rows.clone();
+    let damaged = |bytes: &[u8], at: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 0x41;
+        bytes
+    };
+    for at in 0..staged.commit.len() {
+        assert!(a.member.apply_commit(&damaged(&staged.commit, at), &mut lenient, now()).is_err(), "commit, byte {at}");
+    }
+    for at in 0..proposal.len() {
+        assert!(a.member.store_proposal(&damaged(&proposal, at), now()).is_err(), "proposal, byte {at}");
+    }
+    for at in 0..made.bytes.len() {
+        assert!(check_key_package(&damaged(&made.bytes, at), now()).is_err(), "KeyPackage, byte {at}");
+    }
+    let welcome = staged.welcome.clone().unwrap();
+    for at in (0..welcome.len()).step_by(7) {
+        assert!(
+            Member::join(&damaged(&welcome, at), &staged.ratchet_tree, std::slice::from_ref(&made.private), now())
+                .is_err()
+        );
+    }
+    for at in (0..staged.ratchet_tree.len()).step_by(7) {
+        assert!(
+            Member::join(&welcome, &damaged(&staged.ratchet_tree, at), std::slice::from_ref(&made.private), now())
+                .is_err()
+        );
+    }
+    a.save();
+    assert_eq!(a.rows, before);
+    for at in 0..message.len() {
+        assert!(a.member.open(&damaged(&message, at)).is_err(), "message, byte {at}");
+    }
+    assert_eq!(a.open(&message).1, "hello");
+    a.apply(&staged.commit);
+    b.accept(&staged);
+    agree(&a, &b);
+}
+
+#[test]
+fn a_proposal_that_the_policy_refuses_can_be_dropped() {
+    let mut a = Gateway::create("alice@a.example");
+    let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    let list = vec![AppDataChange { component: LIST, update: b"mine".to_vec() }];
+    let proposals = b.member.propose_leave(&user("bob@b.example"), list).unwrap();
+    for proposal in &proposals {
+        a.member.store_proposal(proposal, now()).unwrap();
+    }
+    let mut strict = |view: &CommitView| {
+        if view.app_data.is_empty() { Ok(NewComponents::new()) } else { Err("no".to_owned()) }
+    };
+    let alice = user("alice@a.example");
+    let error = a.member.stage_commit(&alice, &Change::default(), &mut strict, now());
+    assert_eq!(error, Err(MlsError::Refused("no".into())));
+    assert!(a.member.drop_proposal(&proposals[0]).unwrap());
+    assert!(!a.member.drop_proposal(&proposals[0]).unwrap());
+    let staged = a.member.stage_commit(&alice, &Change::default(), &mut strict, now()).unwrap();
+    b.apply(&staged.commit);
+    assert!(!b.member.is_member());
+    a.accept(&staged);
+    assert_eq!(a.member.component(LIST).unwrap(), b"list");
 }
