@@ -204,7 +204,8 @@ pub fn is_ghost_pattern(user: &UserId) -> bool {
 /// The part of the URI that the localpart carries: authority and path, `/u/` left out if one segment follows it.
 fn escape(uri: &MimiUri) -> String {
     let tail = uri.tail();
-    let path = if uri.kind() == UriKind::User && !tail.contains('/') { format!("/{tail}") } else { uri.path().to_owned() };
+    let path =
+        if uri.kind() == UriKind::User && !tail.contains('/') { format!("/{tail}") } else { uri.path().to_owned() };
     let mut out = String::new();
     for byte in uri.provider().as_str().bytes().chain(path.bytes()) {
         match byte {
