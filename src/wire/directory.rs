@@ -209,7 +209,8 @@ fn check_template(name: &'static str, template: &str) -> Result<(), DirectoryErr
     let Some(rest) = template.strip_prefix("https://") else {
         return bad("not an https URL");
     };
-    if !template.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'|')) {
+    if !template.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'|'))
+    {
         return bad("a byte that no URL may hold");
     }
     let Some((authority, _)) = rest.split_once('/') else {

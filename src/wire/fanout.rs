@@ -1,6 +1,6 @@
 //! `POST /notify/{roomId}` (draft-ietf-mimi-protocol-06 section 5.5).
 //!
-//! A body is one or more FanoutMessages, one after the other, without an outer length; each ends where its MLS message
+//! A body is one or more `FanoutMessages`, one after the other, without an outer length; each ends where its MLS message
 //! and the rest of it end. If one cannot be delimited, the whole body is refused: nothing of it may be acknowledged.
 
 use super::{
@@ -22,7 +22,7 @@ pub enum FanoutContent {
         /// The hub's frank, if the message had a franking tag.
         frank: Option<Frank>,
     },
-    /// A Welcome, as MLSMessage.
+    /// A Welcome, as `MLSMessage`.
     Welcome {
         /// The message.
         message: MlsMessage,
@@ -97,10 +97,9 @@ impl Wire for FanoutMessage {
         let message = MlsMessage::read(reader)?;
         let content = match message.fields() {
             MlsMessageFields::Public(public) => match public.content_type {
-                ContentType::Commit => FanoutContent::Commit {
-                    message,
-                    external_proposals: read_proposals(reader, "externalProposals")?,
-                },
+                ContentType::Commit => {
+                    FanoutContent::Commit { message, external_proposals: read_proposals(reader, "externalProposals")? }
+                }
                 ContentType::Proposal | ContentType::Application => {
                     FanoutContent::Proposal { message, more: read_proposals(reader, "moreProposals")? }
                 }
@@ -112,7 +111,8 @@ impl Wire for FanoutMessage {
                 FanoutContent::Welcome { message, ratchet_tree: RatchetTreeOption::read(reader)? }
             }
             MlsMessageFields::Private(_) | MlsMessageFields::GroupInfo(_) | MlsMessageFields::KeyPackage(_) => {
-                let why = DecodeErrorKind::NotAllowed("only application messages, handshakes and Welcomes are fanned out");
+                let why =
+                    DecodeErrorKind::NotAllowed("only application messages, handshakes and Welcomes are fanned out");
                 return Err(at.error("message", why));
             }
         };
@@ -125,8 +125,9 @@ impl Wire for FanoutMessage {
         match &self.content {
             FanoutContent::Application { frank, .. } => writer.optional(frank.as_ref(), |w, frank| frank.write(w)),
             FanoutContent::Welcome { ratchet_tree, .. } => ratchet_tree.write(writer),
-            FanoutContent::Proposal { more: list, .. }
-            | FanoutContent::Commit { external_proposals: list, .. } => writer.list(list),
+            FanoutContent::Proposal { more: list, .. } | FanoutContent::Commit { external_proposals: list, .. } => {
+                writer.list(list)
+            }
         }
     }
 }

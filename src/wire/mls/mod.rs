@@ -8,7 +8,7 @@ mod walk;
 pub use credential::{Capabilities, Credential, ExternalSender, HpkeCiphertext, RequiredCapabilities};
 pub use message::{
     ContentType, GroupInfoFields, KeyPackageFields, MlsMessage, MlsMessageFields, MlsStruct, PrivateFields,
-    PublicFields, Raw, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome, RatchetTreeFields, Sender,
+    PublicFields, RatchetTreeFields, Raw, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome, Sender,
     WelcomeFields,
 };
 pub use walk::Extension;
