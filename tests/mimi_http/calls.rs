@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use mimi_gateway::{
     engine::ports::{CallError, Endpoint, PathTarget, Peers, Problem, Retry},
-    mimi::{MimiPeers, Settings},
+    mimi::{MimiPeers, PemSource, Settings},
     wire::ConsentAction,
 };
 use rustls::{
@@ -291,4 +291,21 @@ async fn one_peers_requests_are_limited() {
     assert_eq!((second.status, second.retry), (Some(429), Retry::Retriable(Some(Duration::from_secs(1)))));
     hold.cancel();
     assert_eq!(first.await.unwrap().unwrap(), ANSWER);
+}
+
+#[test]
+fn setup_mistakes_are_told() {
+    let world = world();
+    let good = settings_of_a();
+    assert!(good.validate().is_ok());
+    assert_eq!(good.certificate_expires().unwrap(), 3_786_912_000_000);
+    let told = |settings: &Settings| settings.validate().unwrap_err().to_string();
+    assert!(told(&Settings { own_domain: domain("d.example"), ..good.clone() }).contains("subjectAltName"));
+    assert!(told(&Settings { private_key: PemSource::new(&*world.cert_b.key), ..good.clone() }).contains("key"));
+    let mut odd = good.clone();
+    odd.peers.get_mut(&domain("b.example")).unwrap().ca = PemSource::new("/nonexistent/ca.pem");
+    assert!(told(&odd).contains("/nonexistent/ca.pem"));
+    let mut odd = good;
+    odd.peers.get_mut(&domain("b.example")).unwrap().address = Some("localhost".into());
+    assert!(told(&odd).contains("host:port"));
 }
