@@ -250,7 +250,7 @@ async fn s5_endless_chunks_are_cut_off_at_the_limit() {
     let (mut read, mut write) = tokio::io::split(stream);
     write.write_all(head.as_bytes()).await.unwrap();
     let sending = async {
-        let chunk = [b"10000\r\n".as_slice(), &[0; 0x1_0000], b"\r\n"].concat();
+        let chunk = [b"10000\r\n".as_slice(), &vec![0; 0x1_0000], b"\r\n"].concat();
         let mut sent = 0;
         while sent < 1 << 30 && write.write_all(&chunk).await.is_ok() {
             sent += chunk.len();
@@ -312,8 +312,9 @@ async fn s6_a_continuation_flood_ends_the_connection() {
         let _ =
             write.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\0\0\0\0\x01\x83").await;
         // A never-indexed header with a kilobyte of value, over and over, never ending the block.
-        let block = [b"\x10\x01x\x7f\x81\x07".as_slice(), &[b'a'; 1024 - 0]].concat();
-        let mut frame = vec![0, (block.len() >> 8) as u8, block.len() as u8, 9, 0, 0, 0, 0, 1];
+        let block = [b"\x10\x01x\x7f\x81\x07".as_slice(), &[b'a'; 1024]].concat();
+        let mut frame = u32::try_from(block.len()).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend_from_slice(b"\x09\0\0\0\0\x01");
         frame.extend_from_slice(&block);
         let mut sent = 0;
         while sent < 256 << 20 && write.write_all(&frame).await.is_ok() {
