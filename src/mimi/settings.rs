@@ -11,7 +11,7 @@ use std::{
 use serde::Deserialize;
 use url::Url;
 
-use crate::ident::ProviderDomain;
+use crate::{engine::ports::Millis, ident::ProviderDomain};
 
 /// Why the MIMI edge cannot start. Permanent until an operator changes the settings or the files they name.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +164,12 @@ impl Settings {
         let identity = super::tls::Identity::load(self)?;
         super::tls::server_config(self, &identity)?;
         super::client::MimiPeers::new(self).map(drop)
+    }
+
+    /// When our certificate expires. [`Settings::validate`] does not look at it: an expired one is no reason not to
+    /// start, but one to warn.
+    pub fn certificate_expires(&self) -> Result<Millis, SetupError> {
+        super::tls::expires(self)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use mimi_gateway::{
     engine::ports::{CallError, Endpoint, PathTarget, Peers, Problem, Retry},
-    mimi::{MimiPeers, Settings},
+    mimi::{MimiPeers, PemSource, Settings},
     wire::ConsentAction,
 };
 use rustls::{
@@ -132,12 +132,9 @@ impl Script {
                         _ => break,
                     }
                 }
-                match answers.next() {
-                    Some(Some(answer)) => {
-                        let _ = stream.write_all(&answer).await;
-                        let _ = stream.shutdown().await;
-                    }
-                    Some(None) | None => {}
+                if let Some(Some(answer)) = answers.next() {
+                    let _ = stream.write_all(&answer).await;
+                    let _ = stream.shutdown().await;
                 }
             }
         });
@@ -152,6 +149,7 @@ fn request_is_whole(read: &[u8]) -> bool {
     read.len() >= head + 4 + length.map_or(0, |length| length.parse().unwrap())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "one step of a script, whose other kind is None")]
 fn answer(status: &str, headers: &str, body: &[u8]) -> Option<Vec<u8>> {
     let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
     Some([head.as_bytes(), body].concat())
@@ -291,4 +289,21 @@ async fn one_peers_requests_are_limited() {
     assert_eq!((second.status, second.retry), (Some(429), Retry::Retriable(Some(Duration::from_secs(1)))));
     hold.cancel();
     assert_eq!(first.await.unwrap().unwrap(), ANSWER);
+}
+
+#[test]
+fn setup_mistakes_are_told() {
+    let world = world();
+    let good = settings_of_a();
+    assert!(good.validate().is_ok());
+    assert_eq!(good.certificate_expires().unwrap(), 3_786_912_000_000);
+    let told = |settings: &Settings| settings.validate().unwrap_err().to_string();
+    assert!(told(&Settings { own_domain: domain("d.example"), ..good.clone() }).contains("subjectAltName"));
+    assert!(told(&Settings { private_key: PemSource::new(&*world.cert_b.key), ..good.clone() }).contains("key"));
+    let mut odd = good.clone();
+    odd.peers.get_mut(&domain("b.example")).unwrap().ca = PemSource::new("/nonexistent/ca.pem");
+    assert!(told(&odd).contains("/nonexistent/ca.pem"));
+    let mut odd = good;
+    odd.peers.get_mut(&domain("b.example")).unwrap().address = Some("localhost".into());
+    assert!(told(&odd).contains("host:port"));
 }

@@ -34,6 +34,7 @@ const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
 struct Kept {
     directory: Arc<Directory>,
+    fetched: Instant,
     fresh_until: Instant,
 }
 
@@ -51,10 +52,10 @@ impl DirectoryCache {
         Self { domain, hosts, kept: Mutex::new(None), fetching: AsyncMutex::new(()) }
     }
 
-    /// Lets the next call fetch anew.
-    pub(super) fn forget(&self) {
+    /// The directory may be out of date: it is fetched anew, but not more often than once in [`MIN_AGE`].
+    pub(super) fn doubt(&self) {
         if let Some(kept) = self.lock().as_mut() {
-            kept.fresh_until = Instant::now();
+            kept.fresh_until = kept.fresh_until.min(kept.fetched + MIN_AGE);
         }
     }
 
@@ -71,8 +72,10 @@ impl DirectoryCache {
             Some(directory) => directory,
             None => self.refreshed(http).await?,
         };
-        self.judged(&directory, endpoint, target, body)
-            .map_err(|why| outcome::error(format!("directory: {why}"), Retry::Retriable(Some(MIN_AGE))))
+        self.judged(&directory, endpoint, target, body).map_err(|why| {
+            self.doubt();
+            outcome::error(format!("directory: {why}"), Retry::Retriable(Some(MIN_AGE)))
+        })
     }
 
     fn judged(
@@ -110,7 +113,8 @@ impl DirectoryCache {
                 (old, RETRY_AFTER_FAILURE)
             }
         };
-        *self.lock() = Some(Kept { directory: Arc::clone(&directory), fresh_until: Instant::now() + age });
+        let fetched = Instant::now();
+        *self.lock() = Some(Kept { directory: Arc::clone(&directory), fetched, fresh_until: fetched + age });
         Ok(directory)
     }
 
