@@ -7,6 +7,8 @@
 //! Damaged: a file of the store is cut or gets flipped bits; the store opens at a state that was once committed, names
 //! the damage, or refuses to open. It never panics, and never shows a value that was not written.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test: a panic is a failure")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
