@@ -4,6 +4,8 @@
 //!
 //! A batch is what a step of a room writes: 4 KiB of group state, an outbox row, a dedupe key, two map rows, one delete.
 
+#![expect(clippy::expect_used, reason = "a measurement that cannot be made ends the run")]
+
 use std::{
     path::Path,
     sync::Mutex,
