@@ -1,6 +1,8 @@
 //! What every store engine must do, as one suite that runs on each: reads, scans, atomic conditional batches, group
 //! commit, reopening, locks, keys; and a model test of random operations against a map.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test: a panic is a failure")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -473,7 +475,9 @@ async fn queues_go_on_after_a_reopen(place: Place) {
         assert_eq!(entries.iter().map(|entry| entry.1.0).collect::<Vec<_>>(), [0, 1, 2], "lane {lane:?}");
         let mut batch = Batch::new("take");
         if lane != "ab" {
-            entries.iter().for_each(|entry| INBOX.remove(&mut batch, &lane, entry.0));
+            for entry in &entries {
+                INBOX.remove(&mut batch, &lane, entry.0);
+            }
         }
         db.commit(batch).await.unwrap();
     }

@@ -198,10 +198,24 @@ impl Group for RoomGroup {
             postcard::from_bytes(&staged.state).map_err(|error| GroupError::Invalid(error.to_string()))?;
         let member = self.member_mut()?;
         let leaves = Self::leaf_counts(member);
-        let applied = member.accept_staged(commit, &mut |view| judge(view, &leaves), now)?;
+        let applied = member.accept_staged(&commit, &mut |view| judge(view, &leaves), now)?;
         Ok(Self::applied(&applied))
     }
     fn apply(&mut self, commit: &[u8], origin: Origin<'_>, now: Millis) -> Result<Applied, GroupError> {
+        let given: Vec<Vec<u8>> = self
+            .member()?
+            .wanted_key_packages(commit, now)
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|reference| self.key_packages.contains_key(reference))
+            .collect();
+        let mut adopted = Vec::new();
+        for reference in given {
+            if let Some(private) = self.key_packages.get(&reference).cloned() {
+                self.member_mut()?.adopt(&private)?;
+                adopted.push((reference, private));
+            }
+        }
         let member = self.member_mut()?;
         let leaves = Self::leaf_counts(member);
         let mut verdict = |view: &CommitView| {
@@ -210,8 +224,18 @@ impl Group for RoomGroup {
             }
             judge(view, &leaves)
         };
-        let applied = member.apply_commit(commit, &mut verdict, now)?;
-        Ok(Self::applied(&applied))
+        match member.apply_commit(commit, &mut verdict, now) {
+            Ok(applied) => {
+                self.used.extend(adopted.into_iter().map(|(reference, _)| reference));
+                Ok(Self::applied(&applied))
+            }
+            Err(error) => {
+                for (_, private) in &adopted {
+                    member.abandon(private)?;
+                }
+                Err(error.into())
+            }
+        }
     }
     fn store_proposal(&mut self, proposal: &[u8], origin: Origin<'_>, now: Millis) -> Result<(), GroupError> {
         let view = self.member_mut()?.store_proposal(proposal, now)?;
@@ -227,7 +251,11 @@ impl Group for RoomGroup {
         self.member.as_ref().is_some_and(|member| !member.pending_proposals().is_empty())
     }
     fn forget_pending(&mut self) -> Result<(), GroupError> {
-        Ok(self.member_mut()?.forget_proposals()?)
+        let member = self.member_mut()?;
+        for proposal in member.pending_proposals() {
+            member.drop_proposal(&proposal)?;
+        }
+        Ok(())
     }
     fn propose_leave(&mut self, user: &UserUri, app_data: Vec<(u16, Vec<u8>)>) -> Result<Vec<Vec<u8>>, GroupError> {
         let app_data =
@@ -240,15 +268,15 @@ impl Group for RoomGroup {
             .into_iter()
             .filter_map(|reference| self.key_packages.get(&reference).map(|private| (reference, private.clone())))
             .collect();
+        if let (true, Some(member)) = (ours.is_empty(), self.member.as_ref().filter(|member| member.is_member())) {
+            // The commit came first, and the leaf was taken over then.
+            return Ok(member.local_users());
+        }
         if ours.is_empty() {
             return Err(GroupError::Invalid("it is for KeyPackages that this gateway did not give out".to_owned()));
         }
         let mut joined = Vec::new();
-        if let Some(member) = self.member.as_mut().filter(|member| member.is_member()) {
-            for (_, private) in &ours {
-                joined.push(member.adopt(private)?);
-            }
-        } else {
+        if self.member.as_ref().is_none_or(|member| !member.is_member()) {
             let keys: Vec<Vec<u8>> = ours.iter().map(|(_, private)| private.clone()).collect();
             let member = Member::join(welcome, ratchet_tree, &keys, now)?;
             joined = member.local_users();

@@ -29,8 +29,11 @@ pub(super) const WARNING: &str = "store engine sled 0.34: after a power cut or a
 impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> Self {
         match error {
-            sled::Error::Corruption { .. } => Self::Corrupt(error.to_string()),
-            _ => Self::Io(error.to_string()),
+            // Unsupported: its settings file does not read. A bug: a state that it holds impossible.
+            sled::Error::Corruption { .. } | sled::Error::Unsupported(_) | sled::Error::ReportableBug(_) => {
+                Self::Corrupt(error.to_string())
+            }
+            sled::Error::Io(_) | sled::Error::CollectionNotFound(_) => Self::Io(error.to_string()),
         }
     }
 }
