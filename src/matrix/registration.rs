@@ -15,8 +15,8 @@ use ruma::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What ghosts and portal aliases begin with.
-pub const GHOST_PREFIX: &str = "_mimi_";
+use crate::ident::GHOST_PREFIX;
+
 /// The third-party protocol that the registration and the look-up endpoints name.
 pub const PROTOCOL: &str = "mimi";
 /// Largest registration file read, in bytes.

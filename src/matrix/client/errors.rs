@@ -89,6 +89,11 @@ pub(super) fn is(error: &CallError, errcode: &str) -> bool {
     error.errcode.as_deref() == Some(errcode)
 }
 
+/// Whether a profile request says that there is no such user. Synapse 1.163 answers `M_UNKNOWN` with 404.
+pub(super) fn is_no_profile(error: &CallError) -> bool {
+    error.status == Some(404) && (is(error, "M_NOT_FOUND") || is(error, "M_UNKNOWN"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -69,7 +69,7 @@ struct Empty {}
 impl HomeserverClient {
     /// Registers, names and equips the actor unless that was done before in this process.
     pub(super) async fn ensure(&self, actor: &Actor) -> Result<OwnedUserId, CallError> {
-        let user = self.names.user_id(actor);
+        let user = self.actor_id(actor)?;
         if self.ensured.contains(&user) {
             return Ok(user);
         }
@@ -81,6 +81,11 @@ impl HomeserverClient {
         self.make_device(&user).await?;
         self.ensured.insert(user.clone());
         Ok(user)
+    }
+
+    /// The id under which the actor acts; a permanent error if there is none.
+    pub(super) fn actor_id(&self, actor: &Actor) -> Result<OwnedUserId, CallError> {
+        self.names.user_id(actor).map_err(|error| errors::unusable("acting as a ghost", &error.to_string()))
     }
 
     /// Whether the actor was known to be ready and the homeserver now says otherwise (its database was restored, the
@@ -116,7 +121,7 @@ impl HomeserverClient {
         let target = self.v3().segment("profile").segment(user.as_str()).query("user_id", user.as_str());
         match self.call::<Profile>("profile", Method::GET, target, None).await {
             Ok(profile) => Ok(profile.displayname),
-            Err(error) if errors::is(&error, "M_NOT_FOUND") => Ok(None),
+            Err(error) if errors::is_no_profile(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -148,7 +148,7 @@ impl Homeserver for HomeserverClient {
         Box::pin(async move { self.ensure(&Actor::Ghost(user.clone())).await })
     }
     fn user_id(&self, actor: &Actor) -> OwnedUserId {
-        self.names.user_id(actor)
+        self.names.user_id_or_nobody(actor)
     }
     fn alias(&self, localpart: &str) -> Option<OwnedRoomAliasId> {
         self.names.alias(localpart)

@@ -76,6 +76,7 @@ pub(super) async fn put_transaction(
     let bytes = read_body(body, &shared).await?;
     let key: Key = (txn_id, Sha256::digest(&bytes).into());
     let outcome = if let Some(running) = shared.flights.running(&key) {
+        drop((bytes, permit));
         running
     } else {
         let events = parse(&bytes)?;
