@@ -1,6 +1,8 @@
 //! The Matrix edge over real sockets: the appservice server against a homeserver's requests, good and bad, and the
 //! homeserver client against a small stand-in homeserver that records what it is asked.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
+
 #[path = "matrix_http/client.rs"]
 mod client;
 #[path = "matrix_http/create_room.rs"]

@@ -11,14 +11,14 @@ use serde_json::json;
 
 use super::fake_homeserver::{Fake, ROOM, client_at};
 
-pub const BOB: &str = "@_mimi_b.example=2fbob:a.example";
-pub const BOT: &str = "@mimi_bot:a.example";
+pub(crate) const BOB: &str = "@_mimi_b.example=2fbob:a.example";
+pub(crate) const BOT: &str = "@mimi_bot:a.example";
 
-pub fn bob() -> Actor {
+pub(crate) fn bob() -> Actor {
     Actor::Ghost(UserUri::parse("mimi://b.example/u/bob").unwrap())
 }
 
-pub fn room() -> OwnedRoomId {
+pub(crate) fn room() -> OwnedRoomId {
     RoomId::parse(ROOM).unwrap()
 }
 
@@ -216,8 +216,12 @@ async fn leaving_inviting_and_kicking_may_be_repeated() {
     fake.once("POST rooms invite", 403, json!({"errcode": "M_FORBIDDEN", "error": "banned"}));
     assert_eq!(client.perform(&invite).await.unwrap_err().retry, Retry::Permanent);
 
-    let kick =
-        MatrixAction::Kick { room: room(), actor: Actor::Bot, target: alice.clone(), reason: "refused by the hub".into() };
+    let kick = MatrixAction::Kick {
+        room: room(),
+        actor: Actor::Bot,
+        target: alice.clone(),
+        reason: "refused by the hub".into(),
+    };
     fake.asked();
     client.perform(&kick).await.unwrap();
     assert_eq!(fake.asked()[0].body(), json!({"user_id": alice, "reason": "refused by the hub"}));

@@ -98,7 +98,9 @@ async fn a_repeat_finishes_what_a_crash_cut_off() {
         asked.iter().filter(|seen| seen.path.get(2).is_some_and(|s| s == "state") && seen.method == "PUT").collect();
     let types: Vec<&str> = set.iter().map(|seen| seen.path[3].as_str()).collect();
     assert_eq!(types[0], "m.room.power_levels", "first, so that the rest is allowed");
-    for wanted in ["m.room.join_rules", "m.room.history_visibility", "m.room.name", "m.room.canonical_alias", "m.bridge"] {
+    for wanted in
+        ["m.room.join_rules", "m.room.history_visibility", "m.room.name", "m.room.canonical_alias", "m.bridge"]
+    {
         assert!(types.contains(&wanted), "{wanted}");
     }
     let alice = set.iter().find(|seen| seen.path[3] == "m.room.member").unwrap();

@@ -21,29 +21,29 @@ use tokio::net::TcpListener;
 
 use super::names;
 
-pub const ROOM: &str = "!31hneApxJ_1o-63DmFrpeqnkFfWppnzWso1JvH3ogLM";
+pub(crate) const ROOM: &str = "!31hneApxJ_1o-63DmFrpeqnkFfWppnzWso1JvH3ogLM";
 
 /// One request as it came.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    pub method: Method,
+pub(crate) struct Seen {
+    pub(crate) method: Method,
     /// Decoded path segments after `/_matrix/client/v3`.
-    pub path: Vec<String>,
-    pub query: BTreeMap<String, String>,
-    pub auth: Option<String>,
-    pub raw_body: String,
+    pub(crate) path: Vec<String>,
+    pub(crate) query: BTreeMap<String, String>,
+    pub(crate) auth: Option<String>,
+    pub(crate) raw_body: String,
 }
 
 impl Seen {
-    pub fn body(&self) -> Value {
+    pub(crate) fn body(&self) -> Value {
         serde_json::from_str(&self.raw_body).unwrap_or(Value::Null)
     }
     /// Method and the segments that are no ids: `PUT rooms state m.room.member`.
-    pub fn what(&self) -> String {
+    pub(crate) fn what(&self) -> String {
         let words = self.path.iter().filter(|s| !s.contains([':', '!', '$']) && !s.starts_with("t-"));
         format!("{} {}", self.method, words.cloned().collect::<Vec<_>>().join(" "))
     }
-    pub fn user(&self) -> &str {
+    pub(crate) fn user(&self) -> &str {
         self.query.get("user_id").map_or("", String::as_str)
     }
 }
@@ -55,28 +55,28 @@ struct Override {
     body: Value,
 }
 
-pub struct World {
-    pub seen: Vec<Seen>,
-    pub users: BTreeMap<String, Option<String>>,
-    pub members: BTreeMap<String, String>,
-    pub aliases: BTreeMap<String, String>,
-    pub state: Vec<Value>,
-    pub default_room_version: Option<&'static str>,
+pub(crate) struct World {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) users: BTreeMap<String, Option<String>>,
+    pub(crate) members: BTreeMap<String, String>,
+    pub(crate) aliases: BTreeMap<String, String>,
+    pub(crate) state: Vec<Value>,
+    pub(crate) default_room_version: Option<&'static str>,
     devices: bool,
     known_devices: BTreeSet<String>,
     txns: BTreeMap<String, String>,
     overrides: Vec<Override>,
     /// Never answers a send.
-    pub hang: bool,
+    pub(crate) hang: bool,
 }
 
-pub struct Fake {
+pub(crate) struct Fake {
     world: Arc<Mutex<World>>,
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Fake {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let world = Arc::new(Mutex::new(World {
             seen: Vec::new(),
             users: BTreeMap::new(),
@@ -97,15 +97,15 @@ impl Fake {
         Self { world, url }
     }
 
-    pub fn client(&self) -> HomeserverClient {
+    pub(crate) fn client(&self) -> HomeserverClient {
         client_at(&self.url)
     }
 
     /// The next request of this kind (see [`Seen::what`]) is answered so.
-    pub fn once(&self, what: &'static str, status: u16, body: Value) {
+    pub(crate) fn once(&self, what: &'static str, status: u16, body: Value) {
         self.once_with(what, status, Vec::new(), body);
     }
-    pub fn once_with(
+    pub(crate) fn once_with(
         &self,
         what: &'static str,
         status: u16,
@@ -114,22 +114,22 @@ impl Fake {
     ) {
         self.with(|world| world.overrides.push(Override { what, status, headers, body }));
     }
-    pub fn without_devices(&self) {
+    pub(crate) fn without_devices(&self) {
         self.with(|world| world.devices = false);
     }
-    pub fn with<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
         act(&mut self.world.lock().unwrap())
     }
     /// What was asked since the last time.
-    pub fn asked(&self) -> Vec<Seen> {
+    pub(crate) fn asked(&self) -> Vec<Seen> {
         self.with(|world| std::mem::take(&mut world.seen))
     }
-    pub fn asked_words(&self) -> Vec<String> {
+    pub(crate) fn asked_words(&self) -> Vec<String> {
         self.asked().iter().map(Seen::what).collect()
     }
 }
 
-pub fn client_at(url: &str) -> HomeserverClient {
+pub(crate) fn client_at(url: &str) -> HomeserverClient {
     let settings: MatrixSettings = toml::from_str(&format!(
         "homeserver_url = '{url}/'\nserver_name = 'a.example'\nas_token = 'as-token'\nhs_token = 'hs-token'\n\
          sender_localpart = 'mimi_bot'\nrequest_timeout_seconds = 1\n"
@@ -184,6 +184,7 @@ fn error(status: u16, errcode: &str, words: &str) -> (u16, Value) {
 }
 
 impl World {
+    #[expect(clippy::too_many_lines, reason = "one arm an endpoint reads best in one place")]
     fn judge(&mut self, seen: &Seen) -> (u16, Value) {
         let path: Vec<&str> = seen.path.iter().map(String::as_str).collect();
         let body = seen.body();

@@ -444,7 +444,10 @@ async fn users_rooms_and_ping() {
     ] {
         let (status, body) = server.get(path).await;
         assert_eq!(status, expected, "{path}");
-        assert_eq!(body, if status == 200 { json!({}) } else { json!({"errcode": "M_NOT_FOUND", "error": "not found"}) });
+        assert_eq!(
+            body,
+            if status == 200 { json!({}) } else { json!({"errcode": "M_NOT_FOUND", "error": "not found"}) }
+        );
     }
     inbound.fail.store(1, Ordering::SeqCst);
     assert_eq!(server.get("/_matrix/app/v1/users/@_mimi_x:a.example").await.0, 503);

@@ -161,7 +161,8 @@ impl HomeserverClient {
     }
 
     pub(super) async fn invite(&self, room: &RoomId, user: &UserId, target: &UserId) -> Result<(), CallError> {
-        let recipient = invite_user::v3::InvitationRecipient::UserId(invite_user::v3::InviteUserId::new(target.to_owned()));
+        let recipient =
+            invite_user::v3::InvitationRecipient::UserId(invite_user::v3::InviteUserId::new(target.to_owned()));
         let request = invite_user::v3::Request::new(room.to_owned(), recipient);
         match self.typed("invite", request, Some(user)).await {
             Ok(_) => Ok(()),

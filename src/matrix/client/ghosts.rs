@@ -93,7 +93,8 @@ impl HomeserverClient {
     pub(super) fn no_longer_ready(&self, user: &UserId, error: &CallError) -> bool {
         let suspicious = matches!(error.status, Some(400 | 401 | 403))
             && matches!(error.errcode.as_deref(), Some("M_UNKNOWN_DEVICE" | "M_FORBIDDEN" | "M_EXCLUSIVE"))
-            && (error.what.contains("has not registered this user") || error.what.contains("device that doesn't exist"));
+            && (error.what.contains("has not registered this user")
+                || error.what.contains("device that doesn't exist"));
         if suspicious {
             self.ensured.forget(user);
         }
@@ -127,12 +128,8 @@ impl HomeserverClient {
     }
 
     async fn set_display_name(&self, user: &UserId, name: &str) -> Result<(), CallError> {
-        let target = self
-            .v3()
-            .segment("profile")
-            .segment(user.as_str())
-            .segment("displayname")
-            .query("user_id", user.as_str());
+        let target =
+            self.v3().segment("profile").segment(user.as_str()).segment("displayname").query("user_id", user.as_str());
         let body = json!({"displayname": name}).to_string();
         self.call::<Empty>("display name", Method::PUT, target, Some(body)).await.map(drop)
     }
@@ -148,7 +145,9 @@ impl HomeserverClient {
             Ok(Empty {}) => Ok(()),
             Err(error) if matches!(error.errcode.as_deref(), Some("M_UNRECOGNIZED" | "M_NOT_FOUND")) => {
                 if !self.ensured.no_devices.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("the homeserver makes no devices for appservices (MSC4190): a message sent again after its restart can appear twice");
+                    tracing::warn!(
+                        "the homeserver makes no devices for appservices (MSC4190): a message sent again after its restart can appear twice"
+                    );
                 }
                 Ok(())
             }

@@ -29,9 +29,7 @@ use super::{
     settings::{Credentials, MatrixSettings},
 };
 use crate::{
-    engine::ports::{
-        Actor, CallError, Homeserver, JoinedMember, MatrixAction, MatrixDone, TimelinePage,
-    },
+    engine::ports::{Actor, CallError, Homeserver, JoinedMember, MatrixAction, MatrixDone, TimelinePage},
     ident::UserUri,
     store::BoxFuture,
 };
