@@ -1,6 +1,8 @@
 //! The Matrix edge over real sockets: the appservice server against a homeserver's requests, good and bad, and the
 //! homeserver client against a small stand-in homeserver that records what it is asked.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
+
 #[path = "matrix_http/client.rs"]
 mod client;
 #[path = "matrix_http/create_room.rs"]
@@ -13,26 +15,14 @@ mod server;
 use std::sync::Arc;
 
 use mimi_gateway::{
-    ident::UserUri,
-    matrix::{GhostMapping, Names},
+    ident::{IdentityMap, ProviderDomain},
+    matrix::Names,
 };
-use ruma::{OwnedUserId, ServerName, UserId};
-
-/// A mapping good enough for tests: users of `b.example` only.
-struct TestMapping;
-
-impl GhostMapping for TestMapping {
-    fn ghost(&self, user: &UserUri) -> OwnedUserId {
-        UserId::parse(format!("@_mimi_{}=2f{}:a.example", user.provider(), user.tail())).unwrap()
-    }
-    fn mimi_user(&self, ghost: &UserId) -> Option<UserUri> {
-        let tail = ghost.localpart().strip_prefix("_mimi_b.example=2f")?;
-        UserUri::parse(&format!("mimi://b.example/u/{tail}")).ok()
-    }
-}
+use ruma::ServerName;
 
 fn names() -> Names {
-    Names::new(ServerName::parse("a.example").unwrap(), "mimi_bot", "MIMI bridge", Arc::new(TestMapping)).unwrap()
+    let map = IdentityMap::new(ProviderDomain::parse("a.example").unwrap(), ServerName::parse("a.example").unwrap());
+    Names::new(Arc::new(map), "mimi_bot", "MIMI bridge").unwrap()
 }
 
 fn http() -> reqwest::Client {

@@ -160,7 +160,7 @@ async fn the_token_is_wanted_in_one_form_and_both_must_agree() {
         (&[], &format!("?access_token={TOKEN}"), 200),
         (&[&right], &format!("?access_token={TOKEN}"), 200),
         (&["Bearer wrong"], "", 403),
-        (&["Bearer "], "", 403),
+        (&["Bearer "], "", 401),
         (&[], "?access_token=wrong", 403),
         (&[], "?access_token=", 403),
         (&[&right], "?access_token=wrong", 403),
@@ -444,7 +444,10 @@ async fn users_rooms_and_ping() {
     ] {
         let (status, body) = server.get(path).await;
         assert_eq!(status, expected, "{path}");
-        assert_eq!(body, if status == 200 { json!({}) } else { json!({"errcode": "M_NOT_FOUND", "error": "not found"}) });
+        assert_eq!(
+            body,
+            if status == 200 { json!({}) } else { json!({"errcode": "M_NOT_FOUND", "error": "not found"}) }
+        );
     }
     inbound.fail.store(1, Ordering::SeqCst);
     assert_eq!(server.get("/_matrix/app/v1/users/@_mimi_x:a.example").await.0, 503);
@@ -470,6 +473,8 @@ async fn third_party_look_up_finds_ghosts_and_their_users() {
     assert_eq!(server.get(&format!("{base}/user/mimi?uri=mimi%3A%2F%2Fb.example%2Fu%2Fbob")).await, (200, bob.clone()));
     assert_eq!(server.get(&format!("{base}/user?userid=%40_mimi_b.example%3D2fbob%3Aa.example")).await, (200, bob));
     assert_eq!(server.get(&format!("{base}/location/mimi?uri=x")).await, (200, json!([])));
+    let alice = server.get(&format!("{base}/user/mimi?uri=mimi://a.example/u/alice")).await.1;
+    assert_eq!(alice[0]["userid"], "@alice:a.example", "a user of our own is no ghost");
     for path in [
         "/protocol/irc",
         "/user/irc?uri=mimi://b.example/u/bob",
