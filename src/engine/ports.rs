@@ -273,13 +273,23 @@ pub enum Problem {
 /// Every answer is the encoded response body; it is stored with the request's hash where repeating must be harmless.
 pub trait ProviderInbound: Send + Sync + 'static {
     /// `POST /keyMaterial/{targetUser}`.
-    fn key_material(&self, peer: VerifiedPeer, target: UserUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
+    fn key_material(
+        &self,
+        peer: VerifiedPeer,
+        target: UserUri,
+        body: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
     /// `POST /update/{roomId}`: answered after the step that accepted it is durable.
     fn update(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
     /// `POST /notify/{roomId}`: `Ok` (201) once it is in the inbox, durable.
     fn notify(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>>;
     /// `POST /submitMessage/{roomId}`: answered after the step that accepted it is durable.
-    fn submit_message(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
+    fn submit_message(
+        &self,
+        peer: VerifiedPeer,
+        room: RoomUri,
+        body: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
     /// `POST /groupInfo/{roomId}`.
     fn group_info(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
     /// `POST /requestConsent/{targetDomain}`: `Ok` is 201.

@@ -84,7 +84,9 @@ impl MimiUri {
             return Err(IdentError::TooLong);
         }
         let rest = text.strip_prefix(SCHEME).ok_or(IdentError::Malformed("scheme is not mimi://"))?;
-        if !rest.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')) {
+        if !rest.bytes().all(|b| {
+            b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+        }) {
             return Err(IdentError::Malformed("a byte that no URI may hold"));
         }
         if rest.contains(['?', '#']) {
