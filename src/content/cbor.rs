@@ -98,9 +98,7 @@ pub(super) const MAX_KEY_INT: i64 = (1 << 53) - 1;
 
 fn key_allowed(key: &Value) -> bool {
     match key {
-        Value::Integer(int) => {
-            i64::try_from(*int).is_ok_and(|int| (-MAX_KEY_INT..=MAX_KEY_INT).contains(&int))
-        }
+        Value::Integer(int) => i64::try_from(*int).is_ok_and(|int| (-MAX_KEY_INT..=MAX_KEY_INT).contains(&int)),
         Value::Text(_) | Value::Bytes(_) => true,
         _ => false,
     }

@@ -64,7 +64,10 @@ fn published_examples_decode_and_encode_to_the_same_bytes_and_have_the_published
 fn published_examples_decode_to_what_the_draft_says() {
     let by_name = |name| MimiContent::decode(VECTORS.iter().find(|v| v.0 == name).unwrap().3).unwrap();
     let original = by_name("original");
-    assert_eq!(original.body, NestedPart::text(TEXT_MARKDOWN, "Hi everyone, we just shipped release 2.0. __Good  work__!"));
+    assert_eq!(
+        original.body,
+        NestedPart::text(TEXT_MARKDOWN, "Hi everyone, we just shipped release 2.0. __Good  work__!")
+    );
     let original_id = VECTORS[0].2;
     assert_eq!(by_name("reply").in_reply_to.unwrap().to_string(), original_id);
     assert_eq!(by_name("reaction").body.disposition, Disposition::Reaction);
@@ -97,23 +100,23 @@ fn annotated_bytes() {
     content.extensions.insert(ExtensionKey::Int(-1), Value::Integer(500.into()));
     content.set_sender_timestamp(1_700_000_000_123);
     let expected = [
-        "87",                                         // array of 7
-        "50 07070707070707070707070707070707",        // salt, 16 bytes
-        "f6",                                         // replaces: null
-        "40",                                         // topicId: empty
-        "f6",                                         // expires: null
-        "f6",                                         // inReplyTo: null
-        "a4",                                         // extensions: map of 4, keys in encoded order
-        "03 a2 01 1a6553f100 22 187b",                //   3 senderTimestamp: {1: seconds, -3: 123 ms}
-        "20 1901f4",                                  //   -1: 500
-        "6162 f6",                                    //   "b": null (shorter text first)
-        "627a7a f5",                                  //   "zz": true
-        "85",                                         // nested part: array of 5
-        "01",                                         //   disposition: render
-        "60",                                         //   language: ""
-        "01",                                         //   cardinality: single
+        "87",                                                    // array of 7
+        "50 07070707070707070707070707070707",                   // salt, 16 bytes
+        "f6",                                                    // replaces: null
+        "40",                                                    // topicId: empty
+        "f6",                                                    // expires: null
+        "f6",                                                    // inReplyTo: null
+        "a4",                                                    // extensions: map of 4, keys in encoded order
+        "03 a2 01 1a6553f100 22 187b",                           //   3 senderTimestamp: {1: seconds, -3: 123 ms}
+        "20 1901f4",                                             //   -1: 500
+        "6162 f6",                                               //   "b": null (shorter text first)
+        "627a7a f5",                                             //   "zz": true
+        "85",                                                    // nested part: array of 5
+        "01",                                                    //   disposition: render
+        "60",                                                    //   language: ""
+        "01",                                                    //   cardinality: single
         "7818 746578742f706c61696e3b636861727365743d7574662d38", // "text/plain;charset=utf-8"
-        "42 4869",                                    //   content: "Hi"
+        "42 4869",                                               //   content: "Hi"
     ];
     let expected = hex::decode(expected.concat().replace(' ', "")).unwrap();
     assert_eq!(hex::encode(content.encode().unwrap()), hex::encode(&expected));
@@ -196,11 +199,11 @@ fn hostile_bytes_are_refused_fast() {
     let start = Instant::now();
     let attacks: Vec<Vec<u8>> = vec![
         vec![],
-        vec![0x81; MAX_CONTENT_LEN],                                      // arrays in arrays
-        vec![0xc1; MAX_CONTENT_LEN],                                      // tags in tags
-        hex::decode("9bffffffffffffffff").unwrap(),                       // an array of 2^64 - 1
-        hex::decode("bbffffffffffffffff").unwrap(),                       // a map of 2^64 - 1
-        hex::decode("5bffffffffffffffff").unwrap(),                       // bytes of 2^64 - 1
+        vec![0x81; MAX_CONTENT_LEN],                // arrays in arrays
+        vec![0xc1; MAX_CONTENT_LEN],                // tags in tags
+        hex::decode("9bffffffffffffffff").unwrap(), // an array of 2^64 - 1
+        hex::decode("bbffffffffffffffff").unwrap(), // a map of 2^64 - 1
+        hex::decode("5bffffffffffffffff").unwrap(), // bytes of 2^64 - 1
         hex::decode("5a7fffffff").unwrap(),
         [vec![0x9a, 0x00, 0x00, 0xff, 0xf0], vec![0x80; 0xfff0]].concat(), // 65,520 empty arrays
         vec![0x87],
@@ -226,7 +229,14 @@ fn any_part() -> impl Strategy<Value = NestedPart> {
             .prop_map(|(content_type, content)| Body::Single { content_type, content }),
         (".{0,9}", any::<u32>(), any::<u64>(), any::<u16>(), any::<u8>()).prop_map(
             |(url, expires, size, enc_alg, hash_alg)| {
-                Body::External(Box::new(ExternalPart { url, expires, size, enc_alg, hash_alg, ..ExternalPart::default() }))
+                Body::External(Box::new(ExternalPart {
+                    url,
+                    expires,
+                    size,
+                    enc_alg,
+                    hash_alg,
+                    ..ExternalPart::default()
+                }))
             }
         ),
     ];
@@ -236,8 +246,11 @@ fn any_part() -> impl Strategy<Value = NestedPart> {
         body,
     });
     leaf.prop_recursive(3, 12, 3, |inner| {
-        let semantics =
-            prop_oneof![Just(PartSemantics::ChooseOne), Just(PartSemantics::SingleUnit), Just(PartSemantics::ProcessAll)];
+        let semantics = prop_oneof![
+            Just(PartSemantics::ChooseOne),
+            Just(PartSemantics::SingleUnit),
+            Just(PartSemantics::ProcessAll)
+        ];
         (semantics, prop::collection::vec(inner, 2..4))
             .prop_map(|(semantics, parts)| NestedPart::render(Body::Multi { semantics, parts }))
     })
@@ -245,7 +258,11 @@ fn any_part() -> impl Strategy<Value = NestedPart> {
 
 fn any_key() -> impl Strategy<Value = ExtensionKey> {
     let int = (-((1_i64 << 53) - 1)..(1 << 53)).prop_filter("a URI", |int| !matches!(int, 1 | 2));
-    prop_oneof![int.prop_map(ExtensionKey::Int), (-40_i64..0).prop_map(ExtensionKey::Int), "[a-z]{1,9}".prop_map(ExtensionKey::Text)]
+    prop_oneof![
+        int.prop_map(ExtensionKey::Int),
+        (-40_i64..0).prop_map(ExtensionKey::Int),
+        "[a-z]{1,9}".prop_map(ExtensionKey::Text)
+    ]
 }
 
 proptest! {

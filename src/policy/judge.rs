@@ -121,7 +121,11 @@ impl Refusal {
     #[must_use]
     pub fn is_invalid(&self) -> bool {
         match self {
-            Self::UnknownComponent(_) | Self::Update(..) | Self::Malformed(..) | Self::TouchedTwice(_) | Self::Role(_) => true,
+            Self::UnknownComponent(_)
+            | Self::Update(..)
+            | Self::Malformed(..)
+            | Self::TouchedTwice(_)
+            | Self::Role(_) => true,
             Self::NotParticipant(_)
             | Self::NotAuthorized { .. }
             | Self::Leaf { .. }
@@ -222,7 +226,9 @@ impl<'a> Judge<'a> {
             let id = update.component;
             let known = DECODED.contains(&id) || self.state.other.contains_key(&id);
             match &update.op {
-                ComponentOp::Remove if !known => return Err(Refusal::Update(id, "removed, but the room does not have it")),
+                ComponentOp::Remove if !known => {
+                    return Err(Refusal::Update(id, "removed, but the room does not have it"));
+                }
                 ComponentOp::Remove if !removed.insert(id) => return Err(Refusal::Update(id, "removed twice")),
                 ComponentOp::Remove => {}
                 ComponentOp::Update(_) if !DECODED.contains(&id) => return Err(Refusal::UnknownComponent(id)),
@@ -382,11 +388,17 @@ impl<'a> Judge<'a> {
 
     fn leaves(&self, participants: &[(UserUri, u32)]) -> Result<(), Refusal> {
         let after: BTreeMap<&UserUri, u32> = participants.iter().map(|(user, role)| (user, *role)).collect();
-        let mut leaves: BTreeMap<&UserUri, u32> = self.changes.leaves_before.iter().map(|(user, n)| (user, *n)).collect();
+        let mut leaves: BTreeMap<&UserUri, u32> =
+            self.changes.leaves_before.iter().map(|(user, n)| (user, *n)).collect();
         for remove in &self.changes.removes {
             match leaves.get_mut(&remove.user) {
                 Some(count) if *count > 0 => *count -= 1,
-                _ => return Err(Refusal::Leaf { user: remove.user.clone(), why: "a leaf is removed that it does not have" }),
+                _ => {
+                    return Err(Refusal::Leaf {
+                        user: remove.user.clone(),
+                        why: "a leaf is removed that it does not have",
+                    });
+                }
             }
             self.leaf_removal(remove, &after)?;
         }

@@ -24,8 +24,8 @@ pub use build::{update_add, update_metadata, update_remove, update_roles};
 pub use capability::Capability;
 pub use codec::CodecError;
 pub use components::{
-    BaseRoomPolicy, MAX_PARTICIPANTS, ParticipantList, ParticipantListUpdate, RichDescription, Role, RoleChanges, RoleList,
-    RoomMetadata, encode_component_ids,
+    BaseRoomPolicy, MAX_PARTICIPANTS, ParticipantList, ParticipantListUpdate, RichDescription, Role, RoleChanges,
+    RoleList, RoomMetadata, encode_component_ids,
 };
 pub use judge::{ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, Refusal, judge};
 pub use presets::{Preset, initial};

@@ -40,11 +40,8 @@ pub fn initial(
     preset: Preset,
 ) -> RoomState {
     let direct = preset == Preset::Direct;
-    let participants = if direct {
-        participants.into_iter().map(|(user, _)| (user, role::MEMBER)).collect()
-    } else {
-        participants
-    };
+    let participants =
+        if direct { participants.into_iter().map(|(user, _)| (user, role::MEMBER)).collect() } else { participants };
     RoomState {
         participants,
         metadata: RoomMetadata {
@@ -111,8 +108,13 @@ const METADATA: &[Capability] =
     &[ChangeRoomName, ChangeRoomDescription, ChangeRoomAvatar, ChangeRoomSubject, ChangeRoomMood];
 const MODERATE: &[Capability] =
     &[RemoveParticipant, Kick, Ban, Unban, DeleteOtherMessage, DeleteOtherReaction, ChangeUserRole];
-const ADMINISTER: &[Capability] =
-    &[ChangeRoomMembershipStyle, ChangeRoleDefinitions, ChangePreauthorizedUserList, DestroyRoom, SendMlsReinitProposal];
+const ADMINISTER: &[Capability] = &[
+    ChangeRoomMembershipStyle,
+    ChangeRoleDefinitions,
+    ChangePreauthorizedUserList,
+    DestroyRoom,
+    SendMlsReinitProposal,
+];
 
 fn role_of(index: u32, name: &str, capabilities: &[&[Capability]], changes: &[(u32, &[u32])]) -> Role {
     let mut capabilities: Vec<u16> = capabilities.iter().copied().flatten().map(|c| c.code()).collect();
@@ -155,8 +157,5 @@ fn group_roles(members_may_add: bool) -> RoleList {
 }
 
 fn direct_roles() -> RoleList {
-    RoleList(vec![
-        role_of(role::NONE, "no_role", &[], &[]),
-        role_of(role::MEMBER, "member", &[TALK, METADATA], &[]),
-    ])
+    RoleList(vec![role_of(role::NONE, "no_role", &[], &[]), role_of(role::MEMBER, "member", &[TALK, METADATA], &[])])
 }

@@ -77,9 +77,8 @@ impl RoomState {
 
     /// The state after [`judge`](super::judge) has answered `changed`.
     pub fn with(&self, changed: &BTreeMap<u16, Vec<u8>>) -> Result<Self, StateError> {
-        let mut components = self
-            .to_components()
-            .map_err(|error| StateError::Malformed(component::PARTICIPANT_LIST, error))?;
+        let mut components =
+            self.to_components().map_err(|error| StateError::Malformed(component::PARTICIPANT_LIST, error))?;
         components.extend(changed.iter().map(|(id, bytes)| (*id, bytes.clone())));
         Self::from_components(&components)
     }

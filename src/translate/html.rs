@@ -14,9 +14,43 @@ use super::Loss;
 const MAX_DEPTH: usize = 16;
 
 const TAGS: &[&str] = &[
-    "del", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "p", "a", "ul", "ol", "sup", "sub", "li", "b", "i", "u", "strong",
-    "em", "s", "code", "hr", "br", "div", "table", "thead", "tbody", "tr", "th", "td", "caption", "pre", "span", "details",
-    "summary", "img",
+    "del",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "blockquote",
+    "p",
+    "a",
+    "ul",
+    "ol",
+    "sup",
+    "sub",
+    "li",
+    "b",
+    "i",
+    "u",
+    "strong",
+    "em",
+    "s",
+    "code",
+    "hr",
+    "br",
+    "div",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "caption",
+    "pre",
+    "span",
+    "details",
+    "summary",
+    "img",
 ];
 
 /// Cleans HTML to the tags and attributes that Matrix allows. Of images only their texts are kept (see [`tokens`]).
@@ -42,10 +76,28 @@ pub(super) fn sanitize(html: &str) -> String {
 
 /// Languages of code blocks that are kept. ammonia compares whole class names.
 const LANGUAGES: &[&str] = &[
-    "language-bash", "language-c", "language-cpp", "language-css", "language-diff", "language-go", "language-html",
-    "language-java", "language-javascript", "language-json", "language-kotlin", "language-markdown", "language-python",
-    "language-ruby", "language-rust", "language-sh", "language-sql", "language-swift", "language-toml", "language-typescript",
-    "language-xml", "language-yaml",
+    "language-bash",
+    "language-c",
+    "language-cpp",
+    "language-css",
+    "language-diff",
+    "language-go",
+    "language-html",
+    "language-java",
+    "language-javascript",
+    "language-json",
+    "language-kotlin",
+    "language-markdown",
+    "language-python",
+    "language-ruby",
+    "language-rust",
+    "language-sh",
+    "language-sql",
+    "language-swift",
+    "language-toml",
+    "language-typescript",
+    "language-xml",
+    "language-yaml",
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +111,11 @@ fn unescape(text: &str) -> String {
     if !text.contains('&') {
         return text.to_owned();
     }
-    text.replace("&nbsp;", "\u{a0}").replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    text.replace("&nbsp;", "\u{a0}")
+        .replace("&quot;", "\"")
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&")
 }
 
 /// Escapes text for HTML.
@@ -256,7 +312,9 @@ impl Writer {
             "del" | "s" => Kind::Mark("~~"),
             "code" => Kind::Code,
             "a" => match attribute(attributes, "href") {
-                Some(href) if href.starts_with("https://matrix.to/#/@") || href.starts_with("https://matrix.to/#/%40") => {
+                Some(href)
+                    if href.starts_with("https://matrix.to/#/@") || href.starts_with("https://matrix.to/#/%40") =>
+                {
                     losses.push(Loss::Mention);
                     Kind::Plain
                 }
@@ -331,7 +389,8 @@ impl Writer {
                     _ => "- ".to_owned(),
                 };
                 // Nested lists stay tight; paragraphs are kept apart.
-                let tight = frame.blocks.iter().skip(1).all(|block| block.starts_with("- ") || block.starts_with("1. "));
+                let tight =
+                    frame.blocks.iter().skip(1).all(|block| block.starts_with("- ") || block.starts_with("1. "));
                 let text = frame.blocks.join(if tight { "\n" } else { "\n\n" });
                 prefixed(&text, &marker, &" ".repeat(marker.len()))
             }
@@ -354,14 +413,23 @@ impl Writer {
         let mut text = frame.inline;
         if !frame.blocks.is_empty() {
             // Blocks within an inline element, as in <b><p>: the paragraphs are kept, on lines of their own.
-            text = frame.blocks.into_iter().chain((!text.trim().is_empty()).then_some(text)).collect::<Vec<_>>().join("\n");
+            text = frame
+                .blocks
+                .into_iter()
+                .chain((!text.trim().is_empty()).then_some(text))
+                .collect::<Vec<_>>()
+                .join("\n");
         }
         let inner = text.trim();
         let (lead, tail) = (text.starts_with(char::is_whitespace), text.ends_with(char::is_whitespace));
         let written = match frame.kind {
             _ if inner.is_empty() => String::new(),
             Kind::Mark(mark) => format!("{mark}{inner}{mark}"),
-            Kind::Link(href) if self.style == Style::Plain && (href == inner || href.strip_suffix('/') == Some(inner)) => href,
+            Kind::Link(href)
+                if self.style == Style::Plain && (href == inner || href.strip_suffix('/') == Some(inner)) =>
+            {
+                href
+            }
             Kind::Link(href) if self.style == Style::Plain => format!("{inner} ({href})"),
             Kind::Link(href) => format!("[{}]({})", inner.replace('\n', " "), destination(&href)),
             Kind::Code => {

@@ -216,7 +216,11 @@ fn show_single(disposition: Disposition, content_type: &str, content: &[u8], los
                 Disposition::Icon | Disposition::Profile => "a profile",
                 _ => "content",
             };
-            Shown::note(&format!("{what} that this bridge cannot show: {}, {} bytes", printable(content_type), content.len()))
+            Shown::note(&format!(
+                "{what} that this bridge cannot show: {}, {} bytes",
+                printable(content_type),
+                content.len()
+            ))
         }
     }
 }
@@ -225,7 +229,9 @@ fn show_external(disposition: Disposition, external: &ExternalPart, losses: &mut
     let media_type = essence(&external.content_type);
     losses.push(Loss::Unsupported(if media_type.is_empty() { "external".to_owned() } else { media_type }));
     let mut what = vec![if disposition == Disposition::Session { "a call" } else { "an attachment" }.to_owned()];
-    what.extend([&external.filename, &external.description].into_iter().filter(|text| !text.is_empty()).map(|t| printable(t)));
+    what.extend(
+        [&external.filename, &external.description].into_iter().filter(|text| !text.is_empty()).map(|t| printable(t)),
+    );
     if !external.content_type.is_empty() {
         what.push(printable(&external.content_type));
     }
@@ -266,7 +272,9 @@ fn show_best(parts: &[NestedPart], losses: &mut Vec<Loss>) -> Shown {
         return shown;
     }
     let plain = parts.iter().find_map(|part| match &part.body {
-        Body::Single { content_type, content } if essence(content_type) == "text/plain" => std::str::from_utf8(content).ok(),
+        Body::Single { content_type, content } if essence(content_type) == "text/plain" => {
+            std::str::from_utf8(content).ok()
+        }
         _ => None,
     });
     // Alternatives must say the same; a sender whose texts differ would show one thing to some and another to others.
