@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from . import judge
-from .matrix import MatrixError, NotSeen, Seen, Watcher
+from .matrix import Seen, Watcher
 from .stage import LETTERS, Silo, Silos, domain, in_parallel, start_all
 
 
@@ -176,6 +176,30 @@ class Play:
             wrong += [f"{name}: {problem}" for problem in problems]
         if wrong:
             raise Wrong("; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""))
+
+    def gather(self, title: str, host: str = "a", guests: int = 2) -> Room:
+        """A mirrored room of two people on the hosting side and `guests` of the other side, everybody in it."""
+        other = "b" if host == "a" else "a"
+        first, second = f"{host}1", f"{host}2"
+        bot, room = self.silos.silos[host].gateway.bot, Room()
+        owner = self.person(first)
+        room_id = room.ids[host] = owner.client.create_room(
+            name=title, preset="private_chat", power_level_content_override={"users": {bot: 100}},
+            invite=[bot, self.person(second).user])
+        self.person(second).client.join(room_id)
+        owner.wait_member(room_id, bot, "join", self.patience)
+        self.command(room_id, first, "!mimi bridge")
+        room.enter(first, second)
+        for name in (f"{other}1", f"{other}2")[:guests]:
+            mark = self.person(name).mark()
+            self.command(room_id, first, f"!mimi invite {self.mimi(name)}")
+            invite = self.person(name).wait_invite("an invite", lambda seen, name=name:
+                                                   seen.sender == self.as_seen_by(name, first), self.patience, mark)
+            self.person(name).client.join(invite.room)
+            room.ids[other] = invite.room
+            room.enter(name)
+            self.sees_member(room, first, name)
+        return room
 
     # -------------------------------------------------------------------------------------------------- steps
 
@@ -386,8 +410,9 @@ class Play:
                 if missing:
                     raise Wrong(f"not possible without: {', '.join(missing)}")
                 step()
-            except (Wrong, NotSeen, MatrixError, ValueError, KeyError, threading.BrokenBarrierError) as caught:
+            except Exception as caught:  # whatever went wrong is told; the other steps still have their chance
                 error = caught
                 failed.add(name)
+                start_all([proc for proc in self.silos.gateway_procs() if not proc.alive()])
             finished(name, error, time.monotonic() - began)
         return not failed
