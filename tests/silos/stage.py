@@ -14,7 +14,7 @@ from pathlib import Path
 from . import gateway as gateways
 from .certs import Authority, Pair
 from .gateway import Gateway, GatewayPlan
-from .matrix import Client, Watcher, register
+from .matrix import Client, MatrixError, Watcher, register
 from .paths import fresh_dir
 from .ports import Ports, allocate
 from .procs import Proc
@@ -51,9 +51,18 @@ class Silo:
     def mimi(self, name: str) -> str:
         return f"mimi://{self.domain}/u/{name}"
 
-    def as_ghost(self, user: str) -> Client:
-        """Calls with the application service's token, as one of its users: what a gateway would send."""
-        return Client(self.synapse.url, user, self.gateway.registration["as_token"], masquerade=user, device="HARNESS")
+    def ghost(self, domain_of_user: str, name: str) -> Client:
+        """Calls with the application service's token as a ghost, registered and with a device: what a gateway would send."""
+        user, token = self.gateway.ghost(domain_of_user, name), self.gateway.registration["as_token"]
+        try:
+            Client(self.synapse.url, token=token).call("POST", "/_matrix/client/v3/register", {
+                "type": "m.login.application_service", "username": user[1:].split(":")[0], "inhibit_login": True})
+        except MatrixError as error:
+            if error.errcode != "M_USER_IN_USE":
+                raise
+        # A device has to exist before calls may name it; naming one makes repeated sends safe across restarts.
+        Client(self.synapse.url, user, token, masquerade=user).call("PUT", "/_matrix/client/v3/devices/HARNESS", {})
+        return Client(self.synapse.url, user, token, masquerade=user, device="HARNESS")
 
 
 class Silos:
