@@ -99,6 +99,7 @@ class Attacks:
         self.silos, self.play = silos, play
         self.attacker = Attacker(silos)
         self.room: Room | None = None
+        self._gathered = False
         at, good = self.attacker, consent(REQUEST, "mimi://c.example/u/c1", "mimi://b.example/u/nobody-here")
         refused = (None,)
         self.cases: list[tuple[str, Callable[[], None]]] = [
@@ -156,8 +157,11 @@ class Attacks:
         return run
 
     def setting(self) -> Room:
-        if self.room is None:
+        if not self._gathered:
+            self._gathered = True
             self.room = self.play.gather("Bad weather", guests=1)
+        if self.room is None:
+            raise Wrong("not possible without a mirrored room")
         return self.room
 
     def transaction(self, token: str | None, events: list | None = None) -> Answer:
