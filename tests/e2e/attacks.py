@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from silos.certs import Authority, Pair
 from silos.play import Play, Room, Wrong
+from silos.recorder import Recorded, Recorder
 from silos.stage import PEER, Silos
 
 # draft-ietf-mimi-protocol-06 section 5: endpoint and what stands in its path.
@@ -38,6 +39,22 @@ def consent(operation: int, requester: str, target: str, key_packages: bytes = b
     return body + vector(b"")
 
 
+def application_message(group: str, epoch: int = 0) -> bytes:
+    """An MLSMessage with a PrivateMessage that nobody can decrypt (RFC 9420 section 6)."""
+    return (b"\0\1\0\2" + vector(group.encode()) + epoch.to_bytes(8, "big") + b"\1" + vector(b"") + vector(b"s" * 28)
+            + vector(b"c" * 60))
+
+
+def fanout(group: str) -> bytes:
+    """A notify body (section 5.5) with such a message."""
+    return int(time.time() * 1000).to_bytes(8, "big") + application_message(group) + b"\0"
+
+
+def submission(group: str, sender: str) -> bytes:
+    """A SubmitMessageRequest (section 5.4) with such a message."""
+    return b"\1" + application_message(group) + vector(sender.encode())
+
+
 @dataclass
 class Answer:
     status: int | None  # None: the connection did not come about, or ended without an answer
@@ -59,15 +76,16 @@ class Attacker:
         self.name_only = issue("c-common-name-only", [], common_name=PEER)
 
     def request(self, path: str, body: bytes = b"", cert: Pair | None = None, froms: tuple[str, ...] = (f"mimi@{PEER}",),
-                method: str = "POST", headers: dict[str, str] | None = None, claim: int | None = None) -> Answer:
+                method: str = "POST", headers: dict[str, str] | None = None, claim: int | None = None,
+                port: int | None = None, host: str = "b.example") -> Answer:
         """One request on an own connection. `claim` is a Content-Length that nothing follows."""
+        port = port or self.port
         context = ssl.create_default_context(cafile=str(self.silos.authority.files.cert))
         if cert is not None:
             context.load_cert_chain(cert.cert, cert.key)
-        connection = http.client.HTTPConnection("b.example", self.port, timeout=20)
+        connection = http.client.HTTPConnection(host, port, timeout=20)
         try:
-            raw = socket.create_connection(("127.0.0.1", self.port), 10)
-            connection.sock = context.wrap_socket(raw, server_hostname="b.example")
+            connection.sock = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 10), server_hostname=host)
             connection.sock.settimeout(20)
             connection.putrequest(method, path)
             for value in froms:
@@ -99,6 +117,7 @@ class Attacks:
         self.silos, self.play = silos, play
         self.attacker = Attacker(silos)
         self.room: Room | None = None
+        self.recorder: Recorder | None = None
         self._gathered = False
         at, good = self.attacker, consent(REQUEST, "mimi://c.example/u/c1", "mimi://b.example/u/nobody-here")
         refused = (None,)
@@ -134,6 +153,14 @@ class Attacks:
              self.case(lambda: at.post("requestConsent", good, "a.example"), (400, 403, 404))),
             ("consent granted in the name of our own user",
              self.case(lambda: at.post("updateConsent", consent(GRANT, "mimi://c.example/u/c1", "mimi://b.example/u/b1")), (403,))),
+            ("notify for a room that is not known here",
+             self.case(lambda: at.post("notify", fanout("mimi://c.example/g/none/0"), "mimi://c.example/r/none"), (403, 404))),
+            ("notify by a peer that is not the room's hub", self.case(self.notify_by_another_peer, (403,))),
+            ("room in the path is not the room in the body", self.case(self.notify_into_another_room, (400, 403, 404))),
+            ("message submitted to a room by a stranger", self.case(lambda: self.submit_to("mimi://c.example/u/c1"), (403, 404), "a")),
+            ("message submitted in the name of another provider's user",
+             self.case(lambda: self.submit_to("mimi://b.example/u/b1"), (403, 404), "a")),
+            ("replayed notify is answered 201 and shows nothing twice", self.replayed_notify),
             ("transaction without token", self.case(lambda: self.transaction(None), (401,), side="a")),
             ("transaction with a wrong token", self.case(lambda: self.transaction("wrong"), (403,), side="a")),
             ("forged events never show, a malformed one does not stop the stream", self.stream_goes_on),
@@ -157,12 +184,69 @@ class Attacks:
         return run
 
     def setting(self) -> Room:
+        """A mirrored room. What its hub, gateway A, sends to B goes through the recorder."""
         if not self._gathered:
             self._gathered = True
+            self.recorder = Recorder(self.silos.ports.proxy(0), self.silos.b.gateway.plan.mimi_port,
+                                     self.silos.b.gateway.plan.certificate, self.silos.a.gateway.plan.certificate,
+                                     self.silos.authority.files.cert, "b.example")
+            self.route_through(self.silos.ports.proxy(0))
             self.room = self.play.gather("Bad weather", guests=1)
+            self.play.say(self.room, "a1", "stormy today")
         if self.room is None:
             raise Wrong("not possible without a mirrored room")
         return self.room
+
+    def route_through(self, port: int) -> None:
+        gateway = self.silos.a.gateway
+        gateway.plan.peers["b.example"] = port
+        gateway.proc.stop()
+        gateway.write_config()
+        gateway.proc.start()
+
+    def close(self) -> None:
+        """Takes the recorder out again."""
+        if self.recorder:
+            self.route_through(self.silos.b.gateway.plan.mimi_port)
+            self.recorder.close()
+
+    def a_notify(self) -> Recorded:
+        """What A last told B: an application message."""
+        self.setting()
+        notified = [request for request in self.recorder.of("notify") if request.status == 201] if self.recorder else []
+        if not notified:
+            raise Wrong("no notify was recorded")
+        return notified[-1]
+
+    def as_hub(self, path: str, body: bytes) -> Answer:
+        return self.attacker.request(path, body, self.silos.a.gateway.plan.certificate, ("mimi@a.example",))
+
+    def replayed_notify(self) -> None:
+        room, notify = self.setting(), self.a_notify()
+        for _ in range(3):
+            answer = self.as_hub(notify.path, notify.body)
+            if answer.status != 201:
+                raise Wrong(f"answered {answer.status}, wanted 201")
+        self.play.say(room, "a1", "after the replay")
+        self.play.say(room, "b1", "and an answer")
+        self.play.check(room)  # fails if anything shows twice
+
+    def notify_into_another_room(self) -> Answer:
+        notify = self.a_notify()
+        return self.as_hub(f"/v1/notify/{quote('mimi://a.example/r/another', safe='')}", notify.body)
+
+    def notify_by_another_peer(self) -> Answer:
+        notify = self.a_notify()
+        return self.attacker.request(notify.path, notify.body, self.silos.peer)
+
+    def submit_to(self, sender: str, **how) -> Answer:
+        """To the room hosted by A, as c.example, which has no part in it."""
+        path = self.a_notify().path.replace("/v1/notify/", "/v1/submitMessage/")
+        answer = self.attacker.request(path, submission("mimi://a.example/g/another/0", sender), self.silos.peer,
+                                       port=self.silos.a.gateway.plan.mimi_port, host="a.example", **how)
+        if answer.status == 200:  # notAllowed(1) is as good as a status (section 5.4)
+            answer.status = 403 if answer.body[1:2] == b"\1" else 200
+        return answer
 
     def transaction(self, token: str | None, events: list | None = None) -> Answer:
         gateway, room = self.silos.a.gateway, self.setting()

@@ -75,8 +75,11 @@ def play_and_attack(report: Report, silos: Silos) -> None:
     play.run(lambda name, error, seconds: report.done(f"flow: {name}", error, seconds))
 
     attacks = Attacks(silos, play)
-    for name, case in attacks.cases:
-        report.run(f"bad input: {name}", case)
+    try:
+        for name, case in attacks.cases:
+            report.run(f"bad input: {name}", case)
+    finally:
+        attacks.close()
 
     def conversation() -> None:
         seed, messages = chaos.seed_from_environment(), chaos.messages_from_environment()

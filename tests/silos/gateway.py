@@ -73,14 +73,15 @@ class Gateway:
         self.appservice_url = f"http://127.0.0.1:{plan.appservice_port}"
         self.mimi_url = f"https://127.0.0.1:{plan.mimi_port}"
         self.log = plan.folder.parent / f"{plan.folder.name}.log"
-        master_key = plan.folder / "master.key"
-        master_key.touch(mode=0o600)
-        master_key.write_text(secrets.token_hex(32) + "\n")
-        self.config.write_text(self._toml(master_key))
+        self.master_key = plan.folder / "master.key"
+        self.master_key.touch(mode=0o600)
+        self.master_key.write_text(secrets.token_hex(32) + "\n")
+        self.write_config()
         self.proc = Proc(f"gateway {plan.domain}", [str(binary()), "--config", str(self.config), "run"], self.log,
                          self._serves, plan.folder, ready_seconds=30)
 
-    def _toml(self, master_key: Path) -> str:
+    def write_config(self) -> None:
+        """Writes the configuration from the plan; a running gateway reads it at its next start."""
         plan = self.plan
         public = plan.appservice_public_port or plan.appservice_port
         sections = {
@@ -90,7 +91,7 @@ class Gateway:
             "provider": {"domain": plan.domain, "listen": f"127.0.0.1:{plan.mimi_port}",
                          "public_url": f"https://{plan.domain}:{plan.mimi_port}",
                          "certificate": str(plan.certificate.cert), "private_key": str(plan.certificate.key)},
-            "store": {"engine": plan.engine, "path": str(plan.folder / "data"), "master_key_file": str(master_key)},
+            "store": {"engine": plan.engine, "path": str(plan.folder / "data"), "master_key_file": str(self.master_key)},
             "log": {"filter": os.environ.get("SILOS_GATEWAY_LOG", "info")},
         }
         for domain, port in plan.peers.items():
@@ -98,7 +99,7 @@ class Gateway:
         lines = []
         for name, keys in sections.items():  # JSON strings are valid TOML strings
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]
-        return "\n".join(lines)
+        self.config.write_text("\n".join(lines))
 
     def run(self, *arguments: str, seconds: float = 30.0) -> subprocess.CompletedProcess:
         """Runs one of the short commands: `registration`, `check`, `rooms`, ..."""
