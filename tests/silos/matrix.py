@@ -250,27 +250,39 @@ class Watcher:
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
-        self._ended = False
-        self._thread = threading.Thread(target=self._run, name=f"sync {self.name}", daemon=True)
-        self._thread.start()
+        self._since: str | None = None
+        self._known: set[str] = set()
+        self.resume()
 
     @property
     def user(self) -> str:
         return self.client.user
 
+    def resume(self) -> None:
+        """Opens the client (again); it goes on where it stopped."""
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=f"sync {self.name}", daemon=True)
+        self._thread.start()
+
     def close(self) -> None:
+        """Stops watching, without waiting for the poll under way."""
         self._ended = True
 
+    def stop(self) -> None:
+        """Stops watching; no poll is under way afterwards."""
+        self._ended = True
+        self._thread.join()
+
     def _run(self) -> None:
-        since = None
-        known: set[str] = set()
+        known = self._known
         while not self._ended:
+            since = self._since
             try:
                 answer = self.client.sync(since, 10_000 if since else 0)
             except (Unreachable, MatrixError):
                 time.sleep(0.1)  # the homeserver is down: come back in a moment, as clients do
                 continue
-            since = answer["next_batch"]
+            self._since = answer["next_batch"]
             now = time.monotonic()
             fresh = []
             rooms = answer.get("rooms", {})

@@ -95,11 +95,12 @@ class Silos:
 
     @classmethod
     def build(cls, name: str, exact: bool = False, with_gateways: bool = True,
-              plan_hook: Callable[[GatewayPlan, int], None] | None = None) -> "Silos":
+              plan_hook: Callable[[GatewayPlan, int], None] | None = None, ports: Ports | None = None) -> "Silos":
         """Writes everything below `target/NAME` (another directory if that one is in use and `exact` is not set). Without
-        gateways, the registrations are made by hand and `start` starts the homeservers only."""
+        gateways, the registrations are made by hand and `start` starts the homeservers only. `plan_hook` may change what a
+        gateway's configuration is made from."""
         folder, lock = fresh_dir(name, exact)
-        return cls(folder, lock, allocate(), with_gateways, plan_hook)
+        return cls(folder, lock, ports or allocate(), with_gateways, plan_hook)
 
     @property
     def a(self) -> Silo:
@@ -139,6 +140,9 @@ class Silos:
                 person.close()
         for proc in self.gateway_procs() + self.synapses():
             proc.stop(5)
+        self._lock.release()
+        if self.ports.lock:
+            self.ports.lock.release()
 
     def write_env(self) -> None:
         """`env.json`: what any client or peer needs to take part. Paths are absolute."""
