@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""`make test`: cargo's tests, then the end-to-end tests; ends with `test: N passed, N failed`. Standard library only."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed")
+E2E = re.compile(r"^e2e: (\d+) passed, (\d+) failed$")
+
+
+def run(title: str, command: list[str], counts: re.Pattern, env: dict[str, str]) -> tuple[int, int]:
+    """Passes the output on, and adds up the lines that count."""
+    print(f"== {title}: {' '.join(command)}", flush=True)
+    began, passed, failed = time.monotonic(), 0, 0
+    child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             text=True, errors="replace")
+    assert child.stdout
+    for line in child.stdout:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        found = counts.match(line)
+        if found:
+            passed, failed = passed + int(found[1]), failed + int(found[2])
+    status = child.wait()
+    if status != 0 and not failed:
+        failed = 1  # it did not build, or did not come to its end
+    if status == 0 and not passed:
+        failed = 1  # a run without tests proves nothing
+    print(f"== {title}: {passed} passed, {failed} failed, {time.monotonic() - began:.0f} s", flush=True)
+    return passed, failed
+
+
+def main() -> int:
+    profile = os.environ.get("TEST_PROFILE", "dev")
+    results = [
+        run("cargo", ["cargo", "test", "--locked", "--no-fail-fast", "--profile", profile], CARGO, {}),
+        run("end to end", [sys.executable, "tests/silos/launch.py", "e2e"], E2E, {"GATEWAY_PROFILE": profile}),
+    ]
+    passed, failed = (sum(column) for column in zip(*results))
+    print(f"test: {passed} passed, {failed} failed", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Runs the end-to-end tests, one line each, and ends with `e2e: N passed, N failed`.
+
+Arguments are parts of test names: only those run, and what they need. E2E_MESSAGES (500: each way) and E2E_SEED (random) steer
+the long conversation; SILOS_STORE chooses the store engine.
+"""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+from silos.play import Play
+from silos.procs import StartError, end_on_signals
+from silos.stage import Silos, build_gateway
+
+from . import chaos, judge_tests
+from .attacks import Attacks
+
+
+class Report:
+    """Counts, prints, and keeps the transcript of the play in a file beside the logs."""
+
+    def __init__(self, only: list[str]):
+        self.only, self.passed, self.failed = only, 0, 0
+        self.transcript = None
+
+    def wants(self, name: str) -> bool:
+        return not self.only or any(part in name for part in self.only)
+
+    def done(self, name: str, error: BaseException | None, seconds: float) -> None:
+        if error is None:
+            self.passed += 1
+            print(f"e2e: {name} ... ok ({seconds:.1f} s)", flush=True)
+            return
+        self.failed += 1
+        print(f"e2e: {name} ... FAILED ({seconds:.1f} s)\n     {type(error).__name__}: {error}", flush=True)
+        if self.transcript:
+            traceback.print_exception(error, file=self.transcript)
+            self.transcript.flush()
+
+    def run(self, name: str, test: Callable[[], None]) -> bool:
+        if not self.wants(name):
+            return True
+        began, error = time.monotonic(), None
+        try:
+            test()
+        except Exception as caught:  # a test may fail in any way
+            error = caught
+        self.done(name, error, time.monotonic() - began)
+        return error is None
+
+    # What the play tells goes into the file.
+    def step(self, number: int, title: str) -> None:
+        self._write(f"\n{number}. {title}")
+
+    def act(self, who: str, what: str) -> None:
+        self._write(f"   {who} {what}")
+
+    def saw(self, who: str, what: str, milliseconds: float) -> None:
+        self._write(f"   {who} . {what} ({milliseconds:.0f} ms)")
+
+    def _write(self, text: str) -> None:
+        if self.transcript:
+            self.transcript.write(text + "\n")
+            self.transcript.flush()
+
+
+def play_and_attack(report: Report, silos: Silos) -> None:
+    play = Play(silos, report, patience=float(os.environ.get("E2E_PATIENCE", "30")))
+    names = {name for name, *_ in play.steps if report.wants(f"flow: {name}")}
+    for _ in play.steps:  # and what those need
+        names |= {need for name, _, needs, _ in play.steps if name in names for need in needs}
+    play.steps = [step for step in play.steps if step[0] in names]
+    play.run(lambda name, error, seconds: report.done(f"flow: {name}", error, seconds))
+
+    attacks = Attacks(silos, play)
+    try:
+        for name, case in attacks.cases:
+            report.run(f"bad input: {name}", case)
+    finally:
+        attacks.close()
+
+    def conversation() -> None:
+        seed, messages = chaos.seed_from_environment(), chaos.messages_from_environment()
+        talk = chaos.Conversation(silos, play.gather("Storm"), messages, seed, lambda text: print(f"     {text}", flush=True))
+        print(f"     E2E_SEED={seed} E2E_MESSAGES={messages}: {4 * talk.each} messages and {len(talk.strikes)} strikes in "
+              f"{talk.seconds:.0f} s", flush=True)
+        talk.run()
+        talk.judge()
+
+    report.run("kills: a long conversation survives them", conversation)
+
+
+def main() -> int:
+    end_on_signals()
+    report = Report(sys.argv[1:])
+    for name, test in judge_tests.TESTS:
+        report.run(name, test)
+    try:
+        build_gateway()
+        with Silos.build("e2e") as silos:
+            report.transcript = open(silos.folder / "transcript.txt", "w", encoding="utf-8")
+            print(f"e2e: logs and transcript in {silos.folder}", flush=True)
+            silos.start(lambda text: print(f"e2e: {text}", flush=True))
+            play_and_attack(report, silos)
+    except (StartError, SystemExit) as error:
+        report.done("environment", error, 0.0)
+    print(f"e2e: {report.passed} passed, {report.failed} failed", flush=True)
+    return 0 if report.failed == 0 and report.passed else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

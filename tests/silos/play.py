@@ -1,0 +1,418 @@
+"""The conversation of two silos, step by step, with real client calls. `make demo` prints it, the end-to-end tests assert it.
+
+Every step waits for what the people must see, and ends by comparing both homeservers' `/messages` (judge.py): everything
+once, from the right sender, in the right order and with the right time.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from . import judge
+from .matrix import Seen, Watcher
+from .stage import LETTERS, Silo, Silos, domain, in_parallel, start_all
+
+
+class Wrong(Exception):
+    """The conversation did not go as it must."""
+
+
+class Narrator(Protocol):
+    def step(self, number: int, title: str) -> None: ...
+    def act(self, who: str, what: str) -> None: ...
+    def saw(self, who: str, what: str, milliseconds: float) -> None: ...
+
+
+@dataclass
+class Said:
+    """A message that was sent, and who has to have it."""
+
+    who: str  # MIMI URI
+    body: str
+    audience: set[str]  # names of people
+    timely: bool  # sent while everything ran: its time must be right everywhere
+
+
+@dataclass
+class Room:
+    """A conversation: one Matrix room on each side."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    present: list[str] = field(default_factory=list)
+    everyone: list[str] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
+
+    def enter(self, *names: str) -> None:
+        self.present += names
+        self.everyone += [name for name in names if name not in self.everyone]
+
+
+class Play:
+    """`steps` in order; each needs the ones named with it. `people` are a1, a2, b1, b2."""
+
+    NAME, TOPIC = "Garden club", "Tomatoes, and what ate them"
+
+    def __init__(self, silos: Silos, narrator: Narrator, patience: float = 30.0):
+        self.silos, self.tell, self.patience = silos, narrator, patience
+        self.rooms: dict[str, Room] = {"club": Room(), "direct": Room(), "hosted by b": Room()}
+        # name, title, what it needs, function
+        self.steps: list[tuple[str, str, tuple[str, ...], Callable[[], None]]] = [
+            ("bridge", "A1 makes a room and has it mirrored", (), self.bridge),
+            ("invite", "A1 invites a user of another provider", ("bridge",), self.invite),
+            ("talk", "A1 and B1 talk", ("invite",), self.talk),
+            ("second guest", "B1 invites B2 through the hub", ("invite",), self.second_guest),
+            ("no set-up", "A2, a member of the room, just writes", ("invite",), self.without_setup),
+            ("killed gateways", "Both gateways are killed mid-talk and come back", ("invite",), self.killed_gateways),
+            ("leave", "B1 leaves and can no longer read", ("second guest",), self.leave),
+            ("direct", "A1 starts a direct chat with B2", (), self.direct),
+            ("hosted by b", "B1 hosts a room; A1, whose leaf is the anchor of A's side, leaves", (), self.hosted_by_b),
+        ]
+
+    # ------------------------------------------------------------------------------------------------ helpers
+
+    def silo(self, name: str) -> Silo:
+        return self.silos.silos[name[0]]
+
+    def person(self, name: str) -> Watcher:
+        return self.silo(name).person(name)
+
+    def mimi(self, name: str) -> str:
+        return self.silo(name).mimi(name)
+
+    def as_seen_by(self, name: str, other: str) -> str:
+        """The Matrix id under which `name` sees `other`."""
+        silo = self.silo(name)
+        return self.person(other).user if silo is self.silo(other) else silo.gateway.ghost(self.silo(other).domain, other)
+
+    def here(self, room: Room, name: str) -> str:
+        return room.ids[name[0]]
+
+    def command(self, room_id: str, name: str, text: str) -> Seen:
+        """Writes a command and waits for the bot's answer."""
+        person, bot = self.person(name), self.silo(name).gateway.bot
+        mark, began = person.mark(), time.monotonic()
+        self.tell.act(name, f"writes {text!r}")
+        person.client.send(room_id, text)
+        answer = person.wait(f"an answer of the bot to {text!r}", lambda seen: seen.room == room_id and seen.sender == bot
+                             and bool(seen.body), self.patience, mark)
+        self.tell.saw(name, f"sees the bot answer: {answer.body}", (answer.at - began) * 1000)
+        return answer
+
+    def say(self, room: Room, name: str, body: str, html: str | None = None) -> dict[str, Seen]:
+        """Sends a message and waits until all who are present see it, from the right sender."""
+        self.tell.act(name, f"writes {html or body!r}")
+        began = time.monotonic()
+        self.person(name).client.send(self.here(room, name), body, html)
+        room.said.append(Said(self.mimi(name), body, set(room.present), timely=True))
+        found = {}
+        for other in room.present:
+            if other == name:
+                continue
+            seen = self.wait_message(room, other, name, body)
+            found[other] = seen
+            if other[0] != name[0]:
+                self.tell.saw(other, f"sees {seen.content.get('formatted_body') or seen.body!r} from {seen.sender}",
+                              (seen.at - began) * 1000)
+        return found
+
+    def wait_message(self, room: Room, reader: str, sender: str, body: str, seconds: float | None = None) -> Seen:
+        seen = self.person(reader).wait_text(self.here(room, reader), body, seconds or self.patience)
+        wanted = self.as_seen_by(reader, sender)
+        if seen.sender != wanted:
+            raise Wrong(f"{reader} sees {body!r} from {seen.sender} instead of {wanted}")
+        return seen
+
+    def accept(self, room: Room, name: str, inviter: str | None, seconds: float | None = None) -> Seen:
+        """Waits for an invite to `name`, from `inviter` as seen there, and joins."""
+        person, began = self.person(name), time.monotonic()
+        sender = self.as_seen_by(name, inviter) if inviter else None
+        invite = person.wait_invite(f"an invite from {sender or 'anybody'}",
+                                    lambda seen: sender is None or seen.sender == sender, seconds or self.patience)
+        self.tell.saw(name, f"sees an invite from {invite.sender}", (invite.at - began) * 1000)
+        person.client.join(invite.room)
+        self.tell.act(name, "accepts it")
+        room.ids.setdefault(name[0], invite.room)
+        if room.ids[name[0]] != invite.room:
+            raise Wrong(f"{name} was invited into {invite.room}, not into the room of the others, {room.ids[name[0]]}")
+        return invite
+
+    def sees_member(self, room: Room, reader: str, other: str, membership: str = "join") -> Seen:
+        began = time.monotonic()
+        user = self.as_seen_by(reader, other)
+        seen = self.person(reader).wait_member(self.here(room, reader), user, membership, self.patience)
+        verb = {"join": "in the room", "leave": "gone"}[membership]
+        self.tell.saw(reader, f"sees {seen.content.get('displayname') or user} {verb}", (seen.at - began) * 1000)
+        return seen
+
+    def check(self, room: Room) -> None:
+        """Compares what the homeservers say with what was said."""
+        domains = [domain(letter) for letter in LETTERS]
+        timelines = {}
+        for name in room.everyone:
+            silo = self.silo(name)
+            events = self.person(name).client.messages(self.here(room, name), seconds=self.patience)
+            timelines[name] = judge.lines(events, silo.domain, domains, silo.gateway.bot)
+        # The original's time is what its sender's own homeserver says.
+        origin = {}
+        for name, timeline in timelines.items():
+            for line in timeline:
+                if line.who == self.mimi(name):
+                    origin[line.who, line.body] = line.ts
+        timely = {(said.who, said.body) for said in room.said if said.timely}
+        origin = {key: ts for key, ts in origin.items() if key in timely}
+        spoken: dict[str, list[str]] = {}
+        for said in room.said:
+            spoken.setdefault(said.who, []).append(said.body)
+        wrong = []
+        for name, timeline in timelines.items():
+            expected = [(said.who, said.body) for said in room.said if name in said.audience]
+            # One who came later may or may not be shown what was said before; one who left must not see what came after.
+            left = name not in room.present
+            allowed = [] if left else [(said.who, said.body) for said in room.said]
+            problems = judge.once(timeline, expected, allowed) + judge.sender_order(timeline, spoken)
+            problems += judge.hub_order(timeline) + judge.times(timeline, origin)
+            wrong += [f"{name}: {problem}" for problem in problems]
+        if wrong:
+            raise Wrong("; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""))
+
+    def gather(self, title: str, host: str = "a", guests: int = 2) -> Room:
+        """A mirrored room of two people on the hosting side and `guests` of the other side, everybody in it."""
+        other = "b" if host == "a" else "a"
+        first, second = f"{host}1", f"{host}2"
+        bot, room = self.silos.silos[host].gateway.bot, Room()
+        owner = self.person(first)
+        room_id = room.ids[host] = owner.client.create_room(
+            name=title, preset="private_chat", power_level_content_override={"users": {bot: 100}},
+            invite=[bot, self.person(second).user])
+        self.person(second).client.join(room_id)
+        owner.wait_member(room_id, bot, "join", self.patience)
+        self.command(room_id, first, "!mimi bridge")
+        room.enter(first, second)
+        for name in (f"{other}1", f"{other}2")[:guests]:
+            mark = self.person(name).mark()
+            self.command(room_id, first, f"!mimi invite {self.mimi(name)}")
+            invite = self.person(name).wait_invite("an invite", lambda seen, name=name:
+                                                   seen.sender == self.as_seen_by(name, first), self.patience, mark)
+            self.person(name).client.join(invite.room)
+            room.ids[other] = invite.room
+            room.enter(name)
+            self.sees_member(room, first, name)
+        return room
+
+    # -------------------------------------------------------------------------------------------------- steps
+
+    def bridge(self) -> None:
+        room, bot = self.rooms["club"], self.silos.a.gateway.bot
+        a1, a2 = self.person("a1"), self.person("a2")
+        room_id = a1.client.create_room(name=self.NAME, topic=self.TOPIC, preset="private_chat",
+                                        power_level_content_override={"users": {bot: 100}}, invite=[a2.user])
+        self.tell.act("a1", f"makes the room {self.NAME!r}, topic {self.TOPIC!r}, and invites A2")
+        a2.client.join(room_id)
+        room.ids["a"] = room_id
+        room.enter("a1", "a2")
+        began = time.monotonic()
+        a1.client.invite(room_id, bot)
+        seen = a1.wait_member(room_id, bot, "join", self.patience)
+        self.tell.saw("a1", f"sees the bot {bot} join", (seen.at - began) * 1000)
+        self.command(room_id, "a1", "!mimi bridge")
+
+    def invite(self) -> None:
+        room = self.rooms["club"]
+        self.command(room.ids["a"], "a1", f"!mimi invite {self.mimi('b1')}")
+        self.accept(room, "b1", "a1")
+        room.enter("b1")
+        began, b1 = time.monotonic(), self.person("b1")
+        for kind, key, wanted in (("m.room.name", "name", self.NAME), ("m.room.topic", "topic", self.TOPIC)):
+            seen = b1.wait(f"the room's {key} {wanted!r}", lambda seen, kind=kind, key=key, wanted=wanted:
+                           seen.room == room.ids["b"] and seen.kind == kind and seen.content.get(key) == wanted, self.patience)
+            self.tell.saw("b1", f"sees the room's {key}: {wanted!r}", (seen.at - began) * 1000)
+        for other in ("a1", "a2"):
+            member = self.sees_member(room, "b1", other)
+            if other not in (member.content.get("displayname") or "").lower():
+                raise Wrong(f"b1 sees {other} under the name {member.content.get('displayname')!r}")
+        for reader in ("a1", "a2"):
+            self.sees_member(room, reader, "b1")
+
+    def talk(self) -> None:
+        room = self.rooms["club"]
+        self.say(room, "a1", "Hello B1, can you read this?")
+        self.say(room, "b1", "Loud and clear, A1!")
+        formatted = (("a1", "some bold news and a link (https://example.org/slugs)",
+                      'some <strong>bold</strong> news and <a href="https://example.org/slugs">a link</a>'),
+                     ("b1", "slugs, really?", "<em>slugs</em>, really?"))
+        for name, body, html in formatted:
+            self.say_formatted(room, name, body, html)
+        self.say(room, "a1", "line one\nline two: 1 < 2 & *no* markup, 🐌")
+        self.check(room)
+
+    def say_formatted(self, room: Room, name: str, body: str, html: str) -> None:
+        """The fallback text may be made anew on the way: the others are asked for the markup, not for the body."""
+        marker = html[html.index("<"):html.index(">") + 1]
+        self.tell.act(name, f"writes {html}")
+        marks = {other: self.person(other).mark() for other in room.present}
+        began = time.monotonic()
+        self.person(name).client.send(self.here(room, name), body, html)
+        room.said.append(Said(self.mimi(name), body, {other for other in room.present if other[0] == name[0]}, timely=True))
+        for other in room.present:
+            if other[0] == name[0]:
+                continue
+            sender = self.as_seen_by(other, name)
+            seen = self.person(other).wait(f"a message with {marker}", lambda seen, sender=sender: seen.sender == sender
+                                           and seen.room == self.here(room, other)
+                                           and marker in seen.content.get("formatted_body", ""), self.patience, marks[other])
+            self.tell.saw(other, f"sees {seen.content['formatted_body']} from {seen.sender}", (seen.at - began) * 1000)
+            if seen.content.get("format") != "org.matrix.custom.html":
+                raise Wrong(f"{other} sees formatted text without its format")
+            if seen.body == body:
+                room.said[-1].audience.add(other)
+            else:  # same message, other fallback text
+                room.said.append(Said(self.mimi(name), seen.body, {other}, timely=False))
+
+    def second_guest(self) -> None:
+        room = self.rooms["club"]
+        self.tell.act("b1", "invites B2 in its client, as into any room")
+        self.person("b1").client.invite(room.ids["b"], self.person("b2").user)
+        self.accept(room, "b2", "b1")
+        room.enter("b2")
+        for reader in ("a1", "a2"):
+            self.sees_member(room, reader, "b2")
+        self.say(room, "b2", "Hi all, B2 here. B1 sent me.")
+        self.say(room, "a1", "Welcome, B2!")
+        self.check(room)
+
+    def without_setup(self) -> None:
+        room = self.rooms["club"]
+        self.say(room, "a2", "I never typed a command. Does this arrive?")
+        self.say(room, "b1", "It does, A2.")
+        self.check(room)
+
+    def killed_gateways(self, count: int = 20, pause: float = 0.15) -> None:
+        room, gateways = self.rooms["club"], self.silos.gateway_procs()
+        third, two_thirds = threading.Barrier(3), threading.Barrier(3)
+
+        def speak(name: str) -> None:
+            client, room_id = self.person(name).client, self.here(room, name)
+            for number in range(1, count + 1):
+                client.send(room_id, f"{name} counts {number}", seconds=self.patience)
+                if number == count // 3:
+                    third.wait(60)
+                elif number == 2 * count // 3:
+                    two_thirds.wait(60)
+                time.sleep(pause)  # the pace of talking, nothing waits for it
+
+        def strike() -> None:
+            third.wait(60)
+            for proc in gateways:
+                proc.kill()
+            self.tell.act("both gateways", "are killed (SIGKILL) while A1 and B1 go on writing")
+            two_thirds.wait(60)
+            start_all(gateways)
+            self.tell.act("both gateways", "run again")
+
+        self.tell.act("a1, b1", f"write {count} messages each")
+        in_parallel(lambda: speak("a1"), lambda: speak("b1"), strike)
+        began = time.monotonic()
+        for number in range(1, count + 1):
+            for name in ("a1", "b1"):
+                body = f"{name} counts {number}"
+                room.said.append(Said(self.mimi(name), body, set(room.present), timely=False))
+                for other in room.present:
+                    if other != name:
+                        self.wait_message(room, other, name, body, 4 * self.patience)
+        self.tell.saw("everybody", "has every message", (time.monotonic() - began) * 1000)
+        self.say(room, "b1", "All there?")
+        self.say(room, "a1", "All there.")
+        self.check(room)
+
+    def leave(self) -> None:
+        room, b1 = self.rooms["club"], self.person("b1")
+        self.tell.act("b1", "leaves")
+        b1.client.leave(room.ids["b"])
+        room.present.remove("b1")
+        for reader in ("a1", "b2"):
+            self.sees_member(room, reader, "b1", "leave")
+        self.say(room, "a1", "Now that B1 is gone: the party is on Friday.")
+        self.say(room, "b2", "I'll bring cake.")
+        self.check(room)
+        self.tell.saw("b1", "does not see it: " + self.last_words("b1", room), 0)
+
+    def last_words(self, name: str, room: Room) -> str:
+        bodies = [event["content"]["body"] for event in self.person(name).client.messages(self.here(room, name))
+                  if event["type"] == "m.room.message"]
+        return f"the last message it can read is {bodies[-1]!r}" if bodies else "it can read no message"
+
+    def direct(self) -> None:
+        room, a1 = self.rooms["direct"], self.person("a1")
+        ghost = self.as_seen_by("a1", "b2")
+        self.person("b2")
+        self.tell.act("a1", f"starts a direct chat with {ghost}")
+        room.ids["a"] = a1.client.create_direct(ghost)
+        room.enter("a1")
+        invite = self.accept(room, "b2", "a1")
+        room.enter("b2")
+        if invite.content.get("is_direct") is not True:
+            raise Wrong("B2's invite is not marked as a direct chat")
+        self.sees_member(room, "a1", "b2")
+        self.say(room, "a1", "Just between the two of us, B2: is B1 angry?")
+        self.say(room, "b2", "No, only on holiday.")
+        self.check(room)
+        members = self.person("b2").client.members(room.ids["b"])
+        people = {user for user, content in members.items() if content["membership"] in ("join", "invite")}
+        extra = people - {self.person("b2").user, self.as_seen_by("b2", "a1"), self.silos.b.gateway.bot}
+        if extra:
+            raise Wrong(f"strangers in the direct chat: {extra}")
+
+    def hosted_by_b(self) -> None:
+        room, bot = self.rooms["hosted by b"], self.silos.b.gateway.bot
+        b1 = self.person("b1")
+        marks = {name: self.person(name).mark() for name in ("a1", "a2")}
+        room_id = b1.client.create_room(name="Book circle", topic="One chapter a week", preset="private_chat",
+                                        power_level_content_override={"users": {bot: 100}}, invite=[bot])
+        room.ids["b"] = room_id
+        room.enter("b1")
+        self.tell.act("b1", "makes the room 'Book circle' and invites the bot")
+        b1.wait_member(room_id, bot, "join", self.patience)
+        self.command(room_id, "b1", "!mimi bridge")
+        for name in ("a1", "a2"):
+            self.command(room_id, "b1", f"!mimi invite {self.mimi(name)}")
+            person, began = self.person(name), time.monotonic()
+            sender = self.as_seen_by(name, "b1")
+            invite = person.wait_invite(f"an invite from {sender}", lambda seen, sender=sender: seen.sender == sender,
+                                        self.patience, marks[name])
+            self.tell.saw(name, f"sees an invite from {invite.sender}", (invite.at - began) * 1000)
+            person.client.join(invite.room)
+            self.tell.act(name, "accepts it")
+            if room.ids.setdefault("a", invite.room) != invite.room:
+                raise Wrong("A1 and A2 were invited into different rooms")
+            room.enter(name)
+            self.sees_member(room, "b1", name)
+            self.say(room, name, f"{name} is here")
+        self.say(room, "b1", "Chapter one, then.")
+        self.tell.act("a1", "leaves; its leaf was the anchor of A's side")
+        self.person("a1").client.leave(room.ids["a"])
+        room.present.remove("a1")
+        self.sees_member(room, "b1", "a1", "leave")
+        self.say(room, "a2", "I liked the second chapter.")
+        self.say(room, "b1", "Wait for the third!")
+        self.say(room, "a2", "I will.")
+        self.check(room)
+
+    def run(self, finished: Callable[[str, Exception | None, float], None]) -> bool:
+        """Plays all steps; `finished` hears of each by name, with the error if it failed. True if all went well."""
+        failed: set[str] = set()
+        for number, (name, title, needs, step) in enumerate(self.steps, 1):
+            self.tell.step(number, title)
+            began, error = time.monotonic(), None
+            missing = sorted(set(needs) & failed)
+            try:
+                if missing:
+                    raise Wrong(f"not possible without: {', '.join(missing)}")
+                step()
+            except Exception as caught:  # whatever went wrong is told; the other steps still have their chance
+                error = caught
+                failed.add(name)
+                start_all([proc for proc in self.silos.gateway_procs() if not proc.alive()])
+            finished(name, error, time.monotonic() - began)
+        return not failed
