@@ -315,3 +315,24 @@ impl Step<'_> {
         }
     }
 }
+
+impl Step<'_> {
+    /// First words in a room that was just mirrored; in a direct chat the other user is asked.
+    pub fn welcome_room(&mut self, direct_with: Option<&UserUri>, creator: &UserUri) {
+        if let (Some(room), Actor::Bot) = (self.room.matrix.clone(), self.room.speaker.clone()) {
+            let (event_type, state_key, content) = self.bridge_state();
+            let actor = Actor::Bot;
+            self.out.push(Effect::Matrix(MatrixAction::SetState { room, actor, event_type, state_key, content }));
+        }
+        match direct_with {
+            Some(remote) => self.invite(creator.clone(), remote.clone()),
+            None => {
+                let uri = self.room.uri.clone();
+                self.notice(&format!(
+                    "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
+                     Encryption towards MIMI ends at this gateway: its operator could read what is said here."
+                ));
+            }
+        }
+    }
+}
