@@ -1,6 +1,8 @@
 //! `wire` delimits what OpenMLS makes: every object is taken whole and byte for byte, and says the same as OpenMLS does.
 //! Bytes of another maker than ourselves keep our reading of RFC 9420 honest.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use mimi_gateway::wire::{
     self, ContentType, Credential as WireCredential, FanoutContent, FanoutMessage, HandshakeBundle, MlsMessage,
     MlsMessageFields, RatchetTreeOption, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome, Sender as WireSender,

@@ -93,6 +93,11 @@ impl DirectoryEntry {
         }
     }
 
+    /// Whether rooms work without it.
+    fn is_optional(self) -> bool {
+        matches!(self, Self::IdentifierQuery | Self::ReportAbuse | Self::ProxyDownload)
+    }
+
     /// The variable in our own templates. Section 5.7 is newer than the example in 5.1: consent goes to a domain.
     fn variable(self) -> &'static str {
         match self {
@@ -139,8 +144,8 @@ impl Directory {
         Value::Object(members.collect()).to_string()
     }
 
-    /// Reads a peer's document. An entry whose template cannot be used fails the document: better than finding out when
-    /// the first message is due.
+    /// Reads a peer's document. If the template of an endpoint that rooms cannot do without is unusable, the document
+    /// is: better to know now than when the first message is due. Other endpoints are left out instead.
     pub fn from_json(document: &[u8]) -> Result<Self, DirectoryError> {
         if document.len() > limits::DIRECTORY {
             return Err(DirectoryError::TooLong);
@@ -150,13 +155,16 @@ impl Directory {
         };
         let mut out = BTreeMap::new();
         for entry in DirectoryEntry::ALL {
-            match members.get(entry.name()) {
-                None | Some(Value::Null) => {}
-                Some(Value::String(template)) => {
-                    check_template(entry.name(), template)?;
-                    out.insert(entry, template.clone());
-                }
-                Some(_) => return Err(DirectoryError::Template { name: entry.name(), why: "not a string" }),
+            let name = entry.name();
+            let template = match members.get(name) {
+                None | Some(Value::Null) => continue,
+                Some(Value::String(template)) => check_template(name, template).map(|()| template),
+                Some(_) => Err(DirectoryError::Template { name, why: "not a string" }),
+            };
+            match template {
+                Ok(template) => drop(out.insert(entry, template.clone())),
+                Err(_) if entry.is_optional() => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(Self(out))

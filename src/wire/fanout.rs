@@ -85,7 +85,9 @@ impl FanoutMessage {
     #[must_use]
     pub fn encode_all(messages: &[Self]) -> Vec<u8> {
         let mut writer = Writer::new();
-        messages.iter().for_each(|message| message.write(&mut writer));
+        for message in messages {
+            message.write(&mut writer);
+        }
         writer.into_bytes()
     }
 }
@@ -126,7 +128,7 @@ impl Wire for FanoutMessage {
             FanoutContent::Application { frank, .. } => writer.optional(frank.as_ref(), |w, frank| frank.write(w)),
             FanoutContent::Welcome { ratchet_tree, .. } => ratchet_tree.write(writer),
             FanoutContent::Proposal { more: list, .. } | FanoutContent::Commit { external_proposals: list, .. } => {
-                writer.list(list)
+                writer.list(list);
             }
         }
     }

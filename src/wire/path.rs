@@ -6,7 +6,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::ident::{IdentError, MimiUri, ProviderDomain, RoomUri, UriKind, UserUri};
+use crate::ident::{IdentError, MimiUri, ProviderDomain, RoomUri, UserUri};
 
 /// What RFC 6570 leaves unencoded in simple expansion: RFC 3986's unreserved characters.
 pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -30,29 +30,32 @@ fn decode_once(raw: &str) -> Result<String, IdentError> {
         .map_err(|_| IdentError::Malformed("path is not UTF-8"))
 }
 
-fn uri(raw: &str, wanted: UriKind, letter: &str) -> Result<MimiUri, IdentError> {
+fn uri(raw: &str, letter: &str) -> Result<MimiUri, IdentError> {
     let decoded = decode_once(raw)?;
     let text = if decoded.starts_with("mimi://") { decoded } else { format!("mimi://{decoded}") };
     let uri = MimiUri::parse(&text)?;
-    if uri.kind() == UriKind::Other && wanted != UriKind::Other {
-        return MimiUri::parse(&format!("mimi://{}/{letter}{}", uri.provider(), uri.path()));
+    match uri.path().strip_prefix('/') {
+        // One segment can only be a name whose kind was left out; more would be another kind, like `/p/x`.
+        Some(name) if !name.is_empty() && !name.contains('/') => {
+            MimiUri::parse(&format!("mimi://{}/{letter}/{name}", uri.provider()))
+        }
+        _ => Ok(uri),
     }
-    Ok(uri)
 }
 
 /// The room of a raw path remainder (what follows `/update/`, `/notify/`, ...).
 pub fn room(raw: &str) -> Result<RoomUri, IdentError> {
-    uri(raw, UriKind::Room, "r")?.try_into()
+    uri(raw, "r")?.try_into()
 }
 
 /// The user of a raw path remainder (what follows `/keyMaterial/`).
 pub fn user(raw: &str) -> Result<UserUri, IdentError> {
-    uri(raw, UriKind::User, "u")?.try_into()
+    uri(raw, "u")?.try_into()
 }
 
 /// The domain of a raw path remainder (what follows `/requestConsent/`, `/updateConsent/`). A peer that fills in a
 /// user's URI instead, as the draft's directory example has it, names the domain by it.
 pub fn domain(raw: &str) -> Result<ProviderDomain, IdentError> {
     let decoded = decode_once(raw)?;
-    ProviderDomain::parse(&decoded).or_else(|_| uri(raw, UriKind::User, "u").map(|uri| uri.provider()))
+    ProviderDomain::parse(&decoded).or_else(|_| uri(raw, "u").map(|uri| uri.provider()))
 }

@@ -70,7 +70,7 @@ impl Wire for RatchetTreeOption {
 }
 
 octet_enum!(
-    /// Whether the GroupInfo that was signed has a ratchet_tree extension, seen from the GroupInfo before it.
+    /// Whether the GroupInfo that was signed has a `ratchet_tree` extension, seen from the GroupInfo before it.
     RatchetTreePresence, "ratchet_tree_presence", {
         /// It has none.
         NoRatchetTree = 0,

@@ -93,6 +93,11 @@ fn hostile_templates_are_refused() {
         let error = Directory::from_json(document.as_bytes()).unwrap_err();
         assert!(matches!(error, DirectoryError::Template { name: "update", .. }), "{template}: {error}");
     }
+    let optional =
+        br#"{"update": "https://b.example/{roomId}", "reportAbuse": "http://b.example/", "proxyDownload": 1}"#;
+    let directory = Directory::from_json(optional).unwrap();
+    assert!(directory.template(DirectoryEntry::Update).is_some());
+    assert!(directory.template(DirectoryEntry::ReportAbuse).is_none());
     let other_variable = br#"{"update": "https://b.example/update/{secret}"}"#;
     let directory = Directory::from_json(other_variable).unwrap();
     directory.url(DirectoryEntry::Update, Target::Uri(&uri("mimi://a.example/r/x"))).unwrap_err();
@@ -145,7 +150,9 @@ fn a_path_is_decoded_once() {
     assert_eq!(path::encode_segment(carol), "mimi%3A%2F%2Fa.example%2Fu%2Fcarol%253Aother.org");
     assert_eq!(path::user(&path::encode_segment(carol)).unwrap().as_str(), carol);
     assert_eq!(path::user("a.example/carol").unwrap().as_str(), "mimi://a.example/u/carol");
-    assert!(path::user("a.example/r/carol").is_err());
+    for other_kind in ["a.example/r/carol", "a.example/p/carol", "a.example/x/carol", "a.example"] {
+        assert!(path::user(other_kind).is_err(), "{other_kind}");
+    }
 }
 
 #[test]
