@@ -13,7 +13,7 @@ pub mod server;
 pub mod settings;
 
 pub use client::{ClientError, HomeserverClient};
-pub use names::{GhostMapping, Names};
+pub use names::Names;
 pub use registration::Registration;
 pub use server::{ServerLimits, router, serve};
 pub use settings::{Credentials, MatrixSettings};

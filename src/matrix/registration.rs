@@ -15,8 +15,8 @@ use ruma::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What ghosts and portal aliases begin with.
-pub const GHOST_PREFIX: &str = "_mimi_";
+use crate::ident::GHOST_PREFIX;
+
 /// The third-party protocol that the registration and the look-up endpoints name.
 pub const PROTOCOL: &str = "mimi";
 /// Largest registration file read, in bytes.
@@ -45,7 +45,9 @@ pub enum RegistrationError {
         why: String,
     },
     /// The bot's localpart would make it a ghost, or is no localpart. Permanent.
-    #[error("sender_localpart {0:?} is not usable: it must be a Matrix localpart that does not begin with {GHOST_PREFIX}")]
+    #[error(
+        "sender_localpart {0:?} is not usable: it must be a Matrix localpart that does not begin with {GHOST_PREFIX}"
+    )]
     Sender(String),
     /// The system gave no random bytes. Retriable.
     #[error("no random bytes: {0}")]
@@ -290,7 +292,7 @@ mod tests {
         ServerName::parse("matrix.a.example:8448").unwrap()
     }
 
-    fn expected<'a>(server_name: &'a ServerName) -> Expected<'a> {
+    fn expected(server_name: &ServerName) -> Expected<'_> {
         Expected { server_name, sender_localpart: None, as_token: None, hs_token: None, url: None }
     }
 

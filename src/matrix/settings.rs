@@ -171,7 +171,7 @@ mod tests {
         let settings: MatrixSettings =
             toml::from_str(&format!("{MINIMAL}as_token = 'very-secret-1'\nhs_token = 'very-secret-2'\n")).unwrap();
         assert_eq!(settings.listen.to_string(), "127.0.0.1:9009");
-        assert_eq!(settings.request_timeout(), Duration::from_secs(60));
+        assert_eq!(settings.request_timeout(), Duration::from_mins(1));
         assert!(!format!("{settings:?}").contains("very-secret"));
     }
 
@@ -184,7 +184,8 @@ mod tests {
     fn what_the_configuration_lacks_comes_from_the_registration_file() {
         let mut settings: MatrixSettings = toml::from_str(MINIMAL).unwrap();
         assert_eq!(settings.credentials(None).unwrap_err(), SettingsError::Missing("as_token"));
-        let file = Registration::generate(&settings.server_name, "http://127.0.0.1:9009", "mimi", Some("mimi_bot")).unwrap();
+        let file =
+            Registration::generate(&settings.server_name, "http://127.0.0.1:9009", "mimi", Some("mimi_bot")).unwrap();
         let found = settings.credentials(Some(&file)).unwrap();
         assert_eq!((found.id.as_str(), found.sender_localpart.as_str()), ("mimi", "mimi_bot"));
         assert_eq!(found.as_token.expose_secret(), file.base.as_token);

@@ -87,7 +87,12 @@ impl App {
 
     /// Takes in a body of at most `limit` bytes. Type, encoding and declared length are judged before a byte is read,
     /// the rest while it comes; a peer whose bodies fill its budget waits for its own earlier ones.
-    pub(super) async fn body(&self, caller: &Caller, request: Request<Body>, limit: usize) -> Result<Received, Refusal> {
+    pub(super) async fn body(
+        &self,
+        caller: &Caller,
+        request: Request<Body>,
+        limit: usize,
+    ) -> Result<Received, Refusal> {
         let (parts, mut body) = request.into_parts();
         check_kind(&parts.headers)?;
         let declared = declared_length(&parts.headers)?;
@@ -163,7 +168,13 @@ mod tests {
             assert!(!kind(CONTENT_ENCODING, encoding), "{encoding}");
         }
         assert!(kind(CONTENT_ENCODING, "identity"));
-        for text in ["text/plain", "Text/HTML; charset=utf-8", "application/json", "application/JSON ;x=1", "application/problem+json"] {
+        for text in [
+            "text/plain",
+            "Text/HTML; charset=utf-8",
+            "application/json",
+            "application/JSON ;x=1",
+            "application/problem+json",
+        ] {
             assert!(!kind(CONTENT_TYPE, text), "{text}");
         }
         for binary in ["application/mimi-protocol", "application/octet-stream", "message/mls"] {

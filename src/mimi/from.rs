@@ -42,7 +42,8 @@ mod tests {
         for value in values {
             headers.append(FROM, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let proven = [ProviderDomain::parse("b.example").unwrap(), ProviderDomain::parse("xn--bcher-kva.example").unwrap()];
+        let proven =
+            [ProviderDomain::parse("b.example").unwrap(), ProviderDomain::parse("xn--bcher-kva.example").unwrap()];
         verified_peer(&headers, &proven)
             .map(|peer| peer.domain().to_string())
             .map_err(|refusal| refusal.status().as_u16())

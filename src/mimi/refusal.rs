@@ -9,12 +9,15 @@ use http::{
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
-use crate::engine::ports::Problem;
+use crate::{
+    engine::ports::Problem,
+    wire::{ProblemDocument, ProblemType},
+};
 
 /// Media type of a problem document.
-const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-/// What the type URI of every problem begins with.
-const TYPE_PREFIX: &str = "urn:mimi-gateway:problem:";
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(ProblemDocument::MEDIA_TYPE);
+/// Seconds after which a request that got no answer in time may come again.
+const RETRY_SLOW: u32 = 5;
 
 /// A refused request. Each variant says what the peer sees; the reason is also the operator's log line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +49,7 @@ pub(super) enum Refusal {
     /// 400: the body broke off or its framing is wrong.
     #[error("the body broke off")]
     BrokenBody,
-    /// 421: `Host` names another provider.
+    /// 404: `Host` names another provider.
     #[error("Host is not a name of this provider")]
     WrongHost,
     /// 503: no answer in time; the same bytes may be sent again.
@@ -57,71 +60,54 @@ pub(super) enum Refusal {
     Problem(#[from] Problem),
 }
 
-/// A refusal's HTTP side.
-struct Shape {
-    status: StatusCode,
-    kind: &'static str,
-    title: &'static str,
-    retry_after: Option<u32>,
-}
-
 impl Refusal {
-    fn shape(&self) -> Shape {
-        let shape = |status, kind, title| Shape { status, kind, title, retry_after: None };
+    fn kind(&self) -> ProblemType {
         match self {
-            Self::BadFrom(_) => shape(StatusCode::BAD_REQUEST, "from", "The From header is missing or malformed"),
-            Self::FromMismatch => {
-                shape(StatusCode::FORBIDDEN, "from-mismatch", "The From header does not agree with the certificate")
-            }
-            Self::BadPath(_) => shape(StatusCode::BAD_REQUEST, "path", "The path is malformed"),
-            Self::UnknownPath => shape(StatusCode::NOT_FOUND, "no-endpoint", "No such endpoint"),
-            Self::WrongMethod => shape(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
-            Self::SlowBody => shape(StatusCode::REQUEST_TIMEOUT, "slow-body", "The body came too slowly"),
-            Self::TooLarge(_) => shape(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
-            Self::BodyType(_) => {
-                shape(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body-type", "This kind of body is not taken")
-            }
-            Self::BrokenBody => shape(StatusCode::BAD_REQUEST, "broken-body", "The body is incomplete"),
-            Self::WrongHost => shape(StatusCode::MISDIRECTED_REQUEST, "host", "The Host is another provider"),
-            Self::TooSlow => Shape {
-                retry_after: Some(5),
-                ..shape(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable")
-            },
-            Self::Problem(Problem::Malformed(_)) => {
-                shape(StatusCode::BAD_REQUEST, "malformed", "The body is malformed")
-            }
-            Self::Problem(Problem::Forbidden(_)) => shape(StatusCode::FORBIDDEN, "forbidden", "Forbidden"),
-            Self::Problem(Problem::NotFound) => shape(StatusCode::NOT_FOUND, "not-found", "Not found"),
-            Self::Problem(Problem::TooMany(seconds)) => Shape {
-                retry_after: Some(*seconds),
-                ..shape(StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many requests")
-            },
-            Self::Problem(Problem::Unavailable(seconds)) => Shape {
-                retry_after: Some(*seconds),
-                ..shape(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable")
-            },
+            Self::BadFrom(_) => ProblemType::BadFrom,
+            Self::FromMismatch | Self::Problem(Problem::Forbidden(_)) => ProblemType::Forbidden,
+            Self::BadPath(_) | Self::BrokenBody | Self::Problem(Problem::Malformed(_)) => ProblemType::Malformed,
+            Self::UnknownPath | Self::WrongHost | Self::Problem(Problem::NotFound) => ProblemType::NotFound,
+            Self::WrongMethod => ProblemType::MethodNotAllowed,
+            Self::SlowBody => ProblemType::RequestTimeout,
+            Self::TooLarge(_) => ProblemType::TooLarge,
+            Self::BodyType(_) => ProblemType::UnsupportedMediaType,
+            Self::TooSlow | Self::Problem(Problem::Unavailable(_)) => ProblemType::Unavailable,
+            Self::Problem(Problem::TooMany(_)) => ProblemType::TooMany,
+        }
+    }
+
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::TooSlow => Some(RETRY_SLOW),
+            Self::Problem(Problem::TooMany(seconds) | Problem::Unavailable(seconds)) => Some(*seconds),
+            Self::Problem(Problem::Malformed(_) | Problem::Forbidden(_) | Problem::NotFound)
+            | Self::BadFrom(_)
+            | Self::FromMismatch
+            | Self::BadPath(_)
+            | Self::UnknownPath
+            | Self::WrongMethod
+            | Self::SlowBody
+            | Self::TooLarge(_)
+            | Self::BodyType(_)
+            | Self::BrokenBody
+            | Self::WrongHost => None,
         }
     }
 
     pub(super) fn status(&self) -> StatusCode {
-        self.shape().status
+        StatusCode::from_u16(self.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
 /// The refusal itself rides along as an extension, so that the server writes one log line for it.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let shape = self.shape();
-        let document = serde_json::json!({
-            "type": format!("{TYPE_PREFIX}{}", shape.kind),
-            "title": shape.title,
-            "status": shape.status.as_u16(),
-            "detail": self.to_string(),
-        });
-        let mut response = Response::new(Body::from(document.to_string()));
-        *response.status_mut() = shape.status;
+        let document = self.kind().document(Some(self.to_string()));
+        // A document of plain strings always serialises.
+        let mut response = Response::new(Body::from(serde_json::to_vec(&document).unwrap_or_default()));
+        *response.status_mut() = self.status();
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
-        if let Some(seconds) = shape.retry_after {
+        if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(self);
@@ -141,7 +127,7 @@ mod tests {
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
         let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(document["type"], "urn:mimi-gateway:problem:too-many");
+        assert_eq!(document["type"], ProblemType::TooMany.uri());
         assert_eq!(document["status"], 429);
         assert_eq!(document["detail"], "too many requests");
     }
@@ -153,7 +139,7 @@ mod tests {
             (Refusal::FromMismatch, 403),
             (Refusal::TooLarge(1), 413),
             (Refusal::BodyType("json"), 415),
-            (Refusal::WrongHost, 421),
+            (Refusal::WrongHost, 404),
             (Problem::NotFound.into(), 404),
             (Problem::Forbidden(String::new()).into(), 403),
         ] {

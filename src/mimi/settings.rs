@@ -11,7 +11,7 @@ use std::{
 use serde::Deserialize;
 use url::Url;
 
-use crate::ident::ProviderDomain;
+use crate::{engine::ports::Millis, ident::ProviderDomain};
 
 /// Why the MIMI edge cannot start. Permanent until an operator changes the settings or the files they name.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +165,12 @@ impl Settings {
         super::tls::server_config(self, &identity)?;
         super::client::MimiPeers::new(self).map(drop)
     }
+
+    /// When our certificate expires. [`Settings::validate`] does not look at it: an expired one is no reason not to
+    /// start, but one to warn.
+    pub fn certificate_expires(&self) -> Result<Millis, SetupError> {
+        super::tls::expires(self)
+    }
 }
 
 fn default_listen() -> SocketAddr {
@@ -244,8 +250,8 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(180),
+            request_timeout: Duration::from_mins(1),
+            idle_timeout: Duration::from_mins(3),
             shutdown_grace: Duration::from_secs(10),
             max_handshakes: 512,
             max_connections: 1024,
@@ -254,7 +260,7 @@ impl Default for Limits {
             max_streams_per_connection: 64,
             max_body_bytes_per_peer: 32 << 20,
             connect_timeout: Duration::from_secs(5),
-            call_timeout: Duration::from_secs(60),
+            call_timeout: Duration::from_mins(1),
         }
     }
 }
@@ -298,7 +304,10 @@ mod tests {
 
     #[test]
     fn a_public_url_is_an_https_origin() {
-        assert_eq!(settings("public_url = \"https://m.a.example:8449/\"").unwrap().base_url().unwrap(), "https://m.a.example:8449");
+        assert_eq!(
+            settings("public_url = \"https://m.a.example:8449/\"").unwrap().base_url().unwrap(),
+            "https://m.a.example:8449"
+        );
         for bad in ["http://a.example", "https://u@a.example", "https://a.example/?x", "https://a.example/mimi"] {
             assert!(settings(&format!("public_url = \"{bad}\"")).unwrap().base_url().is_err(), "{bad}");
         }

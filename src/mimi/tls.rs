@@ -19,7 +19,7 @@ use rustls::{
 };
 
 use super::settings::{PeerSettings, PemSource, Settings, SetupError};
-use crate::ident::ProviderDomain;
+use crate::{engine::ports::Millis, ident::ProviderDomain};
 
 /// ALPN names, most wanted first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -50,6 +50,17 @@ impl Identity {
             .map_err(|_| SetupError::WrongName(settings.own_domain.clone()))?;
         Ok(Self { chain, key })
     }
+}
+
+/// When our certificate expires.
+pub(super) fn expires(settings: &Settings) -> Result<Millis, SetupError> {
+    let chain = certificates("certificate", &settings.certificate)?;
+    let seconds = chain
+        .first()
+        .and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok())
+        .map(|(_, leaf)| leaf.validity().not_after.timestamp())
+        .ok_or_else(|| SetupError::Identity("the certificate cannot be read".into()))?;
+    Ok(u64::try_from(seconds).unwrap_or_default().saturating_mul(1000))
 }
 
 /// The server's side: mutual TLS with the configured peers, TLS 1.2 or 1.3, HTTP/2 or 1.1.

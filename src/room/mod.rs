@@ -1,1 +1,3 @@
 //! The room state machine as a value.
+
+pub mod effect;

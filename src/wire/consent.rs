@@ -1,5 +1,5 @@
 //! `POST /requestConsent/{targetDomain}` and `POST /updateConsent/{requesterDomain}` (draft-ietf-mimi-protocol-06
-//! section 5.7): both bodies are a ConsentEntry.
+//! section 5.7): both bodies are a `ConsentEntry`.
 
 use super::{
     codec::{DecodeError, Reader, Wire, Writer, octet_enum},

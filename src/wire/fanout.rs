@@ -1,6 +1,6 @@
 //! `POST /notify/{roomId}` (draft-ietf-mimi-protocol-06 section 5.5).
 //!
-//! A body is one or more FanoutMessages, one after the other, without an outer length; each ends where its MLS message
+//! A body is one or more `FanoutMessages`, one after the other, without an outer length; each ends where its MLS message
 //! and the rest of it end. If one cannot be delimited, the whole body is refused: nothing of it may be acknowledged.
 
 use super::{
@@ -22,7 +22,7 @@ pub enum FanoutContent {
         /// The hub's frank, if the message had a franking tag.
         frank: Option<Frank>,
     },
-    /// A Welcome, as MLSMessage.
+    /// A Welcome, as `MLSMessage`.
     Welcome {
         /// The message.
         message: MlsMessage,

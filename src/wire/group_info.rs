@@ -26,7 +26,7 @@ pub struct GroupInfoRequestTbs {
 }
 
 impl GroupInfoRequestTbs {
-    /// Label for SignWithLabel.
+    /// Label for `SignWithLabel`.
     pub const LABEL: &'static str = "GroupInfoRequestTBS";
 
     fn read_without_code(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -75,7 +75,7 @@ pub struct GroupInfoRequest {
 }
 
 impl GroupInfoRequest {
-    /// Puts a request together; `signature` is SignWithLabel over `tbs.encode()`.
+    /// Puts a request together; `signature` is `SignWithLabel` over `tbs.encode()`.
     #[must_use]
     pub fn new(tbs: GroupInfoRequestTbs, signature: Vec<u8>) -> Self {
         Self { tbs_bytes: tbs.encode(), tbs, signature }
@@ -155,12 +155,12 @@ pub struct GroupInfoResponseTbs {
     pub cipher_suite: u16,
     /// The hub as external sender of the group.
     pub hub_sender: ExternalSender,
-    /// EncryptWithLabel of a [`GroupInfoRatchetTree`].
+    /// `EncryptWithLabel` of a [`GroupInfoRatchetTree`].
     pub encrypted: HpkeCiphertext,
 }
 
 impl GroupInfoResponseTbs {
-    /// Label for SignWithLabel.
+    /// Label for `SignWithLabel`.
     pub const LABEL: &'static str = "GroupInfoResponseTBS";
 
     fn read_arm(room: RoomUri, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -241,7 +241,7 @@ pub enum GroupInfoResponse {
 }
 
 impl GroupInfoResponse {
-    /// Puts an answer together; `signature` is SignWithLabel over `tbs.encode()`.
+    /// Puts an answer together; `signature` is `SignWithLabel` over `tbs.encode()`.
     #[must_use]
     pub fn success(tbs: GroupInfoResponseTbs, signature: Vec<u8>) -> Self {
         Self::Success(Box::new(SignedGroupInfo { tbs_bytes: tbs.encode(), tbs, signature }))
@@ -302,12 +302,12 @@ pub struct GroupInfoRatchetTree {
     pub group_info: RawGroupInfo,
     /// The ratchet tree.
     pub ratchet_tree: RatchetTreeOption,
-    /// Pending proposals of the current epoch. An external commit must include the SelfRemoves among them.
+    /// Pending proposals of the current epoch. An external commit must include the `SelfRemoves` among them.
     pub pending_proposals: Vec<PendingProposal>,
 }
 
 impl GroupInfoRatchetTree {
-    /// Label for EncryptWithLabel; the context is the room URI's bytes.
+    /// Label for `EncryptWithLabel`; the context is the room URI's bytes.
     pub const LABEL: &'static str = "GroupInfo and ratchet_tree encryption";
 }
 

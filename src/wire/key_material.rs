@@ -28,7 +28,7 @@ pub struct KeyMaterialRequestTbs {
 }
 
 impl KeyMaterialRequestTbs {
-    /// Label for SignWithLabel.
+    /// Label for `SignWithLabel`.
     pub const LABEL: &'static str = "KeyMaterialRequestTBS";
 }
 
@@ -76,7 +76,7 @@ pub struct KeyMaterialRequest {
 }
 
 impl KeyMaterialRequest {
-    /// Puts a request together; `signature` is SignWithLabel over `tbs.encode()`.
+    /// Puts a request together; `signature` is `SignWithLabel` over `tbs.encode()`.
     #[must_use]
     pub fn new(tbs: KeyMaterialRequestTbs, signature: Vec<u8>) -> Self {
         Self { tbs_bytes: tbs.encode(), tbs, signature }

@@ -1,7 +1,7 @@
 //! How a ratchet tree and a GroupInfo are handed over: `RatchetTreeOption` and `PartialGroupInfo`
 //! (draft-ietf-mls-ratchet-tree-options-00), `GroupInfoOption` (draft-ietf-mimi-protocol-06 section 5.3).
 //!
-//! `full` carries `optional<Node>` like RFC 9420's ratchet_tree extension, although the draft writes `Node`.
+//! `full` carries `optional<Node>` like RFC 9420's `ratchet_tree` extension, although the draft writes `Node`.
 
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer, octet_enum},
@@ -86,9 +86,9 @@ octet_enum!(
 /// What a distribution service cannot work out itself to rebuild a GroupInfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartialGroupInfo {
-    /// Whether the signed GroupInfo has a ratchet_tree extension.
+    /// Whether the signed GroupInfo has a `ratchet_tree` extension.
     pub ratchet_tree_presence: RatchetTreePresence,
-    /// The GroupInfo's extensions without ratchet_tree; usually external_pub.
+    /// The GroupInfo's extensions without `ratchet_tree`; usually `external_pub`.
     pub group_info_extensions: Vec<Extension>,
     /// The signer's signature over the whole GroupInfo, unchecked.
     pub signature: Vec<u8>,

@@ -1,7 +1,7 @@
 //! `POST /update/{roomId}` (draft-ietf-mimi-protocol-06 section 5.3).
 //!
-//! The request has no protocol octet: its bytes are those of the `HandshakeBundle`. Handshakes are PublicMessages;
-//! SemiPrivateMessage is a wire format that we refuse.
+//! The request has no protocol octet: its bytes are those of the `HandshakeBundle`. Handshakes are `PublicMessages`;
+//! `SemiPrivateMessage` is a wire format that we refuse.
 
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer, octet_enum},
@@ -133,7 +133,7 @@ pub enum UpdateOutcome {
     NotAllowed,
     /// At least one proposal is invalid.
     InvalidProposal {
-        /// ProposalRefs of those.
+        /// `ProposalRefs` of those.
         proposals: Vec<Vec<u8>>,
     },
 }

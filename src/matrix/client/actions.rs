@@ -144,7 +144,7 @@ impl HomeserverClient {
 
     /// A ghost that was never registered is in no room, so it is not made for this.
     async fn leave(&self, room: &RoomId, actor: &Actor) -> Result<(), CallError> {
-        let user = self.names.user_id(actor);
+        let user = self.actor_id(actor)?;
         match self.typed("leave", leave_room::v3::Request::new(room.to_owned()), Some(&user)).await {
             Ok(_) => Ok(()),
             Err(error) if errors::is(&error, "M_NOT_FOUND") => Ok(()),
@@ -161,7 +161,8 @@ impl HomeserverClient {
     }
 
     pub(super) async fn invite(&self, room: &RoomId, user: &UserId, target: &UserId) -> Result<(), CallError> {
-        let recipient = invite_user::v3::InvitationRecipient::UserId(invite_user::v3::InviteUserId::new(target.to_owned()));
+        let recipient =
+            invite_user::v3::InvitationRecipient::UserId(invite_user::v3::InviteUserId::new(target.to_owned()));
         let request = invite_user::v3::Request::new(room.to_owned(), recipient);
         match self.typed("invite", request, Some(user)).await {
             Ok(_) => Ok(()),

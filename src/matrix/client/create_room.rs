@@ -74,7 +74,8 @@ impl HomeserverClient {
         let plan = self.plan(action).await?;
         // Once more after a dead room was taken off the alias.
         for _ in 0..2 {
-            match self.call::<Created>("create room", Method::POST, self.create_target(&plan), Some(plan.body())).await {
+            match self.call::<Created>("create room", Method::POST, self.create_target(&plan), Some(plan.body())).await
+            {
                 Ok(created) => {
                     for user in &plan.ours {
                         self.join_as(&created.room_id, user).await?;
@@ -97,8 +98,16 @@ impl HomeserverClient {
     }
 
     async fn plan(&self, action: &MatrixAction) -> Result<Plan, CallError> {
-        let MatrixAction::CreateRoom { creator, alias_localpart, name, topic, is_direct, members, invite, initial_state } =
-            action
+        let MatrixAction::CreateRoom {
+            creator,
+            alias_localpart,
+            name,
+            topic,
+            is_direct,
+            members,
+            invite,
+            initial_state,
+        } = action
         else {
             return Err(errors::unusable("create room", "another action"));
         };
@@ -121,11 +130,7 @@ impl HomeserverClient {
             ("m.room.history_visibility".to_owned(), String::new(), json!({"history_visibility": "joined"})),
             ("m.room.guest_access".to_owned(), String::new(), json!({"guest_access": "forbidden"})),
             // Clients then do not count the bot when they name a room after its members.
-            (
-                "io.element.functional_members".to_owned(),
-                String::new(),
-                json!({"service_members": [self.names.bot()]}),
-            ),
+            ("io.element.functional_members".to_owned(), String::new(), json!({"service_members": [self.names.bot()]})),
         ];
         for (event_type, state_key, content) in initial_state {
             let content: Value = serde_json::from_str(content)
@@ -197,10 +202,11 @@ impl HomeserverClient {
         for user in &plan.invite {
             // Someone who has declined or left is not asked again.
             if membership(state, user).is_none() {
-                let mut content = json!({"membership": "invite"});
-                if plan.is_direct {
-                    content["is_direct"] = Value::Bool(true);
-                }
+                let content = if plan.is_direct {
+                    json!({"membership": "invite", "is_direct": true})
+                } else {
+                    json!({"membership": "invite"})
+                };
                 self.set_state(room, &plan.creator, MEMBER, user.as_str(), content.to_string()).await?;
             }
         }
@@ -243,9 +249,12 @@ impl Plan {
             "invite": self.ours.iter().chain(&self.invite).collect::<Vec<_>>(),
             "is_direct": self.is_direct,
         });
-        for (field, text) in [("name", name), ("topic", topic)] {
-            if let Some(text) = text {
-                body[field] = text.clone();
+        // Only where there is one: an empty text would become an event.
+        if let Some(fields) = body.as_object_mut() {
+            for (field, text) in [("name", name), ("topic", topic)] {
+                if let Some(text) = text {
+                    fields.insert(field.to_owned(), text.clone());
+                }
             }
         }
         body.to_string()

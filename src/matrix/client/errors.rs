@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::engine::ports::{CallError, Retry};
 
 /// Longest wait that the homeserver may ask for.
-const WAIT_MAX: Duration = Duration::from_secs(600);
+const WAIT_MAX: Duration = Duration::from_mins(10);
 /// Wait when the homeserver does not know us: someone has to repair its configuration first.
 const WAIT_MISCONFIGURED: Duration = Duration::from_secs(30);
 /// Longest piece of foreign text taken into an error, in characters.
@@ -63,9 +63,10 @@ pub(super) fn status(what: &str, status: StatusCode, headers: &HeaderMap, body: 
     let retry = match (status.as_u16(), said.errcode.as_deref()) {
         (429 | 408 | 425 | 500.., _) | (_, Some("M_LIMIT_EXCEEDED")) => Retry::Retriable(wait),
         // The homeserver has not loaded the registration, or another one: nothing may be lost until that is repaired.
-        (_, Some("M_UNKNOWN_TOKEN" | "M_MISSING_TOKEN")) => Retry::Retriable(Some(WAIT_MISCONFIGURED)),
-        // No Matrix error: something in front of the homeserver answered.
-        (300..400 | 401 | 403 | 404 | 405 | 407 | 421, None) => Retry::Retriable(Some(WAIT_MISCONFIGURED)),
+        // Without a Matrix error something in front of the homeserver answered.
+        (_, Some("M_UNKNOWN_TOKEN" | "M_MISSING_TOKEN")) | (300..=399 | 401 | 403 | 404 | 405 | 407 | 421, None) => {
+            Retry::Retriable(Some(WAIT_MISCONFIGURED))
+        }
         _ => Retry::Permanent,
     };
     let words: String = said.error.unwrap_or_default().chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();
@@ -87,6 +88,11 @@ pub(super) fn status(what: &str, status: StatusCode, headers: &HeaderMap, body: 
 /// Whether the error is this Matrix error.
 pub(super) fn is(error: &CallError, errcode: &str) -> bool {
     error.errcode.as_deref() == Some(errcode)
+}
+
+/// Whether a profile request says that there is no such user. Synapse 1.163 answers `M_UNKNOWN` with 404.
+pub(super) fn is_no_profile(error: &CallError) -> bool {
+    error.status == Some(404) && (is(error, "M_NOT_FOUND") || is(error, "M_UNKNOWN"))
 }
 
 #[cfg(test)]
@@ -112,7 +118,10 @@ mod tests {
     fn a_broken_server_is_asked_again_and_a_refusal_is_final() {
         assert_eq!(judge(502, "<html>").retry, Retry::Retriable(None));
         let error = judge(403, r#"{"errcode":"M_FORBIDDEN","error":"no power"}"#);
-        assert_eq!((error.retry, error.status, error.errcode.as_deref()), (Retry::Permanent, Some(403), Some("M_FORBIDDEN")));
+        assert_eq!(
+            (error.retry, error.status, error.errcode.as_deref()),
+            (Retry::Permanent, Some(403), Some("M_FORBIDDEN"))
+        );
         assert!(error.what.contains("no power"));
         assert_eq!(judge(413, r#"{"errcode":"M_TOO_LARGE"}"#).retry, Retry::Permanent);
         assert_eq!(judge(413, "<html>").retry, Retry::Permanent);

@@ -69,7 +69,7 @@ struct Empty {}
 impl HomeserverClient {
     /// Registers, names and equips the actor unless that was done before in this process.
     pub(super) async fn ensure(&self, actor: &Actor) -> Result<OwnedUserId, CallError> {
-        let user = self.names.user_id(actor);
+        let user = self.actor_id(actor)?;
         if self.ensured.contains(&user) {
             return Ok(user);
         }
@@ -83,12 +83,18 @@ impl HomeserverClient {
         Ok(user)
     }
 
+    /// The id under which the actor acts; a permanent error if there is none.
+    pub(super) fn actor_id(&self, actor: &Actor) -> Result<OwnedUserId, CallError> {
+        self.names.user_id(actor).map_err(|error| errors::unusable("acting as a ghost", &error.to_string()))
+    }
+
     /// Whether the actor was known to be ready and the homeserver now says otherwise (its database was restored, the
     /// device was removed): then it is forgotten, and the call is worth one more try.
     pub(super) fn no_longer_ready(&self, user: &UserId, error: &CallError) -> bool {
         let suspicious = matches!(error.status, Some(400 | 401 | 403))
             && matches!(error.errcode.as_deref(), Some("M_UNKNOWN_DEVICE" | "M_FORBIDDEN" | "M_EXCLUSIVE"))
-            && (error.what.contains("has not registered this user") || error.what.contains("device that doesn't exist"));
+            && (error.what.contains("has not registered this user")
+                || error.what.contains("device that doesn't exist"));
         if suspicious {
             self.ensured.forget(user);
         }
@@ -116,18 +122,14 @@ impl HomeserverClient {
         let target = self.v3().segment("profile").segment(user.as_str()).query("user_id", user.as_str());
         match self.call::<Profile>("profile", Method::GET, target, None).await {
             Ok(profile) => Ok(profile.displayname),
-            Err(error) if errors::is(&error, "M_NOT_FOUND") => Ok(None),
+            Err(error) if errors::is_no_profile(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     async fn set_display_name(&self, user: &UserId, name: &str) -> Result<(), CallError> {
-        let target = self
-            .v3()
-            .segment("profile")
-            .segment(user.as_str())
-            .segment("displayname")
-            .query("user_id", user.as_str());
+        let target =
+            self.v3().segment("profile").segment(user.as_str()).segment("displayname").query("user_id", user.as_str());
         let body = json!({"displayname": name}).to_string();
         self.call::<Empty>("display name", Method::PUT, target, Some(body)).await.map(drop)
     }
@@ -143,7 +145,9 @@ impl HomeserverClient {
             Ok(Empty {}) => Ok(()),
             Err(error) if matches!(error.errcode.as_deref(), Some("M_UNRECOGNIZED" | "M_NOT_FOUND")) => {
                 if !self.ensured.no_devices.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("the homeserver makes no devices for appservices (MSC4190): a message sent again after its restart can appear twice");
+                    tracing::warn!(
+                        "the homeserver makes no devices for appservices (MSC4190): a message sent again after its restart can appear twice"
+                    );
                 }
                 Ok(())
             }

@@ -7,8 +7,7 @@ use reqwest::Method;
 use ruma::{
     UserId,
     api::{
-        AppserviceUserIdentity, IncomingResponse, IncomingResponseExt, OutgoingRequest, OutgoingRequestAppserviceExt,
-        SupportedVersions,
+        AppserviceUserIdentity, IncomingResponseExt, OutgoingRequest, OutgoingRequestAppserviceExt, SupportedVersions,
         auth_scheme::{AuthScheme, SendAccessToken},
         path_builder::PathBuilder,
     },
@@ -84,7 +83,12 @@ impl HomeserverClient {
     }
 
     /// A ruma request as `user`, or as the appservice itself.
-    pub(super) async fn typed<R>(&self, what: &str, request: R, user: Option<&UserId>) -> Result<R::IncomingResponse, CallError>
+    pub(super) async fn typed<R>(
+        &self,
+        what: &str,
+        request: R,
+        user: Option<&UserId>,
+    ) -> Result<R::IncomingResponse, CallError>
     where
         R: OutgoingRequest,
         for<'a> R::Authentication: AuthScheme<Input<'a> = SendAccessToken<'a>>,
@@ -107,6 +111,8 @@ impl HomeserverClient {
             builder = builder.header(reqwest::header::CONTENT_TYPE, kind).body(body);
         }
         let answer = self.exchange(what, builder).await?;
+        let (parts, body) = answer.into_parts();
+        let answer = http::Response::from_parts(parts, body.as_slice());
         R::IncomingResponse::try_from_http_response(answer).map_err(|_| errors::unreadable(what, "unexpected content"))
     }
 

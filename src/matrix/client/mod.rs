@@ -29,9 +29,7 @@ use super::{
     settings::{Credentials, MatrixSettings},
 };
 use crate::{
-    engine::ports::{
-        Actor, CallError, Homeserver, JoinedMember, MatrixAction, MatrixDone, TimelinePage,
-    },
+    engine::ports::{Actor, CallError, Homeserver, JoinedMember, MatrixAction, MatrixDone, TimelinePage},
     ident::UserUri,
     store::BoxFuture,
 };
@@ -148,7 +146,7 @@ impl Homeserver for HomeserverClient {
         Box::pin(async move { self.ensure(&Actor::Ghost(user.clone())).await })
     }
     fn user_id(&self, actor: &Actor) -> OwnedUserId {
-        self.names.user_id(actor)
+        self.names.user_id_or_nobody(actor)
     }
     fn alias(&self, localpart: &str) -> Option<OwnedRoomAliasId> {
         self.names.alias(localpart)

@@ -110,11 +110,10 @@ impl HomeserverClient {
         if user.server_name() != self.names.server() {
             return Ok(false);
         }
-        let target =
-            self.v3().segment("profile").segment(user.as_str()).query("user_id", self.names.bot().as_str());
+        let target = self.v3().segment("profile").segment(user.as_str()).query("user_id", self.names.bot().as_str());
         match self.call::<serde_json::Value>("profile", Method::GET, target, None).await {
             Ok(_) => Ok(true),
-            Err(error) if errors::is(&error, "M_NOT_FOUND") => Ok(false),
+            Err(error) if errors::is_no_profile(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }

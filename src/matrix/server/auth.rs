@@ -63,7 +63,11 @@ pub(super) async fn require_token(State(shared): State<Arc<Shared>>, request: Re
     match shared.token.check(request.headers(), request.uri().query()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
-            tracing::warn!(path = request.uri().path(), ?refusal, "a request without the homeserver's token was refused");
+            tracing::warn!(
+                path = request.uri().path(),
+                ?refusal,
+                "a request without the homeserver's token was refused"
+            );
             refusal.into_response()
         }
     }

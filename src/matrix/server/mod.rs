@@ -51,7 +51,7 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(150),
-            body_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_mins(1),
             body_bytes: 32 * 1024 * 1024,
             transactions: 8,
             connections: 256,
@@ -71,12 +71,7 @@ struct Shared {
 }
 
 /// The appservice API. Every known route wants the `hs_token`; unknown ones answer `M_UNRECOGNIZED`.
-pub fn router(
-    inbound: Arc<dyn MatrixInbound>,
-    names: Names,
-    hs_token: &SecretString,
-    limits: ServerLimits,
-) -> Router {
+pub fn router(inbound: Arc<dyn MatrixInbound>, names: Names, hs_token: &SecretString, limits: ServerLimits) -> Router {
     let shared = Arc::new(Shared {
         inbound,
         names,

@@ -1,4 +1,5 @@
-//! Third-party look-up for the protocol `mimi`: a MIMI user by its URI (field `uri`) gives the ghost, and back.
+//! Third-party look-up for the protocol `mimi`: a MIMI user by its URI (field `uri`) gives the ghost (or the
+//! Matrix user, for a URI of our own), and a ghost gives its MIMI user.
 //! Rooms are joined by command, not looked up: location look-ups find nothing.
 
 use std::sync::Arc;
@@ -13,8 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Shared, refusal::Refusal};
 use crate::{
-    engine::ports::Actor,
-    ident::UserUri,
+    ident::{GhostOf, UserUri},
     matrix::registration::PROTOCOL,
 };
 
@@ -50,8 +50,9 @@ pub(super) async fn user(
 ) -> Result<Json<Value>, Refusal> {
     known(&protocol)?;
     let Ok(Query(ByUri { uri })) = query else { return Err(Refusal::not_found()) };
-    let ghost = shared.names.user_id(&Actor::Ghost(uri.clone()));
-    Ok(Json(json!([entry(&ghost, &uri)])))
+    let map = shared.names.map();
+    let user = map.matrix_user(&uri).or_else(|| map.ghost(&uri).ok()).ok_or_else(Refusal::not_found)?;
+    Ok(Json(json!([entry(&user, &uri)])))
 }
 
 /// `GET thirdparty/user?userid=`.
@@ -60,7 +61,7 @@ pub(super) async fn user_by_id(
     query: Result<Query<ById>, QueryRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let Ok(Query(ById { userid })) = query else { return Err(Refusal::not_found()) };
-    let uri = shared.names.mimi_user(&userid).ok_or_else(Refusal::not_found)?;
+    let Some(GhostOf::User(uri)) = shared.names.map().ghost_of(&userid) else { return Err(Refusal::not_found()) };
     Ok(Json(json!([entry(&userid, &uri)])))
 }
 

@@ -76,6 +76,7 @@ pub(super) async fn put_transaction(
     let bytes = read_body(body, &shared).await?;
     let key: Key = (txn_id, Sha256::digest(&bytes).into());
     let outcome = if let Some(running) = shared.flights.running(&key) {
+        drop((bytes, permit));
         running
     } else {
         let events = parse(&bytes)?;
@@ -87,12 +88,10 @@ pub(super) async fn put_transaction(
 }
 
 async fn read_body(body: Body, shared: &Shared) -> Result<Bytes, Refusal> {
-    let collected = tokio::time::timeout(
-        shared.limits.body_timeout,
-        Limited::new(body, shared.limits.body_bytes).collect(),
-    )
-    .await
-    .map_err(|_| Refusal::body_lost())?;
+    let collected =
+        tokio::time::timeout(shared.limits.body_timeout, Limited::new(body, shared.limits.body_bytes).collect())
+            .await
+            .map_err(|_| Refusal::body_lost())?;
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Refusal::too_large()),

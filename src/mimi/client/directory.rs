@@ -24,16 +24,17 @@ use crate::{
 };
 
 /// How long a directory is kept when the peer does not say.
-const DEFAULT_AGE: Duration = Duration::from_secs(60 * 60);
+const DEFAULT_AGE: Duration = Duration::from_hours(1);
 /// However short the peer says.
-const MIN_AGE: Duration = Duration::from_secs(60);
+const MIN_AGE: Duration = Duration::from_mins(1);
 /// However long the peer says.
-const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_AGE: Duration = Duration::from_hours(24);
 /// How long an old directory is used on after a fetch that failed.
 const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
 struct Kept {
     directory: Arc<Directory>,
+    fetched: Instant,
     fresh_until: Instant,
 }
 
@@ -51,10 +52,10 @@ impl DirectoryCache {
         Self { domain, hosts, kept: Mutex::new(None), fetching: AsyncMutex::new(()) }
     }
 
-    /// Lets the next call fetch anew.
-    pub(super) fn forget(&self) {
+    /// The directory may be out of date: it is fetched anew, but not more often than once in [`MIN_AGE`].
+    pub(super) fn doubt(&self) {
         if let Some(kept) = self.lock().as_mut() {
-            kept.fresh_until = Instant::now();
+            kept.fresh_until = kept.fresh_until.min(kept.fetched + MIN_AGE);
         }
     }
 
@@ -71,8 +72,10 @@ impl DirectoryCache {
             Some(directory) => directory,
             None => self.refreshed(http).await?,
         };
-        self.judged(&directory, endpoint, target, body)
-            .map_err(|why| outcome::error(format!("directory: {why}"), Retry::Retriable(Some(MIN_AGE))))
+        self.judged(&directory, endpoint, target, body).map_err(|why| {
+            self.doubt();
+            outcome::error(format!("directory: {why}"), Retry::Retriable(Some(MIN_AGE)))
+        })
     }
 
     fn judged(
@@ -110,7 +113,8 @@ impl DirectoryCache {
                 (old, RETRY_AFTER_FAILURE)
             }
         };
-        *self.lock() = Some(Kept { directory: Arc::clone(&directory), fresh_until: Instant::now() + age });
+        let fetched = Instant::now();
+        *self.lock() = Some(Kept { directory: Arc::clone(&directory), fetched, fresh_until: fetched + age });
         Ok(directory)
     }
 
@@ -211,7 +215,10 @@ mod tests {
         for (template, url) in [
             ("https://b.example/v1/update/{roomId}", "https://b.example/v1/update/mimi%3A%2F%2Fb.example%2Fr%2Fx"),
             ("https://m.b.example:8449/u{roomId}", "https://m.b.example:8449/umimi%3A%2F%2Fb.example%2Fr%2Fx"),
-            ("https://mimi.hosting.example/{roomId}/u", "https://mimi.hosting.example/mimi%3A%2F%2Fb.example%2Fr%2Fx/u"),
+            (
+                "https://mimi.hosting.example/{roomId}/u",
+                "https://mimi.hosting.example/mimi%3A%2F%2Fb.example%2Fr%2Fx/u",
+            ),
         ] {
             assert_eq!(update_url(template).as_deref(), Some(url));
         }
@@ -272,7 +279,7 @@ mod tests {
     fn cache_control_is_honoured_within_bounds() {
         let of = |text: &'static str| age(&HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static(text))]));
         assert_eq!(age(&HeaderMap::new()), DEFAULT_AGE);
-        assert_eq!(of("public, max-age=600"), Duration::from_secs(600));
+        assert_eq!(of("public, max-age=600"), Duration::from_mins(10));
         assert_eq!(of("no-store"), MIN_AGE);
         assert_eq!(of("max-age=1"), MIN_AGE);
         assert_eq!(of("max-age=99999999"), MAX_AGE);

@@ -85,8 +85,8 @@ impl MimiPeers {
             return read_capped(response, wire::limits::BODY).await.map_err(named);
         }
         if matches!(status.as_u16(), 404 | 405 | 410 | 421) {
-            // Perhaps the peer moved its endpoints: look again before the next call.
-            peer.directory.forget();
+            // Perhaps the peer moved its endpoints: look again soon.
+            peer.directory.doubt();
         }
         let headers = response.headers().clone();
         let problem = if is_problem(&headers) {

@@ -18,7 +18,7 @@ use rustls::AlertDescription;
 use crate::engine::ports::{CallError, Retry};
 
 /// Longest wait that a peer's `Retry-After` is believed.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// Longest detail of a problem document that goes into an error, in characters.
 const MAX_DETAIL: usize = 200;
 

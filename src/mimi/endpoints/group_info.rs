@@ -5,22 +5,20 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Extension,
-    body::Body,
-    extract::State,
-    response::Response,
-};
+use axum::{Extension, body::Body, extract::State, response::Response};
 use http::Request;
 
-use super::{decode, room, must_be_hub, must_name_peer};
+use super::{decode, must_be_hub, must_name, room};
 use crate::{
     mimi::{
         app::{App, Caller, answer},
         refusal::Refusal,
     },
-    wire::{GroupInfoRequest, limits},
+    wire::GroupInfoRequest,
 };
+
+/// Largest body, in bytes. A signed request; most of it is the credential.
+const MAX_BODY: usize = 512 << 10;
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
@@ -29,8 +27,8 @@ pub(super) async fn post(
 ) -> Result<Response, Refusal> {
     let room = room(request.uri().path(), "groupInfo")?;
     must_be_hub(&app, &room.hub())?;
-    let received = app.body(&caller, request, limits::BODY).await?;
+    let received = app.body(&caller, request, MAX_BODY).await?;
     let wanted = decode::<GroupInfoRequest>(&received.bytes)?;
-    must_name_peer(&caller.0, &wanted.tbs().requesting_credential, "requestingCredential")?;
+    must_name(caller.0.domain(), &wanted.tbs().requesting_credential, "requestingCredential")?;
     Ok(answer(app.inbound.group_info(caller.0, room, received.bytes).await?))
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::{Extension, body::Body, extract::State, response::Response};
 use http::Request;
 
-use super::{decode, must_be_peer, variable};
+use super::{decode, must_be_peer, must_name, variable};
 use crate::{
     engine::ports::{Problem, VerifiedPeer},
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -19,22 +19,27 @@ use crate::{
         app::{App, Caller, answer},
         refusal::Refusal,
     },
-    wire::{KeyMaterialRequest, limits, path},
+    wire::{KeyMaterialRequest, path},
 };
+
+/// Largest body, in bytes. A signed request; most of it is the credential.
+const MAX_BODY: usize = 512 << 10;
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let target = path::user(variable(request.uri().path(), "keyMaterial")?).map_err(|_| Refusal::BadPath("not a user"))?;
-    let received = app.body(&caller, request, limits::BODY).await?;
+    let target =
+        path::user(variable(request.uri().path(), "keyMaterial")?).map_err(|_| Refusal::BadPath("not a user"))?;
+    let received = app.body(&caller, request, MAX_BODY).await?;
     let wanted = decode::<KeyMaterialRequest>(&received.bytes)?;
     let wanted = wanted.tbs();
     if wanted.target_user != target {
         return Err(Problem::Malformed("targetUser is not the user in the path".into()).into());
     }
     may_ask(&app.own_domain, &caller.0, &target, &wanted.requesting_user, wanted.room.as_ref())?;
+    must_name(&wanted.requesting_user.provider(), &wanted.requester_credential, "requesterCredential")?;
     Ok(answer(app.inbound.key_material(caller.0, target, received.bytes).await?))
 }
 

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     engine::ports::{Problem, VerifiedPeer},
     ident::{MimiUri, ProviderDomain, RoomUri},
-    wire::{self, ConsentEntry, Credential, DecodeError, Wire, limits},
+    wire::{self, ConsentEntry, Credential, DecodeError, Wire},
 };
 
 /// All routes.
@@ -87,14 +87,16 @@ fn must_be_peer(peer: &VerifiedPeer, claimed: &ProviderDomain, what: &str) -> Re
     Err(Problem::Forbidden(format!("{what} belongs to {claimed}, not to the peer")).into())
 }
 
-/// Refuses with 403 if a credential names a user or client of another provider. A basic credential's identity is a MIMI
-/// URI; what other credentials say is the engine's to judge.
-fn must_name_peer(peer: &VerifiedPeer, credential: &Credential, what: &str) -> Result<(), Refusal> {
+/// Refuses with 403 if a credential names a user or client of another provider than `owner`. A basic credential's
+/// identity is a MIMI URI; what other credentials say is the engine's to judge.
+fn must_name(owner: &ProviderDomain, credential: &Credential, what: &str) -> Result<(), Refusal> {
     match credential {
         Credential::Basic { identity } => {
-            let uri = MimiUri::from_bytes(identity)
-                .map_err(|error| Problem::Malformed(format!("{what}: {error}")))?;
-            must_be_peer(peer, &uri.provider(), what)
+            let uri = MimiUri::from_bytes(identity).map_err(|error| Problem::Malformed(format!("{what}: {error}")))?;
+            if uri.provider() == *owner {
+                return Ok(());
+            }
+            Err(Problem::Forbidden(format!("{what} names somebody of {}, not of {owner}", uri.provider())).into())
         }
         Credential::X509 { .. } => Ok(()),
     }
@@ -119,12 +121,13 @@ async fn consent_entry(
     caller: &Caller,
     request: Request<Body>,
     endpoint: &str,
+    max_body: usize,
 ) -> Result<(ConsentEntry, Received), Refusal> {
     let domain = wire::path::domain(variable(request.uri().path(), endpoint)?);
     if domain.map_err(|_| Refusal::BadPath("not a provider domain"))? != app.own_domain {
         return Err(Problem::NotFound.into());
     }
-    let received = app.body(caller, request, limits::BODY).await?;
+    let received = app.body(caller, request, max_body).await?;
     let entry = decode::<ConsentEntry>(&received.bytes)?;
     Ok((entry, received))
 }

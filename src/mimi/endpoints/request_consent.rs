@@ -19,12 +19,15 @@ use crate::{
     wire::ConsentAction,
 };
 
+/// Largest body, in bytes. Three URIs, and room for extensions.
+const MAX_BODY: usize = 256 << 10;
+
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let (entry, received) = consent_entry(&app, &caller, request, "requestConsent").await?;
+    let (entry, received) = consent_entry(&app, &caller, request, "requestConsent", MAX_BODY).await?;
     match entry.action {
         ConsentAction::Request | ConsentAction::Cancel => {}
         ConsentAction::Grant { .. } | ConsentAction::Revoke => {

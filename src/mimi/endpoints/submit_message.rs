@@ -4,22 +4,20 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Extension,
-    body::Body,
-    extract::State,
-    response::Response,
-};
+use axum::{Extension, body::Body, extract::State, response::Response};
 use http::Request;
 
-use super::{decode, room, must_be_hub, must_be_peer};
+use super::{decode, must_be_hub, must_be_peer, room};
 use crate::{
     mimi::{
         app::{App, Caller, answer},
         refusal::Refusal,
     },
-    wire::{SubmitMessageRequest, limits},
+    wire::SubmitMessageRequest,
 };
+
+/// Largest body, in bytes. One message; ours are at most 64 KiB.
+const MAX_BODY: usize = 1 << 20;
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
@@ -28,7 +26,7 @@ pub(super) async fn post(
 ) -> Result<Response, Refusal> {
     let room = room(request.uri().path(), "submitMessage")?;
     must_be_hub(&app, &room.hub())?;
-    let received = app.body(&caller, request, limits::BODY).await?;
+    let received = app.body(&caller, request, MAX_BODY).await?;
     let message = decode::<SubmitMessageRequest>(&received.bytes)?;
     must_be_peer(&caller.0, &message.sending_user.provider(), "sendingUri")?;
     Ok(answer(app.inbound.submit_message(caller.0, room, received.bytes).await?))

@@ -5,15 +5,10 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Extension,
-    body::Body,
-    extract::State,
-    response::Response,
-};
+use axum::{Extension, body::Body, extract::State, response::Response};
 use http::Request;
 
-use super::{decode, room, must_be_hub};
+use super::{decode, must_be_hub, room};
 use crate::{
     mimi::{
         app::{App, Caller, answer},

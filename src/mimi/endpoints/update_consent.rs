@@ -1,7 +1,7 @@
 //! `POST /v1/updateConsent/{requesterDomain}` (draft-ietf-mimi-protocol-06 section 5.7): a peer's user consents, or no
 //! longer consents, to one of our users.
 //!
-//! 201. 403 unless the target is the peer's user and the requester ours: a peer that could grant for somebody else's
+//! Answers 201; 403 unless the target is the peer's user and the requester ours: a peer that could grant for somebody else's
 //! users would open them to anybody (ATTACKS S3a). 404 for another provider's domain; 400 for an entry that asks.
 
 use std::sync::Arc;
@@ -19,12 +19,15 @@ use crate::{
     wire::ConsentAction,
 };
 
+/// Largest body, in bytes. KeyPackages of all clients of a user.
+const MAX_BODY: usize = 4 << 20;
+
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let (entry, received) = consent_entry(&app, &caller, request, "updateConsent").await?;
+    let (entry, received) = consent_entry(&app, &caller, request, "updateConsent", MAX_BODY).await?;
     match entry.action {
         ConsentAction::Grant { .. } | ConsentAction::Revoke => {}
         ConsentAction::Request | ConsentAction::Cancel => {

@@ -154,7 +154,6 @@ impl Server {
             tasks.wait().await;
         }
     }
-
 }
 
 impl Gate {
@@ -186,9 +185,7 @@ impl Gate {
             self.verifier.peers_of(leaf, intermediates, UnixTime::now()).map_err(|error| format!("TLS: {error}"))?;
         let http2 = session.alpn_protocol() == Some(b"h2");
         let budget = peers.first().and_then(|peer| self.shared.app.budgets.get(peer)).ok_or("unknown peer")?;
-        let place = Arc::clone(&self.connections)
-            .try_acquire_owned()
-            .map_err(|_| "too many connections".to_owned())?;
+        let place = Arc::clone(&self.connections).try_acquire_owned().map_err(|_| "too many connections".to_owned())?;
         let of_peer = Arc::clone(&budget.connections)
             .try_acquire_owned()
             .map_err(|_| format!("too many connections of {peers:?}"))?;
@@ -256,12 +253,11 @@ impl Shared {
 
     /// The target provider is the one in `Host` (its port does not count). IP literals name no provider and pass.
     fn check_host(&self, request: &http::Request<Incoming>) -> Result<(), Refusal> {
-        let authority = match request.uri().authority() {
-            Some(authority) => authority.as_str(),
-            None => {
-                let value = request.headers().get(http::header::HOST).ok_or(Refusal::WrongHost)?;
-                value.to_str().map_err(|_| Refusal::WrongHost)?
-            }
+        let authority = if let Some(authority) = request.uri().authority() {
+            authority.as_str()
+        } else {
+            let value = request.headers().get(http::header::HOST).ok_or(Refusal::WrongHost)?;
+            value.to_str().map_err(|_| Refusal::WrongHost)?
         };
         if host_is_ours(authority, [self.app.own_domain.as_str(), &self.app.public_host]) {
             Ok(())

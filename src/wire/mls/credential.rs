@@ -1,5 +1,5 @@
 //! Small MLS structures that are read whole: Credential (RFC 9420 section 5.3), Capabilities (7.2),
-//! RequiredCapabilities (11.1), ExternalSender (12.1.8.1), HPKECiphertext (7.6).
+//! `RequiredCapabilities` (11.1), `ExternalSender` (12.1.8.1), `HPKECiphertext` (7.6).
 
 use crate::wire::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer},

@@ -1,4 +1,4 @@
-//! MLS objects as their exact bytes plus the fields that routing needs: MLSMessage (RFC 9420 section 6), KeyPackage
+//! MLS objects as their exact bytes plus the fields that routing needs: `MLSMessage` (RFC 9420 section 6), KeyPackage
 //! (10), GroupInfo (12.4.3), Welcome (12.4.3.1), ratchet tree (12.4.3.3).
 
 use std::fmt;
@@ -128,7 +128,7 @@ pub struct GroupInfoFields {
 pub struct WelcomeFields {
     /// Cipher suite.
     pub cipher_suite: u16,
-    /// The KeyPackageRefs of the new members, in order.
+    /// The `KeyPackageRefs` of the new members, in order.
     pub new_members: Vec<Vec<u8>>,
 }
 
@@ -163,7 +163,7 @@ pub struct PrivateFields {
     pub content_type: ContentType,
 }
 
-/// An MLSMessage by wire format; one that is not listed is refused.
+/// An `MLSMessage` by wire format; one that is not listed is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MlsMessageFields {
     /// `mls_public_message` (1).
@@ -178,15 +178,15 @@ pub enum MlsMessageFields {
     KeyPackage(KeyPackageFields),
 }
 
-/// A KeyPackage without MLSMessage header.
+/// A KeyPackage without `MLSMessage` header.
 pub type RawKeyPackage = Raw<KeyPackageFields>;
-/// A GroupInfo without MLSMessage header.
+/// A GroupInfo without `MLSMessage` header.
 pub type RawGroupInfo = Raw<GroupInfoFields>;
-/// A Welcome without MLSMessage header.
+/// A Welcome without `MLSMessage` header.
 pub type RawWelcome = Raw<WelcomeFields>;
 /// `optional<Node> ratchet_tree<V>`, its length included: the data of the `ratchet_tree` extension.
 pub type RawRatchetTree = Raw<RatchetTreeFields>;
-/// An MLSMessage.
+/// An `MLSMessage`.
 pub type MlsMessage = Raw<MlsMessageFields>;
 
 impl MlsStruct for KeyPackageFields {
