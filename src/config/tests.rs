@@ -231,8 +231,13 @@ fn the_example_states_the_defaults_of_the_code() {
     for (number, section, key) in commented_keys() {
         // The comment block above the key says whether it has a default.
         let above: Vec<_> = EXAMPLE.lines().take(number).collect();
-        let prose: Vec<_> =
-            above.iter().rev().skip_while(|l| !l.starts_with("# ")).take_while(|l| l.starts_with("# ")).copied().collect();
+        let prose: Vec<_> = above
+            .iter()
+            .rev()
+            .skip_while(|l| !l.starts_with("# "))
+            .take_while(|l| l.starts_with("# "))
+            .copied()
+            .collect();
         let prose = prose.into_iter().rev().collect::<Vec<_>>().join(" ");
         let set = format!("{:?}", parse_example(&[number]));
         if prose.contains("No default") {

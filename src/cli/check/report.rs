@@ -108,6 +108,6 @@ impl<'a> Report<'a> {
     /// The lines as text.
     #[cfg(test)]
     pub(super) fn text(&self) -> String {
-        self.lines.iter().map(|line| format!("{line}\n")).collect()
+        self.lines.iter().flat_map(|line| [line.to_string(), "\n".to_owned()]).collect()
     }
 }
