@@ -61,7 +61,7 @@ pub struct ChangeSet {
     pub adds: Vec<LeafAdd>,
     /// Leaves removed.
     pub removes: Vec<LeafRemove>,
-    /// AppDataUpdates.
+    /// `AppDataUpdate`s.
     pub updates: Vec<ComponentUpdate>,
     /// The committer joins by this commit.
     pub external_commit: bool,
@@ -85,7 +85,7 @@ pub enum Refusal {
     /// An AppDataUpdate for a component that the room does not have or that this gateway does not know.
     #[error("component {0:#06x} is not known here")]
     UnknownComponent(u16),
-    /// The AppDataUpdates for one component contradict the rules of draft-ietf-mls-extensions or of the component.
+    /// The updates for one component contradict the rules of draft-ietf-mls-extensions or of the component.
     #[error("component {0:#06x}: {1}")]
     Update(u16, &'static str),
     /// An update that does not decode, or a result that cannot be encoded.
@@ -178,6 +178,8 @@ struct Judge<'a> {
     changes: &'a ChangeSet,
 }
 
+/// Participants, and those with a client, by role.
+type Counts = BTreeMap<u32, (u32, u32)>;
 type Updates<'a> = BTreeMap<u16, Vec<(&'a [u8], &'a UserUri)>>;
 
 impl<'a> Judge<'a> {
@@ -237,14 +239,12 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        for id in removed {
-            if grouped.contains_key(&id) {
-                return Err(Refusal::Update(id, "removed and updated"));
-            }
+        match removed.first() {
+            None => Ok(grouped),
+            Some(id) if grouped.contains_key(id) => Err(Refusal::Update(*id, "removed and updated")),
             // No capability of the registry covers the removal of a policy component.
-            return Err(Refusal::Update(id, "may not be removed"));
+            Some(id) => Err(Refusal::Update(*id, "may not be removed")),
         }
-        Ok(grouped)
     }
 
     fn participants(&self, updates: &[(&[u8], &UserUri)]) -> Result<Vec<(UserUri, u32)>, Refusal> {
@@ -467,7 +467,7 @@ impl<'a> Judge<'a> {
     fn constraints(&self, after: &BTreeMap<&UserUri, u32>, leaves: &BTreeMap<&UserUri, u32>) -> Result<(), Refusal> {
         let had = |user: &UserUri| self.changes.leaves_before.get(user).is_some_and(|n| *n > 0);
         let has = |user: &UserUri| leaves.get(user).is_some_and(|n| *n > 0);
-        let (mut old, mut new): (BTreeMap<u32, (u32, u32)>, BTreeMap<u32, (u32, u32)>) = Default::default();
+        let (mut old, mut new) = (Counts::new(), Counts::new());
         for (user, index) in &self.before {
             let counts = old.entry(*index).or_default();
             *counts = (counts.0 + 1, counts.1 + u32::from(had(user)));

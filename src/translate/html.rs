@@ -4,7 +4,7 @@
 //! Everything is cleaned by ammonia first. What it writes is well-formed, so that the small tokenizer here reads a
 //! regular language: balanced tags, double-quoted attributes, five entities.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ammonia::Builder;
 
@@ -53,8 +53,52 @@ const TAGS: &[&str] = &[
     "img",
 ];
 
+/// Most elements that may be open at once, counted as upper bound. HTML parsers look through the open ones for each tag.
+const MAX_OPEN: usize = 256;
+
+/// Whether more than [`MAX_OPEN`] elements may be open at some point, whatever order they are closed in.
+fn too_deep(html: &str) -> bool {
+    let mut open: BTreeMap<String, usize> = BTreeMap::new();
+    let mut total = 0_usize;
+    for tag in html.split('<').skip(1) {
+        let (closing, rest) = tag.strip_prefix('/').map_or((false, tag), |rest| (true, rest));
+        let name: String =
+            rest.chars().take_while(char::is_ascii_alphanumeric).take(16).collect::<String>().to_ascii_lowercase();
+        if name.is_empty() || matches!(name.as_str(), "br" | "hr" | "img" | "wbr" | "input" | "col") {
+            continue;
+        }
+        let count = open.entry(name).or_default();
+        if !closing {
+            *count += 1;
+            total += 1;
+        } else if *count > 0 {
+            *count -= 1;
+            total -= 1;
+        }
+        if total > MAX_OPEN {
+            return true;
+        }
+    }
+    false
+}
+
+/// The text of HTML that is not worth parsing, as HTML.
+fn without_tags(html: &str) -> String {
+    let mut out = String::new();
+    for (number, piece) in html.split('<').enumerate() {
+        let text = if number == 0 { piece } else { piece.split_once('>').map_or("", |(_, text)| text) };
+        out.push_str(&escape(&unescape(text)));
+    }
+    out
+}
+
 /// Cleans HTML to the tags and attributes that Matrix allows. Of images only their texts are kept (see [`tokens`]).
+///
+/// HTML that nests absurdly is answered as its text alone.
 pub(super) fn sanitize(html: &str) -> String {
+    if too_deep(html) {
+        return without_tags(html);
+    }
     let attributes: HashMap<&str, HashSet<&str>> = HashMap::from([
         ("a", HashSet::from(["href"])),
         ("ol", HashSet::from(["start"])),
@@ -474,7 +518,8 @@ impl Writer {
         while let Some(character) = characters.next() {
             let at_start = frame.inline.is_empty() || frame.inline.ends_with('\n');
             if character.is_ascii_whitespace() {
-                if !(block && at_start) && !frame.inline.ends_with([' ', '\n']) {
+                let redundant = (block && at_start) || frame.inline.ends_with([' ', '\n']);
+                if !redundant {
                     frame.inline.push(' ');
                 }
                 previous = ' ';
@@ -482,8 +527,6 @@ impl Writer {
             }
             if style == Style::Markdown {
                 let next = characters.peek().copied().unwrap_or(' ');
-                let number = frame.inline.rsplit('\n').next().unwrap_or_default();
-                let numbered = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
                 match character {
                     '<' => {
                         frame.inline.push_str("&lt;");
@@ -498,7 +541,7 @@ impl Writer {
                     '\\' | '*' | '`' | '[' | ']' | '~' | '|' => frame.inline.push('\\'),
                     '_' if !(previous.is_alphanumeric() && next.is_alphanumeric()) => frame.inline.push('\\'),
                     '#' | '>' | '+' | '-' | '=' if block && at_start => frame.inline.push('\\'),
-                    '.' | ')' if block && numbered => frame.inline.push('\\'),
+                    '.' | ')' if block && ends_with_line_number(&frame.inline) => frame.inline.push('\\'),
                     _ => {}
                 }
             }
@@ -506,6 +549,12 @@ impl Writer {
             previous = character;
         }
     }
+}
+
+/// Whether the last line is a number so far: a full stop after it would make a list.
+fn ends_with_line_number(text: &str) -> bool {
+    let before = text.trim_end_matches(|c: char| c.is_ascii_digit());
+    before.len() < text.len() && (before.is_empty() || before.ends_with('\n'))
 }
 
 fn prefixed(text: &str, first: &str, others: &str) -> String {

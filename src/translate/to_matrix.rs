@@ -181,7 +181,7 @@ fn show(part: &NestedPart, losses: &mut Vec<Loss>) -> Shown {
                 Shown::note(&format!("a message that this bridge cannot show: {}", types.join(", ")))
             }
             PartSemantics::SingleUnit | PartSemantics::ProcessAll => {
-                join(parts.iter().map(|part| show(part, losses)).collect())
+                join(&parts.iter().map(|part| show(part, losses)).collect::<Vec<_>>())
             }
         },
     };
@@ -291,7 +291,7 @@ fn words(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).collect()
 }
 
-fn join(all: Vec<Shown>) -> Shown {
+fn join(all: &[Shown]) -> Shown {
     let note = all.iter().all(|shown| shown.note);
     let plain = all.iter().map(|shown| shown.plain.trim_end()).collect::<Vec<_>>().join("\n\n");
     let html = all.iter().any(|shown| shown.html.is_some()).then(|| {
