@@ -8,6 +8,7 @@
 //! Nothing is lost silently: both directions answer a list of what did not cross.
 
 mod html;
+mod html_writer;
 mod markdown;
 mod to_matrix;
 mod to_mimi;

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix, html, markdown, tidy};
+use super::{
+    CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix, html, html_writer, markdown, tidy,
+};
 use crate::content::{Body, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics};
 
 /// Translates a message; always gives an event. What cannot be shown becomes a note in brackets that says what it was.
@@ -196,7 +198,7 @@ fn show(part: &NestedPart, losses: &mut Vec<Loss>) -> Shown {
 fn show_single(disposition: Disposition, content_type: &str, content: &[u8], losses: &mut Vec<Loss>) -> Shown {
     let text = String::from_utf8_lossy(content);
     let formatted = |clean: String| {
-        let plain = html::to_plain(&clean);
+        let plain = html_writer::to_plain(&clean);
         Shown { plain, html: Some(clean), note: false }
     };
     match essence(content_type).as_str() {
