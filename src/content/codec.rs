@@ -68,7 +68,7 @@ impl MimiContent {
             topic_id,
             expires: expiration(expires)?,
             in_reply_to: reference(in_reply_to, "inReplyTo")?,
-            extensions: decode_extensions(extensions)?,
+            extensions: decode_extensions(&extensions)?,
             body: decode_part(body, MAX_PART_DEPTH, &mut parts_left)?,
         })
     }
@@ -132,8 +132,8 @@ fn expiration(value: Value) -> Result<Option<Expiration>> {
     }
 }
 
-fn decode_extensions(value: Value) -> Result<BTreeMap<ExtensionKey, Value>> {
-    let Value::Map(entries) = cbor::canonical(&value, MAX_EXTENSION_DEPTH)? else {
+fn decode_extensions(value: &Value) -> Result<BTreeMap<ExtensionKey, Value>> {
+    let Value::Map(entries) = cbor::canonical(value, MAX_EXTENSION_DEPTH)? else {
         return Err(ContentError::Field("extensions"));
     };
     let mut extensions = BTreeMap::new();

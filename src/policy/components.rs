@@ -1,6 +1,6 @@
 //! The components' wire formats: participant list (0x0022), room metadata (0x0023), roles (0x0025), base room policy (0x0027).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     capability::Capability,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::ident::{MimiUri, RoomUri, UserUri};
 
-/// Most entries of a participant list. Local policy: the list is part of every epoch's GroupContext.
+/// Most entries of a participant list. Local policy: the list is part of every epoch's `GroupContext`.
 pub const MAX_PARTICIPANTS: usize = 20_000;
 const MAX_ROLES: usize = 256;
 const MAX_CAPABILITIES: usize = 1024;
@@ -268,7 +268,7 @@ impl RoleList {
                 })
             })
         })?;
-        let unique: BTreeMap<_, _> = roles.iter().map(|role| (role.index, ())).collect();
+        let unique: BTreeSet<u32> = roles.iter().map(|role| role.index).collect();
         if unique.len() != roles.len() || roles.iter().any(|role| role.index != 0 && role.can(Capability::OpenJoin)) {
             return Err(CodecError::Value("roles"));
         }

@@ -4,137 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     capability::Capability,
-    codec::CodecError,
+    change::{ChangeSet, ComponentOp, LeafAdd, LeafRemove, Refusal},
     component,
     components::{BaseRoomPolicy, ParticipantList, ParticipantListUpdate, Role, RoleList, RoomMetadata},
     role,
     state::{DECODED, RoomState},
 };
 use crate::ident::UserUri;
-
-/// A leaf that a commit adds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeafAdd {
-    /// Whose client it is (from its credential).
-    pub user: UserUri,
-    /// Who proposed it: the committer if the proposal is inline; the joiner itself in an external commit.
-    pub proposer: UserUri,
-}
-
-/// A leaf that a commit removes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeafRemove {
-    /// Whose client it is.
-    pub user: UserUri,
-    /// Who proposed it.
-    pub proposer: UserUri,
-    /// By a SelfRemove; then `user` is `proposer`.
-    pub self_remove: bool,
-}
-
-/// What an AppDataUpdate does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ComponentOp {
-    /// Updates the component with these bytes.
-    Update(Vec<u8>),
-    /// Removes the component.
-    Remove,
-}
-
-/// An AppDataUpdate that a commit holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ComponentUpdate {
-    /// The component.
-    pub component: u16,
-    /// What is done.
-    pub op: ComponentOp,
-    /// Who proposed it.
-    pub proposer: UserUri,
-}
-
-/// What a commit does to the room, proposals by value and by reference in the commit's order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ChangeSet {
-    /// How many leaves each user had before the commit. Users without leaf may be left out.
-    pub leaves_before: BTreeMap<UserUri, u32>,
-    /// Leaves added; in an external commit with the joiner's own.
-    pub adds: Vec<LeafAdd>,
-    /// Leaves removed.
-    pub removes: Vec<LeafRemove>,
-    /// AppDataUpdates.
-    pub updates: Vec<ComponentUpdate>,
-    /// The committer joins by this commit.
-    pub external_commit: bool,
-}
-
-/// Why a commit is not allowed. Permanent for this commit in this epoch; becomes `notAllowed`, or `invalidProposal` where
-/// [`Refusal::is_invalid`] says so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The actor is not in the participant list, or banned.
-    #[error("{0} is not a participant")]
-    NotParticipant(UserUri),
-    /// The actor's role does not allow it.
-    #[error("{user} may not {what}")]
-    NotAuthorized {
-        /// Who wanted it.
-        user: UserUri,
-        /// What, as an infinitive.
-        what: &'static str,
-    },
-    /// An AppDataUpdate for a component that the room does not have or that this gateway does not know.
-    #[error("component {0:#06x} is not known here")]
-    UnknownComponent(u16),
-    /// The AppDataUpdates for one component contradict the rules of draft-ietf-mls-extensions or of the component.
-    #[error("component {0:#06x}: {1}")]
-    Update(u16, &'static str),
-    /// An update that does not decode, or a result that cannot be encoded.
-    #[error("component {0:#06x}: {1}")]
-    Malformed(u16, CodecError),
-    /// The same user is added, removed or changed twice.
-    #[error("{0} is touched twice")]
-    TouchedTwice(UserUri),
-    /// A role that is not defined, or that nobody in the list may have.
-    #[error("role {0} is not defined for participants")]
-    Role(u32),
-    /// A leaf is added for somebody who is not a participant after the commit, or a removed or banned user keeps a leaf.
-    #[error("{user}: {why}")]
-    Leaf {
-        /// Whose leaf.
-        user: UserUri,
-        /// What is wrong.
-        why: &'static str,
-    },
-    /// A constraint of a role or of the base room policy.
-    #[error("constraint: {0}")]
-    Constraint(&'static str),
-    /// The room's participants are fixed.
-    #[error("the participants of this room never change")]
-    FixedMembership,
-    /// An external commit that does more than join.
-    #[error("an external commit {0}")]
-    External(&'static str),
-}
-
-impl Refusal {
-    /// Whether the proposals themselves are invalid, whoever makes them.
-    #[must_use]
-    pub fn is_invalid(&self) -> bool {
-        match self {
-            Self::UnknownComponent(_)
-            | Self::Update(..)
-            | Self::Malformed(..)
-            | Self::TouchedTwice(_)
-            | Self::Role(_) => true,
-            Self::NotParticipant(_)
-            | Self::NotAuthorized { .. }
-            | Self::Leaf { .. }
-            | Self::Constraint(_)
-            | Self::FixedMembership
-            | Self::External(_) => false,
-        }
-    }
-}
 
 /// Judges a commit of `actor`. Answers the new values of the components that it changes.
 ///
@@ -178,6 +54,8 @@ struct Judge<'a> {
     changes: &'a ChangeSet,
 }
 
+/// Participants, and those with a client, by role.
+type Counts = BTreeMap<u32, (u32, u32)>;
 type Updates<'a> = BTreeMap<u16, Vec<(&'a [u8], &'a UserUri)>>;
 
 impl<'a> Judge<'a> {
@@ -237,14 +115,12 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        for id in removed {
-            if grouped.contains_key(&id) {
-                return Err(Refusal::Update(id, "removed and updated"));
-            }
+        match removed.first() {
+            None => Ok(grouped),
+            Some(id) if grouped.contains_key(id) => Err(Refusal::Update(*id, "removed and updated")),
             // No capability of the registry covers the removal of a policy component.
-            return Err(Refusal::Update(id, "may not be removed"));
+            Some(id) => Err(Refusal::Update(*id, "may not be removed")),
         }
-        Ok(grouped)
     }
 
     fn participants(&self, updates: &[(&[u8], &UserUri)]) -> Result<Vec<(UserUri, u32)>, Refusal> {
@@ -467,7 +343,7 @@ impl<'a> Judge<'a> {
     fn constraints(&self, after: &BTreeMap<&UserUri, u32>, leaves: &BTreeMap<&UserUri, u32>) -> Result<(), Refusal> {
         let had = |user: &UserUri| self.changes.leaves_before.get(user).is_some_and(|n| *n > 0);
         let has = |user: &UserUri| leaves.get(user).is_some_and(|n| *n > 0);
-        let (mut old, mut new): (BTreeMap<u32, (u32, u32)>, BTreeMap<u32, (u32, u32)>) = Default::default();
+        let (mut old, mut new) = (Counts::new(), Counts::new());
         for (user, index) in &self.before {
             let counts = old.entry(*index).or_default();
             *counts = (counts.0 + 1, counts.1 + u32::from(had(user)));

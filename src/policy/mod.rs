@@ -11,6 +11,7 @@
 
 mod build;
 mod capability;
+mod change;
 mod codec;
 mod components;
 mod judge;
@@ -22,12 +23,13 @@ mod tests;
 
 pub use build::{update_add, update_metadata, update_remove, update_roles};
 pub use capability::Capability;
+pub use change::{ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, Refusal};
 pub use codec::CodecError;
 pub use components::{
     BaseRoomPolicy, MAX_PARTICIPANTS, ParticipantList, ParticipantListUpdate, RichDescription, Role, RoleChanges,
     RoleList, RoomMetadata, encode_component_ids,
 };
-pub use judge::{ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, Refusal, judge};
+pub use judge::judge;
 pub use presets::{Preset, initial};
 pub use state::{RoomState, StateError};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    capability::Capability::{self, *},
+    capability::Capability,
     component,
     components::{BaseRoomPolicy, Role, RoleChanges, RoleList, RoomMetadata},
     role,
@@ -74,46 +74,58 @@ pub fn initial(
 
 /// What every participant may do.
 const TALK: &[Capability] = &[
-    AddOwnClient,
-    RemoveOwnClient,
-    SendMessage,
-    ReceiveMessage,
-    CopyMessage,
-    ReportAbuse,
-    ReplyToMessage,
-    ReactToMessage,
-    EditReaction,
-    DeleteOwnReaction,
-    EditOwnMessage,
-    DeleteOwnMessage,
-    StartTopic,
-    ReplyInTopic,
-    EditOwnTopic,
-    UploadImage,
-    UploadAudio,
-    UploadVideo,
-    UploadAttachment,
-    DownloadImage,
-    DownloadAudio,
-    DownloadVideo,
-    DownloadAttachment,
-    SendLink,
-    SendLinkPreview,
-    FollowLink,
-    CopyLink,
+    Capability::AddOwnClient,
+    Capability::RemoveOwnClient,
+    Capability::SendMessage,
+    Capability::ReceiveMessage,
+    Capability::CopyMessage,
+    Capability::ReportAbuse,
+    Capability::ReplyToMessage,
+    Capability::ReactToMessage,
+    Capability::EditReaction,
+    Capability::DeleteOwnReaction,
+    Capability::EditOwnMessage,
+    Capability::DeleteOwnMessage,
+    Capability::StartTopic,
+    Capability::ReplyInTopic,
+    Capability::EditOwnTopic,
+    Capability::UploadImage,
+    Capability::UploadAudio,
+    Capability::UploadVideo,
+    Capability::UploadAttachment,
+    Capability::DownloadImage,
+    Capability::DownloadAudio,
+    Capability::DownloadVideo,
+    Capability::DownloadAttachment,
+    Capability::SendLink,
+    Capability::SendLinkPreview,
+    Capability::FollowLink,
+    Capability::CopyLink,
 ];
-const ADD: &[Capability] = &[AddParticipant];
-const LEAVE: &[Capability] = &[RemoveSelf];
-const METADATA: &[Capability] =
-    &[ChangeRoomName, ChangeRoomDescription, ChangeRoomAvatar, ChangeRoomSubject, ChangeRoomMood];
-const MODERATE: &[Capability] =
-    &[RemoveParticipant, Kick, Ban, Unban, DeleteOtherMessage, DeleteOtherReaction, ChangeUserRole];
+const ADD: &[Capability] = &[Capability::AddParticipant];
+const LEAVE: &[Capability] = &[Capability::RemoveSelf];
+const METADATA: &[Capability] = &[
+    Capability::ChangeRoomName,
+    Capability::ChangeRoomDescription,
+    Capability::ChangeRoomAvatar,
+    Capability::ChangeRoomSubject,
+    Capability::ChangeRoomMood,
+];
+const MODERATE: &[Capability] = &[
+    Capability::RemoveParticipant,
+    Capability::Kick,
+    Capability::Ban,
+    Capability::Unban,
+    Capability::DeleteOtherMessage,
+    Capability::DeleteOtherReaction,
+    Capability::ChangeUserRole,
+];
 const ADMINISTER: &[Capability] = &[
-    ChangeRoomMembershipStyle,
-    ChangeRoleDefinitions,
-    ChangePreauthorizedUserList,
-    DestroyRoom,
-    SendMlsReinitProposal,
+    Capability::ChangeRoomMembershipStyle,
+    Capability::ChangeRoleDefinitions,
+    Capability::ChangePreauthorizedUserList,
+    Capability::DestroyRoom,
+    Capability::SendMlsReinitProposal,
 ];
 
 fn role_of(index: u32, name: &str, capabilities: &[&[Capability]], changes: &[(u32, &[u32])]) -> Role {
@@ -135,12 +147,12 @@ fn role_of(index: u32, name: &str, capabilities: &[&[Capability]], changes: &[(u
 /// The roles' indices stay the same in every room, so that they can be compared. A moderator may bring moderators to 0:
 /// without that entry it could not leave, since leaving and removing share it.
 fn group_roles(members_may_add: bool) -> RoleList {
-    let members: (&[&[Capability]], &[(u32, &[u32])]) =
-        if members_may_add { (&[TALK, LEAVE, ADD], &[(0, &[2]), (2, &[0])]) } else { (&[TALK, LEAVE], &[(2, &[0])]) };
+    let capabilities: &[&[Capability]] = if members_may_add { &[TALK, LEAVE, ADD] } else { &[TALK, LEAVE] };
+    let changes: &[(u32, &[u32])] = if members_may_add { &[(0, &[2]), (2, &[0])] } else { &[(2, &[0])] };
     RoleList(vec![
         role_of(role::NONE, "no_role", &[], &[]),
         role_of(role::BANNED, "banned", &[], &[]),
-        role_of(role::MEMBER, "member", members.0, members.1),
+        role_of(role::MEMBER, "member", capabilities, changes),
         role_of(
             role::MODERATOR,
             "moderator",

@@ -40,7 +40,7 @@ pub struct RoomState {
 }
 
 impl RoomState {
-    /// Reads the components of a GroupContext's `app_data_dictionary`.
+    /// Reads the components of a `GroupContext`'s `app_data_dictionary`.
     pub fn from_components(components: &BTreeMap<u16, Vec<u8>>) -> Result<Self, StateError> {
         fn read<T>(
             components: &BTreeMap<u16, Vec<u8>>,

@@ -137,7 +137,7 @@ fn roles_bytes() {
         changes: vec![RoleChanges { from: 0, to: vec![2] }],
     }]);
     let expected = [
-        "27",                      // roles: 39 bytes
+        "24",                      // roles: 36 bytes
         "00000002",                // role_index
         "01 6d",                   // role_name
         "00",                      // role_description

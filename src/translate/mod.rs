@@ -9,6 +9,7 @@
 
 pub mod event;
 mod html;
+mod html_writer;
 mod markdown;
 mod to_matrix;
 mod to_mimi;

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix, html, markdown, tidy};
+use super::{
+    CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix, html, html_writer, markdown, tidy,
+};
 use crate::content::{Body, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics};
 
 /// Translates a message; always gives an event. What cannot be shown becomes a note in brackets that says what it was.
@@ -181,7 +183,7 @@ fn show(part: &NestedPart, losses: &mut Vec<Loss>) -> Shown {
                 Shown::note(&format!("a message that this bridge cannot show: {}", types.join(", ")))
             }
             PartSemantics::SingleUnit | PartSemantics::ProcessAll => {
-                join(parts.iter().map(|part| show(part, losses)).collect())
+                join(&parts.iter().map(|part| show(part, losses)).collect::<Vec<_>>())
             }
         },
     };
@@ -196,7 +198,7 @@ fn show(part: &NestedPart, losses: &mut Vec<Loss>) -> Shown {
 fn show_single(disposition: Disposition, content_type: &str, content: &[u8], losses: &mut Vec<Loss>) -> Shown {
     let text = String::from_utf8_lossy(content);
     let formatted = |clean: String| {
-        let plain = html::to_plain(&clean);
+        let plain = html_writer::to_plain(&clean);
         Shown { plain, html: Some(clean), note: false }
     };
     match essence(content_type).as_str() {
@@ -291,7 +293,7 @@ fn words(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).collect()
 }
 
-fn join(all: Vec<Shown>) -> Shown {
+fn join(all: &[Shown]) -> Shown {
     let note = all.iter().all(|shown| shown.note);
     let plain = all.iter().map(|shown| shown.plain.trim_end()).collect::<Vec<_>>().join("\n\n");
     let html = all.iter().any(|shown| shown.html.is_some()).then(|| {

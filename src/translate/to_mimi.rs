@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{CONTENT_KEY, Loss, MSGTYPE_EXTENSION, NotCarried, ToMimi, Translated, html, tidy};
+use super::{CONTENT_KEY, Loss, MSGTYPE_EXTENSION, NotCarried, ToMimi, Translated, html, html_writer, tidy};
 use crate::content::{
     Body, CborValue, ExtensionKey, MimiContent, NestedPart, PartSemantics, TEXT_HTML, TEXT_MARKDOWN, TEXT_PLAIN,
 };
@@ -50,7 +50,7 @@ pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Tr
         None => (String::new(), String::new()),
         Some(formatted) => {
             let clean = html::clean_without_images(formatted, &mut losses);
-            let markdown = html::to_markdown(&clean, &mut losses);
+            let markdown = html_writer::to_markdown(&clean, &mut losses);
             (clean, markdown)
         }
     };
