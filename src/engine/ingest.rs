@@ -1,0 +1,175 @@
+//! Taking Matrix events in: durable before the homeserver hears "200", each event once, and looking for those that the
+//! homeserver lost on the way (DESIGN 1, 3 and 8).
+
+use ruma::{OwnedRoomId, RoomAliasId, UserId};
+use serde_json::value::RawValue;
+
+use super::{
+    actor::Mail,
+    core::Engine,
+    ports::{CallError, InboundError, MatrixInbound, Transaction},
+    tables::{EVENTS, INBOX, InboxItem, LOBBY, QUARANTINE, WATERMARKS},
+};
+use crate::{
+    room::Names,
+    store::{Batch, BoxFuture, StoreError},
+    translate::RoomEvent,
+};
+
+/// Events that one comparison reads at most before it gives up the search for the last known one.
+const MAX_COMPARED: usize = 20_000;
+/// Events a page of the timeline.
+const PAGE: u32 = 100;
+
+/// Why a comparison did not end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CompareError {
+    /// Retriable as the call says.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// As the store says.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where an event goes.
+enum Way {
+    Room(String, u64, InboxItem),
+    Lobby(String, u64, String),
+}
+
+impl Engine {
+    /// Stores new events, in order; returns how many were new. Durable when it returns.
+    pub(super) async fn take_in(&self, events: &[Box<RawValue>]) -> Result<usize, StoreError> {
+        let inner = &self.0;
+        let _one_at_a_time = inner.ingest.lock().await;
+        let mut batch = Batch::new("matrix events");
+        let mut ways = Vec::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for raw in events {
+            let event = match RoomEvent::parse(raw) {
+                Ok(event) => event,
+                Err(error) => {
+                    inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    tracing::error!(%error, "an event that cannot be read is set aside");
+                    let key = ("transactions".to_owned(), inner.db.next_number());
+                    QUARANTINE.put(&inner.db, &mut batch, &key, &raw.get().chars().take(65_536).collect())?;
+                    continue;
+                }
+            };
+            // Our own echoes; and state that no room of ours acts on.
+            let member = event.event_type == "m.room.member";
+            if inner.names.is_bridged(&event.sender) || (event.state_key.is_some() && !member) {
+                continue;
+            }
+            let room = event.room_id.to_string();
+            let key = (room.clone(), event.event_id.to_string());
+            if !seen.insert(key.clone()) || EVENTS.get(&inner.db, &key).await?.is_some() {
+                continue;
+            }
+            EVENTS.put(&inner.db, &mut batch, &key, &())?;
+            let raw = raw.get().to_owned();
+            match self.linked(&room) {
+                // Behind what still waits in the lobby, so that the order is kept.
+                Some(uri) if !self.in_lobby(&room) => {
+                    let item = InboxItem::Event(raw);
+                    let number = INBOX.append(&inner.db, &mut batch, &uri, &item)?;
+                    ways.push(Way::Room(uri, number, item));
+                }
+                _ => {
+                    let number = LOBBY.append(&inner.db, &mut batch, &room, &raw)?;
+                    ways.push(Way::Lobby(room, number, raw));
+                }
+            }
+        }
+        if !batch.is_empty() {
+            inner.db.commit(batch).await?;
+        }
+        let new = ways.len();
+        for way in ways {
+            match way {
+                Way::Room(uri, number, item) => self.mail(&uri, Mail::Item { number, item }),
+                Way::Lobby(room, number, raw) => self.to_lobby(&room, number, raw),
+            }
+        }
+        Ok(new)
+    }
+
+    /// Compares a room's timeline with what came, and takes in what did not.
+    pub(super) async fn reconcile(&self, room: &OwnedRoomId) -> Result<(), CompareError> {
+        let db = &self.0.db;
+        let name = room.to_string();
+        let until = WATERMARKS.get(db, &name).await?;
+        let mut newest = None;
+        let mut pages: Vec<Vec<Box<RawValue>>> = Vec::new();
+        let mut read = 0;
+        let mut older: Option<String> = None;
+        'pages: loop {
+            let page = self.0.homeserver.timeline(room, older.as_deref(), PAGE).await?;
+            let mut events = page.events;
+            if newest.is_none() {
+                newest = events.last().and_then(|raw| event_id(raw));
+            }
+            read += events.len();
+            if let Some(until) = &until {
+                if let Some(place) = events.iter().position(|raw| event_id(raw).as_deref() == Some(until)) {
+                    events.drain(..=place);
+                    pages.push(events);
+                    break 'pages;
+                }
+            }
+            pages.push(events);
+            older = page.older;
+            if older.is_none() || read >= MAX_COMPARED {
+                break;
+            }
+        }
+        let events: Vec<Box<RawValue>> = pages.into_iter().rev().flatten().collect();
+        let missing = self.take_in(&events).await?;
+        if missing > 0 {
+            tracing::warn!(%room, missing, "events that the homeserver did not deliver were found in the timeline");
+        }
+        if let Some(newest) = newest.filter(|newest| Some(newest) != until.as_ref()) {
+            let mut batch = Batch::new("watermark");
+            WATERMARKS.put(db, &mut batch, &name, &newest)?;
+            db.commit(batch).await?;
+        }
+        Ok(())
+    }
+}
+
+/// An event's id, without reading the rest.
+pub(super) fn event_id(raw: &RawValue) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Id {
+        event_id: String,
+    }
+    serde_json::from_str::<Id>(raw.get()).ok().map(|id| id.event_id)
+}
+
+impl MatrixInbound for Engine {
+    fn transaction(&self, txn: Transaction) -> BoxFuture<'_, Result<(), InboundError>> {
+        Box::pin(async move {
+            if self.0.stop.is_cancelled() {
+                return Err(InboundError::ShuttingDown);
+            }
+            self.take_in(&txn.events).await.map(drop).map_err(|error| InboundError::NotStored(error.to_string()))
+        })
+    }
+
+    fn query_user<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<bool, InboundError>> {
+        Box::pin(async move {
+            let Some(uri) = self.0.names.ghost_uri(user) else { return Ok(self.0.names.is_bot(user)) };
+            if !self.0.peers.knows(&uri.provider()) {
+                return Ok(false);
+            }
+            let made = self.0.homeserver.ensure_ghost(&uri).await;
+            made.map(|_| true).map_err(|error| InboundError::NotStored(error.to_string()))
+        })
+    }
+
+    fn query_alias<'a>(&'a self, _alias: &'a RoomAliasId) -> BoxFuture<'a, Result<bool, InboundError>> {
+        // Portals are made when somebody is asked in, not when somebody tries an alias.
+        Box::pin(async move { Ok(false) })
+    }
+}

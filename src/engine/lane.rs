@@ -1,0 +1,168 @@
+//! The outbox: one task a lane sends its rows in order, one after the other, until each has its answer.
+//!
+//! Every row may be sent again after a crash: actions towards the homeserver carry deterministic transaction ids, peers
+//! recognise the same bytes (DESIGN 3 and 4).
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{
+    actor::{Mail, Outcome},
+    core::Engine,
+    ports::{CallError, MatrixAction, MatrixDone, Retry},
+    tables::{OUTBOX, OutRow, QUARANTINE, SHOWN},
+};
+use crate::store::Batch;
+
+/// First and longest wait between tries.
+const WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// Sends a lane's rows until the lane is closed.
+pub(super) async fn run(engine: Engine, lane: String, mut rows: mpsc::UnboundedReceiver<(u64, OutRow)>) {
+    // `m:<room>` or `p:<peer>:<room>`; no peer has a colon.
+    let room = match lane.split_once(':') {
+        Some(("m", room)) => room.to_owned(),
+        Some((_, rest)) => rest.split_once(':').map(|(_, room)| room.to_owned()).unwrap_or_default(),
+        None => String::new(),
+    };
+    loop {
+        let next = tokio::select! {
+            () = engine.0.stop.cancelled() => return,
+            row = rows.recv() => row,
+        };
+        let Some((number, row)) = next else { return };
+        if !send(&engine, &lane, &room, number, row).await {
+            return;
+        }
+    }
+}
+
+/// Sends one row until it is answered for good. False: the engine stops.
+async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow) -> bool {
+    let mut wait = WAITS.0;
+    loop {
+        let result = tokio::select! {
+            () = engine.0.stop.cancelled() => return false,
+            result = call(engine, &row) => result,
+        };
+        match result {
+            Ok(answer) => {
+                done(engine, lane, room, number, row, answer);
+                return true;
+            }
+            Err(error) if error.retry == Retry::Permanent => {
+                refused(engine, lane, room, number, row, &error);
+                return true;
+            }
+            Err(error) => {
+                let after = match error.retry {
+                    Retry::Retriable(Some(after)) => after.max(wait),
+                    Retry::Retriable(None) | Retry::Uncertain | Retry::Permanent => wait,
+                };
+                tracing::warn!(lane, %error, again_in_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX), "not sent yet");
+                tokio::select! {
+                    () = engine.0.stop.cancelled() => return false,
+                    () = tokio::time::sleep(after) => {}
+                }
+                wait = (wait * 2).min(WAITS.1);
+            }
+        }
+    }
+}
+
+enum Sent {
+    Matrix(MatrixDone),
+    Peer(Vec<u8>),
+}
+
+async fn call(engine: &Engine, row: &OutRow) -> Result<Sent, CallError> {
+    let inner = &engine.0;
+    match row {
+        OutRow::Matrix(action) | OutRow::Portal(action) | OutRow::Show { action, .. } => {
+            inner.homeserver.perform(action).await.map(Sent::Matrix)
+        }
+        OutRow::Call { peer, endpoint, target, body, .. } => {
+            inner.peers.call(peer, *endpoint, target, body).await.map(Sent::Peer)
+        }
+    }
+}
+
+/// Takes the row off. It need not be durable before the next row is sent: sending it again has no second effect.
+fn remove(engine: &Engine, lane: &str, number: u64, more: impl FnOnce(&mut Batch)) {
+    let mut batch = Batch::new("outbox row done");
+    OUTBOX.remove(&mut batch, &lane.to_owned(), number);
+    more(&mut batch);
+    // The commit is handed in now, in order; only its result is awaited apart.
+    let db = engine.0.db.clone();
+    let lane = lane.to_owned();
+    engine.0.tasks.spawn(async move {
+        if let Err(error) = db.commit(batch).await {
+            tracing::warn!(lane, %error, "a row that was sent stays in the outbox; it is sent again at the next start");
+        }
+    });
+}
+
+fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent: Sent) {
+    match (row, sent) {
+        (OutRow::Portal(_), Sent::Matrix(MatrixDone::Room(id))) => {
+            let outcome = Outcome::Portal(id);
+            engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
+        }
+        (OutRow::Show { message_id, .. }, Sent::Matrix(MatrixDone::Event(event))) => {
+            remove(engine, lane, number, |batch| {
+                let key = (room.to_owned(), message_id);
+                if let Err(error) = SHOWN.put(&engine.0.db, batch, &key, &event.to_string()) {
+                    tracing::warn!(lane, %error, "an event id is not kept");
+                }
+            });
+        }
+        (OutRow::Call { wants, .. }, Sent::Peer(body)) if wants.answer() => {
+            let outcome = Outcome::Answered { wants, result: Ok(body) };
+            engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
+        }
+        _ => remove(engine, lane, number, |_| {}),
+    }
+}
+
+/// It will never be taken: whoever waits is told, the operator too, and the lane goes on.
+fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, error: &CallError) {
+    tracing::error!(lane, %error, "refused for good");
+    match row {
+        OutRow::Call { wants, .. } if wants.answer() => {
+            let outcome = Outcome::Answered { wants, result: Err(error.to_string()) };
+            engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
+        }
+        row => {
+            if matches!(row, OutRow::Portal(_)) {
+                engine.0.portals.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            }
+            engine.0.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let what = format!("{}: {error}", describe(&row));
+            remove(engine, lane, number, |batch| {
+                let key = (room.to_owned(), number);
+                if let Err(error) = QUARANTINE.put(&engine.0.db, batch, &key, &what) {
+                    tracing::warn!(lane, %error, "not noted for the operator");
+                }
+            });
+        }
+    }
+}
+
+fn describe(row: &OutRow) -> String {
+    match row {
+        OutRow::Show { .. } => "showing a message".to_owned(),
+        OutRow::Portal(_) => "making a portal".to_owned(),
+        OutRow::Call { peer, endpoint, .. } => format!("{endpoint} at {peer}"),
+        OutRow::Matrix(action) => match action {
+            MatrixAction::Send { .. } => "sending a message",
+            MatrixAction::SetState { .. } => "setting state",
+            MatrixAction::CreateRoom { .. } => "making a room",
+            MatrixAction::Join { .. } => "joining",
+            MatrixAction::Leave { .. } => "leaving",
+            MatrixAction::Invite { .. } => "inviting",
+            MatrixAction::Kick { .. } => "removing",
+        }
+        .to_owned(),
+    }
+}

@@ -1,0 +1,376 @@
+//! Matrix rooms that are not mirrored (yet): invitations to the bot and to ghosts, and commands.
+
+use std::time::Duration;
+
+use ruma::OwnedRoomId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    actor::{Mail, NewRoom},
+    core::{Engine, random},
+    ingest::event_id,
+    ports::{Actor, CallError, MatrixAction, Retry},
+    tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, ROOMS},
+};
+use crate::{
+    ident::{RoomUri, UserUri},
+    room::{
+        Names,
+        command::{Command, HELP, in_management, in_room},
+    },
+    store::{Batch, StoreError},
+    translate::RoomEvent,
+};
+
+const RETRY: Duration = Duration::from_millis(500);
+/// Tries before an event of the lobby is given up.
+const TRIES: u32 = 20;
+
+#[derive(Debug, thiserror::Error)]
+enum LobbyError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Works on the events of one unmirrored room, in order, and ends when there are none.
+pub(super) async fn run(engine: Engine, room: String, mut events: mpsc::UnboundedReceiver<(u64, String)>) {
+    loop {
+        let (number, raw) = match events.try_recv() {
+            Ok(event) => event,
+            Err(mpsc::error::TryRecvError::Empty) => {
+                if engine.close_lobby(&room, &mut events) {
+                    return;
+                }
+                continue;
+            }
+            Err(mpsc::error::TryRecvError::Disconnected) => return,
+        };
+        let mut tries = 0;
+        while let Err(error) = one(&engine, &room, number, &raw).await {
+            tries += 1;
+            let permanent = matches!(&error, LobbyError::Call(call) if call.retry == Retry::Permanent);
+            tracing::warn!(room, %error, tries, "an event of an unmirrored room could not be handled");
+            if permanent || tries >= TRIES {
+                let _ = finish(&engine, &room, number).await;
+                break;
+            }
+            tokio::select! {
+                () = engine.0.stop.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+        if engine.0.stop.is_cancelled() {
+            return;
+        }
+    }
+}
+
+async fn finish(engine: &Engine, room: &str, number: u64) -> Result<(), StoreError> {
+    let mut batch = Batch::new("lobby event done");
+    LOBBY.remove(&mut batch, &room.to_owned(), number);
+    engine.0.db.commit(batch).await.map(drop)
+}
+
+async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), LobbyError> {
+    // A portal whose room id we do not know yet may be this one.
+    while engine.linked(room).is_none() && engine.0.portals.load(std::sync::atomic::Ordering::SeqCst) > 0 {
+        tokio::select! {
+            () = engine.0.stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+    }
+    if let Some(uri) = engine.linked(room) {
+        let item = InboxItem::Event(raw.to_owned());
+        let mut batch = Batch::new("from lobby to room");
+        LOBBY.remove(&mut batch, &room.to_owned(), number);
+        let number = INBOX.append(&engine.0.db, &mut batch, &uri, &item)?;
+        engine.0.db.commit(batch).await?;
+        engine.mail(&uri, Mail::Item { number, item });
+        return Ok(());
+    }
+    let event = serde_json::value::RawValue::from_string(raw.to_owned())
+        .ok()
+        .and_then(|raw| RoomEvent::parse(&raw).ok());
+    if let Some(event) = event {
+        handle(engine, &event).await?;
+    }
+    Ok(finish(engine, room, number).await?)
+}
+
+async fn handle(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
+    let names = &engine.0.names;
+    if event.event_type == "m.room.member" {
+        let target = event.state_key.as_deref().and_then(|key| ruma::UserId::parse(key).ok());
+        let membership = event.content.get("membership").and_then(serde_json::Value::as_str);
+        let (Some(target), Some("invite")) = (target, membership) else { return Ok(()) };
+        if names.is_bot(&target) {
+            return bot_invited(engine, event).await;
+        }
+        if let Some(remote) = names.ghost_uri(&target) {
+            return ghost_invited(engine, event, remote).await;
+        }
+        return Ok(());
+    }
+    if event.event_type != "m.room.message" || event.state_key.is_some() {
+        return Ok(());
+    }
+    let body = event.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
+    if event.content.get("msgtype").and_then(serde_json::Value::as_str) != Some("m.text") {
+        return Ok(());
+    }
+    let management = MANAGEMENT.get(&engine.0.db, &event.room_id.to_string()).await?.is_some();
+    let command = if management { Some(in_management(body)) } else { in_room(body) };
+    match command {
+        Some(command) => obey(engine, event, command, management).await,
+        None => Ok(()),
+    }
+}
+
+fn may_command(engine: &Engine, user: &ruma::UserId) -> bool {
+    (engine.0.settings.may_command)(user, &engine.0.settings.command_users)
+}
+
+async fn bot_invited(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
+    if !may_command(engine, &event.sender) {
+        let leave = MatrixAction::Leave { room: event.room_id.clone(), actor: Actor::Bot };
+        engine.0.homeserver.perform(&leave).await?;
+        tracing::info!(sender = %event.sender, "an invitation of the bot was declined: not permitted");
+        return Ok(());
+    }
+    let join = MatrixAction::Join { room: event.room_id.clone(), actor: Actor::Bot };
+    engine.0.homeserver.perform(&join).await?;
+    let direct = event.content.get("is_direct").and_then(serde_json::Value::as_bool).unwrap_or_default();
+    if direct {
+        let mut batch = Batch::new("management room");
+        MANAGEMENT.put(&engine.0.db, &mut batch, &event.room_id.to_string(), &event.sender.to_string())?;
+        engine.0.db.commit(batch).await?;
+        say(engine, &event.room_id, &event.event_id, HELP).await?;
+    }
+    Ok(())
+}
+
+/// Somebody invites a MIMI user into a room that is not mirrored: it becomes a MIMI room of ours.
+async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri) -> Result<(), LobbyError> {
+    let Some(creator) = engine.0.names.uri(&event.sender) else { return Ok(()) };
+    let room = event.room_id.clone();
+    let ghost = Actor::Ghost(remote.clone());
+    if !engine.0.peers.knows(&remote.provider()) || !may_command(engine, &event.sender) {
+        tracing::info!(sender = %event.sender, %remote, "an invitation of a MIMI user was declined: unknown provider or not permitted");
+        engine.0.homeserver.perform(&MatrixAction::Leave { room, actor: ghost }).await?;
+        return Ok(());
+    }
+    let new = NewRoom {
+        matrix: room,
+        creator: creator.clone(),
+        present: vec![creator],
+        name: String::new(),
+        topic: String::new(),
+        direct_with: Some(remote),
+        speaker: ghost,
+        since: None,
+    };
+    create(engine, new).await.map(drop)
+}
+
+async fn create(engine: &Engine, new: NewRoom) -> Result<Option<String>, LobbyError> {
+    let uri = RoomUri::from_random(engine.0.names.domain(), &random()?)
+        .map_err(|error| StoreError::Invalid(error.to_string()))?
+        .to_string();
+    let (reply, done) = oneshot::channel();
+    engine.mail(&uri, Mail::Create { new: Box::new(new), reply });
+    match done.await {
+        Ok(Ok(())) => Ok(Some(uri)),
+        Ok(Err(why)) => Err(StoreError::Invalid(why).into()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The bot answers; once for each event it answers.
+async fn say(engine: &Engine, room: &OwnedRoomId, to: &ruma::EventId, text: &str) -> Result<(), LobbyError> {
+    let content = serde_json::json!({
+        "msgtype": "m.notice",
+        "body": text,
+        crate::translate::CONTENT_KEY: {},
+    });
+    let action = MatrixAction::Send {
+        room: room.clone(),
+        actor: Actor::Bot,
+        event_type: "m.room.message".to_owned(),
+        content: content.to_string(),
+        ts: None,
+        txn_id: format!("bot-{}", hex::encode(to.as_str())),
+    };
+    engine.0.homeserver.perform(&action).await?;
+    Ok(())
+}
+
+async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: bool) -> Result<(), LobbyError> {
+    let room = &event.room_id;
+    if !may_command(engine, &event.sender) {
+        return say(engine, room, &event.event_id, "You are not permitted to use this gateway.").await;
+    }
+    let text = match command {
+        Command::Help => HELP.to_owned(),
+        Command::Status if management => overview(engine).await?,
+        Command::Status => "This room is not mirrored.".to_owned(),
+        Command::Bridge(target) => {
+            let target = match target.as_deref() {
+                None if management => {
+                    let text = "Which room? Say: bridge ROOM-ID. I have to be in it.";
+                    return say(engine, room, &event.event_id, text).await;
+                }
+                None => room.clone(),
+                Some(id) if id.starts_with('#') => match resolve(engine, id).await? {
+                    Some(id) => id,
+                    None => return say(engine, room, &event.event_id, "There is no such room.").await,
+                },
+                Some(id) => match OwnedRoomId::try_from(id) {
+                    Ok(id) => id,
+                    Err(_) => return say(engine, room, &event.event_id, "That is no room id or alias.").await,
+                },
+            };
+            let in_place = target == *room;
+            match bridge(engine, event, target).await? {
+                Ok(uri) if in_place => {
+                    // The room itself says so.
+                    tracing::info!(%room, uri, sender = %event.sender, "mirrored");
+                    return Ok(());
+                }
+                Ok(uri) => format!("Mirrored as {uri}."),
+                Err(why) => why,
+            }
+        }
+        Command::Join(uri) => match engine.join(&event.sender, &uri).await {
+            Ok(text) | Err(text) => text,
+        },
+        Command::Invite(_) => "Say this in the room that they are to join.".to_owned(),
+        Command::Unbridge => "Say this in the room that is to be let go.".to_owned(),
+        Command::Unknown(text) => text,
+    };
+    say(engine, room, &event.event_id, &text).await
+}
+
+async fn resolve(engine: &Engine, alias: &str) -> Result<Option<OwnedRoomId>, LobbyError> {
+    match ruma::OwnedRoomAliasId::try_from(alias) {
+        Ok(alias) => Ok(engine.0.homeserver.resolve_alias(&alias).await?),
+        Err(_) => Ok(None),
+    }
+}
+
+async fn overview(engine: &Engine) -> Result<String, LobbyError> {
+    let rooms = ROOMS.scan_all(&engine.0.db, &()).await?;
+    let active = rooms.iter().filter(|(_, room)| room.phase == crate::room::Phase::Active).count();
+    Ok(format!(
+        "{} rooms, {active} of them active; {} things set aside since the start.",
+        rooms.len(),
+        engine.quarantined()
+    ))
+}
+
+/// What the state of a Matrix room says that matters for mirroring it.
+#[derive(Default)]
+struct RoomFacts {
+    name: String,
+    topic: String,
+    other_bridge: Option<String>,
+    encrypted: bool,
+    missing: Vec<&'static str>,
+    may: bool,
+}
+
+fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &ruma::UserId) -> RoomFacts {
+    let mut facts = RoomFacts::default();
+    let mut powers = serde_json::Value::Null;
+    let mut creators = Vec::new();
+    for raw in state {
+        let Ok(event) = serde_json::from_str::<serde_json::Value>(raw.get()) else { continue };
+        let content = event.get("content").cloned().unwrap_or_default();
+        let text = |key: &str| content.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        match event.get("type").and_then(serde_json::Value::as_str).unwrap_or_default() {
+            "m.room.name" => facts.name = text("name"),
+            "m.room.topic" => facts.topic = text("topic"),
+            "m.room.encryption" => facts.encrypted = true,
+            "m.bridge" => {
+                let protocol = content.pointer("/protocol/id").and_then(serde_json::Value::as_str);
+                let bot = content.get("bridgebot").and_then(serde_json::Value::as_str);
+                if protocol == Some("mimi") && bot != Some(engine.0.names.bot.as_str()) {
+                    facts.other_bridge = Some(bot.unwrap_or("another bridge").to_owned());
+                }
+            }
+            "m.room.power_levels" => powers = content,
+            "m.room.create" => {
+                creators.extend(event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned));
+                let more = content.get("additional_creators").and_then(serde_json::Value::as_array);
+                creators.extend(more.into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)));
+            }
+            _ => {}
+        }
+    }
+    let level = |user: &str| {
+        if creators.iter().any(|creator| creator == user) {
+            return i64::MAX;
+        }
+        let users = powers.get("users").and_then(|users| users.get(user)).and_then(serde_json::Value::as_i64);
+        users.or_else(|| powers.get("users_default").and_then(serde_json::Value::as_i64)).unwrap_or(0)
+    };
+    let needed = |key: &str, default: i64| powers.get(key).and_then(serde_json::Value::as_i64).unwrap_or(default);
+    let bot = level(engine.0.names.bot.as_str());
+    let wants = [("invite", 0, "invite"), ("kick", 50, "kick"), ("ban", 50, "ban"), ("redact", 50, "redact"), ("state_default", 50, "change state")];
+    facts.missing = wants.iter().filter(|(key, default, _)| bot < needed(key, *default)).map(|want| want.2).collect();
+    facts.may = level(sender.as_str()) >= needed("state_default", 50);
+    facts
+}
+
+/// Mirrors a room; the inner error is for the one who asked.
+async fn bridge(engine: &Engine, event: &RoomEvent, target: OwnedRoomId) -> Result<Result<String, String>, LobbyError> {
+    if let Some(uri) = engine.linked(target.as_str()) {
+        return Ok(Err(format!("That room is mirrored already, as {uri}.")));
+    }
+    let homeserver = &engine.0.homeserver;
+    let members = match homeserver.joined_members(&target).await {
+        Ok(members) => members,
+        Err(error) if error.retry == Retry::Permanent => {
+            return Ok(Err("I cannot see that room. Invite me first.".to_owned()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if !members.iter().any(|member| member.user == event.sender) {
+        return Ok(Err("You are not in that room.".to_owned()));
+    }
+    let state = homeserver.room_state(&target).await?;
+    let facts = facts(engine, &state, &event.sender);
+    if let Some(other) = facts.other_bridge {
+        return Ok(Err(format!("That room is mirrored to MIMI by {other} already. Two bridges would double every message.")));
+    }
+    if facts.encrypted {
+        return Ok(Err("That room is encrypted. Encrypted Matrix rooms cannot be mirrored yet.".to_owned()));
+    }
+    if !facts.may {
+        return Ok(Err("You need the power to change the room's settings to mirror it.".to_owned()));
+    }
+    if !facts.missing.is_empty() {
+        let what = facts.missing.join(", ");
+        return Ok(Err(format!("I lack the power to {what} in that room. Give me power level 100 and try again.")));
+    }
+    let Some(creator) = engine.0.names.uri(&event.sender) else { return Ok(Err("You cannot mirror rooms.".to_owned())) };
+    // The newest event that is there: what came before is not mirrored.
+    let newest = homeserver.timeline(&target, None, 1).await?;
+    let since = if target == event.room_id {
+        Some(event.event_id.to_string())
+    } else {
+        newest.events.last().and_then(|raw| event_id(raw))
+    };
+    let new = NewRoom {
+        matrix: target,
+        creator,
+        present: members.iter().filter_map(|member| engine.0.names.uri(&member.user)).collect(),
+        name: facts.name,
+        topic: facts.topic,
+        direct_with: None,
+        speaker: Actor::Bot,
+        since,
+    };
+    Ok(create(engine, new).await?.ok_or_else(|| "The gateway is stopping; try again in a moment.".to_owned()))
+}

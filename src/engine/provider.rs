@@ -1,0 +1,404 @@
+//! What peers ask: keyMaterial, consent, groupInfo, and the way of notify, submit and update to the room
+//! (draft-ietf-mimi-protocol-06 sections 5.2 to 5.7).
+
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+
+use super::{
+    actor::{Answer, Mail, Request},
+    core::{Engine, lock, now},
+    group::RoomGroup,
+    ports::{Endpoint, PathTarget, Problem, ProviderInbound, VerifiedPeer},
+    tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, KeyPackageRow, NOTIFIED},
+};
+use crate::{
+    ident::{ProviderDomain, RoomUri, UserUri},
+    mls::{self, CIPHER_SUITE, DEVICE, MlsError, labels},
+    policy::Capability,
+    room::{Names, Phase, Room, group::Group},
+    store::{Batch, BoxFuture, StoreError},
+    wire::{
+        ClientKeyMaterial, ConsentAction, ConsentEntry, Credential, ExternalSender,
+        GroupInfoRatchetTree, GroupInfoRequest, GroupInfoResponse, GroupInfoResponseTbs, HpkeCiphertext,
+        KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode, RatchetTreeOption,
+        RawGroupInfo, RawKeyPackage, RawRatchetTree, RequiredCapabilities, Wire,
+        key_material::ClientMaterial,
+    },
+};
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "a peer's request was not stored");
+        Self::Unavailable(1)
+    }
+}
+
+fn malformed(error: impl std::fmt::Display) -> Problem {
+    Problem::Malformed(error.to_string())
+}
+
+fn not_made(error: impl std::fmt::Display) -> Problem {
+    tracing::error!(%error, "an answer could not be made");
+    Problem::Unavailable(5)
+}
+
+/// The user that a basic credential names.
+fn credential_user(credential: &Credential) -> Result<UserUri, String> {
+    match credential {
+        Credential::Basic { identity } => mls::user_of(identity).map(|(_, user)| user).map_err(|e| e.to_string()),
+        Credential::X509 { .. } => Err("only basic credentials are taken".to_owned()),
+    }
+}
+
+fn client_credential(user: &UserUri) -> Result<Credential, MlsError> {
+    Ok(Credential::Basic { identity: user.client(DEVICE)?.as_str().as_bytes().to_vec() })
+}
+
+/// A signed keyMaterial request of one of our users.
+pub(super) fn key_material_request(requester: &UserUri, target: &UserUri, room: &RoomUri) -> Result<Vec<u8>, MlsError> {
+    let key = labels::SigningKey::generate()?;
+    let tbs = KeyMaterialRequestTbs {
+        requesting_user: requester.clone(),
+        target_user: target.clone(),
+        room: Some(room.clone()),
+        acceptable_ciphersuites: vec![CIPHER_SUITE],
+        required_capabilities: RequiredCapabilities::default(),
+        requester_signature_key: key.public().to_vec(),
+        requester_credential: client_credential(requester)?,
+    };
+    let signature = labels::sign_with_label(&key, KeyMaterialRequestTbs::LABEL, &tbs.encode())?;
+    Ok(KeyMaterialRequest::new(tbs, signature).encode())
+}
+
+/// The KeyPackages of an answer.
+pub(super) fn materials(response: &KeyMaterialResponse) -> Vec<Vec<u8>> {
+    let packages = response.clients.iter().filter_map(|client| match &client.material {
+        ClientMaterial::Success(package) => Some(package.as_bytes().to_vec()),
+        ClientMaterial::Exhausted | ClientMaterial::NothingCompatible(_) => None,
+    });
+    packages.collect()
+}
+
+/// The answer to groupInfo (section 5.6): for participants' clients, and where anybody may join.
+pub(super) fn group_info(engine: &Engine, peer: &ProviderDomain, room: &Room, group: &RoomGroup, body: &[u8]) -> Answer {
+    let request = GroupInfoRequest::decode(body).map_err(malformed)?;
+    let tbs = request.tbs();
+    let refused = |why: &str| {
+        tracing::info!(%peer, room = %room.uri, why, "groupInfo is not given");
+        Ok(GroupInfoResponse::NotAuthorized(room.uri.clone()).encode())
+    };
+    if tbs.cipher_suite != CIPHER_SUITE {
+        return refused("another cipher suite");
+    }
+    let verified = labels::verify_with_label(
+        &[tbs.cipher_suite],
+        &tbs.requesting_signature_key,
+        tbs_label(),
+        request.tbs_bytes(),
+        request.signature(),
+    );
+    if verified.is_err() {
+        return refused("the signature does not verify");
+    }
+    let user = match credential_user(&tbs.requesting_credential) {
+        Ok(user) if user.provider() == *peer => user,
+        Ok(_) | Err(_) => return refused("the credential is none of the peer's"),
+    };
+    let Some(state) = group.state().ok().filter(|_| room.phase == Phase::Active) else {
+        return refused("the room is not active");
+    };
+    if !state.takes_part(&user) && !state.can(&user, Capability::OpenJoin) {
+        return refused("no participant");
+    }
+    let Some(member) = &group.member else { return refused("no group here") };
+    let parts = member.group_info(None).map_err(not_made)?;
+    let hub = engine.0.names.domain();
+    let plain = GroupInfoRatchetTree {
+        group_info: RawGroupInfo::from_bytes(parts.group_info).map_err(not_made)?,
+        ratchet_tree: RatchetTreeOption::Full(RawRatchetTree::from_bytes(parts.ratchet_tree).map_err(not_made)?),
+        pending_proposals: Vec::new(),
+    };
+    let sealed = labels::hpke_seal_with_label(
+        CIPHER_SUITE,
+        &tbs.group_info_public_key,
+        GroupInfoRatchetTree::LABEL,
+        room.uri.as_str().as_bytes(),
+        &plain.encode(),
+    )
+    .map_err(malformed)?;
+    let answer = GroupInfoResponseTbs {
+        room: room.uri.clone(),
+        cipher_suite: CIPHER_SUITE,
+        hub_sender: ExternalSender {
+            signature_key: engine.0.hub_key.public().to_vec(),
+            credential: Credential::Basic { identity: format!("mimi://{hub}").into_bytes() },
+        },
+        encrypted: HpkeCiphertext { kem_output: sealed.kem_output, ciphertext: sealed.ciphertext },
+    };
+    let signature = labels::sign_with_label(&engine.0.hub_key, GroupInfoResponseTbs::LABEL, &answer.encode())
+        .map_err(not_made)?;
+    Ok(GroupInfoResponse::success(answer, signature).encode())
+}
+
+fn tbs_label() -> &'static str {
+    crate::wire::GroupInfoRequestTbs::LABEL
+}
+
+impl Engine {
+    fn knows_room(&self, room: &RoomUri) -> bool {
+        lock(&self.0.rooms).contains(room.as_str())
+    }
+
+    async fn ask_room(&self, peer: VerifiedPeer, room: RoomUri, kind: Request, body: Vec<u8>) -> Answer {
+        if !self.knows_room(&room) {
+            return Err(Problem::NotFound);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.mail(room.as_str(), Mail::Request { peer: peer.domain().clone(), kind, body, reply });
+        answer.await.unwrap_or(Err(Problem::Unavailable(1)))
+    }
+
+    async fn to_room(&self, room: &str, item: InboxItem, mut batch: Batch) -> Result<(), StoreError> {
+        let number = INBOX.append(&self.0.db, &mut batch, &room.to_owned(), &item)?;
+        self.0.db.commit(batch).await?;
+        self.mail(room, Mail::Item { number, item });
+        Ok(())
+    }
+
+    /// KeyPackages of one of our users, if it consented; else it is asked, and the requester hears no more than that.
+    async fn own_key_material(&self, request: &KeyMaterialRequest) -> Result<KeyMaterialResponse, Problem> {
+        let tbs = request.tbs();
+        let target = tbs.target_user.clone();
+        let refused = |status| Ok(KeyMaterialResponse::refused(status, target.clone()));
+        let verified = labels::verify_with_label(
+            &tbs.acceptable_ciphersuites,
+            &tbs.requester_signature_key,
+            KeyMaterialRequestTbs::LABEL,
+            request.tbs_bytes(),
+            request.signature(),
+        );
+        if let Err(error) = verified {
+            return Err(Problem::Forbidden(format!("the request's signature: {error}")));
+        }
+        match credential_user(&tbs.requester_credential) {
+            Ok(user) if user == tbs.requesting_user => {}
+            Ok(user) => return Err(Problem::Forbidden(format!("the credential is {user}'s"))),
+            Err(error) => return Err(Problem::Forbidden(error)),
+        }
+        let Some(room) = &tbs.room else { return refused(KeyMaterialUserCode::NoConsent) };
+        let key = (target.to_string(), tbs.requesting_user.to_string(), room.to_string());
+        if CONSENT.get(&self.0.db, &key).await? != Some(Consent::Granted) {
+            let item = InboxItem::Asked { requester: tbs.requesting_user.clone(), target: target.clone() };
+            self.to_room(room.as_str(), item, Batch::new("asked by keyMaterial")).await?;
+            return refused(KeyMaterialUserCode::NoConsent);
+        }
+        if !tbs.acceptable_ciphersuites.contains(&CIPHER_SUITE) {
+            return refused(KeyMaterialUserCode::NoCompatibleMaterial);
+        }
+        let made = mls::make_key_package(&target, now()).map_err(not_made)?;
+        let row = KeyPackageRow {
+            user: target.clone(),
+            requester: tbs.requesting_user.clone(),
+            private: made.private,
+            not_after: made.not_after,
+        };
+        let mut batch = Batch::new("KeyPackage given out");
+        KEY_PACKAGES.put(&self.0.db, &mut batch, &(room.to_string(), made.reference), &row)?;
+        self.0.db.commit(batch).await?;
+        let client = target.client(DEVICE).map_err(not_made)?;
+        Ok(KeyMaterialResponse {
+            status: KeyMaterialUserCode::Success,
+            user: target,
+            clients: vec![ClientKeyMaterial {
+                client: client.as_uri().clone(),
+                material: ClientMaterial::Success(RawKeyPackage::from_bytes(made.bytes).map_err(not_made)?),
+            }],
+        })
+    }
+
+    /// As hub: the request goes on byte for byte, because it is signed, and the references in the answer are noted.
+    async fn forward_key_material(&self, room: &RoomUri, target: &UserUri, body: &[u8]) -> Answer {
+        let provider = target.provider();
+        if !self.0.peers.knows(&provider) {
+            return Ok(KeyMaterialResponse::refused(KeyMaterialUserCode::UserUnknown, target.clone()).encode());
+        }
+        let path = PathTarget::Uri(target.as_uri().clone());
+        let answer = match self.0.peers.call(&provider, Endpoint::KeyMaterial, &path, body).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::warn!(%provider, %error, "keyMaterial could not be forwarded");
+                return Err(Problem::Unavailable(5));
+            }
+        };
+        let response = KeyMaterialResponse::decode(&answer).map_err(|error| {
+            tracing::warn!(%provider, %error, "the answer to a forwarded keyMaterial is unreadable");
+            Problem::Unavailable(30)
+        })?;
+        self.note_passed(room, &response, provider).await?;
+        Ok(answer)
+    }
+
+    async fn note_passed(
+        &self,
+        room: &RoomUri,
+        response: &KeyMaterialResponse,
+        provider: ProviderDomain,
+    ) -> Result<(), Problem> {
+        let references: Vec<Vec<u8>> = materials(response)
+            .iter()
+            .filter_map(|package| mls::check_key_package(package, now()).ok())
+            .filter(|view| view.user.provider() == provider)
+            .map(|view| view.reference)
+            .collect();
+        if references.is_empty() {
+            return Ok(());
+        }
+        let item = InboxItem::Passed { references, provider };
+        Ok(self.to_room(room.as_str(), item, Batch::new("KeyPackages passed")).await?)
+    }
+}
+
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+impl ProviderInbound for Engine {
+    fn key_material(&self, peer: VerifiedPeer, target: UserUri, body: Vec<u8>) -> BoxFuture<'_, Answer> {
+        Box::pin(async move {
+            let key = (peer.domain().to_string(), digest(&[b"keyMaterial", target.as_str().as_bytes(), &body]));
+            if let Some(answer) = ANSWERS.get(&self.0.db, &key).await? {
+                return Ok(answer);
+            }
+            let request = KeyMaterialRequest::decode(&body).map_err(malformed)?;
+            let room = request.tbs().room.clone();
+            let hosted = room.as_ref().filter(|room| room.hub() == *self.0.names.domain());
+            let answer = if target.provider() == *self.0.names.domain() {
+                let response = self.own_key_material(&request).await?;
+                if let Some(room) = hosted {
+                    self.note_passed(room, &response, target.provider()).await?;
+                }
+                if response.status == KeyMaterialUserCode::NoConsent {
+                    // Not kept: the same question may get another answer once the user said yes.
+                    return Ok(response.encode());
+                }
+                response.encode()
+            } else {
+                let Some(room) = hosted.filter(|room| self.knows_room(room)) else { return Err(Problem::NotFound) };
+                self.forward_key_material(room, &target, &body).await?
+            };
+            let mut batch = Batch::new("keyMaterial answered");
+            ANSWERS.put(&self.0.db, &mut batch, &key, &answer)?;
+            self.0.db.commit(batch).await.map_err(Problem::from)?;
+            Ok(answer)
+        })
+    }
+
+    fn update(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Answer> {
+        Box::pin(self.ask_room(peer, room, Request::Update, body))
+    }
+
+    fn notify(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move {
+            if room.hub() != *peer.domain() {
+                return Err(Problem::Forbidden("only a room's hub notifies".to_owned()));
+            }
+            if !self.knows_room(&room) {
+                return Err(Problem::NotFound);
+            }
+            let key = (peer.domain().to_string(), room.to_string(), digest(&[&body]));
+            if NOTIFIED.get(&self.0.db, &key).await?.is_some() {
+                return Ok(());
+            }
+            let mut batch = Batch::new("notify");
+            batch.require(NOTIFIED.absent(&key));
+            NOTIFIED.put(&self.0.db, &mut batch, &key, &now())?;
+            match self.to_room(room.as_str(), InboxItem::Notify(body), batch).await {
+                Err(error) if error.is_conflict() => Ok(()),
+                result => Ok(result?),
+            }
+        })
+    }
+
+    fn submit_message(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Answer> {
+        Box::pin(self.ask_room(peer, room, Request::Submit, body))
+    }
+
+    fn group_info(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Answer> {
+        Box::pin(async move {
+            match self.ask_room(peer, room.clone(), Request::GroupInfo, body).await {
+                // The same as for a room that the requester may not see.
+                Err(Problem::NotFound) => Ok(GroupInfoResponse::NotAuthorized(room).encode()),
+                answer => answer,
+            }
+        })
+    }
+
+    fn request_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move {
+            let ConsentEntry { action, requester, target, room, .. } = ConsentEntry::decode(&body).map_err(malformed)?;
+            if requester.provider() != *peer.domain() || target.provider() != *self.0.names.domain() {
+                return Err(Problem::Forbidden("the requester is none of yours, or the target none of ours".to_owned()));
+            }
+            let Some(room) = room else {
+                tracing::info!(%requester, %target, "consent for every room is not asked of people yet; nobody is told");
+                return Ok(());
+            };
+            let item = match action {
+                ConsentAction::Request => InboxItem::Asked { requester, target },
+                ConsentAction::Cancel => InboxItem::AskCancelled { requester, target },
+                ConsentAction::Grant { .. } | ConsentAction::Revoke => {
+                    return Err(Problem::Malformed("not an operation of requestConsent".to_owned()));
+                }
+            };
+            Ok(self.to_room(room.as_str(), item, Batch::new("consent asked")).await?)
+        })
+    }
+
+    fn update_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move {
+            let ConsentEntry { action, requester, target, room, .. } = ConsentEntry::decode(&body).map_err(malformed)?;
+            if target.provider() != *peer.domain() || requester.provider() != *self.0.names.domain() {
+                return Err(Problem::Forbidden("the target is none of yours, or the requester none of ours".to_owned()));
+            }
+            let (ConsentAction::Grant { key_packages }, Some(room)) = (action, room) else {
+                tracing::info!(%requester, %target, "a revocation, or a grant for every room: nothing waits for it");
+                return Ok(());
+            };
+            if !self.knows_room(&room) {
+                tracing::info!(%requester, %target, %room, "a grant for a room that is not here");
+                return Ok(());
+            }
+            let mut good = Vec::new();
+            for package in key_packages {
+                match mls::check_key_package(package.as_bytes(), now()) {
+                    Ok(view) if view.user == target => good.push(package.into_bytes()),
+                    Ok(view) => tracing::warn!(%target, found = %view.user, "a grant with another user's KeyPackage"),
+                    Err(error) => tracing::warn!(%target, %error, "a grant with a KeyPackage that cannot be used"),
+                }
+            }
+            let item = InboxItem::Granted { requester, target, key_packages: good };
+            Ok(self.to_room(room.as_str(), item, Batch::new("consent given")).await?)
+        })
+    }
+}
+
+impl Engine {
+    /// Follows a room that is hosted elsewhere, by an external commit of one of our users.
+    pub(super) async fn join(&self, sender: &ruma::UserId, room: &RoomUri) -> Result<String, String> {
+        let Some(user) = self.0.names.uri(sender) else { return Err("You cannot join MIMI rooms.".to_owned()) };
+        if room.hub() == *self.0.names.domain() {
+            return Err("That room is hosted here: join it the Matrix way.".to_owned());
+        }
+        if !self.0.peers.knows(&room.hub()) {
+            return Err(format!("{} is no peer of this gateway; its operator can add it.", room.hub()));
+        }
+        let (reply, done) = oneshot::channel();
+        self.mail(room.as_str(), Mail::Join { user, reply });
+        done.await.unwrap_or_else(|_| Err("The gateway is stopping; try again in a moment.".to_owned()))
+    }
+}
