@@ -1,3 +1,23 @@
-//! inbox -> room actor -> outbox: leases, batching, retries, timers, quarantine; and the ports that the edges implement.
+//! inbox -> room actor -> outbox: batching, retries, timers, quarantine; and the ports that the edges implement.
+//!
+//! ```text
+//!  transaction --> ingest --> INBOX --+                    +--> OUTBOX lane (room)       --> homeserver
+//!                        \--> LOBBY   +--> room actor: one +--> OUTBOX lane (peer, room) --> peer
+//!  notify, consent ---------> INBOX --+    step, one batch |
+//!  submit, update --(waits for the answer)-->              +--> answer, stored with the request's hash
+//! ```
 
+mod actor;
+mod core;
+mod group;
+mod ingest;
+mod keys;
+mod lane;
+mod lobby;
+mod names;
 pub mod ports;
+mod provider;
+mod tables;
+
+pub use core::{Engine, EngineSettings, RoomSummary};
+pub use names::GatewayNames;

@@ -1,19 +1,18 @@
 //! The ports between the engine and the two edges. `matrix` and `mimi` implement the outgoing ones and call the
 //! incoming ones; they never see each other.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    ident::{MimiUri, ProviderDomain, RoomUri, UserUri},
+    ident::{ProviderDomain, RoomUri, UserUri},
     store::BoxFuture,
 };
 
-/// Milliseconds since the UNIX epoch.
-pub type Millis = u64;
+pub use crate::room::effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget};
 
 // ---------------------------------------------------------------------------------------------- Matrix, incoming
 
@@ -51,102 +50,6 @@ pub trait MatrixInbound: Send + Sync + 'static {
 }
 
 // ---------------------------------------------------------------------------------------------- Matrix, outgoing
-
-/// Who acts on the homeserver.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Actor {
-    /// The bridge bot (the appservice's own sender).
-    Bot,
-    /// The ghost of this MIMI user. Registered and named by the `Homeserver` before its first act.
-    Ghost(UserUri),
-}
-
-/// One call to the homeserver with an effect. Stored in the outbox, so every variant must be safe to repeat: the same
-/// action again has no second effect (transaction ids, `M_USER_IN_USE`, already joined, alias taken by ourselves ...).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum MatrixAction {
-    /// Send a message event. Answers [`MatrixDone::Event`].
-    Send {
-        /// The room.
-        room: OwnedRoomId,
-        /// The sender.
-        actor: Actor,
-        /// `m.room.message`, ...
-        event_type: String,
-        /// The content, JSON text.
-        content: String,
-        /// `?ts=`: when the sender sent it.
-        ts: Option<Millis>,
-        /// Deterministic transaction id (DESIGN 3), unique across ghosts.
-        txn_id: String,
-    },
-    /// Send a state event. Answers [`MatrixDone::Event`].
-    SetState {
-        /// The room.
-        room: OwnedRoomId,
-        /// The sender.
-        actor: Actor,
-        /// The state event's type.
-        event_type: String,
-        /// The state key.
-        state_key: String,
-        /// The content, JSON text.
-        content: String,
-    },
-    /// Make a room, or find the one that this alias already names. Answers [`MatrixDone::Room`].
-    CreateRoom {
-        /// The room's first member and creator. Ghosts and the bot only.
-        creator: Actor,
-        /// Alias localpart (without `#` and server). With it a repeat finds the room that the first try made.
-        alias_localpart: String,
-        /// `m.room.name`, if known.
-        name: Option<String>,
-        /// `m.room.topic`, if known.
-        topic: Option<String>,
-        /// Whether clients shall show it as a direct chat.
-        is_direct: bool,
-        /// Actors of ours that shall be members besides the creator (with power 100).
-        members: Vec<Actor>,
-        /// Matrix users to invite.
-        invite: Vec<OwnedUserId>,
-        /// Further initial state: (type, state key, content as JSON text).
-        initial_state: Vec<(String, String, String)>,
-    },
-    /// Join a room (invited or public). When not invited, the bot invites first.
-    Join {
-        /// The room.
-        room: OwnedRoomId,
-        /// Who joins.
-        actor: Actor,
-    },
-    /// Leave a room, or decline its invite. Not being in it is success.
-    Leave {
-        /// The room.
-        room: OwnedRoomId,
-        /// Who leaves.
-        actor: Actor,
-    },
-    /// Invite a Matrix user. Already a member or invited is success.
-    Invite {
-        /// The room.
-        room: OwnedRoomId,
-        /// Who invites.
-        actor: Actor,
-        /// Who is invited.
-        target: OwnedUserId,
-    },
-    /// Remove a Matrix user or ghost from a room. Not being in it is success.
-    Kick {
-        /// The room.
-        room: OwnedRoomId,
-        /// Who removes.
-        actor: Actor,
-        /// Who is removed.
-        target: OwnedUserId,
-        /// Shown to the target.
-        reason: String,
-    },
-}
 
 /// What an action answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,13 +176,23 @@ pub enum Problem {
 /// Every answer is the encoded response body; it is stored with the request's hash where repeating must be harmless.
 pub trait ProviderInbound: Send + Sync + 'static {
     /// `POST /keyMaterial/{targetUser}`.
-    fn key_material(&self, peer: VerifiedPeer, target: UserUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
+    fn key_material(
+        &self,
+        peer: VerifiedPeer,
+        target: UserUri,
+        body: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
     /// `POST /update/{roomId}`: answered after the step that accepted it is durable.
     fn update(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
     /// `POST /notify/{roomId}`: `Ok` (201) once it is in the inbox, durable.
     fn notify(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>>;
     /// `POST /submitMessage/{roomId}`: answered after the step that accepted it is durable.
-    fn submit_message(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
+    fn submit_message(
+        &self,
+        peer: VerifiedPeer,
+        room: RoomUri,
+        body: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
     /// `POST /groupInfo/{roomId}`.
     fn group_info(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
     /// `POST /requestConsent/{targetDomain}`: `Ok` is 201.
@@ -289,48 +202,6 @@ pub trait ProviderInbound: Send + Sync + 'static {
 }
 
 // ------------------------------------------------------------------------------------------------ MIMI, outgoing
-
-/// The endpoints of draft-ietf-mimi-protocol-06 section 5 that this gateway calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Endpoint {
-    /// Section 5.2.
-    KeyMaterial,
-    /// Section 5.3.
-    Update,
-    /// Section 5.4.
-    SubmitMessage,
-    /// Section 5.5.
-    Notify,
-    /// Section 5.6.
-    GroupInfo,
-    /// Section 5.7.
-    RequestConsent,
-    /// Section 5.7.
-    UpdateConsent,
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::KeyMaterial => "keyMaterial",
-            Self::Update => "update",
-            Self::SubmitMessage => "submitMessage",
-            Self::Notify => "notify",
-            Self::GroupInfo => "groupInfo",
-            Self::RequestConsent => "requestConsent",
-            Self::UpdateConsent => "updateConsent",
-        })
-    }
-}
-
-/// What fills the variable of an endpoint's URL template.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PathTarget {
-    /// A room or user URI.
-    Uri(MimiUri),
-    /// The domain of a consent request's target or requester.
-    Domain(ProviderDomain),
-}
 
 /// Implemented by `mimi`, called by the engine.
 pub trait Peers: Send + Sync + 'static {

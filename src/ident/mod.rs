@@ -3,6 +3,8 @@
 //! URIs are stored and compared byte by byte as received (draft-ietf-mimi-protocol-06 has no canonical form); only the
 //! authority is checked to be a lower-case DNS name without port or user info.
 
+mod mapping;
 mod uri;
 
+pub use mapping::{GHOST_PREFIX, GhostOf, IdentityMap, Localpart, MappingError, display_name, is_ghost_pattern};
 pub use uri::{ClientUri, GroupUri, IdentError, MimiUri, ProviderDomain, RoomUri, UriKind, UserUri};

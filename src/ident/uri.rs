@@ -74,6 +74,39 @@ pub struct MimiUri {
 
 const SCHEME: &str = "mimi://";
 
+/// A path is empty, `/`, or segments that are neither empty nor `.` or `..` (in any spelling), with valid escapes that
+/// stand for no control characters.
+fn check_path(path: &str) -> Result<(), IdentError> {
+    if path.is_empty() || path == "/" {
+        return Ok(());
+    }
+    for segment in path.split('/').skip(1) {
+        if segment.is_empty() {
+            return Err(IdentError::Malformed("empty path segment"));
+        }
+        let mut decoded = Vec::new();
+        let mut rest = segment.bytes();
+        while let Some(byte) = rest.next() {
+            if byte != b'%' {
+                decoded.push(byte);
+                continue;
+            }
+            let mut digit = || rest.next().and_then(|d| char::from(d).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+            let (Some(high), Some(low)) = (digit(), digit()) else {
+                return Err(IdentError::Malformed("percent sign without two hex digits"));
+            };
+            decoded.push(high << 4 | low);
+        }
+        if decoded == b"." || decoded == b".." {
+            return Err(IdentError::Malformed("dot segment"));
+        }
+        if decoded.iter().any(u8::is_ascii_control) {
+            return Err(IdentError::Malformed("encoded control character"));
+        }
+    }
+    Ok(())
+}
+
 impl MimiUri {
     /// Longest URI accepted, in bytes.
     pub const MAX_LEN: usize = 2048;
@@ -84,7 +117,9 @@ impl MimiUri {
             return Err(IdentError::TooLong);
         }
         let rest = text.strip_prefix(SCHEME).ok_or(IdentError::Malformed("scheme is not mimi://"))?;
-        if !rest.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')) {
+        if !rest.bytes().all(|b| {
+            b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+        }) {
             return Err(IdentError::Malformed("a byte that no URI may hold"));
         }
         if rest.contains(['?', '#']) {
@@ -92,6 +127,7 @@ impl MimiUri {
         }
         let authority = rest.split('/').next().unwrap_or_default();
         ProviderDomain::parse(authority)?;
+        check_path(rest.get(authority.len()..).unwrap_or_default())?;
         Ok(Self { text: text.to_owned(), authority_end: SCHEME.len() + authority.len() })
     }
 
@@ -300,5 +336,96 @@ impl fmt::Display for MimiUri {
 impl fmt::Debug for MimiUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_are_told_apart_by_kind() {
+        let table = [
+            ("mimi://b.example", UriKind::Provider, ""),
+            ("mimi://b.example/", UriKind::Provider, ""),
+            ("mimi://b.example/u/bob", UriKind::User, "bob"),
+            ("mimi://b.example/u/bob/x", UriKind::User, "bob/x"),
+            ("mimi://b.example/d/bob/gateway", UriKind::Client, "bob/gateway"),
+            ("mimi://b.example/r/club%20house", UriKind::Room, "club%20house"),
+            ("mimi://b.example/g/club/1", UriKind::Group, "club/1"),
+            ("mimi://b.example/u", UriKind::Other, ""),
+            ("mimi://b.example/p/x", UriKind::Other, "x"),
+            ("mimi://b.example/U/bob", UriKind::Other, "bob"),
+        ];
+        for (text, kind, tail) in table {
+            let uri = MimiUri::parse(text).unwrap();
+            assert_eq!((uri.kind(), uri.tail(), uri.as_str()), (kind, tail, text), "{text}");
+            assert_eq!(uri.provider().as_str(), "b.example");
+        }
+    }
+
+    #[test]
+    fn what_is_no_uri_of_ours_is_refused() {
+        let bad = |why| IdentError::Malformed(why);
+        let escape = "percent sign without two hex digits";
+        let table = [
+            ("", bad("scheme is not mimi://")),
+            ("MIMI://b.example/u/bob", bad("scheme is not mimi://")),
+            ("https://b.example/u/bob", bad("scheme is not mimi://")),
+            ("mimi://", IdentError::Authority),
+            ("mimi:///u/bob", IdentError::Authority),
+            ("mimi://B.example/u/bob", IdentError::Authority),
+            ("mimi://b.example./u/bob", IdentError::Authority),
+            ("mimi://b..example/u/bob", IdentError::Authority),
+            ("mimi://-b.example/u/bob", IdentError::Authority),
+            ("mimi://127.0.0.1/u/bob", IdentError::Authority),
+            ("mimi://[::1]/u/bob", IdentError::Authority),
+            ("mimi://b.example:443/u/bob", IdentError::Authority),
+            ("mimi://a@b.example/u/bob", IdentError::Authority),
+            ("mimi://b%2eexample/u/bob", IdentError::Authority),
+            ("mimi://b.example/u/bob?x", bad("query or fragment")),
+            ("mimi://b.example/u/bob#x", bad("query or fragment")),
+            ("mimi://b.example/u/b ob", bad("a byte that no URI may hold")),
+            ("mimi://b.example/u/b\u{f6}b", bad("a byte that no URI may hold")),
+            ("mimi://b.example/u/b\0b", bad("a byte that no URI may hold")),
+            ("mimi://b.example/u/bo%", bad(escape)),
+            ("mimi://b.example/u/bo%4", bad(escape)),
+            ("mimi://b.example/u/bo%4/4", bad(escape)),
+            ("mimi://b.example/u/bo%4g", bad(escape)),
+            ("mimi://b.example/u/bo%+4", bad(escape)),
+            ("mimi://b.example/u/bob%00", bad("encoded control character")),
+            ("mimi://b.example/u/bob%0a", bad("encoded control character")),
+            ("mimi://b.example/u/", bad("empty path segment")),
+            ("mimi://b.example/u//bob", bad("empty path segment")),
+            ("mimi://b.example//u/bob", bad("empty path segment")),
+            ("mimi://b.example/u/bob/", bad("empty path segment")),
+            ("mimi://b.example/u/..", bad("dot segment")),
+            ("mimi://b.example/u/../r/x", bad("dot segment")),
+            ("mimi://b.example/./u/x", bad("dot segment")),
+            ("mimi://b.example/u/%2e%2E", bad("dot segment")),
+            ("mimi://b.example/u/.%2e", bad("dot segment")),
+        ];
+        for (text, error) in table {
+            assert_eq!(MimiUri::parse(text), Err(error), "{text:?}");
+        }
+        let long = format!("mimi://b.example/u/{}", "x".repeat(MimiUri::MAX_LEN));
+        assert_eq!(MimiUri::parse(&long), Err(IdentError::TooLong));
+        assert!(MimiUri::from_bytes(b"mimi://b.example/u/\xff").is_err());
+    }
+
+    #[test]
+    fn a_uri_of_another_kind_is_no_user() {
+        assert!(UserUri::parse("mimi://b.example/r/bob").is_err());
+        assert!(RoomUri::parse("mimi://b.example/u/bob").is_err());
+        assert!(serde_json::from_str::<UserUri>(r#""mimi://b.example/u/../x""#).is_err());
+    }
+
+    #[test]
+    fn a_client_names_its_user() {
+        let user = UserUri::parse("mimi://b.example/u/bob").unwrap();
+        let client = user.client("gateway").unwrap();
+        assert_eq!(client.as_str(), "mimi://b.example/d/bob/gateway");
+        assert_eq!(client.user().unwrap(), user);
+        assert!(ClientUri::parse("mimi://b.example/d/ClientA1").unwrap().user().is_err());
     }
 }

@@ -1,1 +1,18 @@
-//! The MIMI edge: provider server, peer client, mutual TLS.
+//! The MIMI edge: provider server and peer client over mutual TLS (draft-ietf-mimi-protocol-06 sections 4.1 and 5).
+//!
+//! [`Server`] checks who calls and what they may claim, and hands the rest to the engine's
+//! [`ProviderInbound`](crate::engine::ports::ProviderInbound); [`MimiPeers`] is the engine's
+//! [`Peers`](crate::engine::ports::Peers).
+
+mod app;
+mod client;
+mod endpoints;
+mod from;
+mod refusal;
+mod server;
+mod settings;
+mod tls;
+
+pub use client::MimiPeers;
+pub use server::Server;
+pub use settings::{Limits, PeerSettings, PemSource, Settings, SetupError};

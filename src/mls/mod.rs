@@ -1,1 +1,28 @@
-//! OpenMLS behind our own types: one stored member state a room.
+//! OpenMLS behind our own types: one stored member state a room (RFC 9420, draft-ietf-mls-extensions).
+
+mod commit;
+mod error;
+mod frame;
+mod identity;
+mod join;
+mod key_package;
+pub mod labels;
+mod member;
+mod overlay;
+mod secrets;
+mod view;
+
+pub use commit::{AppDataChange, Applied, Change, StagedCommit};
+pub use error::MlsError;
+pub use frame::{Frame, FrameSender, HandshakeKind, handshake_kind, welcome_refs};
+pub use identity::{CIPHER_SUITE, DEVICE, LIFETIME_SECONDS, user_of};
+pub use join::{ExternalJoin, NewGroup};
+pub use key_package::{KeyPackageView, MadeKeyPackage, check_key_package, make_key_package};
+pub use member::{GroupInfoParts, Member, Opened, RowChanges, Rows};
+pub use view::{
+    AddView, AppDataOp, AppDataView, CommitSender, CommitView, Judge, Leaf, NewComponents, ProposalSender,
+    ProposalView, Proposed, RemoveView,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,18 @@
-//! The room state machine as a value.
+//! The room state machine as a value: an input and `now` go in, effects come out, for hub and follower.
+//!
+//! The room asks its MLS group through the [`group::Group`] trait and names through [`step::Names`]; it does no I/O and
+//! knows no clock. One [`step::Step`] is one transaction: the engine stores the room, the group's changes and the
+//! effects together, or none of them.
+
+pub mod command;
+pub mod effect;
+mod follower;
+pub mod group;
+mod hub;
+mod local;
+mod pump;
+pub mod state;
+pub mod step;
+
+pub use state::{Intent, Phase, Room};
+pub use step::{Effect, Input, Names, Recent, Step, Tag};

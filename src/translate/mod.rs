@@ -1,1 +1,164 @@
 //! Matrix event to MIMI content and back, as pure functions.
+//!
+//! ```text
+//!  m.room.message --to_mimi--> MimiContent + losses, or why it is not carried
+//!  MimiContent --to_matrix--> m.room.message + losses; what cannot be shown becomes a readable note
+//! ```
+//!
+//! Nothing is lost silently: both directions answer a list of what did not cross.
+
+pub mod event;
+mod html;
+mod html_writer;
+mod markdown;
+mod to_matrix;
+mod to_mimi;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use crate::{
+    content::{ContentError, MessageId, MimiContent},
+    ident::{RoomUri, UserUri},
+};
+
+pub use event::{BadEvent, RoomEvent};
+pub use to_matrix::to_matrix;
+pub use to_mimi::to_mimi;
+
+/// The key in an event's content that says which MIMI message it mirrors. Events that carry it are never mirrored again.
+pub const CONTENT_KEY: &str = "im.mimi-gateway.message";
+/// The MIMI extension that carries a Matrix `msgtype` other than `m.text`.
+pub const MSGTYPE_EXTENSION: &str = "im.matrix.msgtype";
+/// The longest event content that is made, in bytes of JSON: the homeserver's limit is 65,536 for the whole event.
+pub const MAX_EVENT_CONTENT: usize = 56 * 1024;
+
+/// What a Matrix event becomes a MIMI message with.
+#[derive(Debug, Clone, Copy)]
+pub struct ToMimi<'a> {
+    /// The sender's MIMI URI.
+    pub sender: &'a UserUri,
+    /// The room's MIMI URI.
+    pub room: &'a RoomUri,
+    /// Drawn once for this event and stored.
+    pub salt: [u8; 16],
+    /// `origin_server_ts`, milliseconds since the UNIX epoch.
+    pub sent_ts: u64,
+}
+
+/// What a MIMI message becomes a Matrix event with.
+#[derive(Debug, Clone, Copy)]
+pub struct ToMatrix<'a> {
+    /// The message's id.
+    pub message_id: MessageId,
+    /// The verified sender.
+    pub sender: &'a UserUri,
+    /// The room.
+    pub room: &'a RoomUri,
+}
+
+/// A translated Matrix event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Translated {
+    /// The message, within the size that [`MimiContent::encode`] accepts.
+    pub content: MimiContent,
+    /// What did not cross, sorted, each once.
+    pub losses: Vec<Loss>,
+}
+
+/// A translated MIMI message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MatrixMessage {
+    /// `m.room.message`.
+    pub event_type: String,
+    /// The event's content, at most [`MAX_EVENT_CONTENT`] bytes as JSON.
+    pub content: serde_json::Value,
+    /// What did not cross, sorted, each once.
+    pub losses: Vec<Loss>,
+}
+
+/// Something of a message that did not cross.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// The reference to the message answered.
+    Reply,
+    /// That it replaces an earlier message: it appears as a new one.
+    Edit,
+    /// The deletion of an earlier message: told, not done.
+    Deletion,
+    /// The reaction: told as a note.
+    Reaction,
+    /// The thread or topic.
+    Thread,
+    /// A mention: its text is kept.
+    Mention,
+    /// `m.emote`: other clients see `/me`.
+    Emote,
+    /// That a text is a spoiler: it is marked with a word.
+    Spoiler,
+    /// When it shall be deleted.
+    Expiration,
+    /// A picture within a text: its alternative text is kept.
+    InlineImage,
+    /// Content of this media type: a note names it.
+    Unsupported(String),
+    /// The formatted alternatives: the whole was too long.
+    Formatting,
+    /// The end of the text: the whole was too long.
+    Cut,
+    /// The sender's plain text says something else than its formatted text; the plain text was made from the latter.
+    Alternatives,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reply => f.write_str("which message it answers"),
+            Self::Edit => f.write_str("that it replaces an earlier message"),
+            Self::Deletion => f.write_str("the deletion of an earlier message"),
+            Self::Reaction => f.write_str("the reaction (sent as text)"),
+            Self::Thread => f.write_str("the thread"),
+            Self::Mention => f.write_str("the mention (its text is kept)"),
+            Self::Emote => f.write_str("that it is an emote (sent as /me)"),
+            Self::Spoiler => f.write_str("the spoiler's cover"),
+            Self::Expiration => f.write_str("when it expires"),
+            Self::InlineImage => f.write_str("an inline image (its description is kept)"),
+            Self::Unsupported(media_type) => write!(f, "content of type {media_type}"),
+            Self::Formatting => f.write_str("the formatting (too long)"),
+            Self::Cut => f.write_str("the end of the text (too long)"),
+            Self::Alternatives => f.write_str("a plain text that differed from the formatted one"),
+        }
+    }
+}
+
+/// Why an event is not carried at all. Permanent; the sender is told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotCarried {
+    /// This kind of event has no MIMI form yet.
+    #[error("events of type {0} are not carried to MIMI")]
+    EventType(String),
+    /// This kind of message has no MIMI form yet.
+    #[error("messages of type {0} are not carried to MIMI")]
+    MsgType(String),
+    /// It mirrors a MIMI message itself. Nobody is told.
+    #[error("the event is itself the mirror of a MIMI message")]
+    Mirror,
+    /// Redacted, or without text.
+    #[error("the message has no text")]
+    Empty,
+    /// A field has another type than Matrix says.
+    #[error("the field {0} is not what Matrix says")]
+    Malformed(&'static str),
+    /// Too long even as plain text.
+    #[error("the message cannot be written as MIMI content: {0}")]
+    Content(#[from] ContentError),
+}
+
+/// Losses in order, each once.
+fn tidy(mut losses: Vec<Loss>) -> Vec<Loss> {
+    losses.sort();
+    losses.dedup();
+    losses
+}

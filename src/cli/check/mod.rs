@@ -1,0 +1,201 @@
+//! `mimi-gateway check`: is everything in place, and if not, what to do.
+//!
+//! ```text
+//! configuration -> registration -> secrets -> store -> certificates -> clock + homeserver -> token -> ping
+//! ```
+//! A check whose ground is missing is skipped and says so; all others go on, so that one run shows all there is to do.
+
+mod certificates;
+mod homeserver;
+mod report;
+mod responder;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::{exit::Exit, sentence};
+use crate::{
+    config::{Config, ConfigError, Secret, StoreEngine},
+    matrix::{
+        Credentials,
+        registration::{Expected, Registration},
+    },
+};
+use report::Report;
+
+/// Runs all checks, prints a line for each as it ends, and answers the exit code.
+pub(super) fn run(path: &Path, offline: bool) -> Exit {
+    let mut tell = |line: &report::Line| {
+        // A closed pipe does not change the exit code.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    };
+    let mut report = Report::new(&mut tell);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            report.fail(Exit::Failure, "start", e.to_string(), "Check this process's limits");
+            return report.exit();
+        }
+    };
+    runtime.block_on(all(path, offline, &mut report));
+    report.exit()
+}
+
+async fn all(path: &Path, offline: bool, report: &mut Report<'_>) {
+    let Some(config) = configuration(path, report) else { return };
+    let credentials = registration(&config, report);
+    store(&config, report);
+    match config.provider_domain() {
+        Ok(domain) => certificates::check(&config, &domain, unix_seconds(), report),
+        Err(e) => report.fail(Exit::Config, "configuration", e.to_string(), ""),
+    }
+    mimi_edge(&config, report);
+    if offline {
+        for (class, name) in [(Exit::Clock, "clock"), (Exit::Homeserver, "homeserver"), (Exit::Appservice, "ping")] {
+            report.skip(class, name, "not asked for (--offline)");
+        }
+        return;
+    }
+    homeserver::check(&config, credentials.as_ref(), report).await;
+}
+
+/// Seconds since the UNIX epoch; before it, negative.
+fn unix_seconds() -> i64 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
+    }
+}
+
+/// Whether any user of the machine may read this file. `false` if that cannot be told.
+fn others_can_read(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o004 != 0)
+}
+
+fn configuration(path: &Path, report: &mut Report<'_>) -> Option<Config> {
+    match Config::load(path) {
+        Ok(config) => {
+            report.ok(Exit::Config, "configuration", format!("{} reads well", path.display()));
+            Some(config)
+        }
+        Err(ConfigError::Several(faults)) => {
+            for fault in faults {
+                report.fail(Exit::Config, "configuration", sentence("", &fault), "");
+            }
+            None
+        }
+        Err(fault) => {
+            report.fail(Exit::Config, "configuration", sentence("", &fault), "");
+            None
+        }
+    }
+}
+
+/// Checks the registration against the configuration; answers the credentials that the gateway would use.
+fn registration(config: &Config, report: &mut Report<'_>) -> Option<Credentials> {
+    let (class, name) = (Exit::Registration, "registration");
+    let path = &config.appservice.registration;
+    let settings = config.to_matrix_settings();
+    let file = match Registration::load(path) {
+        Ok(file) => Some(file),
+        // Tokens may come from elsewhere, where the homeserver's copy cannot be read here.
+        Err(_) if !path.exists() && settings.as_token.is_some() => {
+            report.skip(class, name, format!("{} is not here; tokens come from the configuration", path.display()));
+            None
+        }
+        Err(e) => {
+            let advice = if path.exists() {
+                "Restore it from the homeserver's copy; a new one would have new tokens"
+            } else {
+                "Make it with `mimi-gateway registration`, name it in the homeserver's configuration, restart the homeserver"
+            };
+            report.fail(class, name, sentence("", &e), advice);
+            return None;
+        }
+    };
+    if let Some(file) = &file {
+        let url = config.appservice.public_url();
+        let faults = file.check_against(&Expected {
+            server_name: &config.homeserver.server_name,
+            sender_localpart: config.appservice.sender_localpart.as_deref(),
+            as_token: config.appservice.as_token.as_ref().map(Secret::expose),
+            hs_token: config.appservice.hs_token.as_ref().map(Secret::expose),
+            url: Some(&url),
+        });
+        if faults.is_empty() {
+            report.ok(class, name, format!("{} fits the configuration", path.display()));
+        }
+        for fault in faults {
+            report.fail(class, name, fault, "");
+        }
+        if others_can_read(path) {
+            let advice = format!("It holds tokens: run `chmod o-rwx {}`", path.display());
+            report.warn(class, name, format!("{} can be read by every user", path.display()), advice);
+        }
+    }
+    match settings.credentials(file.as_ref()) {
+        Ok(credentials) => Some(credentials),
+        Err(e) => {
+            report.fail(class, name, e.to_string(), "");
+            None
+        }
+    }
+}
+
+fn store(config: &Config, report: &mut Report<'_>) {
+    let (class, name) = (Exit::Store, "store");
+    let path = &config.store.path;
+    match std::fs::metadata(path) {
+        Ok(data) if !data.is_dir() => {
+            report.fail(
+                class,
+                name,
+                format!("{} is no directory", path.display()),
+                "Name another place in `store.path`",
+            );
+        }
+        Ok(data) if data.permissions().readonly() => {
+            report.fail(
+                class,
+                name,
+                format!("{} is not writable", path.display()),
+                "Let the gateway's user write there",
+            );
+        }
+        Ok(_) => report.ok(class, name, format!("{} in {}", config.store.engine.as_str(), path.display())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            report.ok(class, name, format!("{} will be made in {}", config.store.engine.as_str(), path.display()));
+        }
+        Err(e) => {
+            report.fail(class, name, format!("{}: {e}", path.display()), "Let the gateway's user read and write there");
+        }
+    }
+    if config.store.engine == StoreEngine::Sled {
+        let advice = "Use sqlite unless you have a reason; after an unclean stop rooms are re-keyed before they send";
+        report.warn(class, name, "sled 0.34 can lose acknowledged writes in a power cut", advice);
+    }
+    if let Some(key) = config.store.master_key_file.as_deref().filter(|key| others_can_read(key)) {
+        let advice = format!("Run `chmod o-rwx {}`", key.display());
+        report.warn(Exit::Config, "master key", format!("{} can be read by every user", key.display()), advice);
+    }
+}
+
+/// What the MIMI edge itself says of its settings, once the files behind them are known to be readable.
+fn mimi_edge(config: &Config, report: &mut Report<'_>) {
+    let (class, name) = (Exit::Certificate, "mutual TLS");
+    if report.failed(class) {
+        report.skip(class, name, "see the certificates above");
+        return;
+    }
+    match config.to_mimi_settings().map_err(|e| e.to_string()).and_then(|s| s.validate().map_err(|e| sentence("", &e)))
+    {
+        Ok(()) => report.ok(class, name, format!("ready for {} peers", config.peers.len())),
+        Err(why) => report.fail(class, name, why, ""),
+    }
+}

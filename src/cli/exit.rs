@@ -1,0 +1,78 @@
+//! Exit codes: one for each class of failure, so that scripts need not read text.
+
+use std::process::ExitCode;
+
+/// How a command ended. The numbers are part of the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Exit {
+    /// All went well.
+    Success = 0,
+    /// The gateway ran and failed, or a command met a fault that has no class of its own.
+    Failure = 1,
+    /// The command line cannot be understood.
+    Usage = 2,
+    /// The configuration file, an environment variable or a file that holds a secret.
+    Config = 3,
+    /// The registration file is missing, unreadable, in the way, or does not fit the configuration.
+    Registration = 4,
+    /// Own certificate or key, or a peer's CA.
+    Certificate = 5,
+    /// The clock of this machine or of the homeserver's is wrong.
+    Clock = 6,
+    /// The homeserver does not answer as one.
+    Homeserver = 7,
+    /// The homeserver does not know this gateway as application service, or does not reach it.
+    Appservice = 8,
+    /// The store cannot be opened or read.
+    Store = 9,
+}
+
+/// What `--help` shows beneath the commands.
+pub(super) fn long_help() -> String {
+    format!("{FIRST_STEPS}\n\n{HELP}")
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  cp config/mimi-gateway.example.toml mimi-gateway.toml   then fill in names and certificates
+  openssl rand -hex 32 > master.key                       encrypts keys at rest
+  mimi-gateway registration                               writes registration.yaml; tell the homeserver of it
+  mimi-gateway check                                      says what is still wrong, and what to do
+  mimi-gateway run
+
+Any setting can come from the environment as MIMI_GATEWAY_<SECTION>__<KEY>, for example
+MIMI_GATEWAY_STORE__MASTER_KEY_FILE=/run/secrets/master_key.";
+
+/// The table of exit codes that `-h` and `--help` show.
+pub(super) const HELP: &str = "\
+Exit codes:
+  0  all went well
+  1  the gateway failed while it ran, or another fault
+  2  the command line cannot be understood
+  3  configuration file, environment variable, or a file that holds a secret
+  4  registration file: missing, unreadable, in the way, or not fitting the configuration
+  5  own certificate or key, or a peer's CA
+  6  the clock is wrong
+  7  the homeserver does not answer as one
+  8  the homeserver does not know this gateway, or does not reach it
+  9  the store cannot be opened or read
+`check` runs on after a failure where it can, and ends with the lowest code that applies.";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_lists_every_code() {
+        for code in 0..=Exit::Store as u8 {
+            assert!(HELP.lines().any(|line| line.starts_with(&format!("  {code}  "))), "{code}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `mimi-gateway rooms`: the bridged rooms, read from the store.
+
+use super::{CliError, exit::Exit, table};
+use crate::{
+    config::Config,
+    runtime::{self, RoomRow},
+};
+
+/// Prints the bridged rooms as a table, or as JSON lines.
+pub(super) fn run(config: &Config, json: bool) -> Result<(), CliError> {
+    let rows = runtime::list_rooms(config).map_err(|e| CliError::new(Exit::Store, "cannot list the rooms", e))?;
+    print!("{}", render(&rows, json));
+    Ok(())
+}
+
+fn render(rows: &[RoomRow], json: bool) -> String {
+    if json {
+        return rows
+            .iter()
+            .map(|r| {
+                serde_json::json!({
+                    "mimi_room": r.mimi_room, "matrix_room": r.matrix_room, "role": r.role, "hub": r.hub,
+                    "state": r.state, "epoch": r.epoch, "participants": r.participants,
+                })
+                .to_string()
+                    + "\n"
+            })
+            .collect();
+    }
+    if rows.is_empty() {
+        return "No rooms are bridged yet. In Matrix, invite the bridge bot to a room and say `bridge`.\n".to_owned();
+    }
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|r| {
+            let epoch = r.epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
+            let participants = r.participants.to_string();
+            vec![
+                r.role.clone(),
+                r.hub.clone(),
+                r.mimi_room.clone(),
+                r.matrix_room.clone(),
+                r.state.clone(),
+                epoch,
+                participants,
+            ]
+        })
+        .collect();
+    table::render(&["ROLE", "HUB", "MIMI ROOM", "MATRIX ROOM", "STATE", "EPOCH", "PARTICIPANTS"], &cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> RoomRow {
+        RoomRow {
+            mimi_room: "mimi://a.example/r/x1".into(),
+            matrix_room: "!abc".into(),
+            role: "hub".into(),
+            hub: "a.example".into(),
+            state: "active".into(),
+            epoch: Some(7),
+            participants: 3,
+        }
+    }
+
+    #[test]
+    fn rooms_are_a_table_for_people_and_json_for_programs() {
+        let text = render(&[row()], false);
+        let (head, line) = text.trim_end().split_once('\n').unwrap();
+        assert!(head.starts_with("ROLE  HUB        MIMI ROOM"), "{head}");
+        assert_eq!(
+            line.split_whitespace().collect::<Vec<_>>(),
+            ["hub", "a.example", "mimi://a.example/r/x1", "!abc", "active", "7", "3"]
+        );
+        let json: serde_json::Value = serde_json::from_str(&render(&[row()], true)).unwrap();
+        assert_eq!(json["epoch"], 7);
+        assert_eq!(render(&[], true), "");
+        assert!(render(&[], false).contains("bridge"));
+    }
+}

@@ -1,0 +1,63 @@
+//! `[homeserver]`: the Matrix homeserver that this gateway serves.
+
+use ruma::OwnedServerName;
+use serde::Deserialize;
+use url::Url;
+
+use super::error::ConfigError;
+
+/// The Matrix homeserver that this gateway serves.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HomeserverConfig {
+    /// Base URL of its client-server API, `http` or `https`.
+    pub url: Url,
+    /// Its server name: what follows the colon in its users' ids.
+    pub server_name: OwnedServerName,
+    /// How long one request may take.
+    #[serde(default = "default_request_timeout")]
+    pub request_timeout_seconds: u64,
+    /// How long connecting may take.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout_seconds: u64,
+}
+
+fn default_request_timeout() -> u64 {
+    60
+}
+
+fn default_connect_timeout() -> u64 {
+    10
+}
+
+impl HomeserverConfig {
+    pub(super) fn validate(&self, faults: &mut Vec<ConfigError>) {
+        base_url("homeserver.url", &self.url, &["http", "https"], faults);
+        for (key, seconds) in [
+            ("homeserver.request_timeout_seconds", self.request_timeout_seconds),
+            ("homeserver.connect_timeout_seconds", self.connect_timeout_seconds),
+        ] {
+            at_least_one(key, seconds, faults);
+        }
+    }
+}
+
+/// A base URL: scheme, host, port and path, nothing else.
+pub(super) fn base_url(key: &str, url: &Url, schemes: &[&str], faults: &mut Vec<ConfigError>) {
+    if !schemes.contains(&url.scheme()) || url.host_str().is_none_or(str::is_empty) {
+        faults.push(ConfigError::invalid(
+            key,
+            format!("must be a URL with a host that starts with {}://", schemes.join(":// or ")),
+        ));
+    }
+    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+        faults.push(ConfigError::invalid(key, "must have no user, query or fragment"));
+    }
+}
+
+/// A time-out of 0 would let nobody through.
+pub(super) fn at_least_one(key: &str, seconds: u64, faults: &mut Vec<ConfigError>) {
+    if seconds == 0 {
+        faults.push(ConfigError::invalid(key, "must be at least 1"));
+    }
+}

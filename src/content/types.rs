@@ -1,0 +1,303 @@
+//! The parts of a MIMI content message (draft-ietf-mimi-content-08 section 4).
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use ciborium::Value;
+
+use super::{
+    codec::ContentError,
+    id::{MessageId, message_id},
+};
+use crate::ident::{RoomUri, UserUri};
+
+/// One message: text, an edit, a reaction, an attachment ... (section 4).
+#[derive(Debug, Clone, PartialEq)]
+pub struct MimiContent {
+    /// Random, drawn once and stored: the message id depends on it.
+    pub salt: [u8; 16],
+    /// The message that this one edits or deletes.
+    pub replaces: Option<MessageId>,
+    /// Groups messages; empty for none. At most [`MAX_TOPIC_LEN`](super::MAX_TOPIC_LEN) bytes.
+    pub topic_id: Vec<u8>,
+    /// When receivers shall delete it.
+    pub expires: Option<Expiration>,
+    /// The message that this one answers or reacts to.
+    pub in_reply_to: Option<MessageId>,
+    /// Extension fields; no value is looked at except those that have a method here.
+    pub extensions: BTreeMap<ExtensionKey, Value>,
+    /// What is shown.
+    pub body: NestedPart,
+}
+
+/// When a message shall be deleted (section 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiration {
+    /// Seconds after the receiver read it.
+    AfterReading(u32),
+    /// Seconds since the UNIX epoch.
+    At(u32),
+}
+
+/// The key of an extension field: an integer, or a text string of 1 to 255 bytes. Ordered as encoded (RFC 8949 4.2.1):
+/// non-negative integers, then negative ones by magnitude, then text, shorter first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExtensionKey {
+    /// Registered if positive, private if negative. At most 53 bits (section 5.2).
+    Int(i64),
+    /// Private.
+    Text(String),
+}
+
+impl ExtensionKey {
+    /// `senderUri`: the sender's user URI.
+    pub const SENDER_URI: Self = Self::Int(1);
+    /// `roomUri`.
+    pub const ROOM_URI: Self = Self::Int(2);
+    /// `senderTimestamp` (draft-mimi-content-more-extensions-00).
+    pub const SENDER_TIMESTAMP: Self = Self::Int(3);
+
+    /// A private text key.
+    #[must_use]
+    pub fn text(name: &str) -> Self {
+        Self::Text(name.to_owned())
+    }
+}
+
+impl Ord for ExtensionKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Int(a), Self::Int(b)) => (*a < 0, a.unsigned_abs()).cmp(&(*b < 0, b.unsigned_abs())),
+            (Self::Text(a), Self::Text(b)) => (a.len(), a).cmp(&(b.len(), b)),
+            (Self::Int(_), Self::Text(_)) => Ordering::Less,
+            (Self::Text(_), Self::Int(_)) => Ordering::Greater,
+        }
+    }
+}
+
+impl PartialOrd for ExtensionKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// When the sender says it sent the message (extension 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SenderTimestamp {
+    /// Milliseconds since the UNIX epoch.
+    pub millis: u64,
+}
+
+/// The intended use of a part (section 4.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// 0
+    Unspecified,
+    /// 1: shown according to local policy.
+    Render,
+    /// 2: a reaction to the message answered.
+    Reaction,
+    /// 3: about the sender.
+    Profile,
+    /// 4: shown in the chat.
+    Inline,
+    /// 5: an avatar.
+    Icon,
+    /// 6: to be downloaded.
+    Attachment,
+    /// 7: a call.
+    Session,
+    /// 8: a preview made by the sender.
+    Preview,
+    /// 9 to 255: to be treated as `Render`.
+    Unknown(u8),
+}
+
+impl Disposition {
+    /// The registered number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Unspecified => 0,
+            Self::Render => 1,
+            Self::Reaction => 2,
+            Self::Profile => 3,
+            Self::Inline => 4,
+            Self::Icon => 5,
+            Self::Attachment => 6,
+            Self::Session => 7,
+            Self::Preview => 8,
+            Self::Unknown(code) => code,
+        }
+    }
+}
+
+impl From<u8> for Disposition {
+    fn from(code: u8) -> Self {
+        match code {
+            0 => Self::Unspecified,
+            1 => Self::Render,
+            2 => Self::Reaction,
+            3 => Self::Profile,
+            4 => Self::Inline,
+            5 => Self::Icon,
+            6 => Self::Attachment,
+            7 => Self::Session,
+            8 => Self::Preview,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// A body part with its purpose and language.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NestedPart {
+    /// The intended use.
+    pub disposition: Disposition,
+    /// Comma-separated language tags, or empty.
+    pub language: String,
+    /// What it holds.
+    pub body: Body,
+}
+
+impl NestedPart {
+    /// A part to be shown, without language.
+    #[must_use]
+    pub fn render(body: Body) -> Self {
+        Self { disposition: Disposition::Render, language: String::new(), body }
+    }
+    /// Inline text to be shown.
+    #[must_use]
+    pub fn text(content_type: &str, text: &str) -> Self {
+        Self::render(Body::Single { content_type: content_type.to_owned(), content: text.as_bytes().to_vec() })
+    }
+}
+
+/// What a part holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Nothing: deletes what `replaces` names.
+    Null,
+    /// Content carried in the message.
+    Single {
+        /// IANA media type with parameters.
+        content_type: String,
+        /// The content.
+        content: Vec<u8>,
+    },
+    /// Content at a URL.
+    External(Box<ExternalPart>),
+    /// Two or more parts.
+    Multi {
+        /// How they belong together.
+        semantics: PartSemantics,
+        /// The parts.
+        parts: Vec<NestedPart>,
+    },
+}
+
+/// How the parts of a multi-part belong together (section 4.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartSemantics {
+    /// 0: the receiver picks exactly one.
+    ChooseOne,
+    /// 1: all or nothing.
+    SingleUnit,
+    /// 2: as many as the receiver can.
+    ProcessAll,
+}
+
+/// Content at a URL, usually encrypted (section 4.5).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExternalPart {
+    /// IANA media type.
+    pub content_type: String,
+    /// Where it is.
+    pub url: String,
+    /// Seconds since the UNIX epoch after which it is gone; 0 for never.
+    pub expires: u32,
+    /// Bytes; 0 if not said.
+    pub size: u64,
+    /// IANA AEAD number; 0 for none.
+    pub enc_alg: u16,
+    /// AEAD key.
+    pub key: Vec<u8>,
+    /// AEAD nonce.
+    pub nonce: Vec<u8>,
+    /// AEAD additional data.
+    pub aad: Vec<u8>,
+    /// IANA named-information hash; 0 for none.
+    pub hash_alg: u8,
+    /// Hash of what the URL answers.
+    pub content_hash: Vec<u8>,
+    /// For humans; may be empty.
+    pub description: String,
+    /// Suggested file name; may be empty.
+    pub filename: String,
+}
+
+impl MimiContent {
+    /// A new message without relations, marked with sender and room (extensions 1 and 2).
+    #[must_use]
+    pub fn new(salt: [u8; 16], sender: &UserUri, room: &RoomUri, body: NestedPart) -> Self {
+        let extensions = BTreeMap::from([
+            (ExtensionKey::SENDER_URI, Value::Text(sender.as_str().to_owned())),
+            (ExtensionKey::ROOM_URI, Value::Text(room.as_str().to_owned())),
+        ]);
+        Self { salt, replaces: None, topic_id: vec![], expires: None, in_reply_to: None, extensions, body }
+    }
+
+    /// Sets when the sender sent it, milliseconds since the UNIX epoch (extension 3, `{1: seconds, -3: milliseconds}`).
+    pub fn set_sender_timestamp(&mut self, millis: u64) {
+        let map = vec![
+            (Value::Integer(1.into()), Value::Integer((millis / 1000).into())),
+            (Value::Integer((-3).into()), Value::Integer((millis % 1000).into())),
+        ];
+        self.extensions.insert(ExtensionKey::SENDER_TIMESTAMP, Value::Map(map));
+    }
+
+    /// When the sender says it sent it; `None` if absent or not understood.
+    #[must_use]
+    pub fn sender_timestamp(&self) -> Option<SenderTimestamp> {
+        let map = self.extensions.get(&ExtensionKey::SENDER_TIMESTAMP)?.as_map()?;
+        let field = |wanted: i64| {
+            map.iter()
+                .find(|(key, _)| key.as_integer() == Some(wanted.into()))
+                .and_then(|(_, value)| u64::try_from(value.as_integer()?).ok())
+        };
+        let fraction = field(-3).or(field(-6).map(|us| us / 1000)).or(field(-9).map(|ns| ns / 1_000_000)).unwrap_or(0);
+        Some(SenderTimestamp { millis: field(1)?.checked_mul(1000)?.checked_add(fraction.min(999))? })
+    }
+
+    /// The sender URI that the message carries, as received.
+    #[must_use]
+    pub fn sender_uri(&self) -> Option<&str> {
+        self.extensions.get(&ExtensionKey::SENDER_URI)?.as_text()
+    }
+
+    /// The room URI that the message carries, as received.
+    #[must_use]
+    pub fn room_uri(&self) -> Option<&str> {
+        self.extensions.get(&ExtensionKey::ROOM_URI)?.as_text()
+    }
+
+    /// Refuses a message that names another sender or room than the MLS credential and the room it came through.
+    pub fn check_origin(&self, sender: &UserUri, room: &RoomUri) -> Result<(), ContentError> {
+        let agrees = |key: &ExtensionKey, expected: &str| {
+            self.extensions.get(key).is_none_or(|value| value.as_text() == Some(expected))
+        };
+        if !agrees(&ExtensionKey::SENDER_URI, sender.as_str()) {
+            return Err(ContentError::Origin("sender"));
+        }
+        if !agrees(&ExtensionKey::ROOM_URI, room.as_str()) {
+            return Err(ContentError::Origin("room"));
+        }
+        Ok(())
+    }
+
+    /// Encodes the message and derives its id from the bytes.
+    pub fn encode_with_id(&self, sender: &UserUri, room: &RoomUri) -> Result<(Vec<u8>, MessageId), ContentError> {
+        let bytes = self.encode()?;
+        let id = message_id(sender, room, &bytes, &self.salt);
+        Ok((bytes, id))
+    }
+}

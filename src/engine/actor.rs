@@ -1,0 +1,688 @@
+//! A room's actor: takes what came for the room, in order, and makes one durable batch of each step.
+//!
+//! Several inputs that wait at once share a batch. If the batch is not stored, what is in memory is thrown away, loaded
+//! again, and the same inputs are worked on once more (DESIGN 2).
+
+use std::time::Duration;
+
+use tokio::{sync::mpsc, sync::oneshot, time::Instant};
+
+use super::{
+    core::{Engine, lock, now, random},
+    group::RoomGroup,
+    ports::{Actor as MatrixActor, Endpoint, MatrixAction, PathTarget, Problem},
+    tables::{
+        ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, MLS, OUTBOX, OutRow,
+        QUARANTINE, ROOMS, SHOWN, WATERMARKS, Wants,
+    },
+};
+use crate::{
+    ident::{ProviderDomain, RoomUri, UserUri},
+    mls::{self, Member, NewGroup, Rows},
+    policy,
+    room::{Effect, Input, Names, Phase, Recent, Room, Step, Tag},
+    store::{Batch, Database, StoreError},
+    translate::RoomEvent,
+    wire::{
+        AppDataDictionary, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, HandshakeBundle,
+        KeyMaterialResponse, RawKeyPackage, SubmitMessageRequest, Wire,
+    },
+};
+
+/// Inputs that share a batch at most.
+const BATCH: usize = 64;
+/// After a batch that was not stored.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What comes to a room's actor.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// A stored item of the inbox.
+    Item { number: u64, item: InboxItem },
+    /// A request of a peer, who waits.
+    Request { peer: ProviderDomain, kind: Request, body: Vec<u8>, reply: oneshot::Sender<Answer> },
+    /// A stored row of the outbox has its answer.
+    Outcome { lane: String, number: u64, outcome: Outcome },
+    /// The room is to be made.
+    Create { new: Box<NewRoom>, reply: oneshot::Sender<Result<(), String>> },
+    /// Time passed.
+    Tick,
+    /// Compare with the homeserver's timeline now.
+    CompareNow,
+}
+
+/// What a waiting peer gets.
+pub(super) type Answer = Result<Vec<u8>, Problem>;
+
+/// What a waiting peer asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    Submit,
+    Update,
+    GroupInfo,
+}
+
+/// How a call of the outbox ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Portal(ruma::OwnedRoomId),
+    Answered { wants: Wants, result: Result<Vec<u8>, String> },
+}
+
+/// A room that we are going to host.
+#[derive(Debug, Clone)]
+pub(super) struct NewRoom {
+    pub(super) matrix: ruma::OwnedRoomId,
+    pub(super) creator: UserUri,
+    pub(super) present: Vec<UserUri>,
+    pub(super) name: String,
+    pub(super) topic: String,
+    /// A direct chat with this remote user.
+    pub(super) direct_with: Option<UserUri>,
+    pub(super) speaker: MatrixActor,
+    /// The newest event that was there before.
+    pub(super) since: Option<String>,
+}
+
+struct Actor {
+    engine: Engine,
+    uri: String,
+    room: Option<Room>,
+    group: RoomGroup,
+    recent: Recent,
+}
+
+/// What is done once the batch is durable.
+#[derive(Default)]
+struct After {
+    answers: Vec<(usize, Answer)>,
+    rows: Vec<(String, u64, OutRow)>,
+    link: Option<String>,
+    unlink: Option<String>,
+    portals: usize,
+    created: Vec<usize>,
+}
+
+/// Loads a room's group from its rows.
+pub(super) async fn load_group(db: &Database, uri: &str, group: u32) -> Result<RoomGroup, StoreError> {
+    let rows = MLS.scan_all(db, &(uri.to_owned(), u64::from(group))).await?;
+    let rows: Rows = rows.into_iter().map(|((_, _, key), value)| (key, value)).collect();
+    RoomGroup::load(rows).map_err(|error| StoreError::Corrupt(format!("the MLS state of {uri}: {error}")))
+}
+
+/// Runs until the mailbox closes.
+pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedReceiver<Mail>) {
+    let mut actor = Actor { engine, uri, room: None, group: RoomGroup::default(), recent: Recent::default() };
+    if !actor.load_until_done().await {
+        return;
+    }
+    let settings = actor.engine.0.settings.clone();
+    let mut compared = Instant::now();
+    let mut active_since: Option<Instant> = None;
+    loop {
+        let quiet_at = active_since.map(|_| Instant::now() + settings.quiet);
+        let first = tokio::select! {
+            () = actor.engine.0.stop.cancelled() => return,
+            mail = mails.recv() => mail,
+            () = async { tokio::time::sleep_until(quiet_at.unwrap_or_else(Instant::now)).await }, if quiet_at.is_some() => {
+                active_since = None;
+                compared = Instant::now();
+                actor.compare();
+                continue;
+            }
+        };
+        let Some(first) = first else { return };
+        let mut batch = vec![first];
+        while batch.len() < BATCH {
+            match mails.try_recv() {
+                Ok(mail) => batch.push(mail),
+                Err(_) => break,
+            }
+        }
+        if batch.iter().any(|mail| matches!(mail, Mail::Item { item: InboxItem::Event(_) | InboxItem::Notify(_), .. })) {
+            active_since = Some(Instant::now());
+        }
+        if batch.iter().any(|mail| matches!(mail, Mail::CompareNow))
+            || (active_since.is_some() && compared.elapsed() >= settings.gap_check)
+        {
+            compared = Instant::now();
+            actor.compare();
+        }
+        if !actor.work(batch).await {
+            return;
+        }
+    }
+}
+
+impl Actor {
+    /// Starts a comparison with the homeserver's timeline beside this task.
+    fn compare(&self) {
+        let Some(room) = &self.room else { return };
+        if !matches!(room.phase, Phase::Active | Phase::Invited) {
+            return;
+        }
+        let Some(matrix) = room.matrix.clone() else { return };
+        let (engine, uri) = (self.engine.clone(), self.uri.clone());
+        self.engine.0.tasks.spawn(async move {
+            if let Err(error) = engine.reconcile(&matrix).await {
+                tracing::warn!(room = %uri, %error, "the timeline could not be compared with what came");
+            }
+        });
+    }
+
+    async fn load_until_done(&mut self) -> bool {
+        loop {
+            match self.load().await {
+                Ok(()) => return true,
+                Err(error) => tracing::error!(room = %self.uri, %error, "the room cannot be loaded"),
+            }
+            tokio::select! {
+                () = self.engine.0.stop.cancelled() => return false,
+                () = tokio::time::sleep(RETRY * 10) => {}
+            }
+        }
+    }
+
+    async fn load(&mut self) -> Result<(), StoreError> {
+        let db = &self.engine.0.db;
+        self.room = ROOMS.get(db, &self.uri).await?;
+        let number = self.room.as_ref().map_or(0, |room| room.group);
+        self.group = load_group(db, &self.uri, number).await?;
+        self.recent = Recent::default();
+        Ok(())
+    }
+
+    /// Works on these mails until they are durable. False: the engine stops.
+    async fn work(&mut self, mut mails: Vec<Mail>) -> bool {
+        loop {
+            match self.step(&mails).await {
+                Ok(after) => {
+                    self.finish(&mut mails, after);
+                    return true;
+                }
+                Err(error) => {
+                    tracing::error!(room = %self.uri, %error, "a step was not stored; it is done again");
+                    for mail in &mut mails {
+                        if let Mail::Request { reply, .. } = std::mem::replace(mail, Mail::Tick) {
+                            let _ = reply.send(Err(Problem::Unavailable(1)));
+                        } else {
+                            continue;
+                        }
+                    }
+                }
+            }
+            tokio::select! {
+                () = self.engine.0.stop.cancelled() => return false,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+            if !self.load_until_done().await {
+                return false;
+            }
+        }
+    }
+
+    async fn step(&mut self, mails: &[Mail]) -> Result<After, StoreError> {
+        let mut batch = Batch::new("room step");
+        let mut after = After::default();
+        let before = self.room.clone();
+        for (index, mail) in mails.iter().enumerate() {
+            self.one(index, mail, &mut batch, &mut after).await?;
+        }
+        let db = &self.engine.0.db;
+        if let Some(member) = &mut self.group.member {
+            let changes =
+                member.take_changes().map_err(|error| StoreError::Invalid(format!("the MLS state: {error}")))?;
+            let number = u64::from(self.room.as_ref().map_or(0, |room| room.group));
+            for (key, value) in changes.put {
+                MLS.put(db, &mut batch, &(self.uri.clone(), number, key), &value)?;
+            }
+            for key in changes.delete {
+                MLS.delete(&mut batch, &(self.uri.clone(), number, key));
+            }
+        }
+        for reference in std::mem::take(&mut self.group.used) {
+            KEY_PACKAGES.delete(&mut batch, &(self.uri.clone(), reference));
+        }
+        self.group.key_packages.clear();
+        if self.room != before {
+            if let Some(room) = &self.room {
+                ROOMS.put(db, &mut batch, &self.uri, room)?;
+            }
+        }
+        if !batch.is_empty() {
+            db.commit(batch).await?;
+        }
+        Ok(after)
+    }
+
+    fn finish(&mut self, mails: &mut [Mail], after: After) {
+        let inner = &self.engine.0;
+        if let Some(link) = after.link {
+            lock(&inner.links).insert(link, self.uri.clone());
+        }
+        if let Some(unlink) = after.unlink {
+            lock(&inner.links).remove(&unlink);
+        }
+        inner.portals.fetch_sub(after.portals, std::sync::atomic::Ordering::SeqCst);
+        for (lane, number, row) in after.rows {
+            self.engine.hand_to_lane(&lane, number, row);
+        }
+        for (index, answer) in after.answers {
+            if let Some(slot) = mails.get_mut(index) {
+                if let Mail::Request { reply, .. } = std::mem::replace(slot, Mail::Tick) {
+                    let _ = reply.send(answer);
+                }
+            }
+        }
+        for index in after.created {
+            if let Some(slot) = mails.get_mut(index) {
+                if let Mail::Create { reply, .. } = std::mem::replace(slot, Mail::Tick) {
+                    let _ = reply.send(Ok(()));
+                }
+            }
+        }
+    }
+
+    async fn one(&mut self, index: usize, mail: &Mail, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        match mail {
+            Mail::Item { number, item } => {
+                INBOX.remove(batch, &self.uri, *number);
+                self.item(item, batch, after).await
+            }
+            Mail::Request { peer, kind, body, .. } => {
+                let answer = self.request(peer, *kind, body, batch, after).await?;
+                after.answers.push((index, answer));
+                Ok(())
+            }
+            Mail::Outcome { lane, number, outcome } => {
+                OUTBOX.remove(batch, lane, *number);
+                let input = match outcome {
+                    Outcome::Portal(room) => {
+                        after.portals += 1;
+                        Input::PortalReady(room.clone())
+                    }
+                    Outcome::Answered { wants: Wants::Room(tag), result } => {
+                        Input::Answered { tag: *tag, result: result.clone() }
+                    }
+                    Outcome::Answered { wants: Wants::KeyPackages(target), result } => {
+                        let key_packages = result.clone().and_then(|body| key_packages_in(&body));
+                        Input::KeyMaterial { target: target.clone(), key_packages }
+                    }
+                };
+                self.run(input, batch, after).await.map(drop)
+            }
+            Mail::Create { new, .. } => {
+                self.create(new, batch, after).await?;
+                after.created.push(index);
+                Ok(())
+            }
+            Mail::Tick => self.run(Input::Tick, batch, after).await.map(drop),
+            Mail::CompareNow => Ok(()),
+        }
+    }
+
+    async fn item(&mut self, item: &InboxItem, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        match item {
+            InboxItem::Event(raw) => {
+                let event = serde_json::value::RawValue::from_string(raw.clone())
+                    .map_err(|error| error.to_string())
+                    .and_then(|raw| RoomEvent::parse(&raw).map_err(|error| error.to_string()));
+                match event {
+                    Ok(event) => {
+                        let salt = random()?;
+                        self.run(Input::Event { event, salt }, batch, after).await.map(drop)
+                    }
+                    Err(error) => self.set_aside(&format!("event: {error}"), batch),
+                }
+            }
+            InboxItem::Notify(body) => match FanoutMessage::decode_all(body) {
+                Ok(messages) => {
+                    for message in messages {
+                        if matches!(message.content, FanoutContent::Welcome { .. } | FanoutContent::Commit { .. }) {
+                            self.load_key_packages().await?;
+                        }
+                        self.run(Input::Fanout(message), batch, after).await?;
+                    }
+                    Ok(())
+                }
+                Err(error) => self.set_aside(&format!("notify: {error}"), batch),
+            },
+            InboxItem::Asked { requester, target } => {
+                let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(()) };
+                if !self.user_exists(&id).await {
+                    tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
+                    return Ok(());
+                }
+                let key = (target.to_string(), requester.to_string(), self.uri.clone());
+                if CONSENT.get(&self.engine.0.db, &key).await? != Some(Consent::Granted) {
+                    CONSENT.put(&self.engine.0.db, batch, &key, &Consent::Pending)?;
+                }
+                if self.room.is_none() {
+                    let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(()) };
+                    self.room = Some(Room::new(uri, Phase::Invited, MatrixActor::Bot));
+                }
+                let input = Input::Asked { requester: requester.clone(), target: target.clone(), direct: false };
+                self.run(input, batch, after).await.map(drop)
+            }
+            InboxItem::AskCancelled { requester, target } => {
+                CONSENT.delete(batch, &(target.to_string(), requester.to_string(), self.uri.clone()));
+                let input = Input::AskCancelled { requester: requester.clone(), target: target.clone() };
+                self.run(input, batch, after).await.map(drop)
+            }
+            InboxItem::Granted { requester, target, key_packages } => {
+                let input = Input::Granted {
+                    requester: requester.clone(),
+                    target: target.clone(),
+                    key_packages: key_packages.clone(),
+                };
+                self.run(input, batch, after).await.map(drop)
+            }
+            InboxItem::Passed { references, provider } => {
+                let input =
+                    Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
+                self.run(input, batch, after).await.map(drop)
+            }
+        }
+    }
+
+    /// Asks the homeserver, until it answers, whether the user exists.
+    async fn user_exists(&self, user: &ruma::UserId) -> bool {
+        loop {
+            match self.engine.0.homeserver.user_exists(user).await {
+                Ok(exists) => return exists,
+                Err(error) => tracing::warn!(room = %self.uri, %error, "the homeserver does not say whether a user exists"),
+            }
+            tokio::select! {
+                () = self.engine.0.stop.cancelled() => return false,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+
+    async fn load_key_packages(&mut self) -> Result<(), StoreError> {
+        let rows = KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await?;
+        let seconds = now() / 1000;
+        self.group.key_packages = rows
+            .into_iter()
+            .filter(|(_, row)| row.not_after > seconds)
+            .map(|((_, reference), row)| (reference, row.private))
+            .collect();
+        Ok(())
+    }
+
+    fn set_aside(&self, what: &str, batch: &mut Batch) -> Result<(), StoreError> {
+        let inner = &self.engine.0;
+        inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        tracing::error!(room = %self.uri, what, "set aside: it cannot be worked on");
+        QUARANTINE.put(&inner.db, batch, &(self.uri.clone(), inner.db.next_number()), &what.to_owned())
+    }
+
+    async fn request(
+        &mut self,
+        peer: &ProviderDomain,
+        kind: Request,
+        body: &[u8],
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<Answer, StoreError> {
+        if self.room.is_none() {
+            return Ok(Err(Problem::NotFound));
+        }
+        if kind == Request::GroupInfo {
+            return Ok(self.group_info(peer, body));
+        }
+        let key = (peer.to_string(), answer_hash(kind, &self.uri, body));
+        if let Some(answer) = ANSWERS.get(&self.engine.0.db, &key).await? {
+            return Ok(Ok(answer));
+        }
+        let malformed = |error: crate::wire::DecodeError| Problem::Malformed(error.to_string());
+        let input = match kind {
+            Request::Submit => SubmitMessageRequest::decode(body)
+                .map(|request| Input::Submit { peer: peer.clone(), request })
+                .map_err(malformed),
+            Request::Update | Request::GroupInfo => HandshakeBundle::decode(body)
+                .map(|bundle| Input::Update { peer: peer.clone(), bundle })
+                .map_err(malformed),
+        };
+        let input = match input {
+            Ok(input) => input,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        self.load_key_packages().await?;
+        let Some(answer) = self.run(input, batch, after).await? else { return Ok(Err(Problem::Unavailable(1))) };
+        // "Too old" and "wrong epoch" would be another answer later; the sender makes other bytes then.
+        ANSWERS.put(&self.engine.0.db, batch, &key, &answer)?;
+        Ok(Ok(answer))
+    }
+
+    fn group_info(&self, peer: &ProviderDomain, body: &[u8]) -> Answer {
+        let Some(room) = &self.room else { return Err(Problem::NotFound) };
+        super::provider::group_info(&self.engine, peer, room, &self.group, body)
+    }
+
+    /// Makes a room that we host: its group with the creator's leaf, its record, its link.
+    async fn create(&mut self, new: &NewRoom, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        if self.room.is_some() {
+            return Ok(());
+        }
+        let invalid = |what: String| StoreError::Invalid(what);
+        let uri = RoomUri::parse(&self.uri).map_err(|error| invalid(error.to_string()))?;
+        let mut participants = vec![(new.creator.clone(), policy::role::ADMIN)];
+        let others = new.present.iter().filter(|user| **user != new.creator);
+        if new.present.len() <= self.engine.0.names.list_all_up_to {
+            participants.extend(others.map(|user| (user.clone(), policy::role::MEMBER)));
+        }
+        participants.extend(new.direct_with.iter().map(|user| (user.clone(), policy::role::MEMBER)));
+        let preset = if new.direct_with.is_some() { policy::Preset::Direct } else { policy::Preset::default() };
+        let state = policy::initial(uri.clone(), &new.name, &new.topic, participants, preset);
+        let components = state.to_components().map_err(|error| invalid(error.to_string()))?;
+        let group_id = uri.group(0).map_err(|error| invalid(error.to_string()))?.as_str().as_bytes().to_vec();
+        let hub = self.engine.0.names.domain();
+        let group = NewGroup {
+            group_id,
+            creator: new.creator.clone(),
+            components,
+            external_senders: vec![(self.engine.0.hub_key.public().to_vec(), format!("mimi://{hub}").into_bytes())],
+            now: now(),
+        };
+        let member = tokio::task::block_in_place(|| Member::create(group)).map_err(|e| invalid(e.to_string()))?;
+        self.group.member = Some(member);
+        let mut room = Room::new(uri, Phase::Active, new.speaker.clone());
+        room.matrix = Some(new.matrix.clone());
+        room.direct = new.direct_with.is_some();
+        room.present = new.present.iter().cloned().collect();
+        room.present.insert(new.creator.clone());
+        self.room = Some(room);
+        let matrix = new.matrix.to_string();
+        LINKS.put(&self.engine.0.db, batch, &matrix, &self.uri)?;
+        if let Some(since) = &new.since {
+            WATERMARKS.put(&self.engine.0.db, batch, &matrix, since)?;
+        }
+        after.link = Some(matrix);
+        let effects = self.in_step(|step| step.welcome_room(new.direct_with.as_ref(), &new.creator));
+        self.effects(effects, batch, after).await
+    }
+
+    /// Runs something within a step and returns its effects.
+    fn in_step(&mut self, what: impl FnOnce(&mut Step<'_>)) -> Vec<Effect> {
+        let Some(room) = &mut self.room else { return Vec::new() };
+        let mut step = Step {
+            room,
+            group: &mut self.group,
+            names: &self.engine.0.names,
+            recent: &mut self.recent,
+            now: now(),
+            out: Vec::new(),
+        };
+        what(&mut step);
+        step.out
+    }
+
+    async fn run(&mut self, input: Input, batch: &mut Batch, after: &mut After) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut answer = None;
+        // MLS work takes from tens of microseconds to tens of milliseconds: off the reactor.
+        let effects = tokio::task::block_in_place(|| self.in_step(|step| answer = step.run(input)));
+        self.effects(effects, batch, after).await?;
+        Ok(answer)
+    }
+
+    async fn effects(&mut self, effects: Vec<Effect>, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        let mut known = Vec::new();
+        for effect in effects {
+            self.effect(effect, &mut known, batch, after).await?;
+        }
+        Ok(())
+    }
+
+    async fn effect(
+        &mut self,
+        effect: Effect,
+        known: &mut Vec<[u8; 32]>,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let engine = self.engine.clone();
+        let db = &engine.0.db;
+        let matrix_lane = format!("m:{}", self.uri);
+        match effect {
+            Effect::Matrix(action) => self.send(matrix_lane, OutRow::Matrix(action), batch, after),
+            Effect::MakePortal(action) => self.send(matrix_lane, OutRow::Portal(action), batch, after),
+            Effect::Show { action, message_id } => {
+                if known.contains(&message_id) {
+                    return Ok(());
+                }
+                self.send(matrix_lane, OutRow::Show { action, message_id }, batch, after)
+            }
+            Effect::Log { accepted, message_id, event } => {
+                let key = (self.uri.clone(), message_id);
+                if SHOWN.get(db, &key).await?.is_some() {
+                    // A second copy, under another ciphertext perhaps: not shown again.
+                    known.push(message_id);
+                    return Ok(());
+                }
+                let event = event.map(String::from).unwrap_or_default();
+                SHOWN.put(db, batch, &key, &event)?;
+                LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
+            }
+            Effect::Call { peer, endpoint, target, body, tag } => {
+                let row = OutRow::Call { peer: peer.clone(), endpoint, target, body, wants: Wants::Room(tag) };
+                self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
+            }
+            Effect::ClaimKeyMaterial { requester, target } => self.claim(&requester, &target, batch, after),
+            Effect::Grant { requester, target } => self.grant(&requester, &target, batch, after),
+            Effect::Declined { requester, target } => {
+                let key = (target.to_string(), requester.to_string(), self.uri.clone());
+                CONSENT.put(db, batch, &key, &Consent::Declined)
+            }
+            Effect::Link(room) => {
+                let room = room.to_string();
+                LINKS.put(db, batch, &room, &self.uri)?;
+                after.link = Some(room);
+                Ok(())
+            }
+            Effect::Unlink(room) => {
+                let room = room.to_string();
+                LINKS.delete(batch, &room);
+                after.unlink = Some(room);
+                Ok(())
+            }
+            Effect::Report(text) => {
+                tracing::warn!(room = %self.uri, "{text}");
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&self, lane: String, row: OutRow, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        let number = OUTBOX.append(&self.engine.0.db, batch, &lane, &row)?;
+        after.rows.push((lane, number, row));
+        Ok(())
+    }
+
+    /// Asks the hub for KeyPackages, signed as the requester.
+    fn claim(
+        &self,
+        requester: &UserUri,
+        target: &UserUri,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let Some(room) = &self.room else { return Ok(()) };
+        let body = super::provider::key_material_request(requester, target, &room.uri)
+            .map_err(|error| StoreError::Invalid(format!("a keyMaterial request: {error}")))?;
+        let peer = room.uri.hub();
+        let row = OutRow::Call {
+            peer: peer.clone(),
+            endpoint: Endpoint::KeyMaterial,
+            target: PathTarget::Uri(target.as_uri().clone()),
+            body,
+            wants: Wants::KeyPackages(target.clone()),
+        };
+        self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
+    }
+
+    /// Sends a grant with fresh KeyPackages; their private parts are in the same batch.
+    fn grant(
+        &self,
+        requester: &UserUri,
+        target: &UserUri,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let db = &self.engine.0.db;
+        let Some(room) = &self.room else { return Ok(()) };
+        let made = mls::make_key_package(target, now())
+            .map_err(|error| StoreError::Invalid(format!("a KeyPackage: {error}")))?;
+        let key_package = RawKeyPackage::from_bytes(made.bytes)
+            .map_err(|error| StoreError::Invalid(format!("a KeyPackage: {error}")))?;
+        let row = KeyPackageRow {
+            user: target.clone(),
+            requester: requester.clone(),
+            private: made.private,
+            not_after: made.not_after,
+        };
+        KEY_PACKAGES.put(db, batch, &(self.uri.clone(), made.reference), &row)?;
+        CONSENT.put(db, batch, &(target.to_string(), requester.to_string(), self.uri.clone()), &Consent::Granted)?;
+        let entry = ConsentEntry {
+            action: ConsentAction::Grant { key_packages: vec![key_package] },
+            requester: requester.clone(),
+            target: target.clone(),
+            room: Some(room.uri.clone()),
+            extensions: AppDataDictionary::default(),
+        };
+        let peer = requester.provider();
+        let row = OutRow::Call {
+            peer: peer.clone(),
+            endpoint: Endpoint::UpdateConsent,
+            target: PathTarget::Domain(peer.clone()),
+            body: entry.encode(),
+            wants: Wants::Room(Tag::None),
+        };
+        self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
+    }
+}
+
+/// The KeyPackages of an answer to keyMaterial.
+fn key_packages_in(body: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let response = KeyMaterialResponse::decode(body).map_err(|error| format!("unreadable answer: {error}"))?;
+    let packages = super::provider::materials(&response);
+    if packages.is_empty() {
+        return Err(format!("the answer was {:?}", response.status));
+    }
+    Ok(packages)
+}
+
+fn answer_hash(kind: Request, room: &str, body: &[u8]) -> [u8; 32] {
+    use sha2::Digest;
+    let mut hasher = sha2::Sha256::new();
+    hasher.update([kind as u8]);
+    hasher.update(room.as_bytes());
+    hasher.update([0]);
+    hasher.update(body);
+    hasher.finalize().into()
+}
+
+/// Actions that only make sense while the bot can act; kept here so that the lobby and the actor agree.
+pub(super) fn join_as_bot(room: ruma::OwnedRoomId) -> MatrixAction {
+    MatrixAction::Join { room, actor: MatrixActor::Bot }
+}

@@ -1,0 +1,324 @@
+//! The engine: what all its tasks share, and how they are started, found and stopped.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    actor::{self, Mail},
+    lane, lobby,
+    names::GatewayNames,
+    ports::{Homeserver, Millis, Peers},
+    tables::{INBOX, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
+};
+use crate::{
+    mls::labels::SigningKey,
+    room::{Names, Phase},
+    store::{Database, StoreError},
+};
+
+/// How the engine is set.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// How long a room has to be quiet before its timeline is compared with what came (DESIGN 8).
+    pub quiet: Duration,
+    /// How often an active room is compared at the latest.
+    pub gap_check: Duration,
+    /// How often rooms are looked through for leaves to refresh.
+    pub tick: Duration,
+    /// Who may give commands: a check by Matrix user id.
+    pub may_command: fn(&ruma::UserId, &[String]) -> bool,
+    /// The patterns for it.
+    pub command_users: Vec<String>,
+}
+
+/// A room as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomSummary {
+    /// The MIMI room.
+    pub uri: String,
+    /// The Matrix room, once there is one.
+    pub matrix: String,
+    /// Whether we are its hub.
+    pub hub: bool,
+    /// How it stands.
+    pub state: String,
+    /// The epoch, if there is a group.
+    pub epoch: Option<u64>,
+    /// Entries of the participant list.
+    pub participants: usize,
+}
+
+pub(super) struct Inner {
+    pub(super) db: Database,
+    pub(super) homeserver: Arc<dyn Homeserver>,
+    pub(super) peers: Arc<dyn Peers>,
+    pub(super) names: GatewayNames,
+    pub(super) settings: EngineSettings,
+    pub(super) hub_key: SigningKey,
+    /// Matrix room id to room URI.
+    pub(super) links: Mutex<BTreeMap<String, String>>,
+    /// Known rooms.
+    pub(super) rooms: Mutex<BTreeSet<String>>,
+    actors: Mutex<BTreeMap<String, mpsc::UnboundedSender<Mail>>>,
+    lobbies: Mutex<BTreeMap<String, mpsc::UnboundedSender<(u64, String)>>>,
+    lanes: Mutex<BTreeMap<String, mpsc::UnboundedSender<(u64, OutRow)>>>,
+    /// One at a time takes Matrix events in, so that looking for a known event and storing it are one.
+    pub(super) ingest: tokio::sync::Mutex<()>,
+    /// Portals being made: their Matrix rooms are not linked yet.
+    pub(super) portals: AtomicUsize,
+    pub(super) quarantined: AtomicU64,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+/// The engine. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Engine(pub(super) Arc<Inner>);
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+/// A lock that a panic cannot poison: what it guards is replaced whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the engine reads the clock")]
+pub(super) fn now() -> Millis {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Random bytes; without them nothing of this can work.
+pub(super) fn random() -> Result<[u8; 16], StoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Invalid(format!("no random bytes: {error}")))?;
+    Ok(bytes)
+}
+
+impl Engine {
+    /// Loads what is stored. Nothing runs before [`Engine::start`].
+    pub async fn load(
+        db: Database,
+        homeserver: Arc<dyn Homeserver>,
+        peers: Arc<dyn Peers>,
+        names: GatewayNames,
+        settings: EngineSettings,
+    ) -> Result<Self, StoreError> {
+        let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
+        let rooms = ROOMS.scan_all(&db, &()).await?.into_iter().map(|(uri, _)| uri).collect();
+        let hub_key = super::keys::hub_key(&db).await?;
+        Ok(Self(Arc::new(Inner {
+            db,
+            homeserver,
+            peers,
+            names,
+            settings,
+            hub_key,
+            links: Mutex::new(links),
+            rooms: Mutex::new(rooms),
+            actors: Mutex::default(),
+            lobbies: Mutex::default(),
+            lanes: Mutex::default(),
+            ingest: tokio::sync::Mutex::default(),
+            portals: AtomicUsize::new(0),
+            quarantined: AtomicU64::new(0),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })))
+    }
+
+    /// Goes on with everything that was not finished, and starts the timers.
+    pub async fn start(&self) -> Result<(), StoreError> {
+        for lane in OUTBOX.lanes(&self.0.db).await? {
+            for (number, row) in self.queued(&OUTBOX, &lane).await? {
+                self.hand_to_lane(&lane, number, row);
+            }
+        }
+        for uri in INBOX.lanes(&self.0.db).await? {
+            for (number, item) in self.queued(&INBOX, &uri).await? {
+                self.mail(&uri, Mail::Item { number, item });
+            }
+        }
+        for room in LOBBY.lanes(&self.0.db).await? {
+            for (number, raw) in self.queued(&LOBBY, &room).await? {
+                self.to_lobby(&room, number, raw);
+            }
+        }
+        let known: Vec<String> = lock(&self.0.rooms).iter().cloned().collect();
+        for uri in known {
+            self.mail(&uri, Mail::Tick);
+            self.mail(&uri, Mail::CompareNow);
+        }
+        let engine = self.clone();
+        self.0.tasks.spawn(async move { engine.timers().await });
+        Ok(())
+    }
+
+    /// All entries of one lane of a queue.
+    async fn queued<V>(
+        &self,
+        queue: &crate::store::Queue<String, V>,
+        lane: &String,
+    ) -> Result<Vec<(u64, V)>, StoreError>
+    where
+        V: serde::Serialize + serde::de::DeserializeOwned,
+    {
+        queue.peek(&self.0.db, lane, usize::MAX).await
+    }
+
+    async fn timers(&self) {
+        let mut tick = tokio::time::interval(self.0.settings.tick);
+        tick.tick().await;
+        loop {
+            tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                _ = tick.tick() => {
+                    let running: Vec<String> = lock(&self.0.rooms).iter().cloned().collect();
+                    for uri in running {
+                        self.mail(&uri, Mail::Tick);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends all tasks; what is not finished goes on at the next start.
+    pub async fn stop(&self) {
+        self.0.stop.cancel();
+        lock(&self.0.actors).clear();
+        lock(&self.0.lanes).clear();
+        lock(&self.0.lobbies).clear();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// Events and rows that were set aside since the start.
+    #[must_use]
+    pub fn quarantined(&self) -> u64 {
+        self.0.quarantined.load(Ordering::Relaxed)
+    }
+
+    /// Sends mail to a room's actor, which is started if need be.
+    pub(super) fn mail(&self, uri: &str, mail: Mail) {
+        let mut actors = lock(&self.0.actors);
+        let mail = match actors.get(uri) {
+            Some(actor) => match actor.send(mail) {
+                Ok(()) => return,
+                Err(returned) => returned.0,
+            },
+            None => mail,
+        };
+        if self.0.stop.is_cancelled() {
+            return;
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let _ = sender.send(mail);
+        actors.insert(uri.to_owned(), sender);
+        drop(actors);
+        lock(&self.0.rooms).insert(uri.to_owned());
+        let (engine, uri) = (self.clone(), uri.to_owned());
+        self.0.tasks.spawn(async move { actor::run(engine, uri, receiver).await });
+    }
+
+    /// Hands a stored row to its lane's task.
+    pub(super) fn hand_to_lane(&self, lane: &str, number: u64, row: OutRow) {
+        if matches!(row, OutRow::Portal(_)) {
+            self.0.portals.fetch_add(1, Ordering::SeqCst);
+        }
+        let mut lanes = lock(&self.0.lanes);
+        let row = match lanes.get(lane) {
+            Some(sender) => match sender.send((number, row)) {
+                Ok(()) => return,
+                Err(returned) => returned.0.1,
+            },
+            None => row,
+        };
+        if self.0.stop.is_cancelled() {
+            return;
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let _ = sender.send((number, row));
+        lanes.insert(lane.to_owned(), sender);
+        drop(lanes);
+        let (engine, lane) = (self.clone(), lane.to_owned());
+        self.0.tasks.spawn(async move { lane::run(engine, lane, receiver).await });
+    }
+
+    /// Hands a stored event of an unmirrored room to that room's task.
+    pub(super) fn to_lobby(&self, room: &str, number: u64, raw: String) {
+        let mut lobbies = lock(&self.0.lobbies);
+        let raw = match lobbies.get(room) {
+            Some(sender) => match sender.send((number, raw)) {
+                Ok(()) => return,
+                Err(returned) => returned.0.1,
+            },
+            None => raw,
+        };
+        if self.0.stop.is_cancelled() {
+            return;
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let _ = sender.send((number, raw));
+        lobbies.insert(room.to_owned(), sender);
+        drop(lobbies);
+        let (engine, room) = (self.clone(), room.to_owned());
+        self.0.tasks.spawn(async move { lobby::run(engine, room, receiver).await });
+    }
+
+    /// Whether somebody waits in the lobby of this Matrix room.
+    pub(super) fn in_lobby(&self, room: &str) -> bool {
+        lock(&self.0.lobbies).contains_key(room)
+    }
+
+    /// Forgets an idle lobby.
+    pub(super) fn close_lobby(&self, room: &str, receiver: &mut mpsc::UnboundedReceiver<(u64, String)>) -> bool {
+        let mut lobbies = lock(&self.0.lobbies);
+        if !receiver.is_empty() {
+            return false;
+        }
+        lobbies.remove(room);
+        true
+    }
+
+    /// The room URI that a Matrix room is linked to.
+    pub(super) fn linked(&self, matrix_room: &str) -> Option<String> {
+        lock(&self.0.links).get(matrix_room).cloned()
+    }
+
+    /// All rooms, for an operator.
+    pub async fn rooms(db: &Database, names: &GatewayNames) -> Result<Vec<RoomSummary>, StoreError> {
+        let mut rows = Vec::new();
+        for (uri, room) in ROOMS.scan_all(db, &()).await? {
+            let group = actor::load_group(db, &uri, room.group).await.ok();
+            let state = group.as_ref().and_then(|group| crate::room::group::Group::state(group).ok());
+            rows.push(RoomSummary {
+                matrix: room.matrix.as_ref().map(ToString::to_string).unwrap_or_default(),
+                hub: room.uri.hub() == *names.domain(),
+                state: match &room.phase {
+                    Phase::Invited => "invited".to_owned(),
+                    Phase::Active => "active".to_owned(),
+                    Phase::Left => "left".to_owned(),
+                    Phase::Broken(why) => format!("broken: {why}"),
+                },
+                epoch: group.as_ref().and_then(|group| group.member.as_ref()).map(crate::mls::Member::epoch),
+                participants: state.map_or(0, |state| state.participants.len()),
+                uri,
+            });
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,291 @@
+//! [`Group`] on `mls::Member`: the policy is asked here, with what the group says about the commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    ident::{ProviderDomain, UserUri},
+    mls::{self, AppDataOp, Change, CommitSender, CommitView, Member, MlsError, ProposalSender, Rows, StagedCommit},
+    policy::{self, ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, RoomState},
+    room::{
+        effect::Millis,
+        group::{Applied, Group, GroupChange, GroupError, Opened, Origin, Staged},
+    },
+};
+
+/// The room's group as it is loaded.
+#[derive(Default)]
+pub(crate) struct RoomGroup {
+    /// The member state; `None` before the room is joined.
+    pub(crate) member: Option<Member>,
+    /// Private parts of KeyPackages that the present input may use, by reference.
+    pub(crate) key_packages: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// References of KeyPackages that were used by the present step.
+    pub(crate) used: Vec<Vec<u8>>,
+}
+
+impl From<MlsError> for GroupError {
+    fn from(error: MlsError) -> Self {
+        match error {
+            MlsError::Refused(why) => Self::Refused(why),
+            MlsError::NotForThisEpoch { message, current } => Self::Epoch { message, current },
+            MlsError::NoLeaf(user) => Self::NoLeaf(user),
+            MlsError::ForgedLocalLeaf(user) => Self::Forged(user),
+            MlsError::Stale => Self::Stale,
+            other => Self::Invalid(other.to_string()),
+        }
+    }
+}
+
+/// What a commit does, in the words of the policy.
+fn change_set(view: &CommitView, leaves_before: BTreeMap<UserUri, u32>) -> Result<ChangeSet, String> {
+    let committer = view.sender.user();
+    let proposer = |sender: &ProposalSender| match sender {
+        ProposalSender::Committer => Ok(committer.clone()),
+        ProposalSender::Member(leaf) => Ok(leaf.user.clone()),
+        ProposalSender::External(_) | ProposalSender::NewMember => Err("proposals from outside are not taken".to_owned()),
+    };
+    let mut adds = Vec::new();
+    for add in &view.adds {
+        adds.push(LeafAdd { user: add.user.clone(), proposer: proposer(&add.sender)? });
+    }
+    let external_commit = matches!(view.sender, CommitSender::NewMember { .. });
+    if external_commit {
+        adds.push(LeafAdd { user: committer.clone(), proposer: committer.clone() });
+    }
+    let mut removes = Vec::new();
+    for remove in &view.removes {
+        let user = remove.leaf.user.clone();
+        removes.push(LeafRemove { user, proposer: proposer(&remove.sender)?, self_remove: remove.self_remove });
+    }
+    let mut updates = Vec::new();
+    for change in &view.app_data {
+        let op = match &change.op {
+            AppDataOp::Update(bytes) => ComponentOp::Update(bytes.clone()),
+            AppDataOp::Remove => ComponentOp::Remove,
+        };
+        updates.push(ComponentUpdate { component: change.component, op, proposer: proposer(&change.sender)? });
+    }
+    Ok(ChangeSet { leaves_before, adds, removes, updates, external_commit })
+}
+
+/// The policy's verdict on a commit of a group with these leaves.
+fn judge(view: &CommitView, leaves: &BTreeMap<UserUri, u32>) -> Result<BTreeMap<u16, Vec<u8>>, String> {
+    let state = RoomState::from_components(&view.components).map_err(|error| error.to_string())?;
+    let changes = change_set(view, leaves.clone())?;
+    policy::judge(&state, view.sender.user(), &changes).map_err(|refusal| refusal.to_string())
+}
+
+impl RoomGroup {
+    /// From stored rows; no rows are no group.
+    pub(crate) fn load(rows: Rows) -> Result<Self, MlsError> {
+        let member = if rows.is_empty() { None } else { Some(Member::from_rows(rows)?) };
+        Ok(Self { member, ..Self::default() })
+    }
+
+    fn member(&self) -> Result<&Member, GroupError> {
+        self.member.as_ref().ok_or_else(|| GroupError::Invalid("no group".to_owned()))
+    }
+
+    fn member_mut(&mut self) -> Result<&mut Member, GroupError> {
+        self.member.as_mut().ok_or_else(|| GroupError::Invalid("no group".to_owned()))
+    }
+
+    fn leaf_counts(member: &Member) -> BTreeMap<UserUri, u32> {
+        let mut counts = BTreeMap::new();
+        for leaf in member.leaves() {
+            *counts.entry(leaf.user).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    fn change(member: &Member, change: &GroupChange) -> Change {
+        let gone: BTreeSet<&UserUri> = change.removes.iter().collect();
+        Change {
+            adds: change.adds.clone(),
+            removes: member.leaves().into_iter().filter(|leaf| gone.contains(&leaf.user)).map(|leaf| leaf.index).collect(),
+            app_data: change
+                .app_data
+                .iter()
+                .map(|(component, update)| mls::AppDataChange { component: *component, update: update.clone() })
+                .collect(),
+            path: change.path,
+        }
+    }
+
+    fn staged(commit: &StagedCommit) -> Result<Staged, GroupError> {
+        let state = postcard::to_stdvec(commit).map_err(|error| GroupError::Invalid(error.to_string()))?;
+        Ok(Staged {
+            commit: commit.commit.clone(),
+            welcome: commit.welcome.clone(),
+            group_info: commit.group_info.clone(),
+            ratchet_tree: commit.ratchet_tree.clone(),
+            epoch: commit.epoch,
+            state,
+        })
+    }
+
+    fn applied(applied: &mls::Applied) -> Applied {
+        Applied {
+            local_removed: applied.local_removed.clone(),
+            over: applied.last_local_removed,
+            state_lost: applied.state_lost,
+            added: applied.view.adds.iter().map(|add| add.user.clone()).collect(),
+        }
+    }
+}
+
+/// What only a hub checks of a follower's commit: it speaks for its own users, and brings only clients that came through
+/// the hub's keyMaterial (ATTACKS S20).
+fn check_follower(
+    view: &CommitView,
+    peer: &ProviderDomain,
+    known: &BTreeMap<Vec<u8>, ProviderDomain>,
+) -> Result<(), String> {
+    if view.sender.user().provider() != *peer {
+        return Err(format!("{} is not a user of {peer}", view.sender.user()));
+    }
+    for add in &view.adds {
+        if known.get(&add.key_package_ref) != Some(&add.user.provider()) {
+            return Err(format!("the KeyPackage of {} did not come through this hub", add.user));
+        }
+    }
+    Ok(())
+}
+
+impl Group for RoomGroup {
+    fn is_member(&self) -> bool {
+        self.member.as_ref().is_some_and(Member::is_member)
+    }
+    fn epoch(&self) -> u64 {
+        self.member.as_ref().map_or(0, Member::epoch)
+    }
+    fn state(&self) -> Result<RoomState, GroupError> {
+        RoomState::from_components(&self.member()?.components()).map_err(|error| GroupError::Invalid(error.to_string()))
+    }
+    fn has_leaf(&self, user: &UserUri) -> bool {
+        self.member.as_ref().is_some_and(|member| member.has_leaf(user))
+    }
+    fn in_group(&self, user: &UserUri) -> bool {
+        self.member.as_ref().is_some_and(|member| member.leaves().iter().any(|leaf| leaf.user == *user))
+    }
+    fn local_users(&self) -> Vec<UserUri> {
+        let Some(member) = &self.member else { return Vec::new() };
+        let anchor = member.anchor();
+        let mut users = member.local_users();
+        users.sort_by_key(|user| Some(user) != anchor.as_ref());
+        users
+    }
+    fn seal(&mut self, user: &UserUri, plaintext: &[u8]) -> Result<Vec<u8>, GroupError> {
+        Ok(self.member_mut()?.seal(user, plaintext)?)
+    }
+    fn open(&mut self, message: &[u8]) -> Result<Opened, GroupError> {
+        let opened = self.member_mut()?.open(message)?;
+        Ok(Opened { sender: opened.user, plaintext: opened.plaintext })
+    }
+    fn stage(&self, user: &UserUri, change: &GroupChange, now: Millis) -> Result<Staged, GroupError> {
+        let member = self.member()?;
+        let leaves = Self::leaf_counts(member);
+        let change = Self::change(member, change);
+        Self::staged(&member.stage_commit(user, &change, &mut |view| judge(view, &leaves), now)?)
+    }
+    fn stage_join(&self, user: &UserUri, now: Millis) -> Result<Staged, GroupError> {
+        let member = self.member()?;
+        let leaves = Self::leaf_counts(member);
+        Self::staged(&member.stage_external_join(user, &Change::default(), &mut |view| judge(view, &leaves), now)?)
+    }
+    fn accept(&mut self, staged: &Staged, now: Millis) -> Result<Applied, GroupError> {
+        let commit: StagedCommit =
+            postcard::from_bytes(&staged.state).map_err(|error| GroupError::Invalid(error.to_string()))?;
+        let member = self.member_mut()?;
+        let leaves = Self::leaf_counts(member);
+        let applied = member.accept_staged(&commit, &mut |view| judge(view, &leaves), now)?;
+        Ok(Self::applied(&applied))
+    }
+    fn apply(&mut self, commit: &[u8], origin: Origin<'_>, now: Millis) -> Result<Applied, GroupError> {
+        let given: Vec<Vec<u8>> = self
+            .member()?
+            .wanted_key_packages(commit, now)
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|reference| self.key_packages.contains_key(reference))
+            .collect();
+        let mut adopted = Vec::new();
+        for reference in given {
+            if let Some(private) = self.key_packages.get(&reference).cloned() {
+                self.member_mut()?.adopt(&private)?;
+                adopted.push((reference, private));
+            }
+        }
+        let member = self.member_mut()?;
+        let leaves = Self::leaf_counts(member);
+        let mut verdict = |view: &CommitView| {
+            if let Origin::Follower(peer, known) = origin {
+                check_follower(view, peer, known)?;
+            }
+            judge(view, &leaves)
+        };
+        match member.apply_commit(commit, &mut verdict, now) {
+            Ok(applied) => {
+                self.used.extend(adopted.into_iter().map(|(reference, _)| reference));
+                Ok(Self::applied(&applied))
+            }
+            Err(error) => {
+                for (_, private) in &adopted {
+                    member.abandon(private)?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+    fn store_proposal(&mut self, proposal: &[u8], origin: Origin<'_>, now: Millis) -> Result<(), GroupError> {
+        let view = self.member_mut()?.store_proposal(proposal, now)?;
+        if let (Origin::Follower(peer, _), ProposalSender::Member(leaf)) = (origin, &view.sender) {
+            if leaf.user.provider() != *peer {
+                self.forget_pending()?;
+                return Err(GroupError::Refused(format!("{} is not a user of {peer}", leaf.user)));
+            }
+        }
+        Ok(())
+    }
+    fn has_pending(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| !member.pending_proposals().is_empty())
+    }
+    fn forget_pending(&mut self) -> Result<(), GroupError> {
+        let member = self.member_mut()?;
+        for proposal in member.pending_proposals() {
+            member.drop_proposal(&proposal)?;
+        }
+        Ok(())
+    }
+    fn propose_leave(&mut self, user: &UserUri, app_data: Vec<(u16, Vec<u8>)>) -> Result<Vec<Vec<u8>>, GroupError> {
+        let app_data =
+            app_data.into_iter().map(|(component, update)| mls::AppDataChange { component, update }).collect();
+        Ok(self.member_mut()?.propose_leave(user, app_data)?)
+    }
+    fn join(&mut self, welcome: &[u8], ratchet_tree: &[u8], now: Millis) -> Result<Vec<UserUri>, GroupError> {
+        let references = mls::welcome_refs(welcome)?;
+        let ours: Vec<(Vec<u8>, Vec<u8>)> = references
+            .into_iter()
+            .filter_map(|reference| self.key_packages.get(&reference).map(|private| (reference, private.clone())))
+            .collect();
+        if let (true, Some(member)) = (ours.is_empty(), self.member.as_ref().filter(|member| member.is_member())) {
+            // The commit came first, and the leaf was taken over then.
+            return Ok(member.local_users());
+        }
+        if ours.is_empty() {
+            return Err(GroupError::Invalid("it is for KeyPackages that this gateway did not give out".to_owned()));
+        }
+        let mut joined = Vec::new();
+        if self.member.as_ref().is_none_or(|member| !member.is_member()) {
+            let keys: Vec<Vec<u8>> = ours.iter().map(|(_, private)| private.clone()).collect();
+            let member = Member::join(welcome, ratchet_tree, &keys, now)?;
+            joined = member.local_users();
+            self.member = Some(member);
+        }
+        self.used.extend(ours.into_iter().map(|(reference, _)| reference));
+        Ok(joined)
+    }
+    fn refresh_due(&self, now: Millis) -> Vec<UserUri> {
+        self.member.as_ref().map(|member| member.refresh_due(now)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,65 @@
+//! The names of the two worlds, from the settings: what `room` asks of [`Names`].
+
+use ruma::{OwnedUserId, UserId};
+
+use crate::{
+    ident::{GhostOf, IdentityMap, ProviderDomain, RoomUri, UserUri, display_name, is_ghost_pattern},
+    room::Names,
+};
+
+/// [`Names`] of this gateway.
+#[derive(Debug, Clone)]
+pub struct GatewayNames {
+    /// The mapping.
+    pub map: IdentityMap,
+    /// The bridge bot.
+    pub bot: OwnedUserId,
+    /// Up to how many Matrix members all are listed as participants.
+    pub list_all_up_to: usize,
+    domain: ProviderDomain,
+}
+
+impl GatewayNames {
+    /// From the mapping and the bot's id.
+    #[must_use]
+    pub fn new(map: IdentityMap, bot: OwnedUserId, list_all_up_to: usize) -> Self {
+        let domain = map.provider().clone();
+        Self { map, bot, list_all_up_to, domain }
+    }
+}
+
+impl Names for GatewayNames {
+    fn domain(&self) -> &ProviderDomain {
+        &self.domain
+    }
+    fn uri(&self, user: &UserId) -> Option<UserUri> {
+        if self.is_bridged(user) { None } else { self.map.user_uri(user).ok() }
+    }
+    fn ghost_uri(&self, user: &UserId) -> Option<UserUri> {
+        match self.map.ghost_of(user) {
+            Some(GhostOf::User(uri)) => Some(uri),
+            Some(_) | None => None,
+        }
+    }
+    fn is_bridged(&self, user: &UserId) -> bool {
+        self.is_bot(user) || is_ghost_pattern(user)
+    }
+    fn matrix_id(&self, user: &UserUri) -> Option<OwnedUserId> {
+        if user.provider() == self.domain { self.map.matrix_user(user) } else { self.map.ghost(user).ok() }
+    }
+    fn bot(&self) -> OwnedUserId {
+        self.bot.clone()
+    }
+    fn is_bot(&self, user: &UserId) -> bool {
+        self.bot == *user
+    }
+    fn display(&self, user: &UserUri) -> String {
+        display_name(user)
+    }
+    fn portal_alias(&self, room: &RoomUri) -> String {
+        self.map.portal_localpart(room).map(|localpart| localpart.text).unwrap_or_default()
+    }
+    fn list_all_up_to(&self) -> usize {
+        self.list_all_up_to
+    }
+}

@@ -1,0 +1,115 @@
+//! Everything that the engine stores: one constant a table, keys that start with the room or the peer (DESIGN 6).
+
+use serde::{Deserialize, Serialize};
+
+use super::ports::{Endpoint, MatrixAction, PathTarget};
+use crate::{
+    ident::{ProviderDomain, UserUri},
+    room::{Room, Tag},
+    store::{Queue, Table},
+};
+
+/// Rooms by URI. Sealed: a record may hold a staged commit.
+pub(crate) const ROOMS: Table<String, Room> = Table::sealed("room");
+/// MLS rows: room, group number, row key. Sealed.
+pub(crate) const MLS: Table<(String, u64, Vec<u8>), Vec<u8>> = Table::sealed("mls");
+/// Matrix room id to room URI.
+pub(crate) const LINKS: Table<String, String> = Table::new("link");
+/// Matrix events that were taken in: Matrix room, event id.
+pub(crate) const EVENTS: Table<(String, String), ()> = Table::new("event");
+/// Matrix room id to the newest event of the last comparison with `/messages`.
+pub(crate) const WATERMARKS: Table<String, String> = Table::new("watermark");
+/// The hub-ordered log: room, accepted timestamp, message id; the Matrix event where it was ours.
+pub(crate) const LOG: Table<(String, u64, [u8; 32]), String> = Table::new("log");
+/// Room and message id to the Matrix event that shows it.
+pub(crate) const SHOWN: Table<(String, [u8; 32]), String> = Table::new("shown");
+/// Answers given: peer, hash of path and body.
+pub(crate) const ANSWERS: Table<(String, [u8; 32]), Vec<u8>> = Table::new("answer");
+/// Notifies taken in: peer, room, hash of the body.
+pub(crate) const NOTIFIED: Table<(String, String, [u8; 32]), u64> = Table::new("notified");
+/// KeyPackages given out: room, reference. Sealed.
+pub(crate) const KEY_PACKAGES: Table<(String, Vec<u8>), KeyPackageRow> = Table::sealed("keypackage");
+/// Consent of our users: target, requester, room.
+pub(crate) const CONSENT: Table<(String, String, String), Consent> = Table::new("consent");
+/// Matrix rooms in which somebody talks with the bot alone.
+pub(crate) const MANAGEMENT: Table<String, String> = Table::new("management");
+/// Keys of the gateway itself, by purpose. Sealed.
+pub(crate) const KEYS: Table<String, Vec<u8>> = Table::sealed("key");
+/// What could not be handled, for the operator: where, number.
+pub(crate) const QUARANTINE: Table<(String, u64), String> = Table::sealed("quarantine");
+/// What came for a room, in order.
+pub(crate) const INBOX: Queue<String, InboxItem> = Queue::sealed("inbox");
+/// Events of Matrix rooms that are not mirrored.
+pub(crate) const LOBBY: Queue<String, String> = Queue::sealed("lobby");
+/// What has to go out, by lane.
+pub(crate) const OUTBOX: Queue<String, OutRow> = Queue::sealed("outbox");
+
+/// A KeyPackage that was given out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct KeyPackageRow {
+    /// Whose it is.
+    pub(crate) user: UserUri,
+    /// Who may use it.
+    pub(crate) requester: UserUri,
+    /// The private part.
+    pub(crate) private: Vec<u8>,
+    /// Last second of its lifetime.
+    pub(crate) not_after: u64,
+}
+
+/// Whether one of our users lets a remote user add it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Consent {
+    /// Asked, not answered.
+    Pending,
+    /// Yes.
+    Granted,
+    /// No. Nobody is told.
+    Declined,
+}
+
+/// One thing that came for a room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum InboxItem {
+    /// A Matrix event, raw.
+    Event(String),
+    /// The body of a notify of the room's hub.
+    Notify(Vec<u8>),
+    /// A remote user asks one of ours.
+    Asked { requester: UserUri, target: UserUri },
+    /// It takes that back.
+    AskCancelled { requester: UserUri, target: UserUri },
+    /// A remote user consents.
+    Granted { requester: UserUri, target: UserUri, key_packages: Vec<Vec<u8>> },
+    /// KeyPackages went through us to a follower.
+    Passed { references: Vec<Vec<u8>>, provider: ProviderDomain },
+}
+
+/// One thing that has to go out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum OutRow {
+    /// A call to the homeserver.
+    Matrix(MatrixAction),
+    /// A message to show: its event id is mapped to the message id.
+    Show { action: MatrixAction, message_id: [u8; 32] },
+    /// The portal of the room.
+    Portal(MatrixAction),
+    /// A call to a peer.
+    Call { peer: ProviderDomain, endpoint: Endpoint, target: PathTarget, body: Vec<u8>, wants: Wants },
+}
+
+/// Who waits for the answer of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Wants {
+    /// The room.
+    Room(Tag),
+    /// The room wants KeyPackages of this user.
+    KeyPackages(UserUri),
+}
+
+impl Wants {
+    /// Whether anybody waits.
+    pub(crate) fn answer(&self) -> bool {
+        *self != Self::Room(Tag::None)
+    }
+}

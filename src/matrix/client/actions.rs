@@ -1,0 +1,189 @@
+//! The effects on the homeserver, one function a [`MatrixAction`], each harmless to repeat.
+
+use reqwest::Method;
+use ruma::{
+    OwnedEventId, RoomId, UserId,
+    api::client::membership::{invite_user, join_room_by_id, kick_user, leave_room},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{HomeserverClient, errors};
+use crate::engine::ports::{Actor, CallError, MatrixAction, MatrixDone, Millis};
+
+#[derive(Deserialize)]
+struct Sent {
+    event_id: OwnedEventId,
+}
+
+#[derive(Deserialize)]
+struct Redaction {
+    redacts: Option<OwnedEventId>,
+    reason: Option<String>,
+}
+
+/// A message to send.
+struct Message<'a> {
+    room: &'a RoomId,
+    event_type: &'a str,
+    content: &'a str,
+    ts: Option<Millis>,
+    txn_id: &'a str,
+}
+
+impl HomeserverClient {
+    pub(super) async fn perform_action(&self, action: &MatrixAction) -> Result<MatrixDone, CallError> {
+        match action {
+            MatrixAction::Send { room, actor, event_type, content, ts, txn_id } => {
+                self.send(actor, &Message { room, event_type, content, ts: *ts, txn_id }).await.map(MatrixDone::Event)
+            }
+            MatrixAction::SetState { room, actor, event_type, state_key, content } => {
+                let user = self.ensure(actor).await?;
+                self.set_state(room, &user, event_type, state_key, content.clone()).await.map(MatrixDone::Event)
+            }
+            MatrixAction::CreateRoom { .. } => self.create_room(action).await.map(MatrixDone::Room),
+            MatrixAction::Join { room, actor } => self.join(room, actor).await.map(|()| MatrixDone::Done),
+            MatrixAction::Leave { room, actor } => self.leave(room, actor).await.map(|()| MatrixDone::Done),
+            MatrixAction::Invite { room, actor, target } => {
+                let user = self.ensure(actor).await?;
+                self.invite(room, &user, target).await.map(|()| MatrixDone::Done)
+            }
+            MatrixAction::Kick { room, actor, target, reason } => {
+                let user = self.ensure(actor).await?;
+                self.kick(room, &user, target, reason).await.map(|()| MatrixDone::Done)
+            }
+        }
+    }
+
+    async fn send(&self, actor: &Actor, message: &Message<'_>) -> Result<OwnedEventId, CallError> {
+        let user = self.ensure(actor).await?;
+        match self.send_as(&user, message).await {
+            Err(error) if self.no_longer_ready(&user, &error) => {
+                self.ensure(actor).await?;
+                self.send_as(&user, message).await
+            }
+            sent => sent,
+        }
+    }
+
+    /// The hot path: one request, its body passed on as it is.
+    async fn send_as(&self, user: &UserId, message: &Message<'_>) -> Result<OwnedEventId, CallError> {
+        if message.event_type == "m.room.redaction" {
+            return self.redact_as(user, message).await;
+        }
+        let mut target = self
+            .v3()
+            .segment("rooms")
+            .segment(message.room.as_str())
+            .segment("send")
+            .segment(message.event_type)
+            .segment(message.txn_id)
+            .query("user_id", user.as_str());
+        if let Some(device) = self.device() {
+            target = target.query("device_id", device);
+        }
+        if let Some(ts) = message.ts {
+            target = target.number("ts", ts);
+        }
+        Ok(self.call::<Sent>("send", Method::PUT, target, Some(message.content.to_owned())).await?.event_id)
+    }
+
+    /// Redactions have an endpoint of their own, which knows where each room version wants the target. It takes no time.
+    async fn redact_as(&self, user: &UserId, message: &Message<'_>) -> Result<OwnedEventId, CallError> {
+        let wanted: Redaction =
+            serde_json::from_str(message.content).map_err(|error| errors::unusable("redact", &error.to_string()))?;
+        let event = wanted.redacts.ok_or_else(|| errors::unusable("redact", "the content names no event"))?;
+        let mut target = self
+            .v3()
+            .segment("rooms")
+            .segment(message.room.as_str())
+            .segment("redact")
+            .segment(event.as_str())
+            .segment(message.txn_id)
+            .query("user_id", user.as_str());
+        if let Some(device) = self.device() {
+            target = target.query("device_id", device);
+        }
+        let body = wanted.reason.map_or_else(|| json!({}), |reason| json!({"reason": reason})).to_string();
+        Ok(self.call::<Sent>("redact", Method::PUT, target, Some(body)).await?.event_id)
+    }
+
+    /// The homeserver keeps a state event that says the same already.
+    pub(super) async fn set_state(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        event_type: &str,
+        state_key: &str,
+        content: String,
+    ) -> Result<OwnedEventId, CallError> {
+        let mut target = self.v3().segment("rooms").segment(room.as_str()).segment("state").segment(event_type);
+        if !state_key.is_empty() {
+            target = target.segment(state_key);
+        }
+        let target = target.query("user_id", user.as_str());
+        Ok(self.call::<Sent>("state", Method::PUT, target, Some(content)).await?.event_id)
+    }
+
+    async fn join(&self, room: &RoomId, actor: &Actor) -> Result<(), CallError> {
+        let user = self.ensure(actor).await?;
+        match self.join_as(room, &user).await {
+            Err(error) if errors::is(&error, "M_FORBIDDEN") && *actor != Actor::Bot => {
+                let bot = self.ensure(&Actor::Bot).await?;
+                self.invite(room, &bot, &user).await?;
+                self.join_as(room, &user).await
+            }
+            joined => joined,
+        }
+    }
+
+    pub(super) async fn join_as(&self, room: &RoomId, user: &UserId) -> Result<(), CallError> {
+        let request = join_room_by_id::v3::Request::new(room.to_owned());
+        self.typed("join", request, Some(user)).await.map(drop)
+    }
+
+    /// A ghost that was never registered is in no room, so it is not made for this.
+    async fn leave(&self, room: &RoomId, actor: &Actor) -> Result<(), CallError> {
+        let user = self.actor_id(actor)?;
+        match self.typed("leave", leave_room::v3::Request::new(room.to_owned()), Some(&user)).await {
+            Ok(_) => Ok(()),
+            Err(error) if errors::is(&error, "M_NOT_FOUND") => Ok(()),
+            Err(error) if errors::is(&error, "M_FORBIDDEN") => {
+                // Refused: because it is not in the room, as far as we can see, or for another reason.
+                match self.membership(room, &user, self.names.bot()).await {
+                    Ok(Some(membership)) if matches!(membership.as_str(), "join" | "invite" | "knock") => Err(error),
+                    Err(other) if other.retry != crate::engine::ports::Retry::Permanent => Err(other),
+                    _ => Ok(()),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn invite(&self, room: &RoomId, user: &UserId, target: &UserId) -> Result<(), CallError> {
+        let recipient =
+            invite_user::v3::InvitationRecipient::UserId(invite_user::v3::InviteUserId::new(target.to_owned()));
+        let request = invite_user::v3::Request::new(room.to_owned(), recipient);
+        match self.typed("invite", request, Some(user)).await {
+            Ok(_) => Ok(()),
+            Err(error) if errors::is(&error, "M_FORBIDDEN") => match self.membership(room, target, user).await {
+                Ok(Some(membership)) if matches!(membership.as_str(), "join" | "invite") => Ok(()),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn kick(&self, room: &RoomId, user: &UserId, target: &UserId, reason: &str) -> Result<(), CallError> {
+        let mut request = kick_user::v3::Request::new(room.to_owned(), target.to_owned());
+        request.reason = (!reason.is_empty()).then(|| reason.to_owned());
+        match self.typed("kick", request, Some(user)).await {
+            Ok(_) => Ok(()),
+            Err(error) if errors::is(&error, "M_FORBIDDEN") => match self.membership(room, target, user).await {
+                Ok(membership) if !matches!(membership.as_deref(), Some("join" | "invite" | "knock")) => Ok(()),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The endpoints of draft-ietf-mimi-protocol-06 section 5, one file each.
+//!
+//! Each judges path, body kind and size, decodes the body once, checks what the peer may claim in it, and calls the
+//! engine with the received bytes. A refusal is a problem document, and nothing was stored for it.
+
+pub(super) mod directory;
+mod group_info;
+mod key_material;
+mod notify;
+mod request_consent;
+mod submit_message;
+mod update;
+mod update_consent;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    routing::{get, post},
+};
+use http::Request;
+
+use super::{
+    app::{App, Caller, Received},
+    refusal::Refusal,
+};
+use crate::{
+    engine::ports::{Problem, VerifiedPeer},
+    ident::{MimiUri, ProviderDomain, RoomUri},
+    wire::{self, ConsentEntry, Credential, DecodeError, Wire},
+};
+
+/// All routes.
+pub(super) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/.well-known/mimi-protocol-directory", get(directory::get))
+        .route("/v1/keyMaterial/{*target}", post(key_material::post))
+        .route("/v1/update/{*room}", post(update::post))
+        .route("/v1/notify/{*room}", post(notify::post))
+        .route("/v1/submitMessage/{*room}", post(submit_message::post))
+        .route("/v1/groupInfo/{*room}", post(group_info::post))
+        .route("/v1/requestConsent/{*target}", post(request_consent::post))
+        .route("/v1/updateConsent/{*requester}", post(update_consent::post))
+        .fallback(async || Refusal::UnknownPath)
+        .method_not_allowed_fallback(async || Refusal::WrongMethod)
+        .with_state(app)
+}
+
+/// The endpoint's name for logs; never a peer's own text.
+pub(super) fn label(path: &str) -> &'static str {
+    let name = path.strip_prefix("/v1/").and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    ["keyMaterial", "update", "notify", "submitMessage", "groupInfo", "requestConsent", "updateConsent"]
+        .into_iter()
+        .find(|known| *known == name)
+        .unwrap_or(if path == "/.well-known/mimi-protocol-directory" { "directory" } else { "unknown" })
+}
+
+/// Decodes a whole body.
+fn decode<T: Wire>(bytes: &[u8]) -> Result<T, Refusal> {
+    T::decode(bytes).map_err(malformed)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
+fn malformed(error: DecodeError) -> Refusal {
+    Problem::Malformed(error.to_string()).into()
+}
+
+/// What follows `/v1/<endpoint>/` in a path, still encoded: it is decoded once, in `wire::path`.
+fn variable<'a>(path: &'a str, endpoint: &str) -> Result<&'a str, Refusal> {
+    path.strip_prefix("/v1/")
+        .and_then(|rest| rest.strip_prefix(endpoint))
+        .and_then(|rest| rest.strip_prefix('/'))
+        .ok_or(Refusal::UnknownPath)
+}
+
+/// The room in the path of `endpoint`.
+fn room(path: &str, endpoint: &str) -> Result<RoomUri, Refusal> {
+    wire::path::room(variable(path, endpoint)?).map_err(|_| Refusal::BadPath("not a room URI"))
+}
+
+/// Refuses with 403 unless `claimed` is the peer itself (ATTACKS P4).
+fn must_be_peer(peer: &VerifiedPeer, claimed: &ProviderDomain, what: &str) -> Result<(), Refusal> {
+    if claimed == peer.domain() {
+        return Ok(());
+    }
+    Err(Problem::Forbidden(format!("{what} belongs to {claimed}, not to the peer")).into())
+}
+
+/// Refuses with 403 if a credential names a user or client of another provider than `owner`. A basic credential's
+/// identity is a MIMI URI; what other credentials say is the engine's to judge.
+fn must_name(owner: &ProviderDomain, credential: &Credential, what: &str) -> Result<(), Refusal> {
+    match credential {
+        Credential::Basic { identity } => {
+            let uri = MimiUri::from_bytes(identity).map_err(|error| Problem::Malformed(format!("{what}: {error}")))?;
+            if uri.provider() == *owner {
+                return Ok(());
+            }
+            Err(Problem::Forbidden(format!("{what} names somebody of {}, not of {owner}", uri.provider())).into())
+        }
+        Credential::X509 { .. } => Ok(()),
+    }
+}
+
+/// 404 unless `room` is hosted here.
+fn must_be_hub(app: &App, hub: &ProviderDomain) -> Result<(), Refusal> {
+    if *hub == app.own_domain { Ok(()) } else { Err(Problem::NotFound.into()) }
+}
+
+/// Refuses with 403 unless `claimed` is our own domain.
+fn must_be_ours(app: &App, claimed: &ProviderDomain, what: &str) -> Result<(), Refusal> {
+    if *claimed == app.own_domain {
+        return Ok(());
+    }
+    Err(Problem::Forbidden(format!("{what} belongs to {claimed}, not to this provider")).into())
+}
+
+/// The consent entry of a request whose path names our domain.
+async fn consent_entry(
+    app: &App,
+    caller: &Caller,
+    request: Request<Body>,
+    endpoint: &str,
+    max_body: usize,
+) -> Result<(ConsentEntry, Received), Refusal> {
+    let domain = wire::path::domain(variable(request.uri().path(), endpoint)?);
+    if domain.map_err(|_| Refusal::BadPath("not a provider domain"))? != app.own_domain {
+        return Err(Problem::NotFound.into());
+    }
+    let received = app.body(caller, request, max_body).await?;
+    let entry = decode::<ConsentEntry>(&received.bytes)?;
+    Ok((entry, received))
+}

@@ -1,0 +1,173 @@
+use super::*;
+
+#[test]
+fn two_gateways_talk_and_see_who_wrote_what() {
+    let mut a = Gateway::create("alice@a.example");
+    let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    for _ in 0..3 {
+        talk(&mut a, "alice@a.example", &mut [&mut b]);
+        talk(&mut b, "bob@b.example", &mut [&mut a]);
+    }
+    let leaf = a.member.leaves().into_iter().find(|leaf| leaf.user == user("bob@b.example")).unwrap();
+    assert_eq!(leaf.client.as_str(), "mimi://b.example/d/bob/gateway");
+    assert!(!leaf.local);
+    assert!(a.member.leaves().iter().any(|leaf| leaf.local));
+}
+
+#[test]
+fn one_state_speaks_as_every_local_leaf_in_turn() {
+    let mut a = Gateway::create("alice@a.example");
+    let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    let names = ["ann@a.example", "amy@a.example", "art@a.example"];
+    for name in names {
+        own_external(&mut a, name, &mut [&mut b]);
+    }
+    assert_eq!(a.member.local_users().len(), 4);
+    for _ in 0..3 {
+        for name in names {
+            talk(&mut a, name, &mut [&mut b]);
+        }
+        talk(&mut a, "alice@a.example", &mut [&mut b]);
+        talk(&mut b, "bob@b.example", &mut [&mut a]);
+    }
+}
+
+#[test]
+fn bursts_are_stored_once_and_without_restarts_in_between() {
+    let mut a = Gateway::create("alice@a.example");
+    let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    own_external(&mut a, "ann@a.example", &mut [&mut b]);
+    let mut messages = Vec::new();
+    for turn in 0..20 {
+        let who = if turn % 3 == 0 { "ann@a.example" } else { "alice@a.example" };
+        messages.push((who, a.member.seal(&user(who), format!("{turn}").as_bytes()).unwrap()));
+    }
+    let changes = a.member.take_changes().unwrap();
+    assert!(changes.put.len() <= 2, "{changes:?}");
+    changes.apply(&mut a.rows);
+    assert!(a.member.take_changes().unwrap().is_empty());
+    for (turn, (who, message)) in messages.iter().enumerate() {
+        let opened = b.member.open(message).unwrap();
+        assert_eq!((opened.user, opened.plaintext), (user(who), format!("{turn}").into_bytes()));
+    }
+    // The same message does not open twice, neither before nor after a restart.
+    assert!(b.member.open(&messages[19].1).is_err());
+    b.save();
+    assert!(b.member.open(&messages[19].1).is_err());
+    talk(&mut a, "alice@a.example", &mut [&mut b]);
+}
+
+#[test]
+fn the_stored_own_index_is_the_one_that_we_present() {
+    let mut a = Gateway::create("alice@a.example");
+    let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    own_external(&mut a, "ann@a.example", &mut [&mut b]);
+    a.seal("ann@a.example", "hello");
+    let row = a.rows.get(b"M".as_slice()).unwrap();
+    let (own, same) = secrets::own_index_and_round_trip(row);
+    assert!(same, "OpenMLS stores message secrets in another shape: the mirror has to follow");
+    assert_eq!(own, a.leaf("ann@a.example"));
+    let (own, same) = secrets::own_index_and_round_trip(&secrets::present_as(row, 0).unwrap());
+    assert!(same);
+    assert_eq!(own, 0);
+    assert!(
+        secrets::present_as(&row[1..], 0).is_err() || secrets::present_as(&[row.as_slice(), &[0]].concat(), 0).is_err()
+    );
+}
+
+#[test]
+fn throwing_the_member_away_gives_the_stored_state_and_no_generation_twice() {
+    let mut a = Gateway::create("alice@a.example");
+    let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    let stored = a.member.seal(&user("alice@a.example"), b"stored").unwrap();
+    a.save();
+    // This batch fails: the message never left the process.
+    let lost = a.member.seal(&user("alice@a.example"), b"lost").unwrap();
+    a.reload();
+    let next = a.seal("alice@a.example", "next");
+    assert_eq!(b.open(&stored).1, "stored");
+    assert_eq!(b.open(&next).1, "next");
+    // It would have had the generation of `next`.
+    assert!(b.member.open(&lost).is_err());
+    // A refused change leaves nothing behind either.
+    let before = a.rows.clone();
+    let staged = b.stage("bob@b.example", &Change { path: true, ..Change::default() });
+    let mut refuse = |_: &CommitView| Err("no".to_owned());
+    let error = a.member.apply_commit(&staged.commit, &mut refuse, now()).unwrap_err();
+    assert_eq!(error, MlsError::Refused("no".into()));
+    a.save();
+    assert_eq!(a.rows, before);
+    talk(&mut a, "alice@a.example", &mut [&mut b]);
+}
+
+#[test]
+fn a_forged_claim_to_be_a_silent_local_leaf_does_not_silence_it() {
+    // Any member of the group can send a PrivateMessage whose sender data claims a leaf of ours; it does not verify,
+    // but OpenMLS has set up that leaf's ratchet for reading by then.
+    let mut a = Gateway::create("alice@a.example");
+    let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    own_external(&mut a, "ann@a.example", &mut [&mut b]);
+    // A copy of the gateway speaks as ann; the original has not sent that message.
+    let mut copy = Gateway { rows: a.rows.clone(), member: Member::from_rows(a.rows.clone()).unwrap() };
+    let forged = copy.seal("ann@a.example", "not sent by us");
+    assert_eq!(a.member.open(&forged), Err(MlsError::OwnMessage));
+    a.save();
+    let message = a.seal("ann@a.example", "hello");
+    assert_eq!(b.open(&message).1, "hello");
+}
+
+#[test]
+fn our_own_messages_are_told_apart() {
+    let mut a = Gateway::create("alice@a.example");
+    let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    own_external(&mut a, "ann@a.example", &mut [&mut b]);
+    for who in ["alice@a.example", "ann@a.example"] {
+        let message = a.seal(who, "hello");
+        assert!(a.member.open(&message).is_err());
+        assert_eq!(b.open(&message).1, "hello");
+    }
+}
+
+#[test]
+fn late_messages_of_past_epochs_are_read_and_future_ones_wait() {
+    let mut a = Gateway::create("alice@a.example");
+    let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    let late = b.seal("bob@b.example", "late");
+    let much_too_late = b.seal("bob@b.example", "much too late");
+    for turn in 0..5 {
+        commit(&mut a, "alice@a.example", &Change { path: turn % 2 == 0, ..Change::default() }, &mut [&mut b]);
+    }
+    let opened = a.member.open(&late).unwrap();
+    assert_eq!((opened.epoch, opened.plaintext.as_slice()), (1, b"late".as_slice()));
+    a.save();
+    let staged = a.stage("alice@a.example", &Change::default());
+    let commit = staged.commit.clone();
+    a.accept(&staged);
+    let early = a.seal("alice@a.example", "early");
+    assert_eq!(b.member.open(&early), Err(MlsError::NotForThisEpoch { message: 7, current: 6 }));
+    b.apply(&commit);
+    assert_eq!(b.open(&early).1, "early");
+    assert_eq!(a.member.open(&much_too_late), Err(MlsError::NotForThisEpoch { message: 1, current: 7 }));
+}
+
+#[test]
+fn others_groups_and_rubbish_are_refused() {
+    let mut a = Gateway::create("alice@a.example");
+    let mut c = Gateway::of(
+        Member::create(NewGroup {
+            group_id: b"mimi://c.example/g/other/1".to_vec(),
+            creator: user("carol@c.example"),
+            components: BTreeMap::new(),
+            external_senders: Vec::new(),
+            now: now(),
+        })
+        .unwrap(),
+    );
+    let message = c.seal("carol@c.example", "hello");
+    assert_eq!(a.member.open(&message), Err(MlsError::WrongGroup));
+    assert!(matches!(a.member.open(b""), Err(MlsError::Malformed(_))));
+    for len in 0..message.len() {
+        assert!(c.member.open(&message[..len]).is_err());
+    }
+    assert_eq!(a.member.seal(&user("ann@a.example"), b""), Err(MlsError::NoLeaf(user("ann@a.example"))));
+}

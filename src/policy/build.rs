@@ -1,0 +1,42 @@
+//! The `update` fields of AppDataUpdate proposals.
+
+use super::{
+    codec::CodecError,
+    components::{ParticipantListUpdate, RoomMetadata},
+    state::RoomState,
+};
+use crate::ident::UserUri;
+
+fn index_of(state: &RoomState, user: &UserUri) -> Option<u32> {
+    let index = state.participants.iter().position(|(listed, _)| listed == user)?;
+    u32::try_from(index).ok()
+}
+
+/// Adds users to the participant list (component 0x0022).
+pub fn update_add(_state: &RoomState, users: &[(UserUri, u32)]) -> Result<Vec<u8>, CodecError> {
+    ParticipantListUpdate { added: users.to_vec(), ..ParticipantListUpdate::default() }.encode()
+}
+
+/// Removes users from the participant list (component 0x0022). Those who are not in it are left out.
+pub fn update_remove(state: &RoomState, users: &[UserUri]) -> Result<Vec<u8>, CodecError> {
+    let removed = users.iter().filter_map(|user| index_of(state, user)).collect();
+    ParticipantListUpdate { removed, ..ParticipantListUpdate::default() }.encode()
+}
+
+/// Changes users' roles (component 0x0022). Those who are not in the list are left out.
+pub fn update_roles(state: &RoomState, users: &[(UserUri, u32)]) -> Result<Vec<u8>, CodecError> {
+    let changed = users.iter().filter_map(|(user, role)| Some((index_of(state, user)?, *role))).collect();
+    ParticipantListUpdate { changed, ..ParticipantListUpdate::default() }.encode()
+}
+
+/// Changes name or topic, or both (component 0x0023); `None` leaves it. Cut to what the component can hold.
+pub fn update_metadata(state: &RoomState, name: Option<&str>, topic: Option<&str>) -> Result<Vec<u8>, CodecError> {
+    let mut metadata = state.metadata.clone();
+    if let Some(name) = name {
+        metadata.name = RoomMetadata::fit(name);
+    }
+    if let Some(topic) = topic {
+        metadata.subject = RoomMetadata::fit(topic);
+    }
+    metadata.encode()
+}

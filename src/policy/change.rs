@@ -1,0 +1,130 @@
+//! What a commit wants to do to a room, and why it may not.
+
+use std::collections::BTreeMap;
+
+use super::codec::CodecError;
+use crate::ident::UserUri;
+
+/// A leaf that a commit adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafAdd {
+    /// Whose client it is (from its credential).
+    pub user: UserUri,
+    /// Who proposed it: the committer if the proposal is inline; the joiner itself in an external commit.
+    pub proposer: UserUri,
+}
+
+/// A leaf that a commit removes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafRemove {
+    /// Whose client it is.
+    pub user: UserUri,
+    /// Who proposed it.
+    pub proposer: UserUri,
+    /// By a SelfRemove; then `user` is `proposer`.
+    pub self_remove: bool,
+}
+
+/// What an AppDataUpdate does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ComponentOp {
+    /// Updates the component with these bytes.
+    Update(Vec<u8>),
+    /// Removes the component.
+    Remove,
+}
+
+/// An AppDataUpdate that a commit holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComponentUpdate {
+    /// The component.
+    pub component: u16,
+    /// What is done.
+    pub op: ComponentOp,
+    /// Who proposed it.
+    pub proposer: UserUri,
+}
+
+/// What a commit does to the room, proposals by value and by reference in the commit's order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChangeSet {
+    /// How many leaves each user had before the commit. Users without leaf may be left out.
+    pub leaves_before: BTreeMap<UserUri, u32>,
+    /// Leaves added; in an external commit with the joiner's own.
+    pub adds: Vec<LeafAdd>,
+    /// Leaves removed.
+    pub removes: Vec<LeafRemove>,
+    /// `AppDataUpdate`s.
+    pub updates: Vec<ComponentUpdate>,
+    /// The committer joins by this commit.
+    pub external_commit: bool,
+}
+
+/// Why a commit is not allowed. Permanent for this commit in this epoch; becomes `notAllowed`, or `invalidProposal` where
+/// [`Refusal::is_invalid`] says so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The actor is not in the participant list, or banned.
+    #[error("{0} is not a participant")]
+    NotParticipant(UserUri),
+    /// The actor's role does not allow it.
+    #[error("{user} may not {what}")]
+    NotAuthorized {
+        /// Who wanted it.
+        user: UserUri,
+        /// What, as an infinitive.
+        what: &'static str,
+    },
+    /// An AppDataUpdate for a component that the room does not have or that this gateway does not know.
+    #[error("component {0:#06x} is not known here")]
+    UnknownComponent(u16),
+    /// The updates for one component contradict the rules of draft-ietf-mls-extensions or of the component.
+    #[error("component {0:#06x}: {1}")]
+    Update(u16, &'static str),
+    /// An update that does not decode, or a result that cannot be encoded.
+    #[error("component {0:#06x}: {1}")]
+    Malformed(u16, CodecError),
+    /// The same user is added, removed or changed twice.
+    #[error("{0} is touched twice")]
+    TouchedTwice(UserUri),
+    /// A role that is not defined, or that nobody in the list may have.
+    #[error("role {0} is not defined for participants")]
+    Role(u32),
+    /// A leaf is added for somebody who is not a participant after the commit, or a removed or banned user keeps a leaf.
+    #[error("{user}: {why}")]
+    Leaf {
+        /// Whose leaf.
+        user: UserUri,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A constraint of a role or of the base room policy.
+    #[error("constraint: {0}")]
+    Constraint(&'static str),
+    /// The room's participants are fixed.
+    #[error("the participants of this room never change")]
+    FixedMembership,
+    /// An external commit that does more than join.
+    #[error("an external commit {0}")]
+    External(&'static str),
+}
+
+impl Refusal {
+    /// Whether the proposals themselves are invalid, whoever makes them.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        match self {
+            Self::UnknownComponent(_)
+            | Self::Update(..)
+            | Self::Malformed(..)
+            | Self::TouchedTwice(_)
+            | Self::Role(_) => true,
+            Self::NotParticipant(_)
+            | Self::NotAuthorized { .. }
+            | Self::Leaf { .. }
+            | Self::Constraint(_)
+            | Self::FixedMembership
+            | Self::External(_) => false,
+        }
+    }
+}

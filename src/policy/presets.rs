@@ -1,0 +1,173 @@
+//! The state of a new room that this gateway hosts.
+
+use std::collections::BTreeMap;
+
+use super::{
+    capability::Capability,
+    component,
+    components::{BaseRoomPolicy, Role, RoleChanges, RoleList, RoomMetadata},
+    role,
+    state::RoomState,
+};
+use crate::ident::{RoomUri, UserUri};
+
+/// What kind of room to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// A room that people join and leave.
+    Group {
+        /// Ordinary participants may add others (Matrix: the power level to invite is 0).
+        members_may_add: bool,
+    },
+    /// A direct chat: its participants never change.
+    Direct,
+}
+
+impl Default for Preset {
+    fn default() -> Self {
+        Self::Group { members_may_add: true }
+    }
+}
+
+/// The state of a new room. Roles of `participants` are those of [`role`]: member, moderator, admin; in a direct chat
+/// everybody is a member whatever is said. Name and topic are cut to what the component can hold.
+#[must_use]
+pub fn initial(
+    room_uri: RoomUri,
+    name: &str,
+    topic: &str,
+    participants: Vec<(UserUri, u32)>,
+    preset: Preset,
+) -> RoomState {
+    let direct = preset == Preset::Direct;
+    let participants =
+        if direct { participants.into_iter().map(|(user, _)| (user, role::MEMBER)).collect() } else { participants };
+    RoomState {
+        participants,
+        metadata: RoomMetadata {
+            room_uri,
+            name: RoomMetadata::fit(name),
+            descriptions: vec![],
+            avatar: String::new(),
+            subject: RoomMetadata::fit(topic),
+            mood: String::new(),
+        },
+        roles: match preset {
+            Preset::Direct => direct_roles(),
+            Preset::Group { members_may_add } => group_roles(members_may_add),
+        },
+        base_policy: BaseRoomPolicy {
+            fixed_membership: direct,
+            parent_dependent: false,
+            parent_room: vec![],
+            multi_device: true,
+            max_clients: None,
+            max_users: None,
+            pseudonyms_allowed: false,
+            persistent_room: true,
+            discoverable: false,
+            policy_components: vec![component::ROLES_LIST],
+        },
+        other: BTreeMap::new(),
+    }
+}
+
+/// What every participant may do.
+const TALK: &[Capability] = &[
+    Capability::AddOwnClient,
+    Capability::RemoveOwnClient,
+    Capability::SendMessage,
+    Capability::ReceiveMessage,
+    Capability::CopyMessage,
+    Capability::ReportAbuse,
+    Capability::ReplyToMessage,
+    Capability::ReactToMessage,
+    Capability::EditReaction,
+    Capability::DeleteOwnReaction,
+    Capability::EditOwnMessage,
+    Capability::DeleteOwnMessage,
+    Capability::StartTopic,
+    Capability::ReplyInTopic,
+    Capability::EditOwnTopic,
+    Capability::UploadImage,
+    Capability::UploadAudio,
+    Capability::UploadVideo,
+    Capability::UploadAttachment,
+    Capability::DownloadImage,
+    Capability::DownloadAudio,
+    Capability::DownloadVideo,
+    Capability::DownloadAttachment,
+    Capability::SendLink,
+    Capability::SendLinkPreview,
+    Capability::FollowLink,
+    Capability::CopyLink,
+];
+const ADD: &[Capability] = &[Capability::AddParticipant];
+const LEAVE: &[Capability] = &[Capability::RemoveSelf];
+const METADATA: &[Capability] = &[
+    Capability::ChangeRoomName,
+    Capability::ChangeRoomDescription,
+    Capability::ChangeRoomAvatar,
+    Capability::ChangeRoomSubject,
+    Capability::ChangeRoomMood,
+];
+const MODERATE: &[Capability] = &[
+    Capability::RemoveParticipant,
+    Capability::Kick,
+    Capability::Ban,
+    Capability::Unban,
+    Capability::DeleteOtherMessage,
+    Capability::DeleteOtherReaction,
+    Capability::ChangeUserRole,
+];
+const ADMINISTER: &[Capability] = &[
+    Capability::ChangeRoomMembershipStyle,
+    Capability::ChangeRoleDefinitions,
+    Capability::ChangePreauthorizedUserList,
+    Capability::DestroyRoom,
+    Capability::SendMlsReinitProposal,
+];
+
+fn role_of(index: u32, name: &str, capabilities: &[&[Capability]], changes: &[(u32, &[u32])]) -> Role {
+    let mut capabilities: Vec<u16> = capabilities.iter().copied().flatten().map(|c| c.code()).collect();
+    capabilities.sort_unstable();
+    Role {
+        index,
+        name: name.to_owned(),
+        description: String::new(),
+        capabilities,
+        min_participants: 0,
+        max_participants: None,
+        min_active: 0,
+        max_active: (index <= role::BANNED).then_some(0),
+        changes: changes.iter().map(|(from, to)| RoleChanges { from: *from, to: to.to_vec() }).collect(),
+    }
+}
+
+/// The roles' indices stay the same in every room, so that they can be compared. A moderator may bring moderators to 0:
+/// without that entry it could not leave, since leaving and removing share it.
+fn group_roles(members_may_add: bool) -> RoleList {
+    let capabilities: &[&[Capability]] = if members_may_add { &[TALK, LEAVE, ADD] } else { &[TALK, LEAVE] };
+    let changes: &[(u32, &[u32])] = if members_may_add { &[(0, &[2]), (2, &[0])] } else { &[(2, &[0])] };
+    RoleList(vec![
+        role_of(role::NONE, "no_role", &[], &[]),
+        role_of(role::BANNED, "banned", &[], &[]),
+        role_of(role::MEMBER, "member", capabilities, changes),
+        role_of(
+            role::MODERATOR,
+            "moderator",
+            &[TALK, LEAVE, ADD, METADATA, MODERATE],
+            &[(0, &[1, 2, 3]), (1, &[0, 2, 3]), (2, &[0, 1, 3]), (3, &[0])],
+        ),
+        role_of(
+            role::ADMIN,
+            "admin",
+            &[TALK, LEAVE, ADD, METADATA, MODERATE, ADMINISTER],
+            &[(0, &[1, 2, 3, 4]), (1, &[0, 2, 3, 4]), (2, &[0, 1, 3, 4]), (3, &[0, 1, 2, 4]), (4, &[0, 1, 2, 3])],
+        ),
+    ])
+}
+
+fn direct_roles() -> RoleList {
+    RoleList(vec![role_of(role::NONE, "no_role", &[], &[]), role_of(role::MEMBER, "member", &[TALK, METADATA], &[])])
+}

@@ -1,0 +1,349 @@
+//! The follower's part: what the hub distributes, and what it answers (draft-ietf-mimi-protocol-06 sections 5.3 to 5.5).
+
+use super::{
+    effect::{Endpoint, Millis},
+    group::{GroupError, Origin, Staged},
+    state::{Held, InFlight, Intent, Phase, Submitted},
+    step::{Input, Step, Tag, hash},
+};
+use crate::{
+    ident::UserUri,
+    wire::{
+        CommitBundle, FanoutContent, FanoutMessage, GroupInfoOption, HandshakeBundle, MlsMessage, RatchetTreeOption,
+        RawGroupInfo, RawRatchetTree, RawWelcome, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome,
+        UpdateRoomResponse, Wire,
+    },
+};
+
+/// Messages of epochs that have not come yet: more than these mean that something was lost.
+const MAX_HELD: usize = 1000;
+/// Hashes of own messages that are remembered until they come back.
+const MAX_OWN: usize = 64;
+/// Refusals for the epoch after which an intent is given up.
+const MAX_ATTEMPTS: u32 = 50;
+
+impl Step<'_> {
+    /// One message of the hub.
+    pub(super) fn on_fanout(&mut self, fanout: FanoutMessage) {
+        if matches!(self.room.phase, Phase::Broken(_)) {
+            return self.report("a message came for a broken room; it is not shown");
+        }
+        let at = fanout.timestamp;
+        self.room.last_accepted = self.room.last_accepted.max(at);
+        match fanout.content {
+            FanoutContent::Application { message, .. } => self.on_application(message.as_bytes(), at),
+            FanoutContent::Proposal { message, more } => {
+                for proposal in std::iter::once(message).chain(more) {
+                    if self.forget_own(proposal.as_bytes()) {
+                        continue;
+                    }
+                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
+                        self.group_failed("a proposal of the hub", &error);
+                    }
+                }
+            }
+            FanoutContent::Commit { message, external_proposals } => {
+                self.on_commit(message.as_bytes());
+                for proposal in external_proposals {
+                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
+                        self.group_failed("a replacement proposal of the hub", &error);
+                    }
+                }
+            }
+            FanoutContent::Welcome { message, ratchet_tree } => self.on_welcome(&message, &ratchet_tree),
+        }
+    }
+
+    fn on_welcome(&mut self, message: &MlsMessage, tree: &RatchetTreeOption) {
+        let RatchetTreeOption::Full(tree) = tree else {
+            return self.report("a Welcome without the ratchet tree cannot be used");
+        };
+        match self.group.join(message.as_bytes(), tree.as_bytes(), self.now) {
+            Ok(users) => {
+                if self.state().is_none_or(|state| state.metadata.room_uri != self.room.uri) {
+                    return self.mark_broken("the Welcome is for another room than the path says");
+                }
+                self.room.phase = Phase::Active;
+                for user in &users {
+                    self.room.asked.remove(user);
+                }
+                self.dress_portal();
+                self.sync_members();
+                self.open_held();
+            }
+            Err(error) => self.group_failed("a Welcome", &error),
+        }
+    }
+
+    fn on_application(&mut self, message: &[u8], at: Millis) {
+        let digest = hash(message);
+        if self.room.submitted.iter().any(|waiting| waiting.hash == digest) {
+            // It overtook the hub's answer.
+            return self.submit_accepted(digest, at);
+        }
+        if self.forget_own(message) {
+            return;
+        }
+        if !self.group.is_member() {
+            return self.hold(message, at);
+        }
+        match self.group.open(message) {
+            Ok(opened) => self.show(&opened.sender.clone(), &opened.plaintext, at),
+            Err(GroupError::Epoch { message: epoch, current }) if epoch > current => self.hold(message, at),
+            Err(error) => self.group_failed("a message of the hub", &error),
+        }
+    }
+
+    fn hold(&mut self, message: &[u8], accepted: Millis) {
+        if self.room.held.len() >= MAX_HELD {
+            return self.mark_broken("too many messages wait for an epoch that never comes");
+        }
+        self.room.held.push(Held { accepted, message: message.to_vec() });
+    }
+
+    fn open_held(&mut self) {
+        for held in std::mem::take(&mut self.room.held) {
+            self.on_application(&held.message, held.accepted);
+        }
+    }
+
+    fn on_commit(&mut self, commit: &[u8]) {
+        if let Some(InFlight::Commit { staged, merged }) = self.room.in_flight.clone() {
+            if staged.commit == commit {
+                if !merged {
+                    self.merge(&staged);
+                    self.room.in_flight = Some(InFlight::Commit { staged, merged: true });
+                }
+                return;
+            }
+        }
+        if self.forget_own(commit) {
+            return;
+        }
+        let listed = self.listed();
+        match self.group.apply(commit, Origin::Hub, self.now) {
+            Ok(applied) => {
+                self.after_commit(&applied, &listed);
+                self.open_held();
+            }
+            Err(GroupError::Epoch { message, current }) if message < current => {}
+            Err(GroupError::Epoch { message, current }) => {
+                self.mark_broken(&format!("commits are missing: the hub is in epoch {message}, we are in {current}"));
+            }
+            Err(GroupError::Forged(user)) => self.group_failed("a commit", &GroupError::Forged(user)),
+            Err(error) => self.mark_broken(&format!("a commit of the hub cannot be applied: {error}")),
+        }
+    }
+
+    fn merge(&mut self, staged: &Staged) {
+        let listed = self.listed();
+        match self.group.accept(staged, self.now) {
+            Ok(applied) => {
+                self.after_commit(&applied, &listed);
+                self.open_held();
+            }
+            Err(error) => self.mark_broken(&format!("our own commit cannot be merged: {error}")),
+        }
+    }
+
+    fn remember_own(&mut self, digest: [u8; 32]) {
+        self.room.own.push_back(digest);
+        while self.room.own.len() > MAX_OWN {
+            self.room.own.pop_front();
+        }
+    }
+
+    /// Whether this is a message of our own that came back; it is forgotten then.
+    fn forget_own(&mut self, message: &[u8]) -> bool {
+        let digest = hash(message);
+        let before = self.room.own.len();
+        self.room.own.retain(|known| *known != digest);
+        self.room.own.len() != before
+    }
+
+    // ------------------------------------------------------------------------------------------- towards the hub
+
+    /// Sends a sealed message to the hub.
+    pub(super) fn submit(&mut self, user: &UserUri, sealed: &[u8], intent: Intent) {
+        let message = match MlsMessage::decode(sealed) {
+            Ok(message) => message,
+            Err(error) => return self.report(format!("a sealed message does not parse: {error}")),
+        };
+        let digest = hash(sealed);
+        let body = SubmitMessageRequest { app_message: message, sending_user: user.clone() }.encode();
+        self.room.submitted.push_back(Submitted { hash: digest, intent });
+        self.call_room(self.room.uri.hub(), Endpoint::SubmitMessage, body, Tag::Submit(digest));
+    }
+
+    /// Sends a commit to the hub; it is merged when the hub accepts it.
+    pub(super) fn send_commit(&mut self, staged: Staged) {
+        let bundle = (|| {
+            Some(HandshakeBundle::Commit(Box::new(CommitBundle {
+                commit: MlsMessage::decode(&staged.commit).ok()?,
+                welcome: match &staged.welcome {
+                    Some(raw) => Some(RawWelcome::from_bytes(raw.clone()).ok()?),
+                    None => None,
+                },
+                group_info: GroupInfoOption::Full(RawGroupInfo::from_bytes(staged.group_info.clone()).ok()?),
+                ratchet_tree: RatchetTreeOption::Full(RawRatchetTree::from_bytes(staged.ratchet_tree.clone()).ok()?),
+            })))
+        })();
+        let Some(bundle) = bundle else { return self.report("a staged commit does not parse") };
+        self.room.in_flight = Some(InFlight::Commit { staged: Box::new(staged), merged: false });
+        self.call_room(self.room.uri.hub(), Endpoint::Update, bundle.encode(), Tag::Update);
+    }
+
+    /// Sends the proposals by which a user leaves.
+    pub(super) fn send_leave(&mut self, user: &UserUri, proposals: &[Vec<u8>]) {
+        let mut messages = Vec::new();
+        for proposal in proposals {
+            match MlsMessage::decode(proposal) {
+                Ok(message) => messages.push(message),
+                Err(error) => return self.report(format!("a proposal of our own does not parse: {error}")),
+            }
+            self.remember_own(hash(proposal));
+        }
+        self.room.in_flight = Some(InFlight::Leave { user: user.clone() });
+        let body = HandshakeBundle::Proposals(messages).encode();
+        self.call_room(self.room.uri.hub(), Endpoint::Update, body, Tag::Update);
+    }
+
+    // ------------------------------------------------------------------------------------------- the hub's answers
+
+    /// An answer of the hub, or the certainty that there will be none.
+    pub(super) fn on_answered(&mut self, tag: Tag, result: Result<Vec<u8>, String>) {
+        match tag {
+            Tag::None => {}
+            Tag::Submit(digest) => {
+                let answer = result
+                    .and_then(|body| SubmitMessageResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}")));
+                self.on_submit_answer(digest, answer);
+            }
+            Tag::Update => {
+                let answer = result
+                    .and_then(|body| UpdateRoomResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}")));
+                self.on_update_answer(answer);
+            }
+        }
+    }
+
+    fn submit_accepted(&mut self, digest: [u8; 32], at: Millis) {
+        let Some(place) = self.room.submitted.iter().position(|waiting| waiting.hash == digest) else { return };
+        if let Some(Submitted { intent: Intent::Say { event, message_id, .. }, .. }) = self.room.submitted.remove(place) {
+            self.log_own(at, message_id, event);
+        }
+    }
+
+    fn on_submit_answer(&mut self, digest: [u8; 32], answer: Result<SubmitMessageResponse, String>) {
+        if !self.room.submitted.iter().any(|waiting| waiting.hash == digest) {
+            // It came back by fan-out before, which said all.
+            return;
+        }
+        match answer {
+            Ok(SubmitMessageResponse::Accepted { accepted_timestamp, .. }) => {
+                self.remember_own(digest);
+                self.submit_accepted(digest, accepted_timestamp);
+            }
+            Ok(SubmitMessageResponse::EpochTooOld { current_epoch }) => {
+                self.room.behind = self.room.behind.max(current_epoch);
+                if let Some(waiting) = self.take_submitted(digest) {
+                    self.room.again.push_back(waiting.intent);
+                }
+            }
+            Ok(SubmitMessageResponse::NotAllowed) => self.submit_failed(digest, "the hub does not allow it"),
+            Err(why) => self.submit_failed(digest, &why),
+        }
+    }
+
+    fn take_submitted(&mut self, digest: [u8; 32]) -> Option<Submitted> {
+        let place = self.room.submitted.iter().position(|waiting| waiting.hash == digest)?;
+        self.room.submitted.remove(place)
+    }
+
+    fn submit_failed(&mut self, digest: [u8; 32], why: &str) {
+        if let Some(waiting) = self.take_submitted(digest) {
+            self.give_up(&waiting.intent, why);
+        }
+    }
+
+    fn on_update_answer(&mut self, answer: Result<UpdateRoomResponse, String>) {
+        let Some(in_flight) = self.room.in_flight.take() else { return };
+        match (answer, in_flight) {
+            (Ok(UpdateRoomResponse { outcome: UpdateOutcome::Success { accepted_timestamp }, .. }), sent) => {
+                self.room.last_accepted = self.room.last_accepted.max(accepted_timestamp);
+                if let InFlight::Commit { staged, merged: false } = sent {
+                    self.remember_own(hash(&staged.commit));
+                    self.merge(&staged);
+                }
+            }
+            (Ok(UpdateRoomResponse { outcome: UpdateOutcome::WrongEpoch { current_epoch }, .. }), sent) => {
+                if let InFlight::Commit { merged: true, .. } = sent {
+                    return;
+                }
+                self.room.behind = self.room.behind.max(current_epoch);
+                self.room.attempts += 1;
+                self.unsend(sent);
+            }
+            (Ok(answer), sent) => {
+                let why = if answer.description.is_empty() {
+                    "the hub does not allow it".to_owned()
+                } else {
+                    format!("the hub does not allow it: {}", answer.description)
+                };
+                self.update_failed(sent, &why);
+            }
+            (Err(why), sent) => self.update_failed(sent, &why),
+        }
+    }
+
+    /// The update did not happen: what it was for waits for another try.
+    fn unsend(&mut self, sent: InFlight) {
+        if let InFlight::Leave { user } = sent {
+            let _ = self.group.forget_pending();
+            self.room.queue.push_front(Intent::Leave { user });
+        }
+        if self.room.attempts > MAX_ATTEMPTS {
+            self.room.attempts = 0;
+            if let Some(intent) = self.room.queue.pop_front() {
+                self.give_up(&intent, "the room changes faster than this change can be made");
+            }
+        }
+    }
+
+    fn update_failed(&mut self, sent: InFlight, why: &str) {
+        match sent {
+            InFlight::Commit { merged: true, .. } => {}
+            InFlight::Leave { user } => {
+                let _ = self.group.forget_pending();
+                self.give_up(&Intent::Leave { user }, why);
+            }
+            InFlight::Commit { .. } | InFlight::KeyMaterial { .. } => {
+                if let Some(intent) = self.room.queue.pop_front() {
+                    self.give_up(&intent, why);
+                }
+            }
+        }
+    }
+
+    /// The answer to a request for KeyPackages.
+    pub(super) fn on_key_material(&mut self, target: &UserUri, key_packages: Result<Vec<Vec<u8>>, String>) {
+        let Some(InFlight::KeyMaterial { requester, target: wanted }) = self.room.in_flight.clone() else { return };
+        if wanted != *target {
+            return;
+        }
+        self.room.in_flight = None;
+        match key_packages {
+            Ok(key_packages) if !key_packages.is_empty() => {
+                self.room.queue.push_front(Intent::Add { by: requester, user: target.clone(), key_packages });
+            }
+            Ok(_) => self.notice(&format!("{} cannot be added now: no key material.", self.names.display(target))),
+            Err(why) => self.notice(&format!("{} cannot be added: {why}.", self.names.display(target))),
+        }
+    }
+
+    /// Makes sure that nothing of an unfinished input is lost on the way to an [`Input`] of another kind.
+    #[must_use]
+    pub fn wants_answer(input: &Input) -> bool {
+        matches!(input, Input::Submit { .. } | Input::Update { .. })
+    }
+}

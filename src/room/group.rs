@@ -1,0 +1,141 @@
+//! What the state machine asks of the room's MLS group. The engine implements it with `mls`; the tests of this module
+//! with a naive group that keeps everything in the clear.
+//!
+//! Every method either happens wholly or changes nothing. The policy is asked inside: a change that it forbids comes back
+//! as [`GroupError::Refused`].
+
+use crate::{
+    ident::{ProviderDomain, UserUri},
+    policy::RoomState,
+    room::effect::Millis,
+};
+
+/// Why the group did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// Policy forbids it. Permanent until the room's state changes.
+    #[error("{0}")]
+    Refused(String),
+    /// For an epoch that the group is not in. Retriable once the commits in between came, if it is ahead.
+    #[error("for epoch {message}, the group is in {current}")]
+    Epoch {
+        /// The message's epoch.
+        message: u64,
+        /// The group's epoch.
+        current: u64,
+    },
+    /// We hold no leaf for this user.
+    #[error("{0} has no leaf here")]
+    NoLeaf(UserUri),
+    /// A leaf names our domain with a key that we do not hold: the room is broken.
+    #[error("a forged leaf names {0}")]
+    Forged(UserUri),
+    /// The staged commit is not for the present state; stage it anew. Retriable.
+    #[error("the staged commit is out of date")]
+    Stale,
+    /// Does not verify, or cannot be used. Permanent.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// A change that one of our users wants committed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupChange {
+    /// Raw KeyPackages to add.
+    pub adds: Vec<Vec<u8>>,
+    /// Users whose leaves are removed, all of them.
+    pub removes: Vec<UserUri>,
+    /// `AppDataUpdate`s: component and update.
+    pub app_data: Vec<(u16, Vec<u8>)>,
+    /// Refresh the committer's leaf.
+    pub path: bool,
+}
+
+/// A commit that waits for the hub.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Staged {
+    /// The commit as `MLSMessage`.
+    pub commit: Vec<u8>,
+    /// The raw Welcome, if clients are added.
+    pub welcome: Option<Vec<u8>>,
+    /// The raw GroupInfo of the new epoch, without tree.
+    pub group_info: Vec<u8>,
+    /// The new epoch's ratchet tree.
+    pub ratchet_tree: Vec<u8>,
+    /// The epoch that it ends.
+    pub epoch: u64,
+    /// What only the group reads. Holds keys.
+    pub state: Vec<u8>,
+}
+
+/// Where a handshake came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// A follower sent it to us, the hub: its sender has to be of this provider, and clients that it adds must have come
+    /// through our keyMaterial (their references).
+    Follower(&'a ProviderDomain, &'a std::collections::BTreeMap<Vec<u8>, ProviderDomain>),
+    /// The room's hub distributed it.
+    Hub,
+}
+
+/// What an applied commit did to us.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Users of ours whose leaf went.
+    pub local_removed: Vec<UserUri>,
+    /// No leaf of ours is left.
+    pub over: bool,
+    /// Our leaves are there but their keys are not: somebody has to join again.
+    pub state_lost: bool,
+    /// Users who got a leaf by Add.
+    pub added: Vec<UserUri>,
+}
+
+/// An opened application message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Who sent it, by the leaf's credential.
+    pub sender: UserUri,
+    /// The application data.
+    pub plaintext: Vec<u8>,
+}
+
+/// The room's group as the state machine sees it.
+pub trait Group {
+    /// Whether we hold a member state.
+    fn is_member(&self) -> bool;
+    /// The current epoch; 0 without a group.
+    fn epoch(&self) -> u64;
+    /// The room's state as the group agrees on it.
+    fn state(&self) -> Result<RoomState, GroupError>;
+    /// Whether we hold a leaf of this user.
+    fn has_leaf(&self, user: &UserUri) -> bool;
+    /// Whether anybody holds a leaf for this user.
+    fn in_group(&self, user: &UserUri) -> bool;
+    /// Our users with a leaf, the anchor first.
+    fn local_users(&self) -> Vec<UserUri>;
+    /// Seals application data as this user's leaf.
+    fn seal(&mut self, user: &UserUri, plaintext: &[u8]) -> Result<Vec<u8>, GroupError>;
+    /// Opens a PrivateMessage.
+    fn open(&mut self, message: &[u8]) -> Result<Opened, GroupError>;
+    /// Makes a commit as this user's leaf, pending proposals included; changes nothing yet.
+    fn stage(&self, user: &UserUri, change: &GroupChange, now: Millis) -> Result<Staged, GroupError>;
+    /// Makes the external commit by which a participant of ours gets its leaf; changes nothing yet.
+    fn stage_join(&self, user: &UserUri, now: Millis) -> Result<Staged, GroupError>;
+    /// The hub accepted what was staged.
+    fn accept(&mut self, staged: &Staged, now: Millis) -> Result<Applied, GroupError>;
+    /// Somebody else's commit.
+    fn apply(&mut self, commit: &[u8], origin: Origin<'_>, now: Millis) -> Result<Applied, GroupError>;
+    /// Somebody else's proposal, which waits for the next commit.
+    fn store_proposal(&mut self, proposal: &[u8], origin: Origin<'_>, now: Millis) -> Result<(), GroupError>;
+    /// Whether proposals wait for a commit.
+    fn has_pending(&self) -> bool;
+    /// Drops what [`Group::store_proposal`] stored since the last commit.
+    fn forget_pending(&mut self) -> Result<(), GroupError>;
+    /// Makes the proposals by which this user leaves, and keeps them as pending.
+    fn propose_leave(&mut self, user: &UserUri, app_data: Vec<(u16, Vec<u8>)>) -> Result<Vec<Vec<u8>>, GroupError>;
+    /// Joins by Welcome with the KeyPackages that we gave out, or takes over the leaf if we hold the group already.
+    fn join(&mut self, welcome: &[u8], ratchet_tree: &[u8], now: Millis) -> Result<Vec<UserUri>, GroupError>;
+    /// Our leaves that are due for a refresh.
+    fn refresh_due(&self, now: Millis) -> Vec<UserUri>;
+}

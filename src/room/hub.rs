@@ -1,0 +1,265 @@
+//! The hub's part: accept, order, fan out (draft-ietf-mimi-protocol-06 sections 5.3 to 5.5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    effect::{Endpoint, Millis},
+    group::{Applied, GroupChange, GroupError, Origin, Staged},
+    state::Phase,
+    step::{Effect, Step, Tag},
+};
+use crate::{
+    content::MimiContent,
+    ident::{ProviderDomain, UserUri},
+    wire::{
+        FanoutContent, FanoutMessage, HandshakeBundle, MlsMessage, RatchetTreeOption, RawRatchetTree, RawWelcome,
+        SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire,
+    },
+};
+
+/// How many epochs behind the hub's a message may be (mimi-protocol leaves it open; room-policy's default).
+const EPOCH_TOLERANCE: u64 = 1;
+
+/// A raw Welcome as MLSMessage: version mls10, wire format `mls_welcome`.
+fn welcome_message(welcome: &RawWelcome) -> Option<MlsMessage> {
+    let mut bytes = vec![0, 1, 0, 3];
+    bytes.extend_from_slice(welcome.as_bytes());
+    MlsMessage::decode(&bytes).ok()
+}
+
+impl Step<'_> {
+    /// The next accepted timestamp: strictly increasing.
+    pub(super) fn accept_time(&mut self) -> Millis {
+        let at = self.now.max(self.room.last_accepted.saturating_add(1));
+        if at > self.now.saturating_add(60_000) {
+            self.report("accepted timestamps run a minute ahead of the clock");
+        }
+        self.room.last_accepted = at;
+        at
+    }
+
+    /// Distributes one accepted thing to these peers.
+    fn fan_out(&mut self, peers: &BTreeSet<ProviderDomain>, timestamp: Millis, content: FanoutContent) {
+        let body = FanoutMessage { timestamp, content }.encode();
+        for peer in peers {
+            self.call_room(peer.clone(), Endpoint::Notify, body.clone(), Tag::None);
+        }
+    }
+
+    /// A message of one of our own users, sealed already.
+    pub(super) fn hub_accept_own_message(&mut self, sealed: &[u8]) -> Option<Millis> {
+        let message = match MlsMessage::decode(sealed) {
+            Ok(message) => message,
+            Err(error) => {
+                self.report(format!("a sealed message does not parse: {error}"));
+                return None;
+            }
+        };
+        let at = self.accept_time();
+        let peers = self.peers();
+        self.fan_out(&peers, at, FanoutContent::Application { message, frank: None });
+        Some(at)
+    }
+
+    /// `POST /submitMessage/{roomId}`.
+    pub(super) fn on_submit(&mut self, peer: &ProviderDomain, request: &SubmitMessageRequest) -> Vec<u8> {
+        let refused = SubmitMessageResponse::NotAllowed.encode();
+        if self.room.phase != Phase::Active || !self.group.is_member() {
+            self.report(format!("{peer} submits to a room that is not active"));
+            return refused;
+        }
+        if request.sending_user.provider() != *peer || !self.is_participant(&request.sending_user) {
+            self.report(format!("{peer} submits as {}, who is no participant of its", request.sending_user));
+            return refused;
+        }
+        let current = self.group.epoch();
+        let epoch = request.app_message.epoch().unwrap_or(u64::MAX);
+        if epoch.saturating_add(EPOCH_TOLERANCE) < current {
+            return SubmitMessageResponse::EpochTooOld { current_epoch: current }.encode();
+        }
+        let opened = match self.group.open(request.app_message.as_bytes()) {
+            Ok(opened) => opened,
+            Err(error @ GroupError::Epoch { .. }) if epoch < current => {
+                self.report(format!("{peer} submits for an old epoch: {error}"));
+                return SubmitMessageResponse::EpochTooOld { current_epoch: current }.encode();
+            }
+            Err(error) => {
+                self.group_failed(&format!("a message that {peer} submits"), &error);
+                return refused;
+            }
+        };
+        if opened.sender != request.sending_user {
+            self.report(format!("{peer} submits as {}, but the leaf is {}'s", request.sending_user, opened.sender));
+            return refused;
+        }
+        if MimiContent::decode(&opened.plaintext).is_err() {
+            self.report(format!("a message of {} is no MIMI content", opened.sender));
+        }
+        let at = self.accept_time();
+        let peers = self.peers();
+        let message = request.app_message.clone();
+        self.fan_out(&peers, at, FanoutContent::Application { message, frank: None });
+        self.show(&opened.sender, &opened.plaintext, at);
+        SubmitMessageResponse::Accepted { accepted_timestamp: at, frank: None }.encode()
+    }
+
+    /// `POST /update/{roomId}`.
+    pub(super) fn on_update(&mut self, peer: &ProviderDomain, bundle: HandshakeBundle) -> Vec<u8> {
+        let refused = |text: &str| {
+            let description = text.to_owned();
+            UpdateRoomResponse { description, outcome: UpdateOutcome::NotAllowed }.encode()
+        };
+        if self.room.phase != Phase::Active || !self.group.is_member() {
+            return refused("the room is not active here");
+        }
+        let epoch = bundle.first().and_then(MlsMessage::epoch);
+        let current_epoch = self.group.epoch();
+        if epoch != Some(current_epoch) {
+            return UpdateRoomResponse::from(UpdateOutcome::WrongEpoch { current_epoch }).encode();
+        }
+        match self.update(peer, bundle) {
+            Ok(accepted_timestamp) => UpdateRoomResponse::from(UpdateOutcome::Success { accepted_timestamp }).encode(),
+            Err(error) => {
+                self.group_failed(&format!("an update of {peer} is refused"), &error);
+                refused(&error.to_string())
+            }
+        }
+    }
+
+    fn update(&mut self, peer: &ProviderDomain, bundle: HandshakeBundle) -> Result<Millis, GroupError> {
+        let known = self.room.key_packages.clone();
+        match bundle {
+            HandshakeBundle::Commit(bundle) => {
+                let before = self.peers();
+                let listed = self.listed();
+                let origin = Origin::Follower(peer, &known);
+                let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
+                let at = self.accept_time();
+                let content = FanoutContent::Commit { message: bundle.commit, external_proposals: Vec::new() };
+                self.fan_out(&before, at, content);
+                if let Some(welcome) = bundle.welcome {
+                    self.route_welcome(at, &applied, welcome, bundle.ratchet_tree, &known);
+                }
+                self.after_commit(&applied, &listed);
+                Ok(at)
+            }
+            HandshakeBundle::Proposals(proposals) => {
+                let origin = Origin::Follower(peer, &known);
+                for proposal in &proposals {
+                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), origin, self.now) {
+                        self.group.forget_pending()?;
+                        return Err(error);
+                    }
+                }
+                // The hub commits at once; what its own policy refuses it does not keep.
+                let staged = self.group.local_users().first().cloned().map(|anchor| {
+                    self.group.stage(&anchor, &GroupChange::default(), self.now)
+                });
+                let staged = match staged {
+                    Some(Ok(staged)) => Some(staged),
+                    Some(Err(error)) => {
+                        self.group.forget_pending()?;
+                        return Err(error);
+                    }
+                    None => None,
+                };
+                let at = self.accept_time();
+                let peers = self.peers();
+                let mut proposals = proposals.into_iter();
+                if let Some(message) = proposals.next() {
+                    self.fan_out(&peers, at, FanoutContent::Proposal { message, more: proposals.collect() });
+                }
+                if let Some(staged) = staged {
+                    self.hub_accept_own_commit(&staged)?;
+                }
+                Ok(at)
+            }
+        }
+    }
+
+    /// A commit of one of our own users.
+    pub(super) fn hub_accept_own_commit(&mut self, staged: &Staged) -> Result<(), GroupError> {
+        let before = self.peers();
+        let listed = self.listed();
+        let message =
+            MlsMessage::decode(&staged.commit).map_err(|error| GroupError::Invalid(format!("own commit: {error}")))?;
+        let applied = self.group.accept(staged, self.now)?;
+        let at = self.accept_time();
+        self.fan_out(&before, at, FanoutContent::Commit { message, external_proposals: Vec::new() });
+        if let Some(welcome) = &staged.welcome {
+            let welcome = RawWelcome::from_bytes(welcome.clone())
+                .map_err(|error| GroupError::Invalid(format!("own Welcome: {error}")))?;
+            let tree = RawRatchetTree::from_bytes(staged.ratchet_tree.clone())
+                .map_err(|error| GroupError::Invalid(format!("own tree: {error}")))?;
+            self.route_welcome(at, &applied, welcome, RatchetTreeOption::Full(tree), &BTreeMap::new());
+        }
+        self.after_commit(&applied, &listed);
+        Ok(())
+    }
+
+    /// A Welcome goes to the providers of those whom it welcomes.
+    fn route_welcome(
+        &mut self,
+        at: Millis,
+        applied: &Applied,
+        welcome: RawWelcome,
+        ratchet_tree: RatchetTreeOption,
+        known: &BTreeMap<Vec<u8>, ProviderDomain>,
+    ) {
+        let mut to: BTreeSet<ProviderDomain> = applied.added.iter().map(UserUri::provider).collect();
+        for reference in &welcome.fields().new_members {
+            to.extend(known.get(reference).cloned());
+            self.room.key_packages.remove(reference);
+        }
+        let Some(message) = welcome_message(&welcome) else {
+            return self.report("a Welcome does not parse");
+        };
+        if to.remove(self.names.domain()) {
+            if let RatchetTreeOption::Full(tree) = &ratchet_tree {
+                if let Err(error) = self.group.join(message.as_bytes(), tree.as_bytes(), self.now) {
+                    self.group_failed("a Welcome for our own users", &error);
+                }
+            }
+        }
+        self.fan_out(&to, at, FanoutContent::Welcome { message, ratchet_tree });
+    }
+
+    /// Our users on the participant list.
+    pub(super) fn listed(&self) -> BTreeSet<UserUri> {
+        let state = self.state();
+        state
+            .into_iter()
+            .flat_map(|state| state.participants)
+            .map(|(user, _)| user)
+            .filter(|user| self.is_ours(user))
+            .collect()
+    }
+
+    /// What every commit leads to, in both roles. `before` are our users who were listed before it.
+    pub(super) fn after_commit(&mut self, applied: &Applied, before: &BTreeSet<UserUri>) {
+        self.room.attempts = 0;
+        if applied.over {
+            let gone: BTreeSet<UserUri> = before.clone();
+            self.remove_from_matrix(&gone);
+            if !self.is_hub() {
+                self.room.phase = Phase::Left;
+                self.room.queue.clear();
+                self.room.again.clear();
+            }
+            return;
+        }
+        if applied.state_lost {
+            return self.mark_broken("all leaves whose keys were kept have been removed at once");
+        }
+        let after = self.listed();
+        let gone: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
+        self.remove_from_matrix(&gone);
+        self.sync_members();
+    }
+
+    /// Notes a message of ours as accepted.
+    pub(super) fn log_own(&mut self, accepted: Millis, message_id: [u8; 32], event: ruma::OwnedEventId) {
+        self.recent.insert(message_id);
+        self.out.push(Effect::Log { accepted, message_id, event: Some(event) });
+    }
+}

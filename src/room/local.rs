@@ -1,0 +1,338 @@
+//! The Matrix side of a room: its events, its portal, and consent.
+
+use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use serde_json::json;
+
+use super::{
+    effect::{Actor, Endpoint, MatrixAction, PathTarget},
+    state::{Intent, Phase},
+    step::{Effect, Step, Tag},
+};
+use crate::{
+    ident::UserUri,
+    translate::{self, CONTENT_KEY, NotCarried, RoomEvent},
+    wire::{ConsentAction, ConsentEntry, Wire},
+};
+
+impl Step<'_> {
+    /// An event of the Matrix room.
+    pub(super) fn on_event(&mut self, event: &RoomEvent, salt: [u8; 16]) {
+        if event.event_type == "m.room.member" {
+            return self.on_member(event);
+        }
+        if self.names.is_bridged(&event.sender) || event.content.get(CONTENT_KEY).is_some() {
+            return;
+        }
+        if event.state_key.is_some() {
+            return;
+        }
+        let body = event.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
+        if event.event_type == "m.room.message" {
+            if let Some(command) = super::command::in_room(body) {
+                return self.on_command(&event.sender.clone(), &command);
+            }
+        }
+        self.say(event, salt);
+    }
+
+    fn say(&mut self, event: &RoomEvent, salt: [u8; 16]) {
+        let Some(user) = self.names.uri(&event.sender) else { return };
+        match &self.room.phase {
+            Phase::Active | Phase::Invited => {}
+            Phase::Left => return,
+            Phase::Broken(why) => {
+                let why = why.clone();
+                return self.report(format!("{} is not carried, the room is broken: {why}", event.event_id));
+            }
+        }
+        if event.event_type == "m.room.redaction" || event.event_type == "m.reaction" {
+            return self.report(format!("{} ({}) is not carried yet", event.event_id, event.event_type));
+        }
+        let context =
+            translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts: event.origin_server_ts };
+        let translated = match translate::to_mimi(&event.event_type, &event.content, &context) {
+            Ok(translated) => translated,
+            Err(NotCarried::Mirror) => return,
+            Err(reason) => {
+                self.report(format!("{} is not carried: {reason}", event.event_id));
+                if event.event_type == "m.room.message" {
+                    self.notice(&format!("A message of {} was not sent to the MIMI users: {reason}.", event.sender));
+                }
+                return;
+            }
+        };
+        match translated.content.encode_with_id(&user, &self.room.uri) {
+            Ok((content, id)) => {
+                let event = event.event_id.clone();
+                self.room.queue.push_back(Intent::Say { user, event, content, message_id: id.0 });
+            }
+            Err(error) => self.report(format!("{} is not carried: {error}", event.event_id)),
+        }
+    }
+
+    fn on_member(&mut self, event: &RoomEvent) {
+        let Some(target) = event.state_key.as_deref().and_then(|key| UserId::parse(key).ok()) else { return };
+        let membership = event.content.get("membership").and_then(serde_json::Value::as_str).unwrap_or_default();
+        if let Some(remote) = self.names.ghost_uri(&target) {
+            if !self.names.is_bridged(&event.sender) {
+                self.on_ghost_member(&event.sender.clone(), remote, membership);
+            }
+            return;
+        }
+        if self.names.is_bot(&target) {
+            if matches!(membership, "leave" | "ban") && !self.names.is_bridged(&event.sender) {
+                self.report(format!("{} removed the bot from the Matrix room", event.sender));
+            }
+            return;
+        }
+        let Some(user) = self.names.uri(&target) else { return };
+        match membership {
+            "invite" => {
+                if let Some(by) = self.names.uri(&event.sender) {
+                    self.room.invited_by.insert(user, by);
+                }
+            }
+            "join" => self.on_joined(user),
+            "leave" | "ban" => self.on_left(user, &event.sender.clone(), &target),
+            _ => {}
+        }
+    }
+
+    fn on_joined(&mut self, user: UserUri) {
+        if !self.room.present.insert(user.clone()) {
+            return;
+        }
+        if let Some(requester) = self.room.asked.get(&user).cloned() {
+            // Joining the Matrix room is the consent.
+            self.out.push(Effect::Grant { requester, target: user });
+            return;
+        }
+        if self.room.phase != Phase::Active || self.is_participant(&user) {
+            return;
+        }
+        if self.room.present.len() > self.names.list_all_up_to() {
+            // A large room lists only those who act.
+            return;
+        }
+        let by = self.room.invited_by.get(&user).cloned().or_else(|| self.group.local_users().first().cloned());
+        if let Some(by) = by {
+            self.want(Intent::Add { by, user, key_packages: Vec::new() });
+        }
+    }
+
+    fn on_left(&mut self, user: UserUri, sender: &UserId, target: &UserId) {
+        self.room.invited_by.remove(&user);
+        if let Some(requester) = self.room.asked.remove(&user) {
+            self.room.present.remove(&user);
+            // Nobody is told.
+            self.out.push(Effect::Declined { requester, target: user });
+            return;
+        }
+        if !self.room.present.remove(&user) || self.names.is_bridged(sender) {
+            return;
+        }
+        if self.room.phase != Phase::Active {
+            return;
+        }
+        // What they said before they left is still sent; what they wanted to do is not.
+        match self.names.uri(sender) {
+            Some(by) if sender != target => self.want(Intent::Remove { by, user }),
+            _ => self.want(Intent::Leave { user }),
+        }
+    }
+
+    fn on_ghost_member(&mut self, sender: &UserId, remote: UserUri, membership: &str) {
+        let Some(by) = self.names.uri(sender) else { return };
+        match membership {
+            "invite" => self.invite(by, remote),
+            "leave" | "ban" => {
+                self.room.ghosts.remove(&remote);
+                if let Some(requester) = self.room.asking.remove(&remote) {
+                    self.ask(ConsentAction::Cancel, requester, remote.clone());
+                }
+                if self.is_participant(&remote) {
+                    self.want(Intent::Remove { by, user: remote });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// One of our users wants a remote user in: consent comes first.
+    pub(super) fn invite(&mut self, by: UserUri, remote: UserUri) {
+        if self.room.phase != Phase::Active {
+            return self.notice("This room is not connected to MIMI.");
+        }
+        if self.group.in_group(&remote) {
+            return self.sync_members();
+        }
+        self.room.asking.insert(remote.clone(), by.clone());
+        self.ask(ConsentAction::Request, by, remote);
+    }
+
+    fn ask(&mut self, action: ConsentAction, requester: UserUri, target: UserUri) {
+        let peer = target.provider();
+        let entry = ConsentEntry {
+            action,
+            requester,
+            target,
+            room: Some(self.room.uri.clone()),
+            extensions: crate::wire::AppDataDictionary::default(),
+        };
+        self.out.push(Effect::Call {
+            peer: peer.clone(),
+            endpoint: Endpoint::RequestConsent,
+            target: PathTarget::Domain(peer),
+            body: entry.encode(),
+            tag: Tag::None,
+        });
+    }
+
+    /// A remote user consents to be added.
+    pub(super) fn on_granted(&mut self, requester: &UserUri, target: &UserUri, key_packages: Vec<Vec<u8>>) {
+        let Some(by) = self.room.asking.get(target).cloned() else {
+            return self.report(format!("{target} consents to something that nobody asks for"));
+        };
+        if by != *requester {
+            return self.report(format!("{target} consents to {requester}, but {by} asked"));
+        }
+        // As follower the KeyPackages have to come by way of the hub.
+        let key_packages = if self.is_hub() { key_packages } else { Vec::new() };
+        if self.is_hub() && key_packages.is_empty() {
+            return self.notice(&format!("{} agreed, but sent no key material.", self.names.display(target)));
+        }
+        self.want(Intent::Add { by, user: target.clone(), key_packages });
+    }
+
+    // ------------------------------------------------------------------------------------------------- the portal
+
+    /// A remote user asks one of ours in.
+    pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, direct: bool) {
+        if self.is_participant(&target) && self.group.in_group(&target) {
+            return;
+        }
+        if self.room.phase == Phase::Left {
+            self.room.phase = Phase::Invited;
+        }
+        let again = self.room.asked.insert(target.clone(), requester.clone()).is_some();
+        let Some(id) = self.names.matrix_id(&target) else { return };
+        if self.room.present.contains(&target) {
+            self.out.push(Effect::Grant { requester, target });
+            return;
+        }
+        match self.room.matrix.clone() {
+            None if again => {}
+            None => self.make_portal(&requester, id, direct),
+            Some(room) => {
+                let actor = self.room.speaker.clone();
+                self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target: id }));
+            }
+        }
+    }
+
+    fn make_portal(&mut self, requester: &UserUri, invite: OwnedUserId, direct: bool) {
+        let name = self.names.display(requester);
+        self.room.direct = direct;
+        self.room.ghosts.insert(requester.clone());
+        self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
+            creator: Actor::Ghost(requester.clone()),
+            alias_localpart: self.names.portal_alias(&self.room.uri),
+            name: Some(format!("Invitation from {name}")),
+            topic: None,
+            is_direct: direct,
+            members: vec![self.room.speaker.clone()],
+            invite: vec![invite],
+            initial_state: vec![self.bridge_state()],
+        }));
+    }
+
+    /// `m.bridge` (MSC2346): which MIMI room this is.
+    pub(super) fn bridge_state(&self) -> (String, String, String) {
+        let content = json!({
+            "bridgebot": self.names.bot(),
+            "protocol": { "id": "mimi", "displayname": "MIMI" },
+            "channel": { "id": self.room.uri.as_str(), "displayname": self.room.uri.tail() },
+        });
+        ("m.bridge".to_owned(), format!("org.mimi-gateway://{}", self.room.uri.as_str()), content.to_string())
+    }
+
+    pub(super) fn on_portal_ready(&mut self, room: OwnedRoomId) {
+        if self.room.matrix.as_ref() == Some(&room) {
+            return;
+        }
+        self.room.matrix = Some(room.clone());
+        self.out.push(Effect::Link(room.clone()));
+        // Whoever was asked while the room was being made.
+        for target in self.room.asked.keys().cloned().collect::<Vec<_>>() {
+            if let Some(target) = self.names.matrix_id(&target) {
+                let actor = self.room.speaker.clone();
+                self.out.push(Effect::Matrix(MatrixAction::Invite { room: room.clone(), actor, target }));
+            }
+        }
+        if self.room.phase == Phase::Active {
+            self.dress_portal();
+            self.sync_members();
+        }
+    }
+
+    /// Gives the portal the room's name and topic.
+    pub(super) fn dress_portal(&mut self) {
+        let (Some(room), Some(state)) = (self.room.matrix.clone(), self.state()) else { return };
+        let actor = self.room.speaker.clone();
+        let mut set = |event_type: &str, content: serde_json::Value| {
+            self.out.push(Effect::Matrix(MatrixAction::SetState {
+                room: room.clone(),
+                actor: actor.clone(),
+                event_type: event_type.to_owned(),
+                state_key: String::new(),
+                content: content.to_string(),
+            }));
+        };
+        let (name, topic) = (state.metadata.name, state.metadata.subject);
+        if !name.is_empty() {
+            set("m.room.name", json!({ "name": name }));
+        } else if self.room.direct {
+            // Clients name a direct chat after the other user.
+            set("m.room.name", json!({}));
+        }
+        if !topic.is_empty() {
+            set("m.room.topic", json!({ "topic": topic }));
+        }
+    }
+
+    pub(super) fn on_ask_cancelled(&mut self, requester: &UserUri, target: &UserUri) {
+        if self.room.asked.get(target) != Some(requester) {
+            return;
+        }
+        self.room.asked.remove(target);
+        if let (Some(room), Some(id)) = (self.room.matrix.clone(), self.names.matrix_id(target)) {
+            self.out.push(Effect::Matrix(MatrixAction::Kick {
+                room,
+                actor: self.room.speaker.clone(),
+                target: id,
+                reason: "the invitation was taken back".to_owned(),
+            }));
+        }
+    }
+}
+
+impl Step<'_> {
+    /// First words in a room that was just mirrored; in a direct chat the other user is asked.
+    pub fn welcome_room(&mut self, direct_with: Option<&UserUri>, creator: &UserUri) {
+        if let (Some(room), Actor::Bot) = (self.room.matrix.clone(), self.room.speaker.clone()) {
+            let (event_type, state_key, content) = self.bridge_state();
+            let actor = Actor::Bot;
+            self.out.push(Effect::Matrix(MatrixAction::SetState { room, actor, event_type, state_key, content }));
+        }
+        match direct_with {
+            Some(remote) => self.invite(creator.clone(), remote.clone()),
+            None => {
+                let uri = self.room.uri.clone();
+                self.notice(&format!(
+                    "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
+                     Encryption towards MIMI ends at this gateway: its operator could read what is said here."
+                ));
+            }
+        }
+    }
+}

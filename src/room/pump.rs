@@ -1,0 +1,288 @@
+//! The queue of what our users want, worked off in order: at once where we are hub, one commit at a time where we follow.
+
+use super::{
+    effect::Millis,
+    group::{GroupChange, GroupError},
+    state::{InFlight, Intent, Phase},
+    step::{Effect, Step},
+};
+use crate::{
+    ident::UserUri,
+    policy::{self, component, role},
+};
+
+/// Messages that may wait for the hub's answer at once.
+const WINDOW: usize = 32;
+
+/// What became of the first intent.
+enum Turn {
+    /// It is done, or given up: the next one.
+    Done,
+    /// Something else has to happen first and did, at once: look at the same one again.
+    Again,
+    /// It waits for an answer or a commit.
+    Wait,
+}
+
+impl Step<'_> {
+    /// Puts something at the end of the queue, unless it stands there already.
+    pub(super) fn want(&mut self, intent: Intent) {
+        if !self.room.queue.contains(&intent) {
+            self.room.queue.push_back(intent);
+        }
+    }
+
+    /// Works off the queue as far as it goes.
+    pub(super) fn pump(&mut self) {
+        // More turns than this in one step mean a loop; the rest waits for the next input.
+        for _ in 0..10_000 {
+            if self.room.phase != Phase::Active || !self.group.is_member() || self.room.in_flight.is_some() {
+                return;
+            }
+            if self.group.epoch() < self.room.behind {
+                return;
+            }
+            if !self.room.again.is_empty() {
+                if !self.room.submitted.is_empty() {
+                    return;
+                }
+                while let Some(intent) = self.room.again.pop_back() {
+                    self.room.queue.push_front(intent);
+                }
+            }
+            let Some(intent) = self.room.queue.front().cloned() else { return };
+            match self.turn(&intent) {
+                Ok(Turn::Done) => {
+                    if self.room.queue.front() == Some(&intent) {
+                        self.room.queue.pop_front();
+                    }
+                }
+                Ok(Turn::Again) => {}
+                Ok(Turn::Wait) => return,
+                Err(error) => {
+                    self.room.queue.pop_front();
+                    self.give_up(&intent, &error.to_string());
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, intent: &Intent) -> Result<Turn, GroupError> {
+        match intent {
+            Intent::Say { user, content, event, message_id } => {
+                if let Some(first) = self.leaf_first(user)? {
+                    return Ok(first);
+                }
+                if !self.is_hub() {
+                    if self.room.submitted.len() >= WINDOW {
+                        return Ok(Turn::Wait);
+                    }
+                    // Commits close an epoch: nothing of it may be sealed behind one.
+                    let sealed = self.group.seal(user, content)?;
+                    self.submit(user, &sealed, intent.clone());
+                    return Ok(Turn::Done);
+                }
+                let sealed = self.group.seal(user, content)?;
+                if let Some(at) = self.hub_accept_own_message(&sealed) {
+                    self.log_own(at, *message_id, event.clone());
+                }
+                Ok(Turn::Done)
+            }
+            Intent::Add { by, user, key_packages } => self.add(by, user, key_packages),
+            Intent::Remove { by, user } => {
+                if !self.is_participant(user) && !self.group.in_group(user) {
+                    return Ok(Turn::Done);
+                }
+                let Some(by) = self.committer(by, user) else {
+                    return Err(GroupError::Refused("nobody of ours may remove them".to_owned()));
+                };
+                if let Some(first) = self.leaf_first(&by)? {
+                    return Ok(first);
+                }
+                let change = GroupChange {
+                    removes: if self.group.in_group(user) { vec![user.clone()] } else { Vec::new() },
+                    app_data: self.list_change(|state| policy::update_remove(state, std::slice::from_ref(user)))?,
+                    ..GroupChange::default()
+                };
+                self.commit(&by, &change)
+            }
+            Intent::Leave { user } => self.leave(user),
+            Intent::Refresh { user } => {
+                if !self.group.refresh_due(self.now).contains(user) {
+                    return Ok(Turn::Done);
+                }
+                self.commit(user, &GroupChange { path: true, ..GroupChange::default() })
+            }
+        }
+    }
+
+    /// Makes this user's commit and, as hub, accepts it at once.
+    fn commit(&mut self, user: &UserUri, change: &GroupChange) -> Result<Turn, GroupError> {
+        let staged = self.group.stage(user, change, self.now)?;
+        self.commit_staged(staged)
+    }
+
+    fn commit_staged(&mut self, staged: super::group::Staged) -> Result<Turn, GroupError> {
+        if self.is_hub() {
+            self.hub_accept_own_commit(&staged)?;
+            return Ok(Turn::Again);
+        }
+        // Messages before it belong to the epoch that it ends: they have to be accepted first.
+        if !self.room.submitted.is_empty() {
+            return Ok(Turn::Wait);
+        }
+        self.send_commit(staged);
+        Ok(Turn::Wait)
+    }
+
+    /// A user who acts has to be listed and to have a leaf; `Some` if that has to happen first.
+    fn leaf_first(&mut self, user: &UserUri) -> Result<Option<Turn>, GroupError> {
+        if self.group.has_leaf(user) {
+            return Ok(None);
+        }
+        if !self.is_participant(user) {
+            let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.any_committer()) else {
+                return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
+            };
+            if by == *user {
+                return Err(GroupError::Refused("they are no participant".to_owned()));
+            }
+            self.room.queue.push_front(Intent::Add { by, user: user.clone(), key_packages: Vec::new() });
+            return Ok(Some(Turn::Again));
+        }
+        if !self.is_hub() && !self.room.submitted.is_empty() {
+            return Ok(Some(Turn::Wait));
+        }
+        let staged = self.group.stage_join(user, self.now)?;
+        self.commit_staged(staged).map(Some)
+    }
+
+    fn list_change(
+        &self,
+        make: impl Fn(&policy::RoomState) -> Result<Vec<u8>, policy::CodecError>,
+    ) -> Result<Vec<(u16, Vec<u8>)>, GroupError> {
+        let state = self.group.state()?;
+        let update = make(&state).map_err(|error| GroupError::Invalid(error.to_string()))?;
+        Ok(if update_is_empty(&update) { Vec::new() } else { vec![(component::PARTICIPANT_LIST, update)] })
+    }
+
+    fn add(&mut self, by: &UserUri, user: &UserUri, key_packages: &[Vec<u8>]) -> Result<Turn, GroupError> {
+        let listed = self.is_participant(user);
+        if listed && (key_packages.is_empty() || self.group.in_group(user)) {
+            return Ok(Turn::Done);
+        }
+        let by = if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.any_committer() };
+        let Some(by) = by else {
+            return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
+        };
+        if let Some(first) = self.leaf_first(&by)? {
+            return Ok(first);
+        }
+        if key_packages.is_empty() && !self.is_ours(user) && !self.is_hub() {
+            // KeyPackages for a room come by way of its hub (section 5.2).
+            self.room.queue.pop_front();
+            self.claim(&by, user);
+            return Ok(Turn::Wait);
+        }
+        let app_data =
+            if listed { Vec::new() } else { self.list_change(|s| policy::update_add(s, &[(user.clone(), role::MEMBER)]))? };
+        self.commit(&by, &GroupChange { adds: key_packages.to_vec(), app_data, ..GroupChange::default() })
+    }
+
+    fn leave(&mut self, user: &UserUri) -> Result<Turn, GroupError> {
+        if !self.is_participant(user) && !self.group.in_group(user) {
+            return Ok(Turn::Done);
+        }
+        if !self.group.has_leaf(user) {
+            // Without a leaf they cannot leave by themselves; somebody of ours with the right takes them off the list.
+            if let Some(by) = self.committer(user, user) {
+                let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
+                return self.commit(&by, &GroupChange { app_data, ..GroupChange::default() });
+            }
+            return Ok(self.leaf_first(user)?.unwrap_or(Turn::Again));
+        }
+        if !self.is_hub() && !self.room.submitted.is_empty() {
+            return Ok(Turn::Wait);
+        }
+        let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
+        let proposals = self.group.propose_leave(user, app_data)?;
+        if !self.is_hub() {
+            self.room.queue.pop_front();
+            self.send_leave(user, &proposals);
+            return Ok(Turn::Wait);
+        }
+        let committer = self.group.local_users().into_iter().find(|other| other != user);
+        let Some(by) = committer else {
+            // Nobody of ours can commit it: the other providers do.
+            self.room.queue.pop_front();
+            self.fan_out_proposals(&proposals);
+            return Ok(Turn::Wait);
+        };
+        self.fan_out_proposals(&proposals);
+        self.commit(&by, &GroupChange::default())
+    }
+
+    /// Somebody of ours with a leaf.
+    fn any_committer(&self) -> Option<UserUri> {
+        self.group.local_users().into_iter().find(|user| self.is_participant(user))
+    }
+
+    /// Who of ours removes `target`: the one who wants it, or one whose role may.
+    fn committer(&self, by: &UserUri, target: &UserUri) -> Option<UserUri> {
+        if by != target && (self.group.has_leaf(by) || self.is_participant(by)) && self.may_remove(by) {
+            return Some(by.clone());
+        }
+        self.group.local_users().into_iter().find(|user| user != target && self.may_remove(user))
+    }
+
+    fn may_remove(&self, user: &UserUri) -> bool {
+        self.state().is_some_and(|state| state.can(user, policy::Capability::RemoveParticipant))
+    }
+
+    /// What a user wanted cannot be: the user is told, and so is the operator.
+    pub(super) fn give_up(&mut self, intent: &Intent, why: &str) {
+        let who = intent.actor().clone();
+        let name = self.names.matrix_id(&who).map_or_else(|| who.to_string(), |id| id.to_string());
+        let text = match intent {
+            Intent::Say { event, .. } => {
+                self.out.push(Effect::Report(format!("{event} of {who} could not be delivered: {why}")));
+                format!("A message of {name} could not be delivered to the MIMI users: {why}.")
+            }
+            Intent::Add { user, .. } => {
+                if self.is_ours(user) && self.room.present.contains(user) {
+                    self.remove_from_matrix(&std::collections::BTreeSet::from([user.clone()]));
+                }
+                format!("{} could not be added: {why}.", self.names.display(user))
+            }
+            Intent::Remove { user, .. } => format!("{} could not be removed: {why}.", self.names.display(user)),
+            Intent::Leave { .. } => format!("{name} left here, but is still listed at the hub: {why}."),
+            Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),
+        };
+        self.report(text.clone());
+        self.notice(&text);
+    }
+
+    /// As hub: distributes proposals of our own.
+    fn fan_out_proposals(&mut self, proposals: &[Vec<u8>]) {
+        use crate::wire::{FanoutContent, FanoutMessage, MlsMessage, Wire};
+        let mut messages = proposals.iter().filter_map(|bytes| MlsMessage::decode(bytes).ok());
+        let Some(message) = messages.next() else { return };
+        let more = messages.collect();
+        let timestamp: Millis = self.accept_time();
+        let body = FanoutMessage { timestamp, content: FanoutContent::Proposal { message, more } }.encode();
+        for peer in self.peers() {
+            self.call_room(peer, super::effect::Endpoint::Notify, body.clone(), super::step::Tag::None);
+        }
+    }
+
+    /// As follower: asks the hub for KeyPackages of a user who consented.
+    fn claim(&mut self, requester: &UserUri, target: &UserUri) {
+        self.room.in_flight = Some(InFlight::KeyMaterial { requester: requester.clone(), target: target.clone() });
+        self.out.push(Effect::ClaimKeyMaterial { requester: requester.clone(), target: target.clone() });
+    }
+}
+
+/// Whether a ParticipantListUpdate changes nothing: three empty vectors.
+fn update_is_empty(update: &[u8]) -> bool {
+    update == [0, 0, 0]
+}

@@ -1,0 +1,197 @@
+//! What is stored of a room besides its MLS rows.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use ruma::{OwnedEventId, OwnedRoomId};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    effect::{Actor, Millis},
+    group::Staged,
+};
+use crate::ident::{ProviderDomain, RoomUri, UserUri};
+
+/// Where a room stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Users of ours were asked in; we hold no group yet.
+    Invited,
+    /// We are in.
+    Active,
+    /// Unbridged, or our last user left. Nothing is carried any more; an invitation makes it `Invited` again.
+    Left,
+    /// Forked, forged or lost; the text says what an operator should know.
+    Broken(String),
+}
+
+/// Something that a user of ours wants and that waits for its turn. In order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Intent {
+    /// Say something.
+    Say {
+        /// Who.
+        user: UserUri,
+        /// The Matrix event, for reports.
+        event: OwnedEventId,
+        /// Encoded MIMI content; its salt is drawn once, so the message id survives every retry.
+        content: Vec<u8>,
+        /// Its message id.
+        message_id: [u8; 32],
+    },
+    /// Put a user on the participant list, and its clients into the group.
+    Add {
+        /// Who wants it.
+        by: UserUri,
+        /// Who comes in.
+        user: UserUri,
+        /// Raw KeyPackages; none for users of ours (they get a leaf when they act).
+        key_packages: Vec<Vec<u8>>,
+    },
+    /// Remove somebody else.
+    Remove {
+        /// Who wants it.
+        by: UserUri,
+        /// Who goes.
+        user: UserUri,
+    },
+    /// Leave.
+    Leave {
+        /// Who.
+        user: UserUri,
+    },
+    /// Refresh a leaf before its lifetime is half over.
+    Refresh {
+        /// Whose.
+        user: UserUri,
+    },
+}
+
+impl Intent {
+    /// The user who acts.
+    #[must_use]
+    pub fn actor(&self) -> &UserUri {
+        match self {
+            Self::Say { user, .. } | Self::Leave { user } | Self::Refresh { user } => user,
+            Self::Add { by, .. } | Self::Remove { by, .. } => by,
+        }
+    }
+}
+
+/// What a follower has sent to the hub and waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InFlight {
+    /// A commit; the same bytes are sent again until an answer is known.
+    Commit {
+        /// The staged commit.
+        staged: Box<Staged>,
+        /// It came back by fan-out and is merged already; only the answer is missing.
+        merged: bool,
+    },
+    /// Proposals of a leave.
+    Leave {
+        /// Who leaves.
+        user: UserUri,
+    },
+    /// KeyPackages asked of the hub, to add a user.
+    KeyMaterial {
+        /// Who asked.
+        requester: UserUri,
+        /// Whose KeyPackages.
+        target: UserUri,
+    },
+}
+
+/// A message that the hub has not answered yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// SHA-256 of the sealed message.
+    pub hash: [u8; 32],
+    /// What was said: sealed again if the hub moved on.
+    pub intent: Intent,
+}
+
+/// A message that cannot be shown or opened yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// When the hub accepted it.
+    pub accepted: Millis,
+    /// The PrivateMessage.
+    pub message: Vec<u8>,
+}
+
+/// The stored record of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// The room's URI; its provider is the hub.
+    pub uri: RoomUri,
+    /// The Matrix room.
+    pub matrix: Option<OwnedRoomId>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// A direct chat.
+    pub direct: bool,
+    /// Who speaks for the gateway in the Matrix room.
+    pub speaker: Actor,
+    /// Which group of the room is the present one.
+    pub group: u32,
+    /// Last accepted timestamp: as hub the last given, as follower the last seen.
+    pub last_accepted: Millis,
+    /// Our users who are joined on Matrix.
+    pub present: BTreeSet<UserUri>,
+    /// Who invited those who are not joined yet.
+    pub invited_by: BTreeMap<UserUri, UserUri>,
+    /// Remote users whose ghosts are in the Matrix room.
+    pub ghosts: BTreeSet<UserUri>,
+    /// Remote users who were asked for consent, and by whom.
+    pub asking: BTreeMap<UserUri, UserUri>,
+    /// Our users who were asked in by a remote user, and have not answered.
+    pub asked: BTreeMap<UserUri, UserUri>,
+    /// What our users want, in order.
+    pub queue: VecDeque<Intent>,
+    /// As follower: what waits for the hub.
+    pub in_flight: Option<InFlight>,
+    /// As follower: messages that wait for the hub's answer.
+    pub submitted: VecDeque<Submitted>,
+    /// Messages to be sealed again once `submitted` is empty.
+    pub again: VecDeque<Intent>,
+    /// Commits up to this epoch have to come before anything is made.
+    pub behind: u64,
+    /// How often the first of the queue was refused for its epoch.
+    pub attempts: u32,
+    /// Hashes of our own messages that may come back.
+    pub own: VecDeque<[u8; 32]>,
+    /// Messages of an epoch that we have not entered.
+    pub held: Vec<Held>,
+    /// As hub: KeyPackages that came through us, and from whom.
+    pub key_packages: BTreeMap<Vec<u8>, ProviderDomain>,
+}
+
+impl Room {
+    /// A room that nothing is known about yet.
+    #[must_use]
+    pub fn new(uri: RoomUri, phase: Phase, speaker: Actor) -> Self {
+        Self {
+            uri,
+            matrix: None,
+            phase,
+            direct: false,
+            speaker,
+            group: 0,
+            last_accepted: 0,
+            present: BTreeSet::new(),
+            invited_by: BTreeMap::new(),
+            ghosts: BTreeSet::new(),
+            asking: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            queue: VecDeque::new(),
+            in_flight: None,
+            submitted: VecDeque::new(),
+            again: VecDeque::new(),
+            behind: 0,
+            attempts: 0,
+            own: VecDeque::new(),
+            held: Vec::new(),
+            key_packages: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! One step: an input, the room, its group, the time; out come effects and perhaps an answer for a peer.
+//!
+//! ```text
+//!  Matrix event --> local ----+                         +--> hub: accept, order, fan out
+//!                             +--> queue of intents ----+
+//!  answer of the hub ---------+                         +--> follower: stage or seal, submit, wait
+//!
+//!  submit, update (we are hub) --> hub       notify (we follow) --> follower       consent --> local
+//! ```
+
+use std::collections::{BTreeSet, VecDeque};
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
+use sha2::{Digest, Sha256};
+
+use super::{
+    effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
+    group::{Group, GroupError},
+    state::{Phase, Room},
+};
+use crate::{
+    content::MimiContent,
+    ident::{ProviderDomain, UserUri},
+    policy::RoomState,
+    translate::{self, CONTENT_KEY},
+    wire::{FanoutMessage, HandshakeBundle, SubmitMessageRequest},
+};
+
+/// How the two worlds name each other; made once from the settings.
+pub trait Names: Send + Sync {
+    /// Our domain.
+    fn domain(&self) -> &ProviderDomain;
+    /// The MIMI user that a Matrix user is. `None` for our ghosts and the bot.
+    fn uri(&self, user: &UserId) -> Option<UserUri>;
+    /// The remote MIMI user behind one of our ghosts. `None` for anybody else.
+    fn ghost_uri(&self, user: &UserId) -> Option<UserUri>;
+    /// Whether this is a ghost of any gateway, or our bot: its events are never carried.
+    fn is_bridged(&self, user: &UserId) -> bool;
+    /// The Matrix user that a MIMI user is: one of ours, or a ghost.
+    fn matrix_id(&self, user: &UserUri) -> Option<OwnedUserId>;
+    /// The bridge bot.
+    fn bot(&self) -> OwnedUserId;
+    /// Whether this is the bridge bot.
+    fn is_bot(&self, user: &UserId) -> bool;
+    /// How people read a remote user's name.
+    fn display(&self, user: &UserUri) -> String;
+    /// Localpart of the alias of the portal of this room.
+    fn portal_alias(&self, room: &crate::ident::RoomUri) -> String;
+    /// Up to how many Matrix members all are listed as participants; above it only those who act.
+    fn list_all_up_to(&self) -> usize;
+}
+
+/// What a step is about.
+#[derive(Debug)]
+pub enum Input {
+    /// An event of the Matrix room, and 16 random bytes for the message that may come of it.
+    Event {
+        /// The event.
+        event: translate::RoomEvent,
+        /// The message's salt.
+        salt: [u8; 16],
+    },
+    /// One message that the hub distributed.
+    Fanout(FanoutMessage),
+    /// A follower submits a message (we are the hub). Answered.
+    Submit {
+        /// The follower.
+        peer: ProviderDomain,
+        /// The request.
+        request: SubmitMessageRequest,
+    },
+    /// A follower sends a commit or proposals (we are the hub). Answered.
+    Update {
+        /// The follower.
+        peer: ProviderDomain,
+        /// The request.
+        bundle: HandshakeBundle,
+    },
+    /// A remote user asks one of ours in.
+    Asked {
+        /// Who asks.
+        requester: UserUri,
+        /// Who is asked.
+        target: UserUri,
+        /// The name of the room, if it is known.
+        direct: bool,
+    },
+    /// The remote user does not ask any more.
+    AskCancelled {
+        /// Who asked.
+        requester: UserUri,
+        /// Who was asked.
+        target: UserUri,
+    },
+    /// A remote user consents.
+    Granted {
+        /// Who had asked.
+        requester: UserUri,
+        /// Who consents.
+        target: UserUri,
+        /// Raw KeyPackages.
+        key_packages: Vec<Vec<u8>>,
+    },
+    /// The answer to a [`Effect::ClaimKeyMaterial`].
+    KeyMaterial {
+        /// Whose KeyPackages.
+        target: UserUri,
+        /// Raw KeyPackages, or why there are none.
+        key_packages: Result<Vec<Vec<u8>>, String>,
+    },
+    /// KeyPackages passed through us, the hub, on their way to a follower.
+    KeyPackagesPassed {
+        /// Their references.
+        references: Vec<Vec<u8>>,
+        /// Who provided them.
+        provider: ProviderDomain,
+    },
+    /// The portal exists.
+    PortalReady(OwnedRoomId),
+    /// A call that needs an answer has one.
+    Answered {
+        /// Which call.
+        tag: Tag,
+        /// The answer's body, or why there will be none.
+        result: Result<Vec<u8>, String>,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// Which call an answer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Tag {
+    /// Nobody waits for it.
+    None,
+    /// `submitMessage`, with the hash of the sealed message.
+    Submit([u8; 32]),
+    /// `update`.
+    Update,
+}
+
+/// What a step wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// A call to the homeserver, in the room's order.
+    Matrix(MatrixAction),
+    /// The portal has to be made; [`Input::PortalReady`] follows.
+    MakePortal(MatrixAction),
+    /// A message is to be shown: as [`Effect::Matrix`], and the event's id is mapped to the message id.
+    Show {
+        /// The send.
+        action: MatrixAction,
+        /// The message id.
+        message_id: [u8; 32],
+    },
+    /// A call to a peer, in order per (room, peer).
+    Call {
+        /// The peer.
+        peer: ProviderDomain,
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// What fills the path.
+        target: PathTarget,
+        /// The body.
+        body: Vec<u8>,
+        /// Who waits for the answer.
+        tag: Tag,
+    },
+    /// KeyPackages are to be asked for, signed as this user, by way of the hub. [`Input::KeyMaterial`] follows.
+    ClaimKeyMaterial {
+        /// Who asks.
+        requester: UserUri,
+        /// Whose.
+        target: UserUri,
+    },
+    /// KeyPackages of one of our users are to be made and sent with a grant.
+    Grant {
+        /// Who had asked.
+        requester: UserUri,
+        /// Who consents.
+        target: UserUri,
+    },
+    /// One of our users said no: nothing is told to anybody.
+    Declined {
+        /// Who had asked.
+        requester: UserUri,
+        /// Who declined.
+        target: UserUri,
+    },
+    /// A line of the hub-ordered log.
+    Log {
+        /// When the hub accepted it.
+        accepted: Millis,
+        /// The message id.
+        message_id: [u8; 32],
+        /// The Matrix event that it came from, if it was ours.
+        event: Option<OwnedEventId>,
+    },
+    /// The Matrix room belongs to this room from now on.
+    Link(OwnedRoomId),
+    /// It does not any more.
+    Unlink(OwnedRoomId),
+    /// The operator should know.
+    Report(String),
+}
+
+/// Message ids that were shown or logged lately: a second copy is not shown again.
+#[derive(Debug, Default)]
+pub struct Recent {
+    order: VecDeque<[u8; 32]>,
+    set: BTreeSet<[u8; 32]>,
+}
+
+impl Recent {
+    const KEEP: usize = 4096;
+
+    /// Notes an id; false if it was known.
+    pub fn insert(&mut self, id: [u8; 32]) -> bool {
+        if !self.set.insert(id) {
+            return false;
+        }
+        self.order.push_back(id);
+        while self.order.len() > Self::KEEP {
+            if let Some(old) = self.order.pop_front() {
+                self.set.remove(&old);
+            }
+        }
+        true
+    }
+}
+
+/// A step in progress.
+pub struct Step<'a> {
+    /// The room.
+    pub room: &'a mut Room,
+    /// Its group.
+    pub group: &'a mut dyn Group,
+    /// The two worlds' names.
+    pub names: &'a dyn Names,
+    /// Lately seen message ids.
+    pub recent: &'a mut Recent,
+    /// Milliseconds since the epoch.
+    pub now: Millis,
+    /// What is to be done.
+    pub out: Vec<Effect>,
+}
+
+/// SHA-256.
+pub(super) fn hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+impl Step<'_> {
+    /// Carries out one input; the answer, if the input is one of a peer that waits for it.
+    pub fn run(&mut self, input: Input) -> Option<Vec<u8>> {
+        let answer = match input {
+            Input::Event { event, salt } => {
+                self.on_event(&event, salt);
+                None
+            }
+            Input::Fanout(message) => {
+                self.on_fanout(message);
+                None
+            }
+            Input::Submit { peer, request } => Some(self.on_submit(&peer, &request)),
+            Input::Update { peer, bundle } => Some(self.on_update(&peer, bundle)),
+            Input::Asked { requester, target, direct } => {
+                self.on_asked(requester, target, direct);
+                None
+            }
+            Input::AskCancelled { requester, target } => {
+                self.on_ask_cancelled(&requester, &target);
+                None
+            }
+            Input::Granted { requester, target, key_packages } => {
+                self.on_granted(&requester, &target, key_packages);
+                None
+            }
+            Input::KeyMaterial { target, key_packages } => {
+                self.on_key_material(&target, key_packages);
+                None
+            }
+            Input::KeyPackagesPassed { references, provider } => {
+                for reference in references {
+                    self.room.key_packages.insert(reference, provider.clone());
+                }
+                None
+            }
+            Input::PortalReady(room) => {
+                self.on_portal_ready(room);
+                None
+            }
+            Input::Answered { tag, result } => {
+                self.on_answered(tag, result);
+                None
+            }
+            Input::Tick => {
+                for user in self.group.refresh_due(self.now) {
+                    self.want(super::state::Intent::Refresh { user });
+                }
+                None
+            }
+        };
+        self.pump();
+        answer
+    }
+
+    /// Whether the room is hosted here.
+    pub(super) fn is_hub(&self) -> bool {
+        self.room.uri.hub() == *self.names.domain()
+    }
+
+    pub(super) fn is_ours(&self, user: &UserUri) -> bool {
+        user.provider() == *self.names.domain()
+    }
+
+    /// The room's state; empty before there is a group.
+    pub(super) fn state(&self) -> Option<RoomState> {
+        self.group.state().ok()
+    }
+
+    pub(super) fn is_participant(&self, user: &UserUri) -> bool {
+        self.state().is_some_and(|state| state.participants.iter().any(|(listed, _)| listed == user))
+    }
+
+    /// The other providers with participants.
+    pub(super) fn peers(&self) -> BTreeSet<ProviderDomain> {
+        let mut peers: BTreeSet<_> =
+            self.state().map(|s| s.participants.iter().map(|(user, _)| user.provider()).collect()).unwrap_or_default();
+        peers.remove(self.names.domain());
+        peers
+    }
+
+    pub(super) fn call_room(&mut self, peer: ProviderDomain, endpoint: Endpoint, body: Vec<u8>, tag: Tag) {
+        let target = PathTarget::Uri(self.room.uri.as_uri().clone());
+        self.out.push(Effect::Call { peer, endpoint, target, body, tag });
+    }
+
+    pub(super) fn report(&mut self, text: impl Into<String>) {
+        self.out.push(Effect::Report(text.into()));
+    }
+
+    /// The room cannot go on by itself.
+    pub(super) fn mark_broken(&mut self, why: &str) {
+        self.room.phase = Phase::Broken(why.to_owned());
+        self.report(format!("the room is broken: {why}"));
+        self.notice(&format!("This room is not connected any more: {why}. Nothing is sent to MIMI until an administrator has looked at it."));
+    }
+
+    /// Shows a line of the gateway's own in the Matrix room.
+    pub(super) fn notice(&mut self, text: &str) {
+        let Some(room) = self.room.matrix.clone() else { return };
+        let digest = hash(format!("{}\n{}\n{text}\n{}", self.room.uri, self.now, self.out.len()).as_bytes());
+        let content = serde_json::json!({ "msgtype": "m.notice", "body": text, CONTENT_KEY: {} }).to_string();
+        self.out.push(Effect::Matrix(MatrixAction::Send {
+            room,
+            actor: self.room.speaker.clone(),
+            event_type: "m.room.message".to_owned(),
+            content,
+            ts: None,
+            txn_id: format!("n{}", hex::encode(digest.get(..16).unwrap_or(&digest))),
+        }));
+    }
+
+    /// Shows an opened message of a remote user; once.
+    pub(super) fn show(&mut self, sender: &UserUri, plaintext: &[u8], accepted: Millis) {
+        let content = match MimiContent::decode(plaintext) {
+            Ok(content) => content,
+            Err(error) => return self.report(format!("a message of {sender} is no MIMI content: {error}")),
+        };
+        if let Err(error) = content.check_origin(sender, &self.room.uri) {
+            return self.report(format!("a message of {sender} claims another origin: {error}"));
+        }
+        let id = crate::content::message_id(sender, &self.room.uri, plaintext, &content.salt).0;
+        if !self.recent.insert(id) {
+            return;
+        }
+        self.out.push(Effect::Log { accepted, message_id: id, event: None });
+        if self.is_ours(sender) {
+            return;
+        }
+        let Some(room) = self.room.matrix.clone() else {
+            return self.report(format!("a message of {sender} came before the Matrix room was there"));
+        };
+        let shown = translate::to_matrix(
+            &content,
+            &translate::ToMatrix { message_id: crate::content::MessageId(id), sender, room: &self.room.uri },
+        );
+        let mut body = shown.content;
+        if let Some(map) = body.as_object_mut() {
+            map.insert(
+                CONTENT_KEY.to_owned(),
+                serde_json::json!({ "id": hex::encode(id), "room": self.room.uri, "sender": sender, "accepted": accepted }),
+            );
+        }
+        // The sender's clock, unless it runs ahead of the hub's (DESIGN, Peers).
+        let sent = content.sender_timestamp().map_or(accepted, |at| at.millis);
+        let ts = if sent > accepted.saturating_add(5 * 60_000) { accepted.min(self.now) } else { sent };
+        let txn = hash(format!("{}\n{sender}\n{}\n0", self.room.uri, hex::encode(id)).as_bytes());
+        self.out.push(Effect::Show {
+            action: MatrixAction::Send {
+                room,
+                actor: Actor::Ghost(sender.clone()),
+                event_type: shown.event_type,
+                content: body.to_string(),
+                ts: Some(ts),
+                txn_id: format!("m{}", hex::encode(txn.get(..20).unwrap_or(&txn))),
+            },
+            message_id: id,
+        });
+    }
+
+    /// After the group changed: ghosts in and out, our users who were removed out of the Matrix room.
+    pub(super) fn sync_members(&mut self) {
+        let Some(state) = self.state() else { return };
+        let Some(room) = self.room.matrix.clone() else { return };
+        let listed: BTreeSet<UserUri> = state
+            .participants
+            .iter()
+            .filter(|(_, role)| *role != crate::policy::role::BANNED)
+            .map(|(user, _)| user.clone())
+            .collect();
+        let remote: BTreeSet<UserUri> = listed
+            .iter()
+            .filter(|user| !self.is_ours(user))
+            // Whom we still ask is listed already in a direct chat; the ghost joins when the user did.
+            .filter(|user| !self.room.asking.contains_key(*user) || self.group.in_group(user))
+            .cloned()
+            .collect();
+        for user in remote.difference(&self.room.ghosts.clone()) {
+            let actor = Actor::Ghost(user.clone());
+            self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
+        }
+        for user in self.room.ghosts.difference(&remote) {
+            let actor = Actor::Ghost(user.clone());
+            self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor }));
+        }
+        self.room.asking.retain(|user, _| !remote.contains(user));
+        self.room.ghosts = remote;
+    }
+
+    /// Our users who are in the Matrix room but not participants any more, because somebody else removed them.
+    pub(super) fn remove_from_matrix(&mut self, users: &BTreeSet<UserUri>) {
+        let Some(room) = self.room.matrix.clone() else { return };
+        for user in users {
+            if !self.room.present.remove(user) {
+                continue;
+            }
+            if let Some(target) = self.names.matrix_id(user) {
+                self.out.push(Effect::Matrix(MatrixAction::Kick {
+                    room: room.clone(),
+                    actor: self.room.speaker.clone(),
+                    target,
+                    reason: "removed from the MIMI room".to_owned(),
+                }));
+            }
+        }
+    }
+
+    /// Turns an error of the group into a mark or a report.
+    pub(super) fn group_failed(&mut self, what: &str, error: &GroupError) {
+        match error {
+            GroupError::Forged(user) => {
+                let why = format!("{what}: a leaf names {user} with a key that this gateway does not hold");
+                self.mark_broken(&why);
+            }
+            other => self.report(format!("{what}: {other}")),
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! What users see after a message crossed.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::content::{
+    Body, CborValue, Disposition, Expiration, ExtensionKey, ExternalPart, MAX_CONTENT_LEN, MessageId, MimiContent,
+    NestedPart, PartSemantics, TEXT_HTML, TEXT_MARKDOWN, TEXT_PLAIN,
+};
+
+fn alice() -> UserUri {
+    UserUri::parse("mimi://a.example/u/alice").unwrap()
+}
+fn room() -> RoomUri {
+    RoomUri::parse("mimi://a.example/r/club").unwrap()
+}
+fn mimi(content: &Value) -> Result<Translated, NotCarried> {
+    to_mimi(
+        "m.room.message",
+        content,
+        &ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 1_700_000_000_123 },
+    )
+}
+fn matrix(content: &MimiContent) -> MatrixMessage {
+    to_matrix(content, &ToMatrix { message_id: MessageId([2; 32]), sender: &alice(), room: &room() })
+}
+fn message(body: NestedPart) -> MimiContent {
+    MimiContent::new([1; 16], &alice(), &room(), body)
+}
+fn text(content: &Value) -> String {
+    content["body"].as_str().unwrap().to_owned()
+}
+fn formatted(html: &str) -> Value {
+    json!({"msgtype": "m.text", "body": "x", "format": "org.matrix.custom.html", "formatted_body": html})
+}
+fn markdown_of(html: &str) -> String {
+    let translated = mimi(&formatted(html)).unwrap();
+    let Body::Multi { parts, .. } = translated.content.body.body else { panic!("one part") };
+    let Body::Single { content_type, content } = parts[0].body.clone() else { panic!("no markdown") };
+    assert_eq!(content_type, TEXT_MARKDOWN);
+    String::from_utf8(content).unwrap()
+}
+fn choose(parts: Vec<NestedPart>) -> NestedPart {
+    NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts })
+}
+
+// --------------------------------------------------------------------------------------------------------- to MIMI
+
+#[test]
+fn plain_text_becomes_one_part_with_sender_room_and_time() {
+    let translated = mimi(&json!({"msgtype": "m.text", "body": "Hello, *world*"})).unwrap();
+    assert_eq!(translated.losses, []);
+    assert_eq!(translated.content.body, NestedPart::text(TEXT_PLAIN, "Hello, *world*"));
+    assert_eq!(translated.content.sender_uri(), Some("mimi://a.example/u/alice"));
+    assert_eq!(translated.content.room_uri(), Some("mimi://a.example/r/club"));
+    assert_eq!(translated.content.sender_timestamp().unwrap().millis, 1_700_000_000_123);
+    assert_eq!(translated.content.salt, [1; 16]);
+}
+
+#[test]
+fn formatted_text_becomes_three_alternatives() {
+    let event = json!({
+        "msgtype": "m.text", "body": "Hello **world**", "format": "org.matrix.custom.html",
+        "formatted_body": "Hello <strong onclick='x()'>world</strong><script>alert(1)</script>",
+    });
+    let translated = mimi(&event).unwrap();
+    assert_eq!(translated.losses, []);
+    assert_eq!(
+        translated.content.body,
+        choose(vec![
+            NestedPart::text(TEXT_MARKDOWN, "Hello **world**"),
+            NestedPart::text(TEXT_HTML, "Hello <strong>world</strong>"),
+            NestedPart::text(TEXT_PLAIN, "Hello **world**"),
+        ])
+    );
+}
+
+#[test]
+fn html_becomes_markdown() {
+    for (html, markdown) in [
+        ("<p>One</p><p>Two</p>", "One\n\nTwo"),
+        ("a<br>b<br/>c", "a  \nb  \nc"),
+        ("<b>bold</b> <i>it</i> <del>gone</del> <code>x*y</code>", "**bold** _it_ ~~gone~~ `x*y`"),
+        ("<strong> spaced </strong>word", " **spaced** word".trim_start()),
+        ("<strong></strong>empty", "empty"),
+        ("<em><strong>both</strong></em>", "_**both**_"),
+        ("<h1>Big</h1>text<h3>Small</h3>", "# Big\n\ntext\n\n### Small"),
+        ("<blockquote><p>q1</p><p>q2</p></blockquote>after", "> q1\n>\n> q2\n\nafter"),
+        ("<ul><li>a</li><li>b<ul><li>c</li></ul></li></ul>", "- a\n- b\n  - c"),
+        ("<ol start=\"3\"><li>a</li><li><p>b</p><p>bb</p></li></ol>", "3. a\n4. b\n\n   bb"),
+        (
+            "<pre><code class=\"language-rust\">fn a() {\n    b&lt;c&gt;();\n}\n</code></pre>",
+            "```rust\nfn a() {\n    b<c>();\n}\n```",
+        ),
+        ("<pre><code>```\n</code></pre>", "````\n```\n````"),
+        ("<code>a`b</code>", "``a`b``"),
+        ("<a href=\"https://x.example/a_(b)\">site</a>", "[site](https://x.example/a_%28b%29)"),
+        ("<a href=\"javascript:alert(1)\">site</a>", "site"),
+        ("<hr>", "---"),
+        (
+            "<table><tr><th>A</th><th>B</th></tr><tr><td>1</td><td>2</td></tr></table>",
+            "| A | B |\n| --- | --- |\n| 1 | 2 |",
+        ),
+        ("  much\n\n  white   space ", "much white space"),
+    ] {
+        assert_eq!(markdown_of(html), markdown, "{html}");
+    }
+}
+
+#[test]
+fn text_that_looks_like_markup_is_escaped() {
+    for (html, markdown) in [
+        ("2 * 3 * 4 and snake_case_name and _x_", "2 \\* 3 \\* 4 and snake_case_name and \\_x\\_"),
+        ("&lt;b&gt; &amp;amp;", "&lt;b> &amp;amp;"),
+        ("# no heading", "\\# no heading"),
+        ("- no list", "\\- no list"),
+        ("1. no list", "1\\. no list"),
+        ("[no](link)", "\\[no\\](link)"),
+        ("a<br>&gt; no quote", "a  \n\\> no quote"),
+    ] {
+        assert_eq!(markdown_of(html), markdown, "{html}");
+    }
+}
+
+#[test]
+fn a_reply_is_carried_without_its_fallback_and_the_loss_is_told() {
+    let event = json!({
+        "msgtype": "m.text", "body": "> <@bob:b.example> question\n> more\n\nanswer", "format": "org.matrix.custom.html",
+        "formatted_body": "<mx-reply><blockquote>question</blockquote></mx-reply><b>answer</b>",
+        "m.relates_to": {"m.in_reply_to": {"event_id": "$x"}},
+    });
+    let translated = mimi(&event).unwrap();
+    assert_eq!(translated.losses, [Loss::Reply]);
+    assert_eq!(
+        translated.content.body,
+        choose(vec![
+            NestedPart::text(TEXT_MARKDOWN, "**answer**"),
+            NestedPart::text(TEXT_HTML, "<b>answer</b>"),
+            NestedPart::text(TEXT_PLAIN, "answer"),
+        ])
+    );
+    // Quoted lines of one's own are no fallback.
+    let own = json!({"msgtype": "m.text", "body": "> quote\n\nanswer", "m.relates_to": {"m.in_reply_to": {"event_id": "$x"}}});
+    assert_eq!(mimi(&own).unwrap().content.body, NestedPart::text(TEXT_PLAIN, "> quote\n\nanswer"));
+}
+
+#[test]
+fn an_edit_is_carried_as_its_new_text() {
+    let event = json!({
+        "msgtype": "m.text", "body": "* new", "m.new_content": {"msgtype": "m.text", "body": "new"},
+        "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
+    });
+    let translated = mimi(&event).unwrap();
+    assert_eq!((translated.content.body, translated.losses), (NestedPart::text(TEXT_PLAIN, "new"), vec![Loss::Edit]));
+}
+
+#[test]
+fn what_is_not_carried_says_why() {
+    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0 };
+    assert_eq!(to_mimi("m.reaction", &json!({}), &ctx), Err(NotCarried::EventType("m.reaction".into())));
+    assert_eq!(mimi(&json!({"msgtype": "m.image", "body": "x.png"})), Err(NotCarried::MsgType("m.image".into())));
+    assert_eq!(mimi(&json!({})), Err(NotCarried::Empty), "redacted");
+    assert_eq!(mimi(&json!({"msgtype": "m.text", "body": " \n"})), Err(NotCarried::Empty));
+    assert_eq!(mimi(&json!({"msgtype": "m.text", "body": 7})), Err(NotCarried::Malformed("body")));
+    assert_eq!(mimi(&json!([])), Err(NotCarried::Malformed("content")));
+    assert_eq!(mimi(&json!({"msgtype": "m.text", "body": "x", CONTENT_KEY: {}})), Err(NotCarried::Mirror));
+}
+
+#[test]
+fn long_messages_lose_their_formatting_and_not_their_text() {
+    let body = "word ".repeat(5000);
+    let event = json!({"msgtype": "m.text", "body": body, "format": "org.matrix.custom.html",
+        "formatted_body": format!("<b>{}</b>", "word ".repeat(7000))});
+    let translated = mimi(&event).unwrap();
+    assert_eq!(translated.losses, [Loss::Formatting]);
+    assert!(translated.content.encode().unwrap().len() <= MAX_CONTENT_LEN);
+    let huge = mimi(&json!({"msgtype": "m.text", "body": "x".repeat(MAX_CONTENT_LEN)}));
+    assert!(matches!(huge, Err(NotCarried::Content(_))));
+}
+
+#[test]
+fn images_and_mentions_in_text_leave_their_names() {
+    let html = "<a href=\"https://matrix.to/#/@bob:b.example\">Bob</a> look <img src=\"mxc://a/b\" alt=\":cat:\"> <span data-mx-spoiler>dead</span>";
+    assert_eq!(markdown_of(html), "Bob look :cat: (spoiler) dead");
+    assert_eq!(mimi(&formatted(html)).unwrap().losses, [Loss::Mention, Loss::Spoiler, Loss::InlineImage]);
+}
+
+// ------------------------------------------------------------------------------------------------------- to Matrix
+
+#[test]
+fn plain_text_crosses_as_it_is() {
+    let shown = matrix(&message(NestedPart::text(TEXT_PLAIN, "a < b & *c*")));
+    assert_eq!(shown.event_type, "m.room.message");
+    assert_eq!(
+        shown.content,
+        json!({
+            "msgtype": "m.text", "body": "a < b & *c*", "m.mentions": {},
+            CONTENT_KEY: {"id": "02".repeat(32), "room": "mimi://a.example/r/club", "sender": "mimi://a.example/u/alice"},
+        })
+    );
+    assert_eq!(shown.losses, []);
+}
+
+#[test]
+fn a_mirrored_event_is_never_mirrored_again() {
+    let shown = matrix(&message(NestedPart::text(TEXT_PLAIN, "x")));
+    assert_eq!(mimi(&shown.content), Err(NotCarried::Mirror));
+}
+
+#[test]
+fn markdown_becomes_html_without_html_of_its_own() {
+    let shown =
+        matrix(&message(NestedPart::text(TEXT_MARKDOWN, "Hi **all** <img src=x onerror=y> ~~no~~ [x](javascript:z)")));
+    assert_eq!(text(&shown.content), "Hi **all** <img src=x onerror=y> ~~no~~ [x](javascript:z)");
+    assert_eq!(
+        shown.content["formatted_body"],
+        "Hi <strong>all</strong> &lt;img src=x onerror=y&gt; <del>no</del> <a>x</a>"
+    );
+    assert_eq!(shown.content["format"], "org.matrix.custom.html");
+    let simple = matrix(&message(NestedPart::text(TEXT_MARKDOWN, "just text")));
+    assert_eq!(simple.content.get("formatted_body"), None);
+    let list = matrix(&message(NestedPart::text(TEXT_MARKDOWN, "- [x] done\n- [ ] open")));
+    assert_eq!(list.content["formatted_body"], "<ul>\n<li>[x] done</li>\n<li>[ ] open</li>\n</ul>");
+}
+
+#[test]
+fn html_is_cleaned_and_has_a_plain_body() {
+    let html = "<p style='x'>Hi <b>all</b><iframe src='https://evil.example'></iframe></p><a href='mimi://a.example/u/bob'>@Bob</a><img src='https://track.example/x.png' alt='pic'>";
+    let shown = matrix(&message(NestedPart::text(TEXT_HTML, html)));
+    assert_eq!(shown.content["formatted_body"], "<p>Hi <b>all</b></p><a>@Bob</a>pic");
+    assert_eq!(text(&shown.content), "Hi **all**\n\n@Bobpic");
+    assert_eq!(shown.losses, [Loss::InlineImage]);
+}
+
+#[test]
+fn scripts_and_tricks_do_not_survive() {
+    for html in [
+        "<svg><style><img src=x onerror=alert(1)></style></svg>",
+        "<math><mtext><table><mglyph><style><!--</style><img title=\"--&gt;&lt;img src=1 onerror=alert(1)&gt;\">",
+        "<a href=\" javascript:alert(1)\">x</a><a href=\"data:text/html,x\">y</a>",
+        "<img alt=\"<script>alert(1)</script>\" title='\"><script>'>",
+        "<b title='><script>alert(1)</script>'>x</b>",
+        "<noscript><p title=\"</noscript><img src=x onerror=alert(1)>\">",
+        "<form><input name=x></form><object data=x></object><!-- <script> -->",
+    ] {
+        let shown = matrix(&message(NestedPart::text(TEXT_HTML, html)));
+        let out = shown.content["formatted_body"].as_str().unwrap_or_default().to_lowercase();
+        for bad in ["<script", "<img", "<svg", "<style", "javascript:", "data:", "<object", "<input", "<!--"] {
+            assert!(!out.contains(bad), "{html} gave {out}");
+        }
+    }
+}
+
+#[test]
+fn of_alternatives_the_best_is_shown_with_the_senders_own_plain_text() {
+    let parts = vec![
+        NestedPart::text(TEXT_PLAIN, "Hi *all*"),
+        NestedPart::render(Body::Single { content_type: "application/x-own".into(), content: vec![1] }),
+        NestedPart::text(TEXT_HTML, "Hi <b>all</b>"),
+        NestedPart::text(TEXT_MARKDOWN, "Hi **all**"),
+    ];
+    let shown = matrix(&message(choose(parts)));
+    assert_eq!(
+        (text(&shown.content).as_str(), &shown.content["formatted_body"]),
+        ("Hi *all*", &json!("Hi <b>all</b>"))
+    );
+    assert_eq!(shown.losses, []);
+}
+
+#[test]
+fn alternatives_that_say_something_else_are_not_believed() {
+    let parts = vec![NestedPart::text(TEXT_PLAIN, "I owe nothing"), NestedPart::text(TEXT_HTML, "I owe <b>100</b>")];
+    let shown = matrix(&message(choose(parts)));
+    assert_eq!(text(&shown.content), "I owe **100**");
+    assert_eq!(shown.losses, [Loss::Alternatives]);
+}
+
+#[test]
+fn a_matrix_message_comes_back_the_same() {
+    for (body, html) in [
+        ("Hello **world**", "Hello <strong>world</strong>"),
+        ("a\n\n* b\n* c", "<p>a</p><ul><li>b</li><li>c</li></ul>"),
+        ("code: `x`", "code: <code>x</code>"),
+    ] {
+        let event =
+            json!({"msgtype": "m.text", "body": body, "format": "org.matrix.custom.html", "formatted_body": html});
+        let bytes = mimi(&event).unwrap().content.encode().unwrap();
+        let shown = matrix(&MimiContent::decode(&bytes).unwrap());
+        assert_eq!((text(&shown.content).as_str(), &shown.content["formatted_body"]), (body, &json!(html)));
+        assert_eq!(shown.losses, []);
+    }
+    for msgtype in ["m.notice", "m.emote"] {
+        for html in [None, Some("<p>waves <em>hands</em></p>")] {
+            let mut event = json!({"msgtype": msgtype, "body": "waves hands"});
+            if let Some(html) = html {
+                event["format"] = "org.matrix.custom.html".into();
+                event["formatted_body"] = html.into();
+            }
+            let shown = matrix(&mimi(&event).unwrap().content);
+            assert_eq!((&shown.content["msgtype"], text(&shown.content).as_str()), (&json!(msgtype), "waves hands"));
+        }
+    }
+}
+
+#[test]
+fn an_emote_is_readable_for_others() {
+    let translated = mimi(&json!({"msgtype": "m.emote", "body": "waves"})).unwrap();
+    assert_eq!(translated.content.body, NestedPart::text(TEXT_PLAIN, "/me waves"));
+    assert_eq!(translated.losses, [Loss::Emote]);
+}
+
+#[test]
+fn a_foreign_msgtype_has_no_effect() {
+    let mut content = message(NestedPart::text(TEXT_PLAIN, "x"));
+    content.extensions.insert(ExtensionKey::text(MSGTYPE_EXTENSION), CborValue::Text("m.server_notice".into()));
+    assert_eq!(matrix(&content).content["msgtype"], "m.text");
+}
+
+#[test]
+fn what_cannot_be_shown_becomes_a_note() {
+    let file = ExternalPart {
+        content_type: "video/mp4".into(),
+        url: "https://a.example/secret".into(),
+        size: 708_234_961,
+        enc_alg: 1,
+        key: vec![9; 16],
+        filename: "big\nfile.mp4".into(),
+        ..ExternalPart::default()
+    };
+    let shown = matrix(&message(NestedPart::render(Body::External(Box::new(file)))));
+    assert_eq!(
+        text(&shown.content),
+        "[not carried by this bridge: an attachment, big file.mp4, video/mp4, 708234961 bytes]"
+    );
+    assert_eq!(
+        (shown.losses, &shown.content["msgtype"]),
+        (vec![Loss::Unsupported("video/mp4".into())], &json!("m.notice"))
+    );
+
+    let call =
+        ExternalPart { url: "https://a.example/join".into(), description: "Join us".into(), ..ExternalPart::default() };
+    let call =
+        NestedPart { disposition: Disposition::Session, language: String::new(), body: Body::External(Box::new(call)) };
+    assert_eq!(
+        text(&matrix(&message(call)).content),
+        "[not carried by this bridge: a call, Join us, https://a.example/join]"
+    );
+
+    let odd = Body::Single { content_type: "image/gif".into(), content: vec![0; 5] };
+    assert_eq!(
+        text(&matrix(&message(NestedPart::render(odd.clone()))).content),
+        "[content that this bridge cannot show: image/gif, 5 bytes]"
+    );
+
+    let unit = |semantics| {
+        NestedPart::render(Body::Multi {
+            semantics,
+            parts: vec![NestedPart::text(TEXT_PLAIN, "see"), NestedPart::render(odd.clone())],
+        })
+    };
+    let single = matrix(&message(unit(PartSemantics::SingleUnit)));
+    assert_eq!(text(&single.content), "[a message that this bridge cannot show: text/plain, image/gif]");
+    let all = matrix(&message(unit(PartSemantics::ProcessAll)));
+    assert_eq!(text(&all.content), "see\n\n[content that this bridge cannot show: image/gif, 5 bytes]");
+    assert_eq!((&all.content["msgtype"], all.losses), (&json!("m.text"), vec![Loss::Unsupported("image/gif".into())]));
+}
+
+#[test]
+fn relations_are_told_as_losses_and_notes() {
+    let mut reply = message(NestedPart::text(TEXT_PLAIN, "yes"));
+    reply.in_reply_to = Some(MessageId([1; 32]));
+    reply.topic_id = b"topic".to_vec();
+    reply.expires = Some(Expiration::AfterReading(60));
+    assert_eq!(matrix(&reply).losses, [Loss::Reply, Loss::Thread, Loss::Expiration]);
+
+    let mut reaction = message(NestedPart::text(TEXT_PLAIN, "\u{2665}"));
+    reaction.in_reply_to = Some(MessageId([1; 32]));
+    reaction.body.disposition = Disposition::Reaction;
+    let shown = matrix(&reaction);
+    assert_eq!((text(&shown.content).as_str(), shown.losses), ("[reacted with \u{2665}]", vec![Loss::Reaction]));
+
+    let mut edit = message(NestedPart::text(TEXT_MARKDOWN, "**new**"));
+    edit.replaces = Some(MessageId([1; 32]));
+    let shown = matrix(&edit);
+    assert_eq!((text(&shown.content).as_str(), shown.losses), ("* **new**", vec![Loss::Edit]));
+
+    edit.body.body = Body::Null;
+    let shown = matrix(&edit);
+    assert_eq!(
+        (text(&shown.content).as_str(), shown.losses),
+        ("[deleted or took back an earlier message]", vec![Loss::Deletion])
+    );
+}
+
+#[test]
+fn every_published_example_is_shown_as_something() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/mimi-content");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "cbor") && !path.ends_with("implied-original.cbor") {
+            let shown = matrix(&MimiContent::decode(&std::fs::read(&path).unwrap()).unwrap());
+            assert!(!text(&shown.content).trim().is_empty(), "{path:?}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 14);
+}
+
+#[test]
+fn the_event_is_never_too_long() {
+    for filler in ["x", "\u{1}", "\"", "\u{1f600}", "\0"] {
+        let long = filler.repeat(60_000 / filler.len());
+        for content_type in [TEXT_PLAIN, TEXT_MARKDOWN, TEXT_HTML] {
+            let shown = matrix(&message(NestedPart::text(content_type, &long)));
+            assert!(shown.content.to_string().len() <= MAX_EVENT_CONTENT, "{content_type} {filler:?}");
+            assert!(!text(&shown.content).contains('\0'));
+        }
+    }
+    let shown = matrix(&message(NestedPart::text(TEXT_PLAIN, &"x".repeat(60_000))));
+    assert_eq!(shown.losses, [Loss::Cut]);
+    assert!(text(&shown.content).ends_with("[the message was too long and was cut here]"));
+}
+
+#[test]
+fn html_that_nests_absurdly_is_shown_as_its_text() {
+    let html = format!("{}deep &lt;b&gt;{}", "<div>".repeat(300), "</div>".repeat(300));
+    assert_eq!(matrix(&message(NestedPart::text(TEXT_HTML, &html))).content["formatted_body"], "deep &lt;b&gt;");
+    let usual = "<p>a</p><div>b<br>c</div>".repeat(300);
+    assert!(
+        matrix(&message(NestedPart::text(TEXT_HTML, &usual))).content["formatted_body"]
+            .as_str()
+            .unwrap()
+            .contains("<p>")
+    );
+}
+
+#[test]
+fn hostile_markup_takes_no_long_time() {
+    let start = Instant::now();
+    for unit in [
+        "<b>",
+        "<blockquote>",
+        "<ul><li>",
+        "<a href=x>",
+        "<p><b><i>",
+        "<table><tr><td>",
+        "</p>",
+        "<font><p>",
+        "<div>a<br>",
+        "&",
+        "<",
+    ] {
+        let html = unit.repeat(60_000 / unit.len());
+        let _ = mimi(&formatted(&format!("x{html}")));
+        let _ = matrix(&message(NestedPart::text(TEXT_HTML, &html)));
+    }
+    let lines = format!("{}{}", "<blockquote>".repeat(2000), "a<br>".repeat(7000));
+    let _ = mimi(&formatted(&lines));
+    for unit in ["> ", "*a_", "[", "![", "`", "- ", "|a", "<b", "\\", "[a](", "~~", "**a "] {
+        let _ = matrix(&message(NestedPart::text(TEXT_MARKDOWN, &unit.repeat(60_000 / unit.len()))));
+    }
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+proptest! {
+    #[test]
+    fn any_html_crosses_without_panic_and_stays_clean(html in "[<>/\"'=&; a-z`*_#\\n-]{0,80}") {
+        let _ = mimi(&formatted(&html));
+        let shown = matrix(&message(NestedPart::text(TEXT_HTML, &html)));
+        let clean = shown.content["formatted_body"].as_str().unwrap_or_default().to_owned();
+        prop_assert_eq!(&super::html::sanitize(&clean), &clean, "cleaning again changes nothing");
+    }
+
+    /// Escaping works: text through HTML, Markdown and HTML again is the same text.
+    #[test]
+    fn text_is_text_after_markdown(words in prop::collection::vec("[-a-zA-Z0-9*_#>+.()\\[\\]`~|!<&=:\\\\]{1,8}", 1..6)) {
+        let line = words.join(" ");
+        let markdown = markdown_of(&super::html::escape(&line));
+        let html = super::markdown::to_html(&markdown);
+        prop_assert_eq!(html, format!("<p>{}</p>", super::html::escape(&line)), "{}", markdown);
+    }
+}

@@ -1,0 +1,315 @@
+//! MIMI content as a Matrix `m.room.message` (draft-ietf-mimi-content-08 section 4; Client-Server API, `m.room.message`).
+
+use serde_json::{Value, json};
+
+use super::{
+    CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix, html, html_writer, markdown, tidy,
+};
+use crate::content::{Body, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics};
+
+/// Translates a message; always gives an event. What cannot be shown becomes a note in brackets that says what it was.
+/// The event never mentions anybody (`m.mentions` is empty): a text alone must not ring anybody's bell.
+#[must_use]
+pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
+    let mut losses = Vec::new();
+    note_relations(message, &mut losses);
+    let mut shown = match (&message.body.body, message.replaces) {
+        (Body::Null, Some(_)) => {
+            losses.push(Loss::Deletion);
+            Shown::note("deleted or took back an earlier message")
+        }
+        (Body::Null, None) => Shown::note("empty message"),
+        _ => show(&message.body, &mut losses),
+    };
+    if shown.plain.trim().is_empty() {
+        shown = Shown::note("empty message");
+    }
+    let marked = message.extensions.get(&ExtensionKey::text(MSGTYPE_EXTENSION)).and_then(|value| value.as_text());
+    let msgtype = match marked {
+        _ if shown.note => "m.notice",
+        Some("m.emote") => {
+            shown.strip_prefix("/me ");
+            "m.emote"
+        }
+        Some("m.notice") => "m.notice",
+        _ => "m.text",
+    };
+    if message.replaces.is_some() && !shown.note {
+        // As Matrix clients write an edit for those who do not understand it.
+        shown.plain.insert_str(0, "* ");
+        shown.html = shown.html.map(|html| format!("* {html}"));
+    }
+    let content = bounded(msgtype, shown, ctx, &mut losses);
+    MatrixMessage { event_type: "m.room.message".to_owned(), content, losses: tidy(losses) }
+}
+
+fn note_relations(message: &MimiContent, losses: &mut Vec<Loss>) {
+    let reaction = message.body.disposition == Disposition::Reaction;
+    let null = message.body.body == Body::Null;
+    if message.in_reply_to.is_some() && !reaction && !null {
+        losses.push(Loss::Reply);
+    }
+    if message.replaces.is_some() && !null {
+        losses.push(Loss::Edit);
+    }
+    if !message.topic_id.is_empty() {
+        losses.push(Loss::Thread);
+    }
+    if message.expires.is_some() {
+        losses.push(Loss::Expiration);
+    }
+}
+
+// -------------------------------------------------------------------------------------------------------- content
+
+fn event_content(msgtype: &str, plain: &str, html: Option<&str>, ctx: &ToMatrix<'_>) -> Value {
+    let mut content = json!({
+        "msgtype": msgtype,
+        "body": plain,
+        "m.mentions": {},
+        CONTENT_KEY: {
+            "id": ctx.message_id.to_string(),
+            "room": ctx.room.as_str(),
+            "sender": ctx.sender.as_str(),
+        },
+    });
+    if let (Some(html), Some(object)) = (html, content.as_object_mut()) {
+        object.insert("format".to_owned(), "org.matrix.custom.html".into());
+        object.insert("formatted_body".to_owned(), html.into());
+    }
+    content
+}
+
+/// The event's content within [`MAX_EVENT_CONTENT`]: without formatting, then cut, if it must be.
+fn bounded(msgtype: &str, shown: Shown, ctx: &ToMatrix<'_>, losses: &mut Vec<Loss>) -> Value {
+    let plain = shown.plain.replace('\0', "\u{fffd}");
+    let html = shown.html.map(|html| html.replace('\0', "\u{fffd}"));
+    let fits = |content: &Value| content.to_string().len() <= MAX_EVENT_CONTENT;
+    let content = event_content(msgtype, &plain, html.as_deref(), ctx);
+    if fits(&content) {
+        return content;
+    }
+    if html.is_some() {
+        losses.push(Loss::Formatting);
+        let content = event_content(msgtype, &plain, None, ctx);
+        if fits(&content) {
+            return content;
+        }
+    }
+    losses.push(Loss::Cut);
+    // A character takes six bytes of JSON at most for each of its bytes; so halving ends soon.
+    let mut keep = MAX_EVENT_CONTENT - 4096;
+    loop {
+        let cut = plain.get(..plain.floor_char_boundary(keep)).unwrap_or_default();
+        let content = event_content(msgtype, &format!("{cut}\n[the message was too long and was cut here]"), None, ctx);
+        if fits(&content) || keep == 0 {
+            return content;
+        }
+        keep /= 2;
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------- parts
+
+/// What a part looks like in a chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Shown {
+    plain: String,
+    /// Clean.
+    html: Option<String>,
+    /// Only a note about something that cannot be shown.
+    note: bool,
+}
+
+impl Shown {
+    fn note(what: &str) -> Self {
+        Self { plain: format!("[{what}]"), html: None, note: true }
+    }
+
+    fn strip_prefix(&mut self, prefix: &str) {
+        if let Some(rest) = self.plain.strip_prefix(prefix) {
+            self.plain = rest.to_owned();
+        }
+        if let Some(html) = &mut self.html {
+            for opening in ["", "<p>"] {
+                if let Some(rest) = html.strip_prefix(opening).and_then(|html| html.strip_prefix(prefix)) {
+                    *html = format!("{opening}{rest}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// The essence of a media type: `text/plain;charset=utf-8` is `text/plain`.
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// How well a part can be shown; 0 not at all.
+fn rank(part: &NestedPart) -> u8 {
+    match &part.body {
+        Body::Null => 0,
+        Body::Single { content_type, .. } => match essence(content_type).as_str() {
+            "text/html" => 4,
+            "text/markdown" => 3,
+            "text/plain" => 2,
+            _ => 0,
+        },
+        Body::External(_) => 1,
+        Body::Multi { semantics, parts } => {
+            let ranks = parts.iter().map(rank);
+            match semantics {
+                PartSemantics::ChooseOne => ranks.max(),
+                PartSemantics::SingleUnit => ranks.min(),
+                // As many as can be shown: at least one, if any.
+                PartSemantics::ProcessAll => ranks.max().map(|rank| rank.min(2)),
+            }
+            .unwrap_or(0)
+        }
+    }
+}
+
+fn show(part: &NestedPart, losses: &mut Vec<Loss>) -> Shown {
+    let shown = match &part.body {
+        Body::Null => Shown::note("empty part"),
+        Body::Single { content_type, content } => show_single(part.disposition, content_type, content, losses),
+        Body::External(external) => show_external(part.disposition, external, losses),
+        Body::Multi { semantics, parts } => match semantics {
+            PartSemantics::ChooseOne => show_best(parts, losses),
+            PartSemantics::SingleUnit if parts.iter().any(|part| rank(part) == 0) => {
+                let types: Vec<String> = parts.iter().map(describe).collect();
+                losses.extend(types.iter().cloned().map(Loss::Unsupported));
+                Shown::note(&format!("a message that this bridge cannot show: {}", types.join(", ")))
+            }
+            PartSemantics::SingleUnit | PartSemantics::ProcessAll => {
+                join(&parts.iter().map(|part| show(part, losses)).collect::<Vec<_>>())
+            }
+        },
+    };
+    // Nested parts of a reaction are reactions too: they are told once, at the innermost.
+    if part.disposition == Disposition::Reaction && !matches!(part.body, Body::Multi { .. }) && !shown.note {
+        losses.push(Loss::Reaction);
+        return Shown::note(&format!("reacted with {}", shown.plain.trim()));
+    }
+    shown
+}
+
+fn show_single(disposition: Disposition, content_type: &str, content: &[u8], losses: &mut Vec<Loss>) -> Shown {
+    let text = String::from_utf8_lossy(content);
+    let formatted = |clean: String| {
+        let plain = html_writer::to_plain(&clean);
+        Shown { plain, html: Some(clean), note: false }
+    };
+    match essence(content_type).as_str() {
+        "text/plain" => Shown { plain: text.into_owned(), html: None, note: false },
+        "text/markdown" => {
+            let clean = html::sanitize(&markdown::to_html(&text));
+            let clean = unwrap_paragraph(&clean);
+            // The Markdown itself reads well as plain text. Without any markup there is nothing to format.
+            let html = (clean != html::escape(text.trim())).then_some(clean);
+            Shown { plain: text.trim().to_owned(), html, note: false }
+        }
+        "text/html" => formatted(html::clean_without_images(&text, losses).trim().to_owned()),
+        other => {
+            losses.push(Loss::Unsupported(other.to_owned()));
+            let what = match disposition {
+                Disposition::Preview => "a preview",
+                Disposition::Icon | Disposition::Profile => "a profile",
+                _ => "content",
+            };
+            Shown::note(&format!(
+                "{what} that this bridge cannot show: {}, {} bytes",
+                printable(content_type),
+                content.len()
+            ))
+        }
+    }
+}
+
+fn show_external(disposition: Disposition, external: &ExternalPart, losses: &mut Vec<Loss>) -> Shown {
+    let media_type = essence(&external.content_type);
+    losses.push(Loss::Unsupported(if media_type.is_empty() { "external".to_owned() } else { media_type }));
+    let mut what = vec![if disposition == Disposition::Session { "a call" } else { "an attachment" }.to_owned()];
+    what.extend(
+        [&external.filename, &external.description].into_iter().filter(|text| !text.is_empty()).map(|t| printable(t)),
+    );
+    if !external.content_type.is_empty() {
+        what.push(printable(&external.content_type));
+    }
+    if external.size > 0 {
+        what.push(format!("{} bytes", external.size));
+    }
+    // Without a key it is public, and the address is of use.
+    if external.enc_alg == 0 && external.url.starts_with("https://") {
+        what.push(printable(&external.url));
+    }
+    Shown::note(&format!("not carried by this bridge: {}", what.join(", ")))
+}
+
+/// Text of a sender within a note: on one line, and of bounded length.
+fn printable(text: &str) -> String {
+    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+    if text.chars().count() > 300 {
+        line.push('…');
+    }
+    line
+}
+
+fn describe(part: &NestedPart) -> String {
+    match &part.body {
+        Body::Null => "nothing".to_owned(),
+        Body::Single { content_type, .. } => printable(&essence(content_type)),
+        Body::External(external) => printable(&essence(&external.content_type)),
+        Body::Multi { parts, .. } => parts.first().map(describe).unwrap_or_default(),
+    }
+}
+
+/// Picks the best of several alternatives, the sender's first among equals.
+fn show_best(parts: &[NestedPart], losses: &mut Vec<Loss>) -> Shown {
+    let best = parts.iter().enumerate().max_by_key(|(index, part)| (rank(part), std::cmp::Reverse(*index)));
+    let Some((_, best)) = best else { return Shown::note("empty message") };
+    let mut shown = show(best, losses);
+    if shown.note || shown.html.is_none() {
+        return shown;
+    }
+    let plain = parts.iter().find_map(|part| match &part.body {
+        Body::Single { content_type, content } if essence(content_type) == "text/plain" => {
+            std::str::from_utf8(content).ok()
+        }
+        _ => None,
+    });
+    // Alternatives must say the same; a sender whose texts differ would show one thing to some and another to others.
+    match plain {
+        Some(plain) if words(plain) == words(&shown.plain) => plain.clone_into(&mut shown.plain),
+        Some(_) => losses.push(Loss::Alternatives),
+        None => {}
+    }
+    shown
+}
+
+/// The letters and digits of a text: what remains the same when markup is written another way.
+fn words(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+fn join(all: &[Shown]) -> Shown {
+    let note = all.iter().all(|shown| shown.note);
+    let plain = all.iter().map(|shown| shown.plain.trim_end()).collect::<Vec<_>>().join("\n\n");
+    let html = all.iter().any(|shown| shown.html.is_some()).then(|| {
+        let part = |shown: &Shown| {
+            let plain = || format!("<p>{}</p>", html::escape(shown.plain.trim_end()).replace('\n', "<br>"));
+            shown.html.clone().unwrap_or_else(plain)
+        };
+        all.iter().map(part).collect::<Vec<_>>().join("\n")
+    });
+    Shown { plain, html, note }
+}
+
+/// One paragraph alone needs no tags.
+fn unwrap_paragraph(html: &str) -> String {
+    match html.strip_prefix("<p>").and_then(|rest| rest.strip_suffix("</p>")) {
+        Some(inner) if !inner.contains("<p>") => inner.to_owned(),
+        _ => html.to_owned(),
+    }
+}

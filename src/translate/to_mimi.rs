@@ -1,0 +1,132 @@
+//! A Matrix `m.room.message` as MIMI content (Client-Server API, `m.room.message`; draft-ietf-mimi-content-08).
+
+use serde_json::{Map, Value};
+
+use super::{CONTENT_KEY, Loss, MSGTYPE_EXTENSION, NotCarried, ToMimi, Translated, html, html_writer, tidy};
+use crate::content::{
+    Body, CborValue, ExtensionKey, MimiContent, NestedPart, PartSemantics, TEXT_HTML, TEXT_MARKDOWN, TEXT_PLAIN,
+};
+
+/// The longest sum of a message's alternatives, in bytes; some are left out before the message is too long.
+const MAX_ALTERNATIVES: usize = 60 * 1024;
+
+/// Translates an event. Text messages only for now: a reply or an edit is carried as its text and listed as a loss.
+pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Translated, NotCarried> {
+    if event_type != "m.room.message" {
+        return Err(NotCarried::EventType(event_type.to_owned()));
+    }
+    let outer = content.as_object().ok_or(NotCarried::Malformed("content"))?;
+    if outer.contains_key(CONTENT_KEY) {
+        return Err(NotCarried::Mirror);
+    }
+    let mut losses = Vec::new();
+    let message = resolve_relation(outer, &mut losses);
+    let msgtype = match message.get("msgtype").or(outer.get("msgtype")) {
+        None => return Err(NotCarried::Empty),
+        Some(value) => value.as_str().ok_or(NotCarried::Malformed("msgtype"))?,
+    };
+    if !matches!(msgtype, "m.text" | "m.notice" | "m.emote") {
+        return Err(NotCarried::MsgType(msgtype.to_owned()));
+    }
+    let body = match message.get("body") {
+        None => return Err(NotCarried::Empty),
+        Some(value) => value.as_str().ok_or(NotCarried::Malformed("body"))?,
+    };
+    let is_reply = losses.contains(&Loss::Reply);
+    let formatted = (message.get("format").and_then(Value::as_str) == Some("org.matrix.custom.html"))
+        .then(|| message.get("formatted_body").and_then(Value::as_str))
+        .flatten();
+    if message.get("m.mentions").is_some_and(mentions_somebody) {
+        losses.push(Loss::Mention);
+    }
+    let plain = if is_reply { strip_reply_fallback(body) } else { body };
+    let emote = if msgtype == "m.emote" {
+        losses.push(Loss::Emote);
+        "/me "
+    } else {
+        ""
+    };
+    let (html, markdown) = match formatted {
+        None => (String::new(), String::new()),
+        Some(formatted) => {
+            let clean = html::clean_without_images(formatted, &mut losses);
+            let markdown = html_writer::to_markdown(&clean, &mut losses);
+            (clean, markdown)
+        }
+    };
+    if plain.trim().is_empty() && markdown.trim().is_empty() {
+        return Err(NotCarried::Empty);
+    }
+    let body = alternatives(emote, plain, &markdown, &html, &mut losses);
+    let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
+    content.set_sender_timestamp(ctx.sent_ts);
+    if msgtype != "m.text" {
+        content.extensions.insert(ExtensionKey::text(MSGTYPE_EXTENSION), CborValue::Text(msgtype.to_owned()));
+    }
+    content.encode()?;
+    Ok(Translated { content, losses: tidy(losses) })
+}
+
+/// The message that counts: an edit's new content, otherwise the event's content.
+fn resolve_relation<'a>(outer: &'a Map<String, Value>, losses: &mut Vec<Loss>) -> &'a Map<String, Value> {
+    let Some(relation) = outer.get("m.relates_to").and_then(Value::as_object) else { return outer };
+    let rel_type = relation.get("rel_type").and_then(Value::as_str);
+    let falling_back = relation.get("is_falling_back").and_then(Value::as_bool).unwrap_or(false);
+    if relation.contains_key("m.in_reply_to") && !falling_back {
+        losses.push(Loss::Reply);
+    }
+    match rel_type {
+        Some("m.thread") => losses.push(Loss::Thread),
+        Some("m.replace") => {
+            losses.push(Loss::Edit);
+            if let Some(new) = outer.get("m.new_content").and_then(Value::as_object) {
+                return new;
+            }
+        }
+        _ => {}
+    }
+    outer
+}
+
+fn mentions_somebody(mentions: &Value) -> bool {
+    let users = mentions.get("user_ids").and_then(Value::as_array).is_some_and(|users| !users.is_empty());
+    users || mentions.get("room").and_then(Value::as_bool) == Some(true)
+}
+
+/// Older clients put the message answered before the text, as quoted lines and an empty line.
+fn strip_reply_fallback(body: &str) -> &str {
+    if !["> <@", "> * <@"].iter().any(|start| body.starts_with(start)) {
+        return body;
+    }
+    let mut rest = body;
+    while rest.starts_with('>') {
+        rest = rest.split_once('\n').map_or("", |(_, after)| after);
+    }
+    rest.strip_prefix('\n').unwrap_or(rest)
+}
+
+fn alternatives(emote: &str, plain: &str, markdown: &str, html: &str, losses: &mut Vec<Loss>) -> NestedPart {
+    let mut parts = Vec::new();
+    let mut room = MAX_ALTERNATIVES.saturating_sub(plain.len());
+    for (content_type, text) in [(TEXT_MARKDOWN, markdown), (TEXT_HTML, html)] {
+        if text.trim().is_empty() {
+            continue;
+        }
+        if let Some(left) = room.checked_sub(text.len()) {
+            room = left;
+            parts.push(NestedPart::text(content_type, &format!("{emote}{text}")));
+        } else {
+            losses.push(Loss::Formatting);
+        }
+    }
+    if !plain.trim().is_empty() || parts.is_empty() {
+        parts.push(NestedPart::text(TEXT_PLAIN, &format!("{emote}{plain}")));
+    }
+    match parts.pop() {
+        Some(only) if parts.is_empty() => only,
+        last => {
+            parts.extend(last);
+            NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts })
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Pieces that several messages share: protocol, URIs, code point lists (draft-ietf-mimi-protocol-06 section 5,
+//! RFC 9420 section 7.2), and the `AppDataDictionary` of draft-ietf-mls-extensions section 4.5.
+
+use std::collections::BTreeMap;
+
+use super::{
+    codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer, octet_enum},
+    limits,
+};
+use crate::ident::{IdentError, MimiUri, RoomUri};
+
+octet_enum!(
+    /// The end-to-end protocol. Structures that carry it are decoded only when it is MLS 1.0, so their types have no
+    /// field for it; another value is an error at the field `protocol`.
+    Protocol, "protocol", {
+        /// MLS 1.0 (RFC 9420).
+        Mls10 = 1,
+    }
+);
+
+/// Reads an `IdentifierUri` of the kind that `parse` accepts.
+pub(super) fn read_uri<T>(
+    reader: &mut Reader<'_>,
+    field: &'static str,
+    parse: impl FnOnce(&[u8]) -> Result<T, IdentError>,
+) -> Result<T, DecodeError> {
+    let at = reader.clone();
+    parse(reader.opaque(field, MimiUri::MAX_LEN)?).map_err(|e| at.error(field, e.into()))
+}
+
+/// Reads an `IdentifierUri` that is empty where there is none.
+pub(super) fn read_uri_or_empty<T>(
+    reader: &mut Reader<'_>,
+    field: &'static str,
+    parse: impl FnOnce(&[u8]) -> Result<T, IdentError>,
+) -> Result<Option<T>, DecodeError> {
+    read_uri(reader, field, |bytes| if bytes.is_empty() { Ok(None) } else { parse(bytes).map(Some) })
+}
+
+/// Reads an `optional<RoomId>`.
+pub(super) fn read_optional_room(reader: &mut Reader<'_>) -> Result<Option<RoomUri>, DecodeError> {
+    reader.optional("roomId", |r| read_uri(r, "roomId", RoomUri::from_bytes))
+}
+
+/// Reads a vector of two-octet code points.
+pub(super) fn read_code_points(reader: &mut Reader<'_>, field: &'static str) -> Result<Vec<u16>, DecodeError> {
+    reader.list(field, limits::CODE_POINTS * 2, limits::CODE_POINTS, |r| r.u16(field))
+}
+
+/// Writes a vector of two-octet code points.
+pub(super) fn write_code_points(writer: &mut Writer, codes: &[u16]) {
+    writer.vector(|w| codes.iter().for_each(|code| w.u16(*code)));
+}
+
+/// Data of application components by component id: sorted, each id once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AppDataDictionary(pub BTreeMap<u16, Vec<u8>>);
+
+impl Wire for AppDataDictionary {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut out = BTreeMap::new();
+        let mut last = None;
+        reader.each("component_data", limits::MLS_OBJECT, limits::COMPONENTS, |r| {
+            let at = r.clone();
+            let id = r.u16("component_id")?;
+            if last.is_some_and(|last| id <= last) {
+                let why = DecodeErrorKind::NotAllowed("components must be sorted and unique");
+                return Err(at.error("component_id", why));
+            }
+            last = Some(id);
+            out.insert(id, r.opaque("data", limits::MLS_OBJECT)?.to_vec());
+            Ok(())
+        })?;
+        Ok(Self(out))
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.vector(|w| {
+            for (id, data) in &self.0 {
+                w.u16(*id);
+                w.opaque(data);
+            }
+        });
+    }
+}

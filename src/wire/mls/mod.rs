@@ -1,0 +1,17 @@
+//! MLS structures (RFC 9420) delimited without an MLS implementation: the exact bytes, and the few fields that
+//! routing needs. Nothing here is verified: signatures, tags and trees are the MLS layer's business.
+
+mod credential;
+mod message;
+mod walk;
+
+pub use credential::{Capabilities, Credential, ExternalSender, HpkeCiphertext, RequiredCapabilities};
+pub use message::{
+    ContentType, GroupInfoFields, KeyPackageFields, MlsMessage, MlsMessageFields, MlsStruct, PrivateFields,
+    PublicFields, RatchetTreeFields, Raw, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome, Sender,
+    WelcomeFields,
+};
+pub use walk::Extension;
+
+#[cfg(test)]
+mod tests;

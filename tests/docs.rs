@@ -1,0 +1,104 @@
+//! Holds the documents against what they speak of.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use mimi_gateway::{
+    config::{Config, schema},
+    matrix::registration::{Expected, Registration},
+};
+use serde_yaml_ng::Value;
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+#[test]
+fn every_direct_dependency_says_what_for_and_why() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let text = read("docs/dependencies.md");
+    let (in_binary, in_tests) = text.split_once("## In tests only").unwrap();
+    for (section, part) in [("dependencies", in_binary), ("dev-dependencies", in_tests)] {
+        let used: BTreeSet<&str> = manifest[section].as_table().unwrap().keys().map(String::as_str).collect();
+        let mut told = BTreeSet::new();
+        for line in part.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            assert!(cells.len() == 3 && cells.iter().all(|cell| !cell.is_empty()), "{line}");
+            assert!(told.insert(cells[0].trim_matches('`')), "twice: {line}");
+        }
+        assert_eq!(told, used, "docs/dependencies.md against [{section}] of Cargo.toml");
+    }
+}
+
+#[test]
+fn compose_names_settings_that_exist() {
+    let compose: Value = serde_yaml_ng::from_str(&read("docker/compose.yaml")).unwrap();
+    let services = compose["services"].as_mapping().unwrap();
+    assert_eq!(services.len(), 2);
+    assert!(compose["services"]["synapse"]["image"].as_str().unwrap().contains("matrixdotorg/synapse:"));
+    let gateway = &compose["services"]["mimi-gateway"];
+    assert_eq!(gateway["build"]["dockerfile"], "docker/Dockerfile");
+    let schema = schema();
+    for name in gateway["environment"].as_mapping().unwrap().keys() {
+        let name = name.as_str().unwrap();
+        let (section, key) = name.strip_prefix("MIMI_GATEWAY_").unwrap().split_once("__").unwrap();
+        let (section, key) = (section.to_lowercase(), key.to_lowercase());
+        assert!(schema[section.as_str()].contains(&key.as_str()), "{name}");
+    }
+    // Every secret that a service uses is declared.
+    for secret in gateway["secrets"].as_sequence().unwrap() {
+        assert!(compose["secrets"].get(secret).is_some(), "{secret:?}");
+    }
+}
+
+#[test]
+fn the_compose_settings_go_over_the_example() {
+    let compose: Value = serde_yaml_ng::from_str(&read("docker/compose.yaml")).unwrap();
+    let environment = compose["services"]["mimi-gateway"]["environment"].as_mapping().unwrap();
+    let environment = environment.iter().map(|(k, v)| (k.as_str().unwrap().to_owned(), v.as_str().unwrap().to_owned()));
+    let config = Config::parse(Path::new("x"), &read("config/mimi-gateway.example.toml"), environment).unwrap();
+    assert_eq!(config.homeserver.url.as_str(), "http://synapse:8008/");
+    assert_eq!(config.appservice.public_url(), "http://mimi-gateway:9009");
+}
+
+#[test]
+fn the_dockerfile_drops_root_and_builds_what_the_crate_is() {
+    let text = read("docker/Dockerfile");
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let rust = manifest["package"]["rust-version"].as_str().unwrap();
+    assert!(text.contains(&format!("FROM rust:{rust}-")), "the image has the crate's Rust");
+    let last_stage = text.rsplit("\nFROM ").next().unwrap();
+    assert!(last_stage.contains("\nUSER gateway\n") && last_stage.contains("HEALTHCHECK"));
+    assert!(read("docker/README.md").contains("were not run"));
+}
+
+#[test]
+fn the_example_registration_is_one_that_check_accepts() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("registration.yaml");
+    let registration = Registration::load(&path).unwrap();
+    let faults = registration.check_against(&Expected {
+        server_name: "matrix.example".try_into().unwrap(),
+        sender_localpart: None,
+        as_token: None,
+        hs_token: None,
+        url: Some("http://127.0.0.1:9009"),
+    });
+    assert_eq!(faults, Vec::<String>::new());
+    // Nobody shall use the example's tokens.
+    for token in [&registration.base.as_token, &registration.base.hs_token] {
+        assert!(token.contains("example"), "the example's tokens say that they are examples");
+    }
+}
+
+#[test]
+fn the_licence_is_the_one_of_the_manifest() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    assert_eq!(manifest["package"]["license"].as_str(), Some("Apache-2.0"));
+    let text = read("LICENSE");
+    assert!(text.contains("Apache License") && text.contains("END OF TERMS AND CONDITIONS"));
+}
+
+#[test]
+fn the_changelog_knows_this_version_or_is_unreleased() {
+    let text = read("CHANGELOG.md");
+    assert!(text.contains("## [Unreleased]") || text.contains(&format!("## [{}]", env!("CARGO_PKG_VERSION"))));
+}
