@@ -67,6 +67,8 @@ class Recorder:
                     data = answer.read()
                 finally:
                     connection.close()
+                if self.path.startswith("/.well-known/"):  # the directory's URLs name the upstream's port
+                    data = data.replace(f":{upstream}/".encode(), f":{port}/".encode())
                 with lock:
                     recorder.requests.append(Recorded(self.command, self.path, body, answer.status))
                 self.send_response(answer.status)
