@@ -10,7 +10,7 @@ use tokio::{sync::mpsc, sync::oneshot, time::Instant};
 use super::{
     core::{Engine, lock, now, random},
     group::RoomGroup,
-    ports::{Actor as MatrixActor, Endpoint, MatrixAction, PathTarget, Problem},
+    ports::{Actor as MatrixActor, Endpoint, PathTarget, Problem},
     tables::{
         ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, MLS, OUTBOX, OutRow,
         QUARANTINE, ROOMS, SHOWN, WATERMARKS, Wants,
@@ -45,6 +45,8 @@ pub(super) enum Mail {
     Outcome { lane: String, number: u64, outcome: Outcome },
     /// The room is to be made.
     Create { new: Box<NewRoom>, reply: oneshot::Sender<Result<(), String>> },
+    /// One of our users wants to follow the room.
+    Join { user: UserUri, reply: oneshot::Sender<Result<String, String>> },
     /// Time passed.
     Tick,
     /// Compare with the homeserver's timeline now.
@@ -101,6 +103,7 @@ struct After {
     unlink: Option<String>,
     portals: usize,
     created: Vec<usize>,
+    joined: Vec<(usize, Result<String, String>)>,
 }
 
 /// Loads a room's group from its rows.
@@ -274,6 +277,13 @@ impl Actor {
                 }
             }
         }
+        for (index, answer) in after.joined {
+            if let Some(slot) = mails.get_mut(index) {
+                if let Mail::Join { reply, .. } = std::mem::replace(slot, Mail::Tick) {
+                    let _ = reply.send(answer);
+                }
+            }
+        }
         for index in after.created {
             if let Some(slot) = mails.get_mut(index) {
                 if let Mail::Create { reply, .. } = std::mem::replace(slot, Mail::Tick) {
@@ -316,6 +326,11 @@ impl Actor {
                 after.created.push(index);
                 Ok(())
             }
+            Mail::Join { user, .. } => {
+                let answer = self.follow(user, batch, after).await?;
+                after.joined.push((index, answer));
+                Ok(())
+            }
             Mail::Tick => self.run(Input::Tick, batch, after).await.map(drop),
             Mail::CompareNow => Ok(()),
         }
@@ -349,7 +364,7 @@ impl Actor {
             },
             InboxItem::Asked { requester, target } => {
                 let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(()) };
-                if !self.user_exists(&id).await {
+                if !user_exists(&self.engine, &id).await {
                     tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
                     return Ok(());
                 }
@@ -381,20 +396,6 @@ impl Actor {
                 let input =
                     Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
                 self.run(input, batch, after).await.map(drop)
-            }
-        }
-    }
-
-    /// Asks the homeserver, until it answers, whether the user exists.
-    async fn user_exists(&self, user: &ruma::UserId) -> bool {
-        loop {
-            match self.engine.0.homeserver.user_exists(user).await {
-                Ok(exists) => return exists,
-                Err(error) => tracing::warn!(room = %self.uri, %error, "the homeserver does not say whether a user exists"),
-            }
-            tokio::select! {
-                () = self.engine.0.stop.cancelled() => return false,
-                () = tokio::time::sleep(RETRY) => {}
             }
         }
     }
@@ -501,6 +502,34 @@ impl Actor {
         after.link = Some(matrix);
         let effects = self.in_step(|step| step.welcome_room(new.direct_with.as_ref(), &new.creator));
         self.effects(effects, batch, after).await
+    }
+
+    /// Follows a room that is hosted elsewhere: an external commit on the hub's GroupInfo, stored before it is sent.
+    async fn follow(
+        &mut self,
+        user: &UserUri,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<Result<String, String>, StoreError> {
+        if self.room.as_ref().is_some_and(|room| matches!(room.phase, Phase::Active | Phase::Joining)) {
+            let effects = self.in_step(|step| step.invite_back(user));
+            self.effects(effects, batch, after).await?;
+            return Ok(Ok("You are invited into the room.".to_owned()));
+        }
+        let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(Err("That is no room.".to_owned())) };
+        let (member, staged) = match super::provider::external_join(&self.engine, user, &uri).await {
+            Ok(joined) => joined,
+            Err(why) => return Ok(Err(format!("{uri} cannot be joined: {why}."))),
+        };
+        let group = self.room.as_ref().map_or(0, |room| room.group + 1);
+        let mut room = Room::new(uri, Phase::Joining, MatrixActor::Bot);
+        room.matrix = self.room.as_ref().and_then(|room| room.matrix.clone());
+        room.group = group;
+        self.room = Some(room);
+        self.group.member = Some(member);
+        let effects = self.in_step(|step| step.send_join(user, staged));
+        self.effects(effects, batch, after).await?;
+        Ok(Ok("The room's host is asked; you will get an invitation.".to_owned()))
     }
 
     /// Runs something within a step and returns its effects.
@@ -662,6 +691,20 @@ impl Actor {
     }
 }
 
+/// Asks the homeserver, until it answers, whether the user exists.
+async fn user_exists(engine: &Engine, user: &ruma::UserId) -> bool {
+    loop {
+        match engine.0.homeserver.user_exists(user).await {
+            Ok(exists) => return exists,
+            Err(error) => tracing::warn!(%user, %error, "the homeserver does not say whether a user exists"),
+        }
+        tokio::select! {
+            () = engine.0.stop.cancelled() => return false,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
 /// The KeyPackages of an answer to keyMaterial.
 fn key_packages_in(body: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let response = KeyMaterialResponse::decode(body).map_err(|error| format!("unreadable answer: {error}"))?;
@@ -680,9 +723,4 @@ fn answer_hash(kind: Request, room: &str, body: &[u8]) -> [u8; 32] {
     hasher.update([0]);
     hasher.update(body);
     hasher.finalize().into()
-}
-
-/// Actions that only make sense while the bot can act; kept here so that the lobby and the actor agree.
-pub(super) fn join_as_bot(room: ruma::OwnedRoomId) -> MatrixAction {
-    MatrixAction::Join { room, actor: MatrixActor::Bot }
 }

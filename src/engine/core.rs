@@ -25,8 +25,11 @@ use crate::{
     store::{Database, StoreError},
 };
 
+/// Whether a Matrix user may give the bot commands.
+pub type MayCommand = Arc<dyn Fn(&ruma::UserId) -> bool + Send + Sync>;
+
 /// How the engine is set.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EngineSettings {
     /// How long a room has to be quiet before its timeline is compared with what came (DESIGN 8).
     pub quiet: Duration,
@@ -34,10 +37,14 @@ pub struct EngineSettings {
     pub gap_check: Duration,
     /// How often rooms are looked through for leaves to refresh.
     pub tick: Duration,
-    /// Who may give commands: a check by Matrix user id.
-    pub may_command: fn(&ruma::UserId, &[String]) -> bool,
-    /// The patterns for it.
-    pub command_users: Vec<String>,
+    /// Who may give commands.
+    pub may_command: MayCommand,
+}
+
+impl std::fmt::Debug for EngineSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineSettings").field("quiet", &self.quiet).field("gap_check", &self.gap_check).finish_non_exhaustive()
+    }
 }
 
 /// A room as an operator sees it.
@@ -95,7 +102,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where the engine reads the clock")]
+/// The one place where the engine reads the clock.
 pub(super) fn now() -> Millis {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -193,6 +200,29 @@ impl Engine {
                     }
                 }
             }
+        }
+    }
+
+    /// After a stop that may have lost what was acknowledged (DESIGN 9): KeyPackages that were given out are dropped, and
+    /// every local leaf is made fresh by a commit before its room sends again.
+    pub async fn distrust_state(&self) -> Result<(), StoreError> {
+        let db = &self.0.db;
+        let mut batch = crate::store::Batch::new("state is old");
+        for (key, _) in super::tables::KEY_PACKAGES.scan_all(db, &()).await? {
+            super::tables::KEY_PACKAGES.delete(&mut batch, &key);
+        }
+        for (uri, mut room) in ROOMS.scan_all(db, &()).await? {
+            room.stale = true;
+            ROOMS.put(db, &mut batch, &uri, &room)?;
+        }
+        db.commit(batch).await.map(drop)
+    }
+
+    /// Compares every room with the homeserver's timeline: after the homeserver was away.
+    pub fn compare_all(&self) {
+        let known: Vec<String> = lock(&self.0.rooms).iter().cloned().collect();
+        for uri in known {
+            self.mail(&uri, Mail::CompareNow);
         }
     }
 
@@ -310,6 +340,7 @@ impl Engine {
                 hub: room.uri.hub() == *names.domain(),
                 state: match &room.phase {
                     Phase::Invited => "invited".to_owned(),
+                    Phase::Joining => "joining".to_owned(),
                     Phase::Active => "active".to_owned(),
                     Phase::Left => "left".to_owned(),
                     Phase::Broken(why) => format!("broken: {why}"),

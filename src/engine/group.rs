@@ -112,7 +112,7 @@ impl RoomGroup {
         }
     }
 
-    fn staged(commit: &StagedCommit) -> Result<Staged, GroupError> {
+    pub(crate) fn staged(commit: &StagedCommit) -> Result<Staged, GroupError> {
         let state = postcard::to_stdvec(commit).map_err(|error| GroupError::Invalid(error.to_string()))?;
         Ok(Staged {
             commit: commit.commit.clone(),
@@ -120,6 +120,7 @@ impl RoomGroup {
             group_info: commit.group_info.clone(),
             ratchet_tree: commit.ratchet_tree.clone(),
             epoch: commit.epoch,
+            user: commit.user.clone(),
             state,
         })
     }
@@ -132,6 +133,11 @@ impl RoomGroup {
             added: applied.view.adds.iter().map(|add| add.user.clone()).collect(),
         }
     }
+}
+
+/// The policy's verdict on our own external commit to a room that we do not know yet.
+pub(crate) fn judge_join(view: &CommitView) -> Result<BTreeMap<u16, Vec<u8>>, String> {
+    judge(view, &BTreeMap::new())
 }
 
 /// What only a hub checks of a follower's commit: it speaks for its own users, and brings only clients that came through

@@ -129,7 +129,7 @@ async fn handle(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
 }
 
 fn may_command(engine: &Engine, user: &ruma::UserId) -> bool {
-    (engine.0.settings.may_command)(user, &engine.0.settings.command_users)
+    (engine.0.settings.may_command)(user)
 }
 
 async fn bot_invited(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {

@@ -19,5 +19,5 @@ pub mod ports;
 mod provider;
 mod tables;
 
-pub use core::{Engine, EngineSettings, RoomSummary};
+pub use core::{Engine, EngineSettings, MayCommand, RoomSummary};
 pub use names::GatewayNames;

@@ -402,3 +402,81 @@ impl Engine {
         done.await.unwrap_or_else(|_| Err("The gateway is stopping; try again in a moment.".to_owned()))
     }
 }
+
+/// Asks the hub for the GroupInfo and makes the external commit of `user`, with the member state after it.
+pub(super) async fn external_join(
+    engine: &Engine,
+    user: &UserUri,
+    room: &RoomUri,
+) -> Result<(mls::Member, crate::room::group::Staged), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let key = labels::SigningKey::generate().map_err(|e| text(&e))?;
+    let hpke = labels::generate_hpke().map_err(|e| text(&e))?;
+    let tbs = crate::wire::GroupInfoRequestTbs {
+        cipher_suite: CIPHER_SUITE,
+        requesting_signature_key: key.public().to_vec(),
+        requesting_credential: client_credential(user).map_err(|e| text(&e))?,
+        group_info_public_key: hpke.public.clone(),
+        joining_code: None,
+    };
+    let signature = labels::sign_with_label(&key, tbs_label(), &tbs.encode()).map_err(|e| text(&e))?;
+    let body = GroupInfoRequest::new(tbs, signature).encode();
+    let path = PathTarget::Uri(room.as_uri().clone());
+    let answer = engine.0.peers.call(&room.hub(), Endpoint::GroupInfo, &path, &body).await.map_err(|e| text(&e))?;
+    let signed = match GroupInfoResponse::decode(&answer).map_err(|e| text(&e))? {
+        GroupInfoResponse::Success(signed) => signed,
+        GroupInfoResponse::NotAuthorized(_) => return Err("the host does not let you in".to_owned()),
+        GroupInfoResponse::NoSuchRoom(_) => return Err("the host knows no such room".to_owned()),
+    };
+    let answer = signed.tbs();
+    if answer.room != *room {
+        return Err("the answer is about another room".to_owned());
+    }
+    let Credential::Basic { identity } = &answer.hub_sender.credential else {
+        return Err("the host's credential is not basic".to_owned());
+    };
+    let named = crate::ident::MimiUri::from_bytes(identity).map_err(|e| text(&e))?;
+    if named.provider() != room.hub() {
+        return Err("the answer is signed for another provider".to_owned());
+    }
+    labels::verify_with_label(
+        &[answer.cipher_suite],
+        &answer.hub_sender.signature_key,
+        GroupInfoResponseTbs::LABEL,
+        signed.tbs_bytes(),
+        signed.signature(),
+    )
+    .map_err(|e| text(&e))?;
+    let sealed = labels::Sealed {
+        kem_output: answer.encrypted.kem_output.clone(),
+        ciphertext: answer.encrypted.ciphertext.clone(),
+    };
+    let context = room.as_str().as_bytes();
+    let plain =
+        labels::hpke_open_with_label(answer.cipher_suite, &hpke.private, GroupInfoRatchetTree::LABEL, context, &sealed)
+            .map_err(|e| text(&e))?;
+    let info = GroupInfoRatchetTree::decode(&plain).map_err(|e| text(&e))?;
+    let RatchetTreeOption::Full(tree) = &info.ratchet_tree else {
+        return Err("the host sends no ratchet tree".to_owned());
+    };
+    let pending: Vec<Vec<u8>> = info.pending_proposals.iter().map(|p| p.proposal.as_bytes().to_vec()).collect();
+    let (member, staged) = tokio::task::block_in_place(|| {
+        mls::Member::join_external(
+            &mls::ExternalJoin {
+                group_info: info.group_info.as_bytes(),
+                ratchet_tree: tree.as_bytes(),
+                pending_proposals: &pending,
+                user,
+                change: &mls::Change::default(),
+                now: now(),
+            },
+            &mut super::group::judge_join,
+        )
+    })
+    .map_err(|e| text(&e))?;
+    let state = crate::policy::RoomState::from_components(&member.components()).map_err(|e| text(&e))?;
+    if state.metadata.room_uri != *room {
+        return Err("the group is another room's".to_owned());
+    }
+    Ok((member, RoomGroup::staged(&staged).map_err(|e| text(&e))?))
+}

@@ -98,7 +98,7 @@ impl Step<'_> {
 
     fn status(&self) -> String {
         let how = match &self.room.phase {
-            Phase::Invited => "not joined yet".to_owned(),
+            Phase::Invited | Phase::Joining => "not joined yet".to_owned(),
             Phase::Active => "connected".to_owned(),
             Phase::Left => "not connected any more".to_owned(),
             Phase::Broken(why) => format!("broken: {why}"),

@@ -139,6 +139,9 @@ impl Step<'_> {
         let listed = self.listed();
         match self.group.accept(staged, self.now) {
             Ok(applied) => {
+                if self.room.stale {
+                    self.room.fresh.insert(staged.user.clone());
+                }
                 self.after_commit(&applied, &listed);
                 self.open_held();
             }
@@ -191,6 +194,26 @@ impl Step<'_> {
         let Some(bundle) = bundle else { return self.report("a staged commit does not parse") };
         self.room.in_flight = Some(InFlight::Commit { staged: Box::new(staged), merged: false });
         self.call_room(self.room.uri.hub(), Endpoint::Update, bundle.encode(), Tag::Update);
+    }
+
+    /// Sends the external commit by which we come into the room.
+    pub fn send_join(&mut self, user: &UserUri, staged: Staged) {
+        self.room.invited_by.insert(user.clone(), user.clone());
+        self.send_commit(staged);
+        if let Some(InFlight::Commit { merged, .. }) = &mut self.room.in_flight {
+            *merged = true;
+        }
+    }
+
+    /// The hub let us in: a portal for those who joined.
+    fn joined(&mut self) {
+        self.room.phase = Phase::Active;
+        for user in self.group.local_users() {
+            self.invite_back(&user);
+        }
+        self.dress_portal();
+        self.sync_members();
+        self.open_held();
     }
 
     /// Sends the proposals by which a user leaves.
@@ -271,12 +294,18 @@ impl Step<'_> {
         match (answer, in_flight) {
             (Ok(UpdateRoomResponse { outcome: UpdateOutcome::Success { accepted_timestamp }, .. }), sent) => {
                 self.room.last_accepted = self.room.last_accepted.max(accepted_timestamp);
+                if self.room.phase == Phase::Joining {
+                    return self.joined();
+                }
                 if let InFlight::Commit { staged, merged: false } = sent {
                     self.remember_own(hash(&staged.commit));
                     self.merge(&staged);
                 }
             }
             (Ok(UpdateRoomResponse { outcome: UpdateOutcome::WrongEpoch { current_epoch }, .. }), sent) => {
+                if self.room.phase == Phase::Joining {
+                    return self.update_failed(sent, "the room changed meanwhile; try again");
+                }
                 if let InFlight::Commit { merged: true, .. } = sent {
                     return;
                 }
@@ -311,6 +340,10 @@ impl Step<'_> {
     }
 
     fn update_failed(&mut self, sent: InFlight, why: &str) {
+        if self.room.phase == Phase::Joining {
+            self.room.phase = Phase::Left;
+            return self.report(format!("the room cannot be joined: {why}"));
+        }
         match sent {
             InFlight::Commit { merged: true, .. } => {}
             InFlight::Leave { user } => {

@@ -64,6 +64,8 @@ pub struct Staged {
     pub ratchet_tree: Vec<u8>,
     /// The epoch that it ends.
     pub epoch: u64,
+    /// Who commits.
+    pub user: UserUri,
     /// What only the group reads. Holds keys.
     pub state: Vec<u8>,
 }

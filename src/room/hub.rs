@@ -184,6 +184,9 @@ impl Step<'_> {
         let message =
             MlsMessage::decode(&staged.commit).map_err(|error| GroupError::Invalid(format!("own commit: {error}")))?;
         let applied = self.group.accept(staged, self.now)?;
+        if self.room.stale {
+            self.room.fresh.insert(staged.user.clone());
+        }
         let at = self.accept_time();
         self.fan_out(&before, at, FanoutContent::Commit { message, external_proposals: Vec::new() });
         if let Some(welcome) = &staged.welcome {

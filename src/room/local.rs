@@ -38,7 +38,7 @@ impl Step<'_> {
     fn say(&mut self, event: &RoomEvent, salt: [u8; 16]) {
         let Some(user) = self.names.uri(&event.sender) else { return };
         match &self.room.phase {
-            Phase::Active | Phase::Invited => {}
+            Phase::Active | Phase::Invited | Phase::Joining => {}
             Phase::Left => return,
             Phase::Broken(why) => {
                 let why = why.clone();
@@ -254,6 +254,26 @@ impl Step<'_> {
             "channel": { "id": self.room.uri.as_str(), "displayname": self.room.uri.tail() },
         });
         ("m.bridge".to_owned(), format!("org.mimi-gateway://{}", self.room.uri.as_str()), content.to_string())
+    }
+
+    /// Invites a participant of ours into the portal, which is made if need be.
+    pub fn invite_back(&mut self, user: &UserUri) {
+        let Some(target) = self.names.matrix_id(user) else { return };
+        let actor = self.room.speaker.clone();
+        if let Some(room) = self.room.matrix.clone() {
+            self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target }));
+            return;
+        }
+        self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
+            creator: actor,
+            alias_localpart: self.names.portal_alias(&self.room.uri),
+            name: None,
+            topic: None,
+            is_direct: false,
+            members: Vec::new(),
+            invite: vec![target],
+            initial_state: vec![self.bridge_state()],
+        }));
     }
 
     pub(super) fn on_portal_ready(&mut self, room: OwnedRoomId) {

@@ -138,6 +138,13 @@ impl Step<'_> {
     /// A user who acts has to be listed and to have a leaf; `Some` if that has to happen first.
     fn leaf_first(&mut self, user: &UserUri) -> Result<Option<Turn>, GroupError> {
         if self.group.has_leaf(user) {
+            if self.room.stale && !self.room.fresh.contains(user) {
+                // A ratchet that may have been used before is not used again: a new epoch with a new leaf first.
+                if !self.is_hub() && !self.room.submitted.is_empty() {
+                    return Ok(Some(Turn::Wait));
+                }
+                return self.commit(user, &GroupChange { path: true, ..GroupChange::default() }).map(Some);
+            }
             return Ok(None);
         }
         if !self.is_participant(user) {

@@ -16,6 +16,8 @@ use crate::ident::{ProviderDomain, RoomUri, UserUri};
 pub enum Phase {
     /// Users of ours were asked in; we hold no group yet.
     Invited,
+    /// Our external commit is at the hub; the group's state is the one after it.
+    Joining,
     /// We are in.
     Active,
     /// Unbridged, or our last user left. Nothing is carried any more; an invitation makes it `Invited` again.
@@ -162,6 +164,10 @@ pub struct Room {
     pub own: VecDeque<[u8; 32]>,
     /// Messages of an epoch that we have not entered.
     pub held: Vec<Held>,
+    /// The stored MLS state may be older than what was sent: nobody sends before their leaf is fresh (DESIGN 9).
+    pub stale: bool,
+    /// Users whose leaf is fresh again.
+    pub fresh: BTreeSet<UserUri>,
     /// As hub: KeyPackages that came through us, and from whom.
     pub key_packages: BTreeMap<Vec<u8>, ProviderDomain>,
 }
@@ -191,6 +197,8 @@ impl Room {
             attempts: 0,
             own: VecDeque::new(),
             held: Vec::new(),
+            stale: false,
+            fresh: BTreeSet::new(),
             key_packages: BTreeMap::new(),
         }
     }

@@ -1,13 +1,58 @@
-//! Wiring and shutdown.
+//! Wiring and shutdown: the store, the engine and the two edges, from the settings.
 
-use crate::config::Config;
+use std::{sync::Arc, time::Duration};
 
-/// Why the gateway could not run.
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, ConfigError, StoreEngine},
+    engine::{Engine, EngineSettings, GatewayNames, MayCommand, ports::CallError},
+    ident::IdentityMap,
+    matrix::{self, ClientError, HomeserverClient, Registration, registration::RegistrationError, settings::SettingsError},
+    mimi::{self, SetupError},
+    store::{self, EngineChoice, MasterKey, OpenOptions, Opened, StoreError},
+};
+
+/// How long a room has to be quiet before its timeline is compared with what came.
+const QUIET: Duration = Duration::from_secs(3);
+/// How often rooms are looked through for leaves to refresh.
+const TICK: Duration = Duration::from_secs(3600);
+/// How often the homeserver is asked whether it is there.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Why the gateway could not run. Permanent unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// No engine is wired to the edges.
-    #[error("this build has no engine")]
-    NoEngine,
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The registration file.
+    #[error("the registration: {0}")]
+    Registration(#[from] RegistrationError),
+    /// Tokens are missing or in conflict.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The store.
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    /// The provider side: certificates, peers, listening.
+    #[error("the provider side: {0}")]
+    Provider(#[from] SetupError),
+    /// The homeserver client.
+    #[error("the homeserver client: {0}")]
+    Client(#[from] ClientError),
+    /// The bot's name is no Matrix id.
+    #[error("the bot's user id: {0}")]
+    Bot(#[from] ruma::IdParseError),
+    /// Listening, or starting threads.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        source: std::io::Error,
+    },
 }
 
 /// One bridged room, for people.
@@ -29,14 +74,166 @@ pub struct RoomRow {
     pub participants: usize,
 }
 
-/// Runs the gateway until it is told to stop.
-pub fn run(config: Config) -> Result<(), RuntimeError> {
-    drop(config);
-    Err(RuntimeError::NoEngine)
+fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> RuntimeError {
+    let what = what.into();
+    move |source| RuntimeError::Io { what, source }
 }
 
-/// Reads the bridged rooms from the store.
+fn open_store(config: &Config) -> Result<Opened, RuntimeError> {
+    let engine = match config.store.engine {
+        StoreEngine::Sqlite => EngineChoice::Sqlite,
+        StoreEngine::Sled => EngineChoice::Sled,
+    };
+    let key = MasterKey::from_bytes(*config.store.master_key()?);
+    Ok(store::open(&OpenOptions::new(engine, &config.store.path, key))?)
+}
+
+fn tokio_runtime() -> Result<tokio::runtime::Runtime, RuntimeError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(io("starting threads"))
+}
+
+/// Runs the gateway until it is told to stop (SIGINT or SIGTERM).
+pub fn run(config: Config) -> Result<(), RuntimeError> {
+    tokio_runtime()?.block_on(serve(config))
+}
+
+struct Parts {
+    credentials: matrix::Credentials,
+    map: Arc<IdentityMap>,
+    names: GatewayNames,
+}
+
+fn parts(config: &Config) -> Result<Parts, RuntimeError> {
+    let settings = config.to_matrix_settings();
+    let registration = Registration::load(&settings.registration)?;
+    let credentials = settings.credentials(Some(&registration))?;
+    let map = IdentityMap::new(config.provider_domain()?, settings.server_name.clone());
+    let bot = ruma::UserId::parse(format!("@{}:{}", credentials.sender_localpart, settings.server_name))?;
+    let list = usize::try_from(config.rooms.list_all_members_up_to).unwrap_or(usize::MAX);
+    let names = GatewayNames::new(map.clone(), bot, list);
+    Ok(Parts { credentials, map: Arc::new(map), names })
+}
+
+async fn serve(config: Config) -> Result<(), RuntimeError> {
+    let Parts { credentials, map, names } = parts(&config)?;
+    let matrix_settings = config.to_matrix_settings();
+    let mimi_settings = config.to_mimi_settings()?;
+    let Opened { database, report } = open_store(&config)?;
+    tracing::info!(generation = report.generation, unclean_stop = report.unclean_stop, "the store is open");
+    let matrix_names =
+        matrix::Names::new(map, &credentials.sender_localpart, &matrix_settings.bot_display_name)?;
+    let homeserver = Arc::new(HomeserverClient::new(&matrix_settings, &credentials, matrix_names.clone())?);
+    let peers = Arc::new(mimi::MimiPeers::new(&mimi_settings)?);
+    let permissions = config.permissions.clone();
+    let server = matrix_settings.server_name.clone();
+    let may_command: MayCommand = Arc::new(move |user| permissions.may_use_bot(user, &server));
+    let settings =
+        EngineSettings { quiet: QUIET, gap_check: config.rooms.gap_check_interval(), tick: TICK, may_command };
+    let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;
+    if report.stale_state {
+        tracing::warn!("the stop was unclean and this store engine can lose what it acknowledged: all MLS state counts as old");
+        engine.distrust_state().await?;
+    }
+    engine.start().await?;
+
+    let stop = CancellationToken::new();
+    let provider = mimi::Server::bind(&mimi_settings, Arc::new(engine.clone())).await?;
+    let listen = matrix_settings.listen;
+    let listener = TcpListener::bind(listen).await.map_err(io(format!("listening on {listen}")))?;
+    let limits = matrix_settings.server_limits();
+    let app = matrix::router(Arc::new(engine.clone()), matrix_names, &credentials.hs_token, limits.clone());
+    let appservice = tokio::spawn(matrix::serve(listener, app, limits, stop.clone()));
+    let provider_address = provider.local_addr().map_err(io("the provider's address"))?;
+    let provider = tokio::spawn(provider.run(stop.clone()));
+    let heartbeat = tokio::spawn(heartbeat(homeserver, engine.clone(), stop.clone()));
+    tracing::info!(appservice = %listen, provider = %provider_address, domain = %mimi_settings.own_domain, "mimi-gateway is up");
+
+    stopped().await?;
+    tracing::info!("stopping");
+    stop.cancel();
+    for task in [appservice_done(appservice).await, provider.await.map_err(|e| e.to_string()), heartbeat.await.map_err(|e| e.to_string())] {
+        if let Err(error) = task {
+            tracing::warn!(error, "a task ended badly");
+        }
+    }
+    engine.stop().await;
+    drop(engine);
+    database.store().close().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn appservice_done(task: tokio::task::JoinHandle<std::io::Result<()>>) -> Result<(), String> {
+    task.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+async fn stopped() -> Result<(), RuntimeError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(io("listening for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io("listening for SIGINT"))?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Asks the homeserver now and then whether it is there. When it comes (back), it is pinged, which makes it send what it
+/// kept, and every room is compared with its timeline, because a homeserver that stopped has lost events (DESIGN 8).
+async fn heartbeat(homeserver: Arc<HomeserverClient>, engine: Engine, stop: CancellationToken) {
+    let mut away = true;
+    let mut told = false;
+    let mut beat: u64 = 0;
+    loop {
+        let result: Result<(), CallError> = homeserver.versions().await.map(drop);
+        match result {
+            Ok(()) if away => {
+                beat += 1;
+                match homeserver.ping(&format!("ping{beat}")).await {
+                    Ok(took) => {
+                        tracing::info!(took_ms = took.as_millis(), "the homeserver is there and reaches us");
+                        away = false;
+                        told = false;
+                        engine.compare_all();
+                    }
+                    Err(error) => tracing::warn!(%error, "the homeserver does not reach us; run `mimi-gateway check`"),
+                }
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if !told {
+                    tracing::warn!(%error, "the homeserver does not answer");
+                    told = true;
+                }
+                away = true;
+            }
+        }
+        let wait = if away { Duration::from_secs(1) } else { HEARTBEAT };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Reads the bridged rooms from the store; the gateway must not be running on it.
 pub fn list_rooms(config: &Config) -> Result<Vec<RoomRow>, RuntimeError> {
-    let _ = config;
-    Err(RuntimeError::NoEngine)
+    let Parts { names, .. } = parts(config)?;
+    let opened = open_store(config)?;
+    tokio_runtime()?.block_on(async {
+        let rooms = Engine::rooms(&opened.database, &names).await?;
+        opened.database.store().close().await?;
+        Ok(rooms
+            .into_iter()
+            .map(|room| RoomRow {
+                hub: crate::ident::RoomUri::parse(&room.uri).map(|uri| uri.hub().to_string()).unwrap_or_default(),
+                mimi_room: room.uri,
+                matrix_room: room.matrix,
+                role: if room.hub { "hub" } else { "follower" }.to_owned(),
+                state: room.state,
+                epoch: room.epoch,
+                participants: room.participants,
+            })
+            .collect())
+    })
 }
