@@ -4,15 +4,18 @@ Arguments are parts of test names: only those run, and what they need. E2E_MESSA
 the long conversation; SILOS_STORE chooses the store engine.
 """
 
+import json
 import os
+import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
-from silos.play import Play
+from silos.play import Play, Wrong
 from silos.procs import StartError, end_on_signals
-from silos.stage import Silos, build_gateway
+from silos.stage import LETTERS, Silos, build_gateway
 
 from . import chaos, judge_tests
 from .attacks import Attacks
@@ -66,7 +69,27 @@ class Report:
             self.transcript.flush()
 
 
+def environment_file(silos: Silos) -> None:
+    """`env.json` says what other programs rely on."""
+    env = json.loads(silos.env_file.read_text())
+    for letter in LETTERS:
+        silo = env["silos"][letter]
+        missing = {"server_name", "homeserver_url", "registration_shared_secret", "domain", "mimi_url", "ca", "config"} - set(silo)
+        if missing:
+            raise Wrong(f"silo {letter} lacks {missing}")
+    peer = env["peer"]
+    paths = [peer[key] for key in ("cert", "key", "ca", "ca_key")]
+    paths += [env["silos"][letter][key] for letter in LETTERS for key in ("ca", "config")]
+    for path in paths:
+        if not Path(path).is_absolute() or not Path(path).exists():
+            raise Wrong(f"{path} is not there, or not absolute")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", peer["port"])) == 0:
+            raise Wrong("something listens at the spare peer's port")
+
+
 def play_and_attack(report: Report, silos: Silos) -> None:
+    report.run("environment: env.json says what others need", lambda: environment_file(silos))
     play = Play(silos, report, patience=float(os.environ.get("E2E_PATIENCE", "30")))
     names = {name for name, *_ in play.steps if report.wants(f"flow: {name}")}
     for _ in play.steps:  # and what those need
