@@ -20,7 +20,7 @@ use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     mls::{self, Member, NewGroup, Rows},
     policy,
-    room::{Effect, Input, Names, Phase, Recent, Room, Step, Tag},
+    room::{About, Effect, Input, Names, Phase, Recent, Room, Step, Tag},
     store::{Batch, Database, StoreError},
     translate::RoomEvent,
     wire::{
@@ -362,7 +362,7 @@ impl Actor {
                 }
                 Err(error) => self.set_aside(&format!("notify: {error}"), batch),
             },
-            InboxItem::Asked { requester, target } => {
+            InboxItem::Asked { requester, target, about } => {
                 let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(()) };
                 if !user_exists(&self.engine, &id).await {
                     tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
@@ -376,7 +376,8 @@ impl Actor {
                     let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(()) };
                     self.room = Some(Room::new(uri, Phase::Invited, MatrixActor::Bot));
                 }
-                let input = Input::Asked { requester: requester.clone(), target: target.clone(), direct: false };
+                let about = About::read(about);
+                let input = Input::Asked { requester: requester.clone(), target: target.clone(), about };
                 self.run(input, batch, after).await.map(drop)
             }
             InboxItem::AskCancelled { requester, target } => {

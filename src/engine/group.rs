@@ -174,6 +174,10 @@ impl Group for RoomGroup {
     fn in_group(&self, user: &UserUri) -> bool {
         self.member.as_ref().is_some_and(|member| member.leaves().iter().any(|leaf| leaf.user == *user))
     }
+    fn providers(&self) -> BTreeSet<ProviderDomain> {
+        let leaves = self.member.as_ref().map(Member::leaves).unwrap_or_default();
+        leaves.into_iter().map(|leaf| leaf.user.provider()).collect()
+    }
     fn local_users(&self) -> Vec<UserUri> {
         let Some(member) = &self.member else { return Vec::new() };
         let anchor = member.anchor();

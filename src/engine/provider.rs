@@ -188,7 +188,11 @@ impl Engine {
         let Some(room) = &tbs.room else { return refused(KeyMaterialUserCode::NoConsent) };
         let key = (target.to_string(), tbs.requesting_user.to_string(), room.to_string());
         if CONSENT.get(&self.0.db, &key).await? != Some(Consent::Granted) {
-            let item = InboxItem::Asked { requester: tbs.requesting_user.clone(), target: target.clone() };
+            let item = InboxItem::Asked {
+                requester: tbs.requesting_user.clone(),
+                target: target.clone(),
+                about: std::collections::BTreeMap::new(),
+            };
             self.to_room(room.as_str(), item, Batch::new("asked by keyMaterial")).await?;
             return refused(KeyMaterialUserCode::NoConsent);
         }
@@ -340,7 +344,8 @@ impl ProviderInbound for Engine {
 
     fn request_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
-            let ConsentEntry { action, requester, target, room, .. } = ConsentEntry::decode(&body).map_err(malformed)?;
+            let ConsentEntry { action, requester, target, room, extensions } =
+                ConsentEntry::decode(&body).map_err(malformed)?;
             if requester.provider() != *peer.domain() || target.provider() != *self.0.names.domain() {
                 return Err(Problem::Forbidden("the requester is none of yours, or the target none of ours".to_owned()));
             }
@@ -349,7 +354,7 @@ impl ProviderInbound for Engine {
                 return Ok(());
             };
             let item = match action {
-                ConsentAction::Request => InboxItem::Asked { requester, target },
+                ConsentAction::Request => InboxItem::Asked { requester, target, about: extensions.0 },
                 ConsentAction::Cancel => InboxItem::AskCancelled { requester, target },
                 ConsentAction::Grant { .. } | ConsentAction::Revoke => {
                     return Err(Problem::Malformed("not an operation of requestConsent".to_owned()));

@@ -76,7 +76,7 @@ pub(crate) enum InboxItem {
     /// The body of a notify of the room's hub.
     Notify(Vec<u8>),
     /// A remote user asks one of ours.
-    Asked { requester: UserUri, target: UserUri },
+    Asked { requester: UserUri, target: UserUri, about: std::collections::BTreeMap<u16, Vec<u8>> },
     /// It takes that back.
     AskCancelled { requester: UserUri, target: UserUri },
     /// A remote user consents.

@@ -108,6 +108,10 @@ impl Step<'_> {
     }
 
     fn on_commit(&mut self, commit: &[u8]) {
+        if !self.group.is_member() {
+            // Before our Welcome: not for us.
+            return;
+        }
         if let Some(InFlight::Commit { staged, merged }) = self.room.in_flight.clone() {
             if staged.commit == commit {
                 if !merged {

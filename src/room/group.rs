@@ -114,6 +114,8 @@ pub trait Group {
     fn has_leaf(&self, user: &UserUri) -> bool;
     /// Whether anybody holds a leaf for this user.
     fn in_group(&self, user: &UserUri) -> bool;
+    /// The providers whose users have leaves.
+    fn providers(&self) -> std::collections::BTreeSet<ProviderDomain>;
     /// Our users with a leaf, the anchor first.
     fn local_users(&self) -> Vec<UserUri>;
     /// Seals application data as this user's leaf.

@@ -6,10 +6,11 @@ use serde_json::json;
 use super::{
     effect::{Actor, Endpoint, MatrixAction, PathTarget},
     state::{Intent, Phase},
-    step::{Effect, Step, Tag},
+    step::{About, Effect, Step, Tag},
 };
 use crate::{
     ident::UserUri,
+    policy::component,
     translate::{self, CONTENT_KEY, NotCarried, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
@@ -170,6 +171,14 @@ impl Step<'_> {
         self.ask(ConsentAction::Request, by, remote);
     }
 
+    /// The components of the room that a consent request carries.
+    fn about(&self) -> std::collections::BTreeMap<u16, Vec<u8>> {
+        let Some(state) = self.state() else { return std::collections::BTreeMap::new() };
+        let mut components = state.to_components().unwrap_or_default();
+        components.retain(|id, _| matches!(*id, component::ROOM_METADATA | component::BASE_ROOM_POLICY));
+        components
+    }
+
     fn ask(&mut self, action: ConsentAction, requester: UserUri, target: UserUri) {
         let peer = target.provider();
         let entry = ConsentEntry {
@@ -177,7 +186,7 @@ impl Step<'_> {
             requester,
             target,
             room: Some(self.room.uri.clone()),
-            extensions: crate::wire::AppDataDictionary::default(),
+            extensions: crate::wire::AppDataDictionary(self.about()),
         };
         self.out.push(Effect::Call {
             peer: peer.clone(),
@@ -207,7 +216,7 @@ impl Step<'_> {
     // ------------------------------------------------------------------------------------------------- the portal
 
     /// A remote user asks one of ours in.
-    pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, direct: bool) {
+    pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, about: &About) {
         if self.is_participant(&target) && self.group.in_group(&target) {
             return;
         }
@@ -222,7 +231,7 @@ impl Step<'_> {
         }
         match self.room.matrix.clone() {
             None if again => {}
-            None => self.make_portal(&requester, id, direct),
+            None => self.make_portal(&requester, id, about),
             Some(room) => {
                 let actor = self.room.speaker.clone();
                 self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target: id }));
@@ -230,16 +239,21 @@ impl Step<'_> {
         }
     }
 
-    fn make_portal(&mut self, requester: &UserUri, invite: OwnedUserId, direct: bool) {
-        let name = self.names.display(requester);
-        self.room.direct = direct;
+    fn make_portal(&mut self, requester: &UserUri, invite: OwnedUserId, about: &About) {
+        let name = match about.name.as_str() {
+            // Clients name a direct chat after the other user.
+            "" if about.direct => None,
+            "" => Some(format!("Invitation from {}", self.names.display(requester))),
+            name => Some(name.to_owned()),
+        };
+        self.room.direct = about.direct;
         self.room.ghosts.insert(requester.clone());
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
             creator: Actor::Ghost(requester.clone()),
             alias_localpart: self.names.portal_alias(&self.room.uri),
-            name: Some(format!("Invitation from {name}")),
+            name,
             topic: None,
-            is_direct: direct,
+            is_direct: about.direct,
             members: vec![self.room.speaker.clone()],
             invite: vec![invite],
             initial_state: vec![self.bridge_state()],
@@ -311,9 +325,6 @@ impl Step<'_> {
         let (name, topic) = (state.metadata.name, state.metadata.subject);
         if !name.is_empty() {
             set("m.room.name", json!({ "name": name }));
-        } else if self.room.direct {
-            // Clients name a direct chat after the other user.
-            set("m.room.name", json!({}));
         }
         if !topic.is_empty() {
             set("m.room.topic", json!({ "topic": topic }));

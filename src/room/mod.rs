@@ -15,4 +15,4 @@ pub mod state;
 pub mod step;
 
 pub use state::{Intent, Phase, Room};
-pub use step::{Effect, Input, Names, Recent, Step, Tag};
+pub use step::{About, Effect, Input, Names, Recent, Step, Tag};

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     content::MimiContent,
     ident::{ProviderDomain, UserUri},
-    policy::RoomState,
+    policy::{self, BaseRoomPolicy, RoomMetadata, RoomState},
     translate::{self, CONTENT_KEY},
     wire::{FanoutMessage, HandshakeBundle, SubmitMessageRequest},
 };
@@ -82,8 +82,8 @@ pub enum Input {
         requester: UserUri,
         /// Who is asked.
         target: UserUri,
-        /// The name of the room, if it is known.
-        direct: bool,
+        /// What the request says about the room: its name, and whether it is a direct chat.
+        about: About,
     },
     /// The remote user does not ask any more.
     AskCancelled {
@@ -126,6 +126,29 @@ pub enum Input {
     },
     /// Time passed.
     Tick,
+}
+
+/// What a consent request says about its room, in `consent_extensions`: components of the room as it is (our own use of
+/// that extension point; requests without it work as well).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// The room's name; empty if unknown.
+    pub name: String,
+    /// A room of fixed membership: a direct chat.
+    pub direct: bool,
+}
+
+impl About {
+    /// Reads the components that came with a request; what does not decode counts as absent.
+    #[must_use]
+    pub fn read(extensions: &std::collections::BTreeMap<u16, Vec<u8>>) -> Self {
+        let metadata = extensions.get(&policy::component::ROOM_METADATA);
+        let base = extensions.get(&policy::component::BASE_ROOM_POLICY);
+        Self {
+            name: metadata.and_then(|bytes| RoomMetadata::decode(bytes).ok()).map(|m| m.name).unwrap_or_default(),
+            direct: base.and_then(|bytes| BaseRoomPolicy::decode(bytes).ok()).is_some_and(|base| base.fixed_membership),
+        }
+    }
 }
 
 /// Which call an answer belongs to.
@@ -264,8 +287,8 @@ impl Step<'_> {
             }
             Input::Submit { peer, request } => Some(self.on_submit(&peer, &request)),
             Input::Update { peer, bundle } => Some(self.on_update(&peer, bundle)),
-            Input::Asked { requester, target, direct } => {
-                self.on_asked(requester, target, direct);
+            Input::Asked { requester, target, about } => {
+                self.on_asked(requester, target, &about);
                 None
             }
             Input::AskCancelled { requester, target } => {
@@ -323,10 +346,9 @@ impl Step<'_> {
         self.state().is_some_and(|state| state.participants.iter().any(|(listed, _)| listed == user))
     }
 
-    /// The other providers with participants.
+    /// The other providers with active participants, to whom everything is distributed (section 5.5).
     pub(super) fn peers(&self) -> BTreeSet<ProviderDomain> {
-        let mut peers: BTreeSet<_> =
-            self.state().map(|s| s.participants.iter().map(|(user, _)| user.provider()).collect()).unwrap_or_default();
+        let mut peers = self.group.providers();
         peers.remove(self.names.domain());
         peers
     }
