@@ -138,7 +138,9 @@ class Attacks:
             *((f"empty body to {name}", self.case(lambda name=name: at.post(name, b""), (400,))) for name in ENDPOINTS),
             ("trailing bytes", self.case(lambda: at.post("requestConsent", good + b"\0"), (400,))),
             ("truncated body", self.case(lambda: at.post("requestConsent", good[:-1]), (400,))),
-            ("oversized body", self.case(lambda: at.post("notify", b"\0" * (17 << 20)), (413,))),
+            # Closing with unread bytes may cost the client the answer; with a claim alone it always comes.
+            ("oversized body", self.case(lambda: at.post("notify", b"\0" * (17 << 20)), (413, None))),
+            ("oversized body announced", self.case(lambda: at.post("notify", b"", claim=17 << 20), (413,))),
             ("lying Content-Length", self.case(lambda: at.post("notify", b"", claim=1 << 40), (413,))),
             ("compressed body", self.case(lambda: at.post("requestConsent", good, headers={"Content-Encoding": "gzip"}), (415,))),
             ("no such endpoint", self.case(lambda: at.request("/v1/nonsense/x", b"", self.silos.peer), (404,))),
