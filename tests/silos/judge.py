@@ -16,6 +16,7 @@ class Line:
     html: str
     ts: int  # origin_server_ts, milliseconds
     remote: bool  # sent by a ghost
+    accepted: int = 0  # when the hub accepted it, as the gateway notes in the ghost's event; milliseconds
 
 
 def mimi_uri(matrix_id: str, own_domain: str, domains: Iterable[str]) -> tuple[str, bool]:
@@ -38,7 +39,9 @@ def lines(events: list[dict], own_domain: str, domains: Iterable[str], bot: str)
         who, remote = mimi_uri(event["sender"], own_domain, domains)
         if not remote and content["body"].startswith("!mimi"):
             continue
-        found.append(Line(who, content["body"], content.get("formatted_body", ""), event["origin_server_ts"], remote))
+        accepted = content.get("im.mimi-gateway.message", {}).get("accepted", 0)
+        html = content.get("formatted_body", "")
+        found.append(Line(who, content["body"], html, event["origin_server_ts"], remote, accepted))
     return found
 
 
@@ -69,14 +72,14 @@ def sender_order(timeline: list[Line], spoken: dict[str, list[str]]) -> list[str
 
 
 def hub_order(timeline: list[Line]) -> list[str]:
-    """What is wrong if all messages of remote users must stand in the hub's order. A ghost's event carries the hub's accepted
-    timestamp, which the hub makes strictly increasing: so the ghosts' timestamps must never go back."""
+    """What is wrong if all messages of remote users must stand in the hub's order. A ghost's event notes the hub's accepted
+    timestamp, which the hub makes strictly increasing: so it must grow from one ghost's event to the next."""
     wrong, last = [], None
     for line in timeline:
         if not line.remote:
             continue
-        if last is not None and line.ts < last.ts:
-            wrong.append(f"hub order: {line.who} {line.body!r} ({line.ts}) after {last.who} {last.body!r} ({last.ts})")
+        if last is not None and line.accepted <= last.accepted:
+            wrong.append(f"hub order: {line.who} {line.body!r} ({line.accepted}) after {last.who} {last.body!r} ({last.accepted})")
         last = line
     return wrong
 

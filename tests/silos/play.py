@@ -57,6 +57,8 @@ class Play:
     def __init__(self, silos: Silos, narrator: Narrator, patience: float = 30.0):
         self.silos, self.tell, self.patience = silos, narrator, patience
         self.rooms: dict[str, Room] = {"club": Room(), "direct": Room(), "hosted by b": Room()}
+        for name in ("a1", "a2", "b1", "b2"):
+            self.person(name)
         # name, title, what it needs, function
         self.steps: list[tuple[str, str, tuple[str, ...], Callable[[], None]]] = [
             ("bridge", "A1 makes a room and has it mirrored", (), self.bridge),
