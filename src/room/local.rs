@@ -233,9 +233,18 @@ impl Step<'_> {
             None if again => {}
             None => self.make_portal(&requester, id, about),
             Some(room) => {
-                let actor = self.room.speaker.clone();
+                let actor = self.inviter(&requester);
                 self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target: id }));
             }
+        }
+    }
+
+    /// Who invites on behalf of a remote user: its ghost, if it is in the room.
+    fn inviter(&self, requester: &UserUri) -> Actor {
+        if self.room.ghosts.contains(requester) {
+            Actor::Ghost(requester.clone())
+        } else {
+            self.room.speaker.clone()
         }
     }
 
@@ -297,9 +306,9 @@ impl Step<'_> {
         self.room.matrix = Some(room.clone());
         self.out.push(Effect::Link(room.clone()));
         // Whoever was asked while the room was being made.
-        for target in self.room.asked.keys().cloned().collect::<Vec<_>>() {
+        for (target, requester) in self.room.asked.clone() {
             if let Some(target) = self.names.matrix_id(&target) {
-                let actor = self.room.speaker.clone();
+                let actor = self.inviter(&requester);
                 self.out.push(Effect::Matrix(MatrixAction::Invite { room: room.clone(), actor, target }));
             }
         }
