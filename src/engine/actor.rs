@@ -142,7 +142,7 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
                 Err(_) => break,
             }
         }
-        if batch.iter().any(|mail| matches!(mail, Mail::Item { item: InboxItem::Event(_) | InboxItem::Notify(_), .. })) {
+        if batch.iter().any(|mail| matches!(mail, Mail::Item { .. })) {
             active_since = Some(Instant::now());
         }
         if batch.iter().any(|mail| matches!(mail, Mail::CompareNow))
@@ -165,9 +165,9 @@ impl Actor {
             return;
         }
         let Some(matrix) = room.matrix.clone() else { return };
-        let (engine, uri) = (self.engine.clone(), self.uri.clone());
+        let (engine, uri, reader) = (self.engine.clone(), self.uri.clone(), room.speaker.clone());
         self.engine.0.tasks.spawn(async move {
-            if let Err(error) = engine.reconcile(&matrix).await {
+            if let Err(error) = engine.reconcile(&matrix, &reader).await {
                 tracing::warn!(room = %uri, %error, "the timeline could not be compared with what came");
             }
         });

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{
     actor::Mail,
     core::Engine,
-    ports::{CallError, InboundError, MatrixInbound, Transaction},
+    ports::{Actor, CallError, InboundError, MatrixInbound, Transaction},
     tables::{EVENTS, INBOX, InboxItem, LOBBY, QUARANTINE, WATERMARKS},
 };
 use crate::{
@@ -96,7 +96,7 @@ impl Engine {
     }
 
     /// Compares a room's timeline with what came, and takes in what did not.
-    pub(super) async fn reconcile(&self, room: &OwnedRoomId) -> Result<(), CompareError> {
+    pub(super) async fn reconcile(&self, room: &OwnedRoomId, reader: &Actor) -> Result<(), CompareError> {
         let db = &self.0.db;
         let name = room.to_string();
         let until = WATERMARKS.get(db, &name).await?;
@@ -105,7 +105,7 @@ impl Engine {
         let mut read = 0;
         let mut older: Option<String> = None;
         'pages: loop {
-            let page = self.0.homeserver.timeline(room, older.as_deref(), PAGE).await?;
+            let page = self.0.homeserver.timeline(room, reader, older.as_deref(), PAGE).await?;
             let mut events = page.events;
             if newest.is_none() {
                 newest = events.last().and_then(|raw| event_id(raw));

@@ -356,7 +356,7 @@ async fn bridge(engine: &Engine, event: &RoomEvent, target: OwnedRoomId) -> Resu
     }
     let Some(creator) = engine.0.names.uri(&event.sender) else { return Ok(Err("You cannot mirror rooms.".to_owned())) };
     // The newest event that is there: what came before is not mirrored.
-    let newest = homeserver.timeline(&target, None, 1).await?;
+    let newest = homeserver.timeline(&target, &Actor::Bot, None, 1).await?;
     let since = if target == event.room_id {
         Some(event.event_id.to_string())
     } else {

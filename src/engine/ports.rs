@@ -109,10 +109,11 @@ pub struct JoinedMember {
 pub trait Homeserver: Send + Sync + 'static {
     /// Carries out one action; repeats are harmless.
     fn perform<'a>(&'a self, action: &'a MatrixAction) -> BoxFuture<'a, Result<MatrixDone, CallError>>;
-    /// One page of a room's timeline, newest page first, read as any member of ours.
+    /// One page of a room's timeline, newest page first, as this member of ours sees it.
     fn timeline<'a>(
         &'a self,
         room: &'a ruma::RoomId,
+        reader: &'a Actor,
         older_than: Option<&'a str>,
         limit: u32,
     ) -> BoxFuture<'a, Result<TimelinePage, CallError>>;

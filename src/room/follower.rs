@@ -69,6 +69,7 @@ impl Step<'_> {
                 }
                 self.dress_portal();
                 self.sync_members();
+                self.keep_leaves_fresh();
                 self.open_held();
             }
             Err(error) => self.group_failed("a Welcome", &error),

@@ -258,6 +258,7 @@ impl Step<'_> {
         let gone: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
         self.remove_from_matrix(&gone);
         self.sync_members();
+        self.keep_leaves_fresh();
     }
 
     /// Notes a message of ours as accepted.

@@ -318,14 +318,19 @@ impl Step<'_> {
                 None
             }
             Input::Tick => {
-                for user in self.group.refresh_due(self.now) {
-                    self.want(super::state::Intent::Refresh { user });
-                }
+                self.keep_leaves_fresh();
                 None
             }
         };
         self.pump();
         answer
+    }
+
+    /// Leaves past half their lifetime, and the one that becomes the standby, get a commit of their own.
+    pub(super) fn keep_leaves_fresh(&mut self) {
+        for user in self.group.refresh_due(self.now) {
+            self.want(super::state::Intent::Refresh { user });
+        }
     }
 
     /// Whether the room is hosted here.

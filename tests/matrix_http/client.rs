@@ -257,7 +257,7 @@ async fn reading_a_room() {
     let fake = Fake::start().await;
     let client = fake.client();
     fake.once("GET rooms messages", 200, json!({"chunk": [{"n": 3}, {"n": 2}], "start": "s", "end": "older"}));
-    let page = client.timeline(&room(), Some("from here"), 50).await.unwrap();
+    let page = client.timeline(&room(), &Actor::Bot, Some("from here"), 50).await.unwrap();
     let events: Vec<&str> = page.events.iter().map(|event| event.get()).collect();
     assert_eq!(events, [r#"{"n":2}"#, r#"{"n":3}"#], "oldest first");
     assert_eq!(page.older.as_deref(), Some("older"));
@@ -265,7 +265,7 @@ async fn reading_a_room() {
     let query = &asked[0].query;
     assert_eq!((query["dir"].as_str(), query["from"].as_str(), query["limit"].as_str()), ("b", "from here", "50"));
     fake.once("GET rooms messages", 200, json!({"chunk": [], "start": "s"}));
-    assert_eq!(client.timeline(&room(), None, 50).await.unwrap().older, None);
+    assert_eq!(client.timeline(&room(), &Actor::Bot, None, 50).await.unwrap().older, None);
 
     fake.with(|world| world.state = vec![json!({"type": "m.room.name"})]);
     assert_eq!(client.room_state(&room()).await.unwrap().len(), 1);

@@ -122,10 +122,11 @@ impl Homeserver for HomeserverClient {
     fn timeline<'a>(
         &'a self,
         room: &'a RoomId,
+        reader: &'a Actor,
         older_than: Option<&'a str>,
         limit: u32,
     ) -> BoxFuture<'a, Result<TimelinePage, CallError>> {
-        Box::pin(self.read_timeline(room, older_than, limit))
+        Box::pin(self.read_timeline(room, reader, older_than, limit))
     }
     fn room_state<'a>(
         &'a self,

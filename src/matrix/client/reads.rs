@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{HomeserverClient, errors, http::Target};
-use crate::engine::ports::{CallError, JoinedMember, TimelinePage};
+use crate::engine::ports::{Actor, CallError, JoinedMember, TimelinePage};
 
 #[derive(Deserialize)]
 struct Page {
@@ -61,6 +61,7 @@ impl HomeserverClient {
     pub(super) async fn read_timeline(
         &self,
         room: &RoomId,
+        reader: &Actor,
         older_than: Option<&str>,
         limit: u32,
     ) -> Result<TimelinePage, CallError> {
@@ -71,7 +72,7 @@ impl HomeserverClient {
             .segment("messages")
             .query("dir", "b")
             .number("limit", u64::from(limit))
-            .query("user_id", self.names.bot().as_str());
+            .query("user_id", self.names.user_id_or_nobody(reader).as_str());
         if let Some(from) = older_than {
             target = target.query("from", from);
         }
