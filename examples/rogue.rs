@@ -16,7 +16,12 @@
 //! late-say TEXT        after that: a message of our last epoch
 //! heard                what others said, as we could read it
 //! ```
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test tool: a panic is a failure")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test tool: a panic is a failure"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -307,8 +312,10 @@ impl Rogue {
         let (user, _) = self.seat()?;
         let mut change = Change { adds: vec![make_key_package(victim, now())?.bytes], ..Change::default() };
         if list {
-            let update =
-                ParticipantListUpdate { added: vec![(victim.clone(), role::MEMBER)], ..ParticipantListUpdate::default() };
+            let update = ParticipantListUpdate {
+                added: vec![(victim.clone(), role::MEMBER)],
+                ..ParticipantListUpdate::default()
+            };
             change.app_data = vec![AppDataChange { component: component::PARTICIPANT_LIST, update: update.encode()? }];
         }
         let staged = {
