@@ -73,7 +73,7 @@ impl Noise {
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     #[test]
     fn a_flood_is_counted_and_others_are_heard() {

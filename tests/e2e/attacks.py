@@ -29,7 +29,7 @@ ENDPOINTS = {
 REQUEST, GRANT = 1, 2
 # A line that tells an operator about a refusal.
 TOLD = re.compile(r"(INFO|WARN|ERROR)\S* .*(refused|set aside|submits|is not given|may not invite|consents to|an update of|"
-                  r"a message of|a grant for)")
+                  r"a message of|a grant for|is broken|broken room)")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Seconds after which a second line, or a stored row, would have shown.
 SETTLE = 0.12
@@ -188,6 +188,7 @@ class Attacks:
         self.room: Room | None = None
         self.recorder: Recorder | None = None
         self.rogue: Rogue | None = None
+        self.den = ""  # the portal of the rogue's own room on B
         self._gathered = self._rogue_tried = False
         at, good = self.attacker, consent(REQUEST, "mimi://c.example/u/c1", "mimi://b.example/u/nobody-here")
         refused, case = (None,), self.case
@@ -277,6 +278,13 @@ class Attacks:
                 ("commit after its removal, epoch forged", self.rogue_act("forged-commit", "notAllowed")),
                 ("message after its removal", self.rogue_act("late-say forged", "notAllowed")),
                 ("nothing of it showed, and it reads no more", self.rogue_ends),
+            )),
+            *((f"rogue hub: {name}", act) for name, act in (
+                ("is followed", self.rogue_hosts),
+                ("malformed CBOR in a message", self.rogue_act("tell-garbage", "taken", "b", 1)),
+                ("content in another's name", self.rogue_act("tell-claim mimi://a.example/u/a1 forged", "taken", "b", 1)),
+                ("the stream goes on", lambda: self.rogue_tells("now a proper one")),
+                ("a forged client of the follower's ends the room, visibly", self.rogue_forges),
             )),
             ("a flood of refused connections is counted, not written", self.flood),
         ]
@@ -497,7 +505,7 @@ class Attacks:
         for reader in ("a1", "b1"):
             self.rogue_sees(reader, text)
 
-    def rogue_act(self, command: str, wanted: str) -> Callable[[], None]:
+    def rogue_act(self, command: str, wanted: str, side: str = "a", stores: int = 0) -> Callable[[], None]:
         def act() -> Answer:
             answer = self.rogue_room().do(command)
             outcome = answer["answer"]
@@ -505,8 +513,46 @@ class Attacks:
 
         def run() -> None:
             self.rogue_room()
-            self.case(act, (wanted,), "a")()
+            self.case(act, (wanted,), side, stores=stores)()
         return run
+
+    def rogue_hosts(self) -> None:
+        """B1 follows a room of the rogue's."""
+        b1, ghost = self.play.person("b1"), self.silos.b.gateway.ghost(PEER, "c1")
+        mark = b1.mark()
+        self.rogue_room().do(f"ask {self.play.mimi('b1')}")
+        invite = b1.wait_invite("an invite of the rogue", lambda seen: seen.sender == ghost, self.play.patience, mark)
+        b1.client.join(invite.room)
+        self.rogue_room().do("welcome")
+        self.den = invite.room
+        self.rogue_tells("hello from the hub")
+
+    def rogue_tells(self, text: str) -> None:
+        if not self.den:
+            raise Wrong("not possible without a room of the rogue's")
+        self.rogue_room().do(f"tell {text}")
+        seen = self.play.person("b1").wait_text(self.den, text, self.play.patience)
+        ghost = self.silos.b.gateway.ghost(PEER, "c1")
+        if seen.sender != ghost:
+            raise Wrong(f"b1 sees {text!r} from {seen.sender} instead of {ghost}")
+
+    def rogue_forges(self) -> None:
+        """A follower cannot refuse what its hub did: the room is over, which people and operator are told."""
+        b1, bot = self.play.person("b1"), self.silos.b.gateway.bot
+        mark, before = b1.mark(), len(told(self.silos.b))
+        self.rogue_room().do(f"tell-forged {self.play.mimi('b2')}")
+        b1.wait("a notice that the room is over", lambda seen: seen.room == self.den and seen.sender == bot
+                and "not connected any more" in seen.body, self.play.patience, mark)
+        self.rogue_room().do("tell after the forgery")
+        quiet(self.silos.b)
+        fresh = told(self.silos.b)[before:]
+        if len(fresh) != 2 or "broken" not in fresh[0] or "broken room" not in fresh[1]:
+            raise Wrong(f"the log says {fresh}")
+        events = b1.client.messages(self.den)
+        shown = [event["content"].get("body") for event in events
+                 if event["type"] == "m.room.message" and event["sender"] != bot]
+        if shown != ["hello from the hub", "now a proper one"]:
+            raise Wrong(f"b1 was shown {shown}")
 
     def rogue_talk(self, word: str) -> None:
         """Everybody still hears everybody."""
