@@ -25,7 +25,8 @@ use crate::{
     translate::RoomEvent,
     wire::{
         AppDataDictionary, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, HandshakeBundle,
-        KeyMaterialResponse, RawKeyPackage, SubmitMessageRequest, Wire,
+        KeyMaterialResponse, RawKeyPackage, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome,
+        UpdateRoomResponse, Wire,
     },
 };
 
@@ -368,6 +369,10 @@ impl Actor {
                     tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
                     return Ok(());
                 }
+                if !self.may_invite(requester) {
+                    tracing::warn!(room = %self.uri, %requester, %target, "somebody who may not invite asks one of ours into the room; nobody is told");
+                    return Ok(());
+                }
                 let key = (target.to_string(), requester.to_string(), self.uri.clone());
                 if CONSENT.get(&self.engine.0.db, &key).await? != Some(Consent::Granted) {
                     CONSENT.put(&self.engine.0.db, batch, &key, &Consent::Pending)?;
@@ -401,6 +406,19 @@ impl Actor {
         }
     }
 
+    /// Whether a remote user may ask ours into the room. Of a room that we are in we know it, and joining its Matrix room
+    /// would show the user what the MIMI room has not let it see; of other rooms the user decides by looking at who asks.
+    fn may_invite(&self, requester: &UserUri) -> bool {
+        use crate::room::group::Group as _;
+        if !self.room.as_ref().is_some_and(|room| room.phase == Phase::Active) {
+            return true;
+        }
+        self.group.state().is_ok_and(|state| {
+            state.takes_part(requester) && state.can(requester, policy::Capability::AddParticipant)
+                || self.room.as_ref().is_some_and(|room| room.direct && state.takes_part(requester))
+        })
+    }
+
     async fn load_key_packages(&mut self) -> Result<(), StoreError> {
         let rows = KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await?;
         let seconds = now() / 1000;
@@ -414,8 +432,8 @@ impl Actor {
 
     fn set_aside(&self, what: &str, batch: &mut Batch) -> Result<(), StoreError> {
         let inner = &self.engine.0;
-        inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        tracing::error!(room = %self.uri, what, "set aside: it cannot be worked on");
+        let total = inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        tracing::error!(room = %self.uri, what, total, "set aside: it cannot be worked on");
         QUARANTINE.put(&inner.db, batch, &(self.uri.clone(), inner.db.next_number()), &what.to_owned())
     }
 
@@ -452,7 +470,10 @@ impl Actor {
         };
         self.load_key_packages().await?;
         let Some(answer) = self.run(input, batch, after).await? else { return Ok(Err(Problem::Unavailable(1))) };
-        // "Too old" and "wrong epoch" would be another answer later; the sender makes other bytes then.
+        if !accepted(kind, &answer) {
+            // Nothing happened, so there is nothing to remember: the same bytes are judged again.
+            return Ok(Ok(answer));
+        }
         ANSWERS.put(&self.engine.0.db, batch, &key, &answer)?;
         Ok(Ok(answer))
     }
@@ -594,6 +615,14 @@ impl Actor {
                 SHOWN.put(db, batch, &key, &event)?;
                 LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
             }
+            Effect::Call { peer, endpoint: Endpoint::RequestConsent, .. } if !engine.0.peers.knows(&peer) => {
+                for effect in self.in_step(|step| step.nobody_to_ask(&peer)) {
+                    if let Effect::Matrix(action) = effect {
+                        self.send(matrix_lane.clone(), OutRow::Matrix(action), batch, after)?;
+                    }
+                }
+                Ok(())
+            }
             Effect::Call { peer, endpoint, target, body, tag } => {
                 let row = OutRow::Call { peer: peer.clone(), endpoint, target, body, wants: Wants::Room(tag) };
                 self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
@@ -618,6 +647,10 @@ impl Actor {
             }
             Effect::Report(text) => {
                 tracing::warn!(room = %self.uri, "{text}");
+                Ok(())
+            }
+            Effect::Note(text) => {
+                tracing::info!(room = %self.uri, "{text}");
                 Ok(())
             }
         }
@@ -714,6 +747,16 @@ fn key_packages_in(body: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         return Err(format!("the answer was {:?}", response.status));
     }
     Ok(packages)
+}
+
+/// Whether an answer says that something happened.
+fn accepted(kind: Request, answer: &[u8]) -> bool {
+    match kind {
+        Request::Submit => matches!(SubmitMessageResponse::decode(answer), Ok(SubmitMessageResponse::Accepted { .. })),
+        Request::Update => UpdateRoomResponse::decode(answer)
+            .is_ok_and(|answer| matches!(answer.outcome, UpdateOutcome::Success { .. })),
+        Request::GroupInfo => false,
+    }
 }
 
 fn answer_hash(kind: Request, room: &str, body: &[u8]) -> [u8; 32] {

@@ -113,6 +113,10 @@ async fn handle(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
         }
         return Ok(());
     }
+    if event.event_type == "m.room.encrypted" && MANAGEMENT.get(&engine.0.db, &event.room_id.to_string()).await?.is_some() {
+        let text = "I cannot read encrypted messages. Start a chat with me in which encryption is off.";
+        return say(engine, &event.room_id, &event.event_id, text).await;
+    }
     if event.event_type != "m.room.message" || event.state_key.is_some() {
         return Ok(());
     }

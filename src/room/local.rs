@@ -9,7 +9,7 @@ use super::{
     step::{About, Effect, Step, Tag},
 };
 use crate::{
-    ident::UserUri,
+    ident::{ProviderDomain, UserUri},
     policy::component,
     translate::{self, CONTENT_KEY, NotCarried, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
@@ -45,6 +45,14 @@ impl Step<'_> {
                 let why = why.clone();
                 return self.report(format!("{} is not carried, the room is broken: {why}", event.event_id));
             }
+        }
+        if event.event_type == "m.room.encrypted" {
+            self.report(format!("{} is encrypted and cannot be carried", event.event_id));
+            return self.notice(&format!(
+                "A message of {} was not sent to the MIMI users: it is encrypted, and the gateway cannot read encrypted Matrix \
+                 rooms yet.",
+                event.sender
+            ));
         }
         if event.event_type == "m.room.redaction" || event.event_type == "m.reaction" {
             return self.report(format!("{} ({}) is not carried yet", event.event_id, event.event_type));
@@ -169,6 +177,12 @@ impl Step<'_> {
         }
         self.room.asking.insert(remote.clone(), by.clone());
         self.ask(ConsentAction::Request, by, remote);
+    }
+
+    /// Nobody of a provider that is no peer can be asked; whoever wanted it hears so.
+    pub fn nobody_to_ask(&mut self, provider: &ProviderDomain) {
+        self.room.asking.retain(|user, _| user.provider() != *provider);
+        self.notice(&format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."));
     }
 
     /// The components of the room that a consent request carries.
