@@ -3,8 +3,6 @@
 //! Several inputs that wait at once share a batch. If the batch is not stored, what is in memory is thrown away, loaded
 //! again, and the same inputs are worked on once more (DESIGN 2).
 
-use std::time::Duration;
-
 use tokio::{sync::mpsc, sync::oneshot, time::Instant};
 
 use super::{
@@ -32,8 +30,6 @@ use crate::{
 
 /// Inputs that share a batch at most.
 const BATCH: usize = 64;
-/// After a batch that was not stored.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// What comes to a room's actor.
 #[derive(Debug)]
@@ -52,6 +48,8 @@ pub(super) enum Mail {
     Tick,
     /// Compare with the homeserver's timeline now.
     CompareNow,
+    /// A mail whose step can never be stored.
+    SetAside { mail: Box<Mail>, why: String },
 }
 
 /// What a waiting peer gets.
@@ -99,6 +97,8 @@ struct Actor {
 #[derive(Default)]
 struct After {
     answers: Vec<(usize, Answer)>,
+    /// The answers that this batch stores, by peer and hash of the request.
+    given: std::collections::BTreeMap<(String, [u8; 32]), Vec<u8>>,
     rows: Vec<(String, u64, OutRow)>,
     link: Option<String>,
     unlink: Option<String>,
@@ -182,7 +182,7 @@ impl Actor {
             }
             tokio::select! {
                 () = self.engine.0.stop.cancelled() => return false,
-                () = tokio::time::sleep(RETRY * 10) => {}
+                () = tokio::time::sleep(self.engine.0.settings.retry * 10) => {}
             }
         }
     }
@@ -197,32 +197,46 @@ impl Actor {
     }
 
     /// Works on these mails until they are durable. False: the engine stops.
-    async fn work(&mut self, mut mails: Vec<Mail>) -> bool {
-        loop {
-            match self.step(&mails).await {
+    async fn work(&mut self, mails: Vec<Mail>) -> bool {
+        let mut parts = std::collections::VecDeque::from([mails]);
+        while let Some(mut mails) = parts.pop_front() {
+            let error = match self.step(&mails).await {
                 Ok(after) => {
                     self.finish(&mut mails, after);
-                    return true;
+                    continue;
                 }
-                Err(error) => {
-                    tracing::error!(room = %self.uri, %error, "a step was not stored; it is done again");
-                    for mail in &mut mails {
-                        if let Mail::Request { reply, .. } = std::mem::replace(mail, Mail::Tick) {
-                            let _ = reply.send(Err(Problem::Unavailable(1)));
-                        } else {
-                            continue;
-                        }
-                    }
+                Err(error) => error,
+            };
+            tracing::error!(room = %self.uri, %error, "a step was not stored; it is done again");
+            // Peers ask again by themselves, with the same bytes; everything else stays.
+            let mut kept = Vec::with_capacity(mails.len());
+            for mail in mails {
+                match mail {
+                    Mail::Request { reply, .. } => drop(reply.send(Err(Problem::Unavailable(1)))),
+                    other => kept.push(other),
                 }
             }
-            tokio::select! {
-                () = self.engine.0.stop.cancelled() => return false,
-                () = tokio::time::sleep(RETRY) => {}
+            if matches!(error, StoreError::Invalid(_)) {
+                // One of them can never be stored: each by itself, and that one is set aside.
+                if kept.len() > 1 {
+                    for mail in kept.into_iter().rev() {
+                        parts.push_front(vec![mail]);
+                    }
+                } else if let Some(mail) = kept.pop() {
+                    parts.push_front(vec![Mail::SetAside { mail: Box::new(mail), why: error.to_string() }]);
+                }
+            } else {
+                parts.push_front(kept);
+                tokio::select! {
+                    () = self.engine.0.stop.cancelled() => return false,
+                    () = tokio::time::sleep(self.engine.0.settings.retry) => {}
+                }
             }
             if !self.load_until_done().await {
                 return false;
             }
         }
+        true
     }
 
     async fn step(&mut self, mails: &[Mail]) -> Result<After, StoreError> {
@@ -334,6 +348,14 @@ impl Actor {
             }
             Mail::Tick => self.run(Input::Tick, batch, after).await.map(drop),
             Mail::CompareNow => Ok(()),
+            Mail::SetAside { mail, why } => {
+                match mail.as_ref() {
+                    Mail::Item { number, .. } => INBOX.remove(batch, &self.uri, *number),
+                    Mail::Outcome { lane, number, .. } => OUTBOX.remove(batch, lane, *number),
+                    _ => {}
+                }
+                self.set_aside(why, batch)
+            }
         }
     }
 
@@ -365,7 +387,7 @@ impl Actor {
             },
             InboxItem::Asked { requester, target, about } => {
                 let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(()) };
-                if !user_exists(&self.engine, &id).await {
+                if !user_exists(&self.engine, &id).await? {
                     tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
                     return Ok(());
                 }
@@ -379,6 +401,10 @@ impl Actor {
                 }
                 if self.room.is_none() {
                     let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(()) };
+                    if uri.hub() == *self.engine.0.names.domain() {
+                        tracing::info!(room = %self.uri, %requester, "somebody asks into a room of ours that is not there; nobody is told");
+                        return Ok(());
+                    }
                     self.room = Some(Room::new(uri, Phase::Invited, MatrixActor::Bot));
                 }
                 let about = About::read(about);
@@ -452,6 +478,10 @@ impl Actor {
             return Ok(self.group_info(peer, body));
         }
         let key = (peer.to_string(), answer_hash(kind, &self.uri, body));
+        // The first of two may be in this very batch.
+        if let Some(answer) = after.given.get(&key) {
+            return Ok(Ok(answer.clone()));
+        }
         if let Some(answer) = ANSWERS.get(&self.engine.0.db, &key).await? {
             return Ok(Ok(answer));
         }
@@ -475,6 +505,7 @@ impl Actor {
             return Ok(Ok(answer));
         }
         ANSWERS.put(&self.engine.0.db, batch, &key, &answer)?;
+        after.given.insert(key, answer.clone());
         Ok(Ok(answer))
     }
 
@@ -615,6 +646,14 @@ impl Actor {
                 SHOWN.put(db, batch, &key, &event)?;
                 LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
             }
+            Effect::Call { peer, endpoint: Endpoint::RequestConsent, .. } if !engine.0.peers.knows(&peer) => {
+                for effect in self.in_step(|step| step.nobody_to_ask(&peer)) {
+                    if let Effect::Matrix(action) = effect {
+                        self.send(matrix_lane.clone(), OutRow::Matrix(action), batch, after)?;
+                    }
+                }
+                Ok(())
+            }
             Effect::Call { peer, endpoint, target, body, tag } => {
                 let row = OutRow::Call { peer: peer.clone(), endpoint, target, body, wants: Wants::Room(tag) };
                 self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
@@ -717,16 +756,16 @@ impl Actor {
     }
 }
 
-/// Asks the homeserver, until it answers, whether the user exists.
-async fn user_exists(engine: &Engine, user: &ruma::UserId) -> bool {
+/// Asks the homeserver, until it answers, whether the user exists. An error: the engine stops, and nothing is decided.
+async fn user_exists(engine: &Engine, user: &ruma::UserId) -> Result<bool, StoreError> {
     loop {
         match engine.0.homeserver.user_exists(user).await {
-            Ok(exists) => return exists,
+            Ok(exists) => return Ok(exists),
             Err(error) => tracing::warn!(%user, %error, "the homeserver does not say whether a user exists"),
         }
         tokio::select! {
-            () = engine.0.stop.cancelled() => return false,
-            () = tokio::time::sleep(RETRY) => {}
+            () = engine.0.stop.cancelled() => return Err(StoreError::Closed("the engine stops".to_owned())),
+            () = tokio::time::sleep(engine.0.settings.retry) => {}
         }
     }
 }

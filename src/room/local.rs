@@ -9,8 +9,8 @@ use super::{
     step::{About, Effect, Step, Tag},
 };
 use crate::{
-    ident::UserUri,
-    policy::component,
+    ident::{ProviderDomain, UserUri},
+    policy::{self, component},
     translate::{self, CONTENT_KEY, NotCarried, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
@@ -45,6 +45,14 @@ impl Step<'_> {
                 let why = why.clone();
                 return self.report(format!("{} is not carried, the room is broken: {why}", event.event_id));
             }
+        }
+        if event.event_type == "m.room.encrypted" {
+            self.report(format!("{} is encrypted and cannot be carried", event.event_id));
+            return self.notice(&format!(
+                "A message of {} was not sent to the MIMI users: it is encrypted, and the gateway cannot read encrypted Matrix \
+                 rooms yet.",
+                event.sender
+            ));
         }
         if event.event_type == "m.room.redaction" || event.event_type == "m.reaction" {
             return self.report(format!("{} ({}) is not carried yet", event.event_id, event.event_type));
@@ -171,6 +179,12 @@ impl Step<'_> {
         self.ask(ConsentAction::Request, by, remote);
     }
 
+    /// Nobody of a provider that is no peer can be asked; whoever wanted it hears so.
+    pub fn nobody_to_ask(&mut self, provider: &ProviderDomain) {
+        self.room.asking.retain(|user, _| user.provider() != *provider);
+        self.notice(&format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."));
+    }
+
     /// The components of the room that a consent request carries.
     fn about(&self) -> std::collections::BTreeMap<u16, Vec<u8>> {
         let Some(state) = self.state() else { return std::collections::BTreeMap::new() };
@@ -219,6 +233,14 @@ impl Step<'_> {
     pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, about: &About) {
         if self.is_participant(&target) && self.group.in_group(&target) {
             return;
+        }
+        let listed = self.is_participant(&target) && self.is_participant(&requester);
+        if self.room.phase == Phase::Active
+            && !listed
+            && self.state().is_none_or(|state| !state.can(&requester, policy::Capability::AddParticipant))
+        {
+            // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.
+            return self.report(format!("{requester} asks {target} in, but may add nobody"));
         }
         if self.room.phase == Phase::Left {
             self.room.phase = Phase::Invited;

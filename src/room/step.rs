@@ -230,7 +230,7 @@ pub enum Effect {
 }
 
 /// Message ids that were shown or logged lately: a second copy is not shown again.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Recent {
     order: VecDeque<[u8; 32]>,
     set: BTreeSet<[u8; 32]>,
