@@ -229,18 +229,29 @@ impl Step<'_> {
 
     // ------------------------------------------------------------------------------------------------- the portal
 
+    /// Why a remote user may not ask this user of ours in. Nothing is stored then, and nobody is told but the operator.
+    pub(crate) fn refuses_asking(&self, requester: &UserUri, target: &UserUri) -> Option<String> {
+        if self.room.phase == Phase::Active {
+            // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.
+            let listed = self.is_participant(target) && self.is_participant(requester);
+            let may_add = self.state().is_some_and(|state| state.can(requester, policy::Capability::AddParticipant));
+            return (!listed && !may_add).then(|| format!("{requester} asks {target} in, but may add nobody"));
+        }
+        let asker = self.room.asked.get(target);
+        if self.room.present.contains(target) && asker.is_none_or(|asker| asker.provider() != requester.provider()) {
+            // Joining was the answer to somebody else's question: another provider cannot take it for its own.
+            return Some(format!("{requester} asks {target} in, who consented to others"));
+        }
+        None
+    }
+
     /// A remote user asks one of ours in.
     pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, about: &About) {
         if self.is_participant(&target) && self.group.in_group(&target) {
             return;
         }
-        let listed = self.is_participant(&target) && self.is_participant(&requester);
-        if self.room.phase == Phase::Active
-            && !listed
-            && self.state().is_none_or(|state| !state.can(&requester, policy::Capability::AddParticipant))
-        {
-            // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.
-            return self.report(format!("{requester} asks {target} in, but may add nobody"));
+        if let Some(why) = self.refuses_asking(&requester, &target) {
+            return self.report(why);
         }
         if self.room.phase == Phase::Left {
             self.room.phase = Phase::Invited;
