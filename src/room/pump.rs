@@ -212,21 +212,28 @@ impl Step<'_> {
             return Ok(Turn::Wait);
         }
         let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
-        let proposals = self.group.propose_leave(user, app_data)?;
         if !self.is_hub() {
+            let proposals = self.group.propose_leave(user, app_data)?;
             self.room.queue.pop_front();
             self.send_leave(user, &proposals);
             return Ok(Turn::Wait);
         }
         let committer = self.group.local_users().into_iter().find(|other| other != user);
         let Some(by) = committer else {
-            // Nobody of ours can commit it: the other providers do.
-            self.room.queue.pop_front();
-            self.fan_out_proposals(&proposals);
-            return Ok(Turn::Wait);
+            // The hub reads with this leaf: without it the others could not talk on.
+            return Err(GroupError::Refused("nobody else here could keep the room, which is hosted here".to_owned()));
+        };
+        let proposals = self.group.propose_leave(user, app_data)?;
+        let staged = match self.group.stage(&by, &GroupChange::default(), self.now) {
+            Ok(staged) => staged,
+            Err(error) => {
+                // A proposal that stays behind would stop all messages.
+                self.group.forget_pending()?;
+                return Err(error);
+            }
         };
         self.fan_out_proposals(&proposals);
-        self.commit(&by, &GroupChange::default())
+        self.commit_staged(staged)
     }
 
     /// Somebody of ours with a leaf.
