@@ -226,51 +226,28 @@ impl Step<'_> {
             return Err(GroupError::Refused("a direct chat keeps its members".to_owned()));
         }
         let committer = self.group.local_users().into_iter().find(|other| other != user);
-        if self.is_hub() && committer.is_none() {
-            return self.close_hosted(user);
-        }
         let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
-        let proposals = self.group.propose_leave(user, app_data)?;
         if !self.is_hub() {
+            let proposals = self.group.propose_leave(user, app_data)?;
             self.room.queue.pop_front();
             self.send_leave(user, &proposals);
             return Ok(Turn::Wait);
         }
-        let Some(by) = committer else { return Ok(Turn::Done) };
+        let Some(by) = committer else {
+            // The hub reads with this leaf: without it the others could not talk on.
+            return Err(GroupError::Refused("nobody else here could keep the room, which is hosted here".to_owned()));
+        };
+        let proposals = self.group.propose_leave(user, app_data)?;
         let staged = match self.group.stage(&by, &GroupChange::default(), self.now) {
             Ok(staged) => staged,
             Err(error) => {
+                // A proposal that stays behind would stop all messages.
                 self.group.forget_pending()?;
                 return Err(error);
             }
         };
         self.fan_out_proposals(&proposals);
         self.hub_accept_own_commit(&staged)?;
-        Ok(Turn::Done)
-    }
-
-    /// The last of our users leaves a room that we host: there is nobody here who could go on as a member, so the others
-    /// are let go first and the room ends.
-    fn close_hosted(&mut self, user: &UserUri) -> Result<Turn, GroupError> {
-        let others: Vec<UserUri> = self
-            .group
-            .state()?
-            .participants
-            .into_iter()
-            .map(|(other, _)| other)
-            .filter(|other| other != user && !self.is_ours(other))
-            .collect();
-        if !others.is_empty() {
-            let change = GroupChange {
-                removes: others.iter().filter(|other| self.group.in_group(other)).cloned().collect(),
-                app_data: self.list_change(|s| policy::update_remove(s, &others))?,
-                ..GroupChange::default()
-            };
-            let staged = self.group.stage(user, &change, self.now)?;
-            self.hub_accept_own_commit(&staged)?;
-        }
-        self.report(format!("{user} was the last of ours: the room ends"));
-        self.end();
         Ok(Turn::Done)
     }
 
