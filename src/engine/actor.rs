@@ -3,8 +3,6 @@
 //! Several inputs that wait at once share a batch. If the batch is not stored, what is in memory is thrown away, loaded
 //! again, and the same inputs are worked on once more (DESIGN 2).
 
-use std::time::Duration;
-
 use tokio::{sync::mpsc, sync::oneshot, time::Instant};
 
 use super::{
@@ -25,14 +23,13 @@ use crate::{
     translate::RoomEvent,
     wire::{
         AppDataDictionary, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, HandshakeBundle,
-        KeyMaterialResponse, RawKeyPackage, SubmitMessageRequest, Wire,
+        KeyMaterialResponse, RawKeyPackage, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome,
+        UpdateRoomResponse, Wire,
     },
 };
 
 /// Inputs that share a batch at most.
 const BATCH: usize = 64;
-/// After a batch that was not stored.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// What comes to a room's actor.
 #[derive(Debug)]
@@ -51,6 +48,8 @@ pub(super) enum Mail {
     Tick,
     /// Compare with the homeserver's timeline now.
     CompareNow,
+    /// A mail whose step can never be stored.
+    SetAside { mail: Box<Mail>, why: String },
 }
 
 /// What a waiting peer gets.
@@ -98,6 +97,8 @@ struct Actor {
 #[derive(Default)]
 struct After {
     answers: Vec<(usize, Answer)>,
+    /// The answers that this batch stores, by peer and hash of the request.
+    given: std::collections::BTreeMap<(String, [u8; 32]), Vec<u8>>,
     rows: Vec<(String, u64, OutRow)>,
     link: Option<String>,
     unlink: Option<String>,
@@ -181,7 +182,7 @@ impl Actor {
             }
             tokio::select! {
                 () = self.engine.0.stop.cancelled() => return false,
-                () = tokio::time::sleep(RETRY * 10) => {}
+                () = tokio::time::sleep(self.engine.0.settings.retry * 10) => {}
             }
         }
     }
@@ -196,32 +197,46 @@ impl Actor {
     }
 
     /// Works on these mails until they are durable. False: the engine stops.
-    async fn work(&mut self, mut mails: Vec<Mail>) -> bool {
-        loop {
-            match self.step(&mails).await {
+    async fn work(&mut self, mails: Vec<Mail>) -> bool {
+        let mut parts = std::collections::VecDeque::from([mails]);
+        while let Some(mut mails) = parts.pop_front() {
+            let error = match self.step(&mails).await {
                 Ok(after) => {
                     self.finish(&mut mails, after);
-                    return true;
+                    continue;
                 }
-                Err(error) => {
-                    tracing::error!(room = %self.uri, %error, "a step was not stored; it is done again");
-                    for mail in &mut mails {
-                        if let Mail::Request { reply, .. } = std::mem::replace(mail, Mail::Tick) {
-                            let _ = reply.send(Err(Problem::Unavailable(1)));
-                        } else {
-                            continue;
-                        }
-                    }
+                Err(error) => error,
+            };
+            tracing::error!(room = %self.uri, %error, "a step was not stored; it is done again");
+            // Peers ask again by themselves, with the same bytes; everything else stays.
+            let mut kept = Vec::with_capacity(mails.len());
+            for mail in mails {
+                match mail {
+                    Mail::Request { reply, .. } => drop(reply.send(Err(Problem::Unavailable(1)))),
+                    other => kept.push(other),
                 }
             }
-            tokio::select! {
-                () = self.engine.0.stop.cancelled() => return false,
-                () = tokio::time::sleep(RETRY) => {}
+            if matches!(error, StoreError::Invalid(_)) {
+                // One of them can never be stored: each by itself, and that one is set aside.
+                if kept.len() > 1 {
+                    for mail in kept.into_iter().rev() {
+                        parts.push_front(vec![mail]);
+                    }
+                } else if let Some(mail) = kept.pop() {
+                    parts.push_front(vec![Mail::SetAside { mail: Box::new(mail), why: error.to_string() }]);
+                }
+            } else {
+                parts.push_front(kept);
+                tokio::select! {
+                    () = self.engine.0.stop.cancelled() => return false,
+                    () = tokio::time::sleep(self.engine.0.settings.retry) => {}
+                }
             }
             if !self.load_until_done().await {
                 return false;
             }
         }
+        true
     }
 
     async fn step(&mut self, mails: &[Mail]) -> Result<After, StoreError> {
@@ -333,6 +348,14 @@ impl Actor {
             }
             Mail::Tick => self.run(Input::Tick, batch, after).await.map(drop),
             Mail::CompareNow => Ok(()),
+            Mail::SetAside { mail, why } => {
+                match mail.as_ref() {
+                    Mail::Item { number, .. } => INBOX.remove(batch, &self.uri, *number),
+                    Mail::Outcome { lane, number, .. } => OUTBOX.remove(batch, lane, *number),
+                    _ => {}
+                }
+                self.set_aside(why, batch)
+            }
         }
     }
 
@@ -364,8 +387,12 @@ impl Actor {
             },
             InboxItem::Asked { requester, target, about } => {
                 let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(()) };
-                if !user_exists(&self.engine, &id).await {
+                if !user_exists(&self.engine, &id).await? {
                     tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
+                    return Ok(());
+                }
+                if !self.may_invite(requester) {
+                    tracing::warn!(room = %self.uri, %requester, %target, "somebody who may not invite asks one of ours into the room; nobody is told");
                     return Ok(());
                 }
                 let key = (target.to_string(), requester.to_string(), self.uri.clone());
@@ -374,6 +401,10 @@ impl Actor {
                 }
                 if self.room.is_none() {
                     let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(()) };
+                    if uri.hub() == *self.engine.0.names.domain() {
+                        tracing::info!(room = %self.uri, %requester, "somebody asks into a room of ours that is not there; nobody is told");
+                        return Ok(());
+                    }
                     self.room = Some(Room::new(uri, Phase::Invited, MatrixActor::Bot));
                 }
                 let about = About::read(about);
@@ -401,6 +432,19 @@ impl Actor {
         }
     }
 
+    /// Whether a remote user may ask ours into the room. Of a room that we are in we know it, and joining its Matrix room
+    /// would show the user what the MIMI room has not let it see; of other rooms the user decides by looking at who asks.
+    fn may_invite(&self, requester: &UserUri) -> bool {
+        use crate::room::group::Group as _;
+        if !self.room.as_ref().is_some_and(|room| room.phase == Phase::Active) {
+            return true;
+        }
+        self.group.state().is_ok_and(|state| {
+            state.takes_part(requester) && state.can(requester, policy::Capability::AddParticipant)
+                || self.room.as_ref().is_some_and(|room| room.direct && state.takes_part(requester))
+        })
+    }
+
     async fn load_key_packages(&mut self) -> Result<(), StoreError> {
         let rows = KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await?;
         let seconds = now() / 1000;
@@ -414,8 +458,8 @@ impl Actor {
 
     fn set_aside(&self, what: &str, batch: &mut Batch) -> Result<(), StoreError> {
         let inner = &self.engine.0;
-        inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        tracing::error!(room = %self.uri, what, "set aside: it cannot be worked on");
+        let total = inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        tracing::error!(room = %self.uri, what, total, "set aside: it cannot be worked on");
         QUARANTINE.put(&inner.db, batch, &(self.uri.clone(), inner.db.next_number()), &what.to_owned())
     }
 
@@ -434,6 +478,10 @@ impl Actor {
             return Ok(self.group_info(peer, body));
         }
         let key = (peer.to_string(), answer_hash(kind, &self.uri, body));
+        // The first of two may be in this very batch.
+        if let Some(answer) = after.given.get(&key) {
+            return Ok(Ok(answer.clone()));
+        }
         if let Some(answer) = ANSWERS.get(&self.engine.0.db, &key).await? {
             return Ok(Ok(answer));
         }
@@ -452,8 +500,12 @@ impl Actor {
         };
         self.load_key_packages().await?;
         let Some(answer) = self.run(input, batch, after).await? else { return Ok(Err(Problem::Unavailable(1))) };
-        // "Too old" and "wrong epoch" would be another answer later; the sender makes other bytes then.
+        if !accepted(kind, &answer) {
+            // Nothing happened, so there is nothing to remember: the same bytes are judged again.
+            return Ok(Ok(answer));
+        }
         ANSWERS.put(&self.engine.0.db, batch, &key, &answer)?;
+        after.given.insert(key, answer.clone());
         Ok(Ok(answer))
     }
 
@@ -628,6 +680,10 @@ impl Actor {
                 tracing::warn!(room = %self.uri, "{text}");
                 Ok(())
             }
+            Effect::Note(text) => {
+                tracing::info!(room = %self.uri, "{text}");
+                Ok(())
+            }
         }
     }
 
@@ -700,16 +756,16 @@ impl Actor {
     }
 }
 
-/// Asks the homeserver, until it answers, whether the user exists.
-async fn user_exists(engine: &Engine, user: &ruma::UserId) -> bool {
+/// Asks the homeserver, until it answers, whether the user exists. An error: the engine stops, and nothing is decided.
+async fn user_exists(engine: &Engine, user: &ruma::UserId) -> Result<bool, StoreError> {
     loop {
         match engine.0.homeserver.user_exists(user).await {
-            Ok(exists) => return exists,
+            Ok(exists) => return Ok(exists),
             Err(error) => tracing::warn!(%user, %error, "the homeserver does not say whether a user exists"),
         }
         tokio::select! {
-            () = engine.0.stop.cancelled() => return false,
-            () = tokio::time::sleep(RETRY) => {}
+            () = engine.0.stop.cancelled() => return Err(StoreError::Closed("the engine stops".to_owned())),
+            () = tokio::time::sleep(engine.0.settings.retry) => {}
         }
     }
 }
@@ -722,6 +778,16 @@ fn key_packages_in(body: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         return Err(format!("the answer was {:?}", response.status));
     }
     Ok(packages)
+}
+
+/// Whether an answer says that something happened.
+fn accepted(kind: Request, answer: &[u8]) -> bool {
+    match kind {
+        Request::Submit => matches!(SubmitMessageResponse::decode(answer), Ok(SubmitMessageResponse::Accepted { .. })),
+        Request::Update => UpdateRoomResponse::decode(answer)
+            .is_ok_and(|answer| matches!(answer.outcome, UpdateOutcome::Success { .. })),
+        Request::GroupInfo => false,
+    }
 }
 
 fn answer_hash(kind: Request, room: &str, body: &[u8]) -> [u8; 32] {

@@ -37,6 +37,8 @@ pub struct EngineSettings {
     pub gap_check: Duration,
     /// How often rooms are looked through for leaves to refresh.
     pub tick: Duration,
+    /// The first wait after a call or a commit that failed; it doubles up to fifty times that.
+    pub retry: Duration,
     /// Who may give commands.
     pub may_command: MayCommand,
 }
@@ -150,18 +152,32 @@ impl Engine {
 
     /// Goes on with everything that was not finished, and starts the timers.
     pub async fn start(&self) -> Result<(), StoreError> {
+        // Everything is read before anything runs: what runs adds rows of its own, and hands them on itself.
+        let (mut rows, mut items, mut events) = (Vec::new(), Vec::new(), Vec::new());
         for lane in OUTBOX.lanes(&self.0.db).await? {
-            for (number, row) in self.queued(&OUTBOX, &lane).await? {
-                self.hand_to_lane(&lane, number, row);
-            }
+            let queued = self.queued(&OUTBOX, &lane).await?;
+            rows.push((lane, queued));
         }
         for uri in INBOX.lanes(&self.0.db).await? {
-            for (number, item) in self.queued(&INBOX, &uri).await? {
+            let queued = self.queued(&INBOX, &uri).await?;
+            items.push((uri, queued));
+        }
+        for room in LOBBY.lanes(&self.0.db).await? {
+            let queued = self.queued(&LOBBY, &room).await?;
+            events.push((room, queued));
+        }
+        for (uri, queued) in items {
+            for (number, item) in queued {
                 self.mail(&uri, Mail::Item { number, item });
             }
         }
-        for room in LOBBY.lanes(&self.0.db).await? {
-            for (number, raw) in self.queued(&LOBBY, &room).await? {
+        for (lane, queued) in rows {
+            for (number, row) in queued {
+                self.hand_to_lane(&lane, number, row);
+            }
+        }
+        for (room, queued) in events {
+            for (number, raw) in queued {
                 self.to_lobby(&room, number, raw);
             }
         }

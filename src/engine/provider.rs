@@ -281,13 +281,17 @@ impl ProviderInbound for Engine {
             let request = KeyMaterialRequest::decode(&body).map_err(malformed)?;
             let room = request.tbs().room.clone();
             let hosted = room.as_ref().filter(|room| room.hub() == *self.0.names.domain());
+            if hosted.is_some_and(|room| !self.knows_room(room)) {
+                return Err(Problem::NotFound);
+            }
             let answer = if target.provider() == *self.0.names.domain() {
                 let response = self.own_key_material(&request).await?;
                 if let Some(room) = hosted {
                     self.note_passed(room, &response, target.provider()).await?;
                 }
-                if response.status == KeyMaterialUserCode::NoConsent {
+                if response.status != KeyMaterialUserCode::Success {
                     // Not kept: the same question may get another answer once the user said yes.
+                    tracing::info!(peer = %peer.domain(), %target, status = ?response.status, "no KeyPackages are given");
                     return Ok(response.encode());
                 }
                 response.encode()
@@ -334,9 +338,13 @@ impl ProviderInbound for Engine {
 
     fn group_info(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
+            let asking = peer.domain().clone();
             match self.ask_room(peer, room.clone(), Request::GroupInfo, body).await {
                 // The same as for a room that the requester may not see.
-                Err(Problem::NotFound) => Ok(GroupInfoResponse::NotAuthorized(room).encode()),
+                Err(Problem::NotFound) => {
+                    tracing::info!(peer = %asking, %room, "groupInfo is not given: no such room here");
+                    Ok(GroupInfoResponse::NotAuthorized(room).encode())
+                }
                 answer => answer,
             }
         })
@@ -353,6 +361,9 @@ impl ProviderInbound for Engine {
                 tracing::info!(%requester, %target, "consent for every room is not asked of people yet; nobody is told");
                 return Ok(());
             };
+            if room.hub() == *self.0.names.domain() && !self.knows_room(&room) {
+                return Err(Problem::NotFound);
+            }
             let item = match action {
                 ConsentAction::Request => InboxItem::Asked { requester, target, about: extensions.0 },
                 ConsentAction::Cancel => InboxItem::AskCancelled { requester, target },

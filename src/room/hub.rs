@@ -75,6 +75,7 @@ impl Step<'_> {
         let current = self.group.epoch();
         let epoch = request.app_message.epoch().unwrap_or(u64::MAX);
         if epoch.saturating_add(EPOCH_TOLERANCE) < current {
+            self.out.push(Effect::Note(format!("{peer} submits for epoch {epoch}, the room is in {current}")));
             return SubmitMessageResponse::EpochTooOld { current_epoch: current }.encode();
         }
         let opened = match self.group.open(request.app_message.as_bytes()) {
@@ -92,8 +93,10 @@ impl Step<'_> {
             self.report(format!("{peer} submits as {}, but the leaf is {}'s", request.sending_user, opened.sender));
             return refused;
         }
-        if MimiContent::decode(&opened.plaintext).is_err() {
-            self.report(format!("a message of {} is no MIMI content", opened.sender));
+        let content = MimiContent::decode(&opened.plaintext);
+        if let Err(error) = content.and_then(|content| content.check_origin(&opened.sender, &self.room.uri)) {
+            self.report(format!("a message that {peer} submits as {} is refused: {error}", opened.sender));
+            return refused;
         }
         let at = self.accept_time();
         let peers = self.peers();
@@ -110,17 +113,20 @@ impl Step<'_> {
             UpdateRoomResponse { description, outcome: UpdateOutcome::NotAllowed }.encode()
         };
         if self.room.phase != Phase::Active || !self.group.is_member() {
+            self.report(format!("an update of {peer} is refused: the room is not active"));
             return refused("the room is not active here");
         }
         let epoch = bundle.first().and_then(MlsMessage::epoch);
         let current_epoch = self.group.epoch();
         if epoch != Some(current_epoch) {
+            self.out.push(Effect::Note(format!("an update of {peer} is for another epoch than {current_epoch}")));
             return UpdateRoomResponse::from(UpdateOutcome::WrongEpoch { current_epoch }).encode();
         }
         match self.update(peer, bundle) {
             Ok(accepted_timestamp) => UpdateRoomResponse::from(UpdateOutcome::Success { accepted_timestamp }).encode(),
             Err(error) => {
-                self.group_failed(&format!("an update of {peer} is refused"), &error);
+                // A forged leaf, too: what the hub refuses has not happened, so the room is as good as before.
+                self.report(format!("an update of {peer} is refused: {error}"));
                 refused(&error.to_string())
             }
         }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
-    policy::component,
+    policy::{self, component},
     translate::{self, CONTENT_KEY, NotCarried, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
@@ -233,6 +233,14 @@ impl Step<'_> {
     pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, about: &About) {
         if self.is_participant(&target) && self.group.in_group(&target) {
             return;
+        }
+        let listed = self.is_participant(&target) && self.is_participant(&requester);
+        if self.room.phase == Phase::Active
+            && !listed
+            && self.state().is_none_or(|state| !state.can(&requester, policy::Capability::AddParticipant))
+        {
+            // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.
+            return self.report(format!("{requester} asks {target} in, but may add nobody"));
         }
         if self.room.phase == Phase::Left {
             self.room.phase = Phase::Invited;

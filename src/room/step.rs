@@ -225,10 +225,12 @@ pub enum Effect {
     Unlink(OwnedRoomId),
     /// The operator should know.
     Report(String),
+    /// The operator may like to know: refusals that belong to the ordinary course of things.
+    Note(String),
 }
 
 /// Message ids that were shown or logged lately: a second copy is not shown again.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Recent {
     order: VecDeque<[u8; 32]>,
     set: BTreeSet<[u8; 32]>,
