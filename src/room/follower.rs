@@ -28,6 +28,9 @@ impl Step<'_> {
         if matches!(self.room.phase, Phase::Broken(_)) {
             return self.report("a message came for a broken room; it is not shown");
         }
+        if self.room.phase == Phase::Left {
+            return;
+        }
         let at = fanout.timestamp;
         self.room.last_accepted = self.room.last_accepted.max(at);
         match fanout.content {
@@ -66,7 +69,13 @@ impl Step<'_> {
                 self.room.phase = Phase::Active;
                 for user in &users {
                     self.room.asked.remove(user);
+                    if !self.room.present.contains(user) {
+                        // They left again before they were let in.
+                        self.want(Intent::Leave { user: user.clone() });
+                    }
                 }
+                let group = &*self.group;
+                self.room.asked.retain(|user, _| !group.in_group(user));
                 self.dress_portal();
                 self.sync_members();
                 self.keep_leaves_fresh();
@@ -85,7 +94,7 @@ impl Step<'_> {
         if self.forget_own(message) {
             return;
         }
-        if !self.group.is_member() {
+        if !self.group.is_member() || self.room.matrix.is_none() {
             return self.hold(message, at);
         }
         match self.group.open(message) {
@@ -102,7 +111,7 @@ impl Step<'_> {
         self.room.held.push(Held { accepted, message: message.to_vec() });
     }
 
-    fn open_held(&mut self) {
+    pub(super) fn open_held(&mut self) {
         for held in std::mem::take(&mut self.room.held) {
             self.on_application(&held.message, held.accepted);
         }
@@ -179,7 +188,7 @@ impl Step<'_> {
         };
         let digest = hash(sealed);
         let body = SubmitMessageRequest { app_message: message, sending_user: user.clone() }.encode();
-        self.room.submitted.push_back(Submitted { hash: digest, intent });
+        self.room.submitted.push_back(Submitted { hash: digest, epoch: self.group.epoch(), intent });
         self.call_room(self.room.uri.hub(), Endpoint::SubmitMessage, body, Tag::Submit(digest));
     }
 
@@ -198,7 +207,7 @@ impl Step<'_> {
         })();
         let Some(bundle) = bundle else { return self.report("a staged commit does not parse") };
         self.room.in_flight = Some(InFlight::Commit { staged: Box::new(staged), merged: false });
-        self.call_room(self.room.uri.hub(), Endpoint::Update, bundle.encode(), Tag::Update);
+        self.send_update(bundle.encode());
     }
 
     /// Sends the external commit by which we come into the room.
@@ -232,8 +241,13 @@ impl Step<'_> {
             self.remember_own(hash(proposal));
         }
         self.room.in_flight = Some(InFlight::Leave { user: user.clone() });
-        let body = HandshakeBundle::Proposals(messages).encode();
-        self.call_room(self.room.uri.hub(), Endpoint::Update, body, Tag::Update);
+        self.send_update(HandshakeBundle::Proposals(messages).encode());
+    }
+
+    fn send_update(&mut self, body: Vec<u8>) {
+        let digest = hash(&body);
+        self.room.awaiting = Some(digest);
+        self.call_room(self.room.uri.hub(), Endpoint::Update, body, Tag::Update(digest));
     }
 
     // ------------------------------------------------------------------------------------------- the hub's answers
@@ -247,7 +261,11 @@ impl Step<'_> {
                     .and_then(|body| SubmitMessageResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}")));
                 self.on_submit_answer(digest, answer);
             }
-            Tag::Update => {
+            Tag::Update(digest) => {
+                if self.room.awaiting != Some(digest) {
+                    return;
+                }
+                self.room.awaiting = None;
                 let answer = result
                     .and_then(|body| UpdateRoomResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}")));
                 self.on_update_answer(answer);
@@ -346,6 +364,9 @@ impl Step<'_> {
 
     fn update_failed(&mut self, sent: InFlight, why: &str) {
         if self.room.phase == Phase::Joining {
+            // The state is one of an epoch that never was; another try begins with another group number.
+            self.group.discard();
+            self.room.group += 1;
             self.room.phase = Phase::Left;
             return self.report(format!("the room cannot be joined: {why}"));
         }
@@ -355,7 +376,7 @@ impl Step<'_> {
                 let _ = self.group.forget_pending();
                 self.give_up(&Intent::Leave { user }, why);
             }
-            InFlight::Commit { .. } | InFlight::KeyMaterial { .. } => {
+            InFlight::Commit { .. } => {
                 if let Some(intent) = self.room.queue.pop_front() {
                     self.give_up(&intent, why);
                 }
@@ -365,11 +386,7 @@ impl Step<'_> {
 
     /// The answer to a request for KeyPackages.
     pub(super) fn on_key_material(&mut self, target: &UserUri, key_packages: Result<Vec<Vec<u8>>, String>) {
-        let Some(InFlight::KeyMaterial { requester, target: wanted }) = self.room.in_flight.clone() else { return };
-        if wanted != *target {
-            return;
-        }
-        self.room.in_flight = None;
+        let Some(requester) = self.room.claiming.remove(target) else { return };
         match key_packages {
             Ok(key_packages) if !key_packages.is_empty() => {
                 self.room.queue.push_front(Intent::Add { by: requester, user: target.clone(), key_packages });

@@ -38,6 +38,9 @@ impl Step<'_> {
 
     fn say(&mut self, event: &RoomEvent, salt: [u8; 16]) {
         let Some(user) = self.names.uri(&event.sender) else { return };
+        if self.room.unbridging {
+            return;
+        }
         match &self.room.phase {
             Phase::Active | Phase::Invited | Phase::Joining => {}
             Phase::Left => return,
@@ -123,7 +126,9 @@ impl Step<'_> {
             // A large room lists only those who act.
             return;
         }
-        let by = self.room.invited_by.get(&user).cloned().or_else(|| self.group.local_users().first().cloned());
+        // Into a room that we host people come by Matrix' own rules; elsewhere somebody has to have asked them in.
+        let hosted = if self.is_hub() { self.group.local_users().first().cloned() } else { None };
+        let by = self.room.invited_by.get(&user).cloned().or(hosted);
         if let Some(by) = by {
             self.want(Intent::Add { by, user, key_packages: Vec::new() });
         }
@@ -131,7 +136,8 @@ impl Step<'_> {
 
     fn on_left(&mut self, user: UserUri, sender: &UserId, target: &UserId) {
         self.room.invited_by.remove(&user);
-        if let Some(requester) = self.room.asked.remove(&user) {
+        let asked = self.room.asked.remove(&user).filter(|_| !self.is_participant(&user));
+        if let Some(requester) = asked {
             self.room.present.remove(&user);
             // Nobody is told.
             self.out.push(Effect::Declined { requester, target: user });
@@ -224,7 +230,11 @@ impl Step<'_> {
         if self.is_hub() && key_packages.is_empty() {
             return self.notice(&format!("{} agreed, but sent no key material.", self.names.display(target)));
         }
-        self.want(Intent::Add { by, user: target.clone(), key_packages });
+        let intent = Intent::Add { by, user: target.clone(), key_packages };
+        if !self.room.queue.contains(&intent) {
+            // Before what waits for them to come.
+            self.room.queue.push_front(intent);
+        }
     }
 
     // ------------------------------------------------------------------------------------------------- the portal
@@ -244,6 +254,10 @@ impl Step<'_> {
         }
         if self.room.phase == Phase::Left {
             self.room.phase = Phase::Invited;
+        }
+        if self.room.asked.get(&target).is_some_and(|first| *first != requester) {
+            // The invitation that is shown is another's: the answer to it must not go to this one.
+            return self.report(format!("{requester} asks {target}, who is asked by another already"));
         }
         let again = self.room.asked.insert(target.clone(), requester.clone()).is_some();
         let Some(id) = self.names.matrix_id(&target) else { return };
@@ -337,6 +351,7 @@ impl Step<'_> {
         if self.room.phase == Phase::Active {
             self.dress_portal();
             self.sync_members();
+            self.open_held();
         }
     }
 
@@ -367,6 +382,9 @@ impl Step<'_> {
             return;
         }
         self.room.asked.remove(target);
+        if self.room.present.contains(target) {
+            return;
+        }
         if let (Some(room), Some(id)) = (self.room.matrix.clone(), self.names.matrix_id(target)) {
             self.out.push(Effect::Matrix(MatrixAction::Kick {
                 room,

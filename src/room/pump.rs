@@ -3,7 +3,7 @@
 use super::{
     effect::Millis,
     group::{GroupChange, GroupError},
-    state::{InFlight, Intent, Phase},
+    state::{Intent, Phase},
     step::{Effect, Step},
 };
 use crate::{
@@ -34,6 +34,11 @@ impl Step<'_> {
 
     /// Works off the queue as far as it goes.
     pub(super) fn pump(&mut self) {
+        self.work_off();
+        self.finish_unbridging();
+    }
+
+    fn work_off(&mut self) {
         // More turns than this in one step mean a loop; the rest waits for the next input.
         for _ in 0..10_000 {
             if self.room.phase != Phase::Active || !self.group.is_member() || self.room.in_flight.is_some() {
@@ -73,8 +78,15 @@ impl Step<'_> {
                 if let Some(first) = self.leaf_first(user)? {
                     return Ok(first);
                 }
+                if self.room.direct && self.peers().is_empty() && !self.room.asking.is_empty() {
+                    // What is said before the other accepts waits for them.
+                    return Ok(Turn::Wait);
+                }
                 if !self.is_hub() {
-                    if self.room.submitted.len() >= WINDOW {
+                    let epoch = self.group.epoch();
+                    let older = self.room.submitted.back().is_some_and(|waiting| waiting.epoch != epoch);
+                    if older || self.room.submitted.len() >= WINDOW {
+                        // Those of an epoch are answered before the next epoch's go: else one sent again would come late.
                         return Ok(Turn::Wait);
                     }
                     // Commits close an epoch: nothing of it may be sealed behind one.
@@ -187,9 +199,8 @@ impl Step<'_> {
         }
         if key_packages.is_empty() && !self.is_ours(user) && !self.is_hub() {
             // KeyPackages for a room come by way of its hub (section 5.2).
-            self.room.queue.pop_front();
             self.claim(&by, user);
-            return Ok(Turn::Wait);
+            return Ok(Turn::Done);
         }
         let app_data =
             if listed { Vec::new() } else { self.list_change(|s| policy::update_add(s, &[(user.clone(), role::MEMBER)]))? };
@@ -211,6 +222,13 @@ impl Step<'_> {
         if !self.is_hub() && !self.room.submitted.is_empty() {
             return Ok(Turn::Wait);
         }
+        if self.group.state()?.base_policy.fixed_membership {
+            return Err(GroupError::Refused("a direct chat keeps its members".to_owned()));
+        }
+        let committer = self.group.local_users().into_iter().find(|other| other != user);
+        if self.is_hub() && committer.is_none() {
+            return self.close_hosted(user);
+        }
         let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
         let proposals = self.group.propose_leave(user, app_data)?;
         if !self.is_hub() {
@@ -218,15 +236,67 @@ impl Step<'_> {
             self.send_leave(user, &proposals);
             return Ok(Turn::Wait);
         }
-        let committer = self.group.local_users().into_iter().find(|other| other != user);
-        let Some(by) = committer else {
-            // Nobody of ours can commit it: the other providers do.
-            self.room.queue.pop_front();
-            self.fan_out_proposals(&proposals);
-            return Ok(Turn::Wait);
+        let Some(by) = committer else { return Ok(Turn::Done) };
+        let staged = match self.group.stage(&by, &GroupChange::default(), self.now) {
+            Ok(staged) => staged,
+            Err(error) => {
+                self.group.forget_pending()?;
+                return Err(error);
+            }
         };
         self.fan_out_proposals(&proposals);
-        self.commit(&by, &GroupChange::default())
+        self.hub_accept_own_commit(&staged)?;
+        Ok(Turn::Done)
+    }
+
+    /// The last of our users leaves a room that we host: there is nobody here who could go on as a member, so the others
+    /// are let go first and the room ends.
+    fn close_hosted(&mut self, user: &UserUri) -> Result<Turn, GroupError> {
+        let others: Vec<UserUri> = self
+            .group
+            .state()?
+            .participants
+            .into_iter()
+            .map(|(other, _)| other)
+            .filter(|other| other != user && !self.is_ours(other))
+            .collect();
+        if !others.is_empty() {
+            let change = GroupChange {
+                removes: others.iter().filter(|other| self.group.in_group(other)).cloned().collect(),
+                app_data: self.list_change(|s| policy::update_remove(s, &others))?,
+                ..GroupChange::default()
+            };
+            let staged = self.group.stage(user, &change, self.now)?;
+            self.hub_accept_own_commit(&staged)?;
+        }
+        self.report(format!("{user} was the last of ours: the room ends"));
+        self.end();
+        Ok(Turn::Done)
+    }
+
+    /// Nothing is carried any more.
+    pub(super) fn end(&mut self) {
+        self.room.phase = Phase::Left;
+        self.room.unbridging = false;
+        self.room.queue.clear();
+        self.room.again.clear();
+        if let Some(room) = self.room.matrix.take() {
+            for ghost in std::mem::take(&mut self.room.ghosts) {
+                if super::effect::Actor::Ghost(ghost.clone()) != self.room.speaker {
+                    let actor = super::effect::Actor::Ghost(ghost);
+                    self.out.push(Effect::Matrix(super::effect::MatrixAction::Leave { room: room.clone(), actor }));
+                }
+            }
+            self.out.push(Effect::Unlink(room));
+        }
+    }
+
+    /// Whether a room that is being let go is empty of us.
+    fn finish_unbridging(&mut self) {
+        let waits = self.room.in_flight.is_some() || !self.room.submitted.is_empty() || !self.room.queue.is_empty();
+        if self.room.unbridging && !waits && self.room.phase == Phase::Active {
+            self.end();
+        }
     }
 
     /// Somebody of ours with a leaf.
@@ -284,7 +354,7 @@ impl Step<'_> {
 
     /// As follower: asks the hub for KeyPackages of a user who consented.
     fn claim(&mut self, requester: &UserUri, target: &UserUri) {
-        self.room.in_flight = Some(InFlight::KeyMaterial { requester: requester.clone(), target: target.clone() });
+        self.room.claiming.insert(target.clone(), requester.clone());
         self.out.push(Effect::ClaimKeyMaterial { requester: requester.clone(), target: target.clone() });
     }
 }

@@ -94,13 +94,6 @@ pub enum InFlight {
         /// Who leaves.
         user: UserUri,
     },
-    /// KeyPackages asked of the hub, to add a user.
-    KeyMaterial {
-        /// Who asked.
-        requester: UserUri,
-        /// Whose KeyPackages.
-        target: UserUri,
-    },
 }
 
 /// A message that the hub has not answered yet.
@@ -108,6 +101,8 @@ pub enum InFlight {
 pub struct Submitted {
     /// SHA-256 of the sealed message.
     pub hash: [u8; 32],
+    /// The epoch that it was sealed in.
+    pub epoch: u64,
     /// What was said: sealed again if the hub moved on.
     pub intent: Intent,
 }
@@ -152,6 +147,12 @@ pub struct Room {
     pub queue: VecDeque<Intent>,
     /// As follower: what waits for the hub.
     pub in_flight: Option<InFlight>,
+    /// As follower: the hash of the update whose answer counts.
+    pub awaiting: Option<[u8; 32]>,
+    /// As follower: users whose KeyPackages were asked of the hub, and who wants them in.
+    pub claiming: BTreeMap<UserUri, UserUri>,
+    /// It is being let go: nothing new is carried, our users leave, then it is `Left`.
+    pub unbridging: bool,
     /// As follower: messages that wait for the hub's answer.
     pub submitted: VecDeque<Submitted>,
     /// Messages to be sealed again once `submitted` is empty.
@@ -191,6 +192,9 @@ impl Room {
             asked: BTreeMap::new(),
             queue: VecDeque::new(),
             in_flight: None,
+            awaiting: None,
+            claiming: BTreeMap::new(),
+            unbridging: false,
             submitted: VecDeque::new(),
             again: VecDeque::new(),
             behind: 0,
