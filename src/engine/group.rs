@@ -251,7 +251,7 @@ impl Group for RoomGroup {
         let view = self.member_mut()?.store_proposal(proposal, now)?;
         if let (Origin::Follower(peer, _), ProposalSender::Member(leaf)) = (origin, &view.sender) {
             if leaf.user.provider() != *peer {
-                self.forget_pending()?;
+                self.forget(std::slice::from_ref(&proposal.to_vec()))?;
                 return Err(GroupError::Refused(format!("{} is not a user of {peer}", leaf.user)));
             }
         }
@@ -260,10 +260,10 @@ impl Group for RoomGroup {
     fn has_pending(&self) -> bool {
         self.member.as_ref().is_some_and(|member| !member.pending_proposals().is_empty())
     }
-    fn forget_pending(&mut self) -> Result<(), GroupError> {
+    fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError> {
         let member = self.member_mut()?;
-        for proposal in member.pending_proposals() {
-            member.drop_proposal(&proposal)?;
+        for proposal in proposals {
+            member.drop_proposal(proposal)?;
         }
         Ok(())
     }

@@ -34,11 +34,11 @@ impl Step<'_> {
             FanoutContent::Application { message, .. } => self.on_application(message.as_bytes(), at),
             FanoutContent::Proposal { message, more } => {
                 for proposal in std::iter::once(message).chain(more) {
-                    if self.forget_own(proposal.as_bytes()) {
-                        continue;
-                    }
-                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
-                        self.group_failed("a proposal of the hub", &error);
+                    // Also our own, which is pending already unless it was taken back meanwhile.
+                    let own = self.forget_own(proposal.as_bytes());
+                    match self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
+                        Err(error) if !own => self.group_failed("a proposal of the hub", &error),
+                        Ok(()) | Err(_) => {}
                     }
                 }
             }
@@ -64,9 +64,16 @@ impl Step<'_> {
                     return self.mark_broken("the Welcome is for another room than the path says");
                 }
                 self.room.phase = Phase::Active;
+                self.room.behind = 0;
+                self.room.leaving.clear();
                 for user in &users {
                     self.room.asked.remove(user);
+                    if !self.room.present.contains(user) {
+                        // They left while they were being added, or agreed earlier: they are asked once more.
+                        self.invite_back(user);
+                    }
                 }
+                self.list_present();
                 self.dress_portal();
                 self.sync_members();
                 self.keep_leaves_fresh();
@@ -85,7 +92,7 @@ impl Step<'_> {
         if self.forget_own(message) {
             return;
         }
-        if !self.group.is_member() {
+        if !self.group.is_member() || self.room.matrix.is_none() {
             return self.hold(message, at);
         }
         match self.group.open(message) {
@@ -102,7 +109,7 @@ impl Step<'_> {
         self.room.held.push(Held { accepted, message: message.to_vec() });
     }
 
-    fn open_held(&mut self) {
+    pub(super) fn open_held(&mut self) {
         for held in std::mem::take(&mut self.room.held) {
             self.on_application(&held.message, held.accepted);
         }
@@ -178,8 +185,9 @@ impl Step<'_> {
             Err(error) => return self.report(format!("a sealed message does not parse: {error}")),
         };
         let digest = hash(sealed);
+        let epoch = self.group.epoch();
         let body = SubmitMessageRequest { app_message: message, sending_user: user.clone() }.encode();
-        self.room.submitted.push_back(Submitted { hash: digest, intent });
+        self.room.submitted.push_back(Submitted { hash: digest, epoch, intent });
         self.call_room(self.room.uri.hub(), Endpoint::SubmitMessage, body, Tag::Submit(digest));
     }
 
@@ -222,16 +230,16 @@ impl Step<'_> {
     }
 
     /// Sends the proposals by which a user leaves.
-    pub(super) fn send_leave(&mut self, user: &UserUri, proposals: &[Vec<u8>]) {
+    pub(super) fn send_leave(&mut self, user: &UserUri, proposals: Vec<Vec<u8>>) {
         let mut messages = Vec::new();
-        for proposal in proposals {
+        for proposal in &proposals {
             match MlsMessage::decode(proposal) {
                 Ok(message) => messages.push(message),
                 Err(error) => return self.report(format!("a proposal of our own does not parse: {error}")),
             }
             self.remember_own(hash(proposal));
         }
-        self.room.in_flight = Some(InFlight::Leave { user: user.clone() });
+        self.room.in_flight = Some(InFlight::Leave { user: user.clone(), proposals });
         let body = HandshakeBundle::Proposals(messages).encode();
         self.call_room(self.room.uri.hub(), Endpoint::Update, body, Tag::Update);
     }
@@ -302,9 +310,16 @@ impl Step<'_> {
                 if self.room.phase == Phase::Joining {
                     return self.joined();
                 }
-                if let InFlight::Commit { staged, merged: false } = sent {
-                    self.remember_own(hash(&staged.commit));
-                    self.merge(&staged);
+                match sent {
+                    InFlight::Commit { staged, merged: false } => {
+                        self.remember_own(hash(&staged.commit));
+                        self.merge(&staged);
+                    }
+                    // The commit may have come before this answer.
+                    InFlight::Leave { user, .. } if self.group.in_group(&user) => {
+                        self.room.leaving.insert(user);
+                    }
+                    InFlight::Commit { .. } | InFlight::Leave { .. } | InFlight::KeyMaterial { .. } => {}
                 }
             }
             (Ok(UpdateRoomResponse { outcome: UpdateOutcome::WrongEpoch { current_epoch }, .. }), sent) => {
@@ -332,8 +347,8 @@ impl Step<'_> {
 
     /// The update did not happen: what it was for waits for another try.
     fn unsend(&mut self, sent: InFlight) {
-        if let InFlight::Leave { user } = sent {
-            let _ = self.group.forget_pending();
+        if let InFlight::Leave { user, proposals } = sent {
+            self.take_back(&proposals);
             self.room.queue.push_front(Intent::Leave { user });
         }
         if self.room.attempts > MAX_ATTEMPTS {
@@ -344,6 +359,12 @@ impl Step<'_> {
         }
     }
 
+    fn take_back(&mut self, proposals: &[Vec<u8>]) {
+        if let Err(error) = self.group.forget(proposals) {
+            self.group_failed("proposals of our own that are taken back", &error);
+        }
+    }
+
     fn update_failed(&mut self, sent: InFlight, why: &str) {
         if self.room.phase == Phase::Joining {
             self.room.phase = Phase::Left;
@@ -351,8 +372,8 @@ impl Step<'_> {
         }
         match sent {
             InFlight::Commit { merged: true, .. } => {}
-            InFlight::Leave { user } => {
-                let _ = self.group.forget_pending();
+            InFlight::Leave { user, proposals } => {
+                self.take_back(&proposals);
                 self.give_up(&Intent::Leave { user }, why);
             }
             InFlight::Commit { .. } | InFlight::KeyMaterial { .. } => {

@@ -116,7 +116,22 @@ impl Step<'_> {
             self.out.push(Effect::Grant { requester, target: user });
             return;
         }
-        if self.room.phase != Phase::Active || self.is_participant(&user) {
+        if self.room.phase == Phase::Active {
+            self.list(user);
+        }
+    }
+
+    /// Those who are in the Matrix room are participants, too.
+    pub(super) fn list_present(&mut self) {
+        for user in self.room.present.clone() {
+            if !self.room.asked.contains_key(&user) {
+                self.list(user);
+            }
+        }
+    }
+
+    fn list(&mut self, user: UserUri) {
+        if self.will_be_participant(&user) {
             return;
         }
         if self.room.present.len() > self.names.list_all_up_to() {
@@ -132,15 +147,12 @@ impl Step<'_> {
     fn on_left(&mut self, user: UserUri, sender: &UserId, target: &UserId) {
         self.room.invited_by.remove(&user);
         if let Some(requester) = self.room.asked.remove(&user) {
-            self.room.present.remove(&user);
             // Nobody is told.
-            self.out.push(Effect::Declined { requester, target: user });
-            return;
+            self.out.push(Effect::Declined { requester, target: user.clone() });
         }
-        if !self.room.present.remove(&user) || self.names.is_bridged(sender) {
-            return;
-        }
-        if self.room.phase != Phase::Active {
+        self.room.present.remove(&user);
+        // Whom we removed ourselves is off the list already, unless they came back before our removal was done.
+        if self.room.phase != Phase::Active || !self.will_be_participant(&user) {
             return;
         }
         // What they said before they left is still sent; what they wanted to do is not.
@@ -329,6 +341,7 @@ impl Step<'_> {
         if self.room.phase == Phase::Active {
             self.dress_portal();
             self.sync_members();
+            self.open_held();
         }
     }
 

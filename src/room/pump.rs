@@ -25,11 +25,47 @@ enum Turn {
 }
 
 impl Step<'_> {
-    /// Puts something at the end of the queue, unless it stands there already.
+    /// Puts something at the end of the queue, unless it stands there already. Of what concerns a user's membership only
+    /// the last one counts: who joins, leaves and joins again is in.
     pub(super) fn want(&mut self, intent: Intent) {
-        if !self.room.queue.contains(&intent) {
+        let known = match intent.member() {
+            Some(user) => self.room.queue.iter().rev().find(|other| other.member() == Some(user)) == Some(&intent),
+            None => self.room.queue.contains(&intent),
+        };
+        if !known {
             self.room.queue.push_back(intent);
         }
+    }
+
+    /// Whether the user is on the participant list once everything is done that is wanted now.
+    pub(super) fn will_be_participant(&self, user: &UserUri) -> bool {
+        match self.room.queue.iter().rev().find(|intent| intent.member() == Some(user)) {
+            Some(Intent::Add { .. }) => true,
+            Some(_) => false,
+            None => !self.is_leaving(user) && self.is_participant(user),
+        }
+    }
+
+    /// Whether the user's leave is on its way: at the hub, or accepted and not committed yet.
+    fn is_leaving(&self, user: &UserUri) -> bool {
+        self.room.leaving.contains(user)
+            || matches!(&self.room.in_flight, Some(InFlight::Leave { user: leaving, .. }) if leaving == user)
+    }
+
+    /// Whether one of our users may be put on the list: who is in the Matrix room, or was and goes off the list again
+    /// later. Who was removed meanwhile by somebody else stays out.
+    fn may_come(&self, user: &UserUri) -> bool {
+        let goes = |intent: &Intent| {
+            matches!(intent, Intent::Leave { user: who } | Intent::Remove { user: who, .. } if who == user)
+        };
+        self.room.present.contains(user) || self.room.queue.iter().any(goes)
+    }
+
+    /// As follower: whether nothing of an older epoch waits for its answer. What is sealed now would overtake it if it has
+    /// to be sealed again.
+    fn nothing_older_waits(&self) -> bool {
+        let epoch = self.group.epoch();
+        self.room.submitted.iter().all(|waiting| waiting.epoch == epoch)
     }
 
     /// Works off the queue as far as it goes.
@@ -68,13 +104,16 @@ impl Step<'_> {
     }
 
     fn turn(&mut self, intent: &Intent) -> Result<Turn, GroupError> {
+        if self.is_leaving(intent.actor()) || intent.member().is_some_and(|user| self.is_leaving(user)) {
+            return self.finish_leave();
+        }
         match intent {
             Intent::Say { user, content, event, message_id } => {
                 if let Some(first) = self.leaf_first(user)? {
                     return Ok(first);
                 }
                 if !self.is_hub() {
-                    if self.room.submitted.len() >= WINDOW {
+                    if self.room.submitted.len() >= WINDOW || !self.nothing_older_waits() {
                         return Ok(Turn::Wait);
                     }
                     // Commits close an epoch: nothing of it may be sealed behind one.
@@ -94,6 +133,10 @@ impl Step<'_> {
                     return Ok(Turn::Done);
                 }
                 let Some(by) = self.committer(by, user) else {
+                    if self.is_ours(user) {
+                        // Out of the Matrix room is out: what nobody here may do to them they can do themselves.
+                        return self.leave(user);
+                    }
                     return Err(GroupError::Refused("nobody of ours may remove them".to_owned()));
                 };
                 if let Some(first) = self.leaf_first(&by)? {
@@ -148,6 +191,9 @@ impl Step<'_> {
             return Ok(None);
         }
         if !self.is_participant(user) {
+            if !self.may_come(user) {
+                return Err(GroupError::Refused("they are not in the room any more".to_owned()));
+            }
             let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.any_committer()) else {
                 return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
             };
@@ -178,6 +224,9 @@ impl Step<'_> {
         if listed && (key_packages.is_empty() || self.group.in_group(user)) {
             return Ok(Turn::Done);
         }
+        if self.is_ours(user) && !self.may_come(user) {
+            return Ok(Turn::Done);
+        }
         let by = if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.any_committer() };
         let Some(by) = by else {
             return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
@@ -197,7 +246,8 @@ impl Step<'_> {
     }
 
     fn leave(&mut self, user: &UserUri) -> Result<Turn, GroupError> {
-        if !self.is_participant(user) && !self.group.in_group(user) {
+        let fixed = self.state().is_some_and(|state| state.base_policy.fixed_membership);
+        if !self.group.in_group(user) && (fixed || !self.is_participant(user)) {
             return Ok(Turn::Done);
         }
         if !self.group.has_leaf(user) {
@@ -211,11 +261,19 @@ impl Step<'_> {
         if !self.is_hub() && !self.room.submitted.is_empty() {
             return Ok(Turn::Wait);
         }
-        let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
+        if let Some(first) = self.successor_first(user)? {
+            return Ok(first);
+        }
+        // Where the participants are fixed only the leaf goes.
+        let app_data = if fixed {
+            Vec::new()
+        } else {
+            self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?
+        };
         let proposals = self.group.propose_leave(user, app_data)?;
         if !self.is_hub() {
             self.room.queue.pop_front();
-            self.send_leave(user, &proposals);
+            self.send_leave(user, proposals);
             return Ok(Turn::Wait);
         }
         let committer = self.group.local_users().into_iter().find(|other| other != user);
@@ -225,8 +283,50 @@ impl Step<'_> {
             self.fan_out_proposals(&proposals);
             return Ok(Turn::Wait);
         };
-        self.fan_out_proposals(&proposals);
-        self.commit(&by, &GroupChange::default())
+        // Nothing is told before it is certain that it can be committed.
+        match self.group.stage(&by, &GroupChange::default(), self.now) {
+            Ok(staged) => {
+                self.fan_out_proposals(&proposals);
+                self.commit_staged(staged)
+            }
+            Err(error) => {
+                self.group.forget(&proposals)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Before the leaf goes whose keys we keep, another one has to be able to take over: a standby, or, if it is our last
+    /// leaf, one for somebody of ours who only listened so far.
+    fn successor_first(&mut self, user: &UserUri) -> Result<Option<Turn>, GroupError> {
+        let locals = self.group.local_users();
+        if locals.first() != Some(user) {
+            return Ok(None);
+        }
+        if locals.len() == 1 {
+            let goes = |other: &UserUri| self.room.queue.contains(&Intent::Leave { user: other.clone() });
+            let mut others = self.listed().into_iter();
+            let stays = others.find(|other| other != user && self.room.present.contains(other) && !goes(other));
+            return stays.map_or(Ok(None), |other| self.leaf_first(&other));
+        }
+        match self.group.refresh_due(self.now).into_iter().find(|other| other != user) {
+            Some(other) if !self.is_hub() => {
+                self.commit(&other, &GroupChange { path: true, ..GroupChange::default() }).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The hub took proposals by which somebody of ours leaves; before that user does anything else they have to be
+    /// committed. Our hubs do that at once, so that this waits for it; another hub may leave it to the members.
+    fn finish_leave(&mut self) -> Result<Turn, GroupError> {
+        let by = self.group.local_users().into_iter().find(|user| !self.is_leaving(user));
+        match by {
+            Some(by) if self.room.in_flight.is_none() && self.group.has_pending() => {
+                self.commit(&by, &GroupChange::default())
+            }
+            _ => Ok(Turn::Wait),
+        }
     }
 
     /// Somebody of ours with a leaf.
@@ -261,7 +361,11 @@ impl Step<'_> {
                 }
                 format!("{} could not be added: {why}.", self.names.display(user))
             }
-            Intent::Remove { user, .. } => format!("{} could not be removed: {why}.", self.names.display(user)),
+            Intent::Remove { user, .. } => {
+                // Its ghost comes back.
+                self.sync_members();
+                format!("{} could not be removed: {why}.", self.names.display(user))
+            }
             Intent::Leave { .. } => format!("{name} left here, but is still listed at the hub: {why}."),
             Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),
         };

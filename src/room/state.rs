@@ -69,6 +69,15 @@ pub enum Intent {
 }
 
 impl Intent {
+    /// Whose membership it is about.
+    #[must_use]
+    pub fn member(&self) -> Option<&UserUri> {
+        match self {
+            Self::Add { user, .. } | Self::Remove { user, .. } | Self::Leave { user } => Some(user),
+            Self::Say { .. } | Self::Refresh { .. } => None,
+        }
+    }
+
     /// The user who acts.
     #[must_use]
     pub fn actor(&self) -> &UserUri {
@@ -93,6 +102,8 @@ pub enum InFlight {
     Leave {
         /// Who leaves.
         user: UserUri,
+        /// The proposals: they are taken back if the hub refuses them.
+        proposals: Vec<Vec<u8>>,
     },
     /// KeyPackages asked of the hub, to add a user.
     KeyMaterial {
@@ -108,6 +119,9 @@ pub enum InFlight {
 pub struct Submitted {
     /// SHA-256 of the sealed message.
     pub hash: [u8; 32],
+    /// The epoch it was sealed in: while it may still be refused as too old, nothing is sealed in a later one, which
+    /// would overtake it.
+    pub epoch: u64,
     /// What was said: sealed again if the hub moved on.
     pub intent: Intent,
 }
@@ -160,6 +174,8 @@ pub struct Room {
     pub behind: u64,
     /// How often the first of the queue was refused for its epoch.
     pub attempts: u32,
+    /// As follower: users whose leave the hub took, and whose leaf is still there until the commit comes.
+    pub leaving: BTreeSet<UserUri>,
     /// Hashes of our own messages that may come back.
     pub own: VecDeque<[u8; 32]>,
     /// Messages of an epoch that we have not entered.
@@ -195,6 +211,7 @@ impl Room {
             again: VecDeque::new(),
             behind: 0,
             attempts: 0,
+            leaving: BTreeSet::new(),
             own: VecDeque::new(),
             held: Vec::new(),
             stale: false,

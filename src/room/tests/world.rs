@@ -156,6 +156,8 @@ pub(super) struct Provider {
     pub(super) joined: BTreeSet<UserUri>,
     pub(super) invited: BTreeSet<UserUri>,
     pub(super) ghosts: BTreeSet<UserUri>,
+    /// Ghosts that people removed: what they said before may come too late.
+    pub(super) removed: BTreeSet<UserUri>,
     pub(super) timeline: Vec<Shown>,
     txns: BTreeMap<String, String>,
     pub(super) notices: Vec<String>,
@@ -180,6 +182,7 @@ impl Provider {
             joined: BTreeSet::new(),
             invited: BTreeSet::new(),
             ghosts: BTreeSet::new(),
+            removed: BTreeSet::new(),
             timeline: Vec::new(),
             txns: BTreeMap::new(),
             notices: Vec::new(),
@@ -226,6 +229,13 @@ pub(super) struct World {
     events: u64,
     /// What happened, for the message of a failure.
     pub(super) trace: Vec<String>,
+    /// Whether steps are traced, too.
+    pub(super) tracing: bool,
+}
+
+fn brief(what: &impl std::fmt::Debug) -> String {
+    let text = format!("{what:?}");
+    text.chars().take(150).collect()
 }
 
 impl World {
@@ -256,6 +266,7 @@ impl World {
             since: BTreeMap::new(),
             events: 0,
             trace: Vec::new(),
+            tracing: false,
         }
     }
 
@@ -297,7 +308,7 @@ impl World {
 
     pub(super) fn say(&mut self, by: &UserUri) -> OwnedEventId {
         let at = self.at(&by.provider());
-        let body = format!("{} {}", by.tail(), self.said.len());
+        let body = format!("{} says {}!", by.tail(), self.said.len());
         let sender = self.providers[at].names.matrix_id(by).unwrap();
         let content = json!({ "msgtype": "m.text", "body": body });
         let event = self.event(at, &sender, "m.room.message", None, content);
@@ -339,6 +350,7 @@ impl World {
         let p = &mut self.providers[at];
         p.joined.remove(who);
         p.ghosts.remove(who);
+        p.removed.insert(who.clone());
         self.member_event(at, by, who, "leave");
     }
 
@@ -371,6 +383,18 @@ impl World {
         let out = step.out;
         assert_eq!(out, twin_out, "the same input has other effects after the room was loaded");
         assert_eq!((&answer, p.room(), &p.group), (&twin_answer, &loaded, &group));
+        if self.tracing {
+            let p = &self.providers[at];
+            let (room, epoch) = (p.room(), p.group.epoch());
+            let text = format!(
+                "{} {:?} epoch {epoch}: {} -> {answer:?}\n      queue {:?} in flight {:?} submitted {} leaving {:?} present {:?}",
+                p.names.0, room.phase, brief(&input()), room.queue.iter().map(|i| brief(i)).collect::<Vec<_>>(), room.in_flight.as_ref().map(|i| brief(i)), room.submitted.len(), room.leaving, room.present
+            );
+            self.trace.push(text);
+            for effect in &out {
+                self.trace.push(format!("    => {}", brief(effect)));
+            }
+        }
         self.effects(at, out);
         answer
     }
@@ -415,7 +439,7 @@ impl World {
                     }
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
-                Effect::Unlink(_) => {}
+                Effect::Unlink(_) | Effect::Note(_) => {}
                 Effect::Report(text) => {
                     self.trace.push(format!("{}: {text}", self.providers[at].names.0));
                     self.providers[at].reports.push(text);
@@ -585,7 +609,7 @@ impl World {
                 assert!(p.txns.insert(txn_id.clone(), body.clone()).is_none(), "transaction id {txn_id} twice");
                 let expected = hash(format!("{}\n{sender}\n{}\n0", room_uri(), hex::encode(message_id)).as_bytes());
                 assert_eq!(txn_id, format!("m{}", hex::encode(&expected[..20])));
-                assert!(p.ghosts.contains(&sender), "{sender} speaks, but its ghost is not in the room of {}", p.names.0);
+                assert!(p.ghosts.contains(&sender) || p.removed.contains(&sender), "{sender} speaks, but its ghost is not in the room of {}", p.names.0);
                 p.timeline.push(Shown { id: message_id, sender, body, accepted });
             }
             Effect::Matrix(MatrixAction::Send { content, .. }) => {
