@@ -58,6 +58,7 @@ impl Step<'_> {
         let RatchetTreeOption::Full(tree) = tree else {
             return self.report("a Welcome without the ratchet tree cannot be used");
         };
+        let known = self.group.is_member();
         match self.group.join(message.as_bytes(), tree.as_bytes(), self.now) {
             Ok(users) => {
                 if self.state().is_none_or(|state| state.metadata.room_uri != self.room.uri) {
@@ -68,9 +69,8 @@ impl Step<'_> {
                 self.room.leaving.clear();
                 for user in &users {
                     self.room.asked.remove(user);
-                    if !self.room.present.contains(user) {
-                        // They left while they were being added, or agreed earlier: they are asked once more.
-                        self.invite_back(user);
+                    if !known {
+                        self.invite_absent(user);
                     }
                 }
                 self.list_present();

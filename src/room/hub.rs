@@ -269,6 +269,9 @@ impl Step<'_> {
         let after = self.listed();
         let gone: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
         self.remove_from_matrix(&gone);
+        for user in &applied.added {
+            self.invite_absent(user);
+        }
         self.sync_members();
         self.keep_leaves_fresh();
     }

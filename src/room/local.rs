@@ -40,7 +40,10 @@ impl Step<'_> {
         let Some(user) = self.names.uri(&event.sender) else { return };
         match &self.room.phase {
             Phase::Active | Phase::Invited | Phase::Joining => {}
-            Phase::Left => return,
+            Phase::Left => {
+                let text = format!("{} of {user} is not carried: the room is not connected any more", event.event_id);
+                return self.out.push(Effect::Note(text));
+            }
             Phase::Broken(why) => {
                 let why = why.clone();
                 return self.report(format!("{} is not carried, the room is broken: {why}", event.event_id));
@@ -231,6 +234,9 @@ impl Step<'_> {
         if by != *requester {
             return self.report(format!("{target} consents to {requester}, but {by} asked"));
         }
+        if self.room.phase != Phase::Active {
+            return self.report(format!("{target} consents, but the room is not connected any more"));
+        }
         // As follower the KeyPackages have to come by way of the hub.
         let key_packages = if self.is_hub() { key_packages } else { Vec::new() };
         if self.is_hub() && key_packages.is_empty() {
@@ -303,6 +309,14 @@ impl Step<'_> {
             "channel": { "id": self.room.uri.as_str(), "displayname": self.room.uri.tail() },
         });
         ("m.bridge".to_owned(), format!("org.mimi-gateway://{}", self.room.uri.as_str()), content.to_string())
+    }
+
+    /// A user of ours was added, but is not in the Matrix room: they left while they were being added, or agreed at an
+    /// earlier time. They are asked once more.
+    pub(super) fn invite_absent(&mut self, user: &UserUri) {
+        if self.is_ours(user) && !self.room.present.contains(user) {
+            self.invite_back(user);
+        }
     }
 
     /// Invites a participant of ours into the portal, which is made if need be.

@@ -234,8 +234,38 @@ pub(super) struct World {
 }
 
 fn brief(what: &impl std::fmt::Debug) -> String {
-    let text = format!("{what:?}");
-    text.chars().take(150).collect()
+    let text = format!("{what:?}").replace("mimi://", "").replace(".test/u/", ":");
+    text.chars().take(110).collect()
+}
+
+fn brief_input(input: &Input) -> String {
+    match input {
+        Input::Event { event, .. } if event.event_type == "m.room.member" => {
+            format!("{} makes {:?} {}", event.sender, event.state_key, event.content["membership"])
+        }
+        Input::Event { event, .. } => format!("{} says {}", event.sender, event.content["body"]),
+        Input::Fanout(FanoutMessage { timestamp, content }) => {
+            let kind = match content {
+                FanoutContent::Application { .. } => "message",
+                FanoutContent::Commit { .. } => "commit",
+                FanoutContent::Proposal { .. } => "proposal",
+                FanoutContent::Welcome { .. } => "welcome",
+            };
+            format!("fanout of {timestamp}: {kind}, made in epoch {:?}", content.message().epoch())
+        }
+        Input::Submit { peer, request } => format!("{peer} submits in epoch {:?}", request.app_message.epoch()),
+        Input::Update { peer, bundle } => {
+            let what = if matches!(bundle, HandshakeBundle::Commit(_)) { "a commit" } else { "proposals" };
+            format!("{peer} updates with {what}, made in epoch {:?}", bundle.first().unwrap().epoch())
+        }
+        Input::Answered { tag: Tag::Submit(_), result } => {
+            format!("submitted: {:?}", result.as_ref().map(|body| crate::wire::SubmitMessageResponse::decode(body)))
+        }
+        Input::Answered { result, .. } => {
+            format!("updated: {:?}", result.as_ref().map(|body| crate::wire::UpdateRoomResponse::decode(body)))
+        }
+        other => brief(other),
+    }
 }
 
 impl World {
@@ -387,8 +417,8 @@ impl World {
             let p = &self.providers[at];
             let (room, epoch) = (p.room(), p.group.epoch());
             let text = format!(
-                "{} {:?} epoch {epoch}: {} -> {answer:?}\n      queue {:?} in flight {:?} submitted {} leaving {:?} present {:?}",
-                p.names.0, room.phase, brief(&input()), room.queue.iter().map(|i| brief(i)).collect::<Vec<_>>(), room.in_flight.as_ref().map(|i| brief(i)), room.submitted.len(), room.leaving, room.present
+                "{} {:?} epoch {epoch}: {}\n      queue {:?} in flight {:?} submitted {} leaving {:?} present {:?}",
+                p.names.0, room.phase, brief_input(&input()), room.queue.iter().map(|i| brief(i)).collect::<Vec<_>>(), room.in_flight.as_ref().map(|i| brief(i)), room.submitted.len(), room.leaving, room.present
             );
             self.trace.push(text);
             for effect in &out {
@@ -439,8 +469,8 @@ impl World {
                     }
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
-                Effect::Unlink(_) | Effect::Note(_) => {}
-                Effect::Report(text) => {
+                Effect::Unlink(_) => {}
+                Effect::Report(text) | Effect::Note(text) => {
                     self.trace.push(format!("{}: {text}", self.providers[at].names.0));
                     self.providers[at].reports.push(text);
                 }
