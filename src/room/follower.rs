@@ -391,6 +391,9 @@ impl Step<'_> {
             return;
         }
         self.room.in_flight = None;
+        if self.room.phase != Phase::Active {
+            return self.report(format!("KeyPackages of {target} came, but the room is not connected any more"));
+        }
         match key_packages {
             Ok(key_packages) if !key_packages.is_empty() => {
                 self.room.queue.push_front(Intent::Add { by: requester, user: target.clone(), key_packages });

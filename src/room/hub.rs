@@ -269,6 +269,7 @@ impl Step<'_> {
         let after = self.listed();
         let gone: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
         self.remove_from_matrix(&gone);
+        self.relieve_keeper();
         for user in &applied.added {
             self.invite_absent(user);
         }

@@ -121,6 +121,7 @@ impl Step<'_> {
         }
         if self.room.phase == Phase::Active {
             self.list(user);
+            self.relieve_keeper();
         }
     }
 

@@ -42,7 +42,7 @@ impl Step<'_> {
         match self.room.queue.iter().rev().find(|intent| intent.member() == Some(user)) {
             Some(Intent::Add { .. }) => true,
             Some(_) => false,
-            None => !self.is_leaving(user) && self.is_participant(user),
+            None => !self.is_leaving(user) && self.room.keeper.as_ref() != Some(user) && self.is_participant(user),
         }
     }
 
@@ -50,6 +50,17 @@ impl Step<'_> {
     fn is_leaving(&self, user: &UserUri) -> bool {
         self.room.leaving.contains(user)
             || matches!(&self.room.in_flight, Some(InFlight::Leave { user: leaving, .. }) if leaving == user)
+    }
+
+    /// The hub's last user who left goes off the list once somebody else can take over, or comes back.
+    pub(super) fn relieve_keeper(&mut self) {
+        let Some(keeper) = self.room.keeper.clone() else { return };
+        if self.room.present.contains(&keeper) {
+            self.room.keeper = None;
+        } else if !self.room.present.is_empty() || self.group.providers().len() == 1 {
+            self.room.keeper = None;
+            self.want(Intent::Leave { user: keeper });
+        }
     }
 
     /// Whether one of our users may be put on the list: who is in the Matrix room, or was and goes off the list again
@@ -263,6 +274,12 @@ impl Step<'_> {
         }
         if let Some(first) = self.successor_first(user)? {
             return Ok(first);
+        }
+        if self.is_hub() && self.group.local_users().len() == 1 && self.group.providers().len() > 1 {
+            // Without a leaf of its own the hub could neither judge nor order what the others say.
+            self.room.keeper = Some(user.clone());
+            self.report(format!("{user} left, but stays listed: it is the last user of the room's host"));
+            return Ok(Turn::Done);
         }
         // Where the participants are fixed only the leaf goes.
         let app_data = if fixed {

@@ -176,6 +176,9 @@ pub struct Room {
     pub attempts: u32,
     /// As follower: users whose leave the hub took, and whose leaf is still there until the commit comes.
     pub leaving: BTreeSet<UserUri>,
+    /// As hub: the user with our last leaf, who left the Matrix room while participants elsewhere need the hub's leaf. They
+    /// go off the list when somebody of ours comes in.
+    pub keeper: Option<UserUri>,
     /// Hashes of our own messages that may come back.
     pub own: VecDeque<[u8; 32]>,
     /// Messages of an epoch that we have not entered.
@@ -212,6 +215,7 @@ impl Room {
             behind: 0,
             attempts: 0,
             leaving: BTreeSet::new(),
+            keeper: None,
             own: VecDeque::new(),
             held: Vec::new(),
             stale: false,

@@ -235,7 +235,7 @@ pub(super) struct World {
 
 fn brief(what: &impl std::fmt::Debug) -> String {
     let text = format!("{what:?}").replace("mimi://", "").replace(".test/u/", ":");
-    text.chars().take(110).collect()
+    text.chars().take(170).collect()
 }
 
 fn brief_input(input: &Input) -> String {
