@@ -67,6 +67,7 @@ pub(super) enum Request {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Portal(ruma::OwnedRoomId),
+    PortalFailed(String),
     Answered { wants: Wants, result: Result<Vec<u8>, String> },
 }
 
@@ -102,7 +103,7 @@ struct After {
     rows: Vec<(String, u64, OutRow)>,
     link: Option<String>,
     unlink: Option<String>,
-    portals: usize,
+    portals: Vec<u64>,
     created: Vec<usize>,
     joined: Vec<(usize, Result<String, String>)>,
 }
@@ -281,7 +282,9 @@ impl Actor {
         if let Some(unlink) = after.unlink {
             lock(&inner.links).remove(&unlink);
         }
-        inner.portals.fetch_sub(after.portals, std::sync::atomic::Ordering::SeqCst);
+        for number in after.portals {
+            lock(&inner.portals).remove(&number);
+        }
         for (lane, number, row) in after.rows {
             self.engine.hand_to_lane(&lane, number, row);
         }
@@ -323,8 +326,12 @@ impl Actor {
                 OUTBOX.remove(batch, lane, *number);
                 let input = match outcome {
                     Outcome::Portal(room) => {
-                        after.portals += 1;
+                        after.portals.push(*number);
                         Input::PortalReady(room.clone())
+                    }
+                    Outcome::PortalFailed(why) => {
+                        after.portals.push(*number);
+                        Input::PortalFailed(why.clone())
                     }
                     Outcome::Answered { wants: Wants::Room(tag), result } => {
                         Input::Answered { tag: *tag, result: result.clone() }
@@ -346,7 +353,15 @@ impl Actor {
                 after.joined.push((index, answer));
                 Ok(())
             }
-            Mail::Tick => self.run(Input::Tick, batch, after).await.map(drop),
+            Mail::Tick => {
+                let seconds = now() / 1000;
+                for (key, row) in KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await? {
+                    if row.not_after <= seconds {
+                        KEY_PACKAGES.delete(batch, &key);
+                    }
+                }
+                self.run(Input::Tick, batch, after).await.map(drop)
+            }
             Mail::CompareNow => Ok(()),
             Mail::SetAside { mail, why } => {
                 match mail.as_ref() {
@@ -483,7 +498,9 @@ impl Actor {
             Ok(input) => input,
             Err(problem) => return Ok(Err(problem)),
         };
-        self.load_key_packages().await?;
+        if kind == Request::Update {
+            self.load_key_packages().await?;
+        }
         let Some(answer) = self.run(input, batch, after).await? else { return Ok(Err(Problem::Unavailable(1))) };
         if !accepted(kind, &answer) {
             // Nothing happened, so there is nothing to remember: the same bytes are judged again.
@@ -550,6 +567,11 @@ impl Actor {
         after: &mut After,
     ) -> Result<Result<String, String>, StoreError> {
         if self.room.as_ref().is_some_and(|room| matches!(room.phase, Phase::Active | Phase::Joining)) {
+            // The portal shows what is said: it is for those whom the room lists, or who could come by themselves.
+            let state = crate::room::group::Group::state(&self.group).ok();
+            if !state.is_some_and(|state| state.takes_part(user) || state.can(user, policy::Capability::OpenJoin)) {
+                return Ok(Err(format!("{} does not let you in: somebody in the room has to invite you.", self.uri)));
+            }
             let effects = self.in_step(|step| step.invite_back(user));
             self.effects(effects, batch, after).await?;
             return Ok(Ok("You are invited into the room.".to_owned()));
@@ -559,10 +581,11 @@ impl Actor {
             Ok(joined) => joined,
             Err(why) => return Ok(Err(format!("{uri} cannot be joined: {why}."))),
         };
-        let group = self.room.as_ref().map_or(0, |room| room.group + 1);
-        let mut room = Room::new(uri, Phase::Joining, MatrixActor::Bot);
-        room.matrix = self.room.as_ref().and_then(|room| room.matrix.clone());
-        room.group = group;
+        let mut room = match self.room.take() {
+            Some(before) => Room { group: before.group + 1, in_flight: None, ..before },
+            None => Room::new(uri, Phase::Joining, MatrixActor::Bot),
+        };
+        room.phase = Phase::Joining;
         self.room = Some(room);
         self.group.member = Some(member);
         let effects = self.in_step(|step| step.send_join(user, staged));
@@ -588,7 +611,11 @@ impl Actor {
     async fn run(&mut self, input: Input, batch: &mut Batch, after: &mut After) -> Result<Option<Vec<u8>>, StoreError> {
         let mut answer = None;
         // MLS work takes from tens of microseconds to tens of milliseconds: off the reactor.
-        let effects = tokio::task::block_in_place(|| self.in_step(|step| answer = step.run(input)));
+        let stepped = tokio::task::block_in_place(|| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.in_step(|step| answer = step.run(input))))
+        });
+        // What is in memory may be half done: the caller throws it away, and sets the input aside.
+        let effects = stepped.map_err(|_| StoreError::Invalid("a step panicked".to_owned()))?;
         self.effects(effects, batch, after).await?;
         Ok(answer)
     }
@@ -619,6 +646,19 @@ impl Actor {
                     return Ok(());
                 }
                 self.send(matrix_lane, OutRow::Show { action, message_id }, batch, after)
+            }
+            Effect::ForgetConsent { user } => {
+                for ((target, requester, room), _) in CONSENT.scan_all(db, &user.to_string()).await? {
+                    if room == self.uri {
+                        CONSENT.delete(batch, &(target, requester, room));
+                    }
+                }
+                for (key, row) in KEY_PACKAGES.scan_all(db, &self.uri).await? {
+                    if row.user == user {
+                        KEY_PACKAGES.delete(batch, &key);
+                    }
+                }
+                Ok(())
             }
             Effect::Log { accepted, message_id, event } => {
                 let key = (self.uri.clone(), message_id);
@@ -697,7 +737,8 @@ impl Actor {
             body,
             wants: Wants::KeyPackages(target.clone()),
         };
-        self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
+        // A lane of its own: a third provider that is away must not hold up what the room says.
+        self.send(format!("k:{peer}:{}", self.uri), row, batch, after)
     }
 
     /// Sends a grant with fresh KeyPackages; their private parts are in the same batch.

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     actor::{Mail, NewRoom},
-    core::{Engine, random},
+    core::{Engine, lock, random},
     ingest::event_id,
     ports::{Actor, CallError, MatrixAction, Retry},
     tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, QUARANTINE, ROOMS},
@@ -91,7 +91,13 @@ async fn set_aside(engine: &Engine, room: &str, number: u64, why: &str) -> Resul
 
 async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), LobbyError> {
     // A portal whose room id we do not know yet may be this one.
-    while engine.linked(room).is_none() && engine.0.portals.load(std::sync::atomic::Ordering::SeqCst) > 0 {
+    let event = serde_json::value::RawValue::from_string(raw.to_owned())
+        .ok()
+        .and_then(|raw| RoomEvent::parse(&raw).ok());
+    let invited = |portals: &std::collections::BTreeMap<u64, Vec<ruma::OwnedUserId>>| {
+        event.as_ref().is_some_and(|event| portals.values().flatten().any(|user| *user == event.sender))
+    };
+    while engine.linked(room).is_none() && invited(&lock(&engine.0.portals)) {
         tokio::select! {
             () = engine.0.stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
@@ -106,9 +112,6 @@ async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), 
         engine.mail(&uri, Mail::Item { number, item });
         return Ok(());
     }
-    let event = serde_json::value::RawValue::from_string(raw.to_owned())
-        .ok()
-        .and_then(|raw| RoomEvent::parse(&raw).ok());
     if let Some(event) = event {
         handle(engine, &event).await?;
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     effect::{Endpoint, Millis},
     group::{Applied, GroupChange, GroupError, Origin, Staged},
-    state::Phase,
+    state::{Intent, Phase},
     step::{Effect, Step, Tag},
 };
 use crate::{
@@ -85,7 +85,7 @@ impl Step<'_> {
                 return SubmitMessageResponse::EpochTooOld { current_epoch: current }.encode();
             }
             Err(error) => {
-                self.group_failed(&format!("a message that {peer} submits"), &error);
+                self.report(format!("a message that {peer} submits is refused: {error}"));
                 return refused;
             }
         };
@@ -138,22 +138,28 @@ impl Step<'_> {
             HandshakeBundle::Commit(bundle) => {
                 let before = self.peers();
                 let listed = self.listed();
-                let origin = Origin::Follower(peer, &known);
+                let welcomed =
+                    bundle.welcome.as_ref().map(|w| w.fields().new_members.clone()).unwrap_or_default();
+                let origin = Origin::Follower(peer, &known, &welcomed);
                 let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
                 let at = self.accept_time();
                 let content = FanoutContent::Commit { message: bundle.commit, external_proposals: Vec::new() };
                 self.fan_out(&before, at, content);
                 if let Some(welcome) = bundle.welcome {
-                    self.route_welcome(at, &applied, welcome, bundle.ratchet_tree, &known);
+                    // Our own view of the tree, not the committer's word for it.
+                    let tree = RawRatchetTree::from_bytes(self.group.ratchet_tree()?)
+                        .map_err(|error| GroupError::Invalid(format!("the tree: {error}")))?;
+                    self.route_welcome(at, &applied, welcome, RatchetTreeOption::Full(tree), &known);
                 }
                 self.after_commit(&applied, &listed);
                 Ok(at)
             }
             HandshakeBundle::Proposals(proposals) => {
-                let origin = Origin::Follower(peer, &known);
-                for proposal in &proposals {
-                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), origin, self.now) {
-                        self.group.forget_pending()?;
+                let origin = Origin::Follower(peer, &known, &[]);
+                let raw: Vec<Vec<u8>> = proposals.iter().map(|proposal| proposal.as_bytes().to_vec()).collect();
+                for proposal in &raw {
+                    if let Err(error) = self.group.store_proposal(proposal, origin, self.now) {
+                        self.group.forget(&raw)?;
                         return Err(error);
                     }
                 }
@@ -164,7 +170,7 @@ impl Step<'_> {
                 let staged = match staged {
                     Some(Ok(staged)) => Some(staged),
                     Some(Err(error)) => {
-                        self.group.forget_pending()?;
+                        self.group.forget(&raw)?;
                         return Err(error);
                     }
                     None => None,
@@ -247,13 +253,21 @@ impl Step<'_> {
     /// What every commit leads to, in both roles. `before` are our users who were listed before it.
     pub(super) fn after_commit(&mut self, applied: &Applied, before: &BTreeSet<UserUri>) {
         self.room.attempts = 0;
+        self.room.leaving.retain(|user| self.group.in_group(user));
+        self.room.asked.retain(|user, _| !self.group.in_group(user));
+        for user in &applied.local_removed {
+            self.out.push(Effect::ForgetConsent { user: user.clone() });
+        }
         if applied.over {
             let gone: BTreeSet<UserUri> = before.clone();
             self.remove_from_matrix(&gone);
             if !self.is_hub() {
                 self.room.phase = Phase::Left;
-                self.room.queue.clear();
-                self.room.again.clear();
+                self.room.asking.clear();
+                let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
+                for intent in unsaid.iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
+                    self.give_up(intent, "nobody here is in the MIMI room any more");
+                }
             }
             return;
         }
@@ -262,7 +276,14 @@ impl Step<'_> {
         }
         let after = self.listed();
         let gone: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
+        for user in &gone {
+            self.out.push(Effect::ForgetConsent { user: user.clone() });
+        }
         self.remove_from_matrix(&gone);
+        self.relieve_keeper();
+        for user in &applied.added {
+            self.invite_absent(user);
+        }
         self.sync_members();
         self.keep_leaves_fresh();
     }

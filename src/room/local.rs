@@ -38,9 +38,15 @@ impl Step<'_> {
 
     fn say(&mut self, event: &RoomEvent, salt: [u8; 16]) {
         let Some(user) = self.names.uri(&event.sender) else { return };
+        if self.room.unbridging {
+            return;
+        }
         match &self.room.phase {
             Phase::Active | Phase::Invited | Phase::Joining => {}
-            Phase::Left => return,
+            Phase::Left => {
+                let text = format!("{} of {user} is not carried: the room is not connected any more", event.event_id);
+                return self.out.push(Effect::Note(text));
+            }
             Phase::Broken(why) => {
                 let why = why.clone();
                 return self.report(format!("{} is not carried, the room is broken: {why}", event.event_id));
@@ -116,14 +122,32 @@ impl Step<'_> {
             self.out.push(Effect::Grant { requester, target: user });
             return;
         }
-        if self.room.phase != Phase::Active || self.is_participant(&user) {
+        if self.room.phase == Phase::Active {
+            self.list(user);
+            self.relieve_keeper();
+        }
+    }
+
+    /// Those who are in the Matrix room are participants, too.
+    pub(super) fn list_present(&mut self) {
+        for user in self.room.present.clone() {
+            if !self.room.asked.contains_key(&user) {
+                self.list(user);
+            }
+        }
+    }
+
+    fn list(&mut self, user: UserUri) {
+        if self.will_be_participant(&user) {
             return;
         }
         if self.room.present.len() > self.names.list_all_up_to() {
             // A large room lists only those who act.
             return;
         }
-        let by = self.room.invited_by.get(&user).cloned().or_else(|| self.group.local_users().first().cloned());
+        // Into a room that we host people come by Matrix' own rules; elsewhere somebody has to have asked them in.
+        let hosted = if self.is_hub() { self.group.local_users().first().cloned() } else { None };
+        let by = self.room.invited_by.get(&user).cloned().or(hosted);
         if let Some(by) = by {
             self.want(Intent::Add { by, user, key_packages: Vec::new() });
         }
@@ -131,16 +155,14 @@ impl Step<'_> {
 
     fn on_left(&mut self, user: UserUri, sender: &UserId, target: &UserId) {
         self.room.invited_by.remove(&user);
-        if let Some(requester) = self.room.asked.remove(&user) {
-            self.room.present.remove(&user);
+        let asked = self.room.asked.remove(&user).filter(|_| !self.is_participant(&user));
+        if let Some(requester) = asked {
             // Nobody is told.
-            self.out.push(Effect::Declined { requester, target: user });
-            return;
+            self.out.push(Effect::Declined { requester, target: user.clone() });
         }
-        if !self.room.present.remove(&user) || self.names.is_bridged(sender) {
-            return;
-        }
-        if self.room.phase != Phase::Active {
+        self.room.present.remove(&user);
+        // Whom we removed ourselves is off the list already, unless they came back before our removal was done.
+        if self.room.phase != Phase::Active || !self.will_be_participant(&user) {
             return;
         }
         // What they said before they left is still sent; what they wanted to do is not.
@@ -219,12 +241,19 @@ impl Step<'_> {
         if by != *requester {
             return self.report(format!("{target} consents to {requester}, but {by} asked"));
         }
+        if self.room.phase != Phase::Active {
+            return self.report(format!("{target} consents, but the room is not connected any more"));
+        }
         // As follower the KeyPackages have to come by way of the hub.
         let key_packages = if self.is_hub() { key_packages } else { Vec::new() };
         if self.is_hub() && key_packages.is_empty() {
             return self.notice(&format!("{} agreed, but sent no key material.", self.names.display(target)));
         }
-        self.want(Intent::Add { by, user: target.clone(), key_packages });
+        let intent = Intent::Add { by, user: target.clone(), key_packages };
+        if !self.room.queue.contains(&intent) {
+            // Before what waits for them to come.
+            self.room.queue.push_front(intent);
+        }
     }
 
     // ------------------------------------------------------------------------------------------------- the portal
@@ -255,6 +284,10 @@ impl Step<'_> {
         }
         if self.room.phase == Phase::Left {
             self.room.phase = Phase::Invited;
+        }
+        if self.room.asked.get(&target).is_some_and(|first| *first != requester) {
+            // The invitation that is shown is another's: the answer to it must not go to this one.
+            return self.report(format!("{requester} asks {target}, who is asked by another already"));
         }
         let again = self.room.asked.insert(target.clone(), requester.clone()).is_some();
         let Some(id) = self.names.matrix_id(&target) else { return };
@@ -312,6 +345,14 @@ impl Step<'_> {
         ("m.bridge".to_owned(), format!("org.mimi-gateway://{}", self.room.uri.as_str()), content.to_string())
     }
 
+    /// A user of ours was added, but is not in the Matrix room: they left while they were being added, or agreed at an
+    /// earlier time. They are asked once more.
+    pub(super) fn invite_absent(&mut self, user: &UserUri) {
+        if self.is_ours(user) && !self.room.present.contains(user) {
+            self.invite_back(user);
+        }
+    }
+
     /// Invites a participant of ours into the portal, which is made if need be.
     pub fn invite_back(&mut self, user: &UserUri) {
         let Some(target) = self.names.matrix_id(user) else { return };
@@ -348,6 +389,7 @@ impl Step<'_> {
         if self.room.phase == Phase::Active {
             self.dress_portal();
             self.sync_members();
+            self.open_held();
         }
     }
 
@@ -378,6 +420,9 @@ impl Step<'_> {
             return;
         }
         self.room.asked.remove(target);
+        if self.room.present.contains(target) {
+            return;
+        }
         if let (Some(room), Some(id)) = (self.room.matrix.clone(), self.names.matrix_id(target)) {
             self.out.push(Effect::Matrix(MatrixAction::Kick {
                 room,
