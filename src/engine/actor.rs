@@ -18,7 +18,7 @@ use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     mls::{self, Member, NewGroup, Rows},
     policy,
-    room::{About, Effect, Input, Names, Phase, Recent, Room, Step, Tag, group::Group},
+    room::{About, Effect, Input, Names, Phase, Recent, Room, Step, Tag},
     store::{Batch, Database, StoreError},
     translate::RoomEvent,
     wire::{
@@ -582,8 +582,10 @@ impl Actor {
         after: &mut After,
     ) -> Result<Result<String, String>, StoreError> {
         if self.room.as_ref().is_some_and(|room| matches!(room.phase, Phase::Active | Phase::Joining)) {
-            if !self.group.state().is_ok_and(|state| state.takes_part(user)) {
-                return Ok(Err("Somebody in that room has to invite you.".to_owned()));
+            // The portal shows what is said: it is for those whom the room lists, or who could come by themselves.
+            let state = crate::room::group::Group::state(&self.group).ok();
+            if !state.is_some_and(|state| state.takes_part(user) || state.can(user, policy::Capability::OpenJoin)) {
+                return Ok(Err(format!("{} does not let you in: somebody in the room has to invite you.", self.uri)));
             }
             let effects = self.in_step(|step| step.invite_back(user));
             self.effects(effects, batch, after).await?;

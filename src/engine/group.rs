@@ -262,7 +262,7 @@ impl Group for RoomGroup {
                 _ => true,
             };
             if !own || !provided {
-                self.forget_pending()?;
+                self.forget(std::slice::from_ref(&proposal.to_vec()))?;
                 let why = if own { "a KeyPackage did not come through this hub" } else { "the proposer is none of the peer's" };
                 return Err(GroupError::Refused(why.to_owned()));
             }
@@ -278,10 +278,10 @@ impl Group for RoomGroup {
     fn discard(&mut self) {
         self.member = None;
     }
-    fn forget_pending(&mut self) -> Result<(), GroupError> {
+    fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError> {
         let member = self.member_mut()?;
-        for proposal in member.pending_proposals() {
-            member.drop_proposal(&proposal)?;
+        for proposal in proposals {
+            member.drop_proposal(proposal)?;
         }
         Ok(())
     }

@@ -37,11 +37,11 @@ impl Step<'_> {
             FanoutContent::Application { message, .. } => self.on_application(message.as_bytes(), at),
             FanoutContent::Proposal { message, more } => {
                 for proposal in std::iter::once(message).chain(more) {
-                    if self.forget_own(proposal.as_bytes()) {
-                        continue;
-                    }
-                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
-                        self.group_failed("a proposal of the hub", &error);
+                    // Also our own, which is pending already unless it was taken back meanwhile.
+                    let own = self.forget_own(proposal.as_bytes());
+                    match self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
+                        Err(error) if !own => self.group_failed("a proposal of the hub", &error),
+                        Ok(()) | Err(_) => {}
                     }
                 }
             }
@@ -61,21 +61,24 @@ impl Step<'_> {
         let RatchetTreeOption::Full(tree) = tree else {
             return self.report("a Welcome without the ratchet tree cannot be used");
         };
+        let known = self.group.is_member();
         match self.group.join(message.as_bytes(), tree.as_bytes(), self.now) {
             Ok(users) => {
                 if self.state().is_none_or(|state| state.metadata.room_uri != self.room.uri) {
                     return self.mark_broken("the Welcome is for another room than the path says");
                 }
                 self.room.phase = Phase::Active;
+                self.room.behind = 0;
+                self.room.leaving.clear();
                 for user in &users {
                     self.room.asked.remove(user);
-                    if !self.room.present.contains(user) {
-                        // They left again before they were let in.
-                        self.want(Intent::Leave { user: user.clone() });
+                    if !known {
+                        self.invite_absent(user);
                     }
                 }
                 let group = &*self.group;
                 self.room.asked.retain(|user, _| !group.in_group(user));
+                self.list_present();
                 self.dress_portal();
                 self.sync_members();
                 self.keep_leaves_fresh();
@@ -187,8 +190,9 @@ impl Step<'_> {
             Err(error) => return self.report(format!("a sealed message does not parse: {error}")),
         };
         let digest = hash(sealed);
+        let epoch = self.group.epoch();
         let body = SubmitMessageRequest { app_message: message, sending_user: user.clone() }.encode();
-        self.room.submitted.push_back(Submitted { hash: digest, epoch: self.group.epoch(), intent });
+        self.room.submitted.push_back(Submitted { hash: digest, epoch, intent });
         self.call_room(self.room.uri.hub(), Endpoint::SubmitMessage, body, Tag::Submit(digest));
     }
 
@@ -231,16 +235,16 @@ impl Step<'_> {
     }
 
     /// Sends the proposals by which a user leaves.
-    pub(super) fn send_leave(&mut self, user: &UserUri, proposals: &[Vec<u8>]) {
+    pub(super) fn send_leave(&mut self, user: &UserUri, proposals: Vec<Vec<u8>>) {
         let mut messages = Vec::new();
-        for proposal in proposals {
+        for proposal in &proposals {
             match MlsMessage::decode(proposal) {
                 Ok(message) => messages.push(message),
                 Err(error) => return self.report(format!("a proposal of our own does not parse: {error}")),
             }
             self.remember_own(hash(proposal));
         }
-        self.room.in_flight = Some(InFlight::Leave { user: user.clone() });
+        self.room.in_flight = Some(InFlight::Leave { user: user.clone(), proposals });
         self.send_update(HandshakeBundle::Proposals(messages).encode());
     }
 
@@ -320,9 +324,16 @@ impl Step<'_> {
                 if self.room.phase == Phase::Joining {
                     return self.joined();
                 }
-                if let InFlight::Commit { staged, merged: false } = sent {
-                    self.remember_own(hash(&staged.commit));
-                    self.merge(&staged);
+                match sent {
+                    InFlight::Commit { staged, merged: false } => {
+                        self.remember_own(hash(&staged.commit));
+                        self.merge(&staged);
+                    }
+                    // The commit may have come before this answer.
+                    InFlight::Leave { user, .. } if self.group.in_group(&user) => {
+                        self.room.leaving.insert(user);
+                    }
+                    InFlight::Commit { .. } | InFlight::Leave { .. } => {}
                 }
             }
             (Ok(UpdateRoomResponse { outcome: UpdateOutcome::WrongEpoch { current_epoch }, .. }), sent) => {
@@ -350,8 +361,8 @@ impl Step<'_> {
 
     /// The update did not happen: what it was for waits for another try.
     fn unsend(&mut self, sent: InFlight) {
-        if let InFlight::Leave { user } = sent {
-            let _ = self.group.forget_pending();
+        if let InFlight::Leave { user, proposals } = sent {
+            self.take_back(&proposals);
             self.room.queue.push_front(Intent::Leave { user });
         }
         if self.room.attempts > MAX_ATTEMPTS {
@@ -359,6 +370,12 @@ impl Step<'_> {
             if let Some(intent) = self.room.queue.pop_front() {
                 self.give_up(&intent, "the room changes faster than this change can be made");
             }
+        }
+    }
+
+    fn take_back(&mut self, proposals: &[Vec<u8>]) {
+        if let Err(error) = self.group.forget(proposals) {
+            self.group_failed("proposals of our own that are taken back", &error);
         }
     }
 
@@ -372,8 +389,8 @@ impl Step<'_> {
         }
         match sent {
             InFlight::Commit { merged: true, .. } => {}
-            InFlight::Leave { user } => {
-                let _ = self.group.forget_pending();
+            InFlight::Leave { user, proposals } => {
+                self.take_back(&proposals);
                 self.give_up(&Intent::Leave { user }, why);
             }
             InFlight::Commit { .. } => {
@@ -387,6 +404,9 @@ impl Step<'_> {
     /// The answer to a request for KeyPackages.
     pub(super) fn on_key_material(&mut self, target: &UserUri, key_packages: Result<Vec<Vec<u8>>, String>) {
         let Some(requester) = self.room.claiming.remove(target) else { return };
+        if self.room.phase != Phase::Active {
+            return self.report(format!("KeyPackages of {target} came, but the room is not connected any more"));
+        }
         match key_packages {
             Ok(key_packages) if !key_packages.is_empty() => {
                 self.room.queue.push_front(Intent::Add { by: requester, user: target.clone(), key_packages });

@@ -138,8 +138,8 @@ pub trait Group {
     fn discard(&mut self);
     /// Whether proposals wait for a commit.
     fn has_pending(&self) -> bool;
-    /// Drops what [`Group::store_proposal`] stored since the last commit.
-    fn forget_pending(&mut self) -> Result<(), GroupError>;
+    /// Drops these pending proposals, and no others: a commit of the hub may refer to those.
+    fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError>;
     /// Makes the proposals by which this user leaves, and keeps them as pending.
     fn propose_leave(&mut self, user: &UserUri, app_data: Vec<(u16, Vec<u8>)>) -> Result<Vec<Vec<u8>>, GroupError>;
     /// Joins by Welcome with the KeyPackages that we gave out, or takes over the leaf if we hold the group already.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     effect::{Endpoint, Millis},
     group::{Applied, GroupChange, GroupError, Origin, Staged},
-    state::Phase,
+    state::{Intent, Phase},
     step::{Effect, Step, Tag},
 };
 use crate::{
@@ -156,9 +156,10 @@ impl Step<'_> {
             }
             HandshakeBundle::Proposals(proposals) => {
                 let origin = Origin::Follower(peer, &known, &[]);
-                for proposal in &proposals {
-                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), origin, self.now) {
-                        self.group.forget_pending()?;
+                let raw: Vec<Vec<u8>> = proposals.iter().map(|proposal| proposal.as_bytes().to_vec()).collect();
+                for proposal in &raw {
+                    if let Err(error) = self.group.store_proposal(proposal, origin, self.now) {
+                        self.group.forget(&raw)?;
                         return Err(error);
                     }
                 }
@@ -169,7 +170,7 @@ impl Step<'_> {
                 let staged = match staged {
                     Some(Ok(staged)) => Some(staged),
                     Some(Err(error)) => {
-                        self.group.forget_pending()?;
+                        self.group.forget(&raw)?;
                         return Err(error);
                     }
                     None => None,
@@ -252,8 +253,8 @@ impl Step<'_> {
     /// What every commit leads to, in both roles. `before` are our users who were listed before it.
     pub(super) fn after_commit(&mut self, applied: &Applied, before: &BTreeSet<UserUri>) {
         self.room.attempts = 0;
-        let group = &*self.group;
-        self.room.asked.retain(|user, _| !group.in_group(user));
+        self.room.leaving.retain(|user| self.group.in_group(user));
+        self.room.asked.retain(|user, _| !self.group.in_group(user));
         for user in &applied.local_removed {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }
@@ -262,8 +263,11 @@ impl Step<'_> {
             self.remove_from_matrix(&gone);
             if !self.is_hub() {
                 self.room.phase = Phase::Left;
-                self.room.queue.clear();
-                self.room.again.clear();
+                self.room.asking.clear();
+                let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
+                for intent in unsaid.iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
+                    self.give_up(intent, "nobody here is in the MIMI room any more");
+                }
             }
             return;
         }
@@ -276,6 +280,10 @@ impl Step<'_> {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }
         self.remove_from_matrix(&gone);
+        self.relieve_keeper();
+        for user in &applied.added {
+            self.invite_absent(user);
+        }
         self.sync_members();
         self.keep_leaves_fresh();
     }

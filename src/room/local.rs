@@ -43,7 +43,10 @@ impl Step<'_> {
         }
         match &self.room.phase {
             Phase::Active | Phase::Invited | Phase::Joining => {}
-            Phase::Left => return,
+            Phase::Left => {
+                let text = format!("{} of {user} is not carried: the room is not connected any more", event.event_id);
+                return self.out.push(Effect::Note(text));
+            }
             Phase::Broken(why) => {
                 let why = why.clone();
                 return self.report(format!("{} is not carried, the room is broken: {why}", event.event_id));
@@ -119,7 +122,23 @@ impl Step<'_> {
             self.out.push(Effect::Grant { requester, target: user });
             return;
         }
-        if self.room.phase != Phase::Active || self.is_participant(&user) {
+        if self.room.phase == Phase::Active {
+            self.list(user);
+            self.relieve_keeper();
+        }
+    }
+
+    /// Those who are in the Matrix room are participants, too.
+    pub(super) fn list_present(&mut self) {
+        for user in self.room.present.clone() {
+            if !self.room.asked.contains_key(&user) {
+                self.list(user);
+            }
+        }
+    }
+
+    fn list(&mut self, user: UserUri) {
+        if self.will_be_participant(&user) {
             return;
         }
         if self.room.present.len() > self.names.list_all_up_to() {
@@ -138,15 +157,12 @@ impl Step<'_> {
         self.room.invited_by.remove(&user);
         let asked = self.room.asked.remove(&user).filter(|_| !self.is_participant(&user));
         if let Some(requester) = asked {
-            self.room.present.remove(&user);
             // Nobody is told.
-            self.out.push(Effect::Declined { requester, target: user });
-            return;
+            self.out.push(Effect::Declined { requester, target: user.clone() });
         }
-        if !self.room.present.remove(&user) || self.names.is_bridged(sender) {
-            return;
-        }
-        if self.room.phase != Phase::Active {
+        self.room.present.remove(&user);
+        // Whom we removed ourselves is off the list already, unless they came back before our removal was done.
+        if self.room.phase != Phase::Active || !self.will_be_participant(&user) {
             return;
         }
         // What they said before they left is still sent; what they wanted to do is not.
@@ -224,6 +240,9 @@ impl Step<'_> {
         };
         if by != *requester {
             return self.report(format!("{target} consents to {requester}, but {by} asked"));
+        }
+        if self.room.phase != Phase::Active {
+            return self.report(format!("{target} consents, but the room is not connected any more"));
         }
         // As follower the KeyPackages have to come by way of the hub.
         let key_packages = if self.is_hub() { key_packages } else { Vec::new() };
@@ -313,6 +332,14 @@ impl Step<'_> {
             "channel": { "id": self.room.uri.as_str(), "displayname": self.room.uri.tail() },
         });
         ("m.bridge".to_owned(), format!("org.mimi-gateway://{}", self.room.uri.as_str()), content.to_string())
+    }
+
+    /// A user of ours was added, but is not in the Matrix room: they left while they were being added, or agreed at an
+    /// earlier time. They are asked once more.
+    pub(super) fn invite_absent(&mut self, user: &UserUri) {
+        if self.is_ours(user) && !self.room.present.contains(user) {
+            self.invite_back(user);
+        }
     }
 
     /// Invites a participant of ours into the portal, which is made if need be.

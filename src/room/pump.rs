@@ -1,9 +1,9 @@
 //! The queue of what our users want, worked off in order: at once where we are hub, one commit at a time where we follow.
 
 use super::{
-    effect::Millis,
+    effect::{Actor, MatrixAction, Millis},
     group::{GroupChange, GroupError},
-    state::{Intent, Phase},
+    state::{InFlight, Intent, Phase},
     step::{Effect, Step},
 };
 use crate::{
@@ -25,11 +25,58 @@ enum Turn {
 }
 
 impl Step<'_> {
-    /// Puts something at the end of the queue, unless it stands there already.
+    /// Puts something at the end of the queue, unless it stands there already. Of what concerns a user's membership only
+    /// the last one counts: who joins, leaves and joins again is in.
     pub(super) fn want(&mut self, intent: Intent) {
-        if !self.room.queue.contains(&intent) {
+        let known = match intent.member() {
+            Some(user) => self.room.queue.iter().rev().find(|other| other.member() == Some(user)) == Some(&intent),
+            None => self.room.queue.contains(&intent),
+        };
+        if !known {
             self.room.queue.push_back(intent);
         }
+    }
+
+    /// Whether the user is on the participant list once everything is done that is wanted now.
+    pub(super) fn will_be_participant(&self, user: &UserUri) -> bool {
+        match self.room.queue.iter().rev().find(|intent| intent.member() == Some(user)) {
+            Some(Intent::Add { .. }) => true,
+            Some(_) => false,
+            None => !self.is_leaving(user) && self.room.keeper.as_ref() != Some(user) && self.is_participant(user),
+        }
+    }
+
+    /// Whether the user's leave is on its way: at the hub, or accepted and not committed yet.
+    fn is_leaving(&self, user: &UserUri) -> bool {
+        self.room.leaving.contains(user)
+            || matches!(&self.room.in_flight, Some(InFlight::Leave { user: leaving, .. }) if leaving == user)
+    }
+
+    /// The hub's last user who left goes off the list once somebody else can take over, or comes back.
+    pub(super) fn relieve_keeper(&mut self) {
+        let Some(keeper) = self.room.keeper.clone() else { return };
+        if self.room.present.contains(&keeper) {
+            self.room.keeper = None;
+        } else if !self.room.present.is_empty() || self.group.providers().len() == 1 {
+            self.room.keeper = None;
+            self.want(Intent::Leave { user: keeper });
+        }
+    }
+
+    /// Whether one of our users may be put on the list: who is in the Matrix room, or was and goes off the list again
+    /// later. Who was removed meanwhile by somebody else stays out.
+    fn may_come(&self, user: &UserUri) -> bool {
+        let goes = |intent: &Intent| {
+            matches!(intent, Intent::Leave { user: who } | Intent::Remove { user: who, .. } if who == user)
+        };
+        self.room.present.contains(user) || self.room.queue.iter().any(goes)
+    }
+
+    /// As follower: whether nothing of an older epoch waits for its answer. What is sealed now would overtake it if it has
+    /// to be sealed again.
+    fn nothing_older_waits(&self) -> bool {
+        let epoch = self.group.epoch();
+        self.room.submitted.iter().all(|waiting| waiting.epoch == epoch)
     }
 
     /// Works off the queue as far as it goes.
@@ -73,6 +120,9 @@ impl Step<'_> {
     }
 
     fn turn(&mut self, intent: &Intent) -> Result<Turn, GroupError> {
+        if self.is_leaving(intent.actor()) || intent.member().is_some_and(|user| self.is_leaving(user)) {
+            return self.finish_leave();
+        }
         match intent {
             Intent::Say { user, content, event, message_id } => {
                 if let Some(first) = self.leaf_first(user)? {
@@ -83,10 +133,7 @@ impl Step<'_> {
                     return Ok(Turn::Wait);
                 }
                 if !self.is_hub() {
-                    let epoch = self.group.epoch();
-                    let older = self.room.submitted.back().is_some_and(|waiting| waiting.epoch != epoch);
-                    if older || self.room.submitted.len() >= WINDOW {
-                        // Those of an epoch are answered before the next epoch's go: else one sent again would come late.
+                    if self.room.submitted.len() >= WINDOW || !self.nothing_older_waits() {
                         return Ok(Turn::Wait);
                     }
                     // Commits close an epoch: nothing of it may be sealed behind one.
@@ -106,6 +153,10 @@ impl Step<'_> {
                     return Ok(Turn::Done);
                 }
                 let Some(by) = self.committer(by, user) else {
+                    if self.is_ours(user) {
+                        // Out of the Matrix room is out: what nobody here may do to them they can do themselves.
+                        return self.leave(user);
+                    }
                     return Err(GroupError::Refused("nobody of ours may remove them".to_owned()));
                 };
                 if let Some(first) = self.leaf_first(&by)? {
@@ -160,6 +211,9 @@ impl Step<'_> {
             return Ok(None);
         }
         if !self.is_participant(user) {
+            if !self.may_come(user) {
+                return Err(GroupError::Refused("they are not in the room any more".to_owned()));
+            }
             let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.any_committer()) else {
                 return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
             };
@@ -190,6 +244,9 @@ impl Step<'_> {
         if listed && (key_packages.is_empty() || self.group.in_group(user)) {
             return Ok(Turn::Done);
         }
+        if self.is_ours(user) && !self.may_come(user) {
+            return Ok(Turn::Done);
+        }
         let by = if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.any_committer() };
         let Some(by) = by else {
             return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
@@ -208,7 +265,8 @@ impl Step<'_> {
     }
 
     fn leave(&mut self, user: &UserUri) -> Result<Turn, GroupError> {
-        if !self.is_participant(user) && !self.group.in_group(user) {
+        let fixed = self.state().is_some_and(|state| state.base_policy.fixed_membership);
+        if !self.group.in_group(user) && (fixed || !self.is_participant(user)) {
             return Ok(Turn::Done);
         }
         if !self.group.has_leaf(user) {
@@ -222,56 +280,76 @@ impl Step<'_> {
         if !self.is_hub() && !self.room.submitted.is_empty() {
             return Ok(Turn::Wait);
         }
-        if self.group.state()?.base_policy.fixed_membership {
-            return Err(GroupError::Refused("a direct chat keeps its members".to_owned()));
+        if let Some(first) = self.successor_first(user)? {
+            return Ok(first);
         }
-        let committer = self.group.local_users().into_iter().find(|other| other != user);
-        if self.is_hub() && committer.is_none() {
-            return self.close_hosted(user);
+        if self.is_hub() && self.group.local_users().len() == 1 && self.group.providers().len() > 1 {
+            // Without a leaf of its own the hub could neither judge nor order what the others say.
+            self.room.keeper = Some(user.clone());
+            self.report(format!("{user} left, but stays listed: it is the last user of the room's host"));
+            return Ok(Turn::Done);
         }
-        let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
+        // Where the participants are fixed only the leaf goes.
+        let app_data = if fixed {
+            Vec::new()
+        } else {
+            self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?
+        };
         let proposals = self.group.propose_leave(user, app_data)?;
         if !self.is_hub() {
             self.room.queue.pop_front();
-            self.send_leave(user, &proposals);
+            self.send_leave(user, proposals);
             return Ok(Turn::Wait);
         }
-        let Some(by) = committer else { return Ok(Turn::Done) };
-        let staged = match self.group.stage(&by, &GroupChange::default(), self.now) {
-            Ok(staged) => staged,
-            Err(error) => {
-                self.group.forget_pending()?;
-                return Err(error);
-            }
+        let by = self.group.local_users().into_iter().find(|other| other != user);
+        let Some(by) = by else {
+            self.group.forget(&proposals)?;
+            return Err(GroupError::Refused("nobody else is here who could commit it".to_owned()));
         };
-        self.fan_out_proposals(&proposals);
-        self.hub_accept_own_commit(&staged)?;
-        Ok(Turn::Done)
+        // Nothing is told before it is certain that it can be committed.
+        match self.group.stage(&by, &GroupChange::default(), self.now) {
+            Ok(staged) => {
+                self.fan_out_proposals(&proposals);
+                self.commit_staged(staged)
+            }
+            Err(error) => {
+                self.group.forget(&proposals)?;
+                Err(error)
+            }
+        }
     }
 
-    /// The last of our users leaves a room that we host: there is nobody here who could go on as a member, so the others
-    /// are let go first and the room ends.
-    fn close_hosted(&mut self, user: &UserUri) -> Result<Turn, GroupError> {
-        let others: Vec<UserUri> = self
-            .group
-            .state()?
-            .participants
-            .into_iter()
-            .map(|(other, _)| other)
-            .filter(|other| other != user && !self.is_ours(other))
-            .collect();
-        if !others.is_empty() {
-            let change = GroupChange {
-                removes: others.iter().filter(|other| self.group.in_group(other)).cloned().collect(),
-                app_data: self.list_change(|s| policy::update_remove(s, &others))?,
-                ..GroupChange::default()
-            };
-            let staged = self.group.stage(user, &change, self.now)?;
-            self.hub_accept_own_commit(&staged)?;
+    /// Before the leaf goes whose keys we keep, another one has to be able to take over: a standby, or, if it is our last
+    /// leaf, one for somebody of ours who only listened so far.
+    fn successor_first(&mut self, user: &UserUri) -> Result<Option<Turn>, GroupError> {
+        let locals = self.group.local_users();
+        if locals.first() != Some(user) {
+            return Ok(None);
         }
-        self.report(format!("{user} was the last of ours: the room ends"));
-        self.end();
-        Ok(Turn::Done)
+        if locals.len() == 1 {
+            let goes = |other: &UserUri| self.room.queue.contains(&Intent::Leave { user: other.clone() });
+            let mut others = self.listed().into_iter();
+            let stays = others.find(|other| other != user && self.room.present.contains(other) && !goes(other));
+            return stays.map_or(Ok(None), |other| self.leaf_first(&other));
+        }
+        match self.group.refresh_due(self.now).into_iter().find(|other| other != user) {
+            Some(other) if !self.is_hub() => {
+                self.commit(&other, &GroupChange { path: true, ..GroupChange::default() }).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The hub took proposals by which somebody of ours leaves; before that user does anything else they have to be
+    /// committed. Our hubs do that at once, so that this waits for it; another hub may leave it to the members.
+    fn finish_leave(&mut self) -> Result<Turn, GroupError> {
+        let by = self.group.local_users().into_iter().find(|user| !self.is_leaving(user));
+        match by {
+            Some(by) if self.room.in_flight.is_none() && self.group.has_pending() => {
+                self.commit(&by, &GroupChange::default())
+            }
+            _ => Ok(Turn::Wait),
+        }
     }
 
     /// Nothing is carried any more.
@@ -282,9 +360,9 @@ impl Step<'_> {
         self.room.again.clear();
         if let Some(room) = self.room.matrix.take() {
             for ghost in std::mem::take(&mut self.room.ghosts) {
-                if super::effect::Actor::Ghost(ghost.clone()) != self.room.speaker {
-                    let actor = super::effect::Actor::Ghost(ghost);
-                    self.out.push(Effect::Matrix(super::effect::MatrixAction::Leave { room: room.clone(), actor }));
+                if Actor::Ghost(ghost.clone()) != self.room.speaker {
+                    let actor = Actor::Ghost(ghost);
+                    self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor }));
                 }
             }
             self.out.push(Effect::Unlink(room));
@@ -331,7 +409,11 @@ impl Step<'_> {
                 }
                 format!("{} could not be added: {why}.", self.names.display(user))
             }
-            Intent::Remove { user, .. } => format!("{} could not be removed: {why}.", self.names.display(user)),
+            Intent::Remove { user, .. } => {
+                // Its ghost comes back.
+                self.sync_members();
+                format!("{} could not be removed: {why}.", self.names.display(user))
+            }
             Intent::Leave { .. } => format!("{name} left here, but is still listed at the hub: {why}."),
             Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),
         };

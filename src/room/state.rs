@@ -69,6 +69,15 @@ pub enum Intent {
 }
 
 impl Intent {
+    /// Whose membership it is about.
+    #[must_use]
+    pub fn member(&self) -> Option<&UserUri> {
+        match self {
+            Self::Add { user, .. } | Self::Remove { user, .. } | Self::Leave { user } => Some(user),
+            Self::Say { .. } | Self::Refresh { .. } => None,
+        }
+    }
+
     /// The user who acts.
     #[must_use]
     pub fn actor(&self) -> &UserUri {
@@ -93,6 +102,8 @@ pub enum InFlight {
     Leave {
         /// Who leaves.
         user: UserUri,
+        /// The proposals: they are taken back if the hub refuses them.
+        proposals: Vec<Vec<u8>>,
     },
 }
 
@@ -101,7 +112,8 @@ pub enum InFlight {
 pub struct Submitted {
     /// SHA-256 of the sealed message.
     pub hash: [u8; 32],
-    /// The epoch that it was sealed in.
+    /// The epoch it was sealed in: while it may still be refused as too old, nothing is sealed in a later one, which
+    /// would overtake it.
     pub epoch: u64,
     /// What was said: sealed again if the hub moved on.
     pub intent: Intent,
@@ -161,6 +173,11 @@ pub struct Room {
     pub behind: u64,
     /// How often the first of the queue was refused for its epoch.
     pub attempts: u32,
+    /// As follower: users whose leave the hub took, and whose leaf is still there until the commit comes.
+    pub leaving: BTreeSet<UserUri>,
+    /// As hub: the user with our last leaf, who left the Matrix room while participants elsewhere need the hub's leaf. They
+    /// go off the list when somebody of ours comes in.
+    pub keeper: Option<UserUri>,
     /// Hashes of our own messages that may come back.
     pub own: VecDeque<[u8; 32]>,
     /// Messages of an epoch that we have not entered.
@@ -199,6 +216,8 @@ impl Room {
             again: VecDeque::new(),
             behind: 0,
             attempts: 0,
+            leaving: BTreeSet::new(),
+            keeper: None,
             own: VecDeque::new(),
             held: Vec::new(),
             stale: false,

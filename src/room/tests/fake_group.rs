@@ -503,8 +503,8 @@ impl Group for FakeGroup {
     fn has_pending(&self) -> bool {
         !self.pending.is_empty()
     }
-    fn forget_pending(&mut self) -> Result<(), GroupError> {
-        self.pending.clear();
+    fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError> {
+        self.pending.retain(|pending| !proposals.contains(pending));
         Ok(())
     }
     fn propose_leave(&mut self, user: &UserUri, app_data: Vec<(u16, Vec<u8>)>) -> Result<Vec<Vec<u8>>, GroupError> {

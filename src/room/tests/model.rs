@@ -10,7 +10,7 @@ use super::{
 use crate::{
     content::{MimiContent, message_id},
     ident::UserUri,
-    room::{Phase, group::Group},
+    room::{Intent, Phase, group::Group},
 };
 
 /// Runs by default; `ROOM_MODEL_RUNS` and `ROOM_MODEL_SEED` change number and first seed.
@@ -78,8 +78,22 @@ fn one(world: &mut World, removals: bool) {
 }
 
 /// Whether the run says something; a lost anchor, which a removal from outside can bring, ends it early.
-fn run(seed: u64) -> bool {
+fn run(seed: u64, tracing: bool) -> bool {
     let mut world = World::new(seed, if seed % 3 == 0 { &["a", "b"] } else { &["a", "b", "c"] }, &["u0@a", "u1@a"]);
+    world.tracing = tracing;
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_in(&mut world, seed)));
+    match result {
+        Ok(said) => said,
+        Err(panic) => {
+            if tracing {
+                eprintln!("{}", world.trace.join("\n"));
+            }
+            std::panic::resume_unwind(panic)
+        }
+    }
+}
+
+fn run_in(world: &mut World, seed: u64) -> bool {
     let removals = seed % 2 == 0;
     world.loss = [0, 10, 30][usize::try_from(seed % 3).unwrap()];
     if seed % 5 != 0 {
@@ -89,7 +103,7 @@ fn run(seed: u64) -> bool {
     let busy = 3 + world.rng.below(30);
     while left > 0 {
         if world.rng.percent(busy) {
-            one(&mut world, removals);
+            one(world, removals);
             left -= 1;
         } else {
             world.tick();
@@ -102,7 +116,7 @@ fn run(seed: u64) -> bool {
             return false;
         }
     }
-    check(&world, removals);
+    check(world, removals);
     true
 }
 
@@ -115,13 +129,17 @@ pub(super) fn check(world: &World, removals: bool) {
         let Some(room) = &p.room else { continue };
         assert_eq!(room.in_flight, None, "{home}");
         assert!(room.submitted.is_empty() && room.again.is_empty() && room.held.is_empty(), "{home}: {room:?}");
-        assert!(room.queue.is_empty(), "{home}: {:?}", room.queue);
+        // Who is not in yet waits with what they say.
+        let waits = |intent: &Intent| room.phase == Phase::Invited && matches!(intent, Intent::Say { .. });
+        assert!(room.queue.iter().all(waits), "{home}: {:?} {:?}", room.phase, room.queue);
         assert!(!p.group.has_pending(), "{home}");
         if room.phase == Phase::Active {
             assert_eq!(p.group.shared, hub.group.shared, "{home} and the hub differ");
             // Who was asked by somebody elsewhere and came waits to be added.
             let there: BTreeSet<UserUri> =
                 p.joined.iter().filter(|user| ours.contains(user) || !room.asked.contains_key(user)).cloned().collect();
+            // Who left while being added was asked once more.
+            let ours: BTreeSet<UserUri> = ours.into_iter().filter(|user| !p.invited.contains(user)).collect();
             assert_eq!(ours, there, "{home}: participants, and who is in the Matrix room");
             let remote: BTreeSet<UserUri> = world.participants(at).into_iter().filter(|u| u.provider() != *home).collect();
             assert_eq!(p.ghosts, remote, "{home}: ghosts, and remote participants");
@@ -161,6 +179,10 @@ pub(super) fn check(world: &World, removals: bool) {
         let p = &world.providers[world.at(&said.by.provider())];
         let accepted = p.log.iter().filter(|(_, _, event)| event.as_ref() == Some(&said.event)).count();
         let refused = p.reports.iter().filter(|text| text.starts_with(&format!("{} of", said.event))).count();
+        let waits = |intent: &Intent| matches!(intent, Intent::Say { event, .. } if *event == said.event);
+        if p.room().queue.iter().any(waits) {
+            continue;
+        }
         assert_eq!(accepted + refused, 1, "“{}” ({}): {accepted} accepted, {refused} refused", said.body, said.event);
         assert!(accepted == 1 || removals || p.phase() != Some(&Phase::Active), "“{}” was refused", said.body);
     }
@@ -179,7 +201,6 @@ pub(super) fn check(world: &World, removals: bool) {
 fn said_by(said: &super::world::Said, content: &MimiContent, plaintext: &[u8]) -> bool {
     content.check_origin(&said.by, &room_uri()).is_ok()
         && plaintext.windows(said.body.len()).any(|part| part == said.body.as_bytes())
-        && String::from_utf8_lossy(plaintext).split_terminator(&said.body).count() > 0
 }
 
 #[test]
@@ -189,7 +210,7 @@ fn people_come_go_and_talk() {
     let runs = number("ROOM_MODEL_RUNS", RUNS);
     let (mut whole, mut failed) = (0, Vec::new());
     for seed in first..first + runs {
-        match std::panic::catch_unwind(|| run(seed)) {
+        match std::panic::catch_unwind(|| run(seed, runs == 1)) {
             Ok(said) => whole += u64::from(said),
             Err(_) => failed.push(seed),
         }

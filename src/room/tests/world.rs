@@ -156,6 +156,8 @@ pub(super) struct Provider {
     pub(super) joined: BTreeSet<UserUri>,
     pub(super) invited: BTreeSet<UserUri>,
     pub(super) ghosts: BTreeSet<UserUri>,
+    /// Ghosts that people removed: what they said before may come too late.
+    pub(super) removed: BTreeSet<UserUri>,
     pub(super) timeline: Vec<Shown>,
     txns: BTreeMap<String, String>,
     pub(super) notices: Vec<String>,
@@ -180,6 +182,7 @@ impl Provider {
             joined: BTreeSet::new(),
             invited: BTreeSet::new(),
             ghosts: BTreeSet::new(),
+            removed: BTreeSet::new(),
             timeline: Vec::new(),
             txns: BTreeMap::new(),
             notices: Vec::new(),
@@ -226,6 +229,43 @@ pub(super) struct World {
     events: u64,
     /// What happened, for the message of a failure.
     pub(super) trace: Vec<String>,
+    /// Whether steps are traced, too.
+    pub(super) tracing: bool,
+}
+
+fn brief(what: &impl std::fmt::Debug) -> String {
+    let text = format!("{what:?}").replace("mimi://", "").replace(".test/u/", ":");
+    text.chars().take(170).collect()
+}
+
+fn brief_input(input: &Input) -> String {
+    match input {
+        Input::Event { event, .. } if event.event_type == "m.room.member" => {
+            format!("{} makes {:?} {}", event.sender, event.state_key, event.content["membership"])
+        }
+        Input::Event { event, .. } => format!("{} says {}", event.sender, event.content["body"]),
+        Input::Fanout(FanoutMessage { timestamp, content }) => {
+            let kind = match content {
+                FanoutContent::Application { .. } => "message",
+                FanoutContent::Commit { .. } => "commit",
+                FanoutContent::Proposal { .. } => "proposal",
+                FanoutContent::Welcome { .. } => "welcome",
+            };
+            format!("fanout of {timestamp}: {kind}, made in epoch {:?}", content.message().epoch())
+        }
+        Input::Submit { peer, request } => format!("{peer} submits in epoch {:?}", request.app_message.epoch()),
+        Input::Update { peer, bundle } => {
+            let what = if matches!(bundle, HandshakeBundle::Commit(_)) { "a commit" } else { "proposals" };
+            format!("{peer} updates with {what}, made in epoch {:?}", bundle.first().unwrap().epoch())
+        }
+        Input::Answered { tag: Tag::Submit(_), result } => {
+            format!("submitted: {:?}", result.as_ref().map(|body| crate::wire::SubmitMessageResponse::decode(body)))
+        }
+        Input::Answered { result, .. } => {
+            format!("updated: {:?}", result.as_ref().map(|body| crate::wire::UpdateRoomResponse::decode(body)))
+        }
+        other => brief(other),
+    }
 }
 
 impl World {
@@ -256,6 +296,7 @@ impl World {
             since: BTreeMap::new(),
             events: 0,
             trace: Vec::new(),
+            tracing: false,
         }
     }
 
@@ -297,7 +338,7 @@ impl World {
 
     pub(super) fn say(&mut self, by: &UserUri) -> OwnedEventId {
         let at = self.at(&by.provider());
-        let body = format!("{} {}", by.tail(), self.said.len());
+        let body = format!("{} says {}!", by.tail(), self.said.len());
         let sender = self.providers[at].names.matrix_id(by).unwrap();
         let content = json!({ "msgtype": "m.text", "body": body });
         let event = self.event(at, &sender, "m.room.message", None, content);
@@ -339,6 +380,7 @@ impl World {
         let p = &mut self.providers[at];
         p.joined.remove(who);
         p.ghosts.remove(who);
+        p.removed.insert(who.clone());
         self.member_event(at, by, who, "leave");
     }
 
@@ -371,6 +413,18 @@ impl World {
         let out = step.out;
         assert_eq!(out, twin_out, "the same input has other effects after the room was loaded");
         assert_eq!((&answer, p.room(), &p.group), (&twin_answer, &loaded, &group));
+        if self.tracing {
+            let p = &self.providers[at];
+            let (room, epoch) = (p.room(), p.group.epoch());
+            let text = format!(
+                "{} {:?} epoch {epoch}: {}\n      queue {:?} in flight {:?} submitted {} leaving {:?} present {:?}",
+                p.names.0, room.phase, brief_input(&input()), room.queue.iter().map(|i| brief(i)).collect::<Vec<_>>(), room.in_flight.as_ref().map(|i| brief(i)), room.submitted.len(), room.leaving, room.present
+            );
+            self.trace.push(text);
+            for effect in &out {
+                self.trace.push(format!("    => {}", brief(effect)));
+            }
+        }
         self.effects(at, out);
         answer
     }
@@ -416,7 +470,7 @@ impl World {
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
                 Effect::Unlink(_) => {}
-                Effect::Report(text) => {
+                Effect::Report(text) | Effect::Note(text) => {
                     self.trace.push(format!("{}: {text}", self.providers[at].names.0));
                     self.providers[at].reports.push(text);
                 }
@@ -585,7 +639,7 @@ impl World {
                 assert!(p.txns.insert(txn_id.clone(), body.clone()).is_none(), "transaction id {txn_id} twice");
                 let expected = hash(format!("{}\n{sender}\n{}\n0", room_uri(), hex::encode(message_id)).as_bytes());
                 assert_eq!(txn_id, format!("m{}", hex::encode(&expected[..20])));
-                assert!(p.ghosts.contains(&sender), "{sender} speaks, but its ghost is not in the room of {}", p.names.0);
+                assert!(p.ghosts.contains(&sender) || p.removed.contains(&sender), "{sender} speaks, but its ghost is not in the room of {}", p.names.0);
                 p.timeline.push(Shown { id: message_id, sender, body, accepted });
             }
             Effect::Matrix(MatrixAction::Send { content, .. }) => {
