@@ -28,7 +28,8 @@ impl Step<'_> {
         if matches!(self.room.phase, Phase::Broken(_)) {
             return self.report("a message came for a broken room; it is not shown");
         }
-        if self.room.phase == Phase::Left {
+        let welcome = matches!(fanout.content, FanoutContent::Welcome { .. });
+        if self.room.phase == Phase::Left && !welcome {
             return;
         }
         let at = fanout.timestamp;

@@ -253,6 +253,7 @@ impl Step<'_> {
     /// What every commit leads to, in both roles. `before` are our users who were listed before it.
     pub(super) fn after_commit(&mut self, applied: &Applied, before: &BTreeSet<UserUri>) {
         self.room.attempts = 0;
+        let going: BTreeSet<UserUri> = before.iter().filter(|user| self.is_going(user)).cloned().collect();
         self.room.leaving.retain(|user| self.group.in_group(user));
         self.room.asked.retain(|user, _| !self.group.in_group(user));
         for user in &applied.local_removed {
@@ -275,10 +276,12 @@ impl Step<'_> {
             return self.mark_broken("all leaves whose keys were kept have been removed at once");
         }
         let after = self.listed();
-        let gone: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
-        for user in &gone {
+        let removed: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
+        for user in &removed {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }
+        // Who went by their own wish and is here again meanwhile stays in the Matrix room.
+        let gone: BTreeSet<UserUri> = removed.difference(&going).cloned().collect();
         self.remove_from_matrix(&gone);
         self.relieve_keeper();
         for user in &applied.added {

@@ -119,8 +119,11 @@ impl Step<'_> {
         }
         if let Some(requester) = self.room.asked.get(&user).cloned() {
             // Joining the Matrix room is the consent.
-            self.out.push(Effect::Grant { requester, target: user });
-            return;
+            self.out.push(Effect::Grant { requester, target: user.clone() });
+            // Elsewhere the one who asked adds them; in a room of our own they need nobody for that.
+            if !self.is_hub() {
+                return;
+            }
         }
         if self.room.phase == Phase::Active {
             self.list(user);

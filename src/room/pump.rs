@@ -66,10 +66,15 @@ impl Step<'_> {
     /// Whether one of our users may be put on the list: who is in the Matrix room, or was and goes off the list again
     /// later. Who was removed meanwhile by somebody else stays out.
     fn may_come(&self, user: &UserUri) -> bool {
+        self.room.present.contains(user) || self.is_going(user)
+    }
+
+    /// Whether somebody here wants the user off the list, or the user does: then they have left the Matrix room already.
+    pub(super) fn is_going(&self, user: &UserUri) -> bool {
         let goes = |intent: &Intent| {
             matches!(intent, Intent::Leave { user: who } | Intent::Remove { user: who, .. } if who == user)
         };
-        self.room.present.contains(user) || self.room.queue.iter().any(goes)
+        self.is_leaving(user) || self.room.queue.iter().any(goes)
     }
 
     /// As follower: whether nothing of an older epoch waits for its answer. What is sealed now would overtake it if it has
@@ -327,9 +332,8 @@ impl Step<'_> {
             return Ok(None);
         }
         if locals.len() == 1 {
-            let goes = |other: &UserUri| self.room.queue.contains(&Intent::Leave { user: other.clone() });
             let mut others = self.listed().into_iter();
-            let stays = others.find(|other| other != user && self.room.present.contains(other) && !goes(other));
+            let stays = others.find(|other| other != user && self.room.present.contains(other) && !self.is_going(other));
             return stays.map_or(Ok(None), |other| self.leaf_first(&other));
         }
         match self.group.refresh_due(self.now).into_iter().find(|other| other != user) {

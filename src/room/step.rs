@@ -465,7 +465,9 @@ impl Step<'_> {
             .iter()
             .filter(|user| !self.is_ours(user))
             // Whom we still ask is listed already in a direct chat; the ghost joins when the user did.
-            .filter(|user| !self.room.asking.contains_key(*user) || self.group.in_group(user))
+            .filter(|user| {
+                !state.base_policy.fixed_membership || !self.room.asking.contains_key(*user) || self.group.in_group(user)
+            })
             .cloned()
             .collect();
         for user in remote.difference(&self.room.ghosts.clone()) {

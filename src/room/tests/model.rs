@@ -136,6 +136,7 @@ pub(super) fn check(world: &World, removals: bool) {
         if room.phase == Phase::Active {
             assert_eq!(p.group.shared, hub.group.shared, "{home} and the hub differ");
             // Who was asked by somebody elsewhere and came waits to be added.
+            let ours: BTreeSet<UserUri> = ours.into_iter().filter(|user| room.keeper.as_ref() != Some(user)).collect();
             let there: BTreeSet<UserUri> =
                 p.joined.iter().filter(|user| ours.contains(user) || !room.asked.contains_key(user)).cloned().collect();
             // Who left while being added was asked once more.

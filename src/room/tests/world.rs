@@ -457,6 +457,9 @@ impl World {
                     let peer = requester.provider();
                     self.lane(at, &peer, Row::Grant { requester, target, key_packages });
                 }
+                Effect::ForgetConsent { user } => {
+                    self.providers[at].consents.retain(|(target, _)| *target != user);
+                }
                 Effect::Declined { requester, target } => {
                     self.providers[at].consents.remove(&(target, requester));
                 }
@@ -747,6 +750,7 @@ fn copy(input: &Input) -> Input {
             Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() }
         }
         Input::PortalReady(room) => Input::PortalReady(room.clone()),
+        Input::PortalFailed(why) => Input::PortalFailed(why.clone()),
         Input::Answered { tag, result } => Input::Answered { tag: *tag, result: result.clone() },
         Input::Tick => Input::Tick,
     }
