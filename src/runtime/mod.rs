@@ -17,7 +17,7 @@ use crate::{
 /// How long a room has to be quiet before its timeline is compared with what came.
 const QUIET: Duration = Duration::from_secs(3);
 /// How often rooms are looked through for leaves to refresh.
-const TICK: Duration = Duration::from_secs(3600);
+const TICK: Duration = Duration::from_hours(1);
 /// The first wait after a call or a commit that failed.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the homeserver is asked whether it is there.
