@@ -169,5 +169,5 @@ fn the_settings_of_the_admin_guide_are_settings() {
     }
     let with_key = [("MIMI_GATEWAY_STORE__MASTER_KEY".to_owned(), "ab".repeat(32))];
     let text = blocks.concat().replace("master_key_file = \"master.key\"", "");
-    Config::parse(Path::new("x"), &text, with_key.into_iter()).unwrap();
+    Config::parse(Path::new("x"), &text, with_key).unwrap();
 }
