@@ -293,7 +293,9 @@ impl Step<'_> {
         if self.is_hub() && self.group.local_users().len() == 1 && self.group.providers().len() > 1 {
             // Without a leaf of its own the hub could neither judge nor order what the others say.
             self.room.keeper = Some(user.clone());
-            self.report(format!("{user} left, but stays listed: it is the last user of the room's host"));
+            let text = format!("{user} left, but is still listed: it is the last user of the room's host.");
+            self.report(text.clone());
+            self.notice(&text);
             return Ok(Turn::Done);
         }
         // Where the participants are fixed only the leaf goes.
