@@ -1,4 +1,5 @@
-//! A provider that does not keep to the rules, for the end-to-end attack tests: `c.example` of `env.json` with one user.
+//! A provider that does not keep to the rules, for the end-to-end attack tests: `c.example` of `env.json`, with one user, as
+//! follower and as hub.
 //!
 //! `rogue ENV_JSON` listens as the spare peer, takes commands on standard input, one a line, and answers each with one JSON
 //! object on standard output. It is built on this crate's own library, with every check left out that it is there to provoke:
@@ -15,8 +16,20 @@
 //! forged-commit        the same, with the number of the hub's epoch written into it
 //! late-say TEXT        after that: a message of our last epoch
 //! heard                what others said, as we could read it
+//!
+//! ask USER             makes a room of our own (we are its hub) and asks USER into it
+//! welcome              waits for the consent, and adds USER
+//! tell TEXT            distributes a proper message
+//! tell-garbage         distributes a message whose plaintext is no CBOR
+//! tell-claim USER TEXT distributes a message whose content names another sender
+//! tell-forged USER     distributes a commit that adds a client of USER, made by us
 //! ```
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test tool: a panic is a failure")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test tool: a panic is a failure"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -30,8 +43,11 @@ use mimi_gateway::{
     engine::ports::{Endpoint, PathTarget, Peers as _, Problem, ProviderInbound, VerifiedPeer},
     ident::{ProviderDomain, RoomUri, UserUri},
     mimi::{Limits, MimiPeers, PeerSettings, PemSource, Server, Settings},
-    mls::{AppDataChange, AppDataOp, Change, CommitView, Member, NewComponents, Rows, StagedCommit, make_key_package},
-    policy::{ParticipantList, ParticipantListUpdate, component, role},
+    mls::{
+        AppDataChange, AppDataOp, Change, CommitView, Member, NewComponents, NewGroup, Rows, StagedCommit,
+        make_key_package,
+    },
+    policy::{ParticipantList, ParticipantListUpdate, Preset, component, initial, role},
     store::BoxFuture,
     wire::{
         AppDataDictionary, CommitBundle, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, GroupInfoOption,
@@ -42,6 +58,8 @@ use mimi_gateway::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+/// No CBOR that anybody takes.
+const GARBAGE: &[u8] = &[0x9f, 0x9f, 0xff, 0x1b, 0xff];
 type Failure = Box<dyn std::error::Error>;
 /// How long commands wait for what has to come from others.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,10 +91,21 @@ fn lenient(view: &CommitView) -> Result<NewComponents, String> {
     Ok(values)
 }
 
+/// A text message as plaintext.
+fn content(sender: &UserUri, room: &RoomUri, text: &str) -> Result<Vec<u8>, Failure> {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
+    let mut content = MimiContent::new(salt, sender, room, NestedPart::text(TEXT_PLAIN, text));
+    content.set_sender_timestamp(now());
+    Ok(content.encode()?)
+}
+
 #[derive(Default)]
 struct State {
     /// Who was asked into which room, by whom.
     asked: Vec<ConsentEntry>,
+    /// Who consents to what.
+    granted: Vec<ConsentEntry>,
     key: Option<Vec<u8>>,
     member: Option<Member>,
     /// The state's rows, before the last commit that was applied.
@@ -170,12 +199,27 @@ impl ProviderInbound for Inbound {
             Ok(())
         })
     }
-    fn update_consent(&self, _: VerifiedPeer, _: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
-        Box::pin(async { Ok(()) })
+    fn update_consent(&self, _: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move {
+            let entry = ConsentEntry::decode(&body).map_err(|error| Problem::Malformed(error.to_string()))?;
+            self.state.lock().unwrap().granted.push(entry);
+            self.changed.notify_one();
+            Ok(())
+        })
     }
 }
 
+/// A room that we host.
+struct Hosted {
+    user: UserUri,
+    room: RoomUri,
+    guest: UserUri,
+    member: Member,
+}
+
 struct Rogue {
+    domain: ProviderDomain,
+    hosted: Option<Hosted>,
     inbound: Arc<Inbound>,
     peers: MimiPeers,
     /// Our user and the room, once we are in.
@@ -263,12 +307,7 @@ impl Rogue {
     }
 
     fn content(&self, sender: &UserUri, text: &str) -> Result<Vec<u8>, Failure> {
-        let (_, room) = self.seat()?;
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
-        let mut content = MimiContent::new(salt, sender, room, NestedPart::text(TEXT_PLAIN, text));
-        content.set_sender_timestamp(now());
-        Ok(content.encode()?)
+        content(sender, self.seat()?.1, text)
     }
 
     /// The state before the commit that removed us.
@@ -307,8 +346,10 @@ impl Rogue {
         let (user, _) = self.seat()?;
         let mut change = Change { adds: vec![make_key_package(victim, now())?.bytes], ..Change::default() };
         if list {
-            let update =
-                ParticipantListUpdate { added: vec![(victim.clone(), role::MEMBER)], ..ParticipantListUpdate::default() };
+            let update = ParticipantListUpdate {
+                added: vec![(victim.clone(), role::MEMBER)],
+                ..ParticipantListUpdate::default()
+            };
             change.app_data = vec![AppDataChange { component: component::PARTICIPANT_LIST, update: update.encode()? }];
         }
         let staged = {
@@ -333,13 +374,101 @@ impl Rogue {
         self.update(staged, commit).await
     }
 
+    // ------------------------------------------------------------------------------------------------ as hub
+
+    async fn ask(&mut self, guest: UserUri) -> Result<Value, Failure> {
+        let (user, room) = (UserUri::new(&self.domain, "c1")?, RoomUri::new(&self.domain, "rogues")?);
+        let state = initial(room.clone(), "Den of rogues", "", vec![(user.clone(), role::ADMIN)], Preset::default());
+        let member = Member::create(NewGroup {
+            group_id: room.group(0)?.as_str().as_bytes().to_vec(),
+            creator: user.clone(),
+            components: state.to_components()?,
+            external_senders: Vec::new(),
+            now: now(),
+        })?;
+        let entry = ConsentEntry {
+            action: ConsentAction::Request,
+            requester: user.clone(),
+            target: guest.clone(),
+            room: Some(room.clone()),
+            extensions: AppDataDictionary::default(),
+        };
+        let path = PathTarget::Domain(guest.provider());
+        self.peers.call(&guest.provider(), Endpoint::RequestConsent, &path, &entry.encode()).await?;
+        self.hosted = Some(Hosted { user, room, guest, member });
+        Ok(json!({ "answer": "asked" }))
+    }
+
+    fn hosted(&mut self) -> Result<&mut Hosted, Failure> {
+        self.hosted.as_mut().ok_or_else(|| "no room of our own".into())
+    }
+
+    async fn welcome(&mut self) -> Result<Value, Failure> {
+        let guest = self.hosted()?.guest.clone();
+        let granted = self
+            .until("a consent", |state| {
+                let place = state.granted.iter().position(|entry| entry.target == guest)?;
+                Some(state.granted.remove(place))
+            })
+            .await?;
+        let ConsentAction::Grant { key_packages } = granted.action else { return Err("a refusal".into()) };
+        let hosted = self.hosted()?;
+        let update = ParticipantListUpdate { added: vec![(guest, role::MEMBER)], ..ParticipantListUpdate::default() };
+        let change = Change {
+            adds: key_packages.into_iter().map(RawKeyPackage::into_bytes).collect(),
+            app_data: vec![AppDataChange { component: component::PARTICIPANT_LIST, update: update.encode()? }],
+            ..Change::default()
+        };
+        let staged = hosted.member.stage_commit(&hosted.user, &change, &mut lenient, now())?;
+        hosted.member.accept_staged(&staged, &mut lenient, now())?;
+        let mut message = vec![0, 1, 0, 3];
+        message.extend(staged.welcome.ok_or("no Welcome")?);
+        let ratchet_tree = RatchetTreeOption::Full(RawRatchetTree::from_bytes(staged.ratchet_tree)?);
+        self.notify(FanoutContent::Welcome { message: MlsMessage::decode(&message)?, ratchet_tree }).await
+    }
+
+    async fn notify(&mut self, content: FanoutContent) -> Result<Value, Failure> {
+        let hosted = self.hosted()?;
+        let (peer, path) = (hosted.guest.provider(), PathTarget::Uri(hosted.room.as_uri().clone()));
+        let body = FanoutMessage { timestamp: now(), content }.encode();
+        let answer = self.peers.call(&peer, Endpoint::Notify, &path, &body).await;
+        Ok(json!({ "answer": answer.map_or_else(|error| error.what, |_| "taken".to_owned()) }))
+    }
+
+    async fn tell(&mut self, plaintext: &[u8]) -> Result<Value, Failure> {
+        let hosted = self.hosted()?;
+        let sealed = hosted.member.seal(&hosted.user, plaintext)?;
+        self.notify(FanoutContent::Application { message: MlsMessage::decode(&sealed)?, frank: None }).await
+    }
+
+    fn hub_content(&mut self, sender: Option<&str>, text: &str) -> Result<Vec<u8>, Failure> {
+        let hosted = self.hosted()?;
+        let sender = sender.map(UserUri::parse).transpose()?.unwrap_or_else(|| hosted.user.clone());
+        content(&sender, &hosted.room, text)
+    }
+
+    async fn tell_forged(&mut self, victim: &UserUri) -> Result<Value, Failure> {
+        let hosted = self.hosted()?;
+        let update =
+            ParticipantListUpdate { added: vec![(victim.clone(), role::MEMBER)], ..ParticipantListUpdate::default() };
+        let change = Change {
+            adds: vec![make_key_package(victim, now())?.bytes],
+            app_data: vec![AppDataChange { component: component::PARTICIPANT_LIST, update: update.encode()? }],
+            ..Change::default()
+        };
+        let staged = hosted.member.stage_commit(&hosted.user, &change, &mut lenient, now())?;
+        hosted.member.accept_staged(&staged, &mut lenient, now())?;
+        let message = MlsMessage::decode(&staged.commit)?;
+        self.notify(FanoutContent::Commit { message, external_proposals: Vec::new() }).await
+    }
+
     async fn obey(&mut self, line: &str) -> Result<Value, Failure> {
         let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
         let (name, text) = rest.split_once(' ').unwrap_or((rest, ""));
         match command {
             "join" => self.join(UserUri::parse(rest)?).await,
             "say" => self.say(&self.content(self.seat()?.0, rest)?, None).await,
-            "garbage" => self.say(&[0x9f, 0x9f, 0xff, 0x1b, 0xff], None).await,
+            "garbage" => self.say(GARBAGE, None).await,
             "claim" => self.say(&self.content(&UserUri::parse(name)?, text)?, None).await,
             "as" => self.say(&self.content(self.seat()?.0, text)?, Some(UserUri::parse(name)?)).await,
             "add" => self.add(&UserUri::parse(rest)?, false).await,
@@ -356,6 +485,18 @@ impl Rogue {
                 let state = self.inbound.state.lock().unwrap();
                 Ok(json!({ "heard": state.heard, "trouble": state.trouble }))
             }
+            "ask" => self.ask(UserUri::parse(rest)?).await,
+            "welcome" => self.welcome().await,
+            "tell" => {
+                let plaintext = self.hub_content(None, rest)?;
+                self.tell(&plaintext).await
+            }
+            "tell-garbage" => self.tell(GARBAGE).await,
+            "tell-claim" => {
+                let plaintext = self.hub_content(Some(name), text)?;
+                self.tell(&plaintext).await
+            }
+            "tell-forged" => self.tell_forged(&UserUri::parse(rest)?).await,
             other => Err(format!("no such command: {other}").into()),
         }
     }
@@ -393,7 +534,8 @@ fn main() -> Result<(), Failure> {
     let server = runtime.block_on(Server::bind(&settings, Arc::clone(&inbound) as Arc<dyn ProviderInbound>))?;
     let stop = CancellationToken::new();
     let serving = runtime.spawn(server.run(stop.clone()));
-    let mut rogue = Rogue { inbound, peers: MimiPeers::new(&settings)?, seat: None };
+    let domain = settings.own_domain.clone();
+    let mut rogue = Rogue { domain, hosted: None, inbound, peers: MimiPeers::new(&settings)?, seat: None };
     println!("{}", json!({ "ready": true }));
     for line in std::io::stdin().lock().lines() {
         let answer = runtime.block_on(rogue.obey(line?.trim()));

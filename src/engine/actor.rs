@@ -3,8 +3,6 @@
 //! Several inputs that wait at once share a batch. If the batch is not stored, what is in memory is thrown away, loaded
 //! again, and the same inputs are worked on once more (DESIGN 2).
 
-use std::time::Duration;
-
 use tokio::{sync::mpsc, sync::oneshot, time::Instant};
 
 use super::{
@@ -32,8 +30,6 @@ use crate::{
 
 /// Inputs that share a batch at most.
 const BATCH: usize = 64;
-/// After a batch that was not stored.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// What comes to a room's actor.
 #[derive(Debug)]
@@ -52,6 +48,8 @@ pub(super) enum Mail {
     Tick,
     /// Compare with the homeserver's timeline now.
     CompareNow,
+    /// A mail whose step can never be stored.
+    SetAside { mail: Box<Mail>, why: String },
 }
 
 /// What a waiting peer gets.
@@ -69,6 +67,7 @@ pub(super) enum Request {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Portal(ruma::OwnedRoomId),
+    PortalFailed(String),
     Answered { wants: Wants, result: Result<Vec<u8>, String> },
 }
 
@@ -99,10 +98,12 @@ struct Actor {
 #[derive(Default)]
 struct After {
     answers: Vec<(usize, Answer)>,
+    /// The answers that this batch stores, by peer and hash of the request.
+    given: std::collections::BTreeMap<(String, [u8; 32]), Vec<u8>>,
     rows: Vec<(String, u64, OutRow)>,
     link: Option<String>,
     unlink: Option<String>,
-    portals: usize,
+    portals: Vec<u64>,
     created: Vec<usize>,
     joined: Vec<(usize, Result<String, String>)>,
 }
@@ -182,7 +183,7 @@ impl Actor {
             }
             tokio::select! {
                 () = self.engine.0.stop.cancelled() => return false,
-                () = tokio::time::sleep(RETRY * 10) => {}
+                () = tokio::time::sleep(self.engine.0.settings.retry * 10) => {}
             }
         }
     }
@@ -197,32 +198,46 @@ impl Actor {
     }
 
     /// Works on these mails until they are durable. False: the engine stops.
-    async fn work(&mut self, mut mails: Vec<Mail>) -> bool {
-        loop {
-            match self.step(&mails).await {
+    async fn work(&mut self, mails: Vec<Mail>) -> bool {
+        let mut parts = std::collections::VecDeque::from([mails]);
+        while let Some(mut mails) = parts.pop_front() {
+            let error = match self.step(&mails).await {
                 Ok(after) => {
                     self.finish(&mut mails, after);
-                    return true;
+                    continue;
                 }
-                Err(error) => {
-                    tracing::error!(room = %self.uri, %error, "a step was not stored; it is done again");
-                    for mail in &mut mails {
-                        if let Mail::Request { reply, .. } = std::mem::replace(mail, Mail::Tick) {
-                            let _ = reply.send(Err(Problem::Unavailable(1)));
-                        } else {
-                            continue;
-                        }
-                    }
+                Err(error) => error,
+            };
+            tracing::error!(room = %self.uri, %error, "a step was not stored; it is done again");
+            // Peers ask again by themselves, with the same bytes; everything else stays.
+            let mut kept = Vec::with_capacity(mails.len());
+            for mail in mails {
+                match mail {
+                    Mail::Request { reply, .. } => drop(reply.send(Err(Problem::Unavailable(1)))),
+                    other => kept.push(other),
                 }
             }
-            tokio::select! {
-                () = self.engine.0.stop.cancelled() => return false,
-                () = tokio::time::sleep(RETRY) => {}
+            if matches!(error, StoreError::Invalid(_)) {
+                // One of them can never be stored: each by itself, and that one is set aside.
+                if kept.len() > 1 {
+                    for mail in kept.into_iter().rev() {
+                        parts.push_front(vec![mail]);
+                    }
+                } else if let Some(mail) = kept.pop() {
+                    parts.push_front(vec![Mail::SetAside { mail: Box::new(mail), why: error.to_string() }]);
+                }
+            } else {
+                parts.push_front(kept);
+                tokio::select! {
+                    () = self.engine.0.stop.cancelled() => return false,
+                    () = tokio::time::sleep(self.engine.0.settings.retry) => {}
+                }
             }
             if !self.load_until_done().await {
                 return false;
             }
         }
+        true
     }
 
     async fn step(&mut self, mails: &[Mail]) -> Result<After, StoreError> {
@@ -267,7 +282,9 @@ impl Actor {
         if let Some(unlink) = after.unlink {
             lock(&inner.links).remove(&unlink);
         }
-        inner.portals.fetch_sub(after.portals, std::sync::atomic::Ordering::SeqCst);
+        for number in after.portals {
+            lock(&inner.portals).remove(&number);
+        }
         for (lane, number, row) in after.rows {
             self.engine.hand_to_lane(&lane, number, row);
         }
@@ -309,8 +326,12 @@ impl Actor {
                 OUTBOX.remove(batch, lane, *number);
                 let input = match outcome {
                     Outcome::Portal(room) => {
-                        after.portals += 1;
+                        after.portals.push(*number);
                         Input::PortalReady(room.clone())
+                    }
+                    Outcome::PortalFailed(why) => {
+                        after.portals.push(*number);
+                        Input::PortalFailed(why.clone())
                     }
                     Outcome::Answered { wants: Wants::Room(tag), result } => {
                         Input::Answered { tag: *tag, result: result.clone() }
@@ -332,8 +353,24 @@ impl Actor {
                 after.joined.push((index, answer));
                 Ok(())
             }
-            Mail::Tick => self.run(Input::Tick, batch, after).await.map(drop),
+            Mail::Tick => {
+                let seconds = now() / 1000;
+                for (key, row) in KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await? {
+                    if row.not_after <= seconds {
+                        KEY_PACKAGES.delete(batch, &key);
+                    }
+                }
+                self.run(Input::Tick, batch, after).await.map(drop)
+            }
             Mail::CompareNow => Ok(()),
+            Mail::SetAside { mail, why } => {
+                match mail.as_ref() {
+                    Mail::Item { number, .. } => INBOX.remove(batch, &self.uri, *number),
+                    Mail::Outcome { lane, number, .. } => OUTBOX.remove(batch, lane, *number),
+                    _ => {}
+                }
+                self.set_aside(why, batch)
+            }
         }
     }
 
@@ -365,7 +402,7 @@ impl Actor {
             },
             InboxItem::Asked { requester, target, about } => {
                 let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(()) };
-                if !user_exists(&self.engine, &id).await {
+                if !user_exists(&self.engine, &id).await? {
                     tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
                     return Ok(());
                 }
@@ -379,6 +416,10 @@ impl Actor {
                 }
                 if self.room.is_none() {
                     let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(()) };
+                    if uri.hub() == *self.engine.0.names.domain() {
+                        tracing::info!(room = %self.uri, %requester, "somebody asks into a room of ours that is not there; nobody is told");
+                        return Ok(());
+                    }
                     self.room = Some(Room::new(uri, Phase::Invited, MatrixActor::Bot));
                 }
                 let about = About::read(about);
@@ -452,6 +493,10 @@ impl Actor {
             return Ok(self.group_info(peer, body));
         }
         let key = (peer.to_string(), answer_hash(kind, &self.uri, body));
+        // The first of two may be in this very batch.
+        if let Some(answer) = after.given.get(&key) {
+            return Ok(Ok(answer.clone()));
+        }
         if let Some(answer) = ANSWERS.get(&self.engine.0.db, &key).await? {
             return Ok(Ok(answer));
         }
@@ -468,13 +513,16 @@ impl Actor {
             Ok(input) => input,
             Err(problem) => return Ok(Err(problem)),
         };
-        self.load_key_packages().await?;
+        if kind == Request::Update {
+            self.load_key_packages().await?;
+        }
         let Some(answer) = self.run(input, batch, after).await? else { return Ok(Err(Problem::Unavailable(1))) };
         if !accepted(kind, &answer) {
             // Nothing happened, so there is nothing to remember: the same bytes are judged again.
             return Ok(Ok(answer));
         }
         ANSWERS.put(&self.engine.0.db, batch, &key, &answer)?;
+        after.given.insert(key, answer.clone());
         Ok(Ok(answer))
     }
 
@@ -534,6 +582,11 @@ impl Actor {
         after: &mut After,
     ) -> Result<Result<String, String>, StoreError> {
         if self.room.as_ref().is_some_and(|room| matches!(room.phase, Phase::Active | Phase::Joining)) {
+            // The portal shows what is said: it is for those whom the room lists, or who could come by themselves.
+            let state = crate::room::group::Group::state(&self.group).ok();
+            if !state.is_some_and(|state| state.takes_part(user) || state.can(user, policy::Capability::OpenJoin)) {
+                return Ok(Err(format!("{} does not let you in: somebody in the room has to invite you.", self.uri)));
+            }
             let effects = self.in_step(|step| step.invite_back(user));
             self.effects(effects, batch, after).await?;
             return Ok(Ok("You are invited into the room.".to_owned()));
@@ -543,10 +596,11 @@ impl Actor {
             Ok(joined) => joined,
             Err(why) => return Ok(Err(format!("{uri} cannot be joined: {why}."))),
         };
-        let group = self.room.as_ref().map_or(0, |room| room.group + 1);
-        let mut room = Room::new(uri, Phase::Joining, MatrixActor::Bot);
-        room.matrix = self.room.as_ref().and_then(|room| room.matrix.clone());
-        room.group = group;
+        let mut room = match self.room.take() {
+            Some(before) => Room { group: before.group + 1, in_flight: None, ..before },
+            None => Room::new(uri, Phase::Joining, MatrixActor::Bot),
+        };
+        room.phase = Phase::Joining;
         self.room = Some(room);
         self.group.member = Some(member);
         let effects = self.in_step(|step| step.send_join(user, staged));
@@ -572,7 +626,11 @@ impl Actor {
     async fn run(&mut self, input: Input, batch: &mut Batch, after: &mut After) -> Result<Option<Vec<u8>>, StoreError> {
         let mut answer = None;
         // MLS work takes from tens of microseconds to tens of milliseconds: off the reactor.
-        let effects = tokio::task::block_in_place(|| self.in_step(|step| answer = step.run(input)));
+        let stepped = tokio::task::block_in_place(|| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.in_step(|step| answer = step.run(input))))
+        });
+        // What is in memory may be half done: the caller throws it away, and sets the input aside.
+        let effects = stepped.map_err(|_| StoreError::Invalid("a step panicked".to_owned()))?;
         self.effects(effects, batch, after).await?;
         Ok(answer)
     }
@@ -603,6 +661,16 @@ impl Actor {
                     return Ok(());
                 }
                 self.send(matrix_lane, OutRow::Show { action, message_id }, batch, after)
+            }
+            Effect::ForgetConsent { user } => {
+                for ((target, requester, room), _) in CONSENT.scan_all(db, &user.to_string()).await? {
+                    if room == self.uri {
+                        CONSENT.delete(batch, &(target, requester, room));
+                    }
+                }
+                // KeyPackages that were given out stay until they expire: an Add with one may be on its way, and a leaf of
+                // ours without its key would count as forged.
+                Ok(())
             }
             Effect::Log { accepted, message_id, event } => {
                 let key = (self.uri.clone(), message_id);
@@ -681,7 +749,8 @@ impl Actor {
             body,
             wants: Wants::KeyPackages(target.clone()),
         };
-        self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
+        // A lane of its own: a third provider that is away must not hold up what the room says.
+        self.send(format!("k:{peer}:{}", self.uri), row, batch, after)
     }
 
     /// Sends a grant with fresh KeyPackages; their private parts are in the same batch.
@@ -725,16 +794,16 @@ impl Actor {
     }
 }
 
-/// Asks the homeserver, until it answers, whether the user exists.
-async fn user_exists(engine: &Engine, user: &ruma::UserId) -> bool {
+/// Asks the homeserver, until it answers, whether the user exists. An error: the engine stops, and nothing is decided.
+async fn user_exists(engine: &Engine, user: &ruma::UserId) -> Result<bool, StoreError> {
     loop {
         match engine.0.homeserver.user_exists(user).await {
-            Ok(exists) => return exists,
+            Ok(exists) => return Ok(exists),
             Err(error) => tracing::warn!(%user, %error, "the homeserver does not say whether a user exists"),
         }
         tokio::select! {
-            () = engine.0.stop.cancelled() => return false,
-            () = tokio::time::sleep(RETRY) => {}
+            () = engine.0.stop.cancelled() => return Err(StoreError::Closed("the engine stops".to_owned())),
+            () = tokio::time::sleep(engine.0.settings.retry) => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -16,7 +16,7 @@ use super::{
     actor::{self, Mail},
     lane, lobby,
     names::GatewayNames,
-    ports::{Homeserver, Millis, Peers},
+    ports::{Homeserver, MatrixAction, Millis, Peers},
     tables::{INBOX, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
 };
 use crate::{
@@ -37,6 +37,8 @@ pub struct EngineSettings {
     pub gap_check: Duration,
     /// How often rooms are looked through for leaves to refresh.
     pub tick: Duration,
+    /// The first wait after a call or a commit that failed; it doubles up to fifty times that.
+    pub retry: Duration,
     /// Who may give commands.
     pub may_command: MayCommand,
 }
@@ -81,7 +83,8 @@ pub(super) struct Inner {
     /// One at a time takes Matrix events in, so that looking for a known event and storing it are one.
     pub(super) ingest: tokio::sync::Mutex<()>,
     /// Portals being made: their Matrix rooms are not linked yet.
-    pub(super) portals: AtomicUsize,
+    /// By outbox row, and who is invited into them.
+    pub(super) portals: Mutex<BTreeMap<u64, Vec<ruma::OwnedUserId>>>,
     pub(super) quarantined: AtomicU64,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -141,7 +144,7 @@ impl Engine {
             lobbies: Mutex::default(),
             lanes: Mutex::default(),
             ingest: tokio::sync::Mutex::default(),
-            portals: AtomicUsize::new(0),
+            portals: Mutex::default(),
             quarantined: AtomicU64::new(0),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -150,18 +153,32 @@ impl Engine {
 
     /// Goes on with everything that was not finished, and starts the timers.
     pub async fn start(&self) -> Result<(), StoreError> {
+        // Everything is read before anything runs: what runs adds rows of its own, and hands them on itself.
+        let (mut rows, mut items, mut events) = (Vec::new(), Vec::new(), Vec::new());
         for lane in OUTBOX.lanes(&self.0.db).await? {
-            for (number, row) in self.queued(&OUTBOX, &lane).await? {
-                self.hand_to_lane(&lane, number, row);
-            }
+            let queued = self.queued(&OUTBOX, &lane).await?;
+            rows.push((lane, queued));
         }
         for uri in INBOX.lanes(&self.0.db).await? {
-            for (number, item) in self.queued(&INBOX, &uri).await? {
+            let queued = self.queued(&INBOX, &uri).await?;
+            items.push((uri, queued));
+        }
+        for room in LOBBY.lanes(&self.0.db).await? {
+            let queued = self.queued(&LOBBY, &room).await?;
+            events.push((room, queued));
+        }
+        for (uri, queued) in items {
+            for (number, item) in queued {
                 self.mail(&uri, Mail::Item { number, item });
             }
         }
-        for room in LOBBY.lanes(&self.0.db).await? {
-            for (number, raw) in self.queued(&LOBBY, &room).await? {
+        for (lane, queued) in rows {
+            for (number, row) in queued {
+                self.hand_to_lane(&lane, number, row);
+            }
+        }
+        for (room, queued) in events {
+            for (number, raw) in queued {
                 self.to_lobby(&room, number, raw);
             }
         }
@@ -184,7 +201,19 @@ impl Engine {
     where
         V: serde::Serialize + serde::de::DeserializeOwned,
     {
-        queue.peek(&self.0.db, lane, usize::MAX).await
+        let (entries, damaged) = queue.all(&self.0.db, lane).await?;
+        if !damaged.is_empty() {
+            let mut batch = crate::store::Batch::new("damaged rows set aside");
+            for number in damaged {
+                tracing::error!(lane, number, "a stored row does not read back and is set aside");
+                self.0.quarantined.fetch_add(1, Ordering::Relaxed);
+                let what = "a stored row that does not read back".to_owned();
+                super::tables::QUARANTINE.put(&self.0.db, &mut batch, &(lane.clone(), number), &what)?;
+                queue.remove(&mut batch, lane, number);
+            }
+            self.0.db.commit(batch).await?;
+        }
+        Ok(entries)
     }
 
     async fn timers(&self) {
@@ -213,6 +242,7 @@ impl Engine {
         }
         for (uri, mut room) in ROOMS.scan_all(db, &()).await? {
             room.stale = true;
+            room.fresh.clear();
             ROOMS.put(db, &mut batch, &uri, &room)?;
         }
         db.commit(batch).await.map(drop)
@@ -266,8 +296,8 @@ impl Engine {
 
     /// Hands a stored row to its lane's task.
     pub(super) fn hand_to_lane(&self, lane: &str, number: u64, row: OutRow) {
-        if matches!(row, OutRow::Portal(_)) {
-            self.0.portals.fetch_add(1, Ordering::SeqCst);
+        if let OutRow::Portal(MatrixAction::CreateRoom { invite, .. }) = &row {
+            lock(&self.0.portals).insert(number, invite.clone());
         }
         let mut lanes = lock(&self.0.lanes);
         let row = match lanes.get(lane) {

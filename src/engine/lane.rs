@@ -3,8 +3,6 @@
 //! Every row may be sent again after a crash: actions towards the homeserver carry deterministic transaction ids, peers
 //! recognise the same bytes (DESIGN 3 and 4).
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 
 use super::{
@@ -15,8 +13,8 @@ use super::{
 };
 use crate::store::Batch;
 
-/// First and longest wait between tries.
-const WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// The longest wait between tries, as a multiple of the first.
+const LONGEST_WAIT: u32 = 50;
 
 /// Sends a lane's rows until the lane is closed.
 pub(super) async fn run(engine: Engine, lane: String, mut rows: mpsc::UnboundedReceiver<(u64, OutRow)>) {
@@ -40,7 +38,8 @@ pub(super) async fn run(engine: Engine, lane: String, mut rows: mpsc::UnboundedR
 
 /// Sends one row until it is answered for good. False: the engine stops.
 async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow) -> bool {
-    let mut wait = WAITS.0;
+    let mut wait = engine.0.settings.retry;
+    let longest = wait * LONGEST_WAIT;
     loop {
         let result = tokio::select! {
             () = engine.0.stop.cancelled() => return false,
@@ -65,7 +64,7 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
                     () = engine.0.stop.cancelled() => return false,
                     () = tokio::time::sleep(after) => {}
                 }
-                wait = (wait * 2).min(WAITS.1);
+                wait = (wait * 2).min(longest);
             }
         }
     }
@@ -135,7 +134,8 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
         }
         row => {
             if matches!(row, OutRow::Portal(_)) {
-                engine.0.portals.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                let outcome = Outcome::PortalFailed(error.to_string());
+                return engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
             }
             engine.0.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let what = format!("{}: {error}", describe(&row));

@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     actor::{Mail, NewRoom},
-    core::{Engine, random},
+    core::{Engine, lock, random},
     ingest::event_id,
     ports::{Actor, CallError, MatrixAction, Retry},
-    tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, ROOMS},
+    tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, QUARANTINE, ROOMS},
 };
 use crate::{
     ident::{RoomUri, UserUri},
@@ -22,9 +22,8 @@ use crate::{
     translate::RoomEvent,
 };
 
-const RETRY: Duration = Duration::from_millis(500);
-/// Tries before an event of the lobby is given up.
-const TRIES: u32 = 20;
+/// The longest wait between tries, as a multiple of the first.
+const LONGEST_WAIT: u32 = 50;
 
 #[derive(Debug, thiserror::Error)]
 enum LobbyError {
@@ -47,18 +46,25 @@ pub(super) async fn run(engine: Engine, room: String, mut events: mpsc::Unbounde
             }
             Err(mpsc::error::TryRecvError::Disconnected) => return,
         };
-        let mut tries = 0;
-        while let Err(error) = one(&engine, &room, number, &raw).await {
-            tries += 1;
-            let permanent = matches!(&error, LobbyError::Call(call) if call.retry == Retry::Permanent);
-            tracing::warn!(room, %error, tries, "an event of an unmirrored room could not be handled");
-            if permanent || tries >= TRIES {
-                let _ = finish(&engine, &room, number).await;
-                break;
-            }
-            tokio::select! {
-                () = engine.0.stop.cancelled() => return,
-                () = tokio::time::sleep(RETRY) => {}
+        let mut wait = engine.0.settings.retry;
+        let mut refused: Option<String> = None;
+        loop {
+            let done = match &refused {
+                None => one(&engine, &room, number, &raw).await,
+                Some(why) => set_aside(&engine, &room, number, why).await,
+            };
+            let Err(error) = done else { break };
+            tracing::warn!(room, %error, "an event of an unmirrored room could not be handled");
+            match &error {
+                LobbyError::Call(call) if refused.is_none() && call.retry == Retry::Permanent => refused = Some(error.to_string()),
+                LobbyError::Store(StoreError::Invalid(why)) if refused.is_none() => refused = Some(why.clone()),
+                LobbyError::Call(_) | LobbyError::Store(_) => {
+                    tokio::select! {
+                        () = engine.0.stop.cancelled() => return,
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                    wait = (wait * 2).min(engine.0.settings.retry * LONGEST_WAIT);
+                }
             }
         }
         if engine.0.stop.is_cancelled() {
@@ -73,9 +79,25 @@ async fn finish(engine: &Engine, room: &str, number: u64) -> Result<(), StoreErr
     engine.0.db.commit(batch).await.map(drop)
 }
 
+/// It will never be handled: the operator can see it, and the room's other events go on.
+async fn set_aside(engine: &Engine, room: &str, number: u64, why: &str) -> Result<(), LobbyError> {
+    let mut batch = Batch::new("lobby event set aside");
+    LOBBY.remove(&mut batch, &room.to_owned(), number);
+    QUARANTINE.put(&engine.0.db, &mut batch, &(room.to_owned(), number), &why.to_owned())?;
+    engine.0.db.commit(batch).await?;
+    engine.0.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    Ok(())
+}
+
 async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), LobbyError> {
     // A portal whose room id we do not know yet may be this one.
-    while engine.linked(room).is_none() && engine.0.portals.load(std::sync::atomic::Ordering::SeqCst) > 0 {
+    let event = serde_json::value::RawValue::from_string(raw.to_owned())
+        .ok()
+        .and_then(|raw| RoomEvent::parse(&raw).ok());
+    let invited = |portals: &std::collections::BTreeMap<u64, Vec<ruma::OwnedUserId>>| {
+        event.as_ref().is_some_and(|event| portals.values().flatten().any(|user| *user == event.sender))
+    };
+    while engine.linked(room).is_none() && invited(&lock(&engine.0.portals)) {
         tokio::select! {
             () = engine.0.stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
@@ -90,9 +112,6 @@ async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), 
         engine.mail(&uri, Mail::Item { number, item });
         return Ok(());
     }
-    let event = serde_json::value::RawValue::from_string(raw.to_owned())
-        .ok()
-        .and_then(|raw| RoomEvent::parse(&raw).ok());
     if let Some(event) = event {
         handle(engine, &event).await?;
     }
@@ -173,21 +192,23 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri) -> R
         topic: String::new(),
         direct_with: Some(remote),
         speaker: ghost,
-        since: None,
+        // What was said before the invitation is not for the one who is invited.
+        since: Some(event.event_id.to_string()),
     };
     create(engine, new).await.map(drop)
 }
 
-async fn create(engine: &Engine, new: NewRoom) -> Result<Option<String>, LobbyError> {
+async fn create(engine: &Engine, new: NewRoom) -> Result<String, LobbyError> {
     let uri = RoomUri::from_random(engine.0.names.domain(), &random()?)
         .map_err(|error| StoreError::Invalid(error.to_string()))?
         .to_string();
     let (reply, done) = oneshot::channel();
     engine.mail(&uri, Mail::Create { new: Box::new(new), reply });
     match done.await {
-        Ok(Ok(())) => Ok(Some(uri)),
+        Ok(Ok(())) => Ok(uri),
         Ok(Err(why)) => Err(StoreError::Invalid(why).into()),
-        Err(_) => Ok(None),
+        // The event stays in the lobby, for the next start.
+        Err(_) => Err(StoreError::Closed("the room's task ended".to_owned()).into()),
     }
 }
 
@@ -376,5 +397,5 @@ async fn bridge(engine: &Engine, event: &RoomEvent, target: OwnedRoomId) -> Resu
         speaker: Actor::Bot,
         since,
     };
-    Ok(create(engine, new).await?.ok_or_else(|| "The gateway is stopping; try again in a moment.".to_owned()))
+    Ok(Ok(create(engine, new).await?))
 }

@@ -43,7 +43,8 @@ impl Noise {
     /// Whether `source` may write a line at `now`.
     pub fn hear(&self, source: &str, now: Instant) -> Option<Line> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let source = if sources.contains_key(source) { source } else { Self::place(&mut sources, source, now, self.window) };
+        let source =
+            if sources.contains_key(source) { source } else { Self::place(&mut sources, source, now, self.window) };
         let fresh = || Window { since: now, lines: 0, left_out: 0 };
         let state = sources.entry(source.to_owned()).or_insert_with(fresh);
         let mut left_out = 0;
@@ -72,7 +73,7 @@ impl Noise {
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     #[test]
     fn a_flood_is_counted_and_others_are_heard() {

@@ -33,6 +33,9 @@ impl From<StoreError> for Problem {
     }
 }
 
+/// KeyPackages of one user for one requester and room that may wait to be used.
+const UNUSED: usize = 10;
+
 fn malformed(error: impl std::fmt::Display) -> Problem {
     Problem::Malformed(error.to_string())
 }
@@ -196,6 +199,11 @@ impl Engine {
             self.to_room(room.as_str(), item, Batch::new("asked by keyMaterial")).await?;
             return refused(KeyMaterialUserCode::NoConsent);
         }
+        let unused = KEY_PACKAGES.scan_all(&self.0.db, &room.to_string()).await?;
+        if unused.iter().filter(|(_, row)| row.user == target && row.requester == tbs.requesting_user).count() >= UNUSED {
+            tracing::warn!(%target, requester = %tbs.requesting_user, %room, "KeyPackages are asked for and not used; no more are given");
+            return refused(KeyMaterialUserCode::NoCompatibleMaterial);
+        }
         if !tbs.acceptable_ciphersuites.contains(&CIPHER_SUITE) {
             return refused(KeyMaterialUserCode::NoCompatibleMaterial);
         }
@@ -297,7 +305,11 @@ impl ProviderInbound for Engine {
                 response.encode()
             } else {
                 let Some(room) = hosted.filter(|room| self.knows_room(room)) else { return Err(Problem::NotFound) };
-                self.forward_key_material(room, &target, &body).await?
+                let answer = self.forward_key_material(room, &target, &body).await?;
+                if KeyMaterialResponse::decode(&answer).is_ok_and(|response| materials(&response).is_empty()) {
+                    return Ok(answer);
+                }
+                answer
             };
             let mut batch = Batch::new("keyMaterial answered");
             ANSWERS.put(&self.0.db, &mut batch, &key, &answer)?;
@@ -356,6 +368,13 @@ impl ProviderInbound for Engine {
                 ConsentEntry::decode(&body).map_err(malformed)?;
             if requester.provider() != *peer.domain() || target.provider() != *self.0.names.domain() {
                 return Err(Problem::Forbidden("the requester is none of yours, or the target none of ours".to_owned()));
+            }
+            if room.as_ref().is_some_and(|room| {
+                let hub = room.hub();
+                if hub == *self.0.names.domain() { !self.knows_room(room) } else { !self.0.peers.knows(&hub) }
+            }) {
+                tracing::info!(%requester, %target, "consent is asked for a room that cannot be; nobody is told");
+                return Ok(());
             }
             let Some(room) = room else {
                 tracing::info!(%requester, %target, "consent for every room is not asked of people yet; nobody is told");

@@ -28,6 +28,9 @@ impl Step<'_> {
         if matches!(self.room.phase, Phase::Broken(_)) {
             return self.report("a message came for a broken room; it is not shown");
         }
+        if self.room.phase == Phase::Left {
+            return;
+        }
         let at = fanout.timestamp;
         self.room.last_accepted = self.room.last_accepted.max(at);
         match fanout.content {
@@ -58,7 +61,6 @@ impl Step<'_> {
         let RatchetTreeOption::Full(tree) = tree else {
             return self.report("a Welcome without the ratchet tree cannot be used");
         };
-        let known = self.group.is_member();
         match self.group.join(message.as_bytes(), tree.as_bytes(), self.now) {
             Ok(users) => {
                 if self.state().is_none_or(|state| state.metadata.room_uri != self.room.uri) {
@@ -69,10 +71,10 @@ impl Step<'_> {
                 self.room.leaving.clear();
                 for user in &users {
                     self.room.asked.remove(user);
-                    if !known {
-                        self.invite_absent(user);
-                    }
+                    self.leave_absent(user);
                 }
+                let group = &*self.group;
+                self.room.asked.retain(|user, _| !group.in_group(user));
                 self.list_present();
                 self.dress_portal();
                 self.sync_members();
@@ -206,7 +208,7 @@ impl Step<'_> {
         })();
         let Some(bundle) = bundle else { return self.report("a staged commit does not parse") };
         self.room.in_flight = Some(InFlight::Commit { staged: Box::new(staged), merged: false });
-        self.call_room(self.room.uri.hub(), Endpoint::Update, bundle.encode(), Tag::Update);
+        self.send_update(bundle.encode());
     }
 
     /// Sends the external commit by which we come into the room.
@@ -240,8 +242,13 @@ impl Step<'_> {
             self.remember_own(hash(proposal));
         }
         self.room.in_flight = Some(InFlight::Leave { user: user.clone(), proposals });
-        let body = HandshakeBundle::Proposals(messages).encode();
-        self.call_room(self.room.uri.hub(), Endpoint::Update, body, Tag::Update);
+        self.send_update(HandshakeBundle::Proposals(messages).encode());
+    }
+
+    fn send_update(&mut self, body: Vec<u8>) {
+        let digest = hash(&body);
+        self.room.awaiting = Some(digest);
+        self.call_room(self.room.uri.hub(), Endpoint::Update, body, Tag::Update(digest));
     }
 
     // ------------------------------------------------------------------------------------------- the hub's answers
@@ -255,7 +262,11 @@ impl Step<'_> {
                     .and_then(|body| SubmitMessageResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}")));
                 self.on_submit_answer(digest, answer);
             }
-            Tag::Update => {
+            Tag::Update(digest) => {
+                if self.room.awaiting != Some(digest) {
+                    return;
+                }
+                self.room.awaiting = None;
                 let answer = result
                     .and_then(|body| UpdateRoomResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}")));
                 self.on_update_answer(answer);
@@ -319,7 +330,7 @@ impl Step<'_> {
                     InFlight::Leave { user, .. } if self.group.in_group(&user) => {
                         self.room.leaving.insert(user);
                     }
-                    InFlight::Commit { .. } | InFlight::Leave { .. } | InFlight::KeyMaterial { .. } => {}
+                    InFlight::Commit { .. } | InFlight::Leave { .. } => {}
                 }
             }
             (Ok(UpdateRoomResponse { outcome: UpdateOutcome::WrongEpoch { current_epoch }, .. }), sent) => {
@@ -367,6 +378,9 @@ impl Step<'_> {
 
     fn update_failed(&mut self, sent: InFlight, why: &str) {
         if self.room.phase == Phase::Joining {
+            // The state is one of an epoch that never was; another try begins with another group number.
+            self.group.discard();
+            self.room.group += 1;
             self.room.phase = Phase::Left;
             return self.report(format!("the room cannot be joined: {why}"));
         }
@@ -376,7 +390,7 @@ impl Step<'_> {
                 self.take_back(&proposals);
                 self.give_up(&Intent::Leave { user }, why);
             }
-            InFlight::Commit { .. } | InFlight::KeyMaterial { .. } => {
+            InFlight::Commit { .. } => {
                 if let Some(intent) = self.room.queue.pop_front() {
                     self.give_up(&intent, why);
                 }
@@ -386,17 +400,13 @@ impl Step<'_> {
 
     /// The answer to a request for KeyPackages.
     pub(super) fn on_key_material(&mut self, target: &UserUri, key_packages: Result<Vec<Vec<u8>>, String>) {
-        let Some(InFlight::KeyMaterial { requester, target: wanted }) = self.room.in_flight.clone() else { return };
-        if wanted != *target {
-            return;
-        }
-        self.room.in_flight = None;
+        let Some(requester) = self.room.claiming.remove(target) else { return };
         if self.room.phase != Phase::Active {
             return self.report(format!("KeyPackages of {target} came, but the room is not connected any more"));
         }
         match key_packages {
             Ok(key_packages) if !key_packages.is_empty() => {
-                self.room.queue.push_front(Intent::Add { by: requester, user: target.clone(), key_packages });
+                self.want_in(Intent::Add { by: requester, user: target.clone(), key_packages });
             }
             Ok(_) => self.notice(&format!("{} cannot be added now: no key material.", self.names.display(target))),
             Err(why) => self.notice(&format!("{} cannot be added: {why}.", self.names.display(target))),

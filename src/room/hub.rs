@@ -85,7 +85,7 @@ impl Step<'_> {
                 return SubmitMessageResponse::EpochTooOld { current_epoch: current }.encode();
             }
             Err(error) => {
-                self.group_failed(&format!("a message that {peer} submits"), &error);
+                self.report(format!("a message that {peer} submits is refused: {error}"));
                 return refused;
             }
         };
@@ -138,19 +138,24 @@ impl Step<'_> {
             HandshakeBundle::Commit(bundle) => {
                 let before = self.peers();
                 let listed = self.listed();
-                let origin = Origin::Follower(peer, &known);
+                let welcomed =
+                    bundle.welcome.as_ref().map(|w| w.fields().new_members.clone()).unwrap_or_default();
+                let origin = Origin::Follower(peer, &known, &welcomed);
                 let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
                 let at = self.accept_time();
                 let content = FanoutContent::Commit { message: bundle.commit, external_proposals: Vec::new() };
                 self.fan_out(&before, at, content);
                 if let Some(welcome) = bundle.welcome {
-                    self.route_welcome(at, &applied, welcome, bundle.ratchet_tree, &known);
+                    // Our own view of the tree, not the committer's word for it.
+                    let tree = RawRatchetTree::from_bytes(self.group.ratchet_tree()?)
+                        .map_err(|error| GroupError::Invalid(format!("the tree: {error}")))?;
+                    self.route_welcome(at, &applied, welcome, RatchetTreeOption::Full(tree), &known);
                 }
                 self.after_commit(&applied, &listed);
                 Ok(at)
             }
             HandshakeBundle::Proposals(proposals) => {
-                let origin = Origin::Follower(peer, &known);
+                let origin = Origin::Follower(peer, &known, &[]);
                 let raw: Vec<Vec<u8>> = proposals.iter().map(|proposal| proposal.as_bytes().to_vec()).collect();
                 for proposal in &raw {
                     if let Err(error) = self.group.store_proposal(proposal, origin, self.now) {
@@ -249,14 +254,19 @@ impl Step<'_> {
     pub(super) fn after_commit(&mut self, applied: &Applied, before: &BTreeSet<UserUri>) {
         self.room.attempts = 0;
         let going: BTreeSet<UserUri> = before.iter().filter(|user| self.is_going(user)).cloned().collect();
-        self.room.leaving.retain(|user| self.group.in_group(user));
-        self.room.asked.retain(|user, _| !self.group.in_group(user));
+        let group = &*self.group;
+        self.room.leaving.retain(|user| group.in_group(user));
+        self.room.asked.retain(|user, _| !group.in_group(user));
+        for user in &applied.local_removed {
+            self.out.push(Effect::ForgetConsent { user: user.clone() });
+        }
         if applied.over {
             let gone: BTreeSet<UserUri> = before.clone();
             self.remove_from_matrix(&gone);
             if !self.is_hub() {
                 self.room.phase = Phase::Left;
                 self.room.asking.clear();
+                self.room.claiming.clear();
                 let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
                 for intent in unsaid.iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
                     self.give_up(intent, "nobody here is in the MIMI room any more");
@@ -268,12 +278,16 @@ impl Step<'_> {
             return self.mark_broken("all leaves whose keys were kept have been removed at once");
         }
         let after = self.listed();
+        let mut gone: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
+        for user in &gone {
+            self.out.push(Effect::ForgetConsent { user: user.clone() });
+        }
         // Who went by their own wish and is here again meanwhile stays in the Matrix room.
-        let gone: BTreeSet<UserUri> = before.difference(&after).filter(|user| !going.contains(*user)).cloned().collect();
+        gone.retain(|user| !going.contains(user));
         self.remove_from_matrix(&gone);
         self.relieve_keeper();
         for user in &applied.added {
-            self.invite_absent(user);
+            self.leave_absent(user);
         }
         self.sync_members();
         self.keep_leaves_fresh();

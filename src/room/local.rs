@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
-    policy::component,
+    policy::{self, component},
     translate::{self, CONTENT_KEY, NotCarried, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
@@ -38,6 +38,9 @@ impl Step<'_> {
 
     fn say(&mut self, event: &RoomEvent, salt: [u8; 16]) {
         let Some(user) = self.names.uri(&event.sender) else { return };
+        if self.room.unbridging {
+            return;
+        }
         match &self.room.phase {
             Phase::Active | Phase::Invited | Phase::Joining => {}
             Phase::Left => {
@@ -145,7 +148,9 @@ impl Step<'_> {
             // A large room lists only those who act.
             return;
         }
-        let by = self.room.invited_by.get(&user).cloned().or_else(|| self.group.local_users().first().cloned());
+        // Into a room that we host people come by Matrix' own rules; elsewhere somebody has to have asked them in.
+        let hosted = if self.is_hub() { self.group.local_users().first().cloned() } else { None };
+        let by = self.room.invited_by.get(&user).cloned().or(hosted);
         if let Some(by) = by {
             self.want(Intent::Add { by, user, key_packages: Vec::new() });
         }
@@ -153,7 +158,8 @@ impl Step<'_> {
 
     fn on_left(&mut self, user: UserUri, sender: &UserId, target: &UserId) {
         self.room.invited_by.remove(&user);
-        if let Some(requester) = self.room.asked.remove(&user) {
+        let asked = self.room.asked.remove(&user).filter(|_| !self.is_participant(&user));
+        if let Some(requester) = asked {
             // Nobody is told.
             self.out.push(Effect::Declined { requester, target: user.clone() });
         }
@@ -178,7 +184,8 @@ impl Step<'_> {
                 if let Some(requester) = self.room.asking.remove(&remote) {
                     self.ask(ConsentAction::Cancel, requester, remote.clone());
                 }
-                if self.is_participant(&remote) {
+                self.room.claiming.remove(&remote);
+                if self.will_be_participant(&remote) {
                     self.want(Intent::Remove { by, user: remote });
                 }
             }
@@ -246,7 +253,7 @@ impl Step<'_> {
         if self.is_hub() && key_packages.is_empty() {
             return self.notice(&format!("{} agreed, but sent no key material.", self.names.display(target)));
         }
-        self.want(Intent::Add { by, user: target.clone(), key_packages });
+        self.want_in(Intent::Add { by, user: target.clone(), key_packages });
     }
 
     // ------------------------------------------------------------------------------------------------- the portal
@@ -256,8 +263,20 @@ impl Step<'_> {
         if self.is_participant(&target) && self.group.in_group(&target) {
             return;
         }
+        let listed = self.is_participant(&target) && self.is_participant(&requester);
+        if self.room.phase == Phase::Active
+            && !listed
+            && self.state().is_none_or(|state| !state.can(&requester, policy::Capability::AddParticipant))
+        {
+            // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.
+            return self.report(format!("{requester} asks {target} in, but may add nobody"));
+        }
         if self.room.phase == Phase::Left {
             self.room.phase = Phase::Invited;
+        }
+        if self.room.asked.get(&target).is_some_and(|first| *first != requester) {
+            // The invitation that is shown is another's: the answer to it must not go to this one.
+            return self.report(format!("{requester} asks {target}, who is asked by another already"));
         }
         let again = self.room.asked.insert(target.clone(), requester.clone()).is_some();
         let Some(id) = self.names.matrix_id(&target) else { return };
@@ -315,11 +334,10 @@ impl Step<'_> {
         ("m.bridge".to_owned(), format!("org.mimi-gateway://{}", self.room.uri.as_str()), content.to_string())
     }
 
-    /// A user of ours was added, but is not in the Matrix room: they left while they were being added, or agreed at an
-    /// earlier time. They are asked once more.
-    pub(super) fn invite_absent(&mut self, user: &UserUri) {
+    /// A user of ours was added, but left again before they were let in.
+    pub(super) fn leave_absent(&mut self, user: &UserUri) {
         if self.is_ours(user) && !self.room.present.contains(user) {
-            self.invite_back(user);
+            self.want(Intent::Leave { user: user.clone() });
         }
     }
 
@@ -390,6 +408,9 @@ impl Step<'_> {
             return;
         }
         self.room.asked.remove(target);
+        if self.room.present.contains(target) {
+            return;
+        }
         if let (Some(room), Some(id)) = (self.room.matrix.clone(), self.names.matrix_id(target)) {
             self.out.push(Effect::Matrix(MatrixAction::Kick {
                 room,

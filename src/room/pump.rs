@@ -37,6 +37,17 @@ impl Step<'_> {
         }
     }
 
+    /// A remote user who agreed is to be added: in a direct chat before what was said and waits for them to come.
+    pub(super) fn want_in(&mut self, intent: Intent) {
+        if !self.room.direct {
+            self.want(intent);
+        } else if !self.room.queue.contains(&intent) {
+            // The first is what a commit in flight is about.
+            let place = usize::from(matches!(self.room.in_flight, Some(InFlight::Commit { .. })));
+            self.room.queue.insert(place.min(self.room.queue.len()), intent);
+        }
+    }
+
     /// Whether the user is on the participant list once everything is done that is wanted now.
     pub(super) fn will_be_participant(&self, user: &UserUri) -> bool {
         match self.room.queue.iter().rev().find(|intent| intent.member() == Some(user)) {
@@ -57,7 +68,7 @@ impl Step<'_> {
         let Some(keeper) = self.room.keeper.clone() else { return };
         if self.room.present.contains(&keeper) {
             self.room.keeper = None;
-        } else if !self.room.present.is_empty() || self.group.providers().len() == 1 {
+        } else if !self.room.present.is_empty() {
             self.room.keeper = None;
             self.want(Intent::Leave { user: keeper });
         }
@@ -86,6 +97,11 @@ impl Step<'_> {
 
     /// Works off the queue as far as it goes.
     pub(super) fn pump(&mut self) {
+        self.work_off();
+        self.finish_unbridging();
+    }
+
+    fn work_off(&mut self) {
         // More turns than this in one step mean a loop; the rest waits for the next input.
         for _ in 0..10_000 {
             if self.room.phase != Phase::Active || !self.group.is_member() || self.room.in_flight.is_some() {
@@ -127,6 +143,10 @@ impl Step<'_> {
             Intent::Say { user, content, event, message_id } => {
                 if let Some(first) = self.leaf_first(user)? {
                     return Ok(first);
+                }
+                if self.room.direct && self.peers().is_empty() && !self.room.asking.is_empty() {
+                    // What is said before the other accepts waits for them.
+                    return Ok(Turn::Wait);
                 }
                 if !self.is_hub() {
                     if self.room.submitted.len() >= WINDOW || !self.nothing_older_waits() {
@@ -252,9 +272,8 @@ impl Step<'_> {
         }
         if key_packages.is_empty() && !self.is_ours(user) && !self.is_hub() {
             // KeyPackages for a room come by way of its hub (section 5.2).
-            self.room.queue.pop_front();
             self.claim(&by, user);
-            return Ok(Turn::Wait);
+            return Ok(Turn::Done);
         }
         let app_data =
             if listed { Vec::new() } else { self.list_change(|s| policy::update_add(s, &[(user.clone(), role::MEMBER)]))? };
@@ -262,8 +281,7 @@ impl Step<'_> {
     }
 
     fn leave(&mut self, user: &UserUri) -> Result<Turn, GroupError> {
-        let fixed = self.state().is_some_and(|state| state.base_policy.fixed_membership);
-        if !self.group.in_group(user) && (fixed || !self.is_participant(user)) {
+        if !self.group.in_group(user) && !self.is_participant(user) {
             return Ok(Turn::Done);
         }
         if !self.group.has_leaf(user) {
@@ -277,45 +295,38 @@ impl Step<'_> {
         if !self.is_hub() && !self.room.submitted.is_empty() {
             return Ok(Turn::Wait);
         }
+        if self.group.state()?.base_policy.fixed_membership {
+            return Err(GroupError::Refused("a direct chat keeps its members".to_owned()));
+        }
         if let Some(first) = self.successor_first(user)? {
             return Ok(first);
         }
-        if self.is_hub() && self.group.local_users().len() == 1 && self.group.providers().len() > 1 {
-            // Without a leaf of its own the hub could neither judge nor order what the others say.
-            self.room.keeper = Some(user.clone());
-            self.report(format!("{user} left, but stays listed: it is the last user of the room's host"));
-            return Ok(Turn::Done);
-        }
-        // Where the participants are fixed only the leaf goes.
-        let app_data = if fixed {
-            Vec::new()
-        } else {
-            self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?
-        };
-        let proposals = self.group.propose_leave(user, app_data)?;
+        let committer = self.group.local_users().into_iter().find(|other| other != user);
+        let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
         if !self.is_hub() {
+            let proposals = self.group.propose_leave(user, app_data)?;
             self.room.queue.pop_front();
             self.send_leave(user, proposals);
             return Ok(Turn::Wait);
         }
-        let committer = self.group.local_users().into_iter().find(|other| other != user);
         let Some(by) = committer else {
-            // Nobody of ours can commit it: the other providers do.
-            self.room.queue.pop_front();
-            self.fan_out_proposals(&proposals);
-            return Ok(Turn::Wait);
+            // The hub reads with this leaf: without it the others could not talk on. They go when somebody comes.
+            self.room.keeper = Some(user.clone());
+            self.give_up(&Intent::Leave { user: user.clone() }, "nobody else here could keep the room, which is hosted here");
+            return Ok(Turn::Done);
         };
-        // Nothing is told before it is certain that it can be committed.
-        match self.group.stage(&by, &GroupChange::default(), self.now) {
-            Ok(staged) => {
-                self.fan_out_proposals(&proposals);
-                self.commit_staged(staged)
-            }
+        let proposals = self.group.propose_leave(user, app_data)?;
+        let staged = match self.group.stage(&by, &GroupChange::default(), self.now) {
+            Ok(staged) => staged,
             Err(error) => {
+                // A proposal that stays behind would stop all messages.
                 self.group.forget(&proposals)?;
-                Err(error)
+                return Err(error);
             }
-        }
+        };
+        self.fan_out_proposals(&proposals);
+        self.hub_accept_own_commit(&staged)?;
+        Ok(Turn::Done)
     }
 
     /// Before the leaf goes whose keys we keep, another one has to be able to take over: a standby, or, if it is our last
@@ -347,6 +358,31 @@ impl Step<'_> {
                 self.commit(&by, &GroupChange::default())
             }
             _ => Ok(Turn::Wait),
+        }
+    }
+
+    /// Nothing is carried any more.
+    pub(super) fn end(&mut self) {
+        self.room.phase = Phase::Left;
+        self.room.unbridging = false;
+        self.room.queue.clear();
+        self.room.again.clear();
+        if let Some(room) = self.room.matrix.take() {
+            for ghost in std::mem::take(&mut self.room.ghosts) {
+                if super::effect::Actor::Ghost(ghost.clone()) != self.room.speaker {
+                    let actor = super::effect::Actor::Ghost(ghost);
+                    self.out.push(Effect::Matrix(super::effect::MatrixAction::Leave { room: room.clone(), actor }));
+                }
+            }
+            self.out.push(Effect::Unlink(room));
+        }
+    }
+
+    /// Whether a room that is being let go is empty of us.
+    fn finish_unbridging(&mut self) {
+        let waits = self.room.in_flight.is_some() || !self.room.submitted.is_empty() || !self.room.queue.is_empty();
+        if self.room.unbridging && !waits && self.room.phase == Phase::Active {
+            self.end();
         }
     }
 
@@ -409,7 +445,7 @@ impl Step<'_> {
 
     /// As follower: asks the hub for KeyPackages of a user who consented.
     fn claim(&mut self, requester: &UserUri, target: &UserUri) {
-        self.room.in_flight = Some(InFlight::KeyMaterial { requester: requester.clone(), target: target.clone() });
+        self.room.claiming.insert(target.clone(), requester.clone());
         self.out.push(Effect::ClaimKeyMaterial { requester: requester.clone(), target: target.clone() });
     }
 }

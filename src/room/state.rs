@@ -105,13 +105,6 @@ pub enum InFlight {
         /// The proposals: they are taken back if the hub refuses them.
         proposals: Vec<Vec<u8>>,
     },
-    /// KeyPackages asked of the hub, to add a user.
-    KeyMaterial {
-        /// Who asked.
-        requester: UserUri,
-        /// Whose KeyPackages.
-        target: UserUri,
-    },
 }
 
 /// A message that the hub has not answered yet.
@@ -166,6 +159,12 @@ pub struct Room {
     pub queue: VecDeque<Intent>,
     /// As follower: what waits for the hub.
     pub in_flight: Option<InFlight>,
+    /// As follower: the hash of the update whose answer counts.
+    pub awaiting: Option<[u8; 32]>,
+    /// As follower: users whose KeyPackages were asked of the hub, and who wants them in.
+    pub claiming: BTreeMap<UserUri, UserUri>,
+    /// It is being let go: nothing new is carried, our users leave, then it is `Left`.
+    pub unbridging: bool,
     /// As follower: messages that wait for the hub's answer.
     pub submitted: VecDeque<Submitted>,
     /// Messages to be sealed again once `submitted` is empty.
@@ -210,6 +209,9 @@ impl Room {
             asked: BTreeMap::new(),
             queue: VecDeque::new(),
             in_flight: None,
+            awaiting: None,
+            claiming: BTreeMap::new(),
+            unbridging: false,
             submitted: VecDeque::new(),
             again: VecDeque::new(),
             behind: 0,

@@ -117,6 +117,8 @@ pub enum Input {
     },
     /// The portal exists.
     PortalReady(OwnedRoomId),
+    /// The homeserver refuses to make the portal.
+    PortalFailed(String),
     /// A call that needs an answer has one.
     Answered {
         /// Which call.
@@ -158,8 +160,8 @@ pub enum Tag {
     None,
     /// `submitMessage`, with the hash of the sealed message.
     Submit([u8; 32]),
-    /// `update`.
-    Update,
+    /// `update`, with the hash of its body.
+    Update([u8; 32]),
 }
 
 /// What a step wants done.
@@ -209,6 +211,11 @@ pub enum Effect {
         requester: UserUri,
         /// Who declined.
         target: UserUri,
+    },
+    /// This user left or was removed: its consent to be added to the room ends.
+    ForgetConsent {
+        /// Who.
+        user: UserUri,
     },
     /// A line of the hub-ordered log.
     Log {
@@ -313,6 +320,11 @@ impl Step<'_> {
             }
             Input::PortalReady(room) => {
                 self.on_portal_ready(room);
+                None
+            }
+            Input::PortalFailed(why) => {
+                self.room.asked.clear();
+                self.report(format!("the portal could not be made: {why}"));
                 None
             }
             Input::Answered { tag, result } => {

@@ -18,6 +18,8 @@ use crate::{
 const QUIET: Duration = Duration::from_secs(3);
 /// How often rooms are looked through for leaves to refresh.
 const TICK: Duration = Duration::from_secs(3600);
+/// The first wait after a call or a commit that failed.
+const RETRY: Duration = Duration::from_millis(200);
 /// How often the homeserver is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -130,7 +132,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let server = matrix_settings.server_name.clone();
     let may_command: MayCommand = Arc::new(move |user| permissions.may_use_bot(user, &server));
     let settings =
-        EngineSettings { quiet: QUIET, gap_check: config.rooms.gap_check_interval(), tick: TICK, may_command };
+        EngineSettings { quiet: QUIET, gap_check: config.rooms.gap_check_interval(), tick: TICK, retry: RETRY, may_command };
     let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;
     if report.stale_state {
         tracing::warn!("the store comes from a backup, or its engine may have lost what it acknowledged: all MLS state counts as old");

@@ -25,6 +25,8 @@ struct Content {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     in_use: bool,
     refusal: Option<StoreError>,
+    /// Batches that are still taken before `refusal` holds.
+    before_refusal: u64,
 }
 
 /// What a memory store writes to. Clones share their content, so a store opened later on a clone finds it again.
@@ -40,7 +42,21 @@ impl MemoryDisk {
 
     /// From now on commits fail with this error and change nothing; `None` ends it. For tests of what callers do then.
     pub fn refuse_commits(&self, error: Option<StoreError>) {
-        self.content().refusal = error;
+        self.refuse_commits_after(0, error);
+    }
+
+    /// The same after this many more batches: a crash between any two of them.
+    pub fn refuse_commits_after(&self, batches: u64, error: Option<StoreError>) {
+        let mut content = self.content();
+        content.refusal = error;
+        content.before_refusal = batches;
+    }
+
+    /// Whether commits are refused now.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        let content = self.content();
+        content.refusal.is_some() && content.before_refusal == 0
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
@@ -70,8 +86,13 @@ impl fmt::Debug for MemoryDisk {
 impl Writer for MemoryDisk {
     fn apply(&mut self, group: &[Batch]) -> Result<Vec<Result<(), StoreError>>, ApplyError> {
         let mut disk = self.content();
-        if let Some(refusal) = &disk.refusal {
-            return Err(ApplyError::RolledBack(refusal.clone()));
+        if let Some(refusal) = disk.refusal.clone() {
+            let wanted = u64::try_from(group.len()).unwrap_or(u64::MAX);
+            let Some(left) = disk.before_refusal.checked_sub(wanted) else {
+                disk.before_refusal = 0;
+                return Err(ApplyError::RolledBack(refusal));
+            };
+            disk.before_refusal = left;
         }
         let apply = |batch: &Batch| {
             for (index, condition) in batch.conditions().iter().enumerate() {

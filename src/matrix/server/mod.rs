@@ -123,11 +123,11 @@ async fn log_refusal(State(shared): State<Arc<Shared>>, request: Request, next: 
     let path: String = request.uri().path().chars().take(PATH_LOGGED).collect();
     let response = next.run(request).await;
     let refused = response.extensions().get::<Refusal>().and_then(|refusal| refusal.log_line());
-    if let Some((status, reason)) = refused {
-        if let Some(line) = shared.noise.hear("", Instant::now()) {
-            let (left_out, rest_only_counted) = (line.left_out, line.last);
-            tracing::warn!(%method, path, status, reason, left_out, rest_only_counted, "refused an appservice request");
-        }
+    if let Some((status, reason)) = refused
+        && let Some(line) = shared.noise.hear("", Instant::now())
+    {
+        let (left_out, rest_only_counted) = (line.left_out, line.last);
+        tracing::warn!(%method, path, status, reason, left_out, rest_only_counted, "refused an appservice request");
     }
     response
 }

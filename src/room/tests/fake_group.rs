@@ -457,7 +457,11 @@ impl Group for FakeGroup {
         if epoch != self.epoch() {
             return Err(GroupError::Epoch { message: epoch, current: self.epoch() });
         }
-        if let Origin::Follower(peer, known) = origin {
+        if let Origin::Follower(peer, known, welcomed) = origin {
+            let added: BTreeSet<Vec<u8>> = commit.adds.iter().map(|(_, key)| key.to_be_bytes().to_vec()).collect();
+            if added != welcomed.iter().cloned().collect() {
+                return Err(GroupError::Refused("the Welcome is for others".to_owned()));
+            }
             if commit.by.provider() != *peer {
                 return Err(GroupError::Refused(format!("{} is not of {peer}", commit.by)));
             }
@@ -490,7 +494,7 @@ impl Group for FakeGroup {
         if !self.in_group(&by) {
             return Err(GroupError::Invalid("a proposal of somebody who is no member".to_owned()));
         }
-        if let Origin::Follower(peer, _) = origin {
+        if let Origin::Follower(peer, _, _) = origin {
             if by.provider() != *peer {
                 return Err(GroupError::Refused(format!("{by} is not of {peer}")));
             }
@@ -499,6 +503,12 @@ impl Group for FakeGroup {
             self.pending.push(bytes.to_vec());
         }
         Ok(())
+    }
+    fn ratchet_tree(&self) -> Result<Vec<u8>, GroupError> {
+        Ok(vec![0])
+    }
+    fn discard(&mut self) {
+        *self = Self { made: self.made.clone(), ..Self::none(&self.domain) };
     }
     fn has_pending(&self) -> bool {
         !self.pending.is_empty()

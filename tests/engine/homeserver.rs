@@ -1,0 +1,511 @@
+//! A homeserver in memory: rooms, a client API for its people, the appservice API for the engine.
+//!
+//! As Synapse does, it sends every event of rooms in which the gateway takes part, in order and again until it is
+//! acknowledged; knows a ghost's send by its transaction id; and can lose events on the way to the gateway.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, Weak},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use mimi_gateway::{
+    engine::{
+        Engine,
+        ports::{
+            Actor, CallError, Homeserver, JoinedMember, MatrixAction, MatrixDone, MatrixInbound as _, Retry,
+            TimelinePage, Transaction,
+        },
+    },
+    ident::{IdentityMap, UserUri, is_ghost_pattern},
+    store::BoxFuture,
+};
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId};
+use serde_json::{Value, json, value::RawValue};
+
+/// What becomes of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It works.
+    None,
+    /// It fails before the other side sees it.
+    Before,
+    /// The other side acts, and the answer is lost.
+    After,
+}
+
+/// Decides about each call, described by a text that is the same for the same call made again.
+pub(crate) type Faults = Arc<Mutex<Box<dyn FnMut(&str) -> Fault + Send>>>;
+
+/// Every call works.
+pub(crate) fn no_faults() -> Faults {
+    Arc::new(Mutex::new(Box::new(|_| Fault::None)))
+}
+
+/// Where the running engine is found, if one runs.
+pub(crate) type Slot = Arc<Mutex<Option<Engine>>>;
+
+pub(crate) fn lost(what: &str, retry: Retry) -> CallError {
+    CallError { what: what.to_owned(), retry, status: None, errcode: None }
+}
+
+fn forbidden(what: &str) -> CallError {
+    CallError {
+        what: what.to_owned(),
+        retry: Retry::Permanent,
+        status: Some(403),
+        errcode: Some("M_FORBIDDEN".to_owned()),
+    }
+}
+
+/// A message as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Seen {
+    pub(crate) sender: String,
+    pub(crate) body: String,
+}
+
+#[derive(Default)]
+struct Room {
+    members: BTreeMap<String, String>,
+    timeline: Vec<Value>,
+    state: BTreeMap<(String, String), Value>,
+}
+
+#[derive(Default)]
+struct State {
+    rooms: BTreeMap<String, Room>,
+    aliases: BTreeMap<String, String>,
+    /// By room, sender and transaction id.
+    sent: BTreeMap<(String, String, String), OwnedEventId>,
+    users: BTreeSet<String>,
+    queue: VecDeque<Box<RawValue>>,
+    lose: bool,
+    next: u64,
+    actions: usize,
+}
+
+pub(crate) struct FakeHomeserver {
+    pub(crate) map: IdentityMap,
+    pub(crate) bot: OwnedUserId,
+    pub(crate) faults: Faults,
+    state: Mutex<State>,
+}
+
+fn is_message(event: &Value) -> bool {
+    event["type"] == "m.room.message" && event["content"]["msgtype"] != "m.notice"
+}
+
+impl FakeHomeserver {
+    pub(crate) fn new(map: IdentityMap, faults: Faults) -> Arc<Self> {
+        let bot = UserId::parse(format!("@mimibot:{}", map.server_name())).unwrap();
+        Arc::new(Self { map, bot, faults, state: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Sends transactions to whichever engine runs, until this homeserver is dropped.
+    pub(crate) fn start(self: &Arc<Self>, slot: Slot) {
+        let weak: Weak<Self> = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let mut txn = 0_u64;
+            loop {
+                let Some(homeserver) = weak.upgrade() else { return };
+                let events: Vec<Box<RawValue>> = homeserver.lock().queue.iter().take(50).cloned().collect();
+                let engine = slot.lock().unwrap().clone();
+                if let (false, Some(engine)) = (events.is_empty(), engine) {
+                    let count = events.len();
+                    let transaction = Transaction { txn_id: txn.to_string(), body_hash: [0; 32], events };
+                    if engine.transaction(transaction).await.is_ok() {
+                        homeserver.lock().queue.drain(..count);
+                        txn += 1;
+                        continue;
+                    }
+                }
+                drop(homeserver);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+    }
+
+    /// From now on events do not reach the gateway, and are never sent again.
+    pub(crate) fn lose_events(&self, lose: bool) {
+        self.lock().lose = lose;
+    }
+
+    /// How many actions with an effect the engine asked for.
+    pub(crate) fn actions(&self) -> usize {
+        self.lock().actions
+    }
+
+    /// Whether everything that happened was sent to the engine.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.lock().queue.is_empty()
+    }
+
+    fn ours(&self, user: &str) -> bool {
+        user == self.bot.as_str() || UserId::parse(user).is_ok_and(|user| is_ghost_pattern(&user))
+    }
+
+    fn post(
+        &self,
+        state: &mut State,
+        room: &str,
+        sender: &str,
+        event_type: &str,
+        state_key: Option<&str>,
+        content: Value,
+        ts: Option<u64>,
+    ) -> OwnedEventId {
+        state.next += 1;
+        let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        let id = format!("$event{}:{}", state.next, self.map.server_name());
+        let mut event = json!({
+            "event_id": id,
+            "room_id": room,
+            "sender": sender,
+            "type": event_type,
+            "content": content,
+            "origin_server_ts": ts.unwrap_or(now),
+        });
+        let place = state.rooms.get_mut(room).unwrap();
+        let was_ours = place.members.iter().any(|(user, how)| self.ours(user) && how != "leave");
+        if let Some(key) = state_key {
+            event["state_key"] = json!(key);
+            place.state.insert((event_type.to_owned(), key.to_owned()), event.clone());
+            if event_type == "m.room.member" {
+                place.members.insert(key.to_owned(), event["content"]["membership"].as_str().unwrap().to_owned());
+            }
+        }
+        place.timeline.push(event.clone());
+        let is_ours = place.members.iter().any(|(user, how)| self.ours(user) && how != "leave");
+        if (was_ours || is_ours) && !state.lose {
+            state.queue.push_back(serde_json::value::to_raw_value(&event).unwrap());
+        }
+        OwnedEventId::try_from(id).unwrap()
+    }
+
+    /// Puts bytes into the stream to the gateway that no room holds.
+    pub(crate) fn inject(&self, raw: &str) {
+        self.lock().queue.push_back(RawValue::from_string(raw.to_owned()).unwrap());
+    }
+
+    fn set_member(&self, state: &mut State, room: &str, sender: &str, target: &str, membership: &str, direct: bool) {
+        let mut content = json!({ "membership": membership });
+        if direct {
+            content["is_direct"] = json!(true);
+        }
+        self.post(state, room, sender, "m.room.member", Some(target), content, None);
+    }
+
+    fn membership(state: &State, room: &str, user: &str) -> Option<String> {
+        state.rooms.get(room).and_then(|room| room.members.get(user)).cloned()
+    }
+
+    fn must_be_in(state: &State, room: &str, user: &str) -> Result<(), CallError> {
+        if Self::membership(state, room, user).as_deref() == Some("join") {
+            Ok(())
+        } else {
+            Err(forbidden(&format!("{user} is not in {room}")))
+        }
+    }
+
+    fn new_room(&self, state: &mut State, creator: &str) -> String {
+        state.next += 1;
+        let room = format!("!room{}:{}", state.next, self.map.server_name());
+        state.rooms.insert(room.clone(), Room::default());
+        self.post(state, &room, creator, "m.room.create", Some(""), json!({ "room_version": "11" }), None);
+        self.set_member(state, &room, creator, creator, "join", false);
+        room
+    }
+
+    // ------------------------------------------------------------------------------------------------- its people
+
+    /// The full id of somebody here.
+    pub(crate) fn user(&self, name: &str) -> String {
+        format!("@{name}:{}", self.map.server_name())
+    }
+
+    /// Registers somebody.
+    pub(crate) fn register(&self, name: &str) {
+        let user = self.user(name);
+        self.lock().users.insert(user);
+    }
+
+    /// A private room in which the bot may do everything once it is there.
+    pub(crate) fn create_room(&self, by: &str, name: &str) -> OwnedRoomId {
+        let by = self.user(by);
+        let mut state = self.lock();
+        let room = self.new_room(&mut state, &by);
+        let users = json!({ "users": { by.clone(): 100, self.bot.as_str(): 100 } });
+        self.post(&mut state, &room, &by, "m.room.power_levels", Some(""), users, None);
+        self.post(&mut state, &room, &by, "m.room.name", Some(""), json!({ "name": name }), None);
+        OwnedRoomId::try_from(room).unwrap()
+    }
+
+    /// Invites a full user id.
+    pub(crate) fn invite(&self, room: &RoomId, by: &str, target: &str, direct: bool) {
+        let by = self.user(by);
+        let mut state = self.lock();
+        assert_eq!(Self::membership(&state, room.as_str(), &by).as_deref(), Some("join"), "{by} invites");
+        self.set_member(&mut state, room.as_str(), &by, target, "invite", direct);
+    }
+
+    /// Joins a room into which one was invited.
+    pub(crate) fn join(&self, room: &RoomId, name: &str) {
+        let user = self.user(name);
+        let mut state = self.lock();
+        assert_eq!(Self::membership(&state, room.as_str(), &user).as_deref(), Some("invite"), "{user} joins");
+        self.set_member(&mut state, room.as_str(), &user, &user, "join", false);
+    }
+
+    /// Leaves a room, or declines to join it.
+    pub(crate) fn leave(&self, room: &RoomId, name: &str) {
+        let user = self.user(name);
+        self.set_member(&mut self.lock(), room.as_str(), &user, &user, "leave", false);
+    }
+
+    /// Removes a full user id.
+    pub(crate) fn kick(&self, room: &RoomId, by: &str, target: &str) {
+        let by = self.user(by);
+        self.set_member(&mut self.lock(), room.as_str(), &by, target, "leave", false);
+    }
+
+    /// Says something.
+    pub(crate) fn say(&self, room: &RoomId, name: &str, body: &str) -> OwnedEventId {
+        let user = self.user(name);
+        let mut state = self.lock();
+        assert_eq!(Self::membership(&state, room.as_str(), &user).as_deref(), Some("join"), "{user} says {body}");
+        let content = json!({ "msgtype": "m.text", "body": body });
+        self.post(&mut state, room.as_str(), &user, "m.room.message", None, content, None)
+    }
+
+    // ---------------------------------------------------------------------------------------------- what one sees
+
+    /// The messages of a room, without notices and commands.
+    pub(crate) fn messages(&self, room: &RoomId) -> Vec<Seen> {
+        let state = self.lock();
+        let events = state.rooms[room.as_str()].timeline.iter().filter(|event| is_message(event));
+        events
+            .map(|event| Seen {
+                sender: event["sender"].as_str().unwrap().to_owned(),
+                body: event["content"]["body"].as_str().unwrap().to_owned(),
+            })
+            .filter(|seen| !seen.body.starts_with("!mimi"))
+            .collect()
+    }
+
+    /// The texts of what was said.
+    pub(crate) fn bodies(&self, room: &RoomId) -> Vec<String> {
+        self.messages(room).into_iter().map(|seen| seen.body).collect()
+    }
+
+    /// The gateway's own words in a room.
+    pub(crate) fn notices(&self, room: &RoomId) -> Vec<String> {
+        let state = self.lock();
+        let notices = state.rooms[room.as_str()].timeline.iter().filter(|event| event["content"]["msgtype"] == "m.notice");
+        notices.map(|event| event["content"]["body"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// How a full user id stands to a room.
+    pub(crate) fn member(&self, room: &RoomId, user: &str) -> Option<String> {
+        Self::membership(&self.lock(), room.as_str(), user)
+    }
+
+    /// The rooms into which somebody is invited.
+    pub(crate) fn invitations(&self, name: &str) -> Vec<OwnedRoomId> {
+        let user = self.user(name);
+        let state = self.lock();
+        let rooms = state.rooms.iter().filter(|(_, room)| room.members.get(&user).is_some_and(|how| how == "invite"));
+        rooms.map(|(id, _)| OwnedRoomId::try_from(id.as_str()).unwrap()).collect()
+    }
+
+    /// One field of a state event's content.
+    pub(crate) fn state(&self, room: &RoomId, event_type: &str, field: &str) -> Option<String> {
+        let state = self.lock();
+        let event = state.rooms[room.as_str()].state.get(&(event_type.to_owned(), String::new()))?;
+        event["content"][field].as_str().map(str::to_owned)
+    }
+
+    /// The ghost of a remote user.
+    pub(crate) fn ghost(&self, uri: &UserUri) -> String {
+        self.map.ghost(uri).unwrap().to_string()
+    }
+
+    // ------------------------------------------------------------------------------------------------- the engine
+
+    fn id(&self, actor: &Actor) -> OwnedUserId {
+        match actor {
+            Actor::Bot => self.bot.clone(),
+            Actor::Ghost(uri) => self.map.ghost(uri).unwrap(),
+        }
+    }
+
+    fn act(&self, action: &MatrixAction) -> Result<MatrixDone, CallError> {
+        let mut state = self.lock();
+        state.actions += 1;
+        let state = &mut *state;
+        match action {
+            MatrixAction::Send { room, actor, event_type, content, ts, txn_id } => {
+                let user = self.id(actor).to_string();
+                let key = (room.to_string(), user.clone(), txn_id.clone());
+                if let Some(event) = state.sent.get(&key) {
+                    return Ok(MatrixDone::Event(event.clone()));
+                }
+                Self::must_be_in(state, room.as_str(), &user)?;
+                let content = serde_json::from_str(content).unwrap();
+                let event = self.post(state, room.as_str(), &user, event_type, None, content, *ts);
+                state.sent.insert(key, event.clone());
+                Ok(MatrixDone::Event(event))
+            }
+            MatrixAction::SetState { room, actor, event_type, state_key, content } => {
+                let user = self.id(actor).to_string();
+                Self::must_be_in(state, room.as_str(), &user)?;
+                let content: Value = serde_json::from_str(content).unwrap();
+                let event = self.post(state, room.as_str(), &user, event_type, Some(state_key), content, None);
+                Ok(MatrixDone::Event(event))
+            }
+            MatrixAction::CreateRoom { creator, alias_localpart, name, topic, is_direct, members, invite, initial_state } => {
+                if let Some(room) = state.aliases.get(alias_localpart) {
+                    return Ok(MatrixDone::Room(OwnedRoomId::try_from(room.as_str()).unwrap()));
+                }
+                let creator = self.id(creator).to_string();
+                let room = self.new_room(state, &creator);
+                state.aliases.insert(alias_localpart.clone(), room.clone());
+                for (event_type, state_key, content) in initial_state {
+                    let content = serde_json::from_str(content).unwrap();
+                    self.post(state, &room, &creator, event_type, Some(state_key), content, None);
+                }
+                if let Some(name) = name {
+                    self.post(state, &room, &creator, "m.room.name", Some(""), json!({ "name": name }), None);
+                }
+                if let Some(topic) = topic {
+                    self.post(state, &room, &creator, "m.room.topic", Some(""), json!({ "topic": topic }), None);
+                }
+                for member in members {
+                    let member = self.id(member).to_string();
+                    self.set_member(state, &room, &creator, &member, "invite", false);
+                    self.set_member(state, &room, &member, &member, "join", false);
+                }
+                for target in invite {
+                    self.set_member(state, &room, &creator, target.as_str(), "invite", *is_direct);
+                }
+                Ok(MatrixDone::Room(OwnedRoomId::try_from(room).unwrap()))
+            }
+            MatrixAction::Join { room, actor } => {
+                let user = self.id(actor).to_string();
+                match Self::membership(state, room.as_str(), &user).as_deref() {
+                    Some("join") => {}
+                    Some("invite") => self.set_member(state, room.as_str(), &user, &user, "join", false),
+                    _ => {
+                        let bot = self.bot.to_string();
+                        Self::must_be_in(state, room.as_str(), &bot)?;
+                        self.set_member(state, room.as_str(), &bot, &user, "invite", false);
+                        self.set_member(state, room.as_str(), &user, &user, "join", false);
+                    }
+                }
+                Ok(MatrixDone::Done)
+            }
+            MatrixAction::Leave { room, actor } => {
+                let user = self.id(actor).to_string();
+                if matches!(Self::membership(state, room.as_str(), &user).as_deref(), Some("join" | "invite")) {
+                    self.set_member(state, room.as_str(), &user, &user, "leave", false);
+                }
+                Ok(MatrixDone::Done)
+            }
+            MatrixAction::Invite { room, actor, target } => {
+                let user = self.id(actor).to_string();
+                Self::must_be_in(state, room.as_str(), &user)?;
+                if !matches!(Self::membership(state, room.as_str(), target.as_str()).as_deref(), Some("join" | "invite")) {
+                    self.set_member(state, room.as_str(), &user, target.as_str(), "invite", false);
+                }
+                Ok(MatrixDone::Done)
+            }
+            MatrixAction::Kick { room, actor, target, .. } => {
+                let user = self.id(actor).to_string();
+                Self::must_be_in(state, room.as_str(), &user)?;
+                if matches!(Self::membership(state, room.as_str(), target.as_str()).as_deref(), Some("join" | "invite")) {
+                    self.set_member(state, room.as_str(), &user, target.as_str(), "leave", false);
+                }
+                Ok(MatrixDone::Done)
+            }
+        }
+    }
+
+    /// Makes a call under the fault plan.
+    async fn with_faults<T>(&self, name: &str, call: impl FnOnce() -> Result<T, CallError>) -> Result<T, CallError> {
+        let fault = (self.faults.lock().unwrap())(name);
+        tokio::task::yield_now().await;
+        match fault {
+            Fault::None => call(),
+            Fault::Before => Err(lost("connection refused", Retry::Retriable(None))),
+            Fault::After => call().and_then(|_| Err(lost("the answer was lost", Retry::Uncertain))),
+        }
+    }
+}
+
+fn raw(event: &Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(event).unwrap()
+}
+
+impl Homeserver for FakeHomeserver {
+    fn perform<'a>(&'a self, action: &'a MatrixAction) -> BoxFuture<'a, Result<MatrixDone, CallError>> {
+        Box::pin(async move { self.with_faults(&format!("{action:?}"), || self.act(action)).await })
+    }
+
+    fn timeline<'a>(
+        &'a self,
+        room: &'a RoomId,
+        reader: &'a Actor,
+        older_than: Option<&'a str>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<TimelinePage, CallError>> {
+        let page = move || {
+            let state = self.lock();
+            Self::must_be_in(&state, room.as_str(), self.id(reader).as_str())?;
+            let timeline = &state.rooms[room.as_str()].timeline;
+            let end = older_than.map_or(timeline.len(), |token| token.parse().unwrap());
+            let start = end.saturating_sub(usize::try_from(limit).unwrap());
+            let events = timeline[start..end].iter().map(raw).collect();
+            Ok(TimelinePage { events, older: (start > 0).then(|| start.to_string()) })
+        };
+        Box::pin(async move { self.with_faults(&format!("timeline {room} {older_than:?}"), page).await })
+    }
+
+    fn room_state<'a>(&'a self, room: &'a RoomId) -> BoxFuture<'a, Result<Vec<Box<RawValue>>, CallError>> {
+        let events = || Ok(self.lock().rooms[room.as_str()].state.values().map(raw).collect());
+        Box::pin(async move { self.with_faults(&format!("state {room}"), events).await })
+    }
+
+    fn joined_members<'a>(&'a self, room: &'a RoomId) -> BoxFuture<'a, Result<Vec<JoinedMember>, CallError>> {
+        let members = || {
+            let state = self.lock();
+            let members = state.rooms[room.as_str()].members.iter().filter(|(_, how)| *how == "join");
+            Ok(members.map(|(user, _)| JoinedMember { user: UserId::parse(user).unwrap(), displayname: None }).collect())
+        };
+        Box::pin(async move { self.with_faults(&format!("members {room}"), members).await })
+    }
+
+    fn resolve_alias<'a>(&'a self, _alias: &'a RoomAliasId) -> BoxFuture<'a, Result<Option<OwnedRoomId>, CallError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn user_exists<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<bool, CallError>> {
+        let exists = || Ok(self.lock().users.contains(user.as_str()));
+        Box::pin(async move { self.with_faults(&format!("exists {user}"), exists).await })
+    }
+
+    fn ensure_ghost<'a>(&'a self, user: &'a UserUri) -> BoxFuture<'a, Result<OwnedUserId, CallError>> {
+        Box::pin(async move { Ok(self.map.ghost(user).unwrap()) })
+    }
+
+    fn user_id(&self, actor: &Actor) -> OwnedUserId {
+        self.id(actor)
+    }
+
+    fn alias(&self, localpart: &str) -> Option<OwnedRoomAliasId> {
+        OwnedRoomAliasId::try_from(format!("#{localpart}:{}", self.map.server_name())).ok()
+    }
+}

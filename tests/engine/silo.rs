@@ -1,0 +1,379 @@
+//! A silo: a homeserver, an engine on a store that outlives it, and the way to the other silos.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use mimi_gateway::{
+    engine::{
+        Engine, EngineSettings, GatewayNames,
+        ports::{CallError, Endpoint, PathTarget, Peers, Problem, ProviderInbound as _, Retry, VerifiedPeer},
+    },
+    ident::{IdentityMap, ProviderDomain, RoomUri, UserUri},
+    store::{BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, StoreError, open, open_memory},
+};
+use ruma::{OwnedRoomId, RoomId};
+use sha2::Digest as _;
+
+use crate::homeserver::{FakeHomeserver, Fault, Faults, Slot, lost, no_faults};
+
+/// A call between providers, as it arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) from: ProviderDomain,
+    pub(crate) to: ProviderDomain,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) target: PathTarget,
+    pub(crate) body: Vec<u8>,
+    pub(crate) answer: Result<Vec<u8>, Problem>,
+}
+
+/// What connects the silos.
+#[derive(Default)]
+pub(crate) struct Net {
+    silos: Mutex<BTreeMap<ProviderDomain, Slot>>,
+    calls: Mutex<Vec<Call>>,
+}
+
+impl Net {
+    /// The calls to an endpoint of a silo that were answered so far.
+    pub(crate) fn calls(&self, to: &ProviderDomain, endpoint: Endpoint) -> Vec<Call> {
+        let calls = self.calls.lock().unwrap();
+        calls.iter().filter(|call| call.to == *to && call.endpoint == endpoint).cloned().collect()
+    }
+
+    /// Hands a call to the engine of `to`, as its HTTP server would once it knows that `from` calls.
+    pub(crate) async fn deliver(
+        &self,
+        from: &ProviderDomain,
+        to: &ProviderDomain,
+        endpoint: Endpoint,
+        target: &PathTarget,
+        body: &[u8],
+    ) -> Option<Result<Vec<u8>, Problem>> {
+        let engine = self.silos.lock().unwrap().get(to).and_then(|slot| slot.lock().unwrap().clone())?;
+        let peer = VerifiedPeer::assert_verified(from.clone());
+        let room = || match target {
+            PathTarget::Uri(uri) => RoomUri::parse(uri.as_str()).unwrap(),
+            PathTarget::Domain(domain) => panic!("{domain} is no room"),
+        };
+        let bytes = body.to_vec();
+        let answer = match endpoint {
+            Endpoint::KeyMaterial => {
+                let PathTarget::Uri(uri) = target else { panic!("no user in the path") };
+                engine.key_material(peer, UserUri::parse(uri.as_str()).unwrap(), bytes).await
+            }
+            Endpoint::Update => engine.update(peer, room(), bytes).await,
+            Endpoint::SubmitMessage => engine.submit_message(peer, room(), bytes).await,
+            Endpoint::Notify => engine.notify(peer, room(), bytes).await.map(|()| Vec::new()),
+            Endpoint::GroupInfo => engine.group_info(peer, room(), bytes).await,
+            Endpoint::RequestConsent => engine.request_consent(peer, bytes).await.map(|()| Vec::new()),
+            Endpoint::UpdateConsent => engine.update_consent(peer, bytes).await.map(|()| Vec::new()),
+        };
+        self.calls.lock().unwrap().push(Call {
+            from: from.clone(),
+            to: to.clone(),
+            endpoint,
+            target: target.clone(),
+            body: body.to_vec(),
+            answer: answer.clone(),
+        });
+        Some(answer)
+    }
+}
+
+struct FakePeers {
+    own: ProviderDomain,
+    net: Arc<Net>,
+    faults: Faults,
+}
+
+impl Peers for FakePeers {
+    fn call<'a>(
+        &'a self,
+        peer: &'a ProviderDomain,
+        endpoint: Endpoint,
+        target: &'a PathTarget,
+        body: &'a [u8],
+    ) -> BoxFuture<'a, Result<Vec<u8>, CallError>> {
+        Box::pin(async move {
+            let digest = hex::encode(sha2::Sha256::digest(body));
+            let fault = (self.faults.lock().unwrap())(&format!("{endpoint} {} to {peer} {digest}", self.own));
+            if fault == Fault::Before {
+                return Err(lost("connection refused", Retry::Retriable(None)));
+            }
+            let answer = match self.net.deliver(&self.own, peer, endpoint, target, body).await {
+                None => Err(lost("nobody listens", Retry::Retriable(None))),
+                Some(Ok(answer)) => Ok(answer),
+                Some(Err(problem @ (Problem::Unavailable(_) | Problem::TooMany(_)))) => {
+                    Err(lost(&problem.to_string(), Retry::Retriable(None)))
+                }
+                Some(Err(problem)) => Err(lost(&problem.to_string(), Retry::Permanent)),
+            };
+            if fault == Fault::After {
+                return Err(lost("the answer was lost", Retry::Uncertain));
+            }
+            answer
+        })
+    }
+
+    fn knows(&self, peer: &ProviderDomain) -> bool {
+        *peer != self.own && self.net.silos.lock().unwrap().contains_key(peer)
+    }
+}
+
+/// Where a silo keeps its data.
+pub(crate) enum Disk {
+    Memory(MemoryDisk),
+    Sqlite(PathBuf),
+}
+
+pub(crate) struct Silo {
+    pub(crate) domain: ProviderDomain,
+    pub(crate) homeserver: Arc<FakeHomeserver>,
+    pub(crate) net: Arc<Net>,
+    pub(crate) disk: Disk,
+    pub(crate) faults: Faults,
+    slot: Slot,
+    database: Mutex<Option<Database>>,
+}
+
+fn master_key() -> MasterKey {
+    MasterKey::from_bytes([7; 32])
+}
+
+impl Silo {
+    /// A silo on a disk, running, with people.
+    pub(crate) async fn start_on(name: &str, people: &[&str], net: &Arc<Net>, disk: Disk, faults: Faults) -> Self {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let domain = ProviderDomain::parse(&format!("{name}.example")).unwrap();
+        let map = IdentityMap::new(domain.clone(), ruma::OwnedServerName::try_from(format!("{name}.test")).unwrap());
+        let homeserver = FakeHomeserver::new(map, faults.clone());
+        for person in people {
+            homeserver.register(person);
+        }
+        let slot = Slot::default();
+        net.silos.lock().unwrap().insert(domain.clone(), slot.clone());
+        homeserver.start(slot.clone());
+        let silo = Self { domain, homeserver, net: Arc::clone(net), disk, faults, slot, database: Mutex::default() };
+        silo.start().await;
+        silo
+    }
+
+    /// A silo in memory whose calls all work.
+    pub(crate) async fn new(name: &str, people: &[&str], net: &Arc<Net>) -> Self {
+        Self::start_on(name, people, net, Disk::Memory(MemoryDisk::new()), no_faults()).await
+    }
+
+    /// Starts the engine on what the disk holds.
+    pub(crate) async fn start(&self) {
+        let since = Instant::now();
+        let opened = loop {
+            let result = match &self.disk {
+                Disk::Memory(disk) => open_memory(disk, &master_key()),
+                Disk::Sqlite(path) => open(&OpenOptions::new(EngineChoice::Sqlite, path, master_key())),
+            };
+            match result {
+                Ok(opened) => break opened,
+                // A call that was under way when the engine stopped still holds the store.
+                Err(StoreError::Locked(_)) if since.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                Err(error) => {
+                    // The crash ends when nothing of the old process is left.
+                    let Disk::Memory(disk) = &self.disk else { panic!("{error}") };
+                    assert!(disk.refuses(), "{error}");
+                    disk.refuse_commits(None);
+                }
+            }
+        };
+        let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
+        let settings = EngineSettings {
+            quiet: Duration::from_millis(150),
+            gap_check: Duration::from_millis(500),
+            tick: Duration::from_secs(3600),
+            retry: Duration::from_millis(5),
+            may_command: Arc::new(|_| true),
+        };
+        let peers =
+            Arc::new(FakePeers { own: self.domain.clone(), net: Arc::clone(&self.net), faults: self.faults.clone() });
+        let homeserver = Arc::clone(&self.homeserver);
+        let engine = Engine::load(opened.database.clone(), homeserver, peers, names, settings).await.unwrap();
+        engine.start().await.unwrap();
+        *self.database.lock().unwrap() = Some(opened.database);
+        *self.slot.lock().unwrap() = Some(engine);
+    }
+
+    /// Stops the engine; true if one ran.
+    async fn end(&self) -> Option<Database> {
+        let engine = self.slot.lock().unwrap().take();
+        if let Some(engine) = engine {
+            engine.stop().await;
+        }
+        self.database.lock().unwrap().take()
+    }
+
+    /// Stops in good order.
+    pub(crate) async fn stop(&self) {
+        if let Some(database) = self.end().await {
+            database.store().close().await.unwrap();
+        }
+    }
+
+    /// From this moment nothing is stored: what the process does until it is gone is lost with it.
+    pub(crate) async fn crash(&self) {
+        let Disk::Memory(disk) = &self.disk else { panic!("only memory crashes here") };
+        if !disk.refuses() {
+            disk.refuse_commits(Some(StoreError::Busy("the process is gone".to_owned())));
+        }
+        drop(self.end().await);
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        self.slot.lock().unwrap().clone().expect("the engine runs")
+    }
+
+    pub(crate) fn memory(&self) -> &MemoryDisk {
+        let Disk::Memory(disk) = &self.disk else { panic!("not in memory") };
+        disk
+    }
+
+    /// One of our people as MIMI user.
+    pub(crate) fn uri(&self, name: &str) -> UserUri {
+        UserUri::new(&self.domain, name).unwrap()
+    }
+
+    /// The ghost of another silo's user here.
+    pub(crate) fn ghost(&self, user: &UserUri) -> String {
+        self.homeserver.ghost(user)
+    }
+
+    /// What `Engine::rooms` says about a room: state, epoch, participants.
+    pub(crate) async fn room(&self, uri: &RoomUri) -> Option<(String, Option<u64>, usize)> {
+        let database = self.database.lock().unwrap().clone()?;
+        let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
+        let rooms = Engine::rooms(&database, &names).await.unwrap();
+        let room = rooms.into_iter().find(|room| room.uri == uri.as_str())?;
+        Some((room.state, room.epoch, room.participants))
+    }
+
+    /// The URI of the one room that is here.
+    pub(crate) async fn only_room(&self) -> RoomUri {
+        let database = self.database.lock().unwrap().clone().unwrap();
+        let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
+        let rooms = Engine::rooms(&database, &names).await.unwrap();
+        assert_eq!(rooms.len(), 1, "{rooms:?}");
+        RoomUri::parse(&rooms[0].uri).unwrap()
+    }
+
+    /// Sends as a peer to this silo.
+    pub(crate) async fn receive(&self, from: &str, endpoint: Endpoint, target: &PathTarget, body: &[u8]) -> Result<Vec<u8>, Problem> {
+        let from = ProviderDomain::parse(&format!("{from}.example")).unwrap();
+        self.net.deliver(&from, &self.domain, endpoint, target, body).await.expect("the engine runs")
+    }
+}
+
+/// How long a condition may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Waits until something is there.
+pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until_true(what: &str, mut look: impl FnMut() -> bool) {
+    until(what, || look().then_some(())).await;
+}
+
+/// Waits until a room holds exactly these texts, in any order; then looks once more after everything came to rest.
+pub(crate) async fn until_bodies(silo: &Silo, room: &RoomId, expected: &[&str]) {
+    let mut expected: Vec<String> = expected.iter().map(|body| (*body).to_owned()).collect();
+    expected.sort();
+    let since = Instant::now();
+    loop {
+        let mut bodies = silo.homeserver.bodies(room);
+        bodies.sort();
+        if bodies == expected {
+            return;
+        }
+        assert!(
+            since.elapsed() < PATIENCE && bodies.len() <= expected.len(),
+            "{}: expected {expected:?}, there is {bodies:?}; notices {:?}",
+            silo.domain,
+            silo.homeserver.notices(room)
+        );
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}
+
+/// Two silos, A the hub.
+pub(crate) struct Two {
+    pub(crate) a: Silo,
+    pub(crate) b: Silo,
+}
+
+impl Two {
+    pub(crate) async fn new() -> Self {
+        Self::with(no_faults()).await
+    }
+
+    pub(crate) async fn with(faults: Faults) -> Self {
+        let net = Arc::new(Net::default());
+        let memory = || Disk::Memory(MemoryDisk::new());
+        let a = Silo::start_on("a", &["a1", "a2", "a3"], &net, memory(), faults.clone()).await;
+        let b = Silo::start_on("b", &["b1", "b2", "b3"], &net, memory(), faults).await;
+        Self { a, b }
+    }
+
+    /// A1 mirrors a room.
+    pub(crate) async fn bridge(&self) -> (OwnedRoomId, RoomUri) {
+        bridge(&self.a, "a1").await
+    }
+
+    /// A1 mirrors a room and B1 comes in: the room at A, the portal at B, the MIMI room.
+    pub(crate) async fn room(&self) -> (OwnedRoomId, OwnedRoomId, RoomUri) {
+        let (at_a, uri) = self.bridge().await;
+        let at_b = bring(&self.a, &at_a, "a1", &self.b, "b1").await;
+        (at_a, at_b, uri)
+    }
+}
+
+/// Somebody makes a room, asks the bot in and mirrors it.
+pub(crate) async fn bridge(silo: &Silo, by: &str) -> (OwnedRoomId, RoomUri) {
+    let homeserver = &silo.homeserver;
+    let room = homeserver.create_room(by, "Tea");
+    homeserver.invite(&room, by, homeserver.bot.as_str(), false);
+    until_true("the bot comes", || homeserver.member(&room, homeserver.bot.as_str()).as_deref() == Some("join")).await;
+    homeserver.say(&room, by, "!mimi bridge");
+    let uri = until("the room is mirrored", || {
+        let notices = homeserver.notices(&room);
+        let text = notices.iter().find(|text| text.starts_with("This room is mirrored as "))?.clone();
+        let uri = text.trim_start_matches("This room is mirrored as ").split(". ").next().unwrap().to_owned();
+        Some(RoomUri::parse(&uri).unwrap())
+    })
+    .await;
+    (room, uri)
+}
+
+/// Somebody asks another silo's user in, who accepts: the room over there.
+pub(crate) async fn bring(from: &Silo, room: &RoomId, by: &str, to: &Silo, name: &str) -> OwnedRoomId {
+    from.homeserver.say(room, by, &format!("!mimi invite {}", to.uri(name)));
+    let portal = until("an invitation", || to.homeserver.invitations(name).first().cloned()).await;
+    to.homeserver.join(&portal, name);
+    let (inviter, guest) = (from.uri(by), to.uri(name));
+    until_true("the inviter's ghost", || to.homeserver.member(&portal, &to.ghost(&inviter)).as_deref() == Some("join")).await;
+    until_true("the guest's ghost", || from.homeserver.member(room, &from.ghost(&guest)).as_deref() == Some("join")).await;
+    portal
+}
