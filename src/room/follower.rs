@@ -28,7 +28,8 @@ impl Step<'_> {
         if matches!(self.room.phase, Phase::Broken(_)) {
             return self.report("a message came for a broken room; it is not shown");
         }
-        if self.room.phase == Phase::Left {
+        if self.room.phase == Phase::Left && !matches!(fanout.content, FanoutContent::Welcome { .. }) {
+            // A Welcome counts: somebody is in with a KeyPackage of ours, and has to leave again if they are gone.
             return;
         }
         let at = fanout.timestamp;

@@ -264,12 +264,18 @@ impl Step<'_> {
             let gone: BTreeSet<UserUri> = before.clone();
             self.remove_from_matrix(&gone);
             if !self.is_hub() {
-                self.room.phase = Phase::Left;
+                // Who was asked and is not in yet can still come in.
+                self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };
+                self.room.held.clear();
                 self.room.asking.clear();
                 self.room.claiming.clear();
                 let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
-                for intent in unsaid.iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
-                    self.give_up(intent, "nobody here is in the MIMI room any more");
+                for intent in unsaid.into_iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
+                    if self.room.asked.contains_key(intent.actor()) {
+                        self.room.queue.push_back(intent);
+                    } else {
+                        self.give_up(&intent, "nobody here is in the MIMI room any more");
+                    }
                 }
             }
             return;

@@ -367,6 +367,7 @@ impl Step<'_> {
         self.room.unbridging = false;
         self.room.queue.clear();
         self.room.again.clear();
+        self.room.present.clear();
         if let Some(room) = self.room.matrix.take() {
             for ghost in std::mem::take(&mut self.room.ghosts) {
                 if super::effect::Actor::Ghost(ghost.clone()) != self.room.speaker {
