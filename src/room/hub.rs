@@ -267,6 +267,8 @@ impl Step<'_> {
                 // Who was asked and is not in yet can still come in.
                 self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };
                 self.room.held.clear();
+                // Its answer concerns nobody any more.
+                (self.room.in_flight, self.room.awaiting) = (None, None);
                 self.room.asking.clear();
                 self.room.claiming.clear();
                 let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();

@@ -298,6 +298,10 @@ impl Step<'_> {
         if self.group.state()?.base_policy.fixed_membership {
             return Err(GroupError::Refused("a direct chat keeps its members".to_owned()));
         }
+        if !self.room.leaving.is_empty() {
+            // One at a time: who takes over is known only when the one before is gone.
+            return self.finish_leave();
+        }
         if let Some(first) = self.successor_first(user)? {
             return Ok(first);
         }
@@ -389,7 +393,7 @@ impl Step<'_> {
 
     /// Somebody of ours with a leaf.
     fn any_committer(&self) -> Option<UserUri> {
-        self.group.local_users().into_iter().find(|user| self.is_participant(user))
+        self.group.local_users().into_iter().find(|user| self.is_participant(user) && !self.is_leaving(user))
     }
 
     /// Who of ours removes `target`: the one who wants it, or one whose role may.
@@ -397,7 +401,8 @@ impl Step<'_> {
         if by != target && (self.group.has_leaf(by) || self.is_participant(by)) && self.may_remove(by) {
             return Some(by.clone());
         }
-        self.group.local_users().into_iter().find(|user| user != target && self.may_remove(user))
+        let mut others = self.group.local_users().into_iter();
+        others.find(|user| user != target && self.may_remove(user) && !self.is_leaving(user))
     }
 
     fn may_remove(&self, user: &UserUri) -> bool {
