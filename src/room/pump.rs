@@ -231,6 +231,10 @@ impl Step<'_> {
                 return Err(GroupError::Refused("they are not in the room any more".to_owned()));
             }
             let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.any_committer()) else {
+                if !self.room.leaving.is_empty() {
+                    // Our last one is going; who is asked may come in anew after that.
+                    return self.finish_leave().map(Some);
+                }
                 return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
             };
             if by == *user {
