@@ -72,7 +72,10 @@ impl Step<'_> {
                 self.room.leaving.clear();
                 for user in &users {
                     self.room.asked.remove(user);
-                    self.leave_absent(user);
+                }
+                // Also those who stayed on the list when our last leaf was removed.
+                for user in self.listed() {
+                    self.leave_absent(&user);
                 }
                 let group = &*self.group;
                 self.room.asked.retain(|user, _| !group.in_group(user));
