@@ -652,11 +652,8 @@ impl Actor {
                         CONSENT.delete(batch, &(target, requester, room));
                     }
                 }
-                for (key, row) in KEY_PACKAGES.scan_all(db, &self.uri).await? {
-                    if row.user == user {
-                        KEY_PACKAGES.delete(batch, &key);
-                    }
-                }
+                // KeyPackages that were given out stay until they expire: an Add with one may be on its way, and a leaf of
+                // ours without its key would count as forged.
                 Ok(())
             }
             Effect::Log { accepted, message_id, event } => {

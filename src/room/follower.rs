@@ -28,8 +28,8 @@ impl Step<'_> {
         if matches!(self.room.phase, Phase::Broken(_)) {
             return self.report("a message came for a broken room; it is not shown");
         }
-        let welcome = matches!(fanout.content, FanoutContent::Welcome { .. });
-        if self.room.phase == Phase::Left && !welcome {
+        if self.room.phase == Phase::Left && !matches!(fanout.content, FanoutContent::Welcome { .. }) {
+            // A Welcome counts: somebody is in with a KeyPackage of ours, and has to leave again if they are gone.
             return;
         }
         let at = fanout.timestamp;
@@ -62,7 +62,6 @@ impl Step<'_> {
         let RatchetTreeOption::Full(tree) = tree else {
             return self.report("a Welcome without the ratchet tree cannot be used");
         };
-        let known = self.group.is_member();
         match self.group.join(message.as_bytes(), tree.as_bytes(), self.now) {
             Ok(users) => {
                 if self.state().is_none_or(|state| state.metadata.room_uri != self.room.uri) {
@@ -73,9 +72,10 @@ impl Step<'_> {
                 self.room.leaving.clear();
                 for user in &users {
                     self.room.asked.remove(user);
-                    if !known {
-                        self.invite_absent(user);
-                    }
+                }
+                // Also those who stayed on the list when our last leaf was removed.
+                for user in self.listed() {
+                    self.leave_absent(&user);
                 }
                 let group = &*self.group;
                 self.room.asked.retain(|user, _| !group.in_group(user));
@@ -126,14 +126,14 @@ impl Step<'_> {
             // Before our Welcome: not for us.
             return;
         }
-        if let Some(InFlight::Commit { staged, merged }) = self.room.in_flight.clone()
-            && staged.commit == commit
-        {
-            if !merged {
-                self.merge(&staged);
-                self.room.in_flight = Some(InFlight::Commit { staged, merged: true });
+        if let Some(InFlight::Commit { staged, merged }) = self.room.in_flight.clone() {
+            if staged.commit == commit {
+                if !merged {
+                    self.merge(&staged);
+                    self.room.in_flight = Some(InFlight::Commit { staged, merged: true });
+                }
+                return;
             }
-            return;
         }
         if self.forget_own(commit) {
             return;
@@ -262,9 +262,8 @@ impl Step<'_> {
         match tag {
             Tag::None => {}
             Tag::Submit(digest) => {
-                let answer = result.and_then(|body| {
-                    SubmitMessageResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}"))
-                });
+                let answer = result
+                    .and_then(|body| SubmitMessageResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}")));
                 self.on_submit_answer(digest, answer);
             }
             Tag::Update(digest) => {
@@ -281,8 +280,7 @@ impl Step<'_> {
 
     fn submit_accepted(&mut self, digest: [u8; 32], at: Millis) {
         let Some(place) = self.room.submitted.iter().position(|waiting| waiting.hash == digest) else { return };
-        if let Some(Submitted { intent: Intent::Say { event, message_id, .. }, .. }) = self.room.submitted.remove(place)
-        {
+        if let Some(Submitted { intent: Intent::Say { event, message_id, .. }, .. }) = self.room.submitted.remove(place) {
             self.log_own(at, message_id, event);
         }
     }
@@ -412,7 +410,7 @@ impl Step<'_> {
         }
         match key_packages {
             Ok(key_packages) if !key_packages.is_empty() => {
-                self.room.queue.push_front(Intent::Add { by: requester, user: target.clone(), key_packages });
+                self.want_in(Intent::Add { by: requester, user: target.clone(), key_packages });
             }
             Ok(_) => self.notice(&format!("{} cannot be added now: no key material.", self.names.display(target))),
             Err(why) => self.notice(&format!("{} cannot be added: {why}.", self.names.display(target))),

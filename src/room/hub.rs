@@ -20,7 +20,7 @@ use crate::{
 /// How many epochs behind the hub's a message may be (mimi-protocol leaves it open; room-policy's default).
 const EPOCH_TOLERANCE: u64 = 1;
 
-/// A raw Welcome as `MLSMessage`: version mls10, wire format `mls_welcome`.
+/// A raw Welcome as MLSMessage: version mls10, wire format `mls_welcome`.
 fn welcome_message(welcome: &RawWelcome) -> Option<MlsMessage> {
     let mut bytes = vec![0, 1, 0, 3];
     bytes.extend_from_slice(welcome.as_bytes());
@@ -138,7 +138,8 @@ impl Step<'_> {
             HandshakeBundle::Commit(bundle) => {
                 let before = self.peers();
                 let listed = self.listed();
-                let welcomed = bundle.welcome.as_ref().map(|w| w.fields().new_members.clone()).unwrap_or_default();
+                let welcomed =
+                    bundle.welcome.as_ref().map(|w| w.fields().new_members.clone()).unwrap_or_default();
                 let origin = Origin::Follower(peer, &known, &welcomed);
                 let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
                 let at = self.accept_time();
@@ -148,7 +149,7 @@ impl Step<'_> {
                     // Our own view of the tree, not the committer's word for it.
                     let tree = RawRatchetTree::from_bytes(self.group.ratchet_tree()?)
                         .map_err(|error| GroupError::Invalid(format!("the tree: {error}")))?;
-                    self.route_welcome(at, &applied, &welcome, RatchetTreeOption::Full(tree), &known);
+                    self.route_welcome(at, &applied, welcome, RatchetTreeOption::Full(tree), &known);
                 }
                 self.after_commit(&applied, &listed);
                 Ok(at)
@@ -163,12 +164,9 @@ impl Step<'_> {
                     }
                 }
                 // The hub commits at once; what its own policy refuses it does not keep.
-                let staged = self
-                    .group
-                    .local_users()
-                    .first()
-                    .cloned()
-                    .map(|anchor| self.group.stage(&anchor, &GroupChange::default(), self.now));
+                let staged = self.group.local_users().first().cloned().map(|anchor| {
+                    self.group.stage(&anchor, &GroupChange::default(), self.now)
+                });
                 let staged = match staged {
                     Some(Ok(staged)) => Some(staged),
                     Some(Err(error)) => {
@@ -208,7 +206,7 @@ impl Step<'_> {
                 .map_err(|error| GroupError::Invalid(format!("own Welcome: {error}")))?;
             let tree = RawRatchetTree::from_bytes(staged.ratchet_tree.clone())
                 .map_err(|error| GroupError::Invalid(format!("own tree: {error}")))?;
-            self.route_welcome(at, &applied, &welcome, RatchetTreeOption::Full(tree), &BTreeMap::new());
+            self.route_welcome(at, &applied, welcome, RatchetTreeOption::Full(tree), &BTreeMap::new());
         }
         self.after_commit(&applied, &listed);
         Ok(())
@@ -219,7 +217,7 @@ impl Step<'_> {
         &mut self,
         at: Millis,
         applied: &Applied,
-        welcome: &RawWelcome,
+        welcome: RawWelcome,
         ratchet_tree: RatchetTreeOption,
         known: &BTreeMap<Vec<u8>, ProviderDomain>,
     ) {
@@ -228,14 +226,15 @@ impl Step<'_> {
             to.extend(known.get(reference).cloned());
             self.room.key_packages.remove(reference);
         }
-        let Some(message) = welcome_message(welcome) else {
+        let Some(message) = welcome_message(&welcome) else {
             return self.report("a Welcome does not parse");
         };
-        if to.remove(self.names.domain())
-            && let RatchetTreeOption::Full(tree) = &ratchet_tree
-            && let Err(error) = self.group.join(message.as_bytes(), tree.as_bytes(), self.now)
-        {
-            self.group_failed("a Welcome for our own users", &error);
+        if to.remove(self.names.domain()) {
+            if let RatchetTreeOption::Full(tree) = &ratchet_tree {
+                if let Err(error) = self.group.join(message.as_bytes(), tree.as_bytes(), self.now) {
+                    self.group_failed("a Welcome for our own users", &error);
+                }
+            }
         }
         self.fan_out(&to, at, FanoutContent::Welcome { message, ratchet_tree });
     }
@@ -255,8 +254,9 @@ impl Step<'_> {
     pub(super) fn after_commit(&mut self, applied: &Applied, before: &BTreeSet<UserUri>) {
         self.room.attempts = 0;
         let going: BTreeSet<UserUri> = before.iter().filter(|user| self.is_going(user)).cloned().collect();
-        self.room.leaving.retain(|user| self.group.in_group(user));
-        self.room.asked.retain(|user, _| !self.group.in_group(user));
+        let group = &*self.group;
+        self.room.leaving.retain(|user| group.in_group(user));
+        self.room.asked.retain(|user, _| !group.in_group(user));
         for user in &applied.local_removed {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }
@@ -264,11 +264,20 @@ impl Step<'_> {
             let gone: BTreeSet<UserUri> = before.clone();
             self.remove_from_matrix(&gone);
             if !self.is_hub() {
-                self.room.phase = Phase::Left;
+                // Who was asked and is not in yet can still come in.
+                self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };
+                self.room.held.clear();
+                // Its answer concerns nobody any more.
+                (self.room.in_flight, self.room.awaiting) = (None, None);
                 self.room.asking.clear();
+                self.room.claiming.clear();
                 let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
-                for intent in unsaid.iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
-                    self.give_up(intent, "nobody here is in the MIMI room any more");
+                for intent in unsaid.into_iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
+                    if self.room.asked.contains_key(intent.actor()) {
+                        self.room.queue.push_back(intent);
+                    } else {
+                        self.give_up(&intent, "nobody here is in the MIMI room any more");
+                    }
                 }
             }
             return;
@@ -277,16 +286,16 @@ impl Step<'_> {
             return self.mark_broken("all leaves whose keys were kept have been removed at once");
         }
         let after = self.listed();
-        let removed: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
-        for user in &removed {
+        let mut gone: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
+        for user in &gone {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }
         // Who went by their own wish and is here again meanwhile stays in the Matrix room.
-        let gone: BTreeSet<UserUri> = removed.difference(&going).cloned().collect();
+        gone.retain(|user| !going.contains(user));
         self.remove_from_matrix(&gone);
         self.relieve_keeper();
         for user in &applied.added {
-            self.invite_absent(user);
+            self.leave_absent(user);
         }
         self.sync_members();
         self.keep_leaves_fresh();

@@ -183,7 +183,8 @@ impl Step<'_> {
                 if let Some(requester) = self.room.asking.remove(&remote) {
                     self.ask(ConsentAction::Cancel, requester, remote.clone());
                 }
-                if self.is_participant(&remote) {
+                self.room.claiming.remove(&remote);
+                if self.will_be_participant(&remote) {
                     self.want(Intent::Remove { by, user: remote });
                 }
             }
@@ -251,11 +252,7 @@ impl Step<'_> {
         if self.is_hub() && key_packages.is_empty() {
             return self.notice(&format!("{} agreed, but sent no key material.", self.names.display(target)));
         }
-        let intent = Intent::Add { by, user: target.clone(), key_packages };
-        if !self.room.queue.contains(&intent) {
-            // Before what waits for them to come.
-            self.room.queue.push_front(intent);
-        }
+        self.want_in(Intent::Add { by, user: target.clone(), key_packages });
     }
 
     // ------------------------------------------------------------------------------------------------- the portal
@@ -343,11 +340,10 @@ impl Step<'_> {
         ("m.bridge".to_owned(), format!("org.mimi-gateway://{}", self.room.uri.as_str()), content.to_string())
     }
 
-    /// A user of ours was added, but is not in the Matrix room: they left while they were being added, or agreed at an
-    /// earlier time. They are asked once more.
-    pub(super) fn invite_absent(&mut self, user: &UserUri) {
+    /// A user of ours was added, but left again before they were let in.
+    pub(super) fn leave_absent(&mut self, user: &UserUri) {
         if self.is_ours(user) && !self.room.present.contains(user) {
-            self.invite_back(user);
+            self.want(Intent::Leave { user: user.clone() });
         }
     }
 

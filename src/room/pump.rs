@@ -1,7 +1,7 @@
 //! The queue of what our users want, worked off in order: at once where we are hub, one commit at a time where we follow.
 
 use super::{
-    effect::{Actor, MatrixAction, Millis},
+    effect::Millis,
     group::{GroupChange, GroupError},
     state::{InFlight, Intent, Phase},
     step::{Effect, Step},
@@ -37,6 +37,17 @@ impl Step<'_> {
         }
     }
 
+    /// A remote user who agreed is to be added: in a direct chat before what was said and waits for them to come.
+    pub(super) fn want_in(&mut self, intent: Intent) {
+        if !self.room.direct {
+            self.want(intent);
+        } else if !self.room.queue.contains(&intent) {
+            // The first is what a commit in flight is about.
+            let place = usize::from(matches!(self.room.in_flight, Some(InFlight::Commit { .. })));
+            self.room.queue.insert(place.min(self.room.queue.len()), intent);
+        }
+    }
+
     /// Whether the user is on the participant list once everything is done that is wanted now.
     pub(super) fn will_be_participant(&self, user: &UserUri) -> bool {
         match self.room.queue.iter().rev().find(|intent| intent.member() == Some(user)) {
@@ -57,7 +68,7 @@ impl Step<'_> {
         let Some(keeper) = self.room.keeper.clone() else { return };
         if self.room.present.contains(&keeper) {
             self.room.keeper = None;
-        } else if !self.room.present.is_empty() || self.group.providers().len() == 1 {
+        } else if !self.room.present.is_empty() {
             self.room.keeper = None;
             self.want(Intent::Leave { user: keeper });
         }
@@ -71,7 +82,9 @@ impl Step<'_> {
 
     /// Whether somebody here wants the user off the list, or the user does: then they have left the Matrix room already.
     pub(super) fn is_going(&self, user: &UserUri) -> bool {
-        let goes = |intent: &Intent| matches!(intent, Intent::Leave { user: who } | Intent::Remove { user: who, .. } if who == user);
+        let goes = |intent: &Intent| {
+            matches!(intent, Intent::Leave { user: who } | Intent::Remove { user: who, .. } if who == user)
+        };
         self.is_leaving(user) || self.room.queue.iter().any(goes)
     }
 
@@ -218,6 +231,10 @@ impl Step<'_> {
                 return Err(GroupError::Refused("they are not in the room any more".to_owned()));
             }
             let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.any_committer()) else {
+                if !self.room.leaving.is_empty() {
+                    // Our last one is going; who is asked may come in anew after that.
+                    return self.finish_leave().map(Some);
+                }
                 return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
             };
             if by == *user {
@@ -250,8 +267,7 @@ impl Step<'_> {
         if self.is_ours(user) && !self.may_come(user) {
             return Ok(Turn::Done);
         }
-        let by =
-            if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.any_committer() };
+        let by = if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.any_committer() };
         let Some(by) = by else {
             return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
         };
@@ -263,17 +279,13 @@ impl Step<'_> {
             self.claim(&by, user);
             return Ok(Turn::Done);
         }
-        let app_data = if listed {
-            Vec::new()
-        } else {
-            self.list_change(|s| policy::update_add(s, &[(user.clone(), role::MEMBER)]))?
-        };
+        let app_data =
+            if listed { Vec::new() } else { self.list_change(|s| policy::update_add(s, &[(user.clone(), role::MEMBER)]))? };
         self.commit(&by, &GroupChange { adds: key_packages.to_vec(), app_data, ..GroupChange::default() })
     }
 
     fn leave(&mut self, user: &UserUri) -> Result<Turn, GroupError> {
-        let fixed = self.state().is_some_and(|state| state.base_policy.fixed_membership);
-        if !self.group.in_group(user) && (fixed || !self.is_participant(user)) {
+        if !self.group.in_group(user) && !self.is_participant(user) {
             return Ok(Turn::Done);
         }
         if !self.group.has_leaf(user) {
@@ -287,45 +299,42 @@ impl Step<'_> {
         if !self.is_hub() && !self.room.submitted.is_empty() {
             return Ok(Turn::Wait);
         }
+        if self.group.state()?.base_policy.fixed_membership {
+            return Err(GroupError::Refused("a direct chat keeps its members".to_owned()));
+        }
+        if !self.room.leaving.is_empty() {
+            // One at a time: who takes over is known only when the one before is gone.
+            return self.finish_leave();
+        }
         if let Some(first) = self.successor_first(user)? {
             return Ok(first);
         }
-        if self.is_hub() && self.group.local_users().len() == 1 && self.group.providers().len() > 1 {
-            // Without a leaf of its own the hub could neither judge nor order what the others say.
-            self.room.keeper = Some(user.clone());
-            let text = format!("{user} left, but is still listed: it is the last user of the room's host.");
-            self.report(text.clone());
-            self.notice(&text);
-            return Ok(Turn::Done);
-        }
-        // Where the participants are fixed only the leaf goes.
-        let app_data = if fixed {
-            Vec::new()
-        } else {
-            self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?
-        };
-        let proposals = self.group.propose_leave(user, app_data)?;
+        let committer = self.group.local_users().into_iter().find(|other| other != user);
+        let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
         if !self.is_hub() {
+            let proposals = self.group.propose_leave(user, app_data)?;
             self.room.queue.pop_front();
             self.send_leave(user, proposals);
             return Ok(Turn::Wait);
         }
-        let by = self.group.local_users().into_iter().find(|other| other != user);
-        let Some(by) = by else {
-            self.group.forget(&proposals)?;
-            return Err(GroupError::Refused("nobody else is here who could commit it".to_owned()));
+        let Some(by) = committer else {
+            // The hub reads with this leaf: without it the others could not talk on. They go when somebody comes.
+            self.room.keeper = Some(user.clone());
+            self.give_up(&Intent::Leave { user: user.clone() }, "nobody else here could keep the room, which is hosted here");
+            return Ok(Turn::Done);
         };
-        // Nothing is told before it is certain that it can be committed.
-        match self.group.stage(&by, &GroupChange::default(), self.now) {
-            Ok(staged) => {
-                self.fan_out_proposals(&proposals);
-                self.commit_staged(staged)
-            }
+        let proposals = self.group.propose_leave(user, app_data)?;
+        let staged = match self.group.stage(&by, &GroupChange::default(), self.now) {
+            Ok(staged) => staged,
             Err(error) => {
+                // A proposal that stays behind would stop all messages.
                 self.group.forget(&proposals)?;
-                Err(error)
+                return Err(error);
             }
-        }
+        };
+        self.fan_out_proposals(&proposals);
+        self.hub_accept_own_commit(&staged)?;
+        Ok(Turn::Done)
     }
 
     /// Before the leaf goes whose keys we keep, another one has to be able to take over: a standby, or, if it is our last
@@ -337,8 +346,7 @@ impl Step<'_> {
         }
         if locals.len() == 1 {
             let mut others = self.listed().into_iter();
-            let stays =
-                others.find(|other| other != user && self.room.present.contains(other) && !self.is_going(other));
+            let stays = others.find(|other| other != user && self.room.present.contains(other) && !self.is_going(other));
             return stays.map_or(Ok(None), |other| self.leaf_first(&other));
         }
         match self.group.refresh_due(self.now).into_iter().find(|other| other != user) {
@@ -367,11 +375,12 @@ impl Step<'_> {
         self.room.unbridging = false;
         self.room.queue.clear();
         self.room.again.clear();
+        self.room.present.clear();
         if let Some(room) = self.room.matrix.take() {
             for ghost in std::mem::take(&mut self.room.ghosts) {
-                if Actor::Ghost(ghost.clone()) != self.room.speaker {
-                    let actor = Actor::Ghost(ghost);
-                    self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor }));
+                if super::effect::Actor::Ghost(ghost.clone()) != self.room.speaker {
+                    let actor = super::effect::Actor::Ghost(ghost);
+                    self.out.push(Effect::Matrix(super::effect::MatrixAction::Leave { room: room.clone(), actor }));
                 }
             }
             self.out.push(Effect::Unlink(room));
@@ -388,7 +397,7 @@ impl Step<'_> {
 
     /// Somebody of ours with a leaf.
     fn any_committer(&self) -> Option<UserUri> {
-        self.group.local_users().into_iter().find(|user| self.is_participant(user))
+        self.group.local_users().into_iter().find(|user| self.is_participant(user) && !self.is_leaving(user))
     }
 
     /// Who of ours removes `target`: the one who wants it, or one whose role may.
@@ -396,7 +405,8 @@ impl Step<'_> {
         if by != target && (self.group.has_leaf(by) || self.is_participant(by)) && self.may_remove(by) {
             return Some(by.clone());
         }
-        self.group.local_users().into_iter().find(|user| user != target && self.may_remove(user))
+        let mut others = self.group.local_users().into_iter();
+        others.find(|user| user != target && self.may_remove(user) && !self.is_leaving(user))
     }
 
     fn may_remove(&self, user: &UserUri) -> bool {
@@ -450,7 +460,7 @@ impl Step<'_> {
     }
 }
 
-/// Whether a `ParticipantListUpdate` changes nothing: three empty vectors.
+/// Whether a ParticipantListUpdate changes nothing: three empty vectors.
 fn update_is_empty(update: &[u8]) -> bool {
     update == [0, 0, 0]
 }

@@ -212,7 +212,7 @@ pub enum Effect {
         /// Who declined.
         target: UserUri,
     },
-    /// This user left or was removed: its consent to be added to the room ends, and unused KeyPackages go.
+    /// This user left or was removed: its consent to be added to the room ends.
     ForgetConsent {
         /// Who.
         user: UserUri,

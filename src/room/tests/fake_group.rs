@@ -267,9 +267,11 @@ impl FakeGroup {
             let proposal = proposal.ok_or_else(|| GroupError::Invalid("an unknown proposal".to_owned()))?;
             let Payload::Proposal { by, what, .. } = unpack(proposal).1 else { panic!("no proposal") };
             match what {
-                What::App(component, update) => {
-                    changes.updates.push(ComponentUpdate { component, op: ComponentOp::Update(update), proposer: by });
-                }
+                What::App(component, update) => changes.updates.push(ComponentUpdate {
+                    component,
+                    op: ComponentOp::Update(update),
+                    proposer: by,
+                }),
                 What::SelfRemove => {
                     changes.removes.push(LeafRemove { user: by.clone(), proposer: by, self_remove: true });
                 }
@@ -456,8 +458,8 @@ impl Group for FakeGroup {
             return Err(GroupError::Epoch { message: epoch, current: self.epoch() });
         }
         if let Origin::Follower(peer, known, welcomed) = origin {
-            let added: Vec<Vec<u8>> = commit.adds.iter().map(|(_, key)| key.to_be_bytes().to_vec()).collect();
-            if added != welcomed {
+            let added: BTreeSet<Vec<u8>> = commit.adds.iter().map(|(_, key)| key.to_be_bytes().to_vec()).collect();
+            if added != welcomed.iter().cloned().collect() {
                 return Err(GroupError::Refused("the Welcome is for others".to_owned()));
             }
             if commit.by.provider() != *peer {
@@ -492,10 +494,10 @@ impl Group for FakeGroup {
         if !self.in_group(&by) {
             return Err(GroupError::Invalid("a proposal of somebody who is no member".to_owned()));
         }
-        if let Origin::Follower(peer, _, _) = origin
-            && by.provider() != *peer
-        {
-            return Err(GroupError::Refused(format!("{by} is not of {peer}")));
+        if let Origin::Follower(peer, _, _) = origin {
+            if by.provider() != *peer {
+                return Err(GroupError::Refused(format!("{by} is not of {peer}")));
+            }
         }
         if !self.pending.iter().any(|known| known == bytes) {
             self.pending.push(bytes.to_vec());
@@ -506,7 +508,7 @@ impl Group for FakeGroup {
         Ok(vec![0])
     }
     fn discard(&mut self) {
-        self.shared = None;
+        *self = Self { made: self.made.clone(), ..Self::none(&self.domain) };
     }
     fn has_pending(&self) -> bool {
         !self.pending.is_empty()

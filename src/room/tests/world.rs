@@ -481,6 +481,9 @@ impl World {
                 Effect::Declined { requester, target } => {
                     self.providers[at].consents.remove(&(target, requester));
                 }
+                Effect::ForgetConsent { user } => {
+                    self.providers[at].consents.retain(|(target, _)| *target != user);
+                }
                 Effect::Log { accepted, message_id, event } => {
                     let p = &mut self.providers[at];
                     if p.known.insert(message_id) {
@@ -766,6 +769,7 @@ fn copy(input: &Input) -> Input {
         Input::KeyPackagesPassed { references, provider } => {
             Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() }
         }
+        Input::PortalFailed(why) => Input::PortalFailed(why.clone()),
         Input::PortalReady(room) => Input::PortalReady(room.clone()),
         Input::PortalFailed(why) => Input::PortalFailed(why.clone()),
         Input::Answered { tag, result } => Input::Answered { tag: *tag, result: result.clone() },
