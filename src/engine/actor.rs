@@ -263,10 +263,10 @@ impl Actor {
             KEY_PACKAGES.delete(&mut batch, &(self.uri.clone(), reference));
         }
         self.group.key_packages.clear();
-        if self.room != before {
-            if let Some(room) = &self.room {
-                ROOMS.put(db, &mut batch, &self.uri, room)?;
-            }
+        if self.room != before
+            && let Some(room) = &self.room
+        {
+            ROOMS.put(db, &mut batch, &self.uri, room)?;
         }
         if !batch.is_empty() {
             db.commit(batch).await?;
@@ -289,24 +289,24 @@ impl Actor {
             self.engine.hand_to_lane(&lane, number, row);
         }
         for (index, answer) in after.answers {
-            if let Some(slot) = mails.get_mut(index) {
-                if let Mail::Request { reply, .. } = std::mem::replace(slot, Mail::Tick) {
-                    let _ = reply.send(answer);
-                }
+            if let Some(slot) = mails.get_mut(index)
+                && let Mail::Request { reply, .. } = std::mem::replace(slot, Mail::Tick)
+            {
+                let _ = reply.send(answer);
             }
         }
         for (index, answer) in after.joined {
-            if let Some(slot) = mails.get_mut(index) {
-                if let Mail::Join { reply, .. } = std::mem::replace(slot, Mail::Tick) {
-                    let _ = reply.send(answer);
-                }
+            if let Some(slot) = mails.get_mut(index)
+                && let Mail::Join { reply, .. } = std::mem::replace(slot, Mail::Tick)
+            {
+                let _ = reply.send(answer);
             }
         }
         for index in after.created {
-            if let Some(slot) = mails.get_mut(index) {
-                if let Mail::Create { reply, .. } = std::mem::replace(slot, Mail::Tick) {
-                    let _ = reply.send(Ok(()));
-                }
+            if let Some(slot) = mails.get_mut(index)
+                && let Mail::Create { reply, .. } = std::mem::replace(slot, Mail::Tick)
+            {
+                let _ = reply.send(Ok(()));
             }
         }
     }
@@ -438,8 +438,7 @@ impl Actor {
                 self.run(input, batch, after).await.map(drop)
             }
             InboxItem::Passed { references, provider } => {
-                let input =
-                    Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
+                let input = Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
                 self.run(input, batch, after).await.map(drop)
             }
         }

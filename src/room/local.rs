@@ -28,10 +28,10 @@ impl Step<'_> {
             return;
         }
         let body = event.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
-        if event.event_type == "m.room.message" {
-            if let Some(command) = super::command::in_room(body) {
-                return self.on_command(&event.sender.clone(), &command);
-            }
+        if event.event_type == "m.room.message"
+            && let Some(command) = super::command::in_room(body)
+        {
+            return self.on_command(&event.sender.clone(), &command);
         }
         self.say(event, salt);
     }
@@ -63,8 +63,7 @@ impl Step<'_> {
         if event.event_type == "m.room.redaction" || event.event_type == "m.reaction" {
             return self.report(format!("{} ({}) is not carried yet", event.event_id, event.event_type));
         }
-        let context =
-            translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts: event.origin_server_ts };
+        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts: event.origin_server_ts };
         let translated = match translate::to_mimi(&event.event_type, &event.content, &context) {
             Ok(translated) => translated,
             Err(NotCarried::Mirror) => return,
@@ -77,9 +76,9 @@ impl Step<'_> {
             }
         };
         match translated.content.encode_with_id(&user, &self.room.uri) {
-            Ok((content, id)) => {
+            Ok((encoded, id)) => {
                 let event = event.event_id.clone();
-                self.room.queue.push_back(Intent::Say { user, event, content, message_id: id.0 });
+                self.room.queue.push_back(Intent::Say { user, event, content: encoded, message_id: id.0 });
             }
             Err(error) => self.report(format!("{} is not carried: {error}", event.event_id)),
         }
@@ -310,11 +309,7 @@ impl Step<'_> {
 
     /// Who invites on behalf of a remote user: its ghost, if it is in the room.
     fn inviter(&self, requester: &UserUri) -> Actor {
-        if self.room.ghosts.contains(requester) {
-            Actor::Ghost(requester.clone())
-        } else {
-            self.room.speaker.clone()
-        }
+        if self.room.ghosts.contains(requester) { Actor::Ghost(requester.clone()) } else { self.room.speaker.clone() }
     }
 
     fn make_portal(&mut self, requester: &UserUri, invite: OwnedUserId, about: &About) {
@@ -376,8 +371,8 @@ impl Step<'_> {
         }));
     }
 
-    pub(super) fn on_portal_ready(&mut self, room: OwnedRoomId) {
-        if self.room.matrix.as_ref() == Some(&room) {
+    pub(super) fn on_portal_ready(&mut self, room: &OwnedRoomId) {
+        if self.room.matrix.as_ref() == Some(room) {
             return;
         }
         self.room.matrix = Some(room.clone());
@@ -445,15 +440,14 @@ impl Step<'_> {
             let actor = Actor::Bot;
             self.out.push(Effect::Matrix(MatrixAction::SetState { room, actor, event_type, state_key, content }));
         }
-        match direct_with {
-            Some(remote) => self.invite(creator.clone(), remote.clone()),
-            None => {
-                let uri = self.room.uri.clone();
-                self.notice(&format!(
-                    "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
-                     Encryption towards MIMI ends at this gateway: its operator could read what is said here."
-                ));
-            }
+        if let Some(remote) = direct_with {
+            self.invite(creator.clone(), remote.clone());
+        } else {
+            let uri = self.room.uri.clone();
+            self.notice(&format!(
+                "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
+                 Encryption towards MIMI ends at this gateway: its operator could read what is said here."
+            ));
         }
     }
 }

@@ -267,11 +267,9 @@ impl FakeGroup {
             let proposal = proposal.ok_or_else(|| GroupError::Invalid("an unknown proposal".to_owned()))?;
             let Payload::Proposal { by, what, .. } = unpack(proposal).1 else { panic!("no proposal") };
             match what {
-                What::App(component, update) => changes.updates.push(ComponentUpdate {
-                    component,
-                    op: ComponentOp::Update(update),
-                    proposer: by,
-                }),
+                What::App(component, update) => {
+                    changes.updates.push(ComponentUpdate { component, op: ComponentOp::Update(update), proposer: by });
+                }
                 What::SelfRemove => {
                     changes.removes.push(LeafRemove { user: by.clone(), proposer: by, self_remove: true });
                 }
@@ -494,10 +492,10 @@ impl Group for FakeGroup {
         if !self.in_group(&by) {
             return Err(GroupError::Invalid("a proposal of somebody who is no member".to_owned()));
         }
-        if let Origin::Follower(peer, _, _) = origin {
-            if by.provider() != *peer {
-                return Err(GroupError::Refused(format!("{by} is not of {peer}")));
-            }
+        if let Origin::Follower(peer, _, _) = origin
+            && by.provider() != *peer
+        {
+            return Err(GroupError::Refused(format!("{by} is not of {peer}")));
         }
         if !self.pending.iter().any(|known| known == bytes) {
             self.pending.push(bytes.to_vec());

@@ -58,10 +58,10 @@ fn one(world: &mut World, removals: bool) {
             let who = NAMES.iter().map(|name| UserUri::new(&home, name).unwrap());
             let who = who.filter(|who| !there.joined.contains(who)).collect::<Vec<_>>();
             let by = world.rng.pick(joined);
-            if let (Some(by), Some(who)) = (by, world.rng.pick(who)) {
-                if by.provider() != who.provider() {
-                    world.invite(&by, &who);
-                }
+            if let (Some(by), Some(who)) = (by, world.rng.pick(who))
+                && by.provider() != who.provider()
+            {
+                world.invite(&by, &who);
             }
         }
         _ if removals => {
@@ -79,7 +79,8 @@ fn one(world: &mut World, removals: bool) {
 
 /// Whether the run says something; a lost anchor, which a removal from outside can bring, ends it early.
 fn run(seed: u64, tracing: bool) -> bool {
-    let mut world = World::new(seed, if seed % 3 == 0 { &["a", "b"] } else { &["a", "b", "c"] }, &["u0@a", "u1@a"]);
+    let mut world =
+        World::new(seed, if seed.is_multiple_of(3) { &["a", "b"] } else { &["a", "b", "c"] }, &["u0@a", "u1@a"]);
     world.tracing = tracing;
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_in(&mut world, seed)));
     match result {
@@ -94,9 +95,9 @@ fn run(seed: u64, tracing: bool) -> bool {
 }
 
 fn run_in(world: &mut World, seed: u64) -> bool {
-    let removals = seed % 2 == 0;
+    let removals = seed.is_multiple_of(2);
     world.loss = [0, 10, 30][usize::try_from(seed % 3).unwrap()];
-    if seed % 5 != 0 {
+    if !seed.is_multiple_of(5) {
         world.bring_remote(&user("u0@a"), &user("u0@b"));
     }
     let mut left = 20 + world.rng.below(60);
@@ -142,7 +143,8 @@ pub(super) fn check(world: &World, removals: bool) {
             // Who left while being added was asked once more.
             let ours: BTreeSet<UserUri> = ours.into_iter().filter(|user| !p.invited.contains(user)).collect();
             assert_eq!(ours, there, "{home}: participants, and who is in the Matrix room");
-            let remote: BTreeSet<UserUri> = world.participants(at).into_iter().filter(|u| u.provider() != *home).collect();
+            let remote: BTreeSet<UserUri> =
+                world.participants(at).into_iter().filter(|u| u.provider() != *home).collect();
             assert_eq!(p.ghosts, remote, "{home}: ghosts, and remote participants");
         } else {
             assert!(p.joined.iter().all(|user| !ours.contains(user)), "{home} left, but {ours:?} are in its room");
@@ -167,7 +169,8 @@ pub(super) fn check(world: &World, removals: bool) {
         assert!(shown.windows(2).all(|pair| pair[0].0 < pair[1].0), "{home}: {:?}", p.timeline);
         assert!(p.log.iter().all(|(at, id, _)| order.contains(&(*at, *id))), "{home} has another time or message");
         for (id, (at, to)) in &by_id {
-            let (mine, seen) = (p.log.iter().any(|(_, known, event)| known == id && event.is_some()), shown.contains(&(*at, *id)));
+            let (mine, seen) =
+                (p.log.iter().any(|(_, known, event)| known == id && event.is_some()), shown.contains(&(*at, *id)));
             assert!(!(mine && seen), "{home} shows its own message");
             assert!(mine || seen || !to.contains(home), "{home} misses the message accepted at {at}");
             if *home == room_uri().hub() {
