@@ -388,9 +388,6 @@ impl ProviderInbound for Engine {
                 tracing::info!(%requester, %target, "consent for every room is not asked of people yet; nobody is told");
                 return Ok(());
             };
-            if room.hub() == *self.0.names.domain() && !self.knows_room(&room) {
-                return Err(Problem::NotFound);
-            }
             let item = match action {
                 ConsentAction::Request => InboxItem::Asked { requester, target, about: extensions.0 },
                 ConsentAction::Cancel => InboxItem::AskCancelled { requester, target },

@@ -29,7 +29,7 @@ ENDPOINTS = {
 REQUEST, GRANT = 1, 2
 # A line that tells an operator about a refusal.
 TOLD = re.compile(r"(INFO|WARN|ERROR)\S* .*(refused|set aside|submits|is not given|may add nobody|consents to|an update of|"
-                  r"a message of|consented to others|a grant for|is broken|broken room)")
+                  r"a message of|consented to others|a room that cannot be|a grant for|is broken|broken room)")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Seconds after which a second line, or a stored row, would have shown.
 SETTLE = 0.12
@@ -241,7 +241,7 @@ class Attacks:
                                                            room=elsewhere)), (201,))),
             ("consent asked for a room of ours that does not exist",
              case(lambda: at.post("requestConsent", consent(REQUEST, "mimi://c.example/u/c1", "mimi://b.example/u/b1",
-                                                            room=elsewhere)), (404,))),
+                                                            room=elsewhere)), (201,))),
             ("notify for a room that is not known here",
              case(lambda: at.post("notify", fanout("mimi://c.example/g/none/0"), "mimi://c.example/r/none"), (404,))),
             ("a room is mirrored", self.setting),
