@@ -153,7 +153,14 @@ impl MatrixInbound for Engine {
             if self.0.stop.is_cancelled() {
                 return Err(InboundError::ShuttingDown);
             }
-            self.take_in(&txn.events).await.map(drop).map_err(|error| InboundError::NotStored(error.to_string()))
+            let engine = self.clone();
+            // A homeserver that hangs up ends our caller, not this: what is stored must also be worked on.
+            let stored = self.0.tasks.spawn(async move { engine.take_in(&txn.events).await });
+            match stored.await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(InboundError::NotStored(error.to_string())),
+                Err(error) => Err(InboundError::NotStored(error.to_string())),
+            }
         })
     }
 
