@@ -74,6 +74,11 @@ impl Step<'_> {
                     return Ok(first);
                 }
                 if !self.is_hub() {
+                    if self.group.has_pending() {
+                        // No message can be made while proposals wait. If the hub's commit is under way, ours is refused
+                        // and the message follows that one.
+                        return self.commit(user, &GroupChange::default());
+                    }
                     if self.room.submitted.len() >= WINDOW {
                         return Ok(Turn::Wait);
                     }
