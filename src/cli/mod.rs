@@ -48,7 +48,12 @@ struct Cli {
 enum Command {
     /// Run the gateway until SIGINT or SIGTERM.
     #[command(after_help = "Example:\n  mimi-gateway --config /etc/mimi-gateway/mimi-gateway.toml run")]
-    Run,
+    Run {
+        /// The store was restored from a backup: give this once, at the first start after it. All MLS state counts as old, so
+        /// every user's leaf is made fresh before it sends again, and KeyPackages that were given out are dropped.
+        #[arg(long)]
+        restored: bool,
+    },
     /// Make the registration file that the homeserver and the gateway share.
     ///
     /// Tokens are random, the file can be read by its owner only, and an existing file is never overwritten. Name the
@@ -142,10 +147,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
     let load = || Config::load(&cli.config).map_err(|e| CliError::new(Exit::Config, "", e));
     match &cli.command {
-        Command::Run => {
+        Command::Run { restored } => {
             let config = load()?;
             log::start(&config.log);
-            runtime::run(config).map_err(|e| CliError::new(Exit::Failure, "the gateway stopped", e))?;
+            runtime::run(config, *restored).map_err(|e| CliError::new(Exit::Failure, "the gateway stopped", e))?;
         }
         Command::Registration { out, url } => registration::run(&load()?, out.as_deref(), url.as_ref())?,
         Command::Check { offline } => return Ok(check::run(&cli.config, *offline)),

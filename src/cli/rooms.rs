@@ -28,7 +28,7 @@ fn render(rows: &[RoomRow], json: bool) -> String {
             .collect();
     }
     if rows.is_empty() {
-        return "No rooms are bridged yet. In Matrix, invite the bridge bot to a room and say `bridge`.\n".to_owned();
+        return "No rooms are bridged yet. In Matrix, invite the bridge bot into a room and write `!mimi bridge` there.\n".to_owned();
     }
     let cells: Vec<Vec<String>> = rows
         .iter()

@@ -9,8 +9,8 @@ pub const DRAFTS: [(&str, &str); 7] = [
     ("draft-ietf-mimi-protocol-06", "providers' protocol"),
     ("draft-ietf-mimi-room-policy-03", "participants, roles, capabilities"),
     ("draft-ietf-mimi-content-08", "message format"),
-    ("draft-ietf-mls-extensions-10", "application data, safe extensions"),
-    ("draft-ietf-mls-ratchet-tree-options-00", "PartialGroupInfo"),
+    ("draft-ietf-mls-extensions-10", "AppDataUpdate, SelfRemove, app_data_dictionary"),
+    ("draft-ietf-mls-ratchet-tree-options-00", "ratchet trees beside GroupInfo and Welcome"),
     ("draft-mahy-mimi-identity-05", "forms of mimi: URIs"),
     ("RFC 9420", "Messaging Layer Security, through OpenMLS 0.9.2"),
 ];
@@ -26,7 +26,7 @@ pub(super) fn text() -> String {
     for engine in StoreEngine::ALL {
         let note = match engine {
             StoreEngine::Sqlite => "the default; loses nothing that it acknowledged",
-            StoreEngine::Sled => "can lose acknowledged writes in a power cut; see docs",
+            StoreEngine::Sled => "can lose acknowledged writes in a power cut; see docs/admin.md",
         };
         let _ = writeln!(out, "  {:<40} {note}", engine.as_str());
     }

@@ -83,7 +83,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A file named by the configuration cannot be read.
-    #[error("`{key}`: cannot read {}", .path.display())]
+    #[error("`{key}`: cannot read {}{}", .path.display(), how_to_make(.key))]
     File {
         /// Dotted path of the key that names the file.
         key: String,
@@ -106,6 +106,11 @@ impl ConfigError {
     pub(crate) fn missing(key: &str, why: &str) -> Self {
         Self::Missing { key: key.to_owned(), why: why.to_owned() }
     }
+}
+
+/// How to come by a file that is not there, where that is in one's own hands.
+fn how_to_make(key: &str) -> &'static str {
+    if key == "store.master_key_file" { " (make it once with `openssl rand -hex 32`, mode 0600)" } else { "" }
 }
 
 fn hint(nearest: Option<&str>) -> String {

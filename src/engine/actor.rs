@@ -23,7 +23,8 @@ use crate::{
     translate::RoomEvent,
     wire::{
         AppDataDictionary, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, HandshakeBundle,
-        KeyMaterialResponse, RawKeyPackage, SubmitMessageRequest, Wire,
+        KeyMaterialResponse, RawKeyPackage, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome,
+        UpdateRoomResponse, Wire,
     },
 };
 
@@ -66,6 +67,7 @@ pub(super) enum Request {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Portal(ruma::OwnedRoomId),
+    PortalFailed(String),
     Answered { wants: Wants, result: Result<Vec<u8>, String> },
 }
 
@@ -101,7 +103,7 @@ struct After {
     rows: Vec<(String, u64, OutRow)>,
     link: Option<String>,
     unlink: Option<String>,
-    portals: usize,
+    portals: Vec<u64>,
     created: Vec<usize>,
     joined: Vec<(usize, Result<String, String>)>,
 }
@@ -267,10 +269,10 @@ impl Actor {
             KEY_PACKAGES.delete(&mut batch, &(self.uri.clone(), reference));
         }
         self.group.key_packages.clear();
-        if self.room != before {
-            if let Some(room) = &self.room {
-                ROOMS.put(db, &mut batch, &self.uri, room)?;
-            }
+        if self.room != before
+            && let Some(room) = &self.room
+        {
+            ROOMS.put(db, &mut batch, &self.uri, room)?;
         }
         if !batch.is_empty() {
             db.commit(batch).await?;
@@ -286,29 +288,31 @@ impl Actor {
         if let Some(unlink) = after.unlink {
             lock(&inner.links).remove(&unlink);
         }
-        inner.portals.fetch_sub(after.portals, std::sync::atomic::Ordering::SeqCst);
+        for number in after.portals {
+            lock(&inner.portals).remove(&number);
+        }
         for (lane, number, row) in after.rows {
             self.engine.hand_to_lane(&lane, number, row);
         }
         for (index, answer) in after.answers {
-            if let Some(slot) = mails.get_mut(index) {
-                if let Mail::Request { reply, .. } = std::mem::replace(slot, Mail::Tick) {
-                    let _ = reply.send(answer);
-                }
+            if let Some(slot) = mails.get_mut(index)
+                && let Mail::Request { reply, .. } = std::mem::replace(slot, Mail::Tick)
+            {
+                let _ = reply.send(answer);
             }
         }
         for (index, answer) in after.joined {
-            if let Some(slot) = mails.get_mut(index) {
-                if let Mail::Join { reply, .. } = std::mem::replace(slot, Mail::Tick) {
-                    let _ = reply.send(answer);
-                }
+            if let Some(slot) = mails.get_mut(index)
+                && let Mail::Join { reply, .. } = std::mem::replace(slot, Mail::Tick)
+            {
+                let _ = reply.send(answer);
             }
         }
         for index in after.created {
-            if let Some(slot) = mails.get_mut(index) {
-                if let Mail::Create { reply, .. } = std::mem::replace(slot, Mail::Tick) {
-                    let _ = reply.send(Ok(()));
-                }
+            if let Some(slot) = mails.get_mut(index)
+                && let Mail::Create { reply, .. } = std::mem::replace(slot, Mail::Tick)
+            {
+                let _ = reply.send(Ok(()));
             }
         }
     }
@@ -328,8 +332,12 @@ impl Actor {
                 OUTBOX.remove(batch, lane, *number);
                 let input = match outcome {
                     Outcome::Portal(room) => {
-                        after.portals += 1;
+                        after.portals.push(*number);
                         Input::PortalReady(room.clone())
+                    }
+                    Outcome::PortalFailed(why) => {
+                        after.portals.push(*number);
+                        Input::PortalFailed(why.clone())
                     }
                     Outcome::Answered { wants: Wants::Room(tag), result } => {
                         Input::Answered { tag: *tag, result: result.clone() }
@@ -351,7 +359,15 @@ impl Actor {
                 after.joined.push((index, answer));
                 Ok(())
             }
-            Mail::Tick => self.run(Input::Tick, batch, after).await.map(drop),
+            Mail::Tick => {
+                let seconds = now() / 1000;
+                for (key, row) in KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await? {
+                    if row.not_after <= seconds {
+                        KEY_PACKAGES.delete(batch, &key);
+                    }
+                }
+                self.run(Input::Tick, batch, after).await.map(drop)
+            }
             Mail::CompareNow => Ok(()),
             Mail::SetAside { mail, why } => {
                 match mail.as_ref() {
@@ -396,8 +412,10 @@ impl Actor {
                     tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
                     return Ok(());
                 }
+                let mut refused = false;
+                self.in_step(|step| refused = step.refuses_asking(requester, target).is_some());
                 let key = (target.to_string(), requester.to_string(), self.uri.clone());
-                if CONSENT.get(&self.engine.0.db, &key).await? != Some(Consent::Granted) {
+                if !refused && CONSENT.get(&self.engine.0.db, &key).await? != Some(Consent::Granted) {
                     CONSENT.put(&self.engine.0.db, batch, &key, &Consent::Pending)?;
                 }
                 if self.room.is_none() {
@@ -426,8 +444,7 @@ impl Actor {
                 self.run(input, batch, after).await.map(drop)
             }
             InboxItem::Passed { references, provider } => {
-                let input =
-                    Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
+                let input = Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
                 self.run(input, batch, after).await.map(drop)
             }
         }
@@ -446,8 +463,8 @@ impl Actor {
 
     fn set_aside(&self, what: &str, batch: &mut Batch) -> Result<(), StoreError> {
         let inner = &self.engine.0;
-        inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        tracing::error!(room = %self.uri, what, "set aside: it cannot be worked on");
+        let total = inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        tracing::error!(room = %self.uri, what, total, "set aside: it cannot be worked on");
         QUARANTINE.put(&inner.db, batch, &(self.uri.clone(), inner.db.next_number()), &what.to_owned())
     }
 
@@ -486,9 +503,14 @@ impl Actor {
             Ok(input) => input,
             Err(problem) => return Ok(Err(problem)),
         };
-        self.load_key_packages().await?;
+        if kind == Request::Update {
+            self.load_key_packages().await?;
+        }
         let Some(answer) = self.run(input, batch, after).await? else { return Ok(Err(Problem::Unavailable(1))) };
-        // "Too old" and "wrong epoch" would be another answer later; the sender makes other bytes then.
+        if !accepted(kind, &answer) {
+            // Nothing happened, so there is nothing to remember: the same bytes are judged again.
+            return Ok(Ok(answer));
+        }
         ANSWERS.put(&self.engine.0.db, batch, &key, &answer)?;
         after.given.insert(key, answer.clone());
         Ok(Ok(answer))
@@ -564,10 +586,11 @@ impl Actor {
             Ok(joined) => joined,
             Err(why) => return Ok(Err(format!("{uri} cannot be joined: {why}."))),
         };
-        let group = self.room.as_ref().map_or(0, |room| room.group + 1);
-        let mut room = Room::new(uri, Phase::Joining, MatrixActor::Bot);
-        room.matrix = self.room.as_ref().and_then(|room| room.matrix.clone());
-        room.group = group;
+        let mut room = match self.room.take() {
+            Some(before) => Room { group: before.group + 1, in_flight: None, ..before },
+            None => Room::new(uri, Phase::Joining, MatrixActor::Bot),
+        };
+        room.phase = Phase::Joining;
         self.room = Some(room);
         self.group.member = Some(member);
         self.group.replaced = true;
@@ -594,7 +617,11 @@ impl Actor {
     async fn run(&mut self, input: Input, batch: &mut Batch, after: &mut After) -> Result<Option<Vec<u8>>, StoreError> {
         let mut answer = None;
         // MLS work takes from tens of microseconds to tens of milliseconds: off the reactor.
-        let effects = tokio::task::block_in_place(|| self.in_step(|step| answer = step.run(input)));
+        let stepped = tokio::task::block_in_place(|| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.in_step(|step| answer = step.run(input))))
+        });
+        // What is in memory may be half done: the caller throws it away, and sets the input aside.
+        let effects = stepped.map_err(|_| StoreError::Invalid("a step panicked".to_owned()))?;
         self.effects(effects, batch, after).await?;
         Ok(answer)
     }
@@ -626,6 +653,16 @@ impl Actor {
                 }
                 self.send(matrix_lane, OutRow::Show { action, message_id }, batch, after)
             }
+            Effect::ForgetConsent { user } => {
+                for ((target, requester, room), _) in CONSENT.scan_all(db, &user.to_string()).await? {
+                    if room == self.uri {
+                        CONSENT.delete(batch, &(target, requester, room));
+                    }
+                }
+                // KeyPackages that were given out stay until they expire: an Add with one may be on its way, and a leaf of
+                // ours without its key would count as forged.
+                Ok(())
+            }
             Effect::Log { accepted, message_id, event } => {
                 let key = (self.uri.clone(), message_id);
                 if SHOWN.get(db, &key).await?.is_some() {
@@ -636,6 +673,14 @@ impl Actor {
                 let event = event.map(String::from).unwrap_or_default();
                 SHOWN.put(db, batch, &key, &event)?;
                 LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
+            }
+            Effect::Call { peer, endpoint: Endpoint::RequestConsent, .. } if !engine.0.peers.knows(&peer) => {
+                for effect in self.in_step(|step| step.nobody_to_ask(&peer)) {
+                    if let Effect::Matrix(action) = effect {
+                        self.send(matrix_lane.clone(), OutRow::Matrix(action), batch, after)?;
+                    }
+                }
+                Ok(())
             }
             Effect::Call { peer, endpoint, target, body, tag } => {
                 let row = OutRow::Call { peer: peer.clone(), endpoint, target, body, wants: Wants::Room(tag) };
@@ -661,6 +706,10 @@ impl Actor {
             }
             Effect::Report(text) => {
                 tracing::warn!(room = %self.uri, "{text}");
+                Ok(())
+            }
+            Effect::Note(text) => {
+                tracing::info!(room = %self.uri, "{text}");
                 Ok(())
             }
         }
@@ -691,7 +740,8 @@ impl Actor {
             body,
             wants: Wants::KeyPackages(target.clone()),
         };
-        self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
+        // A lane of its own: a third provider that is away must not hold up what the room says.
+        self.send(format!("k:{peer}:{}", self.uri), row, batch, after)
     }
 
     /// Sends a grant with fresh KeyPackages; their private parts are in the same batch.
@@ -757,6 +807,16 @@ fn key_packages_in(body: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         return Err(format!("the answer was {:?}", response.status));
     }
     Ok(packages)
+}
+
+/// Whether an answer says that something happened.
+fn accepted(kind: Request, answer: &[u8]) -> bool {
+    match kind {
+        Request::Submit => matches!(SubmitMessageResponse::decode(answer), Ok(SubmitMessageResponse::Accepted { .. })),
+        Request::Update => UpdateRoomResponse::decode(answer)
+            .is_ok_and(|answer| matches!(answer.outcome, UpdateOutcome::Success { .. })),
+        Request::GroupInfo => false,
+    }
 }
 
 fn answer_hash(kind: Request, room: &str, body: &[u8]) -> [u8; 32] {

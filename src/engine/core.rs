@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -16,7 +16,7 @@ use super::{
     actor::{self, Mail},
     lane, lobby,
     names::GatewayNames,
-    ports::{Homeserver, Millis, Peers},
+    ports::{Homeserver, MatrixAction, Millis, Peers},
     tables::{INBOX, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
 };
 use crate::{
@@ -45,7 +45,10 @@ pub struct EngineSettings {
 
 impl std::fmt::Debug for EngineSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EngineSettings").field("quiet", &self.quiet).field("gap_check", &self.gap_check).finish_non_exhaustive()
+        f.debug_struct("EngineSettings")
+            .field("quiet", &self.quiet)
+            .field("gap_check", &self.gap_check)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,7 +86,8 @@ pub(super) struct Inner {
     /// One at a time takes Matrix events in, so that looking for a known event and storing it are one.
     pub(super) ingest: tokio::sync::Mutex<()>,
     /// Portals being made: their Matrix rooms are not linked yet.
-    pub(super) portals: AtomicUsize,
+    /// By outbox row, and who is invited into them.
+    pub(super) portals: Mutex<BTreeMap<u64, Vec<ruma::OwnedUserId>>>,
     pub(super) quarantined: AtomicU64,
     /// Set off once everything that was stored is handed to its task: what the tasks add goes behind it.
     pub(super) go: CancellationToken,
@@ -145,7 +149,7 @@ impl Engine {
             lobbies: Mutex::default(),
             lanes: Mutex::default(),
             ingest: tokio::sync::Mutex::default(),
-            portals: AtomicUsize::new(0),
+            portals: Mutex::default(),
             quarantined: AtomicU64::new(0),
             go: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -204,7 +208,19 @@ impl Engine {
     where
         V: serde::Serialize + serde::de::DeserializeOwned,
     {
-        queue.peek(&self.0.db, lane, usize::MAX).await
+        let (entries, damaged) = queue.all(&self.0.db, lane).await?;
+        if !damaged.is_empty() {
+            let mut batch = crate::store::Batch::new("damaged rows set aside");
+            for number in damaged {
+                tracing::error!(lane, number, "a stored row does not read back and is set aside");
+                self.0.quarantined.fetch_add(1, Ordering::Relaxed);
+                let what = "a stored row that does not read back".to_owned();
+                super::tables::QUARANTINE.put(&self.0.db, &mut batch, &(lane.clone(), number), &what)?;
+                queue.remove(&mut batch, lane, number);
+            }
+            self.0.db.commit(batch).await?;
+        }
+        Ok(entries)
     }
 
     async fn timers(&self) {
@@ -233,6 +249,7 @@ impl Engine {
         }
         for (uri, mut room) in ROOMS.scan_all(db, &()).await? {
             room.stale = true;
+            room.fresh.clear();
             ROOMS.put(db, &mut batch, &uri, &room)?;
         }
         db.commit(batch).await.map(drop)
@@ -308,8 +325,8 @@ impl Engine {
 
     /// Hands a stored row to its lane's task.
     pub(super) fn hand_to_lane(&self, lane: &str, number: u64, row: OutRow) {
-        if matches!(row, OutRow::Portal(_)) {
-            self.0.portals.fetch_add(1, Ordering::SeqCst);
+        if let OutRow::Portal(MatrixAction::CreateRoom { invite, .. }) = &row {
+            lock(&self.0.portals).insert(number, invite.clone());
         }
         let mut lanes = lock(&self.0.lanes);
         let row = match lanes.get(lane) {

@@ -148,6 +148,7 @@ fn check_follower(
     view: &CommitView,
     peer: &ProviderDomain,
     known: &BTreeMap<Vec<u8>, ProviderDomain>,
+    welcomed: &[Vec<u8>],
 ) -> Result<(), String> {
     if view.sender.user().provider() != *peer {
         return Err(format!("{} is not a user of {peer}", view.sender.user()));
@@ -156,6 +157,11 @@ fn check_follower(
         if known.get(&add.key_package_ref) != Some(&add.user.provider()) {
             return Err(format!("the KeyPackage of {} did not come through this hub", add.user));
         }
+    }
+    // Whom the commit adds the Welcome welcomes, and nobody else: no half members, no Welcome to another group.
+    let added: BTreeSet<&Vec<u8>> = view.adds.iter().map(|add| &add.key_package_ref).collect();
+    if added != welcomed.iter().collect() {
+        return Err("the Welcome is not for those whom the commit adds".to_owned());
     }
     Ok(())
 }
@@ -231,8 +237,8 @@ impl Group for RoomGroup {
         let member = self.member_mut()?;
         let leaves = Self::leaf_counts(member);
         let mut verdict = |view: &CommitView| {
-            if let Origin::Follower(peer, known) = origin {
-                check_follower(view, peer, known)?;
+            if let Origin::Follower(peer, known, welcomed) = origin {
+                check_follower(view, peer, known, welcomed)?;
             }
             judge(view, &leaves)
         };
@@ -251,10 +257,16 @@ impl Group for RoomGroup {
     }
     fn store_proposal(&mut self, proposal: &[u8], origin: Origin<'_>, now: Millis) -> Result<(), GroupError> {
         let view = self.member_mut()?.store_proposal(proposal, now)?;
-        if let (Origin::Follower(peer, _), ProposalSender::Member(leaf)) = (origin, &view.sender) {
-            if leaf.user.provider() != *peer {
-                self.forget_pending()?;
-                return Err(GroupError::Refused(format!("{} is not a user of {peer}", leaf.user)));
+        if let Origin::Follower(peer, known, _) = origin {
+            let own = matches!(&view.sender, ProposalSender::Member(leaf) if leaf.user.provider() == *peer);
+            let provided = match &view.what {
+                mls::Proposed::Add(add) => known.get(&add.key_package_ref) == Some(&add.user.provider()),
+                _ => true,
+            };
+            if !own || !provided {
+                self.forget(std::slice::from_ref(&proposal.to_vec()))?;
+                let why = if own { "a KeyPackage did not come through this hub" } else { "the proposer is none of the peer's" };
+                return Err(GroupError::Refused(why.to_owned()));
             }
         }
         Ok(())
@@ -262,10 +274,16 @@ impl Group for RoomGroup {
     fn has_pending(&self) -> bool {
         self.member.as_ref().is_some_and(|member| !member.pending_proposals().is_empty())
     }
-    fn forget_pending(&mut self) -> Result<(), GroupError> {
+    fn ratchet_tree(&self) -> Result<Vec<u8>, GroupError> {
+        Ok(self.member()?.group_info(None)?.ratchet_tree)
+    }
+    fn discard(&mut self) {
+        self.member = None;
+    }
+    fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError> {
         let member = self.member_mut()?;
-        for proposal in member.pending_proposals() {
-            member.drop_proposal(&proposal)?;
+        for proposal in proposals {
+            member.drop_proposal(proposal)?;
         }
         Ok(())
     }

@@ -55,8 +55,8 @@ impl Engine {
             let event = match RoomEvent::parse(raw) {
                 Ok(event) => event,
                 Err(error) => {
-                    inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    tracing::error!(%error, "an event that cannot be read is set aside");
+                    let total = inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+                    tracing::error!(%error, total, "an event that cannot be read is set aside");
                     let key = ("transactions".to_owned(), inner.db.next_number());
                     QUARANTINE.put(&inner.db, &mut batch, &key, &raw.get().chars().take(65_536).collect())?;
                     continue;
@@ -116,12 +116,12 @@ impl Engine {
                 newest = events.last().and_then(|raw| event_id(raw));
             }
             read += events.len();
-            if let Some(until) = &until {
-                if let Some(place) = events.iter().position(|raw| event_id(raw).as_deref() == Some(until)) {
-                    events.drain(..=place);
-                    pages.push(events);
-                    break 'pages;
-                }
+            if let Some(until) = &until
+                && let Some(place) = events.iter().position(|raw| event_id(raw).as_deref() == Some(until))
+            {
+                events.drain(..=place);
+                pages.push(events);
+                break 'pages;
             }
             pages.push(events);
             older = page.older;

@@ -134,7 +134,8 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
         }
         row => {
             if matches!(row, OutRow::Portal(_)) {
-                engine.0.portals.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                let outcome = Outcome::PortalFailed(error.to_string());
+                return engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
             }
             engine.0.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let what = format!("{}: {error}", describe(&row));

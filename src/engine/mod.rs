@@ -15,9 +15,11 @@ mod keys;
 mod lane;
 mod lobby;
 mod names;
+mod noise;
 pub mod ports;
 mod provider;
 mod tables;
 
 pub use core::{Engine, EngineSettings, MayCommand, RoomSummary};
 pub use names::GatewayNames;
+pub use noise::{Line, Noise};

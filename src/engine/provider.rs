@@ -18,11 +18,10 @@ use crate::{
     room::{Names, Phase, Room, group::Group},
     store::{Batch, BoxFuture, StoreError},
     wire::{
-        ClientKeyMaterial, ConsentAction, ConsentEntry, Credential, ExternalSender,
-        GroupInfoRatchetTree, GroupInfoRequest, GroupInfoResponse, GroupInfoResponseTbs, HpkeCiphertext,
-        KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode, RatchetTreeOption,
-        RawGroupInfo, RawKeyPackage, RawRatchetTree, RequiredCapabilities, Wire,
-        key_material::ClientMaterial,
+        ClientKeyMaterial, ConsentAction, ConsentEntry, Credential, ExternalSender, GroupInfoRatchetTree,
+        GroupInfoRequest, GroupInfoResponse, GroupInfoResponseTbs, HpkeCiphertext, KeyMaterialRequest,
+        KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode, RatchetTreeOption, RawGroupInfo,
+        RawKeyPackage, RawRatchetTree, RequiredCapabilities, Wire, key_material::ClientMaterial,
     },
 };
 
@@ -32,6 +31,9 @@ impl From<StoreError> for Problem {
         Self::Unavailable(1)
     }
 }
+
+/// KeyPackages of one user for one requester and room that may wait to be used.
+const UNUSED: usize = 10;
 
 fn malformed(error: impl std::fmt::Display) -> Problem {
     Problem::Malformed(error.to_string())
@@ -80,7 +82,13 @@ pub(super) fn materials(response: &KeyMaterialResponse) -> Vec<Vec<u8>> {
 }
 
 /// The answer to groupInfo (section 5.6): for participants' clients, and where anybody may join.
-pub(super) fn group_info(engine: &Engine, peer: &ProviderDomain, room: &Room, group: &RoomGroup, body: &[u8]) -> Answer {
+pub(super) fn group_info(
+    engine: &Engine,
+    peer: &ProviderDomain,
+    room: &Room,
+    group: &RoomGroup,
+    body: &[u8],
+) -> Answer {
     let request = GroupInfoRequest::decode(body).map_err(malformed)?;
     let tbs = request.tbs();
     let refused = |why: &str| {
@@ -135,8 +143,8 @@ pub(super) fn group_info(engine: &Engine, peer: &ProviderDomain, room: &Room, gr
         },
         encrypted: HpkeCiphertext { kem_output: sealed.kem_output, ciphertext: sealed.ciphertext },
     };
-    let signature = labels::sign_with_label(&engine.0.hub_key, GroupInfoResponseTbs::LABEL, &answer.encode())
-        .map_err(not_made)?;
+    let signature =
+        labels::sign_with_label(&engine.0.hub_key, GroupInfoResponseTbs::LABEL, &answer.encode()).map_err(not_made)?;
     Ok(GroupInfoResponse::success(answer, signature).encode())
 }
 
@@ -199,6 +207,12 @@ impl Engine {
             };
             self.to_room(room.as_str(), item, Batch::new("asked by keyMaterial")).await?;
             return refused(KeyMaterialUserCode::NoConsent);
+        }
+        let unused = KEY_PACKAGES.scan_all(&self.0.db, &room.to_string()).await?;
+        if unused.iter().filter(|(_, row)| row.user == target && row.requester == tbs.requesting_user).count() >= UNUSED
+        {
+            tracing::warn!(%target, requester = %tbs.requesting_user, %room, "KeyPackages are asked for and not used; no more are given");
+            return refused(KeyMaterialUserCode::NoCompatibleMaterial);
         }
         if !tbs.acceptable_ciphersuites.contains(&CIPHER_SUITE) {
             return refused(KeyMaterialUserCode::NoCompatibleMaterial);
@@ -285,19 +299,27 @@ impl ProviderInbound for Engine {
             let request = KeyMaterialRequest::decode(&body).map_err(malformed)?;
             let room = request.tbs().room.clone();
             let hosted = room.as_ref().filter(|room| room.hub() == *self.0.names.domain());
+            if hosted.is_some_and(|room| !self.knows_room(room)) {
+                return Err(Problem::NotFound);
+            }
             let answer = if target.provider() == *self.0.names.domain() {
                 let response = self.own_key_material(&request).await?;
                 if let Some(room) = hosted {
                     self.note_passed(room, &response, target.provider()).await?;
                 }
-                if response.status == KeyMaterialUserCode::NoConsent {
+                if response.status != KeyMaterialUserCode::Success {
                     // Not kept: the same question may get another answer once the user said yes.
+                    tracing::info!(peer = %peer.domain(), %target, status = ?response.status, "no KeyPackages are given");
                     return Ok(response.encode());
                 }
                 response.encode()
             } else {
                 let Some(room) = hosted.filter(|room| self.knows_room(room)) else { return Err(Problem::NotFound) };
-                self.forward_key_material(room, &target, &body).await?
+                let answer = self.forward_key_material(room, &target, &body).await?;
+                if KeyMaterialResponse::decode(&answer).is_ok_and(|response| materials(&response).is_empty()) {
+                    return Ok(answer);
+                }
+                answer
             };
             let mut batch = Batch::new("keyMaterial answered");
             ANSWERS.put(&self.0.db, &mut batch, &key, &answer)?;
@@ -338,9 +360,13 @@ impl ProviderInbound for Engine {
 
     fn group_info(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
+            let asking = peer.domain().clone();
             match self.ask_room(peer, room.clone(), Request::GroupInfo, body).await {
                 // The same as for a room that the requester may not see.
-                Err(Problem::NotFound) => Ok(GroupInfoResponse::NotAuthorized(room).encode()),
+                Err(Problem::NotFound) => {
+                    tracing::info!(peer = %asking, %room, "groupInfo is not given: no such room here");
+                    Ok(GroupInfoResponse::NotAuthorized(room).encode())
+                }
                 answer => answer,
             }
         })
@@ -351,7 +377,16 @@ impl ProviderInbound for Engine {
             let ConsentEntry { action, requester, target, room, extensions } =
                 ConsentEntry::decode(&body).map_err(malformed)?;
             if requester.provider() != *peer.domain() || target.provider() != *self.0.names.domain() {
-                return Err(Problem::Forbidden("the requester is none of yours, or the target none of ours".to_owned()));
+                return Err(Problem::Forbidden(
+                    "the requester is none of yours, or the target none of ours".to_owned(),
+                ));
+            }
+            if room.as_ref().is_some_and(|room| {
+                let hub = room.hub();
+                if hub == *self.0.names.domain() { !self.knows_room(room) } else { !self.0.peers.knows(&hub) }
+            }) {
+                tracing::info!(%requester, %target, "consent is asked for a room that cannot be; nobody is told");
+                return Ok(());
             }
             let Some(room) = room else {
                 tracing::info!(%requester, %target, "consent for every room is not asked of people yet; nobody is told");
@@ -370,9 +405,12 @@ impl ProviderInbound for Engine {
 
     fn update_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
-            let ConsentEntry { action, requester, target, room, .. } = ConsentEntry::decode(&body).map_err(malformed)?;
+            let ConsentEntry { action, requester, target, room, .. } =
+                ConsentEntry::decode(&body).map_err(malformed)?;
             if target.provider() != *peer.domain() || requester.provider() != *self.0.names.domain() {
-                return Err(Problem::Forbidden("the target is none of yours, or the requester none of ours".to_owned()));
+                return Err(Problem::Forbidden(
+                    "the target is none of yours, or the requester none of ours".to_owned(),
+                ));
             }
             let (ConsentAction::Grant { key_packages }, Some(room)) = (action, room) else {
                 tracing::info!(%requester, %target, "a revocation, or a grant for every room: nothing waits for it");

@@ -2,10 +2,7 @@
 
 use ruma::UserId;
 
-use super::{
-    state::Phase,
-    step::{Effect, Step},
-};
+use super::{state::Phase, step::Step};
 use crate::ident::{RoomUri, UserUri};
 
 /// The word that begins a command in a room that is no management room.
@@ -103,7 +100,11 @@ impl Step<'_> {
             Phase::Left => "not connected any more".to_owned(),
             Phase::Broken(why) => format!("broken: {why}"),
         };
-        let role = if self.is_hub() { "hosted here (we are the hub)".to_owned() } else { format!("hosted by {}", self.room.uri.hub()) };
+        let role = if self.is_hub() {
+            "hosted here (we are the hub)".to_owned()
+        } else {
+            format!("hosted by {}", self.room.uri.hub())
+        };
         let (here, there) = self.state().map_or((0, 0), |state| {
             let ours = state.participants.iter().filter(|(user, _)| self.is_ours(user)).count();
             (ours, state.participants.len() - ours)
@@ -116,39 +117,38 @@ impl Step<'_> {
         )
     }
 
+    /// Our users leave, then nothing is carried any more. As hub we let the others go first.
     fn unbridge(&mut self, by: &UserUri) {
+        use super::state::Intent;
         if !self.may_unbridge(by) {
-            return self.notice("Only those who may remove participants can unbridge this room.");
-        }
-        let Some(room) = self.room.matrix.clone() else { return };
-        for user in self.listed() {
-            self.want(super::state::Intent::Leave { user });
-        }
-        if self.is_hub() {
-            // Remote users first, while somebody of ours can still commit it.
-            let remote: Vec<UserUri> = self
-                .state()
-                .into_iter()
-                .flat_map(|state| state.participants)
-                .map(|(user, _)| user)
-                .filter(|user| !self.is_ours(user))
-                .collect();
-            self.room.queue.clear();
-            for user in remote {
-                self.want(super::state::Intent::Remove { by: by.clone(), user });
-            }
-            self.pump();
-        } else {
-            self.pump();
+            return self.notice("Only those who may remove participants can unbridge this room; anybody can leave it.");
         }
         self.notice("This room is not mirrored any more.");
-        self.room.phase = Phase::Left;
         self.room.queue.clear();
-        self.out.push(Effect::Unlink(room));
+        self.room.unbridging = true;
+        let (ours, theirs): (Vec<UserUri>, Vec<UserUri>) = self
+            .state()
+            .into_iter()
+            .flat_map(|state| state.participants)
+            .map(|(user, _)| user)
+            .partition(|user| self.is_ours(user));
+        if self.is_hub() {
+            for user in theirs {
+                self.want(Intent::Remove { by: by.clone(), user });
+            }
+        } else {
+            for user in ours {
+                self.want(Intent::Leave { user });
+            }
+        }
     }
 
     fn may_unbridge(&self, by: &UserUri) -> bool {
-        !self.is_hub() || self.state().is_some_and(|s| s.can(by, crate::policy::Capability::RemoveParticipant))
+        if self.is_hub() {
+            return self.state().is_some_and(|s| s.can(by, crate::policy::Capability::RemoveParticipant));
+        }
+        // In a followed room it ends the room for all of ours: for the first of them, who brought it here.
+        self.group.local_users().first() == Some(by)
     }
 }
 

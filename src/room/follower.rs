@@ -28,17 +28,21 @@ impl Step<'_> {
         if matches!(self.room.phase, Phase::Broken(_)) {
             return self.report("a message came for a broken room; it is not shown");
         }
+        if self.room.phase == Phase::Left && !matches!(fanout.content, FanoutContent::Welcome { .. }) {
+            // A Welcome counts: somebody is in with a KeyPackage of ours, and has to leave again if they are gone.
+            return;
+        }
         let at = fanout.timestamp;
         self.room.last_accepted = self.room.last_accepted.max(at);
         match fanout.content {
             FanoutContent::Application { message, .. } => self.on_application(message.as_bytes(), at),
             FanoutContent::Proposal { message, more } => {
                 for proposal in std::iter::once(message).chain(more) {
-                    if self.forget_own(proposal.as_bytes()) {
-                        continue;
-                    }
-                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
-                        self.group_failed("a proposal of the hub", &error);
+                    // Also our own, which is pending already unless it was taken back meanwhile.
+                    let own = self.forget_own(proposal.as_bytes());
+                    match self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
+                        Err(error) if !own => self.group_failed("a proposal of the hub", &error),
+                        Ok(()) | Err(_) => {}
                     }
                 }
             }
@@ -64,9 +68,18 @@ impl Step<'_> {
                     return self.mark_broken("the Welcome is for another room than the path says");
                 }
                 self.room.phase = Phase::Active;
+                self.room.behind = 0;
+                self.room.leaving.clear();
                 for user in &users {
                     self.room.asked.remove(user);
                 }
+                // Also those who stayed on the list when our last leaf was removed.
+                for user in self.listed() {
+                    self.leave_absent(&user);
+                }
+                let group = &*self.group;
+                self.room.asked.retain(|user, _| !group.in_group(user));
+                self.list_present();
                 self.dress_portal();
                 self.sync_members();
                 self.keep_leaves_fresh();
@@ -85,7 +98,7 @@ impl Step<'_> {
         if self.forget_own(message) {
             return;
         }
-        if !self.group.is_member() {
+        if !self.group.is_member() || self.room.matrix.is_none() {
             return self.hold(message, at);
         }
         match self.group.open(message) {
@@ -102,7 +115,7 @@ impl Step<'_> {
         self.room.held.push(Held { accepted, message: message.to_vec() });
     }
 
-    fn open_held(&mut self) {
+    pub(super) fn open_held(&mut self) {
         for held in std::mem::take(&mut self.room.held) {
             self.on_application(&held.message, held.accepted);
         }
@@ -178,8 +191,9 @@ impl Step<'_> {
             Err(error) => return self.report(format!("a sealed message does not parse: {error}")),
         };
         let digest = hash(sealed);
+        let epoch = self.group.epoch();
         let body = SubmitMessageRequest { app_message: message, sending_user: user.clone() }.encode();
-        self.room.submitted.push_back(Submitted { hash: digest, intent });
+        self.room.submitted.push_back(Submitted { hash: digest, epoch, intent });
         self.call_room(self.room.uri.hub(), Endpoint::SubmitMessage, body, Tag::Submit(digest));
     }
 
@@ -198,7 +212,7 @@ impl Step<'_> {
         })();
         let Some(bundle) = bundle else { return self.report("a staged commit does not parse") };
         self.room.in_flight = Some(InFlight::Commit { staged: Box::new(staged), merged: false });
-        self.call_room(self.room.uri.hub(), Endpoint::Update, bundle.encode(), Tag::Update);
+        self.send_update(bundle.encode());
     }
 
     /// Sends the external commit by which we come into the room.
@@ -222,18 +236,23 @@ impl Step<'_> {
     }
 
     /// Sends the proposals by which a user leaves.
-    pub(super) fn send_leave(&mut self, user: &UserUri, proposals: &[Vec<u8>]) {
+    pub(super) fn send_leave(&mut self, user: &UserUri, proposals: Vec<Vec<u8>>) {
         let mut messages = Vec::new();
-        for proposal in proposals {
+        for proposal in &proposals {
             match MlsMessage::decode(proposal) {
                 Ok(message) => messages.push(message),
                 Err(error) => return self.report(format!("a proposal of our own does not parse: {error}")),
             }
             self.remember_own(hash(proposal));
         }
-        self.room.in_flight = Some(InFlight::Leave { user: user.clone() });
-        let body = HandshakeBundle::Proposals(messages).encode();
-        self.call_room(self.room.uri.hub(), Endpoint::Update, body, Tag::Update);
+        self.room.in_flight = Some(InFlight::Leave { user: user.clone(), proposals });
+        self.send_update(HandshakeBundle::Proposals(messages).encode());
+    }
+
+    fn send_update(&mut self, body: Vec<u8>) {
+        let digest = hash(&body);
+        self.room.awaiting = Some(digest);
+        self.call_room(self.room.uri.hub(), Endpoint::Update, body, Tag::Update(digest));
     }
 
     // ------------------------------------------------------------------------------------------- the hub's answers
@@ -247,7 +266,11 @@ impl Step<'_> {
                     .and_then(|body| SubmitMessageResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}")));
                 self.on_submit_answer(digest, answer);
             }
-            Tag::Update => {
+            Tag::Update(digest) => {
+                if self.room.awaiting != Some(digest) {
+                    return;
+                }
+                self.room.awaiting = None;
                 let answer = result
                     .and_then(|body| UpdateRoomResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}")));
                 self.on_update_answer(answer);
@@ -302,9 +325,16 @@ impl Step<'_> {
                 if self.room.phase == Phase::Joining {
                     return self.joined();
                 }
-                if let InFlight::Commit { staged, merged: false } = sent {
-                    self.remember_own(hash(&staged.commit));
-                    self.merge(&staged);
+                match sent {
+                    InFlight::Commit { staged, merged: false } => {
+                        self.remember_own(hash(&staged.commit));
+                        self.merge(&staged);
+                    }
+                    // The commit may have come before this answer.
+                    InFlight::Leave { user, .. } if self.group.in_group(&user) => {
+                        self.room.leaving.insert(user);
+                    }
+                    InFlight::Commit { .. } | InFlight::Leave { .. } => {}
                 }
             }
             (Ok(UpdateRoomResponse { outcome: UpdateOutcome::WrongEpoch { current_epoch }, .. }), sent) => {
@@ -332,8 +362,8 @@ impl Step<'_> {
 
     /// The update did not happen: what it was for waits for another try.
     fn unsend(&mut self, sent: InFlight) {
-        if let InFlight::Leave { user } = sent {
-            let _ = self.group.forget_pending();
+        if let InFlight::Leave { user, proposals } = sent {
+            self.take_back(&proposals);
             self.room.queue.push_front(Intent::Leave { user });
         }
         if self.room.attempts > MAX_ATTEMPTS {
@@ -344,18 +374,27 @@ impl Step<'_> {
         }
     }
 
+    fn take_back(&mut self, proposals: &[Vec<u8>]) {
+        if let Err(error) = self.group.forget(proposals) {
+            self.group_failed("proposals of our own that are taken back", &error);
+        }
+    }
+
     fn update_failed(&mut self, sent: InFlight, why: &str) {
         if self.room.phase == Phase::Joining {
+            // The state is one of an epoch that never was; another try begins with another group number.
+            self.group.discard();
+            self.room.group += 1;
             self.room.phase = Phase::Left;
             return self.report(format!("the room cannot be joined: {why}"));
         }
         match sent {
             InFlight::Commit { merged: true, .. } => {}
-            InFlight::Leave { user } => {
-                let _ = self.group.forget_pending();
+            InFlight::Leave { user, proposals } => {
+                self.take_back(&proposals);
                 self.give_up(&Intent::Leave { user }, why);
             }
-            InFlight::Commit { .. } | InFlight::KeyMaterial { .. } => {
+            InFlight::Commit { .. } => {
                 if let Some(intent) = self.room.queue.pop_front() {
                     self.give_up(&intent, why);
                 }
@@ -365,14 +404,13 @@ impl Step<'_> {
 
     /// The answer to a request for KeyPackages.
     pub(super) fn on_key_material(&mut self, target: &UserUri, key_packages: Result<Vec<Vec<u8>>, String>) {
-        let Some(InFlight::KeyMaterial { requester, target: wanted }) = self.room.in_flight.clone() else { return };
-        if wanted != *target {
-            return;
+        let Some(requester) = self.room.claiming.remove(target) else { return };
+        if self.room.phase != Phase::Active {
+            return self.report(format!("KeyPackages of {target} came, but the room is not connected any more"));
         }
-        self.room.in_flight = None;
         match key_packages {
             Ok(key_packages) if !key_packages.is_empty() => {
-                self.room.queue.push_front(Intent::Add { by: requester, user: target.clone(), key_packages });
+                self.want_in(Intent::Add { by: requester, user: target.clone(), key_packages });
             }
             Ok(_) => self.notice(&format!("{} cannot be added now: no key material.", self.names.display(target))),
             Err(why) => self.notice(&format!("{} cannot be added: {why}.", self.names.display(target))),

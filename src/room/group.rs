@@ -73,9 +73,9 @@ pub struct Staged {
 /// Where a handshake came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin<'a> {
-    /// A follower sent it to us, the hub: its sender has to be of this provider, and clients that it adds must have come
-    /// through our keyMaterial (their references).
-    Follower(&'a ProviderDomain, &'a std::collections::BTreeMap<Vec<u8>, ProviderDomain>),
+    /// A follower sent it to us, the hub: its sender has to be of this provider; clients that it adds must have come
+    /// through our keyMaterial (their references), and be those whom its Welcome welcomes (the last).
+    Follower(&'a ProviderDomain, &'a std::collections::BTreeMap<Vec<u8>, ProviderDomain>, &'a [Vec<u8>]),
     /// The room's hub distributed it.
     Hub,
 }
@@ -132,10 +132,14 @@ pub trait Group {
     fn apply(&mut self, commit: &[u8], origin: Origin<'_>, now: Millis) -> Result<Applied, GroupError>;
     /// Somebody else's proposal, which waits for the next commit.
     fn store_proposal(&mut self, proposal: &[u8], origin: Origin<'_>, now: Millis) -> Result<(), GroupError>;
+    /// The ratchet tree of the present epoch.
+    fn ratchet_tree(&self) -> Result<Vec<u8>, GroupError>;
+    /// Throws the state away: the group is not ours (any more).
+    fn discard(&mut self);
     /// Whether proposals wait for a commit.
     fn has_pending(&self) -> bool;
-    /// Drops what [`Group::store_proposal`] stored since the last commit.
-    fn forget_pending(&mut self) -> Result<(), GroupError>;
+    /// Drops these pending proposals, and no others: a commit of the hub may refer to those.
+    fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError>;
     /// Makes the proposals by which this user leaves, and keeps them as pending.
     fn propose_leave(&mut self, user: &UserUri, app_data: Vec<(u16, Vec<u8>)>) -> Result<Vec<Vec<u8>>, GroupError>;
     /// Joins by Welcome with the KeyPackages that we gave out, or takes over the leaf if we hold the group already.

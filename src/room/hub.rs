@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     effect::{Endpoint, Millis},
     group::{Applied, GroupChange, GroupError, Origin, Staged},
-    state::Phase,
+    state::{Intent, Phase},
     step::{Effect, Step, Tag},
 };
 use crate::{
@@ -75,6 +75,7 @@ impl Step<'_> {
         let current = self.group.epoch();
         let epoch = request.app_message.epoch().unwrap_or(u64::MAX);
         if epoch.saturating_add(EPOCH_TOLERANCE) < current {
+            self.out.push(Effect::Note(format!("{peer} submits for epoch {epoch}, the room is in {current}")));
             return SubmitMessageResponse::EpochTooOld { current_epoch: current }.encode();
         }
         let opened = match self.group.open(request.app_message.as_bytes()) {
@@ -84,7 +85,7 @@ impl Step<'_> {
                 return SubmitMessageResponse::EpochTooOld { current_epoch: current }.encode();
             }
             Err(error) => {
-                self.group_failed(&format!("a message that {peer} submits"), &error);
+                self.report(format!("a message that {peer} submits is refused: {error}"));
                 return refused;
             }
         };
@@ -92,8 +93,10 @@ impl Step<'_> {
             self.report(format!("{peer} submits as {}, but the leaf is {}'s", request.sending_user, opened.sender));
             return refused;
         }
-        if MimiContent::decode(&opened.plaintext).is_err() {
-            self.report(format!("a message of {} is no MIMI content", opened.sender));
+        let content = MimiContent::decode(&opened.plaintext);
+        if let Err(error) = content.and_then(|content| content.check_origin(&opened.sender, &self.room.uri)) {
+            self.report(format!("a message that {peer} submits as {} is refused: {error}", opened.sender));
+            return refused;
         }
         let at = self.accept_time();
         let peers = self.peers();
@@ -110,17 +113,20 @@ impl Step<'_> {
             UpdateRoomResponse { description, outcome: UpdateOutcome::NotAllowed }.encode()
         };
         if self.room.phase != Phase::Active || !self.group.is_member() {
+            self.report(format!("an update of {peer} is refused: the room is not active"));
             return refused("the room is not active here");
         }
         let epoch = bundle.first().and_then(MlsMessage::epoch);
         let current_epoch = self.group.epoch();
         if epoch != Some(current_epoch) {
+            self.out.push(Effect::Note(format!("an update of {peer} is for another epoch than {current_epoch}")));
             return UpdateRoomResponse::from(UpdateOutcome::WrongEpoch { current_epoch }).encode();
         }
         match self.update(peer, bundle) {
             Ok(accepted_timestamp) => UpdateRoomResponse::from(UpdateOutcome::Success { accepted_timestamp }).encode(),
             Err(error) => {
-                self.group_failed(&format!("an update of {peer} is refused"), &error);
+                // A forged leaf, too: what the hub refuses has not happened, so the room is as good as before.
+                self.report(format!("an update of {peer} is refused: {error}"));
                 refused(&error.to_string())
             }
         }
@@ -132,22 +138,28 @@ impl Step<'_> {
             HandshakeBundle::Commit(bundle) => {
                 let before = self.peers();
                 let listed = self.listed();
-                let origin = Origin::Follower(peer, &known);
+                let welcomed =
+                    bundle.welcome.as_ref().map(|w| w.fields().new_members.clone()).unwrap_or_default();
+                let origin = Origin::Follower(peer, &known, &welcomed);
                 let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
                 let at = self.accept_time();
                 let content = FanoutContent::Commit { message: bundle.commit, external_proposals: Vec::new() };
                 self.fan_out(&before, at, content);
                 if let Some(welcome) = bundle.welcome {
-                    self.route_welcome(at, &applied, welcome, bundle.ratchet_tree, &known);
+                    // Our own view of the tree, not the committer's word for it.
+                    let tree = RawRatchetTree::from_bytes(self.group.ratchet_tree()?)
+                        .map_err(|error| GroupError::Invalid(format!("the tree: {error}")))?;
+                    self.route_welcome(at, &applied, welcome, RatchetTreeOption::Full(tree), &known);
                 }
                 self.after_commit(&applied, &listed);
                 Ok(at)
             }
             HandshakeBundle::Proposals(proposals) => {
-                let origin = Origin::Follower(peer, &known);
-                for proposal in &proposals {
-                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), origin, self.now) {
-                        self.group.forget_pending()?;
+                let origin = Origin::Follower(peer, &known, &[]);
+                let raw: Vec<Vec<u8>> = proposals.iter().map(|proposal| proposal.as_bytes().to_vec()).collect();
+                for proposal in &raw {
+                    if let Err(error) = self.group.store_proposal(proposal, origin, self.now) {
+                        self.group.forget(&raw)?;
                         return Err(error);
                     }
                 }
@@ -158,7 +170,7 @@ impl Step<'_> {
                 let staged = match staged {
                     Some(Ok(staged)) => Some(staged),
                     Some(Err(error)) => {
-                        self.group.forget_pending()?;
+                        self.group.forget(&raw)?;
                         return Err(error);
                     }
                     None => None,
@@ -241,13 +253,32 @@ impl Step<'_> {
     /// What every commit leads to, in both roles. `before` are our users who were listed before it.
     pub(super) fn after_commit(&mut self, applied: &Applied, before: &BTreeSet<UserUri>) {
         self.room.attempts = 0;
+        let going: BTreeSet<UserUri> = before.iter().filter(|user| self.is_going(user)).cloned().collect();
+        let group = &*self.group;
+        self.room.leaving.retain(|user| group.in_group(user));
+        self.room.asked.retain(|user, _| !group.in_group(user));
+        for user in &applied.local_removed {
+            self.out.push(Effect::ForgetConsent { user: user.clone() });
+        }
         if applied.over {
             let gone: BTreeSet<UserUri> = before.clone();
             self.remove_from_matrix(&gone);
             if !self.is_hub() {
-                self.room.phase = Phase::Left;
-                self.room.queue.clear();
-                self.room.again.clear();
+                // Who was asked and is not in yet can still come in.
+                self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };
+                self.room.held.clear();
+                // Its answer concerns nobody any more.
+                (self.room.in_flight, self.room.awaiting) = (None, None);
+                self.room.asking.clear();
+                self.room.claiming.clear();
+                let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
+                for intent in unsaid.into_iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
+                    if self.room.asked.contains_key(intent.actor()) {
+                        self.room.queue.push_back(intent);
+                    } else {
+                        self.give_up(&intent, "nobody here is in the MIMI room any more");
+                    }
+                }
             }
             return;
         }
@@ -255,8 +286,17 @@ impl Step<'_> {
             return self.mark_broken("all leaves whose keys were kept have been removed at once");
         }
         let after = self.listed();
-        let gone: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
+        let mut gone: BTreeSet<UserUri> = before.difference(&after).cloned().collect();
+        for user in &gone {
+            self.out.push(Effect::ForgetConsent { user: user.clone() });
+        }
+        // Who went by their own wish and is here again meanwhile stays in the Matrix room.
+        gone.retain(|user| !going.contains(user));
         self.remove_from_matrix(&gone);
+        self.relieve_keeper();
+        for user in &applied.added {
+            self.leave_absent(user);
+        }
         self.sync_members();
         self.keep_leaves_fresh();
     }

@@ -9,7 +9,7 @@ use super::{
     step::{About, Effect, Step, Tag},
 };
 use crate::{
-    ident::UserUri,
+    ident::{ProviderDomain, UserUri},
     policy::{self, component},
     translate::{self, CONTENT_KEY, NotCarried, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
@@ -28,29 +28,42 @@ impl Step<'_> {
             return;
         }
         let body = event.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
-        if event.event_type == "m.room.message" {
-            if let Some(command) = super::command::in_room(body) {
-                return self.on_command(&event.sender.clone(), &command);
-            }
+        if event.event_type == "m.room.message"
+            && let Some(command) = super::command::in_room(body)
+        {
+            return self.on_command(&event.sender.clone(), &command);
         }
         self.say(event, salt);
     }
 
     fn say(&mut self, event: &RoomEvent, salt: [u8; 16]) {
         let Some(user) = self.names.uri(&event.sender) else { return };
+        if self.room.unbridging {
+            return;
+        }
         match &self.room.phase {
             Phase::Active | Phase::Invited | Phase::Joining => {}
-            Phase::Left => return,
+            Phase::Left => {
+                let text = format!("{} of {user} is not carried: the room is not connected any more", event.event_id);
+                return self.out.push(Effect::Note(text));
+            }
             Phase::Broken(why) => {
                 let why = why.clone();
                 return self.report(format!("{} is not carried, the room is broken: {why}", event.event_id));
             }
         }
+        if event.event_type == "m.room.encrypted" {
+            self.report(format!("{} is encrypted and cannot be carried", event.event_id));
+            return self.notice(&format!(
+                "A message of {} was not sent to the MIMI users: it is encrypted, and the gateway cannot read encrypted Matrix \
+                 rooms yet.",
+                event.sender
+            ));
+        }
         if event.event_type == "m.room.redaction" || event.event_type == "m.reaction" {
             return self.report(format!("{} ({}) is not carried yet", event.event_id, event.event_type));
         }
-        let context =
-            translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts: event.origin_server_ts };
+        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts: event.origin_server_ts };
         let translated = match translate::to_mimi(&event.event_type, &event.content, &context) {
             Ok(translated) => translated,
             Err(NotCarried::Mirror) => return,
@@ -63,9 +76,9 @@ impl Step<'_> {
             }
         };
         match translated.content.encode_with_id(&user, &self.room.uri) {
-            Ok((content, id)) => {
+            Ok((encoded, id)) => {
                 let event = event.event_id.clone();
-                self.room.queue.push_back(Intent::Say { user, event, content, message_id: id.0 });
+                self.room.queue.push_back(Intent::Say { user, event, content: encoded, message_id: id.0 });
             }
             Err(error) => self.report(format!("{} is not carried: {error}", event.event_id)),
         }
@@ -105,17 +118,38 @@ impl Step<'_> {
         }
         if let Some(requester) = self.room.asked.get(&user).cloned() {
             // Joining the Matrix room is the consent.
-            self.out.push(Effect::Grant { requester, target: user });
-            return;
+            self.out.push(Effect::Grant { requester, target: user.clone() });
+            // Elsewhere the one who asked adds them; in a room of our own they need nobody for that.
+            if !self.is_hub() {
+                return;
+            }
         }
-        if self.room.phase != Phase::Active || self.is_participant(&user) {
+        if self.room.phase == Phase::Active {
+            self.list(user);
+            self.relieve_keeper();
+        }
+    }
+
+    /// Those who are in the Matrix room are participants, too.
+    pub(super) fn list_present(&mut self) {
+        for user in self.room.present.clone() {
+            if !self.room.asked.contains_key(&user) {
+                self.list(user);
+            }
+        }
+    }
+
+    fn list(&mut self, user: UserUri) {
+        if self.will_be_participant(&user) {
             return;
         }
         if self.room.present.len() > self.names.list_all_up_to() {
             // A large room lists only those who act.
             return;
         }
-        let by = self.room.invited_by.get(&user).cloned().or_else(|| self.group.local_users().first().cloned());
+        // Into a room that we host people come by Matrix' own rules; elsewhere somebody has to have asked them in.
+        let hosted = if self.is_hub() { self.group.local_users().first().cloned() } else { None };
+        let by = self.room.invited_by.get(&user).cloned().or(hosted);
         if let Some(by) = by {
             self.want(Intent::Add { by, user, key_packages: Vec::new() });
         }
@@ -123,16 +157,14 @@ impl Step<'_> {
 
     fn on_left(&mut self, user: UserUri, sender: &UserId, target: &UserId) {
         self.room.invited_by.remove(&user);
-        if let Some(requester) = self.room.asked.remove(&user) {
-            self.room.present.remove(&user);
+        let asked = self.room.asked.remove(&user).filter(|_| !self.is_participant(&user));
+        if let Some(requester) = asked {
             // Nobody is told.
-            self.out.push(Effect::Declined { requester, target: user });
-            return;
+            self.out.push(Effect::Declined { requester, target: user.clone() });
         }
-        if !self.room.present.remove(&user) || self.names.is_bridged(sender) {
-            return;
-        }
-        if self.room.phase != Phase::Active {
+        self.room.present.remove(&user);
+        // Whom we removed ourselves is off the list already, unless they came back before our removal was done.
+        if self.room.phase != Phase::Active || !self.will_be_participant(&user) {
             return;
         }
         // What they said before they left is still sent; what they wanted to do is not.
@@ -151,7 +183,8 @@ impl Step<'_> {
                 if let Some(requester) = self.room.asking.remove(&remote) {
                     self.ask(ConsentAction::Cancel, requester, remote.clone());
                 }
-                if self.is_participant(&remote) {
+                self.room.claiming.remove(&remote);
+                if self.will_be_participant(&remote) {
                     self.want(Intent::Remove { by, user: remote });
                 }
             }
@@ -169,6 +202,12 @@ impl Step<'_> {
         }
         self.room.asking.insert(remote.clone(), by.clone());
         self.ask(ConsentAction::Request, by, remote);
+    }
+
+    /// Nobody of a provider that is no peer can be asked; whoever wanted it hears so.
+    pub fn nobody_to_ask(&mut self, provider: &ProviderDomain) {
+        self.room.asking.retain(|user, _| user.provider() != *provider);
+        self.notice(&format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."));
     }
 
     /// The components of the room that a consent request carries.
@@ -205,31 +244,49 @@ impl Step<'_> {
         if by != *requester {
             return self.report(format!("{target} consents to {requester}, but {by} asked"));
         }
+        if self.room.phase != Phase::Active {
+            return self.report(format!("{target} consents, but the room is not connected any more"));
+        }
         // As follower the KeyPackages have to come by way of the hub.
         let key_packages = if self.is_hub() { key_packages } else { Vec::new() };
         if self.is_hub() && key_packages.is_empty() {
             return self.notice(&format!("{} agreed, but sent no key material.", self.names.display(target)));
         }
-        self.want(Intent::Add { by, user: target.clone(), key_packages });
+        self.want_in(Intent::Add { by, user: target.clone(), key_packages });
     }
 
     // ------------------------------------------------------------------------------------------------- the portal
+
+    /// Why a remote user may not ask this user of ours in. Nothing is stored then, and nobody is told but the operator.
+    pub(crate) fn refuses_asking(&self, requester: &UserUri, target: &UserUri) -> Option<String> {
+        if self.room.phase == Phase::Active {
+            // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.
+            let listed = self.is_participant(target) && self.is_participant(requester);
+            let may_add = self.state().is_some_and(|state| state.can(requester, policy::Capability::AddParticipant));
+            return (!listed && !may_add).then(|| format!("{requester} asks {target} in, but may add nobody"));
+        }
+        let asker = self.room.asked.get(target);
+        if self.room.present.contains(target) && asker.is_none_or(|asker| asker.provider() != requester.provider()) {
+            // Joining was the answer to somebody else's question: another provider cannot take it for its own.
+            return Some(format!("{requester} asks {target} in, who consented to others"));
+        }
+        None
+    }
 
     /// A remote user asks one of ours in.
     pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, about: &About) {
         if self.is_participant(&target) && self.group.in_group(&target) {
             return;
         }
-        let listed = self.is_participant(&target) && self.is_participant(&requester);
-        if self.room.phase == Phase::Active
-            && !listed
-            && self.state().is_none_or(|state| !state.can(&requester, policy::Capability::AddParticipant))
-        {
-            // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.
-            return self.report(format!("{requester} asks {target} in, but may add nobody"));
+        if let Some(why) = self.refuses_asking(&requester, &target) {
+            return self.report(why);
         }
         if self.room.phase == Phase::Left {
             self.room.phase = Phase::Invited;
+        }
+        if self.room.asked.get(&target).is_some_and(|first| *first != requester) {
+            // The invitation that is shown is another's: the answer to it must not go to this one.
+            return self.report(format!("{requester} asks {target}, who is asked by another already"));
         }
         let again = self.room.asked.insert(target.clone(), requester.clone()).is_some();
         let Some(id) = self.names.matrix_id(&target) else { return };
@@ -249,11 +306,7 @@ impl Step<'_> {
 
     /// Who invites on behalf of a remote user: its ghost, if it is in the room.
     fn inviter(&self, requester: &UserUri) -> Actor {
-        if self.room.ghosts.contains(requester) {
-            Actor::Ghost(requester.clone())
-        } else {
-            self.room.speaker.clone()
-        }
+        if self.room.ghosts.contains(requester) { Actor::Ghost(requester.clone()) } else { self.room.speaker.clone() }
     }
 
     fn make_portal(&mut self, requester: &UserUri, invite: OwnedUserId, about: &About) {
@@ -287,6 +340,13 @@ impl Step<'_> {
         ("m.bridge".to_owned(), format!("org.mimi-gateway://{}", self.room.uri.as_str()), content.to_string())
     }
 
+    /// A user of ours was added, but left again before they were let in.
+    pub(super) fn leave_absent(&mut self, user: &UserUri) {
+        if self.is_ours(user) && !self.room.present.contains(user) {
+            self.want(Intent::Leave { user: user.clone() });
+        }
+    }
+
     /// Invites a participant of ours into the portal, which is made if need be.
     pub fn invite_back(&mut self, user: &UserUri) {
         let Some(target) = self.names.matrix_id(user) else { return };
@@ -307,8 +367,8 @@ impl Step<'_> {
         }));
     }
 
-    pub(super) fn on_portal_ready(&mut self, room: OwnedRoomId) {
-        if self.room.matrix.as_ref() == Some(&room) {
+    pub(super) fn on_portal_ready(&mut self, room: &OwnedRoomId) {
+        if self.room.matrix.as_ref() == Some(room) {
             return;
         }
         self.room.matrix = Some(room.clone());
@@ -323,6 +383,7 @@ impl Step<'_> {
         if self.room.phase == Phase::Active {
             self.dress_portal();
             self.sync_members();
+            self.open_held();
         }
     }
 
@@ -353,6 +414,9 @@ impl Step<'_> {
             return;
         }
         self.room.asked.remove(target);
+        if self.room.present.contains(target) {
+            return;
+        }
         if let (Some(room), Some(id)) = (self.room.matrix.clone(), self.names.matrix_id(target)) {
             self.out.push(Effect::Matrix(MatrixAction::Kick {
                 room,
@@ -372,15 +436,14 @@ impl Step<'_> {
             let actor = Actor::Bot;
             self.out.push(Effect::Matrix(MatrixAction::SetState { room, actor, event_type, state_key, content }));
         }
-        match direct_with {
-            Some(remote) => self.invite(creator.clone(), remote.clone()),
-            None => {
-                let uri = self.room.uri.clone();
-                self.notice(&format!(
-                    "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
-                     Encryption towards MIMI ends at this gateway: its operator could read what is said here."
-                ));
-            }
+        if let Some(remote) = direct_with {
+            self.invite(creator.clone(), remote.clone());
+        } else {
+            let uri = self.room.uri.clone();
+            self.notice(&format!(
+                "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
+                 Encryption towards MIMI ends at this gateway: its operator could read what is said here."
+            ));
         }
     }
 }

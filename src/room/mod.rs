@@ -13,6 +13,8 @@ mod local;
 mod pump;
 pub mod state;
 pub mod step;
+#[cfg(test)]
+mod tests;
 
 pub use state::{Intent, Phase, Room};
 pub use step::{About, Effect, Input, Names, Recent, Step, Tag};

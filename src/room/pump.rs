@@ -25,15 +25,83 @@ enum Turn {
 }
 
 impl Step<'_> {
-    /// Puts something at the end of the queue, unless it stands there already.
+    /// Puts something at the end of the queue, unless it stands there already. Of what concerns a user's membership only
+    /// the last one counts: who joins, leaves and joins again is in.
     pub(super) fn want(&mut self, intent: Intent) {
-        if !self.room.queue.contains(&intent) {
+        let known = match intent.member() {
+            Some(user) => self.room.queue.iter().rev().find(|other| other.member() == Some(user)) == Some(&intent),
+            None => self.room.queue.contains(&intent),
+        };
+        if !known {
             self.room.queue.push_back(intent);
         }
     }
 
+    /// A remote user who agreed is to be added: in a direct chat before what was said and waits for them to come.
+    pub(super) fn want_in(&mut self, intent: Intent) {
+        if !self.room.direct {
+            self.want(intent);
+        } else if !self.room.queue.contains(&intent) {
+            // The first is what a commit in flight is about.
+            let place = usize::from(matches!(self.room.in_flight, Some(InFlight::Commit { .. })));
+            self.room.queue.insert(place.min(self.room.queue.len()), intent);
+        }
+    }
+
+    /// Whether the user is on the participant list once everything is done that is wanted now.
+    pub(super) fn will_be_participant(&self, user: &UserUri) -> bool {
+        match self.room.queue.iter().rev().find(|intent| intent.member() == Some(user)) {
+            Some(Intent::Add { .. }) => true,
+            Some(_) => false,
+            None => !self.is_leaving(user) && self.room.keeper.as_ref() != Some(user) && self.is_participant(user),
+        }
+    }
+
+    /// Whether the user's leave is on its way: at the hub, or accepted and not committed yet.
+    fn is_leaving(&self, user: &UserUri) -> bool {
+        self.room.leaving.contains(user)
+            || matches!(&self.room.in_flight, Some(InFlight::Leave { user: leaving, .. }) if leaving == user)
+    }
+
+    /// The hub's last user who left goes off the list once somebody else can take over, or comes back.
+    pub(super) fn relieve_keeper(&mut self) {
+        let Some(keeper) = self.room.keeper.clone() else { return };
+        if self.room.present.contains(&keeper) {
+            self.room.keeper = None;
+        } else if !self.room.present.is_empty() {
+            self.room.keeper = None;
+            self.want(Intent::Leave { user: keeper });
+        }
+    }
+
+    /// Whether one of our users may be put on the list: who is in the Matrix room, or was and goes off the list again
+    /// later. Who was removed meanwhile by somebody else stays out.
+    fn may_come(&self, user: &UserUri) -> bool {
+        self.room.present.contains(user) || self.is_going(user)
+    }
+
+    /// Whether somebody here wants the user off the list, or the user does: then they have left the Matrix room already.
+    pub(super) fn is_going(&self, user: &UserUri) -> bool {
+        let goes = |intent: &Intent| {
+            matches!(intent, Intent::Leave { user: who } | Intent::Remove { user: who, .. } if who == user)
+        };
+        self.is_leaving(user) || self.room.queue.iter().any(goes)
+    }
+
+    /// As follower: whether nothing of an older epoch waits for its answer. What is sealed now would overtake it if it has
+    /// to be sealed again.
+    fn nothing_older_waits(&self) -> bool {
+        let epoch = self.group.epoch();
+        self.room.submitted.iter().all(|waiting| waiting.epoch == epoch)
+    }
+
     /// Works off the queue as far as it goes.
     pub(super) fn pump(&mut self) {
+        self.work_off();
+        self.finish_unbridging();
+    }
+
+    fn work_off(&mut self) {
         // More turns than this in one step mean a loop; the rest waits for the next input.
         for _ in 0..10_000 {
             if self.room.phase != Phase::Active || !self.group.is_member() || self.room.in_flight.is_some() {
@@ -68,10 +136,17 @@ impl Step<'_> {
     }
 
     fn turn(&mut self, intent: &Intent) -> Result<Turn, GroupError> {
+        if self.is_leaving(intent.actor()) || intent.member().is_some_and(|user| self.is_leaving(user)) {
+            return self.finish_leave();
+        }
         match intent {
             Intent::Say { user, content, event, message_id } => {
                 if let Some(first) = self.leaf_first(user)? {
                     return Ok(first);
+                }
+                if self.room.direct && self.peers().is_empty() && !self.room.asking.is_empty() {
+                    // What is said before the other accepts waits for them.
+                    return Ok(Turn::Wait);
                 }
                 if !self.is_hub() {
                     if self.group.has_pending() {
@@ -79,7 +154,7 @@ impl Step<'_> {
                         // and the message follows that one.
                         return self.commit(user, &GroupChange::default());
                     }
-                    if self.room.submitted.len() >= WINDOW {
+                    if self.room.submitted.len() >= WINDOW || !self.nothing_older_waits() {
                         return Ok(Turn::Wait);
                     }
                     // Commits close an epoch: nothing of it may be sealed behind one.
@@ -99,6 +174,10 @@ impl Step<'_> {
                     return Ok(Turn::Done);
                 }
                 let Some(by) = self.committer(by, user) else {
+                    if self.is_ours(user) {
+                        // Out of the Matrix room is out: what nobody here may do to them they can do themselves.
+                        return self.leave(user);
+                    }
                     return Err(GroupError::Refused("nobody of ours may remove them".to_owned()));
                 };
                 if let Some(first) = self.leaf_first(&by)? {
@@ -153,7 +232,14 @@ impl Step<'_> {
             return Ok(None);
         }
         if !self.is_participant(user) {
+            if !self.may_come(user) {
+                return Err(GroupError::Refused("they are not in the room any more".to_owned()));
+            }
             let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.any_committer()) else {
+                if !self.room.leaving.is_empty() {
+                    // Our last one is going; who is asked may come in anew after that.
+                    return self.finish_leave().map(Some);
+                }
                 return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
             };
             if by == *user {
@@ -183,6 +269,9 @@ impl Step<'_> {
         if listed && (key_packages.is_empty() || self.group.in_group(user)) {
             return Ok(Turn::Done);
         }
+        if self.is_ours(user) && !self.may_come(user) {
+            return Ok(Turn::Done);
+        }
         let by = if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.any_committer() };
         let Some(by) = by else {
             return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
@@ -192,9 +281,8 @@ impl Step<'_> {
         }
         if key_packages.is_empty() && !self.is_ours(user) && !self.is_hub() {
             // KeyPackages for a room come by way of its hub (section 5.2).
-            self.room.queue.pop_front();
             self.claim(&by, user);
-            return Ok(Turn::Wait);
+            return Ok(Turn::Done);
         }
         let app_data =
             if listed { Vec::new() } else { self.list_change(|s| policy::update_add(s, &[(user.clone(), role::MEMBER)]))? };
@@ -202,7 +290,7 @@ impl Step<'_> {
     }
 
     fn leave(&mut self, user: &UserUri) -> Result<Turn, GroupError> {
-        if !self.is_participant(user) && !self.group.in_group(user) {
+        if !self.group.in_group(user) && !self.is_participant(user) {
             return Ok(Turn::Done);
         }
         if !self.group.has_leaf(user) {
@@ -216,34 +304,105 @@ impl Step<'_> {
         if !self.is_hub() && !self.room.submitted.is_empty() {
             return Ok(Turn::Wait);
         }
+        if self.group.state()?.base_policy.fixed_membership {
+            return Err(GroupError::Refused("a direct chat keeps its members".to_owned()));
+        }
+        if !self.room.leaving.is_empty() {
+            // One at a time: who takes over is known only when the one before is gone.
+            return self.finish_leave();
+        }
+        if let Some(first) = self.successor_first(user)? {
+            return Ok(first);
+        }
+        let committer = self.group.local_users().into_iter().find(|other| other != user);
         let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
         if !self.is_hub() {
             let proposals = self.group.propose_leave(user, app_data)?;
             self.room.queue.pop_front();
-            self.send_leave(user, &proposals);
+            self.send_leave(user, proposals);
             return Ok(Turn::Wait);
         }
-        let committer = self.group.local_users().into_iter().find(|other| other != user);
         let Some(by) = committer else {
-            // The hub reads with this leaf: without it the others could not talk on.
-            return Err(GroupError::Refused("nobody else here could keep the room, which is hosted here".to_owned()));
+            // The hub reads with this leaf: without it the others could not talk on. They go when somebody comes.
+            self.room.keeper = Some(user.clone());
+            self.give_up(&Intent::Leave { user: user.clone() }, "nobody else here could keep the room, which is hosted here");
+            return Ok(Turn::Done);
         };
         let proposals = self.group.propose_leave(user, app_data)?;
         let staged = match self.group.stage(&by, &GroupChange::default(), self.now) {
             Ok(staged) => staged,
             Err(error) => {
                 // A proposal that stays behind would stop all messages.
-                self.group.forget_pending()?;
+                self.group.forget(&proposals)?;
                 return Err(error);
             }
         };
         self.fan_out_proposals(&proposals);
-        self.commit_staged(staged)
+        self.hub_accept_own_commit(&staged)?;
+        Ok(Turn::Done)
+    }
+
+    /// Before the leaf goes whose keys we keep, another one has to be able to take over: a standby, or, if it is our last
+    /// leaf, one for somebody of ours who only listened so far.
+    fn successor_first(&mut self, user: &UserUri) -> Result<Option<Turn>, GroupError> {
+        let locals = self.group.local_users();
+        if locals.first() != Some(user) {
+            return Ok(None);
+        }
+        if locals.len() == 1 {
+            let mut others = self.listed().into_iter();
+            let stays = others.find(|other| other != user && self.room.present.contains(other) && !self.is_going(other));
+            return stays.map_or(Ok(None), |other| self.leaf_first(&other));
+        }
+        match self.group.refresh_due(self.now).into_iter().find(|other| other != user) {
+            Some(other) if !self.is_hub() => {
+                self.commit(&other, &GroupChange { path: true, ..GroupChange::default() }).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The hub took proposals by which somebody of ours leaves; before that user does anything else they have to be
+    /// committed. Our hubs do that at once, so that this waits for it; another hub may leave it to the members.
+    fn finish_leave(&mut self) -> Result<Turn, GroupError> {
+        let by = self.group.local_users().into_iter().find(|user| !self.is_leaving(user));
+        match by {
+            Some(by) if self.room.in_flight.is_none() && self.group.has_pending() => {
+                self.commit(&by, &GroupChange::default())
+            }
+            _ => Ok(Turn::Wait),
+        }
+    }
+
+    /// Nothing is carried any more.
+    pub(super) fn end(&mut self) {
+        self.room.phase = Phase::Left;
+        self.room.unbridging = false;
+        self.room.queue.clear();
+        self.room.again.clear();
+        self.room.present.clear();
+        if let Some(room) = self.room.matrix.take() {
+            for ghost in std::mem::take(&mut self.room.ghosts) {
+                if super::effect::Actor::Ghost(ghost.clone()) != self.room.speaker {
+                    let actor = super::effect::Actor::Ghost(ghost);
+                    self.out.push(Effect::Matrix(super::effect::MatrixAction::Leave { room: room.clone(), actor }));
+                }
+            }
+            self.out.push(Effect::Unlink(room));
+        }
+    }
+
+    /// Whether a room that is being let go is empty of us.
+    fn finish_unbridging(&mut self) {
+        let waits = self.room.in_flight.is_some() || !self.room.submitted.is_empty() || !self.room.queue.is_empty();
+        if self.room.unbridging && !waits && self.room.phase == Phase::Active {
+            self.end();
+        }
     }
 
     /// Somebody of ours with a leaf.
     fn any_committer(&self) -> Option<UserUri> {
-        self.group.local_users().into_iter().find(|user| self.is_participant(user))
+        self.group.local_users().into_iter().find(|user| self.is_participant(user) && !self.is_leaving(user))
     }
 
     /// Who of ours removes `target`: the one who wants it, or one whose role may.
@@ -251,7 +410,8 @@ impl Step<'_> {
         if by != target && (self.group.has_leaf(by) || self.is_participant(by)) && self.may_remove(by) {
             return Some(by.clone());
         }
-        self.group.local_users().into_iter().find(|user| user != target && self.may_remove(user))
+        let mut others = self.group.local_users().into_iter();
+        others.find(|user| user != target && self.may_remove(user) && !self.is_leaving(user))
     }
 
     fn may_remove(&self, user: &UserUri) -> bool {
@@ -273,7 +433,11 @@ impl Step<'_> {
                 }
                 format!("{} could not be added: {why}.", self.names.display(user))
             }
-            Intent::Remove { user, .. } => format!("{} could not be removed: {why}.", self.names.display(user)),
+            Intent::Remove { user, .. } => {
+                // Its ghost comes back.
+                self.sync_members();
+                format!("{} could not be removed: {why}.", self.names.display(user))
+            }
             Intent::Leave { .. } => format!("{name} left here, but is still listed at the hub: {why}."),
             Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),
         };
@@ -296,7 +460,7 @@ impl Step<'_> {
 
     /// As follower: asks the hub for KeyPackages of a user who consented.
     fn claim(&mut self, requester: &UserUri, target: &UserUri) {
-        self.room.in_flight = Some(InFlight::KeyMaterial { requester: requester.clone(), target: target.clone() });
+        self.room.claiming.insert(target.clone(), requester.clone());
         self.out.push(Effect::ClaimKeyMaterial { requester: requester.clone(), target: target.clone() });
     }
 }

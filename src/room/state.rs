@@ -69,6 +69,15 @@ pub enum Intent {
 }
 
 impl Intent {
+    /// Whose membership it is about.
+    #[must_use]
+    pub fn member(&self) -> Option<&UserUri> {
+        match self {
+            Self::Add { user, .. } | Self::Remove { user, .. } | Self::Leave { user } => Some(user),
+            Self::Say { .. } | Self::Refresh { .. } => None,
+        }
+    }
+
     /// The user who acts.
     #[must_use]
     pub fn actor(&self) -> &UserUri {
@@ -93,13 +102,8 @@ pub enum InFlight {
     Leave {
         /// Who leaves.
         user: UserUri,
-    },
-    /// KeyPackages asked of the hub, to add a user.
-    KeyMaterial {
-        /// Who asked.
-        requester: UserUri,
-        /// Whose KeyPackages.
-        target: UserUri,
+        /// The proposals: they are taken back if the hub refuses them.
+        proposals: Vec<Vec<u8>>,
     },
 }
 
@@ -108,6 +112,9 @@ pub enum InFlight {
 pub struct Submitted {
     /// SHA-256 of the sealed message.
     pub hash: [u8; 32],
+    /// The epoch it was sealed in: while it may still be refused as too old, nothing is sealed in a later one, which
+    /// would overtake it.
+    pub epoch: u64,
     /// What was said: sealed again if the hub moved on.
     pub intent: Intent,
 }
@@ -152,6 +159,12 @@ pub struct Room {
     pub queue: VecDeque<Intent>,
     /// As follower: what waits for the hub.
     pub in_flight: Option<InFlight>,
+    /// As follower: the hash of the update whose answer counts.
+    pub awaiting: Option<[u8; 32]>,
+    /// As follower: users whose KeyPackages were asked of the hub, and who wants them in.
+    pub claiming: BTreeMap<UserUri, UserUri>,
+    /// It is being let go: nothing new is carried, our users leave, then it is `Left`.
+    pub unbridging: bool,
     /// As follower: messages that wait for the hub's answer.
     pub submitted: VecDeque<Submitted>,
     /// Messages to be sealed again once `submitted` is empty.
@@ -160,6 +173,11 @@ pub struct Room {
     pub behind: u64,
     /// How often the first of the queue was refused for its epoch.
     pub attempts: u32,
+    /// As follower: users whose leave the hub took, and whose leaf is still there until the commit comes.
+    pub leaving: BTreeSet<UserUri>,
+    /// As hub: the user with our last leaf, who left the Matrix room while participants elsewhere need the hub's leaf. They
+    /// go off the list when somebody of ours comes in.
+    pub keeper: Option<UserUri>,
     /// Hashes of our own messages that may come back.
     pub own: VecDeque<[u8; 32]>,
     /// Messages of an epoch that we have not entered.
@@ -191,10 +209,15 @@ impl Room {
             asked: BTreeMap::new(),
             queue: VecDeque::new(),
             in_flight: None,
+            awaiting: None,
+            claiming: BTreeMap::new(),
+            unbridging: false,
             submitted: VecDeque::new(),
             again: VecDeque::new(),
             behind: 0,
             attempts: 0,
+            leaving: BTreeSet::new(),
+            keeper: None,
             own: VecDeque::new(),
             held: Vec::new(),
             stale: false,

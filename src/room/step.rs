@@ -117,6 +117,8 @@ pub enum Input {
     },
     /// The portal exists.
     PortalReady(OwnedRoomId),
+    /// The homeserver refuses to make the portal.
+    PortalFailed(String),
     /// A call that needs an answer has one.
     Answered {
         /// Which call.
@@ -158,8 +160,8 @@ pub enum Tag {
     None,
     /// `submitMessage`, with the hash of the sealed message.
     Submit([u8; 32]),
-    /// `update`.
-    Update,
+    /// `update`, with the hash of its body.
+    Update([u8; 32]),
 }
 
 /// What a step wants done.
@@ -210,6 +212,11 @@ pub enum Effect {
         /// Who declined.
         target: UserUri,
     },
+    /// This user left or was removed: its consent to be added to the room ends.
+    ForgetConsent {
+        /// Who.
+        user: UserUri,
+    },
     /// A line of the hub-ordered log.
     Log {
         /// When the hub accepted it.
@@ -225,10 +232,12 @@ pub enum Effect {
     Unlink(OwnedRoomId),
     /// The operator should know.
     Report(String),
+    /// The operator may like to know: refusals that belong to the ordinary course of things.
+    Note(String),
 }
 
 /// Message ids that were shown or logged lately: a second copy is not shown again.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Recent {
     order: VecDeque<[u8; 32]>,
     set: BTreeSet<[u8; 32]>,
@@ -310,7 +319,12 @@ impl Step<'_> {
                 None
             }
             Input::PortalReady(room) => {
-                self.on_portal_ready(room);
+                self.on_portal_ready(&room);
+                None
+            }
+            Input::PortalFailed(why) => {
+                self.room.asked.clear();
+                self.report(format!("the portal could not be made: {why}"));
                 None
             }
             Input::Answered { tag, result } => {
@@ -451,7 +465,11 @@ impl Step<'_> {
             .iter()
             .filter(|user| !self.is_ours(user))
             // Whom we still ask is listed already in a direct chat; the ghost joins when the user did.
-            .filter(|user| !self.room.asking.contains_key(*user) || self.group.in_group(user))
+            .filter(|user| {
+                !state.base_policy.fixed_membership
+                    || !self.room.asking.contains_key(*user)
+                    || self.group.in_group(user)
+            })
             .cloned()
             .collect();
         for user in remote.difference(&self.room.ghosts.clone()) {

@@ -9,7 +9,9 @@ use crate::{
     config::{Config, ConfigError, StoreEngine},
     engine::{Engine, EngineSettings, GatewayNames, MayCommand, ports::CallError},
     ident::IdentityMap,
-    matrix::{self, ClientError, HomeserverClient, Registration, registration::RegistrationError, settings::SettingsError},
+    matrix::{
+        self, ClientError, HomeserverClient, Registration, registration::RegistrationError, settings::SettingsError,
+    },
     mimi::{self, SetupError},
     store::{self, EngineChoice, MasterKey, OpenOptions, Opened, StoreError},
 };
@@ -17,7 +19,7 @@ use crate::{
 /// How long a room has to be quiet before its timeline is compared with what came.
 const QUIET: Duration = Duration::from_secs(3);
 /// How often rooms are looked through for leaves to refresh.
-const TICK: Duration = Duration::from_secs(3600);
+const TICK: Duration = Duration::from_hours(1);
 /// The first wait after a call or a commit that failed.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the homeserver is asked whether it is there.
@@ -81,22 +83,24 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> RuntimeError {
     move |source| RuntimeError::Io { what, source }
 }
 
-fn open_store(config: &Config) -> Result<Opened, RuntimeError> {
+fn open_store(config: &Config, restored: bool) -> Result<Opened, RuntimeError> {
     let engine = match config.store.engine {
         StoreEngine::Sqlite => EngineChoice::Sqlite,
         StoreEngine::Sled => EngineChoice::Sled,
     };
     let key = MasterKey::from_bytes(*config.store.master_key()?);
-    Ok(store::open(&OpenOptions::new(engine, &config.store.path, key))?)
+    let options = OpenOptions { restored, ..OpenOptions::new(engine, &config.store.path, key) };
+    Ok(store::open(&options)?)
 }
 
 fn tokio_runtime() -> Result<tokio::runtime::Runtime, RuntimeError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(io("starting threads"))
 }
 
-/// Runs the gateway until it is told to stop (SIGINT or SIGTERM).
-pub fn run(config: Config) -> Result<(), RuntimeError> {
-    tokio_runtime()?.block_on(serve(config))
+/// Runs the gateway until it is told to stop (SIGINT or SIGTERM). `restored`: the operator says that the store comes from
+/// a backup, so all MLS state counts as old (DESIGN 9).
+pub fn run(config: Config, restored: bool) -> Result<(), RuntimeError> {
+    tokio_runtime()?.block_on(serve(config, restored))
 }
 
 struct Parts {
@@ -116,24 +120,30 @@ fn parts(config: &Config) -> Result<Parts, RuntimeError> {
     Ok(Parts { credentials, map: Arc::new(map), names })
 }
 
-async fn serve(config: Config) -> Result<(), RuntimeError> {
+async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let Parts { credentials, map, names } = parts(&config)?;
     let matrix_settings = config.to_matrix_settings();
     let mimi_settings = config.to_mimi_settings()?;
-    let Opened { database, report } = open_store(&config)?;
+    let Opened { database, report } = open_store(&config, restored)?;
     tracing::info!(generation = report.generation, unclean_stop = report.unclean_stop, "the store is open");
-    let matrix_names =
-        matrix::Names::new(map, &credentials.sender_localpart, &matrix_settings.bot_display_name)?;
+    let matrix_names = matrix::Names::new(map, &credentials.sender_localpart, &matrix_settings.bot_display_name)?;
     let homeserver = Arc::new(HomeserverClient::new(&matrix_settings, &credentials, matrix_names.clone())?);
     let peers = Arc::new(mimi::MimiPeers::new(&mimi_settings)?);
     let permissions = config.permissions.clone();
     let server = matrix_settings.server_name.clone();
     let may_command: MayCommand = Arc::new(move |user| permissions.may_use_bot(user, &server));
-    let settings =
-        EngineSettings { quiet: QUIET, gap_check: config.rooms.gap_check_interval(), tick: TICK, retry: RETRY, may_command };
+    let settings = EngineSettings {
+        quiet: QUIET,
+        gap_check: config.rooms.gap_check_interval(),
+        tick: TICK,
+        retry: RETRY,
+        may_command,
+    };
     let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;
     if report.stale_state {
-        tracing::warn!("the stop was unclean and this store engine can lose what it acknowledged: all MLS state counts as old");
+        tracing::warn!(
+            "the store comes from a backup, or its engine may have lost what it acknowledged: all MLS state counts as old"
+        );
         engine.distrust_state().await?;
     }
     engine.start().await?;
@@ -153,7 +163,11 @@ async fn serve(config: Config) -> Result<(), RuntimeError> {
     stopped().await?;
     tracing::info!("stopping");
     stop.cancel();
-    for task in [appservice_done(appservice).await, provider.await.map_err(|e| e.to_string()), heartbeat.await.map_err(|e| e.to_string())] {
+    for task in [
+        appservice_done(appservice).await,
+        provider.await.map_err(|e| e.to_string()),
+        heartbeat.await.map_err(|e| e.to_string()),
+    ] {
         if let Err(error) = task {
             tracing::warn!(error, "a task ended badly");
         }
@@ -221,7 +235,7 @@ async fn heartbeat(homeserver: Arc<HomeserverClient>, engine: Engine, stop: Canc
 /// Reads the bridged rooms from the store; the gateway must not be running on it.
 pub fn list_rooms(config: &Config) -> Result<Vec<RoomRow>, RuntimeError> {
     let Parts { names, .. } = parts(config)?;
-    let opened = open_store(config)?;
+    let opened = open_store(config, false)?;
     tokio_runtime()?.block_on(async {
         let rooms = Engine::rooms(&opened.database, &names).await?;
         opened.database.store().close().await?;

@@ -46,7 +46,7 @@ pub enum StoreError {
         known: u32,
     },
     /// Another process has the data directory open. Permanent until it stops.
-    #[error("the data directory {} is in use by another process: stop it first, or choose another directory", .0.display())]
+    #[error("the data directory {} is in use by another process, such as a gateway that runs: stop it first, or choose another directory", .0.display())]
     Locked(PathBuf),
     /// The data directory holds the files of another engine. Permanent.
     #[error(

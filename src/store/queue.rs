@@ -77,6 +77,29 @@ impl<L: KeyCodec, V: Serialize + DeserializeOwned> Queue<L, V> {
         }
     }
 
+    /// All entries of the lane, however long it is, and the numbers of those that do not read back: to be set aside and
+    /// removed. For going on after a restart.
+    pub async fn all(&self, database: &Database, lane: &L) -> Result<(Vec<(u64, V)>, Vec<u64>), StoreError> {
+        let prefix = self.lane(lane);
+        let (mut entries, mut damaged) = (Vec::new(), Vec::new());
+        let mut range = ScanRange::new(prefix.as_bytes(), 1000);
+        loop {
+            let page = database.store().scan(range).await?;
+            let last = page.last_key().map(<[u8]>::to_vec);
+            damaged.extend(page.damaged.iter().filter_map(|key| number_behind(&prefix, key).ok()));
+            for entry in page.entries {
+                match self.entry(database, &prefix, &entry.key, &entry.value) {
+                    Ok(entry) => entries.push(entry),
+                    Err(_) => damaged.extend(number_behind(&prefix, &entry.key).ok()),
+                }
+            }
+            match last.filter(|_| page.more) {
+                Some(last) => range = ScanRange::new(prefix.as_bytes(), 1000).after(last),
+                None => return Ok((entries, damaged)),
+            }
+        }
+    }
+
     /// The numbers of the lane's damaged entries among the first `limit`.
     pub async fn damaged(&self, database: &Database, lane: &L, limit: usize) -> Result<Vec<u64>, StoreError> {
         let prefix = self.lane(lane);

@@ -75,6 +75,12 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<S
     String::deserialize(deserializer).map(Some)
 }
 
+/// What was wanted and where, without what stood there: the text goes into the log, and events hold what people write.
+fn shape(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.find("expected ").and_then(|at| text.get(at..)).unwrap_or(&text).to_owned()
+}
+
 impl RoomEvent {
     /// Reads an event.
     pub fn parse(raw: &RawValue) -> Result<Self, BadEvent> {
@@ -82,7 +88,7 @@ impl RoomEvent {
         if text.len() > EVENT_MAX {
             return Err(BadEvent::TooLarge(text.len()));
         }
-        let fields: Fields = serde_json::from_str(text).map_err(|error| BadEvent::Malformed(error.to_string()))?;
+        let fields: Fields = serde_json::from_str(text).map_err(|error| BadEvent::Malformed(shape(&error)))?;
         if fields.event_type.len() > NAME_MAX {
             return Err(BadEvent::TooLong("type"));
         }
@@ -123,6 +129,14 @@ mod tests {
 
     fn parse(value: &Value) -> Result<RoomEvent, BadEvent> {
         RoomEvent::parse(&RawValue::from_string(value.to_string()).unwrap())
+    }
+
+    #[test]
+    fn what_people_write_stays_out_of_the_reason() {
+        for bad in [json!("our secret"), json!({"type": "m.room.message", "event_id": "$a", "content": "our secret"})] {
+            let reason = parse(&bad).unwrap_err().to_string();
+            assert!(reason.contains("expected") && !reason.contains("secret"), "{reason}");
+        }
     }
 
     fn message() -> Value {

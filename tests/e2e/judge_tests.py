@@ -8,7 +8,7 @@ A, B = "mimi://a.example/u/a1", "mimi://b.example/u/b1"
 
 
 def line(who: str, body: str, ts: int = 0, remote: bool = False) -> Line:
-    return Line(who, body, "", ts, remote)
+    return Line(who, body, "", ts, remote, accepted=ts)
 
 
 def expect(found: list[str], beginnings: list[str]) -> None:

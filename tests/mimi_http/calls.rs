@@ -59,6 +59,23 @@ async fn a_call_comes_back_with_the_answer() {
 }
 
 #[tokio::test]
+async fn a_probe_says_whether_a_peer_can_be_called_and_calls_nothing() {
+    let world = world();
+    let gateway = Gateway::a().await;
+    let a = domain("a.example");
+    MimiPeers::new(&settings_of_b(gateway.addr)).unwrap().probe(&a).await.unwrap();
+    assert_eq!(gateway.engine.count(), 0);
+    // Nobody there; not our peer; a directory that does not offer what we call.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    MimiPeers::new(&settings_of_b(free)).unwrap().probe(&a).await.unwrap_err();
+    MimiPeers::new(&settings_of_b(gateway.addr)).unwrap().probe(&domain("c.example")).await.unwrap_err();
+    let empty = answer("200 OK", "Content-Type: application/json\r\n", b"{}");
+    let bare = Script::start(&world.ca_a.provider("a.example"), vec![empty]).await;
+    let error = MimiPeers::new(&settings_of_b(bare)).unwrap().probe(&a).await.unwrap_err();
+    assert!(error.what.contains("keyMaterial"), "{error}");
+}
+
+#[tokio::test]
 async fn refusals_say_whether_to_try_again() {
     let gateway = Gateway::a().await;
     let client = MimiPeers::new(&settings_of_b(gateway.addr)).unwrap();

@@ -1,7 +1,7 @@
 //! `mimi-gateway check`: is everything in place, and if not, what to do.
 //!
 //! ```text
-//! configuration -> registration -> secrets -> store -> certificates -> clock + homeserver -> token -> ping
+//! configuration -> registration -> secrets -> store -> certificates -> peers -> clock + homeserver -> token -> ping
 //! ```
 //! A check whose ground is missing is skipped and says so; all others go on, so that one run shows all there is to do.
 
@@ -26,6 +26,7 @@ use crate::{
         Credentials,
         registration::{Expected, Registration},
     },
+    mimi::{MimiPeers, Settings},
 };
 use report::Report;
 
@@ -55,12 +56,16 @@ async fn all(path: &Path, offline: bool, report: &mut Report<'_>) {
         Ok(domain) => certificates::check(&config, &domain, unix_seconds(), report),
         Err(e) => report.fail(Exit::Config, "configuration", e.to_string(), ""),
     }
-    mimi_edge(&config, report);
+    let ready = mimi_edge(&config, report);
     if offline {
+        report.skip(Exit::Certificate, "peer", "not asked for (--offline)");
         for (class, name) in [(Exit::Clock, "clock"), (Exit::Homeserver, "homeserver"), (Exit::Appservice, "ping")] {
             report.skip(class, name, "not asked for (--offline)");
         }
         return;
+    }
+    if let Some(settings) = ready {
+        peers(&settings, report).await;
     }
     homeserver::check(&config, credentials.as_ref(), report).await;
 }
@@ -187,15 +192,42 @@ fn store(config: &Config, report: &mut Report<'_>) {
 }
 
 /// What the MIMI edge itself says of its settings, once the files behind them are known to be readable.
-fn mimi_edge(config: &Config, report: &mut Report<'_>) {
+fn mimi_edge(config: &Config, report: &mut Report<'_>) -> Option<Settings> {
     let (class, name) = (Exit::Certificate, "mutual TLS");
     if report.failed(class) {
         report.skip(class, name, "see the certificates above");
-        return;
+        return None;
     }
-    match config.to_mimi_settings().map_err(|e| e.to_string()).and_then(|s| s.validate().map_err(|e| sentence("", &e)))
-    {
-        Ok(()) => report.ok(class, name, format!("ready for {} peers", config.peers.len())),
-        Err(why) => report.fail(class, name, why, ""),
+    let settings = config.to_mimi_settings().map_err(|e| e.to_string());
+    match settings.and_then(|s| s.validate().map(|()| s).map_err(|e| sentence("", &e))) {
+        Ok(settings) => {
+            let count = settings.peers.values().filter(|peer| peer.allowed).count();
+            let peers = if count == 1 { "1 peer".to_owned() } else { format!("{count} peers") };
+            report.ok(class, name, format!("ready for {peers}"));
+            Some(settings)
+        }
+        Err(why) => {
+            report.fail(class, name, why, "");
+            None
+        }
+    }
+}
+
+/// Whether each peer is there and believes our certificate. A warning at most: what goes to a peer that is away waits.
+async fn peers(settings: &Settings, report: &mut Report<'_>) {
+    let (class, name) = (Exit::Certificate, "peer");
+    let Ok(clients) = MimiPeers::new(settings) else { return };
+    for (domain, peer) in &settings.peers {
+        if !peer.allowed {
+            report.skip(class, name, format!("{domain} is cut off (allowed = false)"));
+            continue;
+        }
+        match clients.probe(domain).await {
+            Ok(()) => report.ok(class, name, format!("{domain} is there and believes our certificate")),
+            Err(why) => {
+                let advice = "Is it running, does `address` lead to it, is `ca` its authority, and does it have our domain and our authority among its peers?";
+                report.warn(class, name, format!("{domain}: {why}"), advice);
+            }
+        }
     }
 }

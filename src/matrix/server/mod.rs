@@ -12,12 +12,17 @@ mod refusal;
 mod thirdparty;
 mod transactions;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json, Router,
     body::Body,
-    middleware,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::Response,
     routing::{get, post, put},
 };
 use secrecy::SecretString;
@@ -27,7 +32,12 @@ pub use listen::serve;
 
 use self::{auth::HsToken, refusal::Refusal, transactions::Flights};
 use super::Names;
-use crate::engine::ports::MatrixInbound;
+use crate::engine::{Noise, ports::MatrixInbound};
+
+/// Lines a minute about refused requests.
+const REFUSAL_LINES: u32 = 60;
+/// Bytes of a refused request's path that are logged.
+const PATH_LOGGED: usize = 120;
 
 /// Limits of the server.
 #[derive(Debug, Clone)]
@@ -68,6 +78,7 @@ struct Shared {
     limits: ServerLimits,
     flights: Arc<Flights>,
     bodies: Arc<Semaphore>,
+    noise: Noise,
 }
 
 /// The appservice API. Every known route wants the `hs_token`; unknown ones answer `M_UNRECOGNIZED`.
@@ -78,6 +89,7 @@ pub fn router(inbound: Arc<dyn MatrixInbound>, names: Names, hs_token: &SecretSt
         token: HsToken::new(hs_token),
         bodies: Arc::new(Semaphore::new(limits.transactions.max(1))),
         limits,
+        noise: Noise::new(REFUSAL_LINES, Duration::from_mins(1)),
         flights: Arc::new(Flights::default()),
     });
     let spec = Router::new()
@@ -101,7 +113,23 @@ pub fn router(inbound: Arc<dyn MatrixInbound>, names: Names, hs_token: &SecretSt
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::require_token))
         .fallback(async || Refusal::unrecognized())
         .method_not_allowed_fallback(async || Refusal::wrong_method())
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), log_refusal))
         .with_state(shared)
+}
+
+/// Refusals get their one log line here, whoever refused.
+async fn log_refusal(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path: String = request.uri().path().chars().take(PATH_LOGGED).collect();
+    let response = next.run(request).await;
+    let refused = response.extensions().get::<Refusal>().and_then(|refusal| refusal.log_line());
+    if let Some((status, reason)) = refused
+        && let Some(line) = shared.noise.hear("", Instant::now())
+    {
+        let (left_out, rest_only_counted) = (line.left_out, line.last);
+        tracing::warn!(%method, path, status, reason, left_out, rest_only_counted, "refused an appservice request");
+    }
+    response
 }
 
 /// `POST /_matrix/app/v1/ping`: the homeserver proves that it reaches us. The body is not needed.

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::{StatusCode, header::RETRY_AFTER},
+    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
 
@@ -17,6 +17,14 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
+    /// Status and words for the log; `None` for what is an ordinary answer (not found) or is logged where it happens (503).
+    pub(super) fn log_line(self) -> Option<(u16, &'static str)> {
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => None,
+            StatusCode::NOT_FOUND if self == Self::not_found() => None,
+            status => Some((status.as_u16(), self.error)),
+        }
+    }
     const fn new(status: StatusCode, errcode: &'static str, error: &'static str) -> Self {
         Self { status, errcode, error }
     }
@@ -74,13 +82,15 @@ impl From<InboundError> for Refusal {
     }
 }
 
+/// The refusal itself rides along as an extension, so that the server writes one log line for it.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = Json(serde_json::json!({"errcode": self.errcode, "error": self.error}));
+        let mut response = (self.status, body).into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            (self.status, [(RETRY_AFTER, "1")], body).into_response()
-        } else {
-            (self.status, body).into_response()
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        response.extensions_mut().insert(self);
+        response
     }
 }

@@ -15,7 +15,7 @@ use url::Url;
 use super::outcome;
 use crate::{
     engine::ports::{CallError, Endpoint, PathTarget, Retry},
-    ident::ProviderDomain,
+    ident::{MimiUri, ProviderDomain},
     wire::{
         ConsentEntry, Directory, Wire,
         directory::{DirectoryEntry, DirectoryError, Target, WELL_KNOWN_PATH},
@@ -31,6 +31,17 @@ const MIN_AGE: Duration = Duration::from_mins(1);
 const MAX_AGE: Duration = Duration::from_hours(24);
 /// How long an old directory is used on after a fetch that failed.
 const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// Every endpoint that we call.
+const CALLED: [Endpoint; 7] = [
+    Endpoint::KeyMaterial,
+    Endpoint::Update,
+    Endpoint::SubmitMessage,
+    Endpoint::Notify,
+    Endpoint::GroupInfo,
+    Endpoint::RequestConsent,
+    Endpoint::UpdateConsent,
+];
 
 struct Kept {
     directory: Arc<Directory>,
@@ -76,6 +87,18 @@ impl DirectoryCache {
             self.doubt();
             outcome::error(format!("directory: {why}"), Retry::Retriable(Some(MIN_AGE)))
         })
+    }
+
+    /// Fetches the directory and judges where it leads for every endpoint that we call. None of them is called.
+    pub(super) async fn probe(&self, http: &reqwest::Client) -> Result<(), CallError> {
+        let directory = self.refreshed(http).await?;
+        let failed = |why: String| outcome::error(format!("directory: {why}"), Retry::Permanent);
+        let anybody = MimiUri::parse(&format!("mimi://{}/u/check", self.domain)).map_err(|e| failed(e.to_string()))?;
+        let anybody = PathTarget::Uri(anybody);
+        for endpoint in CALLED {
+            self.judged(&directory, endpoint, &anybody, &[]).map_err(failed)?;
+        }
+        Ok(())
     }
 
     fn judged(
@@ -195,7 +218,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        ident::{MimiUri, UserUri},
+        ident::UserUri,
         wire::{AppDataDictionary, ConsentAction},
     };
 

@@ -65,6 +65,14 @@ impl MimiPeers {
         Ok(Self { peers })
     }
 
+    /// Fetches a peer's directory, as `check` does: says whether it is there, knows our certificate and offers what we call.
+    pub async fn probe(&self, domain: &ProviderDomain) -> Result<(), CallError> {
+        let Some(peer) = self.peers.get(domain) else {
+            return Err(outcome::error(format!("{domain} is not a configured, allowed peer"), Retry::Permanent));
+        };
+        peer.directory.probe(&peer.http).await
+    }
+
     async fn post(
         &self,
         domain: &ProviderDomain,

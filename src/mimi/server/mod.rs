@@ -12,7 +12,7 @@ mod slots;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{body::Body, response::IntoResponse};
@@ -40,7 +40,10 @@ use super::{
     tls::{self, Identity, PeerVerifier},
 };
 use crate::{
-    engine::ports::{Problem, ProviderInbound},
+    engine::{
+        Noise,
+        ports::{Problem, ProviderInbound},
+    },
     ident::ProviderDomain,
 };
 
@@ -54,6 +57,12 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the loop waits when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Window in which the log lines about refusals are counted.
+const NOISE_WINDOW: Duration = Duration::from_mins(1);
+/// Lines a window about connections from one address that were refused before anybody knew whose they are.
+const CONNECTION_LINES: u32 = 20;
+/// Lines a window about refused requests of one peer.
+const REQUEST_LINES: u32 = 200;
 /// Seconds after which a peer over its budget may come again.
 const RETRY_SOON: u32 = 1;
 
@@ -70,6 +79,7 @@ struct Gate {
     verifier: Arc<PeerVerifier>,
     slots: Arc<HandshakeSlots>,
     connections: Arc<Semaphore>,
+    noise: Noise,
 }
 
 /// What every connection needs.
@@ -79,6 +89,7 @@ struct Shared {
     limits: Limits,
     http1: auto::Builder<TokioExecutor>,
     http2: auto::Builder<TokioExecutor>,
+    noise: Noise,
 }
 
 /// A peer's connection after its handshake.
@@ -110,7 +121,15 @@ impl Server {
             verifier,
             slots: Arc::new(HandshakeSlots::new(limits.max_handshakes)),
             connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
-            shared: Arc::new(Shared { router: endpoints::router(Arc::clone(&app)), app, limits, http1, http2 }),
+            noise: Noise::new(CONNECTION_LINES, NOISE_WINDOW),
+            shared: Arc::new(Shared {
+                router: endpoints::router(Arc::clone(&app)),
+                app,
+                limits,
+                http1,
+                http2,
+                noise: Noise::new(REQUEST_LINES, NOISE_WINDOW),
+            }),
         };
         Ok(Self { listener, gate: Arc::new(gate) })
     }
@@ -159,8 +178,14 @@ impl Server {
 impl Gate {
     async fn connection(&self, tcp: TcpStream, remote: SocketAddr, stop: CancellationToken) {
         match self.handshake(tcp, &stop).await {
-            Ok(authenticated) => connection::serve(&self.shared, authenticated, stop).await,
-            Err(reason) => tracing::warn!(%remote, reason, "refused a connection"),
+            Ok(authenticated) => connection::serve(&self.shared, authenticated, stop.clone()).await,
+            Err(_) if stop.is_cancelled() => {}
+            Err(reason) => {
+                if let Some(line) = self.noise.hear(&remote.ip().to_string(), Instant::now()) {
+                    let (left_out, rest_only_counted) = (line.left_out, line.last);
+                    tracing::warn!(%remote, reason, left_out, rest_only_counted, "refused a connection");
+                }
+            }
         }
     }
 
@@ -225,7 +250,10 @@ impl Shared {
         };
         if let Some(refusal) = response.extensions().get::<Refusal>() {
             let peer = proven.first().map_or("", ProviderDomain::as_str);
-            tracing::warn!(peer, endpoint, status = refusal.status().as_u16(), reason = %refusal, "refused a request");
+            if let Some(line) = self.noise.hear(peer, Instant::now()) {
+                let (status, left_out, rest_only_counted) = (refusal.status().as_u16(), line.left_out, line.last);
+                tracing::warn!(peer, endpoint, status, reason = %refusal, left_out, rest_only_counted, "refused a request");
+            }
             // The rest of an unread body is not worth reading; HTTP/2 resets the stream instead.
             if http1 && matches!(refusal, Refusal::TooLarge(_) | Refusal::SlowBody | Refusal::BrokenBody) {
                 response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));

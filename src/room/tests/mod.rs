@@ -1,0 +1,5 @@
+//! The room as a value, with a naive group, naive names and a naive network: named cases, and a model test (ATTACKS R11).
+
+mod fake_group;
+mod model;
+mod world;

@@ -1,0 +1,227 @@
+//! Seeded runs of people who come, go, talk, invite and remove, with lost calls and answers, against a naive model: who is
+//! in a provider's Matrix room is a participant, and what was accepted is seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    fake_group::plaintext,
+    world::{World, room_uri, user},
+};
+use crate::{
+    content::{MimiContent, message_id},
+    ident::UserUri,
+    room::{Intent, Phase, group::Group},
+};
+
+/// Runs by default; `ROOM_MODEL_RUNS` and `ROOM_MODEL_SEED` change number and first seed.
+const RUNS: u64 = 150;
+const NAMES: [&str; 3] = ["u0", "u1", "u2"];
+
+fn one(world: &mut World, removals: bool) {
+    let at = world.rng.below(world.providers.len());
+    let home = world.providers[at].names.0.clone();
+    let here: Vec<UserUri> = NAMES.iter().map(|name| UserUri::new(&home, name).unwrap()).collect();
+    let p = &world.providers[at];
+    let joined = p.joined.clone();
+    if p.matrix.is_none() {
+        return;
+    }
+    let invited = p.invited.clone();
+    match world.rng.below(100) {
+        0..55 => {
+            if let Some(who) = world.rng.pick(joined) {
+                world.say(&who);
+            }
+        }
+        55..65 => {
+            if let Some(who) = world.rng.pick(invited) {
+                if world.rng.percent(80) { world.join(&who) } else { world.leave(&who) }
+            }
+        }
+        65..73 => {
+            let by = world.rng.pick(joined.clone());
+            let who = world.rng.pick(here.into_iter().filter(|who| !joined.contains(who) && !invited.contains(who)));
+            if let (Some(by), Some(who)) = (by, who) {
+                world.bring(&by, &who);
+            }
+        }
+        73..80 => {
+            // The hub keeps somebody.
+            if let Some(who) = world.rng.pick(joined.clone()).filter(|_| at != 0 || joined.len() > 1) {
+                world.leave(&who);
+            }
+        }
+        80..93 => {
+            let there = world.rng.below(world.providers.len());
+            let there = &world.providers[there];
+            let home = there.names.0.clone();
+            let who = NAMES.iter().map(|name| UserUri::new(&home, name).unwrap());
+            let who = who.filter(|who| !there.joined.contains(who)).collect::<Vec<_>>();
+            let by = world.rng.pick(joined);
+            if let (Some(by), Some(who)) = (by, world.rng.pick(who))
+                && by.provider() != who.provider()
+            {
+                world.invite(&by, &who);
+            }
+        }
+        _ if removals => {
+            let admin = user("u0@a");
+            if at == 0 && joined.contains(&admin) {
+                let everybody = joined.iter().chain(&world.providers[0].ghosts).filter(|who| **who != admin).cloned();
+                if let Some(who) = world.rng.pick(everybody.collect::<Vec<_>>()) {
+                    world.kick(&admin, &who);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether the run says something; a lost anchor, which a removal from outside can bring, ends it early.
+fn run(seed: u64, tracing: bool) -> bool {
+    let mut world =
+        World::new(seed, if seed.is_multiple_of(3) { &["a", "b"] } else { &["a", "b", "c"] }, &["u0@a", "u1@a"]);
+    world.tracing = tracing;
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_in(&mut world, seed)));
+    match result {
+        Ok(said) => said,
+        Err(panic) => {
+            if tracing {
+                eprintln!("{}", world.trace.join("\n"));
+            }
+            std::panic::resume_unwind(panic)
+        }
+    }
+}
+
+fn run_in(world: &mut World, seed: u64) -> bool {
+    let removals = seed.is_multiple_of(2);
+    world.loss = [0, 10, 30][usize::try_from(seed % 3).unwrap()];
+    if !seed.is_multiple_of(5) {
+        world.bring_remote(&user("u0@a"), &user("u0@b"));
+    }
+    let mut left = 20 + world.rng.below(60);
+    let busy = 3 + world.rng.below(30);
+    while left > 0 {
+        if world.rng.percent(busy) {
+            one(world, removals);
+            left -= 1;
+        } else {
+            world.tick();
+        }
+    }
+    world.settle();
+    for p in &world.providers {
+        if let Some(Phase::Broken(why)) = p.phase() {
+            assert!(removals && why.contains("have been removed at once"), "{}: {why}", p.names.0);
+            return false;
+        }
+    }
+    check(world, removals);
+    true
+}
+
+pub(super) fn check(world: &World, removals: bool) {
+    let hub = &world.providers[0];
+    let listed = world.participants(0);
+    for (at, p) in world.providers.iter().enumerate() {
+        let home = &p.names.0;
+        let ours: BTreeSet<UserUri> = listed.iter().filter(|user| user.provider() == *home).cloned().collect();
+        let Some(room) = &p.room else { continue };
+        assert_eq!(room.in_flight, None, "{home}");
+        assert!(room.submitted.is_empty() && room.again.is_empty() && room.held.is_empty(), "{home}: {room:?}");
+        // Who is not in yet waits with what they say.
+        let waits = |intent: &Intent| room.phase == Phase::Invited && matches!(intent, Intent::Say { .. });
+        assert!(room.queue.iter().all(waits), "{home}: {:?} {:?}", room.phase, room.queue);
+        assert!(!p.group.has_pending(), "{home}");
+        if room.phase == Phase::Active {
+            assert_eq!(p.group.shared, hub.group.shared, "{home} and the hub differ");
+            // Who was asked by somebody elsewhere and came waits to be added.
+            let ours: BTreeSet<UserUri> = ours.into_iter().filter(|user| room.keeper.as_ref() != Some(user)).collect();
+            let there: BTreeSet<UserUri> =
+                p.joined.iter().filter(|user| ours.contains(user) || !room.asked.contains_key(user)).cloned().collect();
+            // Who left while being added was asked once more.
+            let ours: BTreeSet<UserUri> = ours.into_iter().filter(|user| !p.invited.contains(user)).collect();
+            assert_eq!(ours, there, "{home}: participants, and who is in the Matrix room");
+            let remote: BTreeSet<UserUri> =
+                world.participants(at).into_iter().filter(|u| u.provider() != *home).collect();
+            assert_eq!(p.ghosts, remote, "{home}: ghosts, and remote participants");
+        } else {
+            assert!(p.joined.iter().all(|user| !ours.contains(user)), "{home} left, but {ours:?} are in its room");
+        }
+    }
+    // The hub's order.
+    let mut by_id: BTreeMap<[u8; 32], (u64, BTreeSet<_>)> = BTreeMap::new();
+    for (sealed, accepted) in &world.accepted {
+        let plaintext = plaintext(sealed);
+        let content = MimiContent::decode(&plaintext).unwrap();
+        let said = world.said.iter().filter(|said| said_by(said, &content, &plaintext)).collect::<Vec<_>>();
+        assert_eq!(said.len(), 1, "nobody said it");
+        let id = message_id(&said[0].by, &room_uri(), &plaintext, &content.salt).0;
+        assert!(by_id.insert(id, (accepted.at, accepted.to.clone())).is_none(), "“{}” accepted twice", said[0].body);
+    }
+    let order: Vec<_> = hub.log.iter().map(|(at, id, _)| (*at, *id)).collect();
+    assert!(order.windows(2).all(|pair| pair[0].0 < pair[1].0), "accepted timestamps do not rise");
+    assert!(by_id.iter().all(|(id, (at, _))| order.contains(&(*at, *id))));
+    for p in &world.providers {
+        let home = &p.names.0;
+        let shown: Vec<_> = p.timeline.iter().map(|shown| (shown.accepted, shown.id)).collect();
+        assert!(shown.windows(2).all(|pair| pair[0].0 < pair[1].0), "{home}: {:?}", p.timeline);
+        assert!(p.log.iter().all(|(at, id, _)| order.contains(&(*at, *id))), "{home} has another time or message");
+        for (id, (at, to)) in &by_id {
+            let (mine, seen) =
+                (p.log.iter().any(|(_, known, event)| known == id && event.is_some()), shown.contains(&(*at, *id)));
+            assert!(!(mine && seen), "{home} shows its own message");
+            assert!(mine || seen || !to.contains(home), "{home} misses the message accepted at {at}");
+            if *home == room_uri().hub() {
+                assert!(mine || seen, "the hub misses the message accepted at {at}");
+            }
+        }
+    }
+    // What was said is accepted, or its sender is told.
+    for said in &world.said {
+        let p = &world.providers[world.at(&said.by.provider())];
+        let accepted = p.log.iter().filter(|(_, _, event)| event.as_ref() == Some(&said.event)).count();
+        let refused = p.reports.iter().filter(|text| text.starts_with(&format!("{} of", said.event)));
+        let gone = refused.clone().any(|text| text.contains("not in the room any more"));
+        let refused = refused.count();
+        let waits = |intent: &Intent| matches!(intent, Intent::Say { event, .. } if *event == said.event);
+        if p.room().queue.iter().any(waits) {
+            continue;
+        }
+        assert_eq!(accepted + refused, 1, "“{}” ({}): {accepted} accepted, {refused} refused", said.body, said.event);
+        assert!(accepted == 1 || removals || gone || p.phase() != Some(&Phase::Active), "“{}” was refused", said.body);
+    }
+    // Each sender's messages in the order of sending.
+    let events: BTreeMap<_, _> = world.said.iter().enumerate().map(|(i, said)| (&said.event, (i, &said.by))).collect();
+    for p in &world.providers {
+        let mut mine: Vec<_> = p.log.iter().filter_map(|(at, _, event)| Some((at, events[event.as_ref()?]))).collect();
+        mine.sort();
+        let mut last: BTreeMap<&UserUri, usize> = BTreeMap::new();
+        for (_, (number, by)) in mine {
+            assert!(last.insert(by, number).is_none_or(|before| before < number), "{by}: not in the order of sending");
+        }
+    }
+}
+
+fn said_by(said: &super::world::Said, content: &MimiContent, plaintext: &[u8]) -> bool {
+    content.check_origin(&said.by, &room_uri()).is_ok()
+        && plaintext.windows(said.body.len()).any(|part| part == said.body.as_bytes())
+}
+
+#[test]
+fn people_come_go_and_talk() {
+    let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let first: u64 = number("ROOM_MODEL_SEED", 0);
+    let runs = number("ROOM_MODEL_RUNS", RUNS);
+    let (mut whole, mut failed) = (0, Vec::new());
+    for seed in first..first + runs {
+        match std::panic::catch_unwind(|| run(seed, runs == 1)) {
+            Ok(said) => whole += u64::from(said),
+            Err(_) => failed.push(seed),
+        }
+        assert!(failed.len() < 20, "seeds {failed:?}");
+    }
+    assert!(failed.is_empty(), "seeds {failed:?}");
+    assert!(whole * 10 >= runs * 8, "only {whole} of {runs} runs say anything");
+}

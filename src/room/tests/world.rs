@@ -1,0 +1,778 @@
+//! Providers, each with a room value, a naive group and a naive homeserver, connected by lanes that lose, repeat and
+//! delay. Everything that happens is chosen by a seed.
+//!
+//! ```text
+//!  people --events--> inbox --> Step --> matrix lane --> timeline, members
+//!                       ^         '----> peer lanes (in order each) --> other inboxes
+//!                       '--- answers, portal ready
+//! ```
+//! What counts as a failure: a message that was accepted and is not shown once, in hub order, to every provider that was
+//! in the group; participants that differ from who is in the Matrix rooms; anything left in a queue; a room that
+//! behaves differently after it was stored and loaded. What does not: a message that is reported as undelivered.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
+use serde_json::json;
+
+use super::fake_group::{FakeGroup, read_welcome};
+use crate::{
+    ident::{ProviderDomain, RoomUri, UserUri},
+    policy::{self, Preset, role},
+    room::{
+        About, Effect, Input, Names, Phase, Recent, Room, Step, Tag,
+        effect::{Actor, Endpoint, MatrixAction},
+        group::Group,
+        step::hash,
+    },
+    translate::RoomEvent,
+    wire::{ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, HandshakeBundle, SubmitMessageRequest, Wire},
+};
+
+pub(super) type Id = [u8; 32];
+
+/// Splitmix: small, and the same everywhere.
+pub(super) struct Rng(pub(super) u64);
+
+impl Rng {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(n).unwrap()).unwrap()
+    }
+    pub(super) fn percent(&mut self, p: usize) -> bool {
+        self.below(100) < p
+    }
+    pub(super) fn pick<T: Clone>(&mut self, from: impl IntoIterator<Item = T>) -> Option<T> {
+        let all: Vec<T> = from.into_iter().collect();
+        if all.is_empty() { None } else { Some(all[self.below(all.len())].clone()) }
+    }
+}
+
+pub(super) fn domain(text: &str) -> ProviderDomain {
+    ProviderDomain::parse(text).unwrap()
+}
+pub(super) fn user(text: &str) -> UserUri {
+    let (name, provider) = text.split_once('@').unwrap();
+    UserUri::new(&domain(&format!("{provider}.test")), name).unwrap()
+}
+pub(super) fn room_uri() -> RoomUri {
+    RoomUri::new(&domain("a.test"), "club").unwrap()
+}
+
+/// Everybody's Matrix id is their name at a server of the provider's domain.
+pub(super) struct FakeNames(pub(super) ProviderDomain);
+
+impl Names for FakeNames {
+    fn domain(&self) -> &ProviderDomain {
+        &self.0
+    }
+    fn uri(&self, user: &UserId) -> Option<UserUri> {
+        if self.is_bridged(user) { None } else { UserUri::new(&self.0, user.localpart()).ok() }
+    }
+    fn ghost_uri(&self, user: &UserId) -> Option<UserUri> {
+        let (provider, name) = user.localpart().strip_prefix("_mimi_")?.split_once('/')?;
+        UserUri::new(&domain(provider), name).ok()
+    }
+    fn is_bridged(&self, user: &UserId) -> bool {
+        self.is_bot(user) || user.localpart().starts_with("_mimi_")
+    }
+    fn matrix_id(&self, user: &UserUri) -> Option<OwnedUserId> {
+        let local = if user.provider() == self.0 {
+            user.tail().to_owned()
+        } else {
+            format!("_mimi_{}/{}", user.provider(), user.tail())
+        };
+        UserId::parse(format!("@{local}:{}", self.0)).ok()
+    }
+    fn bot(&self) -> OwnedUserId {
+        UserId::parse(format!("@bot:{}", self.0)).unwrap()
+    }
+    fn is_bot(&self, user: &UserId) -> bool {
+        *user == self.bot()
+    }
+    fn display(&self, user: &UserUri) -> String {
+        user.tail().to_owned()
+    }
+    fn portal_alias(&self, room: &RoomUri) -> String {
+        format!("_mimi_{}", room.tail())
+    }
+    fn list_all_up_to(&self) -> usize {
+        500
+    }
+}
+
+/// What an actor takes from its mailbox.
+pub(super) enum Mail {
+    Input(Input),
+    /// A request of a peer, which waits: who, and the bytes.
+    Request {
+        from: usize,
+        endpoint: Endpoint,
+        body: Vec<u8>,
+    },
+}
+
+/// What a lane carries.
+#[derive(Clone)]
+pub(super) enum Row {
+    Call { endpoint: Endpoint, body: Vec<u8>, tag: Tag },
+    Grant { requester: UserUri, target: UserUri, key_packages: Vec<Vec<u8>> },
+    Claim { requester: UserUri, target: UserUri, answer: Option<Result<Vec<Vec<u8>>, String>> },
+}
+
+#[derive(Default)]
+pub(super) struct Lane {
+    pub(super) rows: VecDeque<Row>,
+    /// The first row is with the other side, which has not answered yet.
+    pub(super) waiting: bool,
+}
+
+/// A message in a Matrix timeline that a ghost sent.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shown {
+    pub(super) id: Id,
+    pub(super) sender: UserUri,
+    pub(super) body: String,
+    pub(super) accepted: u64,
+}
+
+pub(super) struct Provider {
+    pub(super) names: FakeNames,
+    pub(super) room: Option<Room>,
+    pub(super) group: FakeGroup,
+    pub(super) recent: Recent,
+    pub(super) inbox: VecDeque<Mail>,
+    pub(super) lane: VecDeque<Effect>,
+    known: BTreeSet<Id>,
+    answers: BTreeMap<Id, Vec<u8>>,
+    notified: BTreeSet<Id>,
+    consents: BTreeSet<(UserUri, UserUri)>,
+    /// The hub-ordered log: accepted, id, and the Matrix event if it was ours.
+    pub(super) log: Vec<(u64, Id, Option<OwnedEventId>)>,
+    // The homeserver.
+    pub(super) matrix: Option<OwnedRoomId>,
+    pub(super) joined: BTreeSet<UserUri>,
+    pub(super) invited: BTreeSet<UserUri>,
+    pub(super) ghosts: BTreeSet<UserUri>,
+    /// Ghosts that people removed: what they said before may come too late.
+    pub(super) removed: BTreeSet<UserUri>,
+    pub(super) timeline: Vec<Shown>,
+    txns: BTreeMap<String, String>,
+    pub(super) notices: Vec<String>,
+    pub(super) reports: Vec<String>,
+}
+
+impl Provider {
+    fn new(domain: &ProviderDomain) -> Self {
+        Self {
+            names: FakeNames(domain.clone()),
+            room: None,
+            group: FakeGroup::none(domain),
+            recent: Recent::default(),
+            inbox: VecDeque::new(),
+            lane: VecDeque::new(),
+            known: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            notified: BTreeSet::new(),
+            consents: BTreeSet::new(),
+            log: Vec::new(),
+            matrix: None,
+            joined: BTreeSet::new(),
+            invited: BTreeSet::new(),
+            ghosts: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            timeline: Vec::new(),
+            txns: BTreeMap::new(),
+            notices: Vec::new(),
+            reports: Vec::new(),
+        }
+    }
+    pub(super) fn room(&self) -> &Room {
+        self.room.as_ref().unwrap()
+    }
+    pub(super) fn phase(&self) -> Option<&Phase> {
+        self.room.as_ref().map(|room| &room.phase)
+    }
+    pub(super) fn bodies(&self) -> Vec<&str> {
+        self.timeline.iter().map(|shown| shown.body.as_str()).collect()
+    }
+}
+
+/// A message that somebody said.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) by: UserUri,
+    pub(super) event: OwnedEventId,
+    pub(super) body: String,
+}
+
+/// A message that the hub accepted: who has to show it.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) at: u64,
+    pub(super) to: BTreeSet<ProviderDomain>,
+}
+
+pub(super) struct World {
+    pub(super) providers: Vec<Provider>,
+    pub(super) lanes: BTreeMap<(usize, usize), Lane>,
+    pub(super) rng: Rng,
+    pub(super) now: u64,
+    /// How often, in percent, a call or its answer is lost.
+    pub(super) loss: usize,
+    pub(super) said: Vec<Said>,
+    pub(super) accepted: BTreeMap<Vec<u8>, Accepted>,
+    /// The epoch that a provider's present membership began with, as the hub knows it.
+    since: BTreeMap<ProviderDomain, u64>,
+    events: u64,
+    /// What happened, for the message of a failure.
+    pub(super) trace: Vec<String>,
+    /// Whether steps are traced, too.
+    pub(super) tracing: bool,
+}
+
+fn brief(what: &impl std::fmt::Debug) -> String {
+    let text = format!("{what:?}").replace("mimi://", "").replace(".test/u/", ":");
+    text.chars().take(170).collect()
+}
+
+fn brief_input(input: &Input) -> String {
+    match input {
+        Input::Event { event, .. } if event.event_type == "m.room.member" => {
+            format!("{} makes {:?} {}", event.sender, event.state_key, event.content["membership"])
+        }
+        Input::Event { event, .. } => format!("{} says {}", event.sender, event.content["body"]),
+        Input::Fanout(FanoutMessage { timestamp, content }) => {
+            let kind = match content {
+                FanoutContent::Application { .. } => "message",
+                FanoutContent::Commit { .. } => "commit",
+                FanoutContent::Proposal { .. } => "proposal",
+                FanoutContent::Welcome { .. } => "welcome",
+            };
+            format!("fanout of {timestamp}: {kind}, made in epoch {:?}", content.message().epoch())
+        }
+        Input::Submit { peer, request } => format!("{peer} submits in epoch {:?}", request.app_message.epoch()),
+        Input::Update { peer, bundle } => {
+            let what = if matches!(bundle, HandshakeBundle::Commit(_)) { "a commit" } else { "proposals" };
+            format!("{peer} updates with {what}, made in epoch {:?}", bundle.first().unwrap().epoch())
+        }
+        Input::Answered { tag: Tag::Submit(_), result } => {
+            format!("submitted: {:?}", result.as_ref().map(|body| crate::wire::SubmitMessageResponse::decode(body)))
+        }
+        Input::Answered { result, .. } => {
+            format!("updated: {:?}", result.as_ref().map(|body| crate::wire::UpdateRoomResponse::decode(body)))
+        }
+        other => brief(other),
+    }
+}
+
+impl World {
+    /// The first provider hosts a room; its first user is the admin, its others are in the room.
+    pub(super) fn new(seed: u64, domains: &[&str], hub_users: &[&str]) -> Self {
+        let domains: Vec<ProviderDomain> = domains.iter().map(|text| domain(&format!("{text}.test"))).collect();
+        let mut providers: Vec<Provider> = domains.iter().map(Provider::new).collect();
+        let present: Vec<UserUri> = hub_users.iter().map(|name| user(name)).collect();
+        let roles =
+            present.iter().enumerate().map(|(i, u)| (u.clone(), if i == 0 { role::ADMIN } else { role::MEMBER }));
+        let state = policy::initial(room_uri(), "Club", "", roles.collect(), Preset::default());
+        let hub = &mut providers[0];
+        let matrix = OwnedRoomId::try_from("!club:a.test").unwrap();
+        let mut room = Room::new(room_uri(), Phase::Active, Actor::Bot);
+        room.matrix = Some(matrix.clone());
+        room.present = present.iter().cloned().collect();
+        hub.group = FakeGroup::create(&domains[0], &present[0], &state);
+        hub.room = Some(room);
+        hub.matrix = Some(matrix);
+        hub.joined = present.into_iter().collect();
+        Self {
+            providers,
+            lanes: BTreeMap::new(),
+            rng: Rng(seed),
+            now: 1_700_000_000_000,
+            loss: 0,
+            said: Vec::new(),
+            accepted: BTreeMap::new(),
+            since: BTreeMap::new(),
+            events: 0,
+            trace: Vec::new(),
+            tracing: false,
+        }
+    }
+
+    pub(super) fn at(&self, domain: &ProviderDomain) -> usize {
+        self.providers.iter().position(|p| p.names.0 == *domain).unwrap()
+    }
+    pub(super) fn of(&mut self, user: &UserUri) -> &mut Provider {
+        let at = self.at(&user.provider());
+        &mut self.providers[at]
+    }
+
+    // ------------------------------------------------------------------------------------------------ what people do
+
+    fn event(
+        &mut self,
+        at: usize,
+        sender: &UserId,
+        kind: &str,
+        state_key: Option<&UserId>,
+        content: serde_json::Value,
+    ) -> OwnedEventId {
+        self.events += 1;
+        let id = OwnedEventId::try_from(format!("$e{}", self.events)).unwrap();
+        let event = RoomEvent {
+            event_id: id.clone(),
+            room_id: self.providers[at].matrix.clone().unwrap(),
+            sender: sender.to_owned(),
+            event_type: kind.to_owned(),
+            state_key: state_key.map(ToString::to_string),
+            content,
+            origin_server_ts: self.now,
+            transaction_id: None,
+            redacts: None,
+        };
+        let mut salt = [0; 16];
+        salt[..8].copy_from_slice(&self.events.to_be_bytes());
+        self.providers[at].inbox.push_back(Mail::Input(Input::Event { event, salt }));
+        id
+    }
+
+    fn member_event(&mut self, at: usize, sender: &UserUri, target: &UserUri, membership: &str) {
+        let names = &self.providers[at].names;
+        let (sender, target) = (names.matrix_id(sender).unwrap(), names.matrix_id(target).unwrap());
+        self.event(at, &sender, "m.room.member", Some(&target), json!({ "membership": membership }));
+    }
+
+    pub(super) fn say(&mut self, by: &UserUri) -> OwnedEventId {
+        let at = self.at(&by.provider());
+        let body = format!("{} says {}!", by.tail(), self.said.len());
+        let sender = self.providers[at].names.matrix_id(by).unwrap();
+        let content = json!({ "msgtype": "m.text", "body": body });
+        let event = self.event(at, &sender, "m.room.message", None, content);
+        self.trace.push(format!("{by} says “{body}” ({event})"));
+        self.said.push(Said { by: by.clone(), event: event.clone(), body });
+        event
+    }
+
+    /// Joins the Matrix room: by an invite of a ghost or of somebody local.
+    pub(super) fn join(&mut self, who: &UserUri) {
+        self.trace.push(format!("{who} joins"));
+        let at = self.at(&who.provider());
+        let p = &mut self.providers[at];
+        p.joined.insert(who.clone());
+        p.invited.remove(who);
+        self.member_event(at, who, who, "join");
+    }
+
+    /// Asked in by somebody on the same homeserver, and joins.
+    pub(super) fn bring(&mut self, by: &UserUri, who: &UserUri) {
+        let at = self.at(&who.provider());
+        self.member_event(at, by, who, "invite");
+        self.join(who);
+    }
+
+    pub(super) fn leave(&mut self, who: &UserUri) {
+        self.trace.push(format!("{who} leaves"));
+        let at = self.at(&who.provider());
+        let p = &mut self.providers[at];
+        p.joined.remove(who);
+        p.invited.remove(who);
+        self.member_event(at, who, who, "leave");
+    }
+
+    /// Removes somebody from `by`'s Matrix room: a local user or a ghost.
+    pub(super) fn kick(&mut self, by: &UserUri, who: &UserUri) {
+        self.trace.push(format!("{by} removes {who}"));
+        let at = self.at(&by.provider());
+        let p = &mut self.providers[at];
+        p.joined.remove(who);
+        p.ghosts.remove(who);
+        p.removed.insert(who.clone());
+        self.member_event(at, by, who, "leave");
+    }
+
+    /// Invites a remote user's ghost.
+    pub(super) fn invite(&mut self, by: &UserUri, who: &UserUri) {
+        self.trace.push(format!("{by} invites {who}"));
+        let at = self.at(&by.provider());
+        self.member_event(at, by, who, "invite");
+    }
+
+    // -------------------------------------------------------------------------------------------------- one provider
+
+    /// One step of a room, taken twice: by the room as it is and by the room as it is stored and loaded.
+    pub(super) fn step(&mut self, at: usize, input: impl Fn() -> Input) -> Option<Vec<u8>> {
+        self.now += 1 + u64::from(self.rng.next() as u8) * 4;
+        let now = self.now;
+        let p = &mut self.providers[at];
+        let room = p.room.as_mut().unwrap();
+        let stored = postcard::to_stdvec(room).unwrap();
+        let mut loaded: Room = postcard::from_bytes(&stored).unwrap();
+        assert_eq!(*room, loaded, "the stored room is another");
+        let (mut group, mut recent) = (p.group.clone(), p.recent.clone());
+        let mut twin =
+            Step { room: &mut loaded, group: &mut group, names: &p.names, recent: &mut recent, now, out: Vec::new() };
+        let twin_answer = twin.run(input());
+        let twin_out = twin.out;
+        let mut step = Step { room, group: &mut p.group, names: &p.names, recent: &mut p.recent, now, out: Vec::new() };
+        let answer = step.run(input());
+        let out = step.out;
+        assert_eq!(out, twin_out, "the same input has other effects after the room was loaded");
+        assert_eq!((&answer, p.room(), &p.group), (&twin_answer, &loaded, &group));
+        if self.tracing {
+            let p = &self.providers[at];
+            let (room, epoch) = (p.room(), p.group.epoch());
+            let text = format!(
+                "{} {:?} epoch {epoch}: {}\n      queue {:?} in flight {:?} submitted {} leaving {:?} present {:?}",
+                p.names.0,
+                room.phase,
+                brief_input(&input()),
+                room.queue.iter().map(brief).collect::<Vec<_>>(),
+                room.in_flight.as_ref().map(brief),
+                room.submitted.len(),
+                room.leaving,
+                room.present
+            );
+            self.trace.push(text);
+            for effect in &out {
+                self.trace.push(format!("    => {}", brief(effect)));
+            }
+        }
+        self.effects(at, out);
+        answer
+    }
+
+    fn lane(&mut self, from: usize, to: &ProviderDomain, row: Row) {
+        let to = self.at(to);
+        self.lanes.entry((from, to)).or_default().rows.push_back(row);
+    }
+
+    fn effects(&mut self, at: usize, effects: Vec<Effect>) {
+        let mut hidden = BTreeSet::new();
+        for effect in effects {
+            match effect {
+                Effect::Matrix(_) | Effect::MakePortal(_) => self.providers[at].lane.push_back(effect),
+                Effect::Show { message_id, .. } if hidden.contains(&message_id) => {}
+                Effect::Show { .. } => self.providers[at].lane.push_back(effect),
+                Effect::Call { peer, endpoint, body, tag, .. } => {
+                    if endpoint == Endpoint::Notify {
+                        self.note_fanout(&peer, &body);
+                    }
+                    self.lane(at, &peer, Row::Call { endpoint, body, tag });
+                }
+                Effect::ClaimKeyMaterial { requester, target } => {
+                    self.lane(at, &room_uri().hub(), Row::Claim { requester, target, answer: None });
+                }
+                Effect::Grant { requester, target } => {
+                    let p = &mut self.providers[at];
+                    p.consents.insert((target.clone(), requester.clone()));
+                    let key_packages = vec![p.group.give_key_package(&target).0];
+                    let peer = requester.provider();
+                    self.lane(at, &peer, Row::Grant { requester, target, key_packages });
+                }
+                Effect::ForgetConsent { user } => {
+                    self.providers[at].consents.retain(|(target, _)| *target != user);
+                }
+                Effect::Declined { requester, target } => {
+                    self.providers[at].consents.remove(&(target, requester));
+                }
+                Effect::ForgetConsent { user } => {
+                    self.providers[at].consents.retain(|(target, _)| *target != user);
+                }
+                Effect::Log { accepted, message_id, event } => {
+                    let p = &mut self.providers[at];
+                    if p.known.insert(message_id) {
+                        p.log.push((accepted, message_id, event));
+                    } else {
+                        hidden.insert(message_id);
+                    }
+                }
+                Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
+                Effect::Unlink(_) => {}
+                Effect::Report(text) | Effect::Note(text) => {
+                    self.trace.push(format!("{}: {text}", self.providers[at].names.0));
+                    self.providers[at].reports.push(text);
+                }
+            }
+        }
+        let present = self.providers[0].group.providers();
+        self.since.retain(|provider, _| present.contains(provider));
+    }
+
+    /// The hub distributes: what everybody has to get is noted.
+    fn note_fanout(&mut self, peer: &ProviderDomain, body: &[u8]) {
+        for message in FanoutMessage::decode_all(body).unwrap() {
+            match &message.content {
+                FanoutContent::Welcome { message, .. } => {
+                    let epoch = read_welcome(message.as_bytes()).1.epoch;
+                    self.since.entry(peer.clone()).or_insert(epoch);
+                }
+                FanoutContent::Application { message: sealed, .. } => {
+                    let readable = self.since.get(peer).is_some_and(|since| *since <= sealed.epoch().unwrap());
+                    let accepted = self
+                        .accepted
+                        .entry(sealed.as_bytes().to_vec())
+                        .or_insert_with(|| Accepted { at: message.timestamp, to: BTreeSet::new() });
+                    assert_eq!(accepted.at, message.timestamp);
+                    if readable {
+                        accepted.to.insert(peer.clone());
+                    }
+                }
+                FanoutContent::Proposal { .. } | FanoutContent::Commit { .. } => {}
+            }
+        }
+    }
+
+    /// Takes the first mail.
+    pub(super) fn work(&mut self, at: usize) {
+        let Some(mail) = self.providers[at].inbox.pop_front() else { return };
+        match mail {
+            Mail::Input(input) => {
+                if self.providers[at].room.is_none() {
+                    let Input::Asked { .. } = input else { return };
+                    self.providers[at].room = Some(Room::new(room_uri(), Phase::Invited, Actor::Bot));
+                }
+                self.step(at, || copy(&input));
+            }
+            Mail::Request { from, endpoint, body } => {
+                let key = hash(&[&[u8::from(endpoint == Endpoint::Update)], &body[..]].concat());
+                let peer = self.providers[from].names.0.clone();
+                let answer = if let Some(answer) = self.providers[at].answers.get(&key) {
+                    answer.clone()
+                } else {
+                    let input = || match endpoint {
+                        Endpoint::SubmitMessage => {
+                            let request = SubmitMessageRequest::decode(&body).unwrap();
+                            Input::Submit { peer: peer.clone(), request }
+                        }
+                        _ => Input::Update { peer: peer.clone(), bundle: HandshakeBundle::decode(&body).unwrap() },
+                    };
+                    let answer = self.step(at, input).unwrap();
+                    self.providers[at].answers.insert(key, answer.clone());
+                    answer
+                };
+                let lost = self.rng.percent(self.loss);
+                let lane = self.lanes.get_mut(&(from, at)).unwrap();
+                lane.waiting = false;
+                if lost {
+                    return;
+                }
+                let Some(Row::Call { tag, .. }) = lane.rows.pop_front() else { panic!("no call waits") };
+                self.providers[from].inbox.push_back(Mail::Input(Input::Answered { tag, result: Ok(answer) }));
+            }
+        }
+    }
+
+    /// Sends the first row of a lane; it may be lost before or after it had its effect.
+    pub(super) fn send(&mut self, from: usize, to: usize) {
+        let before = self.rng.percent(self.loss);
+        let after = self.rng.percent(self.loss);
+        let lane = self.lanes.get_mut(&(from, to)).unwrap();
+        if lane.waiting || before {
+            return;
+        }
+        let Some(row) = lane.rows.front().cloned() else { return };
+        let arrived = match row {
+            Row::Call { endpoint: endpoint @ (Endpoint::SubmitMessage | Endpoint::Update), body, .. } => {
+                lane.waiting = true;
+                self.providers[to].inbox.push_back(Mail::Request { from, endpoint, body });
+                return;
+            }
+            Row::Call { endpoint: Endpoint::Notify, body, .. } => {
+                let p = &mut self.providers[to];
+                let new = p.notified.insert(hash(&body));
+                for message in FanoutMessage::decode_all(&body).unwrap().into_iter().filter(|_| new) {
+                    p.inbox.push_back(Mail::Input(Input::Fanout(message)));
+                }
+                None
+            }
+            Row::Call { body, .. } => {
+                let ConsentEntry { action, requester, target, extensions, .. } = ConsentEntry::decode(&body).unwrap();
+                let input = match action {
+                    ConsentAction::Request => Input::Asked { requester, target, about: About::read(&extensions.0) },
+                    ConsentAction::Cancel => Input::AskCancelled { requester, target },
+                    other => panic!("{other:?}"),
+                };
+                self.providers[to].inbox.push_back(Mail::Input(input));
+                None
+            }
+            Row::Grant { requester, target, key_packages } => {
+                let input = Input::Granted { requester, target, key_packages };
+                self.providers[to].inbox.push_back(Mail::Input(input));
+                None
+            }
+            Row::Claim { requester, target, answer } => {
+                let key_packages = answer.unwrap_or_else(|| self.key_material(to, &requester, &target));
+                if let Some(Row::Claim { answer, .. }) = self.lanes.get_mut(&(from, to)).unwrap().rows.front_mut() {
+                    *answer = Some(key_packages.clone());
+                }
+                Some(Input::KeyMaterial { target, key_packages })
+            }
+        };
+        if after {
+            return;
+        }
+        self.lanes.get_mut(&(from, to)).unwrap().rows.pop_front();
+        self.providers[from].inbox.extend(arrived.map(Mail::Input));
+    }
+
+    /// The hub asks the target's provider, and notes what passes.
+    fn key_material(&mut self, hub: usize, requester: &UserUri, target: &UserUri) -> Result<Vec<Vec<u8>>, String> {
+        let at = self.at(&target.provider());
+        let p = &mut self.providers[at];
+        if !p.consents.contains(&(target.clone(), requester.clone())) {
+            let asked = Input::Asked { requester: requester.clone(), target: target.clone(), about: About::default() };
+            p.inbox.push_back(Mail::Input(asked));
+            return Err("no consent".to_owned());
+        }
+        let (package, reference) = p.group.give_key_package(target);
+        let provider = target.provider();
+        let passed = Input::KeyPackagesPassed { references: vec![reference], provider };
+        self.providers[hub].inbox.push_back(Mail::Input(passed));
+        Ok(vec![package])
+    }
+
+    /// Carries out the first action at the homeserver.
+    pub(super) fn act(&mut self, at: usize) {
+        let Some(effect) = self.providers[at].lane.pop_front() else { return };
+        let p = &mut self.providers[at];
+        match effect {
+            Effect::MakePortal(MatrixAction::CreateRoom { creator, invite, .. }) => {
+                let id = OwnedRoomId::try_from(format!("!portal:{}", p.names.0)).unwrap();
+                p.matrix = Some(id.clone());
+                if let Actor::Ghost(ghost) = creator {
+                    p.ghosts.insert(ghost);
+                }
+                let invited: Vec<UserUri> = invite.iter().filter_map(|target| p.names.uri(target)).collect();
+                p.invited.extend(invited);
+                p.inbox.push_back(Mail::Input(Input::PortalReady(id)));
+            }
+            Effect::Show { action, message_id } => {
+                let MatrixAction::Send { actor: Actor::Ghost(sender), content, txn_id, .. } = action else { panic!() };
+                let content: serde_json::Value = serde_json::from_str(&content).unwrap();
+                let body = content["body"].as_str().unwrap().to_owned();
+                let accepted = content[crate::translate::CONTENT_KEY]["accepted"].as_u64().unwrap();
+                assert!(p.txns.insert(txn_id.clone(), body.clone()).is_none(), "transaction id {txn_id} twice");
+                let expected = hash(format!("{}\n{sender}\n{}\n0", room_uri(), hex::encode(message_id)).as_bytes());
+                assert_eq!(txn_id, format!("m{}", hex::encode(&expected[..20])));
+                assert!(
+                    p.ghosts.contains(&sender) || p.removed.contains(&sender),
+                    "{sender} speaks, but its ghost is not in the room of {}",
+                    p.names.0
+                );
+                p.timeline.push(Shown { id: message_id, sender, body, accepted });
+            }
+            Effect::Matrix(MatrixAction::Send { content, .. }) => {
+                let content: serde_json::Value = serde_json::from_str(&content).unwrap();
+                p.notices.push(content["body"].as_str().unwrap().to_owned());
+            }
+            Effect::Matrix(MatrixAction::Join { actor: Actor::Ghost(ghost), .. }) => {
+                p.ghosts.insert(ghost);
+            }
+            Effect::Matrix(MatrixAction::Leave { actor: Actor::Ghost(ghost), .. }) => {
+                p.ghosts.remove(&ghost);
+            }
+            Effect::Matrix(MatrixAction::Invite { target, .. }) => {
+                if let Some(user) = p.names.uri(&target).filter(|user| !p.joined.contains(user)) {
+                    p.invited.insert(user);
+                }
+            }
+            Effect::Matrix(MatrixAction::Kick { target, .. }) => {
+                let user = p.names.uri(&target).unwrap();
+                if p.joined.remove(&user) | p.invited.remove(&user) {
+                    let bot = p.names.bot();
+                    self.event(at, &bot, "m.room.member", Some(&target), json!({ "membership": "leave" }));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------------- everything
+
+    /// Something that can happen happens, chosen by the seed. False: nothing can.
+    pub(super) fn tick(&mut self) -> bool {
+        #[derive(Clone, Copy)]
+        enum Can {
+            Work(usize),
+            Act(usize),
+            Send(usize, usize),
+        }
+        let mut can = Vec::new();
+        for (at, p) in self.providers.iter().enumerate() {
+            if !p.inbox.is_empty() {
+                can.push(Can::Work(at));
+            }
+            if !p.lane.is_empty() {
+                can.push(Can::Act(at));
+            }
+        }
+        let lanes = self.lanes.iter().filter(|(_, lane)| !lane.waiting && !lane.rows.is_empty());
+        can.extend(lanes.map(|((from, to), _)| Can::Send(*from, *to)));
+        match self.rng.pick(can) {
+            None => return false,
+            Some(Can::Work(at)) => self.work(at),
+            Some(Can::Act(at)) => self.act(at),
+            Some(Can::Send(from, to)) => self.send(from, to),
+        }
+        true
+    }
+
+    /// Until nothing is left to do.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..100_000 {
+            if !self.tick() {
+                return;
+            }
+        }
+        panic!("it never ends");
+    }
+
+    /// `who` is asked in by `by` and comes.
+    pub(super) fn bring_remote(&mut self, by: &UserUri, who: &UserUri) {
+        self.invite(by, who);
+        self.settle();
+        assert!(self.of(who).invited.contains(who), "{who} has no invite");
+        self.join(who);
+        self.settle();
+    }
+
+    pub(super) fn participants(&self, at: usize) -> BTreeSet<UserUri> {
+        self.providers[at].group.state().unwrap().participants.into_iter().map(|(user, _)| user).collect()
+    }
+}
+
+/// Inputs are not `Clone`: they are used up once.
+fn copy(input: &Input) -> Input {
+    match input {
+        Input::Event { event, salt } => Input::Event { event: event.clone(), salt: *salt },
+        Input::Fanout(message) => Input::Fanout(message.clone()),
+        Input::Submit { peer, request } => Input::Submit { peer: peer.clone(), request: request.clone() },
+        Input::Update { peer, bundle } => Input::Update { peer: peer.clone(), bundle: bundle.clone() },
+        Input::Asked { requester, target, about } => {
+            Input::Asked { requester: requester.clone(), target: target.clone(), about: about.clone() }
+        }
+        Input::AskCancelled { requester, target } => {
+            Input::AskCancelled { requester: requester.clone(), target: target.clone() }
+        }
+        Input::Granted { requester, target, key_packages } => {
+            Input::Granted { requester: requester.clone(), target: target.clone(), key_packages: key_packages.clone() }
+        }
+        Input::KeyMaterial { target, key_packages } => {
+            Input::KeyMaterial { target: target.clone(), key_packages: key_packages.clone() }
+        }
+        Input::KeyPackagesPassed { references, provider } => {
+            Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() }
+        }
+        Input::PortalFailed(why) => Input::PortalFailed(why.clone()),
+        Input::PortalReady(room) => Input::PortalReady(room.clone()),
+        Input::PortalFailed(why) => Input::PortalFailed(why.clone()),
+        Input::Answered { tag, result } => Input::Answered { tag: *tag, result: result.clone() },
+        Input::Tick => Input::Tick,
+    }
+}
