@@ -168,14 +168,13 @@ impl Engine {
 
     async fn to_room(&self, room: &str, item: InboxItem, mut batch: Batch) -> Result<(), StoreError> {
         let (engine, room) = (self.clone(), room.to_owned());
-        // A peer that hangs up ends our caller, not this: what is stored must also be worked on.
-        let stored = self.0.tasks.spawn(async move {
+        self.unbroken(async move {
             let number = INBOX.append(&engine.0.db, &mut batch, &room, &item)?;
             engine.0.db.commit(batch).await?;
             engine.mail(&room, Mail::Item { number, item });
             Ok(())
-        });
-        stored.await.unwrap_or_else(|error| Err(StoreError::Closed(error.to_string())))
+        })
+        .await
     }
 
     /// KeyPackages of one of our users, if it consented; else it is asked, and the requester hears no more than that.
