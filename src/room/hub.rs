@@ -138,8 +138,7 @@ impl Step<'_> {
             HandshakeBundle::Commit(bundle) => {
                 let before = self.peers();
                 let listed = self.listed();
-                let welcomed =
-                    bundle.welcome.as_ref().map(|w| w.fields().new_members.clone()).unwrap_or_default();
+                let welcomed = bundle.welcome.as_ref().map(|w| w.fields().new_members.clone()).unwrap_or_default();
                 let origin = Origin::Follower(peer, &known, &welcomed);
                 let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
                 let at = self.accept_time();
@@ -164,9 +163,12 @@ impl Step<'_> {
                     }
                 }
                 // The hub commits at once; what its own policy refuses it does not keep.
-                let staged = self.group.local_users().first().cloned().map(|anchor| {
-                    self.group.stage(&anchor, &GroupChange::default(), self.now)
-                });
+                let staged = self
+                    .group
+                    .local_users()
+                    .first()
+                    .cloned()
+                    .map(|anchor| self.group.stage(&anchor, &GroupChange::default(), self.now));
                 let staged = match staged {
                     Some(Ok(staged)) => Some(staged),
                     Some(Err(error)) => {
@@ -256,7 +258,8 @@ impl Step<'_> {
         let going: BTreeSet<UserUri> = before.iter().filter(|user| self.is_going(user)).cloned().collect();
         let group = &*self.group;
         self.room.leaving.retain(|user| group.in_group(user));
-        self.room.asked.retain(|user, _| !group.in_group(user));
+        // Who is asked anew while their leave is on its way stays asked.
+        self.room.asked.retain(|user, _| !group.in_group(user) || going.contains(user));
         for user in &applied.local_removed {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }

@@ -63,8 +63,7 @@ impl Step<'_> {
         if event.event_type == "m.room.redaction" || event.event_type == "m.reaction" {
             return self.report(format!("{} ({}) is not carried yet", event.event_id, event.event_type));
         }
-        let context =
-            translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts: event.origin_server_ts };
+        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts: event.origin_server_ts };
         let translated = match translate::to_mimi(&event.event_type, &event.content, &context) {
             Ok(translated) => translated,
             Err(NotCarried::Mirror) => return,
@@ -296,11 +295,7 @@ impl Step<'_> {
 
     /// Who invites on behalf of a remote user: its ghost, if it is in the room.
     fn inviter(&self, requester: &UserUri) -> Actor {
-        if self.room.ghosts.contains(requester) {
-            Actor::Ghost(requester.clone())
-        } else {
-            self.room.speaker.clone()
-        }
+        if self.room.ghosts.contains(requester) { Actor::Ghost(requester.clone()) } else { self.room.speaker.clone() }
     }
 
     fn make_portal(&mut self, requester: &UserUri, invite: OwnedUserId, about: &About) {

@@ -267,11 +267,9 @@ impl FakeGroup {
             let proposal = proposal.ok_or_else(|| GroupError::Invalid("an unknown proposal".to_owned()))?;
             let Payload::Proposal { by, what, .. } = unpack(proposal).1 else { panic!("no proposal") };
             match what {
-                What::App(component, update) => changes.updates.push(ComponentUpdate {
-                    component,
-                    op: ComponentOp::Update(update),
-                    proposer: by,
-                }),
+                What::App(component, update) => {
+                    changes.updates.push(ComponentUpdate { component, op: ComponentOp::Update(update), proposer: by })
+                }
                 What::SelfRemove => {
                     changes.removes.push(LeafRemove { user: by.clone(), proposer: by, self_remove: true });
                 }

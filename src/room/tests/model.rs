@@ -142,7 +142,8 @@ pub(super) fn check(world: &World, removals: bool) {
             // Who left while being added was asked once more.
             let ours: BTreeSet<UserUri> = ours.into_iter().filter(|user| !p.invited.contains(user)).collect();
             assert_eq!(ours, there, "{home}: participants, and who is in the Matrix room");
-            let remote: BTreeSet<UserUri> = world.participants(at).into_iter().filter(|u| u.provider() != *home).collect();
+            let remote: BTreeSet<UserUri> =
+                world.participants(at).into_iter().filter(|u| u.provider() != *home).collect();
             assert_eq!(p.ghosts, remote, "{home}: ghosts, and remote participants");
         } else {
             assert!(p.joined.iter().all(|user| !ours.contains(user)), "{home} left, but {ours:?} are in its room");
@@ -167,7 +168,8 @@ pub(super) fn check(world: &World, removals: bool) {
         assert!(shown.windows(2).all(|pair| pair[0].0 < pair[1].0), "{home}: {:?}", p.timeline);
         assert!(p.log.iter().all(|(at, id, _)| order.contains(&(*at, *id))), "{home} has another time or message");
         for (id, (at, to)) in &by_id {
-            let (mine, seen) = (p.log.iter().any(|(_, known, event)| known == id && event.is_some()), shown.contains(&(*at, *id)));
+            let (mine, seen) =
+                (p.log.iter().any(|(_, known, event)| known == id && event.is_some()), shown.contains(&(*at, *id)));
             assert!(!(mine && seen), "{home} shows its own message");
             assert!(mine || seen || !to.contains(home), "{home} misses the message accepted at {at}");
             if *home == room_uri().hub() {

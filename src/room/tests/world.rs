@@ -111,7 +111,11 @@ impl Names for FakeNames {
 pub(super) enum Mail {
     Input(Input),
     /// A request of a peer, which waits: who, and the bytes.
-    Request { from: usize, endpoint: Endpoint, body: Vec<u8> },
+    Request {
+        from: usize,
+        endpoint: Endpoint,
+        body: Vec<u8>,
+    },
 }
 
 /// What a lane carries.
@@ -274,7 +278,8 @@ impl World {
         let domains: Vec<ProviderDomain> = domains.iter().map(|text| domain(&format!("{text}.test"))).collect();
         let mut providers: Vec<Provider> = domains.iter().map(Provider::new).collect();
         let present: Vec<UserUri> = hub_users.iter().map(|name| user(name)).collect();
-        let roles = present.iter().enumerate().map(|(i, u)| (u.clone(), if i == 0 { role::ADMIN } else { role::MEMBER }));
+        let roles =
+            present.iter().enumerate().map(|(i, u)| (u.clone(), if i == 0 { role::ADMIN } else { role::MEMBER }));
         let state = policy::initial(room_uri(), "Club", "", roles.collect(), Preset::default());
         let hub = &mut providers[0];
         let matrix = OwnedRoomId::try_from("!club:a.test").unwrap();
@@ -310,7 +315,14 @@ impl World {
 
     // ------------------------------------------------------------------------------------------------ what people do
 
-    fn event(&mut self, at: usize, sender: &UserId, kind: &str, state_key: Option<&UserId>, content: serde_json::Value) -> OwnedEventId {
+    fn event(
+        &mut self,
+        at: usize,
+        sender: &UserId,
+        kind: &str,
+        state_key: Option<&UserId>,
+        content: serde_json::Value,
+    ) -> OwnedEventId {
         self.events += 1;
         let id = OwnedEventId::try_from(format!("$e{}", self.events)).unwrap();
         let event = RoomEvent {
@@ -407,8 +419,7 @@ impl World {
             Step { room: &mut loaded, group: &mut group, names: &p.names, recent: &mut recent, now, out: Vec::new() };
         let twin_answer = twin.run(input());
         let twin_out = twin.out;
-        let mut step =
-            Step { room, group: &mut p.group, names: &p.names, recent: &mut p.recent, now, out: Vec::new() };
+        let mut step = Step { room, group: &mut p.group, names: &p.names, recent: &mut p.recent, now, out: Vec::new() };
         let answer = step.run(input());
         let out = step.out;
         assert_eq!(out, twin_out, "the same input has other effects after the room was loaded");
@@ -418,7 +429,14 @@ impl World {
             let (room, epoch) = (p.room(), p.group.epoch());
             let text = format!(
                 "{} {:?} epoch {epoch}: {}\n      queue {:?} in flight {:?} submitted {} leaving {:?} present {:?}",
-                p.names.0, room.phase, brief_input(&input()), room.queue.iter().map(|i| brief(i)).collect::<Vec<_>>(), room.in_flight.as_ref().map(|i| brief(i)), room.submitted.len(), room.leaving, room.present
+                p.names.0,
+                room.phase,
+                brief_input(&input()),
+                room.queue.iter().map(|i| brief(i)).collect::<Vec<_>>(),
+                room.in_flight.as_ref().map(|i| brief(i)),
+                room.submitted.len(),
+                room.leaving,
+                room.present
             );
             self.trace.push(text);
             for effect in &out {
@@ -574,9 +592,7 @@ impl World {
             Row::Call { body, .. } => {
                 let ConsentEntry { action, requester, target, extensions, .. } = ConsentEntry::decode(&body).unwrap();
                 let input = match action {
-                    ConsentAction::Request => {
-                        Input::Asked { requester, target, about: About::read(&extensions.0) }
-                    }
+                    ConsentAction::Request => Input::Asked { requester, target, about: About::read(&extensions.0) },
                     ConsentAction::Cancel => Input::AskCancelled { requester, target },
                     other => panic!("{other:?}"),
                 };
@@ -642,7 +658,11 @@ impl World {
                 assert!(p.txns.insert(txn_id.clone(), body.clone()).is_none(), "transaction id {txn_id} twice");
                 let expected = hash(format!("{}\n{sender}\n{}\n0", room_uri(), hex::encode(message_id)).as_bytes());
                 assert_eq!(txn_id, format!("m{}", hex::encode(&expected[..20])));
-                assert!(p.ghosts.contains(&sender) || p.removed.contains(&sender), "{sender} speaks, but its ghost is not in the room of {}", p.names.0);
+                assert!(
+                    p.ghosts.contains(&sender) || p.removed.contains(&sender),
+                    "{sender} speaks, but its ghost is not in the room of {}",
+                    p.names.0
+                );
                 p.timeline.push(Shown { id: message_id, sender, body, accepted });
             }
             Effect::Matrix(MatrixAction::Send { content, .. }) => {
@@ -738,11 +758,9 @@ fn copy(input: &Input) -> Input {
         Input::AskCancelled { requester, target } => {
             Input::AskCancelled { requester: requester.clone(), target: target.clone() }
         }
-        Input::Granted { requester, target, key_packages } => Input::Granted {
-            requester: requester.clone(),
-            target: target.clone(),
-            key_packages: key_packages.clone(),
-        },
+        Input::Granted { requester, target, key_packages } => {
+            Input::Granted { requester: requester.clone(), target: target.clone(), key_packages: key_packages.clone() }
+        }
         Input::KeyMaterial { target, key_packages } => {
             Input::KeyMaterial { target: target.clone(), key_packages: key_packages.clone() }
         }
