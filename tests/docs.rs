@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use mimi_gateway::{
+    cli::DRAFTS,
     config::{Config, schema},
     matrix::registration::{Expected, Registration},
 };
@@ -101,4 +102,72 @@ fn the_licence_is_the_one_of_the_manifest() {
 fn the_changelog_knows_this_version_or_is_unreleased() {
     let text = read("CHANGELOG.md");
     assert!(text.contains("## [Unreleased]") || text.contains(&format!("## [{}]", env!("CARGO_PKG_VERSION"))));
+}
+
+const PAGES: [&str; 11] = [
+    "README.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "docker/README.md",
+    "docs/admin.md",
+    "docs/architecture.md",
+    "docs/configuration.md",
+    "docs/conformance.md",
+    "docs/dependencies.md",
+    "docs/status.md",
+    "docs/testing.md",
+];
+
+#[test]
+fn links_between_the_documents_lead_somewhere() {
+    for page in PAGES {
+        let text = read(page);
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap();
+            if target.contains("://") || file.is_empty() {
+                continue;
+            }
+            assert!(dir.parent().unwrap().join(file).exists(), "{page}: {target}");
+        }
+    }
+}
+
+#[test]
+fn readme_and_conformance_name_the_drafts_that_version_shows() {
+    let (readme, conformance) = (read("README.md"), read("docs/conformance.md"));
+    for (draft, _) in DRAFTS {
+        assert!(conformance.contains(draft), "docs/conformance.md: {draft}");
+        let row = match draft.rsplit_once('-') {
+            Some((name, revision)) => format!("| {name} | {revision} |"),
+            None => format!("| {draft} "),
+        };
+        assert!(readme.contains(&row), "README.md: {row}");
+    }
+}
+
+#[test]
+fn readme_lists_the_commands_of_the_bot() {
+    let readme = read("README.md");
+    for line in mimi_gateway::room::command::HELP.lines().filter_map(|line| line.strip_prefix("• ")) {
+        let verb = line.split_whitespace().next().unwrap();
+        assert!(readme.contains(&format!("| `{verb}")), "{verb}");
+    }
+}
+
+#[test]
+fn the_settings_of_the_admin_guide_are_settings() {
+    let text = read("docs/admin.md");
+    let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let config: toml::Table = blocks.concat().parse().unwrap();
+    assert_eq!(blocks.len(), 2);
+    let schema = schema();
+    for (section, keys) in config.iter().filter(|(section, _)| section.as_str() != "peers") {
+        for key in keys.as_table().unwrap().keys() {
+            assert!(schema[section.as_str()].contains(&key.as_str()), "{section}.{key}");
+        }
+    }
+    let with_key = [("MIMI_GATEWAY_STORE__MASTER_KEY".to_owned(), "ab".repeat(32))];
+    let text = blocks.concat().replace("master_key_file = \"master.key\"", "");
+    Config::parse(Path::new("x"), &text, with_key).unwrap();
 }

@@ -263,10 +263,10 @@ impl Actor {
             KEY_PACKAGES.delete(&mut batch, &(self.uri.clone(), reference));
         }
         self.group.key_packages.clear();
-        if self.room != before {
-            if let Some(room) = &self.room {
-                ROOMS.put(db, &mut batch, &self.uri, room)?;
-            }
+        if self.room != before
+            && let Some(room) = &self.room
+        {
+            ROOMS.put(db, &mut batch, &self.uri, room)?;
         }
         if !batch.is_empty() {
             db.commit(batch).await?;
@@ -289,24 +289,24 @@ impl Actor {
             self.engine.hand_to_lane(&lane, number, row);
         }
         for (index, answer) in after.answers {
-            if let Some(slot) = mails.get_mut(index) {
-                if let Mail::Request { reply, .. } = std::mem::replace(slot, Mail::Tick) {
-                    let _ = reply.send(answer);
-                }
+            if let Some(slot) = mails.get_mut(index)
+                && let Mail::Request { reply, .. } = std::mem::replace(slot, Mail::Tick)
+            {
+                let _ = reply.send(answer);
             }
         }
         for (index, answer) in after.joined {
-            if let Some(slot) = mails.get_mut(index) {
-                if let Mail::Join { reply, .. } = std::mem::replace(slot, Mail::Tick) {
-                    let _ = reply.send(answer);
-                }
+            if let Some(slot) = mails.get_mut(index)
+                && let Mail::Join { reply, .. } = std::mem::replace(slot, Mail::Tick)
+            {
+                let _ = reply.send(answer);
             }
         }
         for index in after.created {
-            if let Some(slot) = mails.get_mut(index) {
-                if let Mail::Create { reply, .. } = std::mem::replace(slot, Mail::Tick) {
-                    let _ = reply.send(Ok(()));
-                }
+            if let Some(slot) = mails.get_mut(index)
+                && let Mail::Create { reply, .. } = std::mem::replace(slot, Mail::Tick)
+            {
+                let _ = reply.send(Ok(()));
             }
         }
     }
@@ -406,12 +406,10 @@ impl Actor {
                     tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
                     return Ok(());
                 }
-                if !self.may_invite(requester) {
-                    tracing::warn!(room = %self.uri, %requester, %target, "somebody who may not invite asks one of ours into the room; nobody is told");
-                    return Ok(());
-                }
+                let mut refused = false;
+                self.in_step(|step| refused = step.refuses_asking(requester, target).is_some());
                 let key = (target.to_string(), requester.to_string(), self.uri.clone());
-                if CONSENT.get(&self.engine.0.db, &key).await? != Some(Consent::Granted) {
+                if !refused && CONSENT.get(&self.engine.0.db, &key).await? != Some(Consent::Granted) {
                     CONSENT.put(&self.engine.0.db, batch, &key, &Consent::Pending)?;
                 }
                 if self.room.is_none() {
@@ -440,24 +438,10 @@ impl Actor {
                 self.run(input, batch, after).await.map(drop)
             }
             InboxItem::Passed { references, provider } => {
-                let input =
-                    Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
+                let input = Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
                 self.run(input, batch, after).await.map(drop)
             }
         }
-    }
-
-    /// Whether a remote user may ask ours into the room. Of a room that we are in we know it, and joining its Matrix room
-    /// would show the user what the MIMI room has not let it see; of other rooms the user decides by looking at who asks.
-    fn may_invite(&self, requester: &UserUri) -> bool {
-        use crate::room::group::Group as _;
-        if !self.room.as_ref().is_some_and(|room| room.phase == Phase::Active) {
-            return true;
-        }
-        self.group.state().is_ok_and(|state| {
-            state.takes_part(requester) && state.can(requester, policy::Capability::AddParticipant)
-                || self.room.as_ref().is_some_and(|room| room.direct && state.takes_part(requester))
-        })
     }
 
     async fn load_key_packages(&mut self) -> Result<(), StoreError> {

@@ -45,7 +45,10 @@ pub struct EngineSettings {
 
 impl std::fmt::Debug for EngineSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EngineSettings").field("quiet", &self.quiet).field("gap_check", &self.gap_check).finish_non_exhaustive()
+        f.debug_struct("EngineSettings")
+            .field("quiet", &self.quiet)
+            .field("gap_check", &self.gap_check)
+            .finish_non_exhaustive()
     }
 }
 

@@ -111,12 +111,12 @@ impl Engine {
                 newest = events.last().and_then(|raw| event_id(raw));
             }
             read += events.len();
-            if let Some(until) = &until {
-                if let Some(place) = events.iter().position(|raw| event_id(raw).as_deref() == Some(until)) {
-                    events.drain(..=place);
-                    pages.push(events);
-                    break 'pages;
-                }
+            if let Some(until) = &until
+                && let Some(place) = events.iter().position(|raw| event_id(raw).as_deref() == Some(until))
+            {
+                events.drain(..=place);
+                pages.push(events);
+                break 'pages;
             }
             pages.push(events);
             older = page.older;

@@ -56,7 +56,9 @@ pub(super) async fn run(engine: Engine, room: String, mut events: mpsc::Unbounde
             let Err(error) = done else { break };
             tracing::warn!(room, %error, "an event of an unmirrored room could not be handled");
             match &error {
-                LobbyError::Call(call) if refused.is_none() && call.retry == Retry::Permanent => refused = Some(error.to_string()),
+                LobbyError::Call(call) if refused.is_none() && call.retry == Retry::Permanent => {
+                    refused = Some(error.to_string());
+                }
                 LobbyError::Store(StoreError::Invalid(why)) if refused.is_none() => refused = Some(why.clone()),
                 LobbyError::Call(_) | LobbyError::Store(_) => {
                     tokio::select! {
@@ -91,9 +93,8 @@ async fn set_aside(engine: &Engine, room: &str, number: u64, why: &str) -> Resul
 
 async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), LobbyError> {
     // A portal whose room id we do not know yet may be this one.
-    let event = serde_json::value::RawValue::from_string(raw.to_owned())
-        .ok()
-        .and_then(|raw| RoomEvent::parse(&raw).ok());
+    let event =
+        serde_json::value::RawValue::from_string(raw.to_owned()).ok().and_then(|raw| RoomEvent::parse(&raw).ok());
     let invited = |portals: &std::collections::BTreeMap<u64, Vec<ruma::OwnedUserId>>| {
         event.as_ref().is_some_and(|event| portals.values().flatten().any(|user| *user == event.sender))
     };
@@ -132,7 +133,9 @@ async fn handle(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
         }
         return Ok(());
     }
-    if event.event_type == "m.room.encrypted" && MANAGEMENT.get(&engine.0.db, &event.room_id.to_string()).await?.is_some() {
+    if event.event_type == "m.room.encrypted"
+        && MANAGEMENT.get(&engine.0.db, &event.room_id.to_string()).await?.is_some()
+    {
         let text = "I cannot read encrypted messages. Start a chat with me in which encryption is off.";
         return say(engine, &event.room_id, &event.event_id, text).await;
     }
@@ -342,7 +345,13 @@ fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &r
     };
     let needed = |key: &str, default: i64| powers.get(key).and_then(serde_json::Value::as_i64).unwrap_or(default);
     let bot = level(engine.0.names.bot.as_str());
-    let wants = [("invite", 0, "invite"), ("kick", 50, "kick"), ("ban", 50, "ban"), ("redact", 50, "redact"), ("state_default", 50, "change state")];
+    let wants = [
+        ("invite", 0, "invite"),
+        ("kick", 50, "kick"),
+        ("ban", 50, "ban"),
+        ("redact", 50, "redact"),
+        ("state_default", 50, "change state"),
+    ];
     facts.missing = wants.iter().filter(|(key, default, _)| bot < needed(key, *default)).map(|want| want.2).collect();
     facts.may = level(sender.as_str()) >= needed("state_default", 50);
     facts
@@ -367,7 +376,9 @@ async fn bridge(engine: &Engine, event: &RoomEvent, target: OwnedRoomId) -> Resu
     let state = homeserver.room_state(&target).await?;
     let facts = facts(engine, &state, &event.sender);
     if let Some(other) = facts.other_bridge {
-        return Ok(Err(format!("That room is mirrored to MIMI by {other} already. Two bridges would double every message.")));
+        return Ok(Err(format!(
+            "That room is mirrored to MIMI by {other} already. Two bridges would double every message."
+        )));
     }
     if facts.encrypted {
         return Ok(Err("That room is encrypted. Encrypted Matrix rooms cannot be mirrored yet.".to_owned()));
@@ -379,7 +390,9 @@ async fn bridge(engine: &Engine, event: &RoomEvent, target: OwnedRoomId) -> Resu
         let what = facts.missing.join(", ");
         return Ok(Err(format!("I lack the power to {what} in that room. Give me power level 100 and try again.")));
     }
-    let Some(creator) = engine.0.names.uri(&event.sender) else { return Ok(Err("You cannot mirror rooms.".to_owned())) };
+    let Some(creator) = engine.0.names.uri(&event.sender) else {
+        return Ok(Err("You cannot mirror rooms.".to_owned()));
+    };
     // The newest event that is there: what came before is not mirrored.
     let newest = homeserver.timeline(&target, &Actor::Bot, None, 1).await?;
     let since = if target == event.room_id {

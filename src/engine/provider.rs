@@ -18,11 +18,10 @@ use crate::{
     room::{Names, Phase, Room, group::Group},
     store::{Batch, BoxFuture, StoreError},
     wire::{
-        ClientKeyMaterial, ConsentAction, ConsentEntry, Credential, ExternalSender,
-        GroupInfoRatchetTree, GroupInfoRequest, GroupInfoResponse, GroupInfoResponseTbs, HpkeCiphertext,
-        KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode, RatchetTreeOption,
-        RawGroupInfo, RawKeyPackage, RawRatchetTree, RequiredCapabilities, Wire,
-        key_material::ClientMaterial,
+        ClientKeyMaterial, ConsentAction, ConsentEntry, Credential, ExternalSender, GroupInfoRatchetTree,
+        GroupInfoRequest, GroupInfoResponse, GroupInfoResponseTbs, HpkeCiphertext, KeyMaterialRequest,
+        KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode, RatchetTreeOption, RawGroupInfo,
+        RawKeyPackage, RawRatchetTree, RequiredCapabilities, Wire, key_material::ClientMaterial,
     },
 };
 
@@ -83,7 +82,13 @@ pub(super) fn materials(response: &KeyMaterialResponse) -> Vec<Vec<u8>> {
 }
 
 /// The answer to groupInfo (section 5.6): for participants' clients, and where anybody may join.
-pub(super) fn group_info(engine: &Engine, peer: &ProviderDomain, room: &Room, group: &RoomGroup, body: &[u8]) -> Answer {
+pub(super) fn group_info(
+    engine: &Engine,
+    peer: &ProviderDomain,
+    room: &Room,
+    group: &RoomGroup,
+    body: &[u8],
+) -> Answer {
     let request = GroupInfoRequest::decode(body).map_err(malformed)?;
     let tbs = request.tbs();
     let refused = |why: &str| {
@@ -138,8 +143,8 @@ pub(super) fn group_info(engine: &Engine, peer: &ProviderDomain, room: &Room, gr
         },
         encrypted: HpkeCiphertext { kem_output: sealed.kem_output, ciphertext: sealed.ciphertext },
     };
-    let signature = labels::sign_with_label(&engine.0.hub_key, GroupInfoResponseTbs::LABEL, &answer.encode())
-        .map_err(not_made)?;
+    let signature =
+        labels::sign_with_label(&engine.0.hub_key, GroupInfoResponseTbs::LABEL, &answer.encode()).map_err(not_made)?;
     Ok(GroupInfoResponse::success(answer, signature).encode())
 }
 
@@ -200,7 +205,8 @@ impl Engine {
             return refused(KeyMaterialUserCode::NoConsent);
         }
         let unused = KEY_PACKAGES.scan_all(&self.0.db, &room.to_string()).await?;
-        if unused.iter().filter(|(_, row)| row.user == target && row.requester == tbs.requesting_user).count() >= UNUSED {
+        if unused.iter().filter(|(_, row)| row.user == target && row.requester == tbs.requesting_user).count() >= UNUSED
+        {
             tracing::warn!(%target, requester = %tbs.requesting_user, %room, "KeyPackages are asked for and not used; no more are given");
             return refused(KeyMaterialUserCode::NoCompatibleMaterial);
         }
@@ -367,7 +373,9 @@ impl ProviderInbound for Engine {
             let ConsentEntry { action, requester, target, room, extensions } =
                 ConsentEntry::decode(&body).map_err(malformed)?;
             if requester.provider() != *peer.domain() || target.provider() != *self.0.names.domain() {
-                return Err(Problem::Forbidden("the requester is none of yours, or the target none of ours".to_owned()));
+                return Err(Problem::Forbidden(
+                    "the requester is none of yours, or the target none of ours".to_owned(),
+                ));
             }
             if room.as_ref().is_some_and(|room| {
                 let hub = room.hub();
@@ -380,9 +388,6 @@ impl ProviderInbound for Engine {
                 tracing::info!(%requester, %target, "consent for every room is not asked of people yet; nobody is told");
                 return Ok(());
             };
-            if room.hub() == *self.0.names.domain() && !self.knows_room(&room) {
-                return Err(Problem::NotFound);
-            }
             let item = match action {
                 ConsentAction::Request => InboxItem::Asked { requester, target, about: extensions.0 },
                 ConsentAction::Cancel => InboxItem::AskCancelled { requester, target },
@@ -396,9 +401,12 @@ impl ProviderInbound for Engine {
 
     fn update_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
-            let ConsentEntry { action, requester, target, room, .. } = ConsentEntry::decode(&body).map_err(malformed)?;
+            let ConsentEntry { action, requester, target, room, .. } =
+                ConsentEntry::decode(&body).map_err(malformed)?;
             if target.provider() != *peer.domain() || requester.provider() != *self.0.names.domain() {
-                return Err(Problem::Forbidden("the target is none of yours, or the requester none of ours".to_owned()));
+                return Err(Problem::Forbidden(
+                    "the target is none of yours, or the requester none of ours".to_owned(),
+                ));
             }
             let (ConsentAction::Grant { key_packages }, Some(room)) = (action, room) else {
                 tracing::info!(%requester, %target, "a revocation, or a grant for every room: nothing waits for it");

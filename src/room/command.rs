@@ -100,7 +100,11 @@ impl Step<'_> {
             Phase::Left => "not connected any more".to_owned(),
             Phase::Broken(why) => format!("broken: {why}"),
         };
-        let role = if self.is_hub() { "hosted here (we are the hub)".to_owned() } else { format!("hosted by {}", self.room.uri.hub()) };
+        let role = if self.is_hub() {
+            "hosted here (we are the hub)".to_owned()
+        } else {
+            format!("hosted by {}", self.room.uri.hub())
+        };
         let (here, there) = self.state().map_or((0, 0), |state| {
             let ours = state.participants.iter().filter(|(user, _)| self.is_ours(user)).count();
             (ours, state.participants.len() - ours)

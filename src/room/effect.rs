@@ -147,4 +147,3 @@ pub enum PathTarget {
     /// The domain of a consent request's target or requester.
     Domain(ProviderDomain),
 }
-

@@ -126,14 +126,14 @@ impl Step<'_> {
             // Before our Welcome: not for us.
             return;
         }
-        if let Some(InFlight::Commit { staged, merged }) = self.room.in_flight.clone() {
-            if staged.commit == commit {
-                if !merged {
-                    self.merge(&staged);
-                    self.room.in_flight = Some(InFlight::Commit { staged, merged: true });
-                }
-                return;
+        if let Some(InFlight::Commit { staged, merged }) = self.room.in_flight.clone()
+            && staged.commit == commit
+        {
+            if !merged {
+                self.merge(&staged);
+                self.room.in_flight = Some(InFlight::Commit { staged, merged: true });
             }
+            return;
         }
         if self.forget_own(commit) {
             return;

@@ -28,10 +28,10 @@ impl Step<'_> {
             return;
         }
         let body = event.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
-        if event.event_type == "m.room.message" {
-            if let Some(command) = super::command::in_room(body) {
-                return self.on_command(&event.sender.clone(), &command);
-            }
+        if event.event_type == "m.room.message"
+            && let Some(command) = super::command::in_room(body)
+        {
+            return self.on_command(&event.sender.clone(), &command);
         }
         self.say(event, salt);
     }
@@ -76,9 +76,9 @@ impl Step<'_> {
             }
         };
         match translated.content.encode_with_id(&user, &self.room.uri) {
-            Ok((content, id)) => {
+            Ok((encoded, id)) => {
                 let event = event.event_id.clone();
-                self.room.queue.push_back(Intent::Say { user, event, content, message_id: id.0 });
+                self.room.queue.push_back(Intent::Say { user, event, content: encoded, message_id: id.0 });
             }
             Err(error) => self.report(format!("{} is not carried: {error}", event.event_id)),
         }
@@ -257,18 +257,29 @@ impl Step<'_> {
 
     // ------------------------------------------------------------------------------------------------- the portal
 
+    /// Why a remote user may not ask this user of ours in. Nothing is stored then, and nobody is told but the operator.
+    pub(crate) fn refuses_asking(&self, requester: &UserUri, target: &UserUri) -> Option<String> {
+        if self.room.phase == Phase::Active {
+            // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.
+            let listed = self.is_participant(target) && self.is_participant(requester);
+            let may_add = self.state().is_some_and(|state| state.can(requester, policy::Capability::AddParticipant));
+            return (!listed && !may_add).then(|| format!("{requester} asks {target} in, but may add nobody"));
+        }
+        let asker = self.room.asked.get(target);
+        if self.room.present.contains(target) && asker.is_none_or(|asker| asker.provider() != requester.provider()) {
+            // Joining was the answer to somebody else's question: another provider cannot take it for its own.
+            return Some(format!("{requester} asks {target} in, who consented to others"));
+        }
+        None
+    }
+
     /// A remote user asks one of ours in.
     pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, about: &About) {
         if self.is_participant(&target) && self.group.in_group(&target) {
             return;
         }
-        let listed = self.is_participant(&target) && self.is_participant(&requester);
-        if self.room.phase == Phase::Active
-            && !listed
-            && self.state().is_none_or(|state| !state.can(&requester, policy::Capability::AddParticipant))
-        {
-            // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.
-            return self.report(format!("{requester} asks {target} in, but may add nobody"));
+        if let Some(why) = self.refuses_asking(&requester, &target) {
+            return self.report(why);
         }
         if self.room.phase == Phase::Left {
             self.room.phase = Phase::Invited;
@@ -356,8 +367,8 @@ impl Step<'_> {
         }));
     }
 
-    pub(super) fn on_portal_ready(&mut self, room: OwnedRoomId) {
-        if self.room.matrix.as_ref() == Some(&room) {
+    pub(super) fn on_portal_ready(&mut self, room: &OwnedRoomId) {
+        if self.room.matrix.as_ref() == Some(room) {
             return;
         }
         self.room.matrix = Some(room.clone());
@@ -425,15 +436,14 @@ impl Step<'_> {
             let actor = Actor::Bot;
             self.out.push(Effect::Matrix(MatrixAction::SetState { room, actor, event_type, state_key, content }));
         }
-        match direct_with {
-            Some(remote) => self.invite(creator.clone(), remote.clone()),
-            None => {
-                let uri = self.room.uri.clone();
-                self.notice(&format!(
-                    "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
-                     Encryption towards MIMI ends at this gateway: its operator could read what is said here."
-                ));
-            }
+        if let Some(remote) = direct_with {
+            self.invite(creator.clone(), remote.clone());
+        } else {
+            let uri = self.room.uri.clone();
+            self.notice(&format!(
+                "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
+                 Encryption towards MIMI ends at this gateway: its operator could read what is said here."
+            ));
         }
     }
 }

@@ -471,7 +471,7 @@ impl Step<'_> {
     }
 }
 
-/// Whether a ParticipantListUpdate changes nothing: three empty vectors.
+/// Whether a `ParticipantListUpdate` changes nothing: three empty vectors.
 fn update_is_empty(update: &[u8]) -> bool {
     update == [0, 0, 0]
 }

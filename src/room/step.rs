@@ -319,7 +319,7 @@ impl Step<'_> {
                 None
             }
             Input::PortalReady(room) => {
-                self.on_portal_ready(room);
+                self.on_portal_ready(&room);
                 None
             }
             Input::PortalFailed(why) => {
@@ -466,7 +466,9 @@ impl Step<'_> {
             .filter(|user| !self.is_ours(user))
             // Whom we still ask is listed already in a direct chat; the ghost joins when the user did.
             .filter(|user| {
-                !state.base_policy.fixed_membership || !self.room.asking.contains_key(*user) || self.group.in_group(user)
+                !state.base_policy.fixed_membership
+                    || !self.room.asking.contains_key(*user)
+                    || self.group.in_group(user)
             })
             .cloned()
             .collect();

@@ -9,7 +9,9 @@ use crate::{
     config::{Config, ConfigError, StoreEngine},
     engine::{Engine, EngineSettings, GatewayNames, MayCommand, ports::CallError},
     ident::IdentityMap,
-    matrix::{self, ClientError, HomeserverClient, Registration, registration::RegistrationError, settings::SettingsError},
+    matrix::{
+        self, ClientError, HomeserverClient, Registration, registration::RegistrationError, settings::SettingsError,
+    },
     mimi::{self, SetupError},
     store::{self, EngineChoice, MasterKey, OpenOptions, Opened, StoreError},
 };
@@ -17,7 +19,7 @@ use crate::{
 /// How long a room has to be quiet before its timeline is compared with what came.
 const QUIET: Duration = Duration::from_secs(3);
 /// How often rooms are looked through for leaves to refresh.
-const TICK: Duration = Duration::from_secs(3600);
+const TICK: Duration = Duration::from_hours(1);
 /// The first wait after a call or a commit that failed.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the homeserver is asked whether it is there.
@@ -124,18 +126,24 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let mimi_settings = config.to_mimi_settings()?;
     let Opened { database, report } = open_store(&config, restored)?;
     tracing::info!(generation = report.generation, unclean_stop = report.unclean_stop, "the store is open");
-    let matrix_names =
-        matrix::Names::new(map, &credentials.sender_localpart, &matrix_settings.bot_display_name)?;
+    let matrix_names = matrix::Names::new(map, &credentials.sender_localpart, &matrix_settings.bot_display_name)?;
     let homeserver = Arc::new(HomeserverClient::new(&matrix_settings, &credentials, matrix_names.clone())?);
     let peers = Arc::new(mimi::MimiPeers::new(&mimi_settings)?);
     let permissions = config.permissions.clone();
     let server = matrix_settings.server_name.clone();
     let may_command: MayCommand = Arc::new(move |user| permissions.may_use_bot(user, &server));
-    let settings =
-        EngineSettings { quiet: QUIET, gap_check: config.rooms.gap_check_interval(), tick: TICK, retry: RETRY, may_command };
+    let settings = EngineSettings {
+        quiet: QUIET,
+        gap_check: config.rooms.gap_check_interval(),
+        tick: TICK,
+        retry: RETRY,
+        may_command,
+    };
     let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;
     if report.stale_state {
-        tracing::warn!("the store comes from a backup, or its engine may have lost what it acknowledged: all MLS state counts as old");
+        tracing::warn!(
+            "the store comes from a backup, or its engine may have lost what it acknowledged: all MLS state counts as old"
+        );
         engine.distrust_state().await?;
     }
     engine.start().await?;
@@ -155,7 +163,11 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     stopped().await?;
     tracing::info!("stopping");
     stop.cancel();
-    for task in [appservice_done(appservice).await, provider.await.map_err(|e| e.to_string()), heartbeat.await.map_err(|e| e.to_string())] {
+    for task in [
+        appservice_done(appservice).await,
+        provider.await.map_err(|e| e.to_string()),
+        heartbeat.await.map_err(|e| e.to_string()),
+    ] {
         if let Err(error) = task {
             tracing::warn!(error, "a task ended badly");
         }

@@ -28,8 +28,8 @@ ENDPOINTS = {
 }
 REQUEST, GRANT = 1, 2
 # A line that tells an operator about a refusal.
-TOLD = re.compile(r"(INFO|WARN|ERROR)\S* .*(refused|set aside|submits|is not given|may not invite|consents to|an update of|"
-                  r"a message of|a grant for|is broken|broken room)")
+TOLD = re.compile(r"(INFO|WARN|ERROR)\S* .*(refused|set aside|submits|is not given|may add nobody|consents to|an update of|"
+                  r"a message of|consented to others|a room that cannot be|a grant for|is broken|broken room)")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Seconds after which a second line, or a stored row, would have shown.
 SETTLE = 0.12
@@ -241,7 +241,7 @@ class Attacks:
                                                            room=elsewhere)), (201,))),
             ("consent asked for a room of ours that does not exist",
              case(lambda: at.post("requestConsent", consent(REQUEST, "mimi://c.example/u/c1", "mimi://b.example/u/b1",
-                                                            room=elsewhere)), (404,))),
+                                                            room=elsewhere)), (201,))),
             ("notify for a room that is not known here",
              case(lambda: at.post("notify", fanout("mimi://c.example/g/none/0"), "mimi://c.example/r/none"), (404,))),
             ("a room is mirrored", self.setting),
@@ -444,7 +444,8 @@ class Attacks:
         malformed = [{"type": 5}, "no object", forged | {"event_id": "$1", "content": []},
                      forged | {"event_id": "$2", "room_id": "nonsense", "origin_server_ts": -1},
                      forged | {"event_id": "$3", "sender": "nobody"}, forged]
-        without_effect = [forged | {"event_id": known}, forged | {"event_id": "$4", "sender": silo.gateway.ghost("b.example", "b1")},
+        without_effect = [forged | {"event_id": known},
+                          forged | {"event_id": "$4", "sender": silo.gateway.ghost("b.example", "b1")},
                           forged | {"event_id": "$5", "sender": silo.gateway.bot}]
         before = len(told(silo))
         answer = self.transaction(self.hs_token(), malformed + without_effect)
@@ -523,6 +524,9 @@ class Attacks:
         self.rogue_room().do(f"ask {self.play.mimi('b1')}")
         invite = b1.wait_invite("an invite of the rogue", lambda seen: seen.sender == ghost, self.play.patience, mark)
         b1.client.join(invite.room)
+        # B1 consented to the rogue. Another provider that asks for the same room gets nothing of it.
+        claim = consent(REQUEST, "mimi://a.example/u/a1", self.play.mimi("b1"), room=f"mimi://{PEER}/r/rogues")
+        self.case(lambda: self.as_hub("/v1/requestConsent/b.example", claim), (201,))()
         self.rogue_room().do("welcome")
         self.den = invite.room
         self.rogue_tells("hello from the hub")

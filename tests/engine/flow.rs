@@ -121,7 +121,8 @@ async fn who_was_there_before_speaks_without_set_up() {
     homeserver.invite(&room, "a1", homeserver.bot.as_str(), false);
     until_true("the bot comes", || homeserver.member(&room, homeserver.bot.as_str()).as_deref() == Some("join")).await;
     homeserver.say(&room, "a1", "!mimi bridge");
-    until_true("mirrored", || homeserver.notices(&room).iter().any(|text| text.starts_with("This room is mirrored"))).await;
+    until_true("mirrored", || homeserver.notices(&room).iter().any(|text| text.starts_with("This room is mirrored")))
+        .await;
     let portal = bring(&two.a, &room, "a1", &two.b, "b1").await;
     homeserver.say(&room, "a2", "from A2");
     until_bodies(&two.b, &portal, &["from A2"]).await;

@@ -305,7 +305,8 @@ impl FakeHomeserver {
     /// The gateway's own words in a room.
     pub(crate) fn notices(&self, room: &RoomId) -> Vec<String> {
         let state = self.lock();
-        let notices = state.rooms[room.as_str()].timeline.iter().filter(|event| event["content"]["msgtype"] == "m.notice");
+        let notices =
+            state.rooms[room.as_str()].timeline.iter().filter(|event| event["content"]["msgtype"] == "m.notice");
         notices.map(|event| event["content"]["body"].as_str().unwrap().to_owned()).collect()
     }
 
@@ -367,7 +368,16 @@ impl FakeHomeserver {
                 let event = self.post(state, room.as_str(), &user, event_type, Some(state_key), content, None);
                 Ok(MatrixDone::Event(event))
             }
-            MatrixAction::CreateRoom { creator, alias_localpart, name, topic, is_direct, members, invite, initial_state } => {
+            MatrixAction::CreateRoom {
+                creator,
+                alias_localpart,
+                name,
+                topic,
+                is_direct,
+                members,
+                invite,
+                initial_state,
+            } => {
                 if let Some(room) = state.aliases.get(alias_localpart) {
                     return Ok(MatrixDone::Room(OwnedRoomId::try_from(room.as_str()).unwrap()));
                 }
@@ -418,7 +428,10 @@ impl FakeHomeserver {
             MatrixAction::Invite { room, actor, target } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
-                if !matches!(Self::membership(state, room.as_str(), target.as_str()).as_deref(), Some("join" | "invite")) {
+                if !matches!(
+                    Self::membership(state, room.as_str(), target.as_str()).as_deref(),
+                    Some("join" | "invite")
+                ) {
                     self.set_member(state, room.as_str(), &user, target.as_str(), "invite", false);
                 }
                 Ok(MatrixDone::Done)
@@ -426,7 +439,8 @@ impl FakeHomeserver {
             MatrixAction::Kick { room, actor, target, .. } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
-                if matches!(Self::membership(state, room.as_str(), target.as_str()).as_deref(), Some("join" | "invite")) {
+                if matches!(Self::membership(state, room.as_str(), target.as_str()).as_deref(), Some("join" | "invite"))
+                {
                     self.set_member(state, room.as_str(), &user, target.as_str(), "leave", false);
                 }
                 Ok(MatrixDone::Done)
@@ -483,7 +497,9 @@ impl Homeserver for FakeHomeserver {
         let members = || {
             let state = self.lock();
             let members = state.rooms[room.as_str()].members.iter().filter(|(_, how)| *how == "join");
-            Ok(members.map(|(user, _)| JoinedMember { user: UserId::parse(user).unwrap(), displayname: None }).collect())
+            Ok(members
+                .map(|(user, _)| JoinedMember { user: UserId::parse(user).unwrap(), displayname: None })
+                .collect())
         };
         Box::pin(async move { self.with_faults(&format!("members {room}"), members).await })
     }

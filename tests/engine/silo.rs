@@ -195,7 +195,7 @@ impl Silo {
         let settings = EngineSettings {
             quiet: Duration::from_millis(150),
             gap_check: Duration::from_millis(500),
-            tick: Duration::from_secs(3600),
+            tick: Duration::from_hours(1),
             retry: Duration::from_millis(5),
             may_command: Arc::new(|_| true),
         };
@@ -271,7 +271,13 @@ impl Silo {
     }
 
     /// Sends as a peer to this silo.
-    pub(crate) async fn receive(&self, from: &str, endpoint: Endpoint, target: &PathTarget, body: &[u8]) -> Result<Vec<u8>, Problem> {
+    pub(crate) async fn receive(
+        &self,
+        from: &str,
+        endpoint: Endpoint,
+        target: &PathTarget,
+        body: &[u8],
+    ) -> Result<Vec<u8>, Problem> {
         let from = ProviderDomain::parse(&format!("{from}.example")).unwrap();
         self.net.deliver(&from, &self.domain, endpoint, target, body).await.expect("the engine runs")
     }
@@ -373,7 +379,9 @@ pub(crate) async fn bring(from: &Silo, room: &RoomId, by: &str, to: &Silo, name:
     let portal = until("an invitation", || to.homeserver.invitations(name).first().cloned()).await;
     to.homeserver.join(&portal, name);
     let (inviter, guest) = (from.uri(by), to.uri(name));
-    until_true("the inviter's ghost", || to.homeserver.member(&portal, &to.ghost(&inviter)).as_deref() == Some("join")).await;
-    until_true("the guest's ghost", || from.homeserver.member(room, &from.ghost(&guest)).as_deref() == Some("join")).await;
+    until_true("the inviter's ghost", || to.homeserver.member(&portal, &to.ghost(&inviter)).as_deref() == Some("join"))
+        .await;
+    until_true("the guest's ghost", || from.homeserver.member(room, &from.ghost(&guest)).as_deref() == Some("join"))
+        .await;
     portal
 }

@@ -155,7 +155,8 @@ async fn all_is_well() {
     behaviour.send_modify(|b| b.knows = Some(place.registration()));
     let (exit, text) = place.check(false).await;
     assert_eq!(exit, Exit::Success, "{text}");
-    assert!(text.lines().all(|line| line.starts_with("ok ")), "{text}");
+    // No peer runs here: that is worth a warning, not a failure.
+    assert!(text.lines().all(|line| line.starts_with("ok ") || line.starts_with("warn  peer ")), "{text}");
     for part in [
         "is for a.example",
         "belongs to the certificate",

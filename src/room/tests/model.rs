@@ -58,10 +58,10 @@ fn one(world: &mut World, removals: bool) {
             let who = NAMES.iter().map(|name| UserUri::new(&home, name).unwrap());
             let who = who.filter(|who| !there.joined.contains(who)).collect::<Vec<_>>();
             let by = world.rng.pick(joined);
-            if let (Some(by), Some(who)) = (by, world.rng.pick(who)) {
-                if by.provider() != who.provider() {
-                    world.invite(&by, &who);
-                }
+            if let (Some(by), Some(who)) = (by, world.rng.pick(who))
+                && by.provider() != who.provider()
+            {
+                world.invite(&by, &who);
             }
         }
         _ if removals => {
@@ -79,7 +79,8 @@ fn one(world: &mut World, removals: bool) {
 
 /// Whether the run says something; a lost anchor, which a removal from outside can bring, ends it early.
 fn run(seed: u64, tracing: bool) -> bool {
-    let mut world = World::new(seed, if seed % 3 == 0 { &["a", "b"] } else { &["a", "b", "c"] }, &["u0@a", "u1@a"]);
+    let mut world =
+        World::new(seed, if seed.is_multiple_of(3) { &["a", "b"] } else { &["a", "b", "c"] }, &["u0@a", "u1@a"]);
     world.tracing = tracing;
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_in(&mut world, seed)));
     match result {
@@ -94,9 +95,9 @@ fn run(seed: u64, tracing: bool) -> bool {
 }
 
 fn run_in(world: &mut World, seed: u64) -> bool {
-    let removals = seed % 2 == 0;
+    let removals = seed.is_multiple_of(2);
     world.loss = [0, 10, 30][usize::try_from(seed % 3).unwrap()];
-    if seed % 5 != 0 {
+    if !seed.is_multiple_of(5) {
         world.bring_remote(&user("u0@a"), &user("u0@b"));
     }
     let mut left = 20 + world.rng.below(60);

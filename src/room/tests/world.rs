@@ -407,7 +407,7 @@ impl World {
 
     /// One step of a room, taken twice: by the room as it is and by the room as it is stored and loaded.
     pub(super) fn step(&mut self, at: usize, input: impl Fn() -> Input) -> Option<Vec<u8>> {
-        self.now += 1 + u64::from(self.rng.next() as u8) * 4;
+        self.now += 1 + self.rng.next() % 256 * 4;
         let now = self.now;
         let p = &mut self.providers[at];
         let room = p.room.as_mut().unwrap();
@@ -432,8 +432,8 @@ impl World {
                 p.names.0,
                 room.phase,
                 brief_input(&input()),
-                room.queue.iter().map(|i| brief(i)).collect::<Vec<_>>(),
-                room.in_flight.as_ref().map(|i| brief(i)),
+                room.queue.iter().map(brief).collect::<Vec<_>>(),
+                room.in_flight.as_ref().map(brief),
                 room.submitted.len(),
                 room.leaving,
                 room.present
@@ -456,9 +456,10 @@ impl World {
         let mut hidden = BTreeSet::new();
         for effect in effects {
             match effect {
-                Effect::Matrix(_) | Effect::MakePortal(_) => self.providers[at].lane.push_back(effect),
                 Effect::Show { message_id, .. } if hidden.contains(&message_id) => {}
-                Effect::Show { .. } => self.providers[at].lane.push_back(effect),
+                Effect::Matrix(_) | Effect::MakePortal(_) | Effect::Show { .. } => {
+                    self.providers[at].lane.push_back(effect);
+                }
                 Effect::Call { peer, endpoint, body, tag, .. } => {
                     if endpoint == Endpoint::Notify {
                         self.note_fanout(&peer, &body);
@@ -539,20 +540,19 @@ impl World {
             Mail::Request { from, endpoint, body } => {
                 let key = hash(&[&[u8::from(endpoint == Endpoint::Update)], &body[..]].concat());
                 let peer = self.providers[from].names.0.clone();
-                let answer = match self.providers[at].answers.get(&key) {
-                    Some(answer) => answer.clone(),
-                    None => {
-                        let input = || match endpoint {
-                            Endpoint::SubmitMessage => {
-                                let request = SubmitMessageRequest::decode(&body).unwrap();
-                                Input::Submit { peer: peer.clone(), request }
-                            }
-                            _ => Input::Update { peer: peer.clone(), bundle: HandshakeBundle::decode(&body).unwrap() },
-                        };
-                        let answer = self.step(at, input).unwrap();
-                        self.providers[at].answers.insert(key, answer.clone());
-                        answer
-                    }
+                let answer = if let Some(answer) = self.providers[at].answers.get(&key) {
+                    answer.clone()
+                } else {
+                    let input = || match endpoint {
+                        Endpoint::SubmitMessage => {
+                            let request = SubmitMessageRequest::decode(&body).unwrap();
+                            Input::Submit { peer: peer.clone(), request }
+                        }
+                        _ => Input::Update { peer: peer.clone(), bundle: HandshakeBundle::decode(&body).unwrap() },
+                    };
+                    let answer = self.step(at, input).unwrap();
+                    self.providers[at].answers.insert(key, answer.clone());
+                    answer
                 };
                 let lost = self.rng.percent(self.loss);
                 let lane = self.lanes.get_mut(&(from, at)).unwrap();
@@ -767,8 +767,8 @@ fn copy(input: &Input) -> Input {
         Input::KeyPackagesPassed { references, provider } => {
             Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() }
         }
-        Input::PortalFailed(why) => Input::PortalFailed(why.clone()),
         Input::PortalReady(room) => Input::PortalReady(room.clone()),
+        Input::PortalFailed(why) => Input::PortalFailed(why.clone()),
         Input::Answered { tag, result } => Input::Answered { tag: *tag, result: result.clone() },
         Input::Tick => Input::Tick,
     }
