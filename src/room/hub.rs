@@ -257,7 +257,8 @@ impl Step<'_> {
         let going: BTreeSet<UserUri> = before.iter().filter(|user| self.is_going(user)).cloned().collect();
         let group = &*self.group;
         self.room.leaving.retain(|user| group.in_group(user));
-        self.room.asked.retain(|user, _| !group.in_group(user));
+        // Who is asked anew while their leave is on its way stays asked.
+        self.room.asked.retain(|user, _| !group.in_group(user) || going.contains(user));
         for user in &applied.local_removed {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }

@@ -137,6 +137,11 @@ impl Step<'_> {
         if self.is_leaving(intent.actor()) || intent.member().is_some_and(|user| self.is_leaving(user)) {
             return self.finish_leave();
         }
+        let goes = matches!(intent, Intent::Leave { .. } | Intent::Remove { .. });
+        if intent.member().is_some_and(|user| goes && self.is_ours(user) && self.will_be_participant(user)) {
+            // They are back already.
+            return Ok(Turn::Done);
+        }
         match intent {
             Intent::Say { user, content, event, message_id } => {
                 if let Some(first) = self.leaf_first(user)? {

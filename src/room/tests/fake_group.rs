@@ -235,6 +235,11 @@ impl FakeGroup {
         (postcard::to_stdvec(&(user, key)).unwrap(), key.to_be_bytes().to_vec())
     }
 
+    /// A commit of nothing but a fresh leaf.
+    pub(super) fn stage_now(&self, user: &UserUri) -> Staged {
+        self.stage(user, &GroupChange { path: true, ..GroupChange::default() }, 0).unwrap()
+    }
+
     fn shared(&self) -> Result<&Shared, GroupError> {
         self.shared.as_ref().ok_or_else(|| GroupError::Invalid("no group".to_owned()))
     }

@@ -199,6 +199,9 @@ impl Provider {
     pub(super) fn phase(&self) -> Option<&Phase> {
         self.room.as_ref().map(|room| &room.phase)
     }
+    pub(super) fn bodies(&self) -> Vec<&str> {
+        self.timeline.iter().map(|shown| shown.body.as_str()).collect()
+    }
 }
 
 /// A message that somebody said.
