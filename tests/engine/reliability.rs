@@ -210,7 +210,8 @@ async fn a_store_that_fails_for_a_while() {
         all.push(format!("b {round:02}"));
         until_true("it fails, or all is done", || {
             silo.memory().refuses()
-                || two.a.homeserver.bodies(&at_a).len() == all.len() && two.b.homeserver.bodies(&at_b).len() == all.len()
+                || two.a.homeserver.bodies(&at_a).len() == all.len()
+                    && two.b.homeserver.bodies(&at_b).len() == all.len()
         })
         .await;
         // It fails for long enough to be met several times.
@@ -233,9 +234,15 @@ async fn an_event_that_cannot_be_read_is_set_aside() {
     let odd = [
         "{}".to_owned(),
         r#"{"type":"m.room.message","event_id":5}"#.to_owned(),
-        format!(r#"{{"event_id":"$x:a.test","room_id":"{at_a}","sender":"nobody","type":"m.room.message","content":{{}},"origin_server_ts":1}}"#),
-        format!(r#"{{"event_id":"$y:a.test","room_id":"{at_a}","sender":"@a1:a.test","type":"m.room.message","content":[],"origin_server_ts":1}}"#),
-        format!(r#"{{"event_id":"$z:a.test","room_id":"{at_a}","sender":"@a1:a.test","type":"m.room.message","content":{{}},"origin_server_ts":-1}}"#),
+        format!(
+            r#"{{"event_id":"$x:a.test","room_id":"{at_a}","sender":"nobody","type":"m.room.message","content":{{}},"origin_server_ts":1}}"#
+        ),
+        format!(
+            r#"{{"event_id":"$y:a.test","room_id":"{at_a}","sender":"@a1:a.test","type":"m.room.message","content":[],"origin_server_ts":1}}"#
+        ),
+        format!(
+            r#"{{"event_id":"$z:a.test","room_id":"{at_a}","sender":"@a1:a.test","type":"m.room.message","content":{{}},"origin_server_ts":-1}}"#
+        ),
         format!("[{}1{}]", "[".repeat(100), "]".repeat(100)),
     ];
     for (n, raw) in odd.iter().enumerate() {
