@@ -10,6 +10,7 @@
 )]
 #![allow(
     dead_code,
+    clippy::similar_names,
     clippy::too_many_arguments,
     clippy::too_many_lines,
     clippy::needless_pass_by_value,

@@ -28,6 +28,8 @@ use crate::{
     },
 };
 
+/// Up to so many leaves a group is small.
+const SMALL: usize = 32;
 /// Inputs that share a batch at most.
 const BATCH: usize = 64;
 
@@ -616,10 +618,12 @@ impl Actor {
 
     async fn run(&mut self, input: Input, batch: &mut Batch, after: &mut After) -> Result<Option<Vec<u8>>, StoreError> {
         let mut answer = None;
-        // MLS work takes from tens of microseconds to tens of milliseconds: off the reactor.
-        let stepped = tokio::task::block_in_place(|| {
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.in_step(|step| answer = step.run(input))))
-        });
+        let heavy = self.group.members() > SMALL;
+        let step =
+            || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.in_step(|step| answer = step.run(input))));
+        // MLS work takes a tenth of a millisecond in a small group and tens of milliseconds in a large one: the latter goes
+        // off the reactor.
+        let stepped = if heavy { tokio::task::block_in_place(step) } else { step() };
         // What is in memory may be half done: the caller throws it away, and sets the input aside.
         let effects = stepped.map_err(|_| StoreError::Invalid("a step panicked".to_owned()))?;
         self.effects(effects, batch, after).await?;

@@ -89,6 +89,8 @@ pub(super) struct Inner {
     /// By outbox row, and who is invited into them.
     pub(super) portals: Mutex<BTreeMap<u64, Vec<ruma::OwnedUserId>>>,
     pub(super) quarantined: AtomicU64,
+    /// Outbox rows that are done and not taken off yet.
+    pub(super) done: Mutex<Option<crate::store::Batch>>,
     /// Set off once everything that was stored is handed to its task: what the tasks add goes behind it.
     pub(super) go: CancellationToken,
     pub(super) stop: CancellationToken,
@@ -151,6 +153,7 @@ impl Engine {
             ingest: tokio::sync::Mutex::default(),
             portals: Mutex::default(),
             quarantined: AtomicU64::new(0),
+            done: Mutex::default(),
             go: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

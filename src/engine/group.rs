@@ -1,6 +1,10 @@
 //! [`Group`] on `mls::Member`: the policy is asked here, with what the group says about the commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     ident::{ProviderDomain, UserUri},
@@ -23,6 +27,17 @@ pub(crate) struct RoomGroup {
     pub(crate) replaced: bool,
     /// References of KeyPackages that were used by the present step.
     pub(crate) used: Vec<Vec<u8>>,
+    /// What every message asks for, read once an epoch: it grows with the group.
+    view: RefCell<Option<Arc<View>>>,
+}
+
+/// What a group says of itself in one epoch.
+struct View {
+    group_id: Vec<u8>,
+    epoch: u64,
+    state: Result<Arc<RoomState>, GroupError>,
+    users: BTreeSet<UserUri>,
+    providers: BTreeSet<ProviderDomain>,
 }
 
 impl From<MlsError> for GroupError {
@@ -86,12 +101,37 @@ impl RoomGroup {
         Ok(Self { member, ..Self::default() })
     }
 
+    fn view(&self) -> Result<Arc<View>, GroupError> {
+        let member = self.member()?;
+        let (group_id, epoch) = (member.group_id(), member.epoch());
+        if let Some(view) = self.view.borrow().as_ref().filter(|v| v.epoch == epoch && v.group_id == group_id) {
+            return Ok(Arc::clone(view));
+        }
+        let users: BTreeSet<UserUri> = member.leaves().into_iter().map(|leaf| leaf.user).collect();
+        let view = Arc::new(View {
+            group_id: group_id.to_vec(),
+            epoch,
+            state: RoomState::from_components(&member.components())
+                .map(Arc::new)
+                .map_err(|error| GroupError::Invalid(error.to_string())),
+            providers: users.iter().map(UserUri::provider).collect(),
+            users,
+        });
+        *self.view.borrow_mut() = Some(Arc::clone(&view));
+        Ok(view)
+    }
+
     fn member(&self) -> Result<&Member, GroupError> {
         self.member.as_ref().ok_or_else(|| GroupError::Invalid("no group".to_owned()))
     }
 
     fn member_mut(&mut self) -> Result<&mut Member, GroupError> {
         self.member.as_mut().ok_or_else(|| GroupError::Invalid("no group".to_owned()))
+    }
+
+    /// How many users have leaves.
+    pub(crate) fn members(&self) -> usize {
+        self.view().map_or(0, |view| view.users.len())
     }
 
     fn leaf_counts(member: &Member) -> BTreeMap<UserUri, u32> {
@@ -180,18 +220,17 @@ impl Group for RoomGroup {
     fn epoch(&self) -> u64 {
         self.member.as_ref().map_or(0, Member::epoch)
     }
-    fn state(&self) -> Result<RoomState, GroupError> {
-        RoomState::from_components(&self.member()?.components()).map_err(|error| GroupError::Invalid(error.to_string()))
+    fn state(&self) -> Result<Arc<RoomState>, GroupError> {
+        self.view()?.state.clone()
     }
     fn has_leaf(&self, user: &UserUri) -> bool {
         self.member.as_ref().is_some_and(|member| member.has_leaf(user))
     }
     fn in_group(&self, user: &UserUri) -> bool {
-        self.member.as_ref().is_some_and(|member| member.leaves().iter().any(|leaf| leaf.user == *user))
+        self.view().is_ok_and(|view| view.users.contains(user))
     }
     fn providers(&self) -> BTreeSet<ProviderDomain> {
-        let leaves = self.member.as_ref().map(Member::leaves).unwrap_or_default();
-        leaves.into_iter().map(|leaf| leaf.user.provider()).collect()
+        self.view().map(|view| view.providers.clone()).unwrap_or_default()
     }
     fn local_users(&self) -> Vec<UserUri> {
         let Some(member) = &self.member else { return Vec::new() };

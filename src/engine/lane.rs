@@ -3,11 +3,13 @@
 //! Every row may be sent again after a crash: actions towards the homeserver carry deterministic transaction ids, peers
 //! recognise the same bytes (DESIGN 3 and 4).
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use super::{
     actor::{Mail, Outcome},
-    core::Engine,
+    core::{Engine, lock},
     ports::{CallError, MatrixAction, MatrixDone, Retry},
     tables::{OUTBOX, OutRow, QUARANTINE, SHOWN},
 };
@@ -15,6 +17,8 @@ use crate::store::Batch;
 
 /// The longest wait between tries, as a multiple of the first.
 const LONGEST_WAIT: u32 = 50;
+/// How long a row that is done waits for others to be taken off with it.
+const TOGETHER: Duration = Duration::from_millis(50);
 
 /// Sends a lane's rows until the lane is closed.
 pub(super) async fn run(engine: Engine, lane: String, mut rows: mpsc::UnboundedReceiver<(u64, OutRow)>) {
@@ -87,17 +91,28 @@ async fn call(engine: &Engine, row: &OutRow) -> Result<Sent, CallError> {
     }
 }
 
-/// Takes the row off. It need not be durable before the next row is sent: sending it again has no second effect.
+/// Takes the row off. It need not be durable before the next row is sent: sending it again has no second effect. Rows that
+/// are done shortly after each other share a batch.
 fn remove(engine: &Engine, lane: &str, number: u64, more: impl FnOnce(&mut Batch)) {
-    let mut batch = Batch::new("outbox row done");
+    let mut batch = Batch::new("outbox rows done");
     OUTBOX.remove(&mut batch, &lane.to_owned(), number);
     more(&mut batch);
-    // The commit is handed in now, in order; only its result is awaited apart.
-    let db = engine.0.db.clone();
-    let lane = lane.to_owned();
-    engine.0.tasks.spawn(async move {
-        if let Err(error) = db.commit(batch).await {
-            tracing::warn!(lane, %error, "a row that was sent stays in the outbox; it is sent again at the next start");
+    let mut done = lock(&engine.0.done);
+    if let Some(waiting) = done.as_mut() {
+        waiting.append(batch);
+        return;
+    }
+    *done = Some(batch);
+    drop(done);
+    let engine = engine.clone();
+    engine.clone().0.tasks.spawn(async move {
+        tokio::select! {
+            () = engine.0.stop.cancelled() => {}
+            () = tokio::time::sleep(TOGETHER) => {}
+        }
+        let Some(batch) = lock(&engine.0.done).take() else { return };
+        if let Err(error) = engine.0.db.commit(batch).await {
+            tracing::warn!(%error, "rows that were sent stay in the outbox; they are sent again at the next start");
         }
     });
 }

@@ -129,7 +129,7 @@ impl Step<'_> {
         let (ours, theirs): (Vec<UserUri>, Vec<UserUri>) = self
             .state()
             .into_iter()
-            .flat_map(|state| state.participants)
+            .flat_map(|state| state.participants.clone())
             .map(|(user, _)| user)
             .partition(|user| self.is_ours(user));
         if self.is_hub() {

@@ -4,6 +4,8 @@
 //! Every method either happens wholly or changes nothing. The policy is asked inside: a change that it forbids comes back
 //! as [`GroupError::Refused`].
 
+use std::sync::Arc;
+
 use crate::{
     ident::{ProviderDomain, UserUri},
     policy::RoomState,
@@ -109,7 +111,7 @@ pub trait Group {
     /// The current epoch; 0 without a group.
     fn epoch(&self) -> u64;
     /// The room's state as the group agrees on it.
-    fn state(&self) -> Result<RoomState, GroupError>;
+    fn state(&self) -> Result<Arc<RoomState>, GroupError>;
     /// Whether we hold a leaf of this user.
     fn has_leaf(&self, user: &UserUri) -> bool;
     /// Whether anybody holds a leaf for this user.

@@ -245,7 +245,7 @@ impl Step<'_> {
         let state = self.state();
         state
             .into_iter()
-            .flat_map(|state| state.participants)
+            .flat_map(|state| state.participants.clone())
             .map(|(user, _)| user)
             .filter(|user| self.is_ours(user))
             .collect()

@@ -400,7 +400,7 @@ impl Step<'_> {
                 content: content.to_string(),
             }));
         };
-        let (name, topic) = (state.metadata.name, state.metadata.subject);
+        let (name, topic) = (state.metadata.name.clone(), state.metadata.subject.clone());
         if !name.is_empty() {
             set("m.room.name", json!({ "name": name }));
         }

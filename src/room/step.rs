@@ -8,7 +8,10 @@
 //!  submit, update (we are hub) --> hub       notify (we follow) --> follower       consent --> local
 //! ```
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 use sha2::{Digest, Sha256};
@@ -357,7 +360,7 @@ impl Step<'_> {
     }
 
     /// The room's state; empty before there is a group.
-    pub(super) fn state(&self) -> Option<RoomState> {
+    pub(super) fn state(&self) -> Option<Arc<RoomState>> {
         self.group.state().ok()
     }
 

@@ -353,8 +353,10 @@ impl Group for FakeGroup {
     fn epoch(&self) -> u64 {
         self.shared.as_ref().map_or(0, |shared| shared.epoch)
     }
-    fn state(&self) -> Result<RoomState, GroupError> {
-        RoomState::from_components(&self.shared()?.components).map_err(|error| GroupError::Invalid(error.to_string()))
+    fn state(&self) -> Result<std::sync::Arc<RoomState>, GroupError> {
+        RoomState::from_components(&self.shared()?.components)
+            .map(std::sync::Arc::new)
+            .map_err(|error| GroupError::Invalid(error.to_string()))
     }
     fn has_leaf(&self, user: &UserUri) -> bool {
         self.is_local(user)

@@ -741,7 +741,7 @@ impl World {
     }
 
     pub(super) fn participants(&self, at: usize) -> BTreeSet<UserUri> {
-        self.providers[at].group.state().unwrap().participants.into_iter().map(|(user, _)| user).collect()
+        self.providers[at].group.state().unwrap().participants.iter().map(|(user, _)| user.clone()).collect()
     }
 }
 
