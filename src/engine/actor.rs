@@ -248,6 +248,12 @@ impl Actor {
             self.one(index, mail, &mut batch, &mut after).await?;
         }
         let db = &self.engine.0.db;
+        if std::mem::take(&mut self.group.replaced) {
+            // Rows of an earlier membership would be taken for this one's at the next start.
+            for (key, _) in MLS.scan_all(db, &self.uri).await? {
+                MLS.delete(&mut batch, &key);
+            }
+        }
         if let Some(member) = &mut self.group.member {
             let changes =
                 member.take_changes().map_err(|error| StoreError::Invalid(format!("the MLS state: {error}")))?;
@@ -587,6 +593,7 @@ impl Actor {
         room.phase = Phase::Joining;
         self.room = Some(room);
         self.group.member = Some(member);
+        self.group.replaced = true;
         let effects = self.in_step(|step| step.send_join(user, staged));
         self.effects(effects, batch, after).await?;
         Ok(Ok("The room's host is asked; you will get an invitation.".to_owned()))

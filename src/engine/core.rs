@@ -89,6 +89,8 @@ pub(super) struct Inner {
     /// By outbox row, and who is invited into them.
     pub(super) portals: Mutex<BTreeMap<u64, Vec<ruma::OwnedUserId>>>,
     pub(super) quarantined: AtomicU64,
+    /// Set off once everything that was stored is handed to its task: what the tasks add goes behind it.
+    pub(super) go: CancellationToken,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
 }
@@ -149,6 +151,7 @@ impl Engine {
             ingest: tokio::sync::Mutex::default(),
             portals: Mutex::default(),
             quarantined: AtomicU64::new(0),
+            go: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })))
@@ -156,7 +159,7 @@ impl Engine {
 
     /// Goes on with everything that was not finished, and starts the timers.
     pub async fn start(&self) -> Result<(), StoreError> {
-        // Everything is read before anything runs: what runs adds rows of its own, and hands them on itself.
+        // Everything is read and handed on before anything runs: what runs adds rows of its own, which go behind these.
         let (mut rows, mut items, mut events) = (Vec::new(), Vec::new(), Vec::new());
         for lane in OUTBOX.lanes(&self.0.db).await? {
             let queued = self.queued(&OUTBOX, &lane).await?;
@@ -170,14 +173,14 @@ impl Engine {
             let queued = self.queued(&LOBBY, &room).await?;
             events.push((room, queued));
         }
-        for (uri, queued) in items {
-            for (number, item) in queued {
-                self.mail(&uri, Mail::Item { number, item });
-            }
-        }
         for (lane, queued) in rows {
             for (number, row) in queued {
                 self.hand_to_lane(&lane, number, row);
+            }
+        }
+        for (uri, queued) in items {
+            for (number, item) in queued {
+                self.mail(&uri, Mail::Item { number, item });
             }
         }
         for (room, queued) in events {
@@ -185,6 +188,7 @@ impl Engine {
                 self.to_lobby(&room, number, raw);
             }
         }
+        self.0.go.cancel();
         let known: Vec<String> = lock(&self.0.rooms).iter().cloned().collect();
         for uri in known {
             self.mail(&uri, Mail::Tick);
@@ -275,6 +279,28 @@ impl Engine {
         self.0.quarantined.load(Ordering::Relaxed)
     }
 
+    /// Runs a task once the engine is started.
+    fn run_task(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let (go, stop) = (self.0.go.clone(), self.0.stop.clone());
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = go.cancelled() => task.await,
+            }
+        });
+    }
+
+    /// Carries something out even if whoever waits for it goes away: a request's future is dropped when its connection
+    /// closes, and what is durable by then has to reach its room.
+    pub(super) async fn unbroken<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let done = self.0.tasks.spawn(work).await;
+        done.unwrap_or_else(|error| Err(StoreError::Closed(format!("the task ended: {error}"))))
+    }
+
     /// Sends mail to a room's actor, which is started if need be.
     pub(super) fn mail(&self, uri: &str, mail: Mail) {
         let mut actors = lock(&self.0.actors);
@@ -294,7 +320,7 @@ impl Engine {
         drop(actors);
         lock(&self.0.rooms).insert(uri.to_owned());
         let (engine, uri) = (self.clone(), uri.to_owned());
-        self.0.tasks.spawn(async move { actor::run(engine, uri, receiver).await });
+        self.run_task(async move { actor::run(engine, uri, receiver).await });
     }
 
     /// Hands a stored row to its lane's task.
@@ -318,7 +344,7 @@ impl Engine {
         lanes.insert(lane.to_owned(), sender);
         drop(lanes);
         let (engine, lane) = (self.clone(), lane.to_owned());
-        self.0.tasks.spawn(async move { lane::run(engine, lane, receiver).await });
+        self.run_task(async move { lane::run(engine, lane, receiver).await });
     }
 
     /// Hands a stored event of an unmirrored room to that room's task.
@@ -339,7 +365,7 @@ impl Engine {
         lobbies.insert(room.to_owned(), sender);
         drop(lobbies);
         let (engine, room) = (self.clone(), room.to_owned());
-        self.0.tasks.spawn(async move { lobby::run(engine, room, receiver).await });
+        self.run_task(async move { lobby::run(engine, room, receiver).await });
     }
 
     /// Whether somebody waits in the lobby of this Matrix room.

@@ -19,6 +19,8 @@ pub(crate) struct RoomGroup {
     pub(crate) member: Option<Member>,
     /// Private parts of KeyPackages that the present input may use, by reference.
     pub(crate) key_packages: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The member state was made anew in the present step: what is stored is another group's, or an older membership's.
+    pub(crate) replaced: bool,
     /// References of KeyPackages that were used by the present step.
     pub(crate) used: Vec<Vec<u8>>,
 }
@@ -320,6 +322,7 @@ impl Group for RoomGroup {
             let member = Member::join(welcome, ratchet_tree, &keys, now)?;
             joined = member.local_users();
             self.member = Some(member);
+            self.replaced = true;
         }
         self.used.extend(ours.into_iter().map(|(reference, _)| reference));
         Ok(joined)

@@ -40,7 +40,12 @@ enum Way {
 
 impl Engine {
     /// Stores new events, in order; returns how many were new. Durable when it returns.
-    pub(super) async fn take_in(&self, events: &[Box<RawValue>]) -> Result<usize, StoreError> {
+    pub(super) async fn take_in(&self, events: Vec<Box<RawValue>>) -> Result<usize, StoreError> {
+        let engine = self.clone();
+        self.unbroken(async move { engine.take_in_now(&events).await }).await
+    }
+
+    async fn take_in_now(&self, events: &[Box<RawValue>]) -> Result<usize, StoreError> {
         let inner = &self.0;
         let _one_at_a_time = inner.ingest.lock().await;
         let mut batch = Batch::new("matrix events");
@@ -125,7 +130,7 @@ impl Engine {
             }
         }
         let events: Vec<Box<RawValue>> = pages.into_iter().rev().flatten().collect();
-        let missing = self.take_in(&events).await?;
+        let missing = self.take_in(events).await?;
         if missing > 0 {
             tracing::warn!(%room, missing, "events that the homeserver did not deliver were found in the timeline");
         }
@@ -153,7 +158,7 @@ impl MatrixInbound for Engine {
             if self.0.stop.is_cancelled() {
                 return Err(InboundError::ShuttingDown);
             }
-            self.take_in(&txn.events).await.map(drop).map_err(|error| InboundError::NotStored(error.to_string()))
+            self.take_in(txn.events).await.map(drop).map_err(|error| InboundError::NotStored(error.to_string()))
         })
     }
 

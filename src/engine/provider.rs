@@ -167,10 +167,14 @@ impl Engine {
     }
 
     async fn to_room(&self, room: &str, item: InboxItem, mut batch: Batch) -> Result<(), StoreError> {
-        let number = INBOX.append(&self.0.db, &mut batch, &room.to_owned(), &item)?;
-        self.0.db.commit(batch).await?;
-        self.mail(room, Mail::Item { number, item });
-        Ok(())
+        let (engine, room) = (self.clone(), room.to_owned());
+        self.unbroken(async move {
+            let number = INBOX.append(&engine.0.db, &mut batch, &room, &item)?;
+            engine.0.db.commit(batch).await?;
+            engine.mail(&room, Mail::Item { number, item });
+            Ok(())
+        })
+        .await
     }
 
     /// KeyPackages of one of our users, if it consented; else it is asked, and the requester hears no more than that.

@@ -152,6 +152,11 @@ impl Step<'_> {
                     return Ok(Turn::Wait);
                 }
                 if !self.is_hub() {
+                    if self.group.has_pending() {
+                        // No message can be made while proposals wait. If the hub's commit is under way, ours is refused
+                        // and the message follows that one.
+                        return self.commit(user, &GroupChange::default());
+                    }
                     if self.room.submitted.len() >= WINDOW || !self.nothing_older_waits() {
                         return Ok(Turn::Wait);
                     }

@@ -1,1 +1,160 @@
-//! To come.
+//! The process ends between any two commits: what was acknowledged is delivered, once.
+
+use std::time::Duration;
+
+use mimi_gateway::store::StoreError;
+
+use crate::{
+    flow::until_room,
+    silo::{Silo, Two, bring, until_bodies, until_true},
+};
+
+/// Small steps of a seeded sequence.
+struct Steps(u64);
+
+impl Steps {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+fn arm(silo: &Silo, commits: u64) {
+    silo.memory().refuse_commits_after(commits, Some(StoreError::Busy("the process is gone".to_owned())));
+}
+
+/// Ends the process of a silo again and again after a few commits, and starts it anew.
+async fn crash_again_and_again(silo: &Silo, seed: u64, crashes: &std::sync::atomic::AtomicU32) {
+    let mut steps = Steps(seed);
+    loop {
+        // With time it lives longer, so that everything comes to its end.
+        let past = u64::from(crashes.load(std::sync::atomic::Ordering::Relaxed));
+        arm(silo, 1 + steps.next(12 + past / 2));
+        while !silo.memory().refuses() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        silo.crash().await;
+        silo.start().await;
+        crashes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// The whole flow while something else goes on. Returns what was said at both ends.
+async fn flow(two: &Two) {
+    let (at_a, at_b, uri) = two.room().await;
+    let mut all: Vec<String> = Vec::new();
+    for n in 0..8 {
+        for (silo, room, name) in [(&two.a, &at_a, "a1"), (&two.b, &at_b, "b1")] {
+            all.push(format!("{name} {n}"));
+            silo.homeserver.say(room, name, &all[all.len() - 1]);
+        }
+        if n == 3 {
+            two.b.homeserver.invite(&at_b, "b1", &two.b.homeserver.user("b2"), false);
+            two.b.homeserver.join(&at_b, "b2");
+        }
+        if n == 4 {
+            all.push("b2 speaks".to_owned());
+            two.b.homeserver.say(&at_b, "b2", "b2 speaks");
+        }
+    }
+    let expected: Vec<&str> = all.iter().map(String::as_str).collect();
+    until_bodies(&two.a, &at_a, &expected).await;
+    until_bodies(&two.b, &at_b, &expected).await;
+    for name in ["a1 ", "b1 "] {
+        for (silo, room) in [(&two.a, &at_a), (&two.b, &at_b)] {
+            let said: Vec<String> = silo.homeserver.bodies(room).into_iter().filter(|b| b.starts_with(name)).collect();
+            assert!(said.is_sorted(), "{}: {said:?}", silo.domain);
+        }
+    }
+    // The anchor leaves, the other one speaks on, then it goes as well and comes back.
+    two.b.homeserver.leave(&at_b, "b1");
+    let ghost = two.a.ghost(&two.b.uri("b1"));
+    until_true("B1's ghost goes", || two.a.homeserver.member(&at_a, &ghost).as_deref() == Some("leave")).await;
+    two.b.homeserver.say(&at_b, "b2", "b2 alone");
+    all.push("b2 alone".to_owned());
+    let expected: Vec<&str> = all.iter().map(String::as_str).collect();
+    until_bodies(&two.a, &at_a, &expected).await;
+    two.b.homeserver.leave(&at_b, "b2");
+    let ghost = two.a.ghost(&two.b.uri("b2"));
+    until_true("B2's ghost goes", || two.a.homeserver.member(&at_a, &ghost).as_deref() == Some("leave")).await;
+    until_room(&two.b, &uri, "left").await;
+    bring(&two.a, &at_a, "a1", &two.b, "b1").await;
+    two.b.homeserver.say(&at_b, "b1", "back");
+    all.push("back".to_owned());
+    let expected: Vec<&str> = all.iter().map(String::as_str).collect();
+    until_bodies(&two.a, &at_a, &expected).await;
+    until_bodies(&two.b, &at_b, &expected).await;
+}
+
+async fn seeded(seed: u64, a_crashes: bool, b_crashes: bool) {
+    let two = Two::new().await;
+    let crashes = [std::sync::atomic::AtomicU32::new(0), std::sync::atomic::AtomicU32::new(0)];
+    let crashing = |silo: &'static str| if silo == "a" { a_crashes } else { b_crashes };
+    tokio::select! {
+        () = flow(&two) => {}
+        () = crash_again_and_again(&two.a, seed, &crashes[0]), if crashing("a") => {}
+        () = crash_again_and_again(&two.b, seed + 1000, &crashes[1]), if crashing("b") => {}
+    }
+    for silo in [&two.a, &two.b] {
+        silo.crash().await;
+    }
+    let count = |n: usize| crashes[n].load(std::sync::atomic::Ordering::Relaxed);
+    println!("seed {seed}: the hub crashed {} times, the follower {}", count(0), count(1));
+    assert!(!a_crashes || count(0) > 3);
+    assert!(!b_crashes || count(1) > 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hub_crashes() {
+    for seed in seeds(0..5) {
+        seeded(seed, true, false).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_follower_crashes() {
+    for seed in seeds(10..15) {
+        seeded(seed, false, true).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_crash() {
+    for seed in seeds(20..25) {
+        seeded(seed, true, true).await;
+    }
+}
+
+/// Each commit of the way of one message in turn is the last one of its process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_each_commit_of_a_message() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let mut all: Vec<String> = Vec::new();
+    for commits in 0..12 {
+        for silo in [&two.a, &two.b] {
+            arm(silo, commits);
+            for (from, room, name) in [(&two.a, &at_a, "a1"), (&two.b, &at_b, "b1")] {
+                all.push(format!("{name} {commits:02} {}", silo.domain));
+                from.homeserver.say(room, name, &all[all.len() - 1]);
+            }
+            let everywhere = || {
+                two.a.homeserver.bodies(&at_a).len() == all.len() && two.b.homeserver.bodies(&at_b).len() == all.len()
+            };
+            until_true("it ends, or all is said", || silo.memory().refuses() || everywhere()).await;
+            silo.crash().await;
+            silo.start().await;
+            silo.memory().refuse_commits(None);
+            let expected: Vec<&str> = all.iter().map(String::as_str).collect();
+            until_bodies(&two.a, &at_a, &expected).await;
+            until_bodies(&two.b, &at_b, &expected).await;
+        }
+    }
+}
+
+/// The seeds to play; `ENGINE_SEEDS=first..last` plays others.
+fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("ENGINE_SEEDS") else { return usual };
+    let (first, last) = text.split_once("..").expect("ENGINE_SEEDS=first..last");
+    first.parse().unwrap()..last.parse().unwrap()
+}

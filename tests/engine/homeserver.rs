@@ -118,7 +118,10 @@ impl FakeHomeserver {
                 if let (false, Some(engine)) = (events.is_empty(), engine) {
                     let count = events.len();
                     let transaction = Transaction { txn_id: txn.to_string(), body_hash: [0; 32], events };
-                    if engine.transaction(transaction).await.is_ok() {
+                    tracing::debug!(domain = %homeserver.map.provider(), txn, count, "transaction");
+                    let result = engine.transaction(transaction).await;
+                    tracing::debug!(domain = %homeserver.map.provider(), txn, ?result, "answered");
+                    if result.is_ok() {
                         homeserver.lock().queue.drain(..count);
                         txn += 1;
                         continue;

@@ -148,8 +148,9 @@ fn master_key() -> MasterKey {
 impl Silo {
     /// A silo on a disk, running, with people.
     pub(crate) async fn start_on(name: &str, people: &[&str], net: &Arc<Net>, disk: Disk, faults: Faults) -> Self {
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_default_env() {
+            let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_test_writer().try_init();
+        }
         let domain = ProviderDomain::parse(&format!("{name}.example")).unwrap();
         let map = IdentityMap::new(domain.clone(), ruma::OwnedServerName::try_from(format!("{name}.test")).unwrap());
         let homeserver = FakeHomeserver::new(map, faults.clone());
