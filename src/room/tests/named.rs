@@ -409,6 +409,17 @@ fn who_agreed_and_left_before_being_let_in_is_out() {
 }
 
 #[test]
+fn a_portal_is_for_those_who_were_asked_in() {
+    let mut world = two();
+    world.join(&b2());
+    world.say(&b2());
+    world.settle();
+    assert!(!world.providers[B].joined.contains(&b2()) && !world.participants(A).contains(&b2()));
+    assert!(world.providers[A].bodies().is_empty());
+    super::model::check(&world, false);
+}
+
+#[test]
 fn messages_wait_for_the_portal() {
     let mut world = two();
     let portal = world.providers[B].room.as_mut().unwrap().matrix.take().unwrap();
