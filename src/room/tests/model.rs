@@ -185,7 +185,9 @@ pub(super) fn check(world: &World, removals: bool) {
         let p = &world.providers[world.at(&said.by.provider())];
         let accepted = p.log.iter().filter(|(_, _, event)| event.as_ref() == Some(&said.event)).count();
         let refused = p.reports.iter().filter(|text| text.starts_with(&format!("{} of", said.event)));
-        let gone = refused.clone().any(|text| text.contains("not in the room any more") || text.contains("in the MIMI room any more"));
+        let gone = refused
+            .clone()
+            .any(|text| text.contains("not in the room any more") || text.contains("in the MIMI room any more"));
         let refused = refused.count();
         let waits = |intent: &Intent| matches!(intent, Intent::Say { event, .. } if *event == said.event);
         if p.room().queue.iter().any(waits) {
