@@ -297,6 +297,9 @@ impl Step<'_> {
                 self.remember_own(digest);
                 self.submit_accepted(digest, accepted_timestamp);
             }
+            Ok(SubmitMessageResponse::EpochTooOld { .. }) if self.room.phase != Phase::Active => {
+                self.submit_failed(digest, "nobody here is in the MIMI room any more");
+            }
             Ok(SubmitMessageResponse::EpochTooOld { current_epoch }) => {
                 self.room.behind = self.room.behind.max(current_epoch);
                 if let Some(waiting) = self.take_submitted(digest) {

@@ -152,6 +152,9 @@ impl Step<'_> {
         let by = self.room.invited_by.get(&user).cloned().or(hosted);
         if let Some(by) = by {
             self.want(Intent::Add { by, user, key_packages: Vec::new() });
+        } else if !self.is_hub() {
+            // A portal shows what is said: nobody reads who is not listed.
+            self.put_out(&user, "somebody in the room has to invite you");
         }
     }
 

@@ -491,19 +491,20 @@ impl Step<'_> {
 
     /// Our users who are in the Matrix room but not participants any more, because somebody else removed them.
     pub(super) fn remove_from_matrix(&mut self, users: &BTreeSet<UserUri>) {
-        let Some(room) = self.room.matrix.clone() else { return };
         for user in users {
-            if !self.room.present.remove(user) {
-                continue;
-            }
-            if let Some(target) = self.names.matrix_id(user) {
-                self.out.push(Effect::Matrix(MatrixAction::Kick {
-                    room: room.clone(),
-                    actor: self.room.speaker.clone(),
-                    target,
-                    reason: "removed from the MIMI room".to_owned(),
-                }));
-            }
+            self.put_out(user, "removed from the MIMI room");
+        }
+    }
+
+    /// Takes one of our users out of the Matrix room.
+    pub(super) fn put_out(&mut self, user: &UserUri, reason: &str) {
+        let Some(room) = self.room.matrix.clone() else { return };
+        if !self.room.present.remove(user) {
+            return;
+        }
+        if let Some(target) = self.names.matrix_id(user) {
+            let (actor, reason) = (self.room.speaker.clone(), reason.to_owned());
+            self.out.push(Effect::Matrix(MatrixAction::Kick { room, actor, target, reason }));
         }
     }
 

@@ -146,7 +146,9 @@ pub(super) fn check(world: &World, removals: bool) {
             let remote: BTreeSet<UserUri> =
                 world.participants(at).into_iter().filter(|u| u.provider() != *home).collect();
             assert_eq!(p.ghosts, remote, "{home}: ghosts, and remote participants");
-        } else {
+        } else if !removals {
+            // Where somebody elsewhere removed our last leaf, listeners without one stay on the list: nobody can speak for
+            // them before the room is entered again.
             assert!(p.joined.iter().all(|user| !ours.contains(user)), "{home} left, but {ours:?} are in its room");
         }
     }
@@ -183,7 +185,9 @@ pub(super) fn check(world: &World, removals: bool) {
         let p = &world.providers[world.at(&said.by.provider())];
         let accepted = p.log.iter().filter(|(_, _, event)| event.as_ref() == Some(&said.event)).count();
         let refused = p.reports.iter().filter(|text| text.starts_with(&format!("{} of", said.event)));
-        let gone = refused.clone().any(|text| text.contains("not in the room any more"));
+        let gone = refused
+            .clone()
+            .any(|text| text.contains("not in the room any more") || text.contains("in the MIMI room any more"));
         let refused = refused.count();
         let waits = |intent: &Intent| matches!(intent, Intent::Say { event, .. } if *event == said.event);
         if p.room().queue.iter().any(waits) {

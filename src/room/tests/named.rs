@@ -335,6 +335,27 @@ fn joining_leaving_and_joining_again_ends_inside() {
 }
 
 #[test]
+fn who_comes_back_while_their_leave_is_being_committed_stays_and_is_heard() {
+    let mut world = two();
+    world.bring(&b1(), &b2());
+    world.say(&b2());
+    world.settle();
+    world.leave(&b2());
+    work_off(&mut world, B);
+    // The hub took the leave and said so; its commit is still on the way.
+    deliver(&mut world, B, A);
+    work_off(&mut world, B);
+    assert_eq!(world.providers[B].room().leaving, [b2()].into());
+    world.bring(&b1(), &b2());
+    world.say(&b2());
+    world.settle();
+    assert!(world.participants(A).contains(&b2()));
+    assert!(world.providers[B].joined.contains(&b2()), "the commit of their own leave does not put them out");
+    assert_eq!(world.providers[A].bodies(), ["u1 says 0!", "u1 says 1!"]);
+    super::model::check(&world, false);
+}
+
+#[test]
 fn two_leaves_in_flight_do_not_break_the_room() {
     let mut world = two();
     for name in ["u1@b", "u2@b"] {
@@ -384,6 +405,17 @@ fn who_agreed_and_left_before_being_let_in_is_out() {
     work_off(&mut world, B);
     world.settle();
     assert_eq!(world.participants(A), [a1(), a2(), b1()].into());
+    super::model::check(&world, false);
+}
+
+#[test]
+fn a_portal_is_for_those_who_were_asked_in() {
+    let mut world = two();
+    world.join(&b2());
+    world.say(&b2());
+    world.settle();
+    assert!(!world.providers[B].joined.contains(&b2()) && !world.participants(A).contains(&b2()));
+    assert!(world.providers[A].bodies().is_empty());
     super::model::check(&world, false);
 }
 
