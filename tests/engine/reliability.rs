@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    task::Poll,
+    time::Duration,
 };
 
 use mimi_gateway::{
@@ -13,8 +15,8 @@ use ruma::RoomId;
 use serde_json::{json, value::RawValue};
 
 use crate::{
-    homeserver::{Fault, Faults},
-    silo::{Silo, Two, bring, until_bodies, until_true},
+    homeserver::{Fault, Faults, no_faults},
+    silo::{Disk, Net, Silo, Two, bring, until_bodies, until_true},
 };
 
 /// Every call fails once before the other side sees it, and once after it acted.
@@ -273,4 +275,41 @@ async fn a_healthy_peer_does_not_wait_for_one_that_is_away() {
     c.start().await;
     until_bodies(&c, &at_c, &expected).await;
     assert_eq!(c.homeserver.bodies(&at_c), expected);
+}
+
+/// Polls a future for a few tens of microseconds at most, then drops it.
+async fn poll_for_a_while(future: impl Future, turns: u32) {
+    let mut future = Box::pin(future);
+    for _ in 0..turns {
+        let ended = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await;
+        if ended {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(5));
+    }
+}
+
+/// A connection that closes drops the handler's future, anywhere on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_loses_nothing() {
+    let net = Arc::new(Net::default());
+    let dir = tempfile::tempdir().unwrap();
+    let a = Silo::start_on("a", &["a1"], &net, Disk::Sqlite(dir.path().join("a")), no_faults()).await;
+    let b = Silo::start_on("b", &["b1"], &net, Disk::Sqlite(dir.path().join("b")), no_faults()).await;
+    let two = Two { a, b };
+    let (at_a, at_b, _) = two.room().await;
+    let mut expected = Vec::new();
+    for n in 0..60 {
+        let body = format!("{n:02}");
+        let events = || vec![event(&at_a, &format!("$hang{n}:a.test"), &body)];
+        // It hangs up before the first answer, then comes again.
+        let engine = two.a.engine();
+        let hurried = engine.transaction(transaction("1", events()));
+        poll_for_a_while(hurried, n).await;
+        engine.transaction(transaction("1", events())).await.unwrap();
+        expected.push(body);
+    }
+    let texts: Vec<&str> = expected.iter().map(String::as_str).collect();
+    until_bodies(&two.b, &at_b, &texts).await;
+    assert_eq!(two.b.homeserver.bodies(&at_b), expected);
 }
