@@ -140,7 +140,14 @@ impl Rogue {
         UpdateRoomResponse::decode(&answer).unwrap()
     }
 
-    async fn submit(&mut self, to: &Silo, room: &RoomUri, as_leaf: &str, named: &UserUri, plaintext: &[u8]) -> SubmitMessageResponse {
+    async fn submit(
+        &mut self,
+        to: &Silo,
+        room: &RoomUri,
+        as_leaf: &str,
+        named: &UserUri,
+        plaintext: &[u8],
+    ) -> SubmitMessageResponse {
         let leaf = self.uri(as_leaf);
         let sealed = self.member.as_mut().unwrap().seal(&leaf, plaintext).unwrap();
         let body =
@@ -174,8 +181,7 @@ impl Rogue {
                 };
                 let context = room.as_str().as_bytes();
                 let label = GroupInfoRatchetTree::LABEL;
-                let plain =
-                    labels::hpke_open_with_label(CIPHER_SUITE, &hpke.private, label, context, &sealed).unwrap();
+                let plain = labels::hpke_open_with_label(CIPHER_SUITE, &hpke.private, label, context, &sealed).unwrap();
                 Some(GroupInfoRatchetTree::decode(&plain).unwrap())
             }
             GroupInfoResponse::NotAuthorized(named) => {
@@ -223,7 +229,13 @@ fn refused(answer: &UpdateRoomResponse) -> bool {
 }
 
 /// After an attack: the room is as it was, and people talk on.
-async fn all_is_well(two: &Two, at_a: &OwnedRoomId, at_b: &OwnedRoomId, uri: &RoomUri, before: (String, Option<u64>, usize)) {
+async fn all_is_well(
+    two: &Two,
+    at_a: &OwnedRoomId,
+    at_b: &OwnedRoomId,
+    uri: &RoomUri,
+    before: (String, Option<u64>, usize),
+) {
     assert_eq!(two.a.room(uri).await.unwrap(), before);
     let said = two.a.homeserver.bodies(at_a).len();
     two.a.homeserver.say(at_a, "a1", "still here");
@@ -547,7 +559,9 @@ async fn s13_two_commits_for_one_epoch_and_old_ones_again() {
     notify(&rogue, &two.b, &uri, message()).await.unwrap();
     until_bodies(&two.b, &portal, &["on the first one"]).await;
     // In B1's name, and for another room: not shown.
-    for (says, room) in [(&two.b.uri("b1"), &uri), (&two.a.uri("a1"), &uri), (&m1, &RoomUri::new(&rogue.domain, "x").unwrap())] {
+    for (says, room) in
+        [(&two.b.uri("b1"), &uri), (&two.a.uri("a1"), &uri), (&m1, &RoomUri::new(&rogue.domain, "x").unwrap())]
+    {
         let words = rogue.words(says, room, "not so");
         let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words).unwrap();
         let content = FanoutContent::Application { message: MlsMessage::decode(&sealed).unwrap(), frank: None };

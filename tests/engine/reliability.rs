@@ -9,6 +9,7 @@ use std::{
 
 use mimi_gateway::{
     engine::ports::{Endpoint, MatrixInbound as _, Problem, Transaction},
+    ident::RoomUri,
     store::StoreError,
 };
 use ruma::RoomId;
@@ -212,7 +213,8 @@ async fn a_store_that_fails_for_a_while() {
         all.push(format!("b {round:02}"));
         until_true("it fails, or all is done", || {
             silo.memory().refuses()
-                || two.a.homeserver.bodies(&at_a).len() == all.len() && two.b.homeserver.bodies(&at_b).len() == all.len()
+                || two.a.homeserver.bodies(&at_a).len() == all.len()
+                    && two.b.homeserver.bodies(&at_b).len() == all.len()
         })
         .await;
         // It fails for long enough to be met several times.
@@ -235,9 +237,15 @@ async fn an_event_that_cannot_be_read_is_set_aside() {
     let odd = [
         "{}".to_owned(),
         r#"{"type":"m.room.message","event_id":5}"#.to_owned(),
-        format!(r#"{{"event_id":"$x:a.test","room_id":"{at_a}","sender":"nobody","type":"m.room.message","content":{{}},"origin_server_ts":1}}"#),
-        format!(r#"{{"event_id":"$y:a.test","room_id":"{at_a}","sender":"@a1:a.test","type":"m.room.message","content":[],"origin_server_ts":1}}"#),
-        format!(r#"{{"event_id":"$z:a.test","room_id":"{at_a}","sender":"@a1:a.test","type":"m.room.message","content":{{}},"origin_server_ts":-1}}"#),
+        format!(
+            r#"{{"event_id":"$x:a.test","room_id":"{at_a}","sender":"nobody","type":"m.room.message","content":{{}},"origin_server_ts":1}}"#
+        ),
+        format!(
+            r#"{{"event_id":"$y:a.test","room_id":"{at_a}","sender":"@a1:a.test","type":"m.room.message","content":[],"origin_server_ts":1}}"#
+        ),
+        format!(
+            r#"{{"event_id":"$z:a.test","room_id":"{at_a}","sender":"@a1:a.test","type":"m.room.message","content":{{}},"origin_server_ts":-1}}"#
+        ),
         format!("[{}1{}]", "[".repeat(100), "]".repeat(100)),
     ];
     for (n, raw) in odd.iter().enumerate() {
@@ -312,4 +320,30 @@ async fn who_hangs_up_loses_nothing() {
     let texts: Vec<&str> = expected.iter().map(String::as_str).collect();
     until_bodies(&two.b, &at_b, &texts).await;
     assert_eq!(two.b.homeserver.bodies(&at_b), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_state_that_may_be_old_people_talk_on_in_a_fresh_epoch() {
+    let two = Two::new().await;
+    let (at_a, at_b, uri) = two.room().await;
+    let mut all = Vec::new();
+    for (round, silo) in [&two.a, &two.b, &two.a, &two.b].into_iter().enumerate() {
+        silo.stop().await;
+        let epoch = two_epoch(&two, silo, &uri).await;
+        for (from, room, name) in [(&two.a, &at_a, "a1"), (&two.b, &at_b, "b1")] {
+            all.push(format!("{name} {round}"));
+            from.homeserver.say(room, name, &all[all.len() - 1]);
+        }
+        silo.start_distrusting().await;
+        let expected: Vec<&str> = all.iter().map(String::as_str).collect();
+        until_bodies(&two.a, &at_a, &expected).await;
+        until_bodies(&two.b, &at_b, &expected).await;
+        assert!(two_epoch(&two, silo, &uri).await > epoch, "nobody speaks in the old epoch");
+    }
+}
+
+/// The epoch as the silo that runs all the time knows it.
+async fn two_epoch(two: &Two, stopped: &Silo, uri: &RoomUri) -> u64 {
+    let runs = if stopped.domain == two.a.domain { &two.b } else { &two.a };
+    runs.room(uri).await.unwrap().1.unwrap()
 }

@@ -13,7 +13,9 @@ use mimi_gateway::{
         ports::{CallError, Endpoint, PathTarget, Peers, Problem, ProviderInbound as _, Retry, VerifiedPeer},
     },
     ident::{IdentityMap, ProviderDomain, RoomUri, UserUri},
-    store::{BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, StoreError, open, open_memory},
+    store::{
+        BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, ScanRange, StoreError, open, open_memory,
+    },
 };
 use ruma::{OwnedRoomId, RoomId};
 use sha2::Digest as _;
@@ -46,7 +48,15 @@ impl Net {
         self.played.lock().unwrap().insert(domain.clone());
     }
 
-    fn note(&self, from: &ProviderDomain, to: &ProviderDomain, endpoint: Endpoint, target: &PathTarget, body: &[u8], answer: Result<Vec<u8>, Problem>) {
+    fn note(
+        &self,
+        from: &ProviderDomain,
+        to: &ProviderDomain,
+        endpoint: Endpoint,
+        target: &PathTarget,
+        body: &[u8],
+        answer: Result<Vec<u8>, Problem>,
+    ) {
         self.calls.lock().unwrap().push(Call {
             from: from.clone(),
             to: to.clone(),
@@ -188,6 +198,15 @@ impl Silo {
 
     /// Starts the engine on what the disk holds.
     pub(crate) async fn start(&self) {
+        self.start_on_disk(false).await;
+    }
+
+    /// The same after a stop that may have lost what was acknowledged.
+    pub(crate) async fn start_distrusting(&self) {
+        self.start_on_disk(true).await;
+    }
+
+    async fn start_on_disk(&self, stale: bool) {
         let since = Instant::now();
         let opened = loop {
             let result = match &self.disk {
@@ -220,6 +239,9 @@ impl Silo {
             Arc::new(FakePeers { own: self.domain.clone(), net: Arc::clone(&self.net), faults: self.faults.clone() });
         let homeserver = Arc::clone(&self.homeserver);
         let engine = Engine::load(opened.database.clone(), homeserver, peers, names, settings).await.unwrap();
+        if stale {
+            engine.distrust_state().await.unwrap();
+        }
         engine.start().await.unwrap();
         *self.database.lock().unwrap() = Some(opened.database);
         *self.slot.lock().unwrap() = Some(engine);
@@ -276,6 +298,26 @@ impl Silo {
         let rooms = Engine::rooms(&database, &names).await.unwrap();
         let room = rooms.into_iter().find(|room| room.uri == uri.as_str())?;
         Some((room.state, room.epoch, room.participants))
+    }
+
+    /// Bytes of keys and values on disk, by table.
+    pub(crate) async fn bytes(&self) -> BTreeMap<String, usize> {
+        let database = self.database.lock().unwrap().clone().unwrap();
+        let (mut bytes, mut after) = (BTreeMap::new(), None);
+        loop {
+            let range = ScanRange { prefix: Vec::new(), after: after.clone(), limit: 1000 };
+            let page = database.store().scan(range).await.unwrap();
+            for entry in &page.entries {
+                let table = entry.key.iter().skip_while(|byte| !byte.is_ascii_alphanumeric());
+                let table = table.take_while(|byte| byte.is_ascii_alphanumeric());
+                let table: String = table.map(|byte| char::from(*byte)).collect();
+                *bytes.entry(table).or_insert(0) += entry.key.len() + entry.value.len();
+            }
+            if !page.more {
+                return bytes;
+            }
+            after = page.last_key().map(<[u8]>::to_vec);
+        }
     }
 
     /// The URI of the one room that is here.
