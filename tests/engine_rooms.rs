@@ -6,8 +6,14 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::missing_panics_doc,
     reason = "a test fails by panicking"
+)]
+#![allow(
+    dead_code,
+    clippy::too_many_arguments,
+    clippy::too_many_lines,
+    clippy::needless_pass_by_value,
+    reason = "stand-ins, shared by several tests; they read like the interfaces that they stand for"
 )]
 
 #[path = "engine/attacks.rs"]

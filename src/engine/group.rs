@@ -44,7 +44,9 @@ fn change_set(view: &CommitView, leaves_before: BTreeMap<UserUri, u32>) -> Resul
     let proposer = |sender: &ProposalSender| match sender {
         ProposalSender::Committer => Ok(committer.clone()),
         ProposalSender::Member(leaf) => Ok(leaf.user.clone()),
-        ProposalSender::External(_) | ProposalSender::NewMember => Err("proposals from outside are not taken".to_owned()),
+        ProposalSender::External(_) | ProposalSender::NewMember => {
+            Err("proposals from outside are not taken".to_owned())
+        }
     };
     let mut adds = Vec::new();
     for add in &view.adds {
@@ -104,7 +106,12 @@ impl RoomGroup {
         let gone: BTreeSet<&UserUri> = change.removes.iter().collect();
         Change {
             adds: change.adds.clone(),
-            removes: member.leaves().into_iter().filter(|leaf| gone.contains(&leaf.user)).map(|leaf| leaf.index).collect(),
+            removes: member
+                .leaves()
+                .into_iter()
+                .filter(|leaf| gone.contains(&leaf.user))
+                .map(|leaf| leaf.index)
+                .collect(),
             app_data: change
                 .app_data
                 .iter()
@@ -265,7 +272,11 @@ impl Group for RoomGroup {
             };
             if !own || !provided {
                 self.forget(std::slice::from_ref(&proposal.to_vec()))?;
-                let why = if own { "a KeyPackage did not come through this hub" } else { "the proposer is none of the peer's" };
+                let why = if own {
+                    "a KeyPackage did not come through this hub"
+                } else {
+                    "the proposer is none of the peer's"
+                };
                 return Err(GroupError::Refused(why.to_owned()));
             }
         }

@@ -126,14 +126,14 @@ impl Step<'_> {
             // Before our Welcome: not for us.
             return;
         }
-        if let Some(InFlight::Commit { staged, merged }) = self.room.in_flight.clone() {
-            if staged.commit == commit {
-                if !merged {
-                    self.merge(&staged);
-                    self.room.in_flight = Some(InFlight::Commit { staged, merged: true });
-                }
-                return;
+        if let Some(InFlight::Commit { staged, merged }) = self.room.in_flight.clone()
+            && staged.commit == commit
+        {
+            if !merged {
+                self.merge(&staged);
+                self.room.in_flight = Some(InFlight::Commit { staged, merged: true });
             }
+            return;
         }
         if self.forget_own(commit) {
             return;
@@ -262,8 +262,9 @@ impl Step<'_> {
         match tag {
             Tag::None => {}
             Tag::Submit(digest) => {
-                let answer = result
-                    .and_then(|body| SubmitMessageResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}")));
+                let answer = result.and_then(|body| {
+                    SubmitMessageResponse::decode(&body).map_err(|e| format!("unreadable answer: {e}"))
+                });
                 self.on_submit_answer(digest, answer);
             }
             Tag::Update(digest) => {
@@ -280,7 +281,8 @@ impl Step<'_> {
 
     fn submit_accepted(&mut self, digest: [u8; 32], at: Millis) {
         let Some(place) = self.room.submitted.iter().position(|waiting| waiting.hash == digest) else { return };
-        if let Some(Submitted { intent: Intent::Say { event, message_id, .. }, .. }) = self.room.submitted.remove(place) {
+        if let Some(Submitted { intent: Intent::Say { event, message_id, .. }, .. }) = self.room.submitted.remove(place)
+        {
             self.log_own(at, message_id, event);
         }
     }

@@ -20,7 +20,7 @@ use crate::{
 /// How many epochs behind the hub's a message may be (mimi-protocol leaves it open; room-policy's default).
 const EPOCH_TOLERANCE: u64 = 1;
 
-/// A raw Welcome as MLSMessage: version mls10, wire format `mls_welcome`.
+/// A raw Welcome as `MLSMessage`: version mls10, wire format `mls_welcome`.
 fn welcome_message(welcome: &RawWelcome) -> Option<MlsMessage> {
     let mut bytes = vec![0, 1, 0, 3];
     bytes.extend_from_slice(welcome.as_bytes());
@@ -138,8 +138,7 @@ impl Step<'_> {
             HandshakeBundle::Commit(bundle) => {
                 let before = self.peers();
                 let listed = self.listed();
-                let welcomed =
-                    bundle.welcome.as_ref().map(|w| w.fields().new_members.clone()).unwrap_or_default();
+                let welcomed = bundle.welcome.as_ref().map(|w| w.fields().new_members.clone()).unwrap_or_default();
                 let origin = Origin::Follower(peer, &known, &welcomed);
                 let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
                 let at = self.accept_time();
@@ -149,7 +148,7 @@ impl Step<'_> {
                     // Our own view of the tree, not the committer's word for it.
                     let tree = RawRatchetTree::from_bytes(self.group.ratchet_tree()?)
                         .map_err(|error| GroupError::Invalid(format!("the tree: {error}")))?;
-                    self.route_welcome(at, &applied, welcome, RatchetTreeOption::Full(tree), &known);
+                    self.route_welcome(at, &applied, &welcome, RatchetTreeOption::Full(tree), &known);
                 }
                 self.after_commit(&applied, &listed);
                 Ok(at)
@@ -164,9 +163,12 @@ impl Step<'_> {
                     }
                 }
                 // The hub commits at once; what its own policy refuses it does not keep.
-                let staged = self.group.local_users().first().cloned().map(|anchor| {
-                    self.group.stage(&anchor, &GroupChange::default(), self.now)
-                });
+                let staged = self
+                    .group
+                    .local_users()
+                    .first()
+                    .cloned()
+                    .map(|anchor| self.group.stage(&anchor, &GroupChange::default(), self.now));
                 let staged = match staged {
                     Some(Ok(staged)) => Some(staged),
                     Some(Err(error)) => {
@@ -206,7 +208,7 @@ impl Step<'_> {
                 .map_err(|error| GroupError::Invalid(format!("own Welcome: {error}")))?;
             let tree = RawRatchetTree::from_bytes(staged.ratchet_tree.clone())
                 .map_err(|error| GroupError::Invalid(format!("own tree: {error}")))?;
-            self.route_welcome(at, &applied, welcome, RatchetTreeOption::Full(tree), &BTreeMap::new());
+            self.route_welcome(at, &applied, &welcome, RatchetTreeOption::Full(tree), &BTreeMap::new());
         }
         self.after_commit(&applied, &listed);
         Ok(())
@@ -217,7 +219,7 @@ impl Step<'_> {
         &mut self,
         at: Millis,
         applied: &Applied,
-        welcome: RawWelcome,
+        welcome: &RawWelcome,
         ratchet_tree: RatchetTreeOption,
         known: &BTreeMap<Vec<u8>, ProviderDomain>,
     ) {
@@ -226,15 +228,14 @@ impl Step<'_> {
             to.extend(known.get(reference).cloned());
             self.room.key_packages.remove(reference);
         }
-        let Some(message) = welcome_message(&welcome) else {
+        let Some(message) = welcome_message(welcome) else {
             return self.report("a Welcome does not parse");
         };
-        if to.remove(self.names.domain()) {
-            if let RatchetTreeOption::Full(tree) = &ratchet_tree {
-                if let Err(error) = self.group.join(message.as_bytes(), tree.as_bytes(), self.now) {
-                    self.group_failed("a Welcome for our own users", &error);
-                }
-            }
+        if to.remove(self.names.domain())
+            && let RatchetTreeOption::Full(tree) = &ratchet_tree
+            && let Err(error) = self.group.join(message.as_bytes(), tree.as_bytes(), self.now)
+        {
+            self.group_failed("a Welcome for our own users", &error);
         }
         self.fan_out(&to, at, FanoutContent::Welcome { message, ratchet_tree });
     }
@@ -256,7 +257,8 @@ impl Step<'_> {
         let going: BTreeSet<UserUri> = before.iter().filter(|user| self.is_going(user)).cloned().collect();
         let group = &*self.group;
         self.room.leaving.retain(|user| group.in_group(user));
-        self.room.asked.retain(|user, _| !group.in_group(user));
+        // Who is asked anew while their leave is on its way stays asked.
+        self.room.asked.retain(|user, _| !group.in_group(user) || going.contains(user));
         for user in &applied.local_removed {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }

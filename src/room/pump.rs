@@ -82,9 +82,7 @@ impl Step<'_> {
 
     /// Whether somebody here wants the user off the list, or the user does: then they have left the Matrix room already.
     pub(super) fn is_going(&self, user: &UserUri) -> bool {
-        let goes = |intent: &Intent| {
-            matches!(intent, Intent::Leave { user: who } | Intent::Remove { user: who, .. } if who == user)
-        };
+        let goes = |intent: &Intent| matches!(intent, Intent::Leave { user: who } | Intent::Remove { user: who, .. } if who == user);
         self.is_leaving(user) || self.room.queue.iter().any(goes)
     }
 
@@ -138,6 +136,11 @@ impl Step<'_> {
     fn turn(&mut self, intent: &Intent) -> Result<Turn, GroupError> {
         if self.is_leaving(intent.actor()) || intent.member().is_some_and(|user| self.is_leaving(user)) {
             return self.finish_leave();
+        }
+        let goes = matches!(intent, Intent::Leave { .. } | Intent::Remove { .. });
+        if intent.member().is_some_and(|user| goes && self.is_ours(user) && self.will_be_participant(user)) {
+            // They are back already.
+            return Ok(Turn::Done);
         }
         match intent {
             Intent::Say { user, content, event, message_id } => {
@@ -272,7 +275,8 @@ impl Step<'_> {
         if self.is_ours(user) && !self.may_come(user) {
             return Ok(Turn::Done);
         }
-        let by = if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.any_committer() };
+        let by =
+            if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.any_committer() };
         let Some(by) = by else {
             return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
         };
@@ -284,8 +288,11 @@ impl Step<'_> {
             self.claim(&by, user);
             return Ok(Turn::Done);
         }
-        let app_data =
-            if listed { Vec::new() } else { self.list_change(|s| policy::update_add(s, &[(user.clone(), role::MEMBER)]))? };
+        let app_data = if listed {
+            Vec::new()
+        } else {
+            self.list_change(|s| policy::update_add(s, &[(user.clone(), role::MEMBER)]))?
+        };
         self.commit(&by, &GroupChange { adds: key_packages.to_vec(), app_data, ..GroupChange::default() })
     }
 
@@ -325,7 +332,10 @@ impl Step<'_> {
         let Some(by) = committer else {
             // The hub reads with this leaf: without it the others could not talk on. They go when somebody comes.
             self.room.keeper = Some(user.clone());
-            self.give_up(&Intent::Leave { user: user.clone() }, "nobody else here could keep the room, which is hosted here");
+            self.give_up(
+                &Intent::Leave { user: user.clone() },
+                "nobody else here could keep the room, which is hosted here",
+            );
             return Ok(Turn::Done);
         };
         let proposals = self.group.propose_leave(user, app_data)?;
@@ -351,7 +361,8 @@ impl Step<'_> {
         }
         if locals.len() == 1 {
             let mut others = self.listed().into_iter();
-            let stays = others.find(|other| other != user && self.room.present.contains(other) && !self.is_going(other));
+            let stays =
+                others.find(|other| other != user && self.room.present.contains(other) && !self.is_going(other));
             return stays.map_or(Ok(None), |other| self.leaf_first(&other));
         }
         match self.group.refresh_due(self.now).into_iter().find(|other| other != user) {
@@ -465,7 +476,7 @@ impl Step<'_> {
     }
 }
 
-/// Whether a ParticipantListUpdate changes nothing: three empty vectors.
+/// Whether a `ParticipantListUpdate` changes nothing: three empty vectors.
 fn update_is_empty(update: &[u8]) -> bool {
     update == [0, 0, 0]
 }

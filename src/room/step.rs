@@ -480,7 +480,9 @@ impl Step<'_> {
             let actor = Actor::Ghost(user.clone());
             self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor }));
         }
-        self.room.asking.retain(|user, _| !remote.contains(user));
+        // Who is listed without a leaf may still be asked: they need somebody to give them one.
+        let group = &*self.group;
+        self.room.asking.retain(|user, _| !group.in_group(user));
         self.room.ghosts = remote;
     }
 

@@ -235,7 +235,7 @@ impl FakeGroup {
         (postcard::to_stdvec(&(user, key)).unwrap(), key.to_be_bytes().to_vec())
     }
 
-    /// Somebody's commit of nothing, as others see it.
+    /// A commit of nothing but a fresh leaf.
     pub(super) fn stage_now(&self, user: &UserUri) -> Staged {
         self.stage(user, &GroupChange { path: true, ..GroupChange::default() }, 0).unwrap()
     }
@@ -267,11 +267,9 @@ impl FakeGroup {
             let proposal = proposal.ok_or_else(|| GroupError::Invalid("an unknown proposal".to_owned()))?;
             let Payload::Proposal { by, what, .. } = unpack(proposal).1 else { panic!("no proposal") };
             match what {
-                What::App(component, update) => changes.updates.push(ComponentUpdate {
-                    component,
-                    op: ComponentOp::Update(update),
-                    proposer: by,
-                }),
+                What::App(component, update) => {
+                    changes.updates.push(ComponentUpdate { component, op: ComponentOp::Update(update), proposer: by });
+                }
                 What::SelfRemove => {
                     changes.removes.push(LeafRemove { user: by.clone(), proposer: by, self_remove: true });
                 }
@@ -313,13 +311,13 @@ impl FakeGroup {
         Ok((next, removed))
     }
 
-    fn staged(&self, commit: Commit) -> Result<Staged, GroupError> {
+    fn staged(&self, commit: &Commit) -> Result<Staged, GroupError> {
         let shared = self.shared()?;
         let user = commit.by.clone();
         let key = commit.joining;
         let adds: Vec<u64> = commit.adds.iter().map(|(_, key)| *key).collect();
         let bytes = pack(shared.epoch, &Payload::Commit(commit.clone()));
-        let (next, _) = self.after(&commit, &bytes)?;
+        let (next, _) = self.after(commit, &bytes)?;
         Ok(Staged {
             commit: bytes,
             welcome: (!adds.is_empty()).then(|| welcome(&adds, &next)),
@@ -407,7 +405,7 @@ impl Group for FakeGroup {
         let refs = self.refs();
         let nothing = adds.is_empty() && change.removes.is_empty() && change.app_data.is_empty();
         let removes = !change.removes.is_empty() || !refs.is_empty();
-        self.staged(Commit {
+        self.staged(&Commit {
             number: self.number(),
             by: user.clone(),
             joining: None,
@@ -420,7 +418,7 @@ impl Group for FakeGroup {
     }
     fn stage_join(&self, user: &UserUri, _now: Millis) -> Result<Staged, GroupError> {
         let key = self.number();
-        self.staged(Commit {
+        self.staged(&Commit {
             number: self.number(),
             by: user.clone(),
             joining: Some(key),
@@ -494,10 +492,10 @@ impl Group for FakeGroup {
         if !self.in_group(&by) {
             return Err(GroupError::Invalid("a proposal of somebody who is no member".to_owned()));
         }
-        if let Origin::Follower(peer, _, _) = origin {
-            if by.provider() != *peer {
-                return Err(GroupError::Refused(format!("{by} is not of {peer}")));
-            }
+        if let Origin::Follower(peer, _, _) = origin
+            && by.provider() != *peer
+        {
+            return Err(GroupError::Refused(format!("{by} is not of {peer}")));
         }
         if !self.pending.iter().any(|known| known == bytes) {
             self.pending.push(bytes.to_vec());

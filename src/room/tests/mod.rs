@@ -2,4 +2,5 @@
 
 mod fake_group;
 mod model;
+mod named;
 mod world;

@@ -407,7 +407,7 @@ impl World {
 
     /// One step of a room, taken twice: by the room as it is and by the room as it is stored and loaded.
     pub(super) fn step(&mut self, at: usize, input: impl Fn() -> Input) -> Option<Vec<u8>> {
-        self.now += 1 + u64::from(self.rng.next() as u8) * 4;
+        self.now += 1 + self.rng.next() % 256 * 4;
         let now = self.now;
         let p = &mut self.providers[at];
         let room = p.room.as_mut().unwrap();
@@ -456,9 +456,10 @@ impl World {
         let mut hidden = BTreeSet::new();
         for effect in effects {
             match effect {
-                Effect::Matrix(_) | Effect::MakePortal(_) => self.providers[at].lane.push_back(effect),
                 Effect::Show { message_id, .. } if hidden.contains(&message_id) => {}
-                Effect::Show { .. } => self.providers[at].lane.push_back(effect),
+                Effect::Matrix(_) | Effect::MakePortal(_) | Effect::Show { .. } => {
+                    self.providers[at].lane.push_back(effect);
+                }
                 Effect::Call { peer, endpoint, body, tag, .. } => {
                     if endpoint == Endpoint::Notify {
                         self.note_fanout(&peer, &body);
@@ -474,9 +475,6 @@ impl World {
                     let key_packages = vec![p.group.give_key_package(&target).0];
                     let peer = requester.provider();
                     self.lane(at, &peer, Row::Grant { requester, target, key_packages });
-                }
-                Effect::ForgetConsent { user } => {
-                    self.providers[at].consents.retain(|(target, _)| *target != user);
                 }
                 Effect::Declined { requester, target } => {
                     self.providers[at].consents.remove(&(target, requester));
@@ -769,7 +767,6 @@ fn copy(input: &Input) -> Input {
         Input::KeyPackagesPassed { references, provider } => {
             Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() }
         }
-        Input::PortalFailed(why) => Input::PortalFailed(why.clone()),
         Input::PortalReady(room) => Input::PortalReady(room.clone()),
         Input::PortalFailed(why) => Input::PortalFailed(why.clone()),
         Input::Answered { tag, result } => Input::Answered { tag: *tag, result: result.clone() },
