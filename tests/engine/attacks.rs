@@ -103,10 +103,10 @@ impl Rogue {
         let fanned_out = self.fanned_out();
         let member = self.member.as_mut().unwrap();
         for fanout in fanned_out {
-            if let FanoutContent::Commit { message, .. } = fanout.content {
-                if message.epoch() == Some(member.epoch()) {
-                    member.apply_commit(message.as_bytes(), &mut yes(BTreeMap::new()), now()).unwrap();
-                }
+            if let FanoutContent::Commit { message, .. } = fanout.content
+                && message.epoch() == Some(member.epoch())
+            {
+                member.apply_commit(message.as_bytes(), &mut yes(BTreeMap::new()), now()).unwrap();
             }
         }
     }
@@ -193,7 +193,7 @@ impl Rogue {
     }
 
     /// What somebody says, by whoever's word.
-    fn words(&self, says: &UserUri, room: &RoomUri, text: &str) -> Vec<u8> {
+    fn words(says: &UserUri, room: &RoomUri, text: &str) -> Vec<u8> {
         let part = NestedPart::text("text/plain;charset=utf-8", text);
         MimiContent::new([5; 16], says, room, part).encode_with_id(says, room).unwrap().0
     }
@@ -392,18 +392,18 @@ async fn s3_words_in_others_names() {
     let (m1, b1) = (rogue.uri("m1"), two.b.uri("b1"));
     // The request names another user than the leaf is.
     for named in [&b1, &rogue.uri("m2"), &two.a.uri("a1")] {
-        let words = rogue.words(named, &uri, "not mine");
+        let words = Rogue::words(named, &uri, "not mine");
         assert_eq!(rogue.submit(&two.a, &uri, "m1", named, &words).await, SubmitMessageResponse::NotAllowed);
     }
     // The content does: it is accepted, since a hub need not read it, but nobody is shown it.
-    let words = rogue.words(&b1, &uri, "in B1's name");
+    let words = Rogue::words(&b1, &uri, "in B1's name");
     rogue.submit(&two.a, &uri, "m1", &m1, &words).await;
     let elsewhere = RoomUri::new(&two.a.domain, "elsewhere").unwrap();
-    let words = rogue.words(&m1, &elsewhere, "for another room");
+    let words = Rogue::words(&m1, &elsewhere, "for another room");
     rogue.submit(&two.a, &uri, "m1", &m1, &words).await;
     rogue.submit(&two.a, &uri, "m1", &m1, b"no CBOR at all").await;
     // The same message under another ciphertext is one message.
-    let words = rogue.words(&m1, &uri, "mine");
+    let words = Rogue::words(&m1, &uri, "mine");
     for _ in 0..3 {
         let answer = rogue.submit(&two.a, &uri, "m1", &m1, &words).await;
         assert!(matches!(answer, SubmitMessageResponse::Accepted { .. }), "{answer:?}");
@@ -435,7 +435,7 @@ async fn s14_who_was_removed_is_refused() {
     until_true("the commit that removes it", gone).await;
     let before = two.a.room(&uri).await.unwrap();
     let m1 = rogue.uri("m1");
-    let words = rogue.words(&m1, &uri, "from beyond");
+    let words = Rogue::words(&m1, &uri, "from beyond");
     assert_eq!(rogue.submit(&two.a, &uri, "m1", &m1, &words).await, SubmitMessageResponse::NotAllowed);
     let answer = rogue.update(&two.a, &uri, &bundle(&rogue.refresh("m1"))).await;
     assert!(!matches!(answer.outcome, UpdateOutcome::Success { .. }), "{answer:?}");
@@ -552,7 +552,7 @@ async fn s13_two_commits_for_one_epoch_and_old_ones_again() {
     notify(&rogue, &two.b, &uri, commit_of(&first)).await.unwrap();
     rogue.member.as_mut().unwrap().accept_staged(&first, &mut yes(BTreeMap::new()), now()).unwrap();
     let m1 = rogue.uri("m1");
-    let words = rogue.words(&m1, &uri, "on the first one");
+    let words = Rogue::words(&m1, &uri, "on the first one");
     let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words).unwrap();
     let message = || FanoutContent::Application { message: MlsMessage::decode(&sealed).unwrap(), frank: None };
     notify(&rogue, &two.b, &uri, message()).await.unwrap();
@@ -562,12 +562,12 @@ async fn s13_two_commits_for_one_epoch_and_old_ones_again() {
     for (says, room) in
         [(&two.b.uri("b1"), &uri), (&two.a.uri("a1"), &uri), (&m1, &RoomUri::new(&rogue.domain, "x").unwrap())]
     {
-        let words = rogue.words(says, room, "not so");
+        let words = Rogue::words(says, room, "not so");
         let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words).unwrap();
         let content = FanoutContent::Application { message: MlsMessage::decode(&sealed).unwrap(), frank: None };
         notify(&rogue, &two.b, &uri, content).await.unwrap();
     }
-    let words = rogue.words(&m1, &uri, "the end");
+    let words = Rogue::words(&m1, &uri, "the end");
     let words = {
         let mut content = MimiContent::decode(&words).unwrap();
         content.salt = [6; 16];
@@ -597,7 +597,7 @@ async fn a_commit_of_the_hub_reaches_a_rogue_in_order() {
     assert!(matches!(answer.outcome, UpdateOutcome::Success { .. }), "{answer:?}");
     rogue.member.as_mut().unwrap().accept_staged(&staged, &mut yes(BTreeMap::new()), now()).unwrap();
     let m1 = rogue.uri("m1");
-    let words = rogue.words(&m1, &uri, "good evening");
+    let words = Rogue::words(&m1, &uri, "good evening");
     let answer = rogue.submit(&two.a, &uri, "m1", &m1, &words).await;
     assert!(matches!(answer, SubmitMessageResponse::Accepted { .. }), "{answer:?}");
     until_bodies(&two.b, &at_b, &["good evening"]).await;

@@ -16,15 +16,16 @@ use ruma::RoomId;
 use serde_json::{json, value::RawValue};
 
 use crate::{
+    flow::until_room,
     homeserver::{Fault, Faults, no_faults},
     silo::{Disk, Net, Silo, Two, bring, until_bodies, until_true},
 };
 
 /// Every call fails once before the other side sees it, and once after it acted.
 fn twice_each() -> Faults {
-    let mut tries: BTreeMap<String, u32> = BTreeMap::new();
+    let mut calls: BTreeMap<String, u32> = BTreeMap::new();
     Arc::new(Mutex::new(Box::new(move |call| {
-        let tried = tries.entry(call.to_owned()).or_insert(0);
+        let tried = calls.entry(call.to_owned()).or_insert(0);
         *tried += 1;
         match *tried {
             1 => Fault::Before,
@@ -326,6 +327,7 @@ async fn who_hangs_up_loses_nothing() {
 async fn after_state_that_may_be_old_people_talk_on_in_a_fresh_epoch() {
     let two = Two::new().await;
     let (at_a, at_b, uri) = two.room().await;
+    until_room(&two.b, &uri, "active").await;
     let mut all = Vec::new();
     for (round, silo) in [&two.a, &two.b, &two.a, &two.b].into_iter().enumerate() {
         silo.stop().await;
