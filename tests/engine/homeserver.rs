@@ -152,6 +152,8 @@ impl FakeHomeserver {
         user == self.bot.as_str() || UserId::parse(user).is_ok_and(|user| is_ghost_pattern(&user))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of an event")]
+    #[expect(clippy::needless_pass_by_value, reason = "contents are made for the call")]
     fn post(
         &self,
         state: &mut State,
@@ -347,6 +349,7 @@ impl FakeHomeserver {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm an action")]
     fn act(&self, action: &MatrixAction) -> Result<MatrixDone, CallError> {
         let mut state = self.lock();
         state.actions += 1;

@@ -3,25 +3,29 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    task::Poll,
+    time::Duration,
 };
 
 use mimi_gateway::{
     engine::ports::{Endpoint, MatrixInbound as _, Problem, Transaction},
+    ident::RoomUri,
     store::StoreError,
 };
 use ruma::RoomId;
 use serde_json::{json, value::RawValue};
 
 use crate::{
-    homeserver::{Fault, Faults},
-    silo::{Silo, Two, bring, until_bodies, until_true},
+    flow::until_room,
+    homeserver::{Fault, Faults, no_faults},
+    silo::{Disk, Net, Silo, Two, bring, until_bodies, until_true},
 };
 
 /// Every call fails once before the other side sees it, and once after it acted.
 fn twice_each() -> Faults {
-    let mut tries: BTreeMap<String, u32> = BTreeMap::new();
+    let mut calls: BTreeMap<String, u32> = BTreeMap::new();
     Arc::new(Mutex::new(Box::new(move |call| {
-        let tried = tries.entry(call.to_owned()).or_insert(0);
+        let tried = calls.entry(call.to_owned()).or_insert(0);
         *tried += 1;
         match *tried {
             1 => Fault::Before,
@@ -280,4 +284,68 @@ async fn a_healthy_peer_does_not_wait_for_one_that_is_away() {
     c.start().await;
     until_bodies(&c, &at_c, &expected).await;
     assert_eq!(c.homeserver.bodies(&at_c), expected);
+}
+
+/// Polls a future for a few tens of microseconds at most, then drops it.
+async fn poll_for_a_while(future: impl Future, turns: u32) {
+    let mut future = Box::pin(future);
+    for _ in 0..turns {
+        let ended = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await;
+        if ended {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(5));
+    }
+}
+
+/// A connection that closes drops the handler's future, anywhere on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_loses_nothing() {
+    let net = Arc::new(Net::default());
+    let dir = tempfile::tempdir().unwrap();
+    let a = Silo::start_on("a", &["a1"], &net, Disk::Sqlite(dir.path().join("a")), no_faults()).await;
+    let b = Silo::start_on("b", &["b1"], &net, Disk::Sqlite(dir.path().join("b")), no_faults()).await;
+    let two = Two { a, b };
+    let (at_a, at_b, _) = two.room().await;
+    let mut expected = Vec::new();
+    for n in 0..60 {
+        let body = format!("{n:02}");
+        let events = || vec![event(&at_a, &format!("$hang{n}:a.test"), &body)];
+        // It hangs up before the first answer, then comes again.
+        let engine = two.a.engine();
+        let hurried = engine.transaction(transaction("1", events()));
+        poll_for_a_while(hurried, n).await;
+        engine.transaction(transaction("1", events())).await.unwrap();
+        expected.push(body);
+    }
+    let texts: Vec<&str> = expected.iter().map(String::as_str).collect();
+    until_bodies(&two.b, &at_b, &texts).await;
+    assert_eq!(two.b.homeserver.bodies(&at_b), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_state_that_may_be_old_people_talk_on_in_a_fresh_epoch() {
+    let two = Two::new().await;
+    let (at_a, at_b, uri) = two.room().await;
+    until_room(&two.b, &uri, "active").await;
+    let mut all = Vec::new();
+    for (round, silo) in [&two.a, &two.b, &two.a, &two.b].into_iter().enumerate() {
+        silo.stop().await;
+        let epoch = two_epoch(&two, silo, &uri).await;
+        for (from, room, name) in [(&two.a, &at_a, "a1"), (&two.b, &at_b, "b1")] {
+            all.push(format!("{name} {round}"));
+            from.homeserver.say(room, name, &all[all.len() - 1]);
+        }
+        silo.start_distrusting().await;
+        let expected: Vec<&str> = all.iter().map(String::as_str).collect();
+        until_bodies(&two.a, &at_a, &expected).await;
+        until_bodies(&two.b, &at_b, &expected).await;
+        assert!(two_epoch(&two, silo, &uri).await > epoch, "nobody speaks in the old epoch");
+    }
+}
+
+/// The epoch as the silo that runs all the time knows it.
+async fn two_epoch(two: &Two, stopped: &Silo, uri: &RoomUri) -> u64 {
+    let runs = if stopped.domain == two.a.domain { &two.b } else { &two.a };
+    runs.room(uri).await.unwrap().1.unwrap()
 }

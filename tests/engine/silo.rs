@@ -1,7 +1,7 @@
 //! A silo: a homeserver, an engine on a store that outlives it, and the way to the other silos.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -13,7 +13,9 @@ use mimi_gateway::{
         ports::{CallError, Endpoint, PathTarget, Peers, Problem, ProviderInbound as _, Retry, VerifiedPeer},
     },
     ident::{IdentityMap, ProviderDomain, RoomUri, UserUri},
-    store::{BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, StoreError, open, open_memory},
+    store::{
+        BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, ScanRange, StoreError, open, open_memory,
+    },
 };
 use ruma::{OwnedRoomId, RoomId};
 use sha2::Digest as _;
@@ -35,10 +37,36 @@ pub(crate) struct Call {
 #[derive(Default)]
 pub(crate) struct Net {
     silos: Mutex<BTreeMap<ProviderDomain, Slot>>,
+    /// Providers that a test plays by hand: they take everything, and answer nothing.
+    played: Mutex<BTreeSet<ProviderDomain>>,
     calls: Mutex<Vec<Call>>,
 }
 
 impl Net {
+    /// From now on this provider is there, and a test speaks for it.
+    pub(crate) fn play(&self, domain: &ProviderDomain) {
+        self.played.lock().unwrap().insert(domain.clone());
+    }
+
+    fn note(
+        &self,
+        from: &ProviderDomain,
+        to: &ProviderDomain,
+        endpoint: Endpoint,
+        target: &PathTarget,
+        body: &[u8],
+        answer: Result<Vec<u8>, Problem>,
+    ) {
+        self.calls.lock().unwrap().push(Call {
+            from: from.clone(),
+            to: to.clone(),
+            endpoint,
+            target: target.clone(),
+            body: body.to_vec(),
+            answer,
+        });
+    }
+
     /// The calls to an endpoint of a silo that were answered so far.
     pub(crate) fn calls(&self, to: &ProviderDomain, endpoint: Endpoint) -> Vec<Call> {
         let calls = self.calls.lock().unwrap();
@@ -54,6 +82,10 @@ impl Net {
         target: &PathTarget,
         body: &[u8],
     ) -> Option<Result<Vec<u8>, Problem>> {
+        if self.played.lock().unwrap().contains(to) {
+            self.note(from, to, endpoint, target, body, Ok(Vec::new()));
+            return Some(Ok(Vec::new()));
+        }
         let engine = self.silos.lock().unwrap().get(to).and_then(|slot| slot.lock().unwrap().clone())?;
         let peer = VerifiedPeer::assert_verified(from.clone());
         let room = || match target {
@@ -73,14 +105,7 @@ impl Net {
             Endpoint::RequestConsent => engine.request_consent(peer, bytes).await.map(|()| Vec::new()),
             Endpoint::UpdateConsent => engine.update_consent(peer, bytes).await.map(|()| Vec::new()),
         };
-        self.calls.lock().unwrap().push(Call {
-            from: from.clone(),
-            to: to.clone(),
-            endpoint,
-            target: target.clone(),
-            body: body.to_vec(),
-            answer: answer.clone(),
-        });
+        self.note(from, to, endpoint, target, body, answer.clone());
         Some(answer)
     }
 }
@@ -121,7 +146,8 @@ impl Peers for FakePeers {
     }
 
     fn knows(&self, peer: &ProviderDomain) -> bool {
-        *peer != self.own && self.net.silos.lock().unwrap().contains_key(peer)
+        let played = self.net.played.lock().unwrap().contains(peer);
+        *peer != self.own && (played || self.net.silos.lock().unwrap().contains_key(peer))
     }
 }
 
@@ -172,6 +198,15 @@ impl Silo {
 
     /// Starts the engine on what the disk holds.
     pub(crate) async fn start(&self) {
+        self.start_on_disk(false).await;
+    }
+
+    /// The same after a stop that may have lost what was acknowledged.
+    pub(crate) async fn start_distrusting(&self) {
+        self.start_on_disk(true).await;
+    }
+
+    async fn start_on_disk(&self, stale: bool) {
         let since = Instant::now();
         let opened = loop {
             let result = match &self.disk {
@@ -204,6 +239,9 @@ impl Silo {
             Arc::new(FakePeers { own: self.domain.clone(), net: Arc::clone(&self.net), faults: self.faults.clone() });
         let homeserver = Arc::clone(&self.homeserver);
         let engine = Engine::load(opened.database.clone(), homeserver, peers, names, settings).await.unwrap();
+        if stale {
+            engine.distrust_state().await.unwrap();
+        }
         engine.start().await.unwrap();
         *self.database.lock().unwrap() = Some(opened.database);
         *self.slot.lock().unwrap() = Some(engine);
@@ -260,6 +298,26 @@ impl Silo {
         let rooms = Engine::rooms(&database, &names).await.unwrap();
         let room = rooms.into_iter().find(|room| room.uri == uri.as_str())?;
         Some((room.state, room.epoch, room.participants))
+    }
+
+    /// Bytes of keys and values on disk, by table.
+    pub(crate) async fn bytes(&self) -> BTreeMap<String, usize> {
+        let database = self.database.lock().unwrap().clone().unwrap();
+        let (mut bytes, mut after) = (BTreeMap::new(), None);
+        loop {
+            let range = ScanRange { prefix: Vec::new(), after: after.clone(), limit: 1000 };
+            let page = database.store().scan(range).await.unwrap();
+            for entry in &page.entries {
+                let table = entry.key.iter().skip_while(|byte| !byte.is_ascii_alphanumeric());
+                let table = table.take_while(|byte| byte.is_ascii_alphanumeric());
+                let table: String = table.map(|byte| char::from(*byte)).collect();
+                *bytes.entry(table).or_insert(0) += entry.key.len() + entry.value.len();
+            }
+            if !page.more {
+                return bytes;
+            }
+            after = page.last_key().map(<[u8]>::to_vec);
+        }
     }
 
     /// The URI of the one room that is here.
