@@ -594,8 +594,7 @@ impl Actor {
         };
         room.phase = Phase::Joining;
         self.room = Some(room);
-        self.group.member = Some(member);
-        self.group.replaced = true;
+        self.group.replace(member);
         let effects = self.in_step(|step| step.send_join(user, staged));
         self.effects(effects, batch, after).await?;
         Ok(Ok("The room's host is asked; you will get an invitation.".to_owned()))

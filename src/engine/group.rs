@@ -129,6 +129,14 @@ impl RoomGroup {
         self.member.as_mut().ok_or_else(|| GroupError::Invalid("no group".to_owned()))
     }
 
+    /// Goes on with another membership, whatever was there before.
+    pub(crate) fn replace(&mut self, member: Member) {
+        self.member = Some(member);
+        self.replaced = true;
+        // It may be of the same group and epoch, and say something else.
+        self.view.take();
+    }
+
     /// How many users have leaves.
     pub(crate) fn members(&self) -> usize {
         self.view().map_or(0, |view| view.users.len())
@@ -329,6 +337,7 @@ impl Group for RoomGroup {
     }
     fn discard(&mut self) {
         self.member = None;
+        self.view.take();
     }
     fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError> {
         let member = self.member_mut()?;
@@ -360,8 +369,7 @@ impl Group for RoomGroup {
             let keys: Vec<Vec<u8>> = ours.iter().map(|(_, private)| private.clone()).collect();
             let member = Member::join(welcome, ratchet_tree, &keys, now)?;
             joined = member.local_users();
-            self.member = Some(member);
-            self.replaced = true;
+            self.replace(member);
         }
         self.used.extend(ours.into_iter().map(|(reference, _)| reference));
         Ok(joined)

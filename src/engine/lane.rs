@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::{
     actor::{Mail, Outcome},
     core::{Engine, lock},
-    ports::{CallError, MatrixAction, MatrixDone, Retry},
+    ports::{CallError, Endpoint, MatrixAction, MatrixDone, Retry},
     tables::{OUTBOX, OutRow, QUARANTINE, SHOWN},
 };
 use crate::store::Batch;
@@ -51,6 +51,9 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
         };
         match result {
             Ok(answer) => {
+                if repeats_show(&row) && !remove_now(engine, lane, number).await {
+                    return false;
+                }
                 done(engine, lane, room, number, row, answer);
                 return true;
             }
@@ -70,6 +73,30 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
                 }
                 wait = (wait * 2).min(longest);
             }
+        }
+    }
+}
+
+/// Whether sending it again later could undo what happened since: an invitation after the invited one left, say. Messages
+/// are known by their transaction ids, notifies, submits and updates by their bytes.
+fn repeats_show(row: &OutRow) -> bool {
+    match row {
+        OutRow::Matrix(MatrixAction::Send { .. }) | OutRow::Show { .. } | OutRow::Portal(_) => false,
+        OutRow::Matrix(_) => true,
+        OutRow::Call { endpoint, .. } => matches!(endpoint, Endpoint::RequestConsent | Endpoint::UpdateConsent),
+    }
+}
+
+/// Takes such a row off before anything else of its lane is sent. False: the engine stops.
+async fn remove_now(engine: &Engine, lane: &str, number: u64) -> bool {
+    loop {
+        let mut batch = Batch::new("outbox row done");
+        OUTBOX.remove(&mut batch, &lane.to_owned(), number);
+        let Err(error) = engine.0.db.commit(batch).await else { return true };
+        tracing::warn!(lane, %error, "a row that was sent is not taken off yet");
+        tokio::select! {
+            () = engine.0.stop.cancelled() => return false,
+            () = tokio::time::sleep(engine.0.settings.retry) => {}
         }
     }
 }
@@ -135,6 +162,7 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
             let outcome = Outcome::Answered { wants, result: Ok(body) };
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
+        (row, _) if repeats_show(&row) => {}
         _ => remove(engine, lane, number, |_| {}),
     }
 }
