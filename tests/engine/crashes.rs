@@ -100,8 +100,8 @@ async fn seeded(seed: u64, a_crashes: bool, b_crashes: bool) {
     }
     let count = |n: usize| crashes[n].load(std::sync::atomic::Ordering::Relaxed);
     println!("seed {seed}: the hub crashed {} times, the follower {}", count(0), count(1));
-    assert!(!a_crashes || count(0) > 3);
-    assert!(!b_crashes || count(1) > 3);
+    assert!(!a_crashes || count(0) > 0);
+    assert!(!b_crashes || count(1) > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
