@@ -118,30 +118,42 @@ async fn call(engine: &Engine, row: &OutRow) -> Result<Sent, CallError> {
     }
 }
 
-/// Takes the row off. It need not be durable before the next row is sent: sending it again has no second effect. Rows that
-/// are done shortly after each other share a batch.
-fn remove(engine: &Engine, lane: &str, number: u64, more: impl FnOnce(&mut Batch)) {
-    let mut batch = Batch::new("outbox rows done");
-    OUTBOX.remove(&mut batch, &lane.to_owned(), number);
-    more(&mut batch);
+/// Takes a row off that may be sent again without harm at any later time: rows that are done shortly after each other share
+/// a batch.
+fn remove_soon(engine: &Engine, lane: &str, number: u64, more: impl FnOnce(&mut Batch)) {
     let mut done = lock(&engine.0.done);
-    if let Some(waiting) = done.as_mut() {
-        waiting.append(batch);
+    let first = done.is_none();
+    let batch = done.get_or_insert_with(|| Batch::new("outbox rows done"));
+    OUTBOX.remove(batch, &lane.to_owned(), number);
+    more(batch);
+    drop(done);
+    if !first {
         return;
     }
-    *done = Some(batch);
-    drop(done);
-    let engine = engine.clone();
-    engine.clone().0.tasks.spawn(async move {
+    let inner = engine.clone();
+    engine.0.tasks.spawn(async move {
         tokio::select! {
-            () = engine.0.stop.cancelled() => {}
+            () = inner.0.stop.cancelled() => {}
             () = tokio::time::sleep(TOGETHER) => {}
         }
-        let Some(batch) = lock(&engine.0.done).take() else { return };
-        if let Err(error) = engine.0.db.commit(batch).await {
-            tracing::warn!(%error, "rows that were sent stay in the outbox; they are sent again at the next start");
-        }
+        let Some(batch) = lock(&inner.0.done).take() else { return };
+        commit_done(&inner, batch).await;
     });
+}
+
+/// Takes a row off at once. The next row need not wait for it: sent again right after a crash it has no second effect.
+fn remove(engine: &Engine, lane: &str, number: u64, more: impl FnOnce(&mut Batch)) {
+    let mut batch = Batch::new("outbox row done");
+    OUTBOX.remove(&mut batch, &lane.to_owned(), number);
+    more(&mut batch);
+    let inner = engine.clone();
+    engine.0.tasks.spawn(async move { commit_done(&inner, batch).await });
+}
+
+async fn commit_done(engine: &Engine, batch: Batch) {
+    if let Err(error) = engine.0.db.commit(batch).await {
+        tracing::warn!(%error, "rows that were sent stay in the outbox; they are sent again at the next start");
+    }
 }
 
 fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent: Sent) {
@@ -151,7 +163,7 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
         (OutRow::Show { message_id, .. }, Sent::Matrix(MatrixDone::Event(event))) => {
-            remove(engine, lane, number, |batch| {
+            remove_soon(engine, lane, number, |batch| {
                 let key = (room.to_owned(), message_id);
                 if let Err(error) = SHOWN.put(&engine.0.db, batch, &key, &event.to_string()) {
                     tracing::warn!(lane, %error, "an event id is not kept");
@@ -163,6 +175,8 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
         (row, _) if repeats_show(&row) => {}
+        // The peer knows the same bytes again.
+        (OutRow::Call { endpoint: Endpoint::Notify, .. }, _) => remove_soon(engine, lane, number, |_| {}),
         _ => remove(engine, lane, number, |_| {}),
     }
 }
