@@ -75,7 +75,7 @@ pub struct ParticipantListUpdate {
 }
 
 impl ParticipantListUpdate {
-    /// Reads an update. Whether it fits a list is [`judge`](super::judge)'s question.
+    /// Reads an update. Whether it fits a list is [`judge`](super::judge())'s question.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         Reader::all(bytes, |reader| {
             Ok(Self {

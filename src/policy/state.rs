@@ -75,7 +75,7 @@ impl RoomState {
         Ok(components)
     }
 
-    /// The state after [`judge`](super::judge) has answered `changed`.
+    /// The state after [`judge`](super::judge()) has answered `changed`.
     pub fn with(&self, changed: &BTreeMap<u16, Vec<u8>>) -> Result<Self, StateError> {
         let mut components =
             self.to_components().map_err(|error| StateError::Malformed(component::PARTICIPANT_LIST, error))?;

@@ -23,7 +23,7 @@ pub enum Actor {
 /// action again has no second effect (transaction ids, `M_USER_IN_USE`, already joined, alias taken by ourselves ...).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum MatrixAction {
-    /// Send a message event. Answers [`MatrixDone::Event`].
+    /// Send a message event. Answers the event's id.
     Send {
         /// The room.
         room: OwnedRoomId,
@@ -38,7 +38,7 @@ pub enum MatrixAction {
         /// Deterministic transaction id (DESIGN 3), unique across ghosts.
         txn_id: String,
     },
-    /// Send a state event. Answers [`MatrixDone::Event`].
+    /// Send a state event. Answers the event's id.
     SetState {
         /// The room.
         room: OwnedRoomId,
@@ -51,7 +51,7 @@ pub enum MatrixAction {
         /// The content, JSON text.
         content: String,
     },
-    /// Make a room, or find the one that this alias already names. Answers [`MatrixDone::Room`].
+    /// Make a room, or find the one that this alias already names. Answers the room's id.
     CreateRoom {
         /// The room's first member and creator. Ghosts and the bot only.
         creator: Actor,
