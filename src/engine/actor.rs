@@ -8,23 +8,20 @@ use tokio::{sync::mpsc, sync::oneshot, time::Instant};
 use super::{
     core::{Engine, lock, now, random},
     group::RoomGroup,
-    ports::{Actor as MatrixActor, Endpoint, PathTarget, Problem},
+    ports::{Actor as MatrixActor, Problem},
     tables::{
-        ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, MLS, OUTBOX, OutRow,
-        QUARANTINE, ROOMS, SHOWN, WATERMARKS, Wants,
+        ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, MLS, OUTBOX, OutRow, QUARANTINE, ROOMS, Wants,
     },
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
-    mls::{self, Member, NewGroup, Rows},
-    policy,
-    room::{About, Effect, Input, Names, Phase, Recent, Room, Step, Tag},
+    mls::Rows,
+    room::{About, Effect, Input, Names, Phase, Recent, Room, Step},
     store::{Batch, Database, StoreError},
     translate::RoomEvent,
     wire::{
-        AppDataDictionary, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, HandshakeBundle,
-        KeyMaterialResponse, RawKeyPackage, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome,
-        UpdateRoomResponse, Wire,
+        FanoutContent, FanoutMessage, HandshakeBundle, KeyMaterialResponse, SubmitMessageRequest,
+        SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire,
     },
 };
 
@@ -88,26 +85,26 @@ pub(super) struct NewRoom {
     pub(super) since: Option<String>,
 }
 
-struct Actor {
-    engine: Engine,
-    uri: String,
-    room: Option<Room>,
-    group: RoomGroup,
+pub(super) struct Actor {
+    pub(super) engine: Engine,
+    pub(super) uri: String,
+    pub(super) room: Option<Room>,
+    pub(super) group: RoomGroup,
     recent: Recent,
 }
 
 /// What is done once the batch is durable.
 #[derive(Default)]
-struct After {
-    answers: Vec<(usize, Answer)>,
+pub(super) struct After {
+    pub(super) answers: Vec<(usize, Answer)>,
     /// The answers that this batch stores, by peer and hash of the request.
-    given: std::collections::BTreeMap<(String, [u8; 32]), Vec<u8>>,
-    rows: Vec<(String, u64, OutRow)>,
-    link: Option<String>,
-    unlink: Option<String>,
-    portals: Vec<u64>,
-    created: Vec<usize>,
-    joined: Vec<(usize, Result<String, String>)>,
+    pub(super) given: std::collections::BTreeMap<(String, [u8; 32]), Vec<u8>>,
+    pub(super) rows: Vec<(String, u64, OutRow)>,
+    pub(super) link: Option<String>,
+    pub(super) unlink: Option<String>,
+    pub(super) portals: Vec<u64>,
+    pub(super) created: Vec<usize>,
+    pub(super) joined: Vec<(usize, Result<String, String>)>,
 }
 
 /// Loads a room's group from its rows.
@@ -523,85 +520,8 @@ impl Actor {
         super::provider::group_info(&self.engine, peer, room, &self.group, body)
     }
 
-    /// Makes a room that we host: its group with the creator's leaf, its record, its link.
-    async fn create(&mut self, new: &NewRoom, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
-        if self.room.is_some() {
-            return Ok(());
-        }
-        let invalid = |what: String| StoreError::Invalid(what);
-        let uri = RoomUri::parse(&self.uri).map_err(|error| invalid(error.to_string()))?;
-        let mut participants = vec![(new.creator.clone(), policy::role::ADMIN)];
-        let others = new.present.iter().filter(|user| **user != new.creator);
-        if new.present.len() <= self.engine.0.names.list_all_up_to {
-            participants.extend(others.map(|user| (user.clone(), policy::role::MEMBER)));
-        }
-        participants.extend(new.direct_with.iter().map(|user| (user.clone(), policy::role::MEMBER)));
-        let preset = if new.direct_with.is_some() { policy::Preset::Direct } else { policy::Preset::default() };
-        let state = policy::initial(uri.clone(), &new.name, &new.topic, participants, preset);
-        let components = state.to_components().map_err(|error| invalid(error.to_string()))?;
-        let group_id = uri.group(0).map_err(|error| invalid(error.to_string()))?.as_str().as_bytes().to_vec();
-        let hub = self.engine.0.names.domain();
-        let group = NewGroup {
-            group_id,
-            creator: new.creator.clone(),
-            components,
-            external_senders: vec![(self.engine.0.hub_key.public().to_vec(), format!("mimi://{hub}").into_bytes())],
-            now: now(),
-        };
-        let member = tokio::task::block_in_place(|| Member::create(group)).map_err(|e| invalid(e.to_string()))?;
-        self.group.member = Some(member);
-        let mut room = Room::new(uri, Phase::Active, new.speaker.clone());
-        room.matrix = Some(new.matrix.clone());
-        room.direct = new.direct_with.is_some();
-        room.present = new.present.iter().cloned().collect();
-        room.present.insert(new.creator.clone());
-        self.room = Some(room);
-        let matrix = new.matrix.to_string();
-        LINKS.put(&self.engine.0.db, batch, &matrix, &self.uri)?;
-        if let Some(since) = &new.since {
-            WATERMARKS.put(&self.engine.0.db, batch, &matrix, since)?;
-        }
-        after.link = Some(matrix);
-        let effects = self.in_step(|step| step.welcome_room(new.direct_with.as_ref(), &new.creator));
-        self.effects(effects, batch, after).await
-    }
-
-    /// Follows a room that is hosted elsewhere: an external commit on the hub's GroupInfo, stored before it is sent.
-    async fn follow(
-        &mut self,
-        user: &UserUri,
-        batch: &mut Batch,
-        after: &mut After,
-    ) -> Result<Result<String, String>, StoreError> {
-        if self.room.as_ref().is_some_and(|room| matches!(room.phase, Phase::Active | Phase::Joining)) {
-            // The portal shows what is said: it is for those whom the room lists, or who could come by themselves.
-            let state = crate::room::group::Group::state(&self.group).ok();
-            if !state.is_some_and(|state| state.takes_part(user) || state.can(user, policy::Capability::OpenJoin)) {
-                return Ok(Err(format!("{} does not let you in: somebody in the room has to invite you.", self.uri)));
-            }
-            let effects = self.in_step(|step| step.invite_back(user));
-            self.effects(effects, batch, after).await?;
-            return Ok(Ok("You are invited into the room.".to_owned()));
-        }
-        let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(Err("That is no room.".to_owned())) };
-        let (member, staged) = match super::provider::external_join(&self.engine, user, &uri).await {
-            Ok(joined) => joined,
-            Err(why) => return Ok(Err(format!("{uri} cannot be joined: {why}."))),
-        };
-        let mut room = match self.room.take() {
-            Some(before) => Room { group: before.group + 1, in_flight: None, ..before },
-            None => Room::new(uri, Phase::Joining, MatrixActor::Bot),
-        };
-        room.phase = Phase::Joining;
-        self.room = Some(room);
-        self.group.replace(member);
-        let effects = self.in_step(|step| step.send_join(user, staged));
-        self.effects(effects, batch, after).await?;
-        Ok(Ok("The room's host is asked; you will get an invitation.".to_owned()))
-    }
-
     /// Runs something within a step and returns its effects.
-    fn in_step(&mut self, what: impl FnOnce(&mut Step<'_>)) -> Vec<Effect> {
+    pub(super) fn in_step(&mut self, what: impl FnOnce(&mut Step<'_>)) -> Vec<Effect> {
         let Some(room) = &mut self.room else { return Vec::new() };
         let mut step = Step {
             room,
@@ -627,164 +547,6 @@ impl Actor {
         let effects = stepped.map_err(|_| StoreError::Invalid("a step panicked".to_owned()))?;
         self.effects(effects, batch, after).await?;
         Ok(answer)
-    }
-
-    async fn effects(&mut self, effects: Vec<Effect>, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
-        let mut known = Vec::new();
-        for effect in effects {
-            self.effect(effect, &mut known, batch, after).await?;
-        }
-        Ok(())
-    }
-
-    async fn effect(
-        &mut self,
-        effect: Effect,
-        known: &mut Vec<[u8; 32]>,
-        batch: &mut Batch,
-        after: &mut After,
-    ) -> Result<(), StoreError> {
-        let engine = self.engine.clone();
-        let db = &engine.0.db;
-        let matrix_lane = format!("m:{}", self.uri);
-        match effect {
-            Effect::Matrix(action) => self.send(matrix_lane, OutRow::Matrix(action), batch, after),
-            Effect::MakePortal(action) => self.send(matrix_lane, OutRow::Portal(action), batch, after),
-            Effect::Show { action, message_id } => {
-                if known.contains(&message_id) {
-                    return Ok(());
-                }
-                self.send(matrix_lane, OutRow::Show { action, message_id }, batch, after)
-            }
-            Effect::ForgetConsent { user } => {
-                for ((target, requester, room), _) in CONSENT.scan_all(db, &user.to_string()).await? {
-                    if room == self.uri {
-                        CONSENT.delete(batch, &(target, requester, room));
-                    }
-                }
-                // KeyPackages that were given out stay until they expire: an Add with one may be on its way, and a leaf of
-                // ours without its key would count as forged.
-                Ok(())
-            }
-            Effect::Log { accepted, message_id, event } => {
-                let key = (self.uri.clone(), message_id);
-                if SHOWN.get(db, &key).await?.is_some() {
-                    // A second copy, under another ciphertext perhaps: not shown again.
-                    known.push(message_id);
-                    return Ok(());
-                }
-                let event = event.map(String::from).unwrap_or_default();
-                SHOWN.put(db, batch, &key, &event)?;
-                LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
-            }
-            Effect::Call { peer, endpoint: Endpoint::RequestConsent, .. } if !engine.0.peers.knows(&peer) => {
-                for effect in self.in_step(|step| step.nobody_to_ask(&peer)) {
-                    if let Effect::Matrix(action) = effect {
-                        self.send(matrix_lane.clone(), OutRow::Matrix(action), batch, after)?;
-                    }
-                }
-                Ok(())
-            }
-            Effect::Call { peer, endpoint, target, body, tag } => {
-                let row = OutRow::Call { peer: peer.clone(), endpoint, target, body, wants: Wants::Room(tag) };
-                self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
-            }
-            Effect::ClaimKeyMaterial { requester, target } => self.claim(&requester, &target, batch, after),
-            Effect::Grant { requester, target } => self.grant(&requester, &target, batch, after),
-            Effect::Declined { requester, target } => {
-                let key = (target.to_string(), requester.to_string(), self.uri.clone());
-                CONSENT.put(db, batch, &key, &Consent::Declined)
-            }
-            Effect::Link(room) => {
-                let room = room.to_string();
-                LINKS.put(db, batch, &room, &self.uri)?;
-                after.link = Some(room);
-                Ok(())
-            }
-            Effect::Unlink(room) => {
-                let room = room.to_string();
-                LINKS.delete(batch, &room);
-                after.unlink = Some(room);
-                Ok(())
-            }
-            Effect::Report(text) => {
-                tracing::warn!(room = %self.uri, "{text}");
-                Ok(())
-            }
-            Effect::Note(text) => {
-                tracing::info!(room = %self.uri, "{text}");
-                Ok(())
-            }
-        }
-    }
-
-    fn send(&self, lane: String, row: OutRow, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
-        let number = OUTBOX.append(&self.engine.0.db, batch, &lane, &row)?;
-        after.rows.push((lane, number, row));
-        Ok(())
-    }
-
-    /// Asks the hub for KeyPackages, signed as the requester.
-    fn claim(
-        &self,
-        requester: &UserUri,
-        target: &UserUri,
-        batch: &mut Batch,
-        after: &mut After,
-    ) -> Result<(), StoreError> {
-        let Some(room) = &self.room else { return Ok(()) };
-        let body = super::provider::key_material_request(requester, target, &room.uri)
-            .map_err(|error| StoreError::Invalid(format!("a keyMaterial request: {error}")))?;
-        let peer = room.uri.hub();
-        let row = OutRow::Call {
-            peer: peer.clone(),
-            endpoint: Endpoint::KeyMaterial,
-            target: PathTarget::Uri(target.as_uri().clone()),
-            body,
-            wants: Wants::KeyPackages(target.clone()),
-        };
-        // A lane of its own: a third provider that is away must not hold up what the room says.
-        self.send(format!("k:{peer}:{}", self.uri), row, batch, after)
-    }
-
-    /// Sends a grant with fresh KeyPackages; their private parts are in the same batch.
-    fn grant(
-        &self,
-        requester: &UserUri,
-        target: &UserUri,
-        batch: &mut Batch,
-        after: &mut After,
-    ) -> Result<(), StoreError> {
-        let db = &self.engine.0.db;
-        let Some(room) = &self.room else { return Ok(()) };
-        let made = mls::make_key_package(target, now())
-            .map_err(|error| StoreError::Invalid(format!("a KeyPackage: {error}")))?;
-        let key_package = RawKeyPackage::from_bytes(made.bytes)
-            .map_err(|error| StoreError::Invalid(format!("a KeyPackage: {error}")))?;
-        let row = KeyPackageRow {
-            user: target.clone(),
-            requester: requester.clone(),
-            private: made.private,
-            not_after: made.not_after,
-        };
-        KEY_PACKAGES.put(db, batch, &(self.uri.clone(), made.reference), &row)?;
-        CONSENT.put(db, batch, &(target.to_string(), requester.to_string(), self.uri.clone()), &Consent::Granted)?;
-        let entry = ConsentEntry {
-            action: ConsentAction::Grant { key_packages: vec![key_package] },
-            requester: requester.clone(),
-            target: target.clone(),
-            room: Some(room.uri.clone()),
-            extensions: AppDataDictionary::default(),
-        };
-        let peer = requester.provider();
-        let row = OutRow::Call {
-            peer: peer.clone(),
-            endpoint: Endpoint::UpdateConsent,
-            target: PathTarget::Domain(peer.clone()),
-            body: entry.encode(),
-            wants: Wants::Room(Tag::None),
-        };
-        self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
     }
 }
 

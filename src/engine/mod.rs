@@ -9,6 +9,7 @@
 
 mod actor;
 mod core;
+mod effects;
 mod group;
 mod ingest;
 mod keys;
@@ -16,6 +17,7 @@ mod lane;
 mod lobby;
 mod names;
 mod noise;
+mod opening;
 pub mod ports;
 mod provider;
 mod tables;

@@ -1,0 +1,180 @@
+//! What a step wants done becomes rows of its batch: outbox, maps, consent, KeyPackages.
+
+use super::{
+    actor::{Actor, After},
+    core::now,
+    ports::{Endpoint, PathTarget},
+    tables::{CONSENT, Consent, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN, Wants},
+};
+use crate::{
+    ident::UserUri,
+    mls,
+    room::{Effect, Tag},
+    store::{Batch, StoreError},
+    wire::{AppDataDictionary, ConsentAction, ConsentEntry, RawKeyPackage, Wire},
+};
+
+impl Actor {
+    pub(super) async fn effects(
+        &mut self,
+        effects: Vec<Effect>,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let mut known = Vec::new();
+        for effect in effects {
+            self.effect(effect, &mut known, batch, after).await?;
+        }
+        Ok(())
+    }
+
+    async fn effect(
+        &mut self,
+        effect: Effect,
+        known: &mut Vec<[u8; 32]>,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let engine = self.engine.clone();
+        let db = &engine.0.db;
+        let matrix_lane = format!("m:{}", self.uri);
+        match effect {
+            Effect::Matrix(action) => self.send(matrix_lane, OutRow::Matrix(action), batch, after),
+            Effect::MakePortal(action) => self.send(matrix_lane, OutRow::Portal(action), batch, after),
+            Effect::Show { action, message_id } => {
+                if known.contains(&message_id) {
+                    return Ok(());
+                }
+                self.send(matrix_lane, OutRow::Show { action, message_id }, batch, after)
+            }
+            Effect::ForgetConsent { user } => {
+                for ((target, requester, room), _) in CONSENT.scan_all(db, &user.to_string()).await? {
+                    if room == self.uri {
+                        CONSENT.delete(batch, &(target, requester, room));
+                    }
+                }
+                // KeyPackages that were given out stay until they expire: an Add with one may be on its way, and a leaf of
+                // ours without its key would count as forged.
+                Ok(())
+            }
+            Effect::Log { accepted, message_id, event } => {
+                let key = (self.uri.clone(), message_id);
+                if SHOWN.get(db, &key).await?.is_some() {
+                    // A second copy, under another ciphertext perhaps: not shown again.
+                    known.push(message_id);
+                    return Ok(());
+                }
+                let event = event.map(String::from).unwrap_or_default();
+                SHOWN.put(db, batch, &key, &event)?;
+                LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
+            }
+            Effect::Call { peer, endpoint: Endpoint::RequestConsent, .. } if !engine.0.peers.knows(&peer) => {
+                for effect in self.in_step(|step| step.nobody_to_ask(&peer)) {
+                    if let Effect::Matrix(action) = effect {
+                        self.send(matrix_lane.clone(), OutRow::Matrix(action), batch, after)?;
+                    }
+                }
+                Ok(())
+            }
+            Effect::Call { peer, endpoint, target, body, tag } => {
+                let row = OutRow::Call { peer: peer.clone(), endpoint, target, body, wants: Wants::Room(tag) };
+                self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
+            }
+            Effect::ClaimKeyMaterial { requester, target } => self.claim(&requester, &target, batch, after),
+            Effect::Grant { requester, target } => self.grant(&requester, &target, batch, after),
+            Effect::Declined { requester, target } => {
+                let key = (target.to_string(), requester.to_string(), self.uri.clone());
+                CONSENT.put(db, batch, &key, &Consent::Declined)
+            }
+            Effect::Link(room) => {
+                let room = room.to_string();
+                LINKS.put(db, batch, &room, &self.uri)?;
+                after.link = Some(room);
+                Ok(())
+            }
+            Effect::Unlink(room) => {
+                let room = room.to_string();
+                LINKS.delete(batch, &room);
+                after.unlink = Some(room);
+                Ok(())
+            }
+            Effect::Report(text) => {
+                tracing::warn!(room = %self.uri, "{text}");
+                Ok(())
+            }
+            Effect::Note(text) => {
+                tracing::info!(room = %self.uri, "{text}");
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&self, lane: String, row: OutRow, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        let number = OUTBOX.append(&self.engine.0.db, batch, &lane, &row)?;
+        after.rows.push((lane, number, row));
+        Ok(())
+    }
+
+    /// Asks the hub for KeyPackages, signed as the requester.
+    fn claim(
+        &self,
+        requester: &UserUri,
+        target: &UserUri,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let Some(room) = &self.room else { return Ok(()) };
+        let body = super::provider::key_material_request(requester, target, &room.uri)
+            .map_err(|error| StoreError::Invalid(format!("a keyMaterial request: {error}")))?;
+        let peer = room.uri.hub();
+        let row = OutRow::Call {
+            peer: peer.clone(),
+            endpoint: Endpoint::KeyMaterial,
+            target: PathTarget::Uri(target.as_uri().clone()),
+            body,
+            wants: Wants::KeyPackages(target.clone()),
+        };
+        // A lane of its own: a third provider that is away must not hold up what the room says.
+        self.send(format!("k:{peer}:{}", self.uri), row, batch, after)
+    }
+
+    /// Sends a grant with fresh KeyPackages; their private parts are in the same batch.
+    fn grant(
+        &self,
+        requester: &UserUri,
+        target: &UserUri,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let db = &self.engine.0.db;
+        let Some(room) = &self.room else { return Ok(()) };
+        let made = mls::make_key_package(target, now())
+            .map_err(|error| StoreError::Invalid(format!("a KeyPackage: {error}")))?;
+        let key_package = RawKeyPackage::from_bytes(made.bytes)
+            .map_err(|error| StoreError::Invalid(format!("a KeyPackage: {error}")))?;
+        let row = KeyPackageRow {
+            user: target.clone(),
+            requester: requester.clone(),
+            private: made.private,
+            not_after: made.not_after,
+        };
+        KEY_PACKAGES.put(db, batch, &(self.uri.clone(), made.reference), &row)?;
+        CONSENT.put(db, batch, &(target.to_string(), requester.to_string(), self.uri.clone()), &Consent::Granted)?;
+        let entry = ConsentEntry {
+            action: ConsentAction::Grant { key_packages: vec![key_package] },
+            requester: requester.clone(),
+            target: target.clone(),
+            room: Some(room.uri.clone()),
+            extensions: AppDataDictionary::default(),
+        };
+        let peer = requester.provider();
+        let row = OutRow::Call {
+            peer: peer.clone(),
+            endpoint: Endpoint::UpdateConsent,
+            target: PathTarget::Domain(peer.clone()),
+            body: entry.encode(),
+            wants: Wants::Room(Tag::None),
+        };
+        self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
+    }
+}

@@ -1,0 +1,99 @@
+//! How a room begins here: made by us, or followed by an external commit of one of our users.
+
+use super::{
+    actor::{Actor, After, NewRoom},
+    core::now,
+    ports::Actor as MatrixActor,
+    tables::{LINKS, WATERMARKS},
+};
+use crate::{
+    ident::{RoomUri, UserUri},
+    mls::{Member, NewGroup},
+    policy,
+    room::{Names, Phase, Room},
+    store::{Batch, StoreError},
+};
+
+impl Actor {
+    /// Makes a room that we host: its group with the creator's leaf, its record, its link.
+    pub(super) async fn create(
+        &mut self,
+        new: &NewRoom,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        if self.room.is_some() {
+            return Ok(());
+        }
+        let invalid = |what: String| StoreError::Invalid(what);
+        let uri = RoomUri::parse(&self.uri).map_err(|error| invalid(error.to_string()))?;
+        let mut participants = vec![(new.creator.clone(), policy::role::ADMIN)];
+        let others = new.present.iter().filter(|user| **user != new.creator);
+        if new.present.len() <= self.engine.0.names.list_all_up_to {
+            participants.extend(others.map(|user| (user.clone(), policy::role::MEMBER)));
+        }
+        participants.extend(new.direct_with.iter().map(|user| (user.clone(), policy::role::MEMBER)));
+        let preset = if new.direct_with.is_some() { policy::Preset::Direct } else { policy::Preset::default() };
+        let state = policy::initial(uri.clone(), &new.name, &new.topic, participants, preset);
+        let components = state.to_components().map_err(|error| invalid(error.to_string()))?;
+        let group_id = uri.group(0).map_err(|error| invalid(error.to_string()))?.as_str().as_bytes().to_vec();
+        let hub = self.engine.0.names.domain();
+        let group = NewGroup {
+            group_id,
+            creator: new.creator.clone(),
+            components,
+            external_senders: vec![(self.engine.0.hub_key.public().to_vec(), format!("mimi://{hub}").into_bytes())],
+            now: now(),
+        };
+        let member = tokio::task::block_in_place(|| Member::create(group)).map_err(|e| invalid(e.to_string()))?;
+        self.group.member = Some(member);
+        let mut room = Room::new(uri, Phase::Active, new.speaker.clone());
+        room.matrix = Some(new.matrix.clone());
+        room.direct = new.direct_with.is_some();
+        room.present = new.present.iter().cloned().collect();
+        room.present.insert(new.creator.clone());
+        self.room = Some(room);
+        let matrix = new.matrix.to_string();
+        LINKS.put(&self.engine.0.db, batch, &matrix, &self.uri)?;
+        if let Some(since) = &new.since {
+            WATERMARKS.put(&self.engine.0.db, batch, &matrix, since)?;
+        }
+        after.link = Some(matrix);
+        let effects = self.in_step(|step| step.welcome_room(new.direct_with.as_ref(), &new.creator));
+        self.effects(effects, batch, after).await
+    }
+
+    /// Follows a room that is hosted elsewhere: an external commit on the hub's GroupInfo, stored before it is sent.
+    pub(super) async fn follow(
+        &mut self,
+        user: &UserUri,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<Result<String, String>, StoreError> {
+        if self.room.as_ref().is_some_and(|room| matches!(room.phase, Phase::Active | Phase::Joining)) {
+            // The portal shows what is said: it is for those whom the room lists, or who could come by themselves.
+            let state = crate::room::group::Group::state(&self.group).ok();
+            if !state.is_some_and(|state| state.takes_part(user) || state.can(user, policy::Capability::OpenJoin)) {
+                return Ok(Err(format!("{} does not let you in: somebody in the room has to invite you.", self.uri)));
+            }
+            let effects = self.in_step(|step| step.invite_back(user));
+            self.effects(effects, batch, after).await?;
+            return Ok(Ok("You are invited into the room.".to_owned()));
+        }
+        let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(Err("That is no room.".to_owned())) };
+        let (member, staged) = match super::provider::external_join(&self.engine, user, &uri).await {
+            Ok(joined) => joined,
+            Err(why) => return Ok(Err(format!("{uri} cannot be joined: {why}."))),
+        };
+        let mut room = match self.room.take() {
+            Some(before) => Room { group: before.group + 1, in_flight: None, ..before },
+            None => Room::new(uri, Phase::Joining, MatrixActor::Bot),
+        };
+        room.phase = Phase::Joining;
+        self.room = Some(room);
+        self.group.replace(member);
+        let effects = self.in_step(|step| step.send_join(user, staged));
+        self.effects(effects, batch, after).await?;
+        Ok(Ok("The room's host is asked; you will get an invitation.".to_owned()))
+    }
+}
