@@ -89,6 +89,10 @@ pub(super) struct Inner {
     /// By outbox row, and who is invited into them.
     pub(super) portals: Mutex<BTreeMap<u64, Vec<ruma::OwnedUserId>>>,
     pub(super) quarantined: AtomicU64,
+    /// Until then the homeserver is likely to lose events towards us: it, or we, just came back. Milliseconds.
+    pub(super) suspect_until: AtomicU64,
+    /// The last transaction's number.
+    pub(super) last_txn: AtomicU64,
     /// Outbox rows that are done and not taken off yet.
     pub(super) done: Mutex<Option<crate::store::Batch>>,
     /// Set off once everything that was stored is handed to its task: what the tasks add goes behind it.
@@ -106,6 +110,9 @@ impl std::fmt::Debug for Engine {
         f.write_str("Engine")
     }
 }
+
+/// How long a homeserver that came back is not trusted to deliver everything, in milliseconds.
+const SUSPECT: Millis = 15_000;
 
 /// A lock that a panic cannot poison: what it guards is replaced whole.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -153,6 +160,8 @@ impl Engine {
             ingest: tokio::sync::Mutex::default(),
             portals: Mutex::default(),
             quarantined: AtomicU64::new(0),
+            suspect_until: AtomicU64::new(0),
+            last_txn: AtomicU64::new(0),
             done: Mutex::default(),
             go: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -162,6 +171,7 @@ impl Engine {
 
     /// Goes on with everything that was not finished, and starts the timers.
     pub async fn start(&self) -> Result<(), StoreError> {
+        self.suspect();
         // Everything is read and handed on before anything runs: what runs adds rows of its own, which go behind these.
         let (mut rows, mut items, mut events) = (Vec::new(), Vec::new(), Vec::new());
         for lane in OUTBOX.lanes(&self.0.db).await? {
@@ -258,8 +268,14 @@ impl Engine {
         db.commit(batch).await.map(drop)
     }
 
+    /// For a while every transaction's rooms are compared with their timelines before its events are taken in.
+    pub(super) fn suspect(&self) {
+        self.0.suspect_until.store(now() + SUSPECT, Ordering::Relaxed);
+    }
+
     /// Compares every room with the homeserver's timeline: after the homeserver was away.
     pub fn compare_all(&self) {
+        self.suspect();
         let known: Vec<String> = lock(&self.0.rooms).iter().cloned().collect();
         for uri in known {
             self.mail(&uri, Mail::CompareNow);

@@ -21,6 +21,9 @@ const MAX_COMPARED: usize = 20_000;
 /// Events a page of the timeline.
 const PAGE: u32 = 100;
 
+/// How long a transaction waits for a comparison.
+const LOOK_BEHIND: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Why a comparison did not end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CompareError {
@@ -39,6 +42,39 @@ enum Way {
 }
 
 impl Engine {
+    /// While the homeserver is not trusted to deliver everything: what it lost of this transaction's rooms is taken in
+    /// first, so that each sender's messages keep their order. Synapse loses events when it, or we, come back: what is sent
+    /// while it ends its recovery comes in no transaction.
+    async fn look_behind(&self, txn: &Transaction) {
+        #[derive(serde::Deserialize)]
+        struct Where {
+            room_id: OwnedRoomId,
+        }
+        if let Ok(number) = txn.txn_id.parse::<u64>() {
+            // Synapse on SQLite begins anew at 1 when it was restarted.
+            if number < self.0.last_txn.swap(number, std::sync::atomic::Ordering::Relaxed) {
+                self.suspect();
+            }
+        }
+        if super::core::now() >= self.0.suspect_until.load(std::sync::atomic::Ordering::Relaxed) {
+            return;
+        }
+        let rooms: std::collections::BTreeSet<OwnedRoomId> = txn
+            .events
+            .iter()
+            .filter_map(|raw| serde_json::from_str::<Where>(raw.get()).ok())
+            .map(|at| at.room_id)
+            .collect();
+        for room in rooms {
+            let Some(uri) = self.linked(room.as_str()) else { continue };
+            let Ok(Some(record)) = super::tables::ROOMS.get(&self.0.db, &uri).await else { continue };
+            let compared = tokio::time::timeout(LOOK_BEHIND, self.reconcile(&room, &record.speaker)).await;
+            if !matches!(compared, Ok(Ok(()))) {
+                tracing::info!(%room, "the timeline could not be compared before a transaction was taken in");
+            }
+        }
+    }
+
     /// Stores new events, in order; returns how many were new. Durable when it returns.
     pub(super) async fn take_in(&self, events: Vec<Box<RawValue>>) -> Result<usize, StoreError> {
         let engine = self.clone();
@@ -158,6 +194,7 @@ impl MatrixInbound for Engine {
             if self.0.stop.is_cancelled() {
                 return Err(InboundError::ShuttingDown);
             }
+            self.look_behind(&txn).await;
             self.take_in(txn.events).await.map(drop).map_err(|error| InboundError::NotStored(error.to_string()))
         })
     }

@@ -18,7 +18,7 @@ use crate::{
 /// Messages of epochs that have not come yet: more than these mean that something was lost.
 const MAX_HELD: usize = 1000;
 /// Hashes of own messages that are remembered until they come back.
-const MAX_OWN: usize = 64;
+const MAX_OWN: usize = 1024;
 /// Refusals for the epoch after which an intent is given up.
 const MAX_ATTEMPTS: u32 = 50;
 
