@@ -91,6 +91,8 @@ pub(super) struct Inner {
     pub(super) quarantined: AtomicU64,
     /// Until then the homeserver is likely to lose events towards us: it, or we, just came back. Milliseconds.
     pub(super) suspect_until: AtomicU64,
+    /// When this process was last seen running, in milliseconds: a gap means that it was stopped meanwhile.
+    pub(super) pulse: AtomicU64,
     /// The last transaction's number.
     pub(super) last_txn: AtomicU64,
     /// Outbox rows that are done and not taken off yet.
@@ -110,6 +112,9 @@ impl std::fmt::Debug for Engine {
         f.write_str("Engine")
     }
 }
+
+/// A gap in the pulse that counts as having been stopped, in milliseconds.
+const STOPPED: Millis = 5_000;
 
 /// How long a homeserver that came back is not trusted to deliver everything, in milliseconds.
 const SUSPECT: Millis = 15_000;
@@ -161,6 +166,7 @@ impl Engine {
             portals: Mutex::default(),
             quarantined: AtomicU64::new(0),
             suspect_until: AtomicU64::new(0),
+            pulse: AtomicU64::new(now()),
             last_txn: AtomicU64::new(0),
             done: Mutex::default(),
             go: CancellationToken::new(),
@@ -238,10 +244,12 @@ impl Engine {
 
     async fn timers(&self) {
         let mut tick = tokio::time::interval(self.0.settings.tick);
+        let mut pulse = tokio::time::interval(Duration::from_secs(1));
         tick.tick().await;
         loop {
             tokio::select! {
                 () = self.0.stop.cancelled() => return,
+                _ = pulse.tick() => self.feel_pulse(),
                 _ = tick.tick() => {
                     let running: Vec<String> = lock(&self.0.rooms).iter().cloned().collect();
                     for uri in running {
@@ -266,6 +274,15 @@ impl Engine {
             ROOMS.put(db, &mut batch, &uri, &room)?;
         }
         db.commit(batch).await.map(drop)
+    }
+
+    /// Notes that this process runs. If it did not for a while, the homeserver gave up on it meanwhile.
+    pub(super) fn feel_pulse(&self) {
+        let now = now();
+        if now.saturating_sub(self.0.pulse.swap(now, Ordering::Relaxed)) > STOPPED {
+            tracing::warn!("this process was stopped for a while; every room is compared with the homeserver");
+            self.compare_all();
+        }
     }
 
     /// For a while every transaction's rooms are compared with their timelines before its events are taken in.

@@ -50,6 +50,7 @@ impl Engine {
         struct Where {
             room_id: OwnedRoomId,
         }
+        self.feel_pulse();
         if let Ok(number) = txn.txn_id.parse::<u64>() {
             // Synapse on SQLite begins anew at 1 when it was restarted.
             if number < self.0.last_txn.swap(number, std::sync::atomic::Ordering::Relaxed) {
