@@ -69,8 +69,8 @@ impl Engine {
         for room in rooms {
             let Some(uri) = self.linked(room.as_str()) else { continue };
             let Ok(Some(record)) = super::tables::ROOMS.get(&self.0.db, &uri).await else { continue };
-            let compared = tokio::time::timeout(LOOK_BEHIND, self.reconcile(&room, &record.speaker)).await;
-            if !matches!(compared, Ok(Ok(()))) {
+            let compared = tokio::time::timeout(LOOK_BEHIND, self.compare(&room, &record.speaker)).await;
+            if !matches!(compared, Ok(Ok(_))) {
                 tracing::info!(%room, "the timeline could not be compared before a transaction was taken in");
             }
         }
@@ -137,8 +137,17 @@ impl Engine {
         Ok(new)
     }
 
-    /// Compares a room's timeline with what came, and takes in what did not.
+    /// Compares a room's timeline with what came, takes in what did not, and says so.
     pub(super) async fn reconcile(&self, room: &OwnedRoomId, reader: &Actor) -> Result<(), CompareError> {
+        let missing = self.compare(room, reader).await?;
+        if missing > 0 {
+            tracing::warn!(%room, missing, "events that the homeserver did not deliver were found in the timeline");
+        }
+        Ok(())
+    }
+
+    /// Compares a room's timeline with what came, and takes in what did not: that many.
+    async fn compare(&self, room: &OwnedRoomId, reader: &Actor) -> Result<usize, CompareError> {
         let db = &self.0.db;
         let name = room.to_string();
         let until = WATERMARKS.get(db, &name).await?;
@@ -168,15 +177,12 @@ impl Engine {
         }
         let events: Vec<Box<RawValue>> = pages.into_iter().rev().flatten().collect();
         let missing = self.take_in(events).await?;
-        if missing > 0 {
-            tracing::warn!(%room, missing, "events that the homeserver did not deliver were found in the timeline");
-        }
         if let Some(newest) = newest.filter(|newest| Some(newest) != until.as_ref()) {
             let mut batch = Batch::new("watermark");
             WATERMARKS.put(db, &mut batch, &name, &newest)?;
             db.commit(batch).await?;
         }
-        Ok(())
+        Ok(missing)
     }
 }
 
