@@ -21,6 +21,9 @@ const MAX_COMPARED: usize = 20_000;
 /// Events a page of the timeline.
 const PAGE: u32 = 100;
 
+/// An event that comes so much later than it was sent, in milliseconds, comes from a homeserver that catches up.
+const LATE: u64 = 5_000;
+
 /// How long a transaction waits for a comparison.
 const LOOK_BEHIND: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -49,6 +52,8 @@ impl Engine {
         #[derive(serde::Deserialize)]
         struct Where {
             room_id: OwnedRoomId,
+            #[serde(default)]
+            origin_server_ts: u64,
         }
         self.feel_pulse();
         if let Ok(number) = txn.txn_id.parse::<u64>() {
@@ -57,15 +62,16 @@ impl Engine {
                 self.suspect();
             }
         }
-        if super::core::now() >= self.0.suspect_until.load(std::sync::atomic::Ordering::Relaxed) {
+        let events: Vec<Where> = txn.events.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
+        let now = super::core::now();
+        if events.iter().any(|event| event.origin_server_ts.saturating_add(LATE) < now) {
+            // It catches up: what is sent when it is done with that is what it loses.
+            self.suspect();
+        }
+        if now >= self.0.suspect_until.load(std::sync::atomic::Ordering::Relaxed) {
             return;
         }
-        let rooms: std::collections::BTreeSet<OwnedRoomId> = txn
-            .events
-            .iter()
-            .filter_map(|raw| serde_json::from_str::<Where>(raw.get()).ok())
-            .map(|at| at.room_id)
-            .collect();
+        let rooms: std::collections::BTreeSet<OwnedRoomId> = events.into_iter().map(|event| event.room_id).collect();
         for room in rooms {
             let Some(uri) = self.linked(room.as_str()) else { continue };
             let Ok(Some(record)) = super::tables::ROOMS.get(&self.0.db, &uri).await else { continue };

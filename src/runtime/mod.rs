@@ -200,7 +200,11 @@ async fn heartbeat(homeserver: Arc<HomeserverClient>, engine: Engine, stop: Canc
     let mut away = true;
     let mut told = false;
     let mut beat: u64 = 0;
+    let mut last = std::time::Instant::now();
     loop {
+        // A process that was stopped meanwhile has been given up by the homeserver, whose next try may be minutes away.
+        away |= last.elapsed() > 3 * HEARTBEAT;
+        last = std::time::Instant::now();
         let result: Result<(), CallError> = homeserver.versions().await.map(drop);
         match result {
             Ok(()) if away => {
