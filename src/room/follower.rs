@@ -4,7 +4,7 @@ use super::{
     effect::{Endpoint, Millis},
     group::{GroupError, Origin, Staged},
     state::{Held, InFlight, Intent, Phase, Submitted},
-    step::{Input, Step, Tag, hash},
+    step::{Step, Tag, hash},
 };
 use crate::{
     ident::UserUri,
@@ -420,11 +420,5 @@ impl Step<'_> {
             Ok(_) => self.notice(&format!("{} cannot be added now: no key material.", self.names.display(target))),
             Err(why) => self.notice(&format!("{} cannot be added: {why}.", self.names.display(target))),
         }
-    }
-
-    /// Makes sure that nothing of an unfinished input is lost on the way to an [`Input`] of another kind.
-    #[must_use]
-    pub fn wants_answer(input: &Input) -> bool {
-        matches!(input, Input::Submit { .. } | Input::Update { .. })
     }
 }
