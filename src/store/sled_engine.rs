@@ -3,8 +3,11 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -19,6 +22,9 @@ use super::{
 pub(super) const DIR: &str = "store.sled";
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 const READERS: usize = 2;
+/// How long a former handle may take to let go of the database's file.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Said at start when this engine is chosen.
 pub(super) const WARNING: &str = "store engine sled 0.34: after a power cut or a crash of the machine it can lose \
@@ -41,9 +47,29 @@ impl From<sled::Error> for StoreError {
 /// Opens or makes the database in `dir`. May panic on damaged files: the caller catches it.
 pub(super) fn open(dir: &Path) -> Result<Parts, StoreError> {
     let config = sled::Config::new().path(dir.join(DIR)).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    let db = Arc::new(RwLock::new(config.open()?));
+    let db = Arc::new(RwLock::new(open_when_free(&config)?));
     let readers = (0..READERS).map(|_| Box::new(SledReader(Arc::clone(&db))) as _).collect();
     Ok(Parts { writer: Box::new(SledWriter(db)), readers })
+}
+
+/// Opens the database once its former handle is gone. sled's own threads hold its file and that file's lock for a moment
+/// after the last handle was dropped, and a killed process's until the system has let go of it. Another owner is ruled out:
+/// the data directory's own lock is held.
+fn open_when_free(config: &sled::Config) -> Result<sled::Db, StoreError> {
+    let since = Instant::now();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if is_locked(&error) && since.elapsed() < LOCK_PATIENCE => {
+                thread::sleep(LOCK_PAUSE);
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+/// sled says so in words alone: the error's kind is `Other`.
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().starts_with("could not acquire lock")
 }
 
 /// The lock is held for writing until a group is flushed: readers see only flushed state, and a whole page of it.
@@ -127,5 +153,33 @@ impl Reader for SledReader {
             }
         }
         Ok(page.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A handle that lives on for a moment (sled's threads, a dying process) delays opening, and does not fail it.
+    #[test]
+    fn opening_waits_for_the_former_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = sled::Config::new().path(dir.path().join(DIR));
+        let former = config.open().unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let other = dir.path().to_owned();
+        let opener = thread::spawn(move || {
+            tell.send(()).unwrap();
+            open(&other).map(drop)
+        });
+        told.recv().unwrap();
+        assert!(
+            sled::Config::new()
+                .path(dir.path().join(DIR))
+                .open()
+                .is_err_and(|error| matches!(error, sled::Error::Io(error) if is_locked(&error)))
+        );
+        drop(former);
+        opener.join().unwrap().unwrap();
     }
 }
