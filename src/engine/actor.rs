@@ -16,7 +16,7 @@ use super::{
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     mls::Rows,
-    room::{About, Effect, Input, Names, Phase, Recent, Room, Step},
+    room::{About, Effect, GroupInfoAnswer, Input, Names, Phase, Recent, Room, Step},
     store::{Batch, Database, StoreError},
     translate::RoomEvent,
     wire::{
@@ -103,6 +103,8 @@ pub(super) struct After {
     pub(super) link: Option<String>,
     pub(super) unlink: Option<String>,
     pub(super) portals: Vec<u64>,
+    /// When the room wants to be looked at, in milliseconds since the epoch.
+    pub(super) wake: Option<u64>,
     pub(super) created: Vec<usize>,
     pub(super) joined: Vec<(usize, Result<String, String>)>,
 }
@@ -290,6 +292,9 @@ impl Actor {
         for number in after.portals {
             lock(&inner.portals).remove(&number);
         }
+        if let Some(at) = after.wake {
+            self.wake(at);
+        }
         for (lane, number, row) in after.rows {
             self.engine.hand_to_lane(&lane, number, row);
         }
@@ -316,6 +321,18 @@ impl Actor {
         }
     }
 
+    /// Looks at the room again at that time. After a restart every room is looked at, and says anew when it wants to be.
+    fn wake(&self, at: u64) {
+        let (engine, uri) = (self.engine.clone(), self.uri.clone());
+        let wait = std::time::Duration::from_millis(at.saturating_sub(now()).saturating_add(1));
+        self.engine.0.tasks.spawn(async move {
+            tokio::select! {
+                () = engine.0.stop.cancelled() => {}
+                () = tokio::time::sleep(wait) => engine.mail(&uri, Mail::Tick),
+            }
+        });
+    }
+
     async fn one(&mut self, index: usize, mail: &Mail, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
         match mail {
             Mail::Item { number, item } => {
@@ -329,6 +346,9 @@ impl Actor {
             }
             Mail::Outcome { lane, number, outcome } => {
                 OUTBOX.remove(batch, lane, *number);
+                if matches!(outcome, Outcome::Answered { wants: Wants::GroupInfo { .. }, .. }) {
+                    self.load_key_packages().await?;
+                }
                 let input = match outcome {
                     Outcome::Portal(room) => {
                         after.portals.push(*number);
@@ -344,6 +364,14 @@ impl Actor {
                     Outcome::Answered { wants: Wants::KeyPackages(target), result } => {
                         let key_packages = result.clone().and_then(|body| key_packages_in(&body));
                         Input::KeyMaterial { target: target.clone(), key_packages }
+                    }
+                    Outcome::Answered { wants: Wants::GroupInfo { user, key }, result } => {
+                        let answer = match (result, RoomUri::parse(&self.uri)) {
+                            (Ok(body), Ok(room)) => super::provider::open_group_info(&room, &key.0, body),
+                            (Err(why), _) => GroupInfoAnswer::Failed(why.clone()),
+                            (Ok(_), Err(error)) => GroupInfoAnswer::Failed(error.to_string()),
+                        };
+                        Input::GroupInfo { user: user.clone(), answer }
                     }
                 };
                 self.run(input, batch, after).await.map(drop)
@@ -529,6 +557,7 @@ impl Actor {
             names: &self.engine.0.names,
             recent: &mut self.recent,
             now: now(),
+            patience: u64::try_from(self.engine.0.settings.patience.as_millis()).unwrap_or(u64::MAX / 2),
             out: Vec::new(),
         };
         what(&mut step);

@@ -39,6 +39,8 @@ pub struct EngineSettings {
     pub tick: Duration,
     /// The first wait after a call or a commit that failed; it doubles up to fifty times that.
     pub retry: Duration,
+    /// How long commits that a hub speaks of may take to come, before the room is joined again.
+    pub patience: Duration,
     /// Who may give commands.
     pub may_command: MayCommand,
 }
@@ -436,6 +438,7 @@ impl Engine {
                 state: match &room.phase {
                     Phase::Invited => "invited".to_owned(),
                     Phase::Joining => "joining".to_owned(),
+                    Phase::Active if room.rejoin.is_some() => "coming back".to_owned(),
                     Phase::Active => "active".to_owned(),
                     Phase::Left => "left".to_owned(),
                     Phase::Broken(why) => format!("broken: {why}"),

@@ -12,7 +12,7 @@ use crate::{
     policy::{self, ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, RoomState},
     room::{
         effect::Millis,
-        group::{Applied, Group, GroupChange, GroupError, Opened, Origin, Staged},
+        group::{Applied, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
     },
 };
 
@@ -150,14 +150,16 @@ impl RoomGroup {
         counts
     }
 
-    fn change(member: &Member, change: &GroupChange) -> Change {
+    fn change(member: &Member, by: &UserUri, change: &GroupChange) -> Change {
         let gone: BTreeSet<&UserUri> = change.removes.iter().collect();
+        // Who refreshes their leaf takes away one of theirs whose key we lost.
+        let old = |leaf: &mls::Leaf| change.path && leaf.user == *by && !leaf.local;
         Change {
             adds: change.adds.clone(),
             removes: member
                 .leaves()
                 .into_iter()
-                .filter(|leaf| gone.contains(&leaf.user))
+                .filter(|leaf| gone.contains(&leaf.user) || old(leaf))
                 .map(|leaf| leaf.index)
                 .collect(),
             app_data: change
@@ -190,11 +192,6 @@ impl RoomGroup {
             added: applied.view.adds.iter().map(|add| add.user.clone()).collect(),
         }
     }
-}
-
-/// The policy's verdict on our own external commit to a room that we do not know yet.
-pub(crate) fn judge_join(view: &CommitView) -> Result<BTreeMap<u16, Vec<u8>>, String> {
-    judge(view, &BTreeMap::new())
 }
 
 /// What only a hub checks of a follower's commit: it speaks for its own users, and brings only clients that came through
@@ -257,7 +254,7 @@ impl Group for RoomGroup {
     fn stage(&self, user: &UserUri, change: &GroupChange, now: Millis) -> Result<Staged, GroupError> {
         let member = self.member()?;
         let leaves = Self::leaf_counts(member);
-        let change = Self::change(member, change);
+        let change = Self::change(member, user, change);
         Self::staged(&member.stage_commit(user, &change, &mut |view| judge(view, &leaves), now)?)
     }
     fn stage_join(&self, user: &UserUri, now: Millis) -> Result<Staged, GroupError> {
@@ -351,13 +348,77 @@ impl Group for RoomGroup {
             app_data.into_iter().map(|(component, update)| mls::AppDataChange { component, update }).collect();
         Ok(self.member_mut()?.propose_leave(user, app_data)?)
     }
-    fn join(&mut self, welcome: &[u8], ratchet_tree: &[u8], now: Millis) -> Result<Vec<UserUri>, GroupError> {
+    fn rejoin(&mut self, comeback: &Comeback<'_>, info: &GroupInfo, now: Millis) -> Result<Staged, GroupError> {
+        let Comeback { user, room, epoch, forgiving } = *comeback;
+        let (group_id, at) = mls::epoch_outside(&info.group_info)?;
+        if self.member.as_ref().is_some_and(|member| member.group_id() != group_id) {
+            return Err(GroupError::Invalid("the GroupInfo is of another group".to_owned()));
+        }
+        if at < epoch {
+            return Err(GroupError::Epoch { message: at, current: epoch });
+        }
+        // Somebody may have added one of ours meanwhile, with a KeyPackage that we gave out.
+        let given: Vec<Vec<u8>> = self.key_packages.values().cloned().collect();
+        if let Some(member) = &mut self.member {
+            for private in &given {
+                member.adopt(private)?;
+            }
+        }
+        let join = mls::ExternalJoin {
+            group_info: &info.group_info,
+            ratchet_tree: &info.ratchet_tree,
+            pending_proposals: &info.pending_proposals,
+            user,
+            change: &Change::default(),
+            now,
+        };
+        let made = mls::users_outside(&join).and_then(|leaves| {
+            let mut verdict = |view: &CommitView| judge(view, &leaves);
+            match &self.member {
+                Some(member) => member.rejoin(&join, forgiving, &mut verdict),
+                None => Member::join_external(&join, &mut verdict),
+            }
+        });
+        let made = made.map_err(GroupError::from).and_then(|(member, staged)| {
+            let state = RoomState::from_components(&member.components())
+                .map_err(|error| GroupError::Invalid(error.to_string()))?;
+            if state.metadata.room_uri != *room {
+                return Err(GroupError::Invalid("the group is another room's".to_owned()));
+            }
+            Ok((member, Self::staged(&staged)?))
+        });
+        match made {
+            Ok((mut member, staged)) => {
+                for private in &given {
+                    member.abandon(private)?;
+                }
+                self.replace(member);
+                Ok(staged)
+            }
+            Err(error) => {
+                if let Some(member) = &mut self.member {
+                    for private in &given {
+                        member.abandon(private)?;
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+    fn join(
+        &mut self,
+        welcome: &[u8],
+        ratchet_tree: &[u8],
+        again: bool,
+        now: Millis,
+    ) -> Result<Vec<UserUri>, GroupError> {
         let references = mls::welcome_refs(welcome)?;
         let ours: Vec<(Vec<u8>, Vec<u8>)> = references
             .into_iter()
             .filter_map(|reference| self.key_packages.get(&reference).map(|private| (reference, private.clone())))
             .collect();
-        if let (true, Some(member)) = (ours.is_empty(), self.member.as_ref().filter(|member| member.is_member())) {
+        let whole = self.member.as_ref().filter(|member| member.is_member() && !again);
+        if let (true, Some(member)) = (ours.is_empty(), whole) {
             // The commit came first, and the leaf was taken over then.
             return Ok(member.local_users());
         }
@@ -365,9 +426,12 @@ impl Group for RoomGroup {
             return Err(GroupError::Invalid("it is for KeyPackages that this gateway did not give out".to_owned()));
         }
         let mut joined = Vec::new();
-        if self.member.as_ref().is_none_or(|member| !member.is_member()) {
+        if self.member.as_ref().is_none_or(|member| !member.is_member() || again) {
             let keys: Vec<Vec<u8>> = ours.iter().map(|(_, private)| private.clone()).collect();
-            let member = Member::join(welcome, ratchet_tree, &keys, now)?;
+            let member = match self.member.as_ref().filter(|_| again) {
+                Some(previous) => previous.join_again(welcome, ratchet_tree, &keys, now)?,
+                None => Member::join(welcome, ratchet_tree, &keys, now)?,
+            };
             joined = member.local_users();
             self.replace(member);
         }

@@ -283,6 +283,12 @@ impl Member {
         Known { local: &self.keys, now }
     }
 
+    /// Rows of private parts whose leaf has not come.
+    pub(super) fn waiting(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let keys = self.overlay.keys(&[WAITING]);
+        keys.into_iter().filter_map(|key| self.overlay.get(&key).map(|value| (key, value))).collect()
+    }
+
     /// The group id.
     #[must_use]
     pub fn group_id(&self) -> &[u8] {
@@ -446,7 +452,8 @@ impl Member {
     }
 
     /// Users for whom the caller shall stage a commit with a path: those whose leaf is past half its lifetime (later
-    /// nobody could join, since joiners check lifetimes), and, if there is no standby, one who then becomes it.
+    /// nobody could join, since joiners check lifetimes), those with a leaf whose key was lost, which goes with it, and,
+    /// if there is no standby, one who then becomes it.
     /// `now` in milliseconds since the epoch.
     #[must_use]
     pub fn refresh_due(&self, now: u64) -> Vec<UserUri> {
@@ -455,8 +462,10 @@ impl Member {
         }
         let seconds = now / 1000;
         let mut due = BTreeSet::new();
-        for leaf in self.leaves().into_iter().filter(|leaf| leaf.local) {
-            if let Some((from, to)) = leaf.lifetime
+        for leaf in self.leaves().into_iter().filter(|leaf| leaf.user.provider() == self.meta.domain) {
+            if !leaf.local {
+                due.insert(leaf.user);
+            } else if let Some((from, to)) = leaf.lifetime
                 && seconds >= from.midpoint(to)
             {
                 due.insert(leaf.user);

@@ -11,10 +11,11 @@ pub mod group;
 mod hub;
 mod local;
 mod pump;
+mod rejoin;
 pub mod state;
 pub mod step;
 #[cfg(test)]
 mod tests;
 
 pub use state::{Intent, Phase, Room};
-pub use step::{About, Effect, Input, Names, Recent, Step, Tag};
+pub use step::{About, Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};

@@ -105,6 +105,9 @@ impl Step<'_> {
             if self.room.phase != Phase::Active || !self.group.is_member() || self.room.in_flight.is_some() {
                 return;
             }
+            if self.room.rejoin.is_some() {
+                return;
+            }
             if self.group.epoch() < self.room.behind {
                 return;
             }
@@ -197,6 +200,10 @@ impl Step<'_> {
             Intent::Refresh { user } => {
                 if !self.group.refresh_due(self.now).contains(user) {
                     return Ok(Turn::Done);
+                }
+                // A leaf whose key was lost is replaced by one that is ours, which takes the old one away.
+                if let Some(first) = self.leaf_first(user)? {
+                    return Ok(first);
                 }
                 self.commit(user, &GroupChange { path: true, ..GroupChange::default() })
             }
@@ -405,7 +412,10 @@ impl Step<'_> {
 
     /// Whether a room that is being let go is empty of us.
     fn finish_unbridging(&mut self) {
-        let waits = self.room.in_flight.is_some() || !self.room.submitted.is_empty() || !self.room.queue.is_empty();
+        let waits = self.room.in_flight.is_some()
+            || self.room.rejoin.is_some()
+            || !self.room.submitted.is_empty()
+            || !self.room.queue.is_empty();
         if self.room.unbridging && !waits && self.room.phase == Phase::Active {
             self.end();
         }

@@ -111,6 +111,13 @@ pub enum Input {
         /// Raw KeyPackages, or why there are none.
         key_packages: Result<Vec<Vec<u8>>, String>,
     },
+    /// The answer to an [`Effect::AskGroupInfo`].
+    GroupInfo {
+        /// Who asked.
+        user: UserUri,
+        /// What the hub said.
+        answer: GroupInfoAnswer,
+    },
     /// KeyPackages passed through us, the hub, on their way to a follower.
     KeyPackagesPassed {
         /// Their references.
@@ -131,6 +138,17 @@ pub enum Input {
     },
     /// Time passed.
     Tick,
+}
+
+/// What a hub answers to groupInfo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupInfoAnswer {
+    /// Here it is.
+    Given(super::group::GroupInfo),
+    /// It does not let this user in; the text says why.
+    Refused(String),
+    /// Nothing that can be used came; another try may do better.
+    Failed(String),
 }
 
 /// What a consent request says about its room, in `consent_extensions`: components of the room as it is (our own use of
@@ -201,6 +219,14 @@ pub enum Effect {
         /// Whose.
         target: UserUri,
     },
+    /// The hub is to be asked for a GroupInfo, signed as this user, behind everything that was sent to it before.
+    /// [`Input::GroupInfo`] follows.
+    AskGroupInfo {
+        /// Who asks.
+        user: UserUri,
+    },
+    /// [`Input::Tick`] is wanted then, or soon after.
+    Wake(Millis),
     /// KeyPackages of one of our users are to be made and sent with a grant.
     Grant {
         /// Who had asked.
@@ -276,6 +302,8 @@ pub struct Step<'a> {
     pub recent: &'a mut Recent,
     /// Milliseconds since the epoch.
     pub now: Millis,
+    /// How long commits that are missing may take to come, in milliseconds.
+    pub patience: Millis,
     /// What is to be done.
     pub out: Vec<Effect>,
 }
@@ -334,8 +362,15 @@ impl Step<'_> {
                 self.on_answered(tag, result);
                 None
             }
+            Input::GroupInfo { user, answer } => {
+                self.on_group_info(&user, answer);
+                None
+            }
             Input::Tick => {
-                self.keep_leaves_fresh();
+                self.look_for_the_way();
+                if self.room.rejoin.is_none() {
+                    self.keep_leaves_fresh();
+                }
                 None
             }
         };

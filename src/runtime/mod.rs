@@ -20,6 +20,8 @@ use crate::{
 const QUIET: Duration = Duration::from_secs(3);
 /// How often rooms are looked through for leaves to refresh.
 const TICK: Duration = Duration::from_hours(1);
+/// How long commits that a hub speaks of may take to come: longer than we wait between two tries ourselves.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The first wait after a call or a commit that failed.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the homeserver is asked whether it is there.
@@ -137,6 +139,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         gap_check: config.rooms.gap_check_interval(),
         tick: TICK,
         retry: RETRY,
+        patience: PATIENCE,
         may_command,
     };
     let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;

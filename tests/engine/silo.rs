@@ -233,6 +233,7 @@ impl Silo {
             gap_check: Duration::from_millis(500),
             tick: Duration::from_hours(1),
             retry: Duration::from_millis(5),
+            patience: Duration::from_millis(400),
             may_command: Arc::new(|_| true),
         };
         let peers =

@@ -16,7 +16,7 @@ use crate::{
     policy::{self, ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, RoomState},
     room::{
         effect::Millis,
-        group::{Applied, Group, GroupChange, GroupError, Opened, Origin, Staged},
+        group::{Applied, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
         step::hash,
     },
     wire::codec::{Reader, Writer},
@@ -278,7 +278,9 @@ impl FakeGroup {
         let proposer = commit.by.clone();
         if let Some(key) = commit.joining {
             if shared.leaves.contains_key(&commit.by) {
-                return Err(GroupError::Invalid("has a leaf".to_owned()));
+                // Joins again: the old leaf goes.
+                let (user, proposer) = (commit.by.clone(), commit.by.clone());
+                changes.removes.push(LeafRemove { user, proposer, self_remove: false });
             }
             changes.adds.push(LeafAdd { user: commit.by.clone(), proposer: proposer.clone() });
             let _ = key;
@@ -296,7 +298,7 @@ impl FakeGroup {
             changes.updates.push(ComponentUpdate { component: *component, op, proposer: proposer.clone() });
         }
         let removed: BTreeSet<UserUri> = changes.removes.iter().map(|remove| remove.user.clone()).collect();
-        if removed.contains(&commit.by) {
+        if removed.contains(&commit.by) && commit.joining.is_none() {
             return Err(GroupError::Invalid("a leaf cannot commit its own removal".to_owned()));
         }
         let values =
@@ -327,6 +329,15 @@ impl FakeGroup {
             user,
             state: postcard::to_stdvec(&key).unwrap(),
         })
+    }
+
+    /// What the hub gives to those who may join by themselves.
+    pub(super) fn group_info(&self) -> GroupInfo {
+        GroupInfo {
+            group_info: Vec::new(),
+            ratchet_tree: postcard::to_stdvec(self.shared.as_ref().unwrap()).unwrap(),
+            pending_proposals: self.pending.clone(),
+        }
     }
 
     fn refs(&self) -> Vec<[u8; 32]> {
@@ -530,8 +541,46 @@ impl Group for FakeGroup {
         self.pending.extend(all.iter().cloned());
         Ok(all)
     }
-    fn join(&mut self, message: &[u8], _tree: &[u8], _now: Millis) -> Result<Vec<UserUri>, GroupError> {
-        if self.is_member() {
+    fn rejoin(&mut self, comeback: &Comeback<'_>, info: &GroupInfo, _now: Millis) -> Result<Staged, GroupError> {
+        let user = comeback.user;
+        let shared: Shared = postcard::from_bytes(&info.ratchet_tree).unwrap();
+        if shared.epoch < comeback.epoch {
+            return Err(GroupError::Epoch { message: shared.epoch, current: self.epoch() });
+        }
+        let key = self.number();
+        let mut outside = Self { shared: Some(shared), pending: info.pending_proposals.clone(), ..self.clone() };
+        let refs = outside.refs();
+        let commit = Commit {
+            number: self.number(),
+            by: user.clone(),
+            joining: Some(key),
+            adds: Vec::new(),
+            removes: Vec::new(),
+            app_data: Vec::new(),
+            refs,
+            path: true,
+        };
+        let staged = outside.staged(&commit)?;
+        let (next, _) = outside.after(&commit, &staged.commit)?;
+        outside.keys.insert(key);
+        outside.since = next.epoch;
+        outside.shared = Some(next);
+        outside.pending.clear();
+        outside.anchor = Some(user.clone());
+        outside.standby = None;
+        let forged = outside
+            .shared()?
+            .leaves
+            .iter()
+            .find(|(user, key)| user.provider() == outside.domain && !outside.keys.contains(key));
+        if let Some((user, _)) = forged {
+            return Err(GroupError::Forged(user.clone()));
+        }
+        *self = outside;
+        Ok(staged)
+    }
+    fn join(&mut self, message: &[u8], _tree: &[u8], again: bool, _now: Millis) -> Result<Vec<UserUri>, GroupError> {
+        if self.is_member() && !again {
             return Ok(self.locals());
         }
         let (refs, shared) = read_welcome(message);

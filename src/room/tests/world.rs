@@ -20,7 +20,7 @@ use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::{self, Preset, role},
     room::{
-        About, Effect, Input, Names, Phase, Recent, Room, Step, Tag,
+        About, Effect, GroupInfoAnswer, Input, Names, Phase, Recent, Room, Step, Tag,
         effect::{Actor, Endpoint, MatrixAction},
         group::Group,
         step::hash,
@@ -30,6 +30,8 @@ use crate::{
 };
 
 pub(super) type Id = [u8; 32];
+
+const PATIENCE: u64 = 30_000;
 
 /// Splitmix: small, and the same everywhere.
 pub(super) struct Rng(pub(super) u64);
@@ -124,6 +126,7 @@ pub(super) enum Row {
     Call { endpoint: Endpoint, body: Vec<u8>, tag: Tag },
     Grant { requester: UserUri, target: UserUri, key_packages: Vec<Vec<u8>> },
     Claim { requester: UserUri, target: UserUri, answer: Option<Result<Vec<Vec<u8>>, String>> },
+    GroupInfo { user: UserUri },
 }
 
 #[derive(Default)]
@@ -166,6 +169,10 @@ pub(super) struct Provider {
     txns: BTreeMap<String, String>,
     pub(super) notices: Vec<String>,
     pub(super) reports: Vec<String>,
+    /// When the room wants to be looked at.
+    timers: BTreeSet<u64>,
+    /// The epochs that it passed over by joining again.
+    pub(super) gaps: BTreeSet<(u64, u64)>,
 }
 
 impl Provider {
@@ -191,6 +198,8 @@ impl Provider {
             txns: BTreeMap::new(),
             notices: Vec::new(),
             reports: Vec::new(),
+            timers: BTreeSet::new(),
+            gaps: BTreeSet::new(),
         }
     }
     pub(super) fn room(&self) -> &Room {
@@ -226,6 +235,8 @@ pub(super) struct World {
     pub(super) now: u64,
     /// How often, in percent, a call or its answer is lost.
     pub(super) loss: usize,
+    /// How often, in percent, the hub gives up on a handshake.
+    pub(super) given_up: usize,
     pub(super) said: Vec<Said>,
     pub(super) accepted: BTreeMap<Vec<u8>, Accepted>,
     /// The epoch that a provider's present membership began with, as the hub knows it.
@@ -296,6 +307,7 @@ impl World {
             rng: Rng(seed),
             now: 1_700_000_000_000,
             loss: 0,
+            given_up: 0,
             said: Vec::new(),
             accepted: BTreeMap::new(),
             since: BTreeMap::new(),
@@ -415,15 +427,33 @@ impl World {
         let mut loaded: Room = postcard::from_bytes(&stored).unwrap();
         assert_eq!(*room, loaded, "the stored room is another");
         let (mut group, mut recent) = (p.group.clone(), p.recent.clone());
-        let mut twin =
-            Step { room: &mut loaded, group: &mut group, names: &p.names, recent: &mut recent, now, out: Vec::new() };
+        let mut twin = Step {
+            room: &mut loaded,
+            group: &mut group,
+            names: &p.names,
+            recent: &mut recent,
+            now,
+            patience: PATIENCE,
+            out: Vec::new(),
+        };
         let twin_answer = twin.run(input());
         let twin_out = twin.out;
-        let mut step = Step { room, group: &mut p.group, names: &p.names, recent: &mut p.recent, now, out: Vec::new() };
+        let mut step = Step {
+            room,
+            group: &mut p.group,
+            names: &p.names,
+            recent: &mut p.recent,
+            now,
+            patience: PATIENCE,
+            out: Vec::new(),
+        };
         let answer = step.run(input());
         let out = step.out;
         assert_eq!(out, twin_out, "the same input has other effects after the room was loaded");
         assert_eq!((&answer, p.room(), &p.group), (&twin_answer, &loaded, &group));
+        let gap = self.providers[at].room().gap;
+        self.providers[at].gaps.retain(|gap| gap.1 != u64::MAX);
+        self.providers[at].gaps.insert(gap);
         if self.tracing {
             let p = &self.providers[at];
             let (room, epoch) = (p.room(), p.group.epoch());
@@ -468,6 +498,12 @@ impl World {
                 }
                 Effect::ClaimKeyMaterial { requester, target } => {
                     self.lane(at, &room_uri().hub(), Row::Claim { requester, target, answer: None });
+                }
+                Effect::AskGroupInfo { user } => {
+                    self.lane(at, &room_uri().hub(), Row::GroupInfo { user });
+                }
+                Effect::Wake(when) => {
+                    self.providers[at].timers.insert(when);
                 }
                 Effect::Grant { requester, target } => {
                     let p = &mut self.providers[at];
@@ -581,6 +617,7 @@ impl World {
                 self.providers[to].inbox.push_back(Mail::Request { from, endpoint, body });
                 return;
             }
+            Row::Call { endpoint: Endpoint::Notify, body, .. } if self.gives_up(&body) => None,
             Row::Call { endpoint: Endpoint::Notify, body, .. } => {
                 let p = &mut self.providers[to];
                 let new = p.notified.insert(hash(&body));
@@ -604,6 +641,16 @@ impl World {
                 self.providers[to].inbox.push_back(Mail::Input(input));
                 None
             }
+            Row::GroupInfo { user } => {
+                let hub = &self.providers[to];
+                let listed = self.participants(to).contains(&user) && hub.phase() == Some(&Phase::Active);
+                let answer = if listed && hub.group.is_member() {
+                    GroupInfoAnswer::Given(hub.group.group_info())
+                } else {
+                    GroupInfoAnswer::Refused("no participant".to_owned())
+                };
+                Some(Input::GroupInfo { user, answer })
+            }
             Row::Claim { requester, target, answer } => {
                 let key_packages = answer.unwrap_or_else(|| self.key_material(to, &requester, &target));
                 if let Some(Row::Claim { answer, .. }) = self.lanes.get_mut(&(from, to)).unwrap().rows.front_mut() {
@@ -617,6 +664,13 @@ impl World {
         }
         self.lanes.get_mut(&(from, to)).unwrap().rows.pop_front();
         self.providers[from].inbox.extend(arrived.map(Mail::Input));
+    }
+
+    /// Whether the hub gives up on a notify; only on what changes the group.
+    fn gives_up(&mut self, body: &[u8]) -> bool {
+        let message = &FanoutMessage::decode_all(body).unwrap()[0];
+        let handshake = matches!(message.content, FanoutContent::Commit { .. } | FanoutContent::Proposal { .. });
+        handshake && self.rng.percent(self.given_up)
     }
 
     /// The hub asks the target's provider, and notes what passes.
@@ -713,11 +767,21 @@ impl World {
         let lanes = self.lanes.iter().filter(|(_, lane)| !lane.waiting && !lane.rows.is_empty());
         can.extend(lanes.map(|((from, to), _)| Can::Send(*from, *to)));
         match self.rng.pick(can) {
-            None => return false,
+            None => return self.wait(),
             Some(Can::Work(at)) => self.work(at),
             Some(Can::Act(at)) => self.act(at),
             Some(Can::Send(from, to)) => self.send(from, to),
         }
+        true
+    }
+
+    /// Nothing happens until somebody's time has come. False: nobody waits.
+    fn wait(&mut self) -> bool {
+        let next = self.providers.iter().enumerate().filter_map(|(at, p)| Some((*p.timers.first()?, at))).min();
+        let Some((when, at)) = next else { return false };
+        self.now = self.now.max(when);
+        self.providers[at].timers.remove(&when);
+        self.providers[at].inbox.push_back(Mail::Input(Input::Tick));
         true
     }
 
@@ -764,6 +828,7 @@ fn copy(input: &Input) -> Input {
         Input::KeyMaterial { target, key_packages } => {
             Input::KeyMaterial { target: target.clone(), key_packages: key_packages.clone() }
         }
+        Input::GroupInfo { user, answer } => Input::GroupInfo { user: user.clone(), answer: answer.clone() },
         Input::KeyPackagesPassed { references, provider } => {
             Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() }
         }
