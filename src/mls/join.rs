@@ -158,7 +158,7 @@ impl Member {
             previous.hand_over(&overlay)?;
             known.extend(previous.keys.iter().cloned());
         }
-        check_tree(&group, &first.user, &known, now)?;
+        check_tree(&group, &first.user, &known, now, |_| false)?;
         Self::put_meta(&overlay, &meta)?;
         Self::open_state(overlay, meta)
     }
@@ -196,10 +196,9 @@ impl Member {
         let made = external_commit(join, &before, &signer, &keys, judge)?;
         keys.insert(made.public.clone());
         let group = load(&made.overlay, &made.group_id)?;
-        let checked = check_tree(&group, join.user, &keys, join.now);
-        if !(forgiving && matches!(checked, Err(MlsError::ForgedLocalLeaf(_)))) {
-            checked?;
-        }
+        // A leaf of the joiner whose key was lost goes with the joiner's next commit: an external one removes, with this
+        // version of OpenMLS, only a leaf with the same key.
+        check_tree(&group, join.user, &keys, join.now, |user| forgiving || user == join.user)?;
         let meta = Self::new_meta(&group, join.user.provider(), made.index);
         if let Some(previous) = previous {
             previous.hand_over(&made.overlay)?;
@@ -426,14 +425,20 @@ fn enter_by_welcome(welcome: &[u8], tree: &[u8], part: &PrivatePart) -> Result<(
     Ok((overlay, group))
 }
 
-/// Every leaf names a user, is within its lifetime, and if it names our domain we hold its key.
-fn check_tree(group: &MlsGroup, local: &UserUri, known: &BTreeSet<Vec<u8>>, now: u64) -> Result<(), MlsError> {
+/// Every leaf names a user, is within its lifetime, and if it names our domain we hold its key, or know that we lost it.
+fn check_tree(
+    group: &MlsGroup,
+    local: &UserUri,
+    known: &BTreeSet<Vec<u8>>,
+    now: u64,
+    lost: impl Fn(&UserUri) -> bool,
+) -> Result<(), MlsError> {
     for (index, node) in group.treesync().full_leaves() {
         let leaf = view::leaf(index.u32(), node, |key| known.contains(key))?;
         if let openmls::treesync::LeafNodeSource::KeyPackage(lifetime) = node.leaf_node_source() {
             check_lifetime(lifetime, now)?;
         }
-        if leaf.user.provider() == local.provider() && !leaf.local {
+        if leaf.user.provider() == local.provider() && !leaf.local && !lost(&leaf.user) {
             return Err(MlsError::ForgedLocalLeaf(leaf.user));
         }
     }

@@ -265,6 +265,7 @@ impl Step<'_> {
         }
         self.dress_portal();
         self.sync_members();
+        self.keep_leaves_fresh();
         self.open_held();
     }
 

@@ -167,7 +167,13 @@ impl Step<'_> {
         let doubled = FIRST_WAIT.saturating_mul(1 << (rejoin.attempts - AT_ONCE).min(20));
         let at = now + doubled.min(LONGEST_WAIT);
         rejoin.stage = RejoinStage::Waiting(at);
+        let (first, reason) = (rejoin.attempts == AT_ONCE, rejoin.why.clone());
         self.report(text);
+        if first {
+            self.notice(&format!(
+                "This room lost its connection to MIMI ({reason}) and keeps trying to come back. What you write waits until then."
+            ));
+        }
         self.out.push(Effect::Wake(at));
     }
 

@@ -536,8 +536,14 @@ async fn s13_a_hub_leaves_commits_out() {
             notify(&rogue, &two.b, &uri, commit_of(&staged)).await.unwrap();
         }
     }
-    let told = |text: &String| text.contains("not connected any more");
+    // B asks for the way back, gets nothing that it could use, and says so.
+    let told = |text: &String| text.contains("keeps trying to come back");
     until_true("B1 is told", || two.b.homeserver.notices(&portal).iter().any(told)).await;
+    assert!(!rogue.net.calls(&rogue.domain, Endpoint::GroupInfo).is_empty());
+    assert_eq!(two.b.room(&uri).await.unwrap().0, "coming back");
+    two.b.homeserver.say(&portal, "b1", "not yet");
+    until_true("B1's words are in", || two.b.homeserver.is_quiet()).await;
+    assert!(rogue.net.calls(&rogue.domain, Endpoint::SubmitMessage).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

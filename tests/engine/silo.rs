@@ -130,6 +130,9 @@ impl Peers for FakePeers {
             if fault == Fault::Before {
                 return Err(lost("connection refused", Retry::Retriable(None)));
             }
+            if fault == Fault::Refused {
+                return Err(lost("no", Retry::Permanent));
+            }
             let answer = match self.net.deliver(&self.own, peer, endpoint, target, body).await {
                 None => Err(lost("nobody listens", Retry::Retriable(None))),
                 Some(Ok(answer)) => Ok(answer),

@@ -204,10 +204,14 @@ pub(super) fn check(world: &World, removals: bool) {
     for said in &world.said {
         let p = &world.providers[world.at(&said.by.provider())];
         let accepted = p.log.iter().filter(|(_, _, event)| event.as_ref() == Some(&said.event)).count();
-        let refused = p.reports.iter().filter(|text| text.starts_with(&format!("{} of", said.event)));
-        let gone = refused
-            .clone()
-            .any(|text| text.contains("not in the room any more") || text.contains("in the MIMI room any more"));
+        let (of, broken) = (format!("{} of", said.event), format!("{} is not carried, the room is broken", said.event));
+        let refused = p.reports.iter().filter(|text| text.starts_with(&of) || text.starts_with(&broken));
+        let gone = refused.clone().any(|text| {
+            text.contains("not in the room any more")
+                || text.contains("in the MIMI room any more")
+                || text.contains("lost its connection")
+                || text.starts_with(&broken)
+        });
         let refused = refused.count();
         let waits = |intent: &Intent| matches!(intent, Intent::Say { event, .. } if *event == said.event);
         if p.room().queue.iter().any(waits) {
