@@ -91,6 +91,8 @@ pub(super) struct Actor {
     pub(super) room: Option<Room>,
     pub(super) group: RoomGroup,
     recent: Recent,
+    /// Another Matrix event waits in the same batch.
+    more: bool,
 }
 
 /// What is done once the batch is durable.
@@ -118,7 +120,8 @@ pub(super) async fn load_group(db: &Database, uri: &str, group: u32) -> Result<R
 
 /// Runs until the mailbox closes.
 pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedReceiver<Mail>) {
-    let mut actor = Actor { engine, uri, room: None, group: RoomGroup::default(), recent: Recent::default() };
+    let mut actor =
+        Actor { engine, uri, room: None, group: RoomGroup::default(), recent: Recent::default(), more: false };
     if !actor.load_until_done().await {
         return;
     }
@@ -245,8 +248,16 @@ impl Actor {
         let mut batch = Batch::new("room step");
         let mut after = After::default();
         let before = self.room.clone();
+        let event = |mail: &Mail| matches!(mail, Mail::Item { item: InboxItem::Event(_), .. });
         for (index, mail) in mails.iter().enumerate() {
-            self.one(index, mail, &mut batch, &mut after).await?;
+            self.more = event(mail) && mails.get(index + 1).is_some_and(event);
+            let result = self.one(index, mail, &mut batch, &mut after).await;
+            self.more = false;
+            result?;
+        }
+        if mails.len() > 1 && mails.last().is_some_and(event) {
+            // The last of a burst may have been none that the room looks at.
+            self.guarded(|step| step.pump(), &mut batch, &mut after).await?;
         }
         let db = &self.engine.0.db;
         if std::mem::take(&mut self.group.replaced) {
@@ -558,6 +569,7 @@ impl Actor {
             recent: &mut self.recent,
             now: now(),
             patience: u64::try_from(self.engine.0.settings.patience.as_millis()).unwrap_or(u64::MAX / 2),
+            more: self.more,
             out: Vec::new(),
         };
         what(&mut step);
@@ -566,16 +578,24 @@ impl Actor {
 
     async fn run(&mut self, input: Input, batch: &mut Batch, after: &mut After) -> Result<Option<Vec<u8>>, StoreError> {
         let mut answer = None;
+        self.guarded(|step| answer = step.run(input), batch, after).await?;
+        Ok(answer)
+    }
+
+    async fn guarded(
+        &mut self,
+        what: impl FnOnce(&mut Step<'_>),
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
         let heavy = self.group.members() > SMALL;
-        let step =
-            || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.in_step(|step| answer = step.run(input))));
+        let step = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.in_step(what)));
         // MLS work takes a tenth of a millisecond in a small group and tens of milliseconds in a large one: the latter goes
         // off the reactor.
         let stepped = if heavy { tokio::task::block_in_place(step) } else { step() };
         // What is in memory may be half done: the caller throws it away, and sets the input aside.
         let effects = stepped.map_err(|_| StoreError::Invalid("a step panicked".to_owned()))?;
-        self.effects(effects, batch, after).await?;
-        Ok(answer)
+        self.effects(effects, batch, after).await
     }
 }
 

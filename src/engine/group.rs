@@ -205,7 +205,8 @@ fn check_follower(
     if view.sender.user().provider() != *peer {
         return Err(format!("{} is not a user of {peer}", view.sender.user()));
     }
-    for add in &view.adds {
+    // It speaks for its own users anyway; those of others come with what their provider gave out here.
+    for add in view.adds.iter().filter(|add| add.user.provider() != *peer) {
         if known.get(&add.key_package_ref) != Some(&add.user.provider()) {
             return Err(format!("the KeyPackage of {} did not come through this hub", add.user));
         }
@@ -261,6 +262,28 @@ impl Group for RoomGroup {
         let member = self.member()?;
         let leaves = Self::leaf_counts(member);
         Self::staged(&member.stage_external_join(user, &Change::default(), &mut |view| judge(view, &leaves), now)?)
+    }
+    fn stage_leaves(
+        &mut self,
+        by: &UserUri,
+        users: &[UserUri],
+        app_data: Vec<(u16, Vec<u8>)>,
+        now: Millis,
+    ) -> Result<Staged, GroupError> {
+        let member = self.member_mut()?;
+        // What an earlier commit that was not taken left behind.
+        member.abandon_waiting(users)?;
+        let mut adds = Vec::with_capacity(users.len());
+        for user in users {
+            let made = mls::make_key_package(user, now)?;
+            member.adopt(&made.private)?;
+            adds.push(made.bytes);
+        }
+        let staged = self.stage(by, &GroupChange { adds, app_data, ..GroupChange::default() }, now);
+        if staged.is_err() {
+            self.member_mut()?.abandon_waiting(users)?;
+        }
+        staged
     }
     fn accept(&mut self, staged: &Staged, now: Millis) -> Result<Applied, GroupError> {
         let commit: StagedCommit =

@@ -508,6 +508,18 @@ impl Member {
     }
 }
 
+impl Member {
+    /// Takes back what was adopted for these users and has no leaf: the commit that should have added them was not taken.
+    pub fn abandon_waiting(&mut self, users: &[UserUri]) -> Result<(), MlsError> {
+        for (_, private) in self.waiting() {
+            if users.contains(&PrivatePart::parse(&private)?.user) {
+                self.abandon(&private)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A PublicMessage or PrivateMessage from bytes.
 pub(super) fn protocol_message(message: &[u8]) -> Result<ProtocolMessage, MlsError> {
     let message = MlsMessageIn::tls_deserialize_exact(message).map_err(MlsError::malformed)?;

@@ -4,7 +4,7 @@ use super::{
     effect::{Endpoint, Millis},
     group::{GroupError, Origin, Staged},
     state::{Held, InFlight, Intent, Lost, Phase, Submitted},
-    step::{Step, Tag, hash},
+    step::{Effect, Step, Tag, hash},
 };
 use crate::{
     ident::UserUri,
@@ -76,6 +76,7 @@ impl Step<'_> {
             return self.report("a Welcome without the ratchet tree cannot be used");
         };
         let again = self.room.rejoin.is_some();
+        let held = self.group.is_member() && !again;
         match self.group.join(message.as_bytes(), tree.as_bytes(), again, self.now) {
             Ok(users) => {
                 if self.state().is_none_or(|state| state.metadata.room_uri != self.room.uri) {
@@ -84,8 +85,10 @@ impl Step<'_> {
                 self.room.phase = Phase::Active;
                 self.room.waiting = false;
                 self.room.gap.1 = self.room.gap.1.min(self.group.epoch());
-                self.room.behind = 0;
-                self.room.leaving.clear();
+                if !held {
+                    self.room.behind = 0;
+                    self.room.leaving.clear();
+                }
                 if again {
                     self.found_the_way();
                 }
@@ -116,6 +119,11 @@ impl Step<'_> {
         }
         if self.forget_own(message) {
             return;
+        }
+        if !self.group.is_member() && self.room.gap.1 == u64::MAX {
+            // On its way before we were out for good.
+            self.room.unreadable += 1;
+            return self.report("a message came that nobody here can read any more");
         }
         if !self.group.is_member() || self.room.matrix.is_none() {
             return self.hold(message, at);
@@ -358,6 +366,7 @@ impl Step<'_> {
 
     fn on_update_answer(&mut self, answer: Result<UpdateRoomResponse, String>) {
         let Some(in_flight) = self.room.in_flight.take() else { return };
+        let sharing = std::mem::take(&mut self.room.sharing);
         if self.rejoin_is_sent() {
             return self.on_rejoin_answer(answer, &in_flight);
         }
@@ -389,6 +398,14 @@ impl Step<'_> {
                 self.fall_behind(current_epoch);
                 self.room.attempts += 1;
                 self.unsend(sent);
+            }
+            (Ok(answer), InFlight::Commit { .. }) if sharing => {
+                // Its own users one by one is what every hub takes.
+                self.out.push(Effect::Note(format!(
+                    "the hub takes no commit that adds several of ours: {}",
+                    answer.description
+                )));
+                self.room.one_by_one = true;
             }
             (Ok(answer), sent) => {
                 let why = if answer.description.is_empty() {

@@ -152,6 +152,15 @@ pub trait Group {
     fn stage(&self, user: &UserUri, change: &GroupChange, now: Millis) -> Result<Staged, GroupError>;
     /// Makes the external commit by which a participant of ours gets its leaf; changes nothing yet.
     fn stage_join(&self, user: &UserUri, now: Millis) -> Result<Staged, GroupError>;
+    /// Makes the commit by which this user's leaf gives leaves to several participants of ours at once, with KeyPackages made
+    /// for it; who is not listed is listed by it, too. Nothing but those keys changes yet.
+    fn stage_leaves(
+        &mut self,
+        by: &UserUri,
+        users: &[UserUri],
+        app_data: Vec<(u16, Vec<u8>)>,
+        now: Millis,
+    ) -> Result<Staged, GroupError>;
     /// The hub accepted what was staged.
     fn accept(&mut self, staged: &Staged, now: Millis) -> Result<Applied, GroupError>;
     /// Somebody else's commit.

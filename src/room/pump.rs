@@ -14,6 +14,9 @@ use crate::{
 /// Messages that may wait for the hub's answer at once.
 const WINDOW: usize = 32;
 
+/// Messages that are looked through for users who need a leaf.
+const MAX_TOGETHER: usize = 500;
+
 /// What became of the first intent.
 enum Turn {
     /// It is done, or given up: the next one.
@@ -94,7 +97,7 @@ impl Step<'_> {
     }
 
     /// Works off the queue as far as it goes.
-    pub(super) fn pump(&mut self) {
+    pub fn pump(&mut self) {
         self.work_off();
         self.finish_unbridging();
     }
@@ -241,6 +244,9 @@ impl Step<'_> {
             }
             return Ok(None);
         }
+        if let Some(shared) = self.leaves_together(user)? {
+            return Ok(Some(shared));
+        }
         if !self.is_participant(user) {
             if !self.may_come(user) {
                 return Err(GroupError::Refused("they are not in the room any more".to_owned()));
@@ -263,6 +269,41 @@ impl Step<'_> {
         }
         let staged = self.group.stage_join(user, self.now)?;
         self.commit_staged(staged).map(Some)
+    }
+
+    /// First speakers of a burst share one commit: one of ours with a leaf lists those who are not listed, and gives leaves to
+    /// all who have something waiting to be said. `None` if that is not possible, or only one waits.
+    fn leaves_together(&mut self, first: &UserUri) -> Result<Option<Turn>, GroupError> {
+        let speakers = self.room.queue.iter().filter_map(|intent| match intent {
+            Intent::Say { user, .. } => Some(user),
+            _ => None,
+        });
+        let mut users: Vec<UserUri> = Vec::new();
+        for user in speakers.take(MAX_TOGETHER) {
+            let comes = self.is_participant(user) || self.may_come(user);
+            if comes && !users.contains(user) && !self.group.in_group(user) && !self.is_leaving(user) {
+                users.push(user.clone());
+            }
+        }
+        let by = self.any_committer().filter(|by| !self.room.stale || self.room.fresh.contains(by));
+        let Some(by) = by.filter(|_| users.len() > 1 && users.contains(first) && !self.room.one_by_one) else {
+            return Ok(None);
+        };
+        if !self.is_hub() && !self.room.submitted.is_empty() {
+            return Ok(Some(Turn::Wait));
+        }
+        let unlisted: Vec<(UserUri, u32)> =
+            users.iter().filter(|user| !self.is_participant(user)).map(|user| (user.clone(), role::MEMBER)).collect();
+        let app_data = self.list_change(|state| policy::update_add(state, &unlisted))?;
+        match self.group.stage_leaves(&by, &users, app_data, self.now) {
+            Ok(staged) => {
+                self.room.sharing = !self.is_hub();
+                self.commit_staged(staged).map(Some)
+            }
+            // One by one, each by itself.
+            Err(GroupError::Refused(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn list_change(

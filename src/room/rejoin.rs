@@ -144,7 +144,9 @@ impl Step<'_> {
         let listed = self.listed();
         let first = locals.iter().filter(|user| here(user));
         let second = listed.iter().filter(|user| here(user));
-        first.chain(second).chain(&locals).find(|user| may(user)).cloned()
+        // The list that we hold is old where we lost the way: who is here may be on it by now.
+        let rest = if lost == Lost::Way { self.room.present.iter().collect() } else { Vec::new() };
+        first.chain(second).chain(&locals).chain(rest).find(|user| may(user)).cloned()
     }
 
     fn ask_for_the_way(&mut self) {

@@ -304,6 +304,9 @@ pub struct Step<'a> {
     pub now: Millis,
     /// How long commits that are missing may take to come, in milliseconds.
     pub patience: Millis,
+    /// More comes at once, in the same transaction: what our users want is worked off with the last of it, so that first
+    /// speakers of a burst share a commit.
+    pub more: bool,
     /// What is to be done.
     pub out: Vec<Effect>,
 }
@@ -374,7 +377,9 @@ impl Step<'_> {
                 None
             }
         };
-        self.pump();
+        if !self.more {
+            self.pump();
+        }
         answer
     }
 

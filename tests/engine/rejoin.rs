@@ -353,3 +353,84 @@ async fn commits_of_others_go_first_while_a_room_comes_back() {
     });
     assert!(refused.count() > 0, "the first try came too late");
 }
+
+// ---------------------------------------------------------------------------------------------- a burst's first speakers
+
+/// Commits that a silo's group went through.
+async fn epoch_of(silo: &Silo, uri: &RoomUri) -> u64 {
+    silo.room(uri).await.unwrap().1.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_first_speakers_of_a_burst_share_one_commit_at_the_hub() {
+    let net = Arc::new(Net::default());
+    let people = ["a1", "a2", "a3", "a4", "a5", "a6"];
+    let a = Silo::new("a", &people, &net).await;
+    let b = Silo::new("b", &["b1"], &net).await;
+    let two = Two { a, b };
+    let homeserver = &two.a.homeserver;
+    let (at_a, uri) = two.bridge().await;
+    for name in &people[1..] {
+        homeserver.invite(&at_a, "a1", &homeserver.user(name), false);
+        homeserver.join(&at_a, name);
+    }
+    let at_b = crate::silo::bring(&two.a, &at_a, "a1", &two.b, "b1").await;
+    until_true("all are listed", || {
+        people[1..].iter().all(|name| two.b.homeserver.member(&at_b, &two.b.ghost(&two.a.uri(name))).is_some())
+    })
+    .await;
+    they_talk(&two, &at_a, &at_b, &uri, &["a1", "b1"], "before").await;
+    let before = epoch_of(&two.a, &uri).await;
+    // All come in one transaction.
+    two.a.stop().await;
+    let mut expected = two.b.homeserver.bodies(&at_b);
+    for name in &people[1..] {
+        expected.push(format!("{name} first"));
+        homeserver.say(&at_a, name, &expected[expected.len() - 1]);
+    }
+    two.a.start().await;
+    let texts: Vec<&str> = expected.iter().map(String::as_str).collect();
+    until_bodies(&two.b, &at_b, &texts).await;
+    assert_eq!(two.b.homeserver.bodies(&at_b), expected);
+    // One more makes a standby of one of them.
+    let after = epoch_of(&two.a, &uri).await;
+    assert!((before + 1..=before + 2).contains(&after), "{before} {after}");
+    for name in &people[1..] {
+        let ghost = two.b.ghost(&two.a.uri(name));
+        assert!(two.b.homeserver.messages(&at_b).iter().any(|seen| seen.sender == ghost));
+    }
+    they_talk(&two, &at_a, &at_b, &uri, &["a3", "b1", "a6"], "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_first_speakers_of_a_burst_share_one_commit_in_a_followed_room() {
+    let net = Arc::new(Net::default());
+    let people = ["b1", "b2", "b3", "b4", "b5", "b6"];
+    let a = Silo::new("a", &["a1"], &net).await;
+    let b = Silo::new("b", &people, &net).await;
+    let two = Two { a, b };
+    let homeserver = &two.b.homeserver;
+    let (at_a, at_b, uri) = two.room().await;
+    for name in &people[1..] {
+        homeserver.invite(&at_b, "b1", &homeserver.user(name), false);
+        homeserver.join(&at_b, name);
+    }
+    until_true("all are listed", || {
+        people[1..].iter().all(|name| two.a.homeserver.member(&at_a, &two.a.ghost(&two.b.uri(name))).is_some())
+    })
+    .await;
+    they_talk(&two, &at_a, &at_b, &uri, &["a1", "b1"], "before").await;
+    let before = epoch_of(&two.a, &uri).await;
+    two.b.stop().await;
+    let mut expected = two.a.homeserver.bodies(&at_a);
+    for name in &people[1..] {
+        expected.push(format!("{name} first"));
+        homeserver.say(&at_b, name, &expected[expected.len() - 1]);
+    }
+    two.b.start().await;
+    let texts: Vec<&str> = expected.iter().map(String::as_str).collect();
+    until_bodies(&two.a, &at_a, &texts).await;
+    let after = epoch_of(&two.a, &uri).await;
+    assert!((before + 1..=before + 2).contains(&after), "{before} {after}");
+    they_talk(&two, &at_a, &at_b, &uri, &["b3", "a1", "b6"], "after").await;
+}

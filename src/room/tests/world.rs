@@ -434,6 +434,7 @@ impl World {
             recent: &mut recent,
             now,
             patience: PATIENCE,
+            more: false,
             out: Vec::new(),
         };
         let twin_answer = twin.run(input());
@@ -445,6 +446,7 @@ impl World {
             recent: &mut p.recent,
             now,
             patience: PATIENCE,
+            more: false,
             out: Vec::new(),
         };
         let answer = step.run(input());
