@@ -141,7 +141,7 @@ async fn commits_that_the_hub_speaks_of_and_that_do_not_come() {
     two.a.homeserver.join(&at_a, "a2");
     two.a.homeserver.say(&at_a, "a2", "lost to B");
     until_epoch(&two.a, &uri, |now| now > epoch + 1).await;
-    until_true("the hub gave up", || two.a.engine().quarantined() > 2).await;
+    until_true("the hub gave up", || two.a.engine().quarantined() > 0).await;
     switch.set(&[]);
     // Only B speaks: its messages are refused for their epoch, wait, and are sealed again in the new one, in order.
     let words: Vec<String> = (0..5).map(|n| format!("b {n}")).collect();
