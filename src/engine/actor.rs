@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
-    mls::Rows,
+    mls::{RowChanges, Rows},
     room::{About, Effect, GroupInfoAnswer, Input, Names, Phase, Recent, Room, Step, Tag},
     store::{Batch, Database, StoreError},
     translate::RoomEvent,
@@ -27,6 +27,8 @@ use crate::{
 
 /// Up to so many leaves a group is small.
 const SMALL: usize = 32;
+/// In the number of a group, under which its rows are stored: they are those of the state before the room was joined again.
+const OLD: u64 = 1 << 32;
 /// Inputs that share a batch at most.
 const BATCH: usize = 64;
 
@@ -123,9 +125,33 @@ pub(super) struct After {
 
 /// Loads a room's group from its rows.
 pub(super) async fn load_group(db: &Database, uri: &str, group: u32) -> Result<RoomGroup, StoreError> {
-    let rows = MLS.scan_all(db, &(uri.to_owned(), u64::from(group))).await?;
-    let rows: Rows = rows.into_iter().map(|((_, _, key), value)| (key, value)).collect();
-    RoomGroup::load(rows).map_err(|error| StoreError::Corrupt(format!("the MLS state of {uri}: {error}")))
+    let corrupt = |error| StoreError::Corrupt(format!("the MLS state of {uri}: {error}"));
+    let mut rows = [Rows::new(), Rows::new()];
+    for (place, number) in rows.iter_mut().zip([u64::from(group), u64::from(group) | OLD]) {
+        let found = MLS.scan_all(db, &(uri.to_owned(), number)).await?;
+        place.extend(found.into_iter().map(|((_, _, key), value)| (key, value)));
+    }
+    let [rows, old] = rows;
+    let mut loaded = RoomGroup::load(rows).map_err(corrupt)?;
+    loaded.old = RoomGroup::load(old).map_err(corrupt)?.member;
+    Ok(loaded)
+}
+
+impl Engine {
+    /// Puts the changes of a group's rows into a batch.
+    fn store_rows(&self, uri: &str, number: u64, changes: RowChanges, batch: &mut Batch) -> Result<(), StoreError> {
+        for (key, value) in changes.put {
+            MLS.put(&self.0.db, batch, &(uri.to_owned(), number, key), &value)?;
+        }
+        for key in changes.delete {
+            MLS.delete(batch, &(uri.to_owned(), number, key));
+        }
+        Ok(())
+    }
+}
+
+fn mls_state(error: crate::mls::MlsError) -> StoreError {
+    StoreError::Invalid(format!("the MLS state: {error}"))
 }
 
 /// Runs until the mailbox closes.
@@ -279,22 +305,29 @@ impl Actor {
         }
         self.post_notifies(None, &mut batch, &mut after)?;
         let db = &self.engine.0.db;
+        let number = u64::from(self.room.as_ref().map_or(0, |room| room.group));
         if std::mem::take(&mut self.group.replaced) {
             // Rows of an earlier membership would be taken for this one's at the next start.
             for (key, _) in MLS.scan_all(db, &self.uri).await? {
                 MLS.delete(&mut batch, &key);
             }
+            if let Some(old) = &mut self.group.old {
+                drop(old.take_changes().map_err(mls_state)?);
+                for (key, value) in old.all_rows().map_err(mls_state)? {
+                    MLS.put(db, &mut batch, &(self.uri.clone(), number | OLD, key), &value)?;
+                }
+            }
+        } else if self.group.old_is_over() {
+            self.group.old = None;
+            for (key, _) in MLS.scan_all(db, &(self.uri.clone(), number | OLD)).await? {
+                MLS.delete(&mut batch, &key);
+            }
+        }
+        if let Some(old) = &mut self.group.old {
+            self.engine.store_rows(&self.uri, number | OLD, old.take_changes().map_err(mls_state)?, &mut batch)?;
         }
         if let Some(member) = &mut self.group.member {
-            let changes =
-                member.take_changes().map_err(|error| StoreError::Invalid(format!("the MLS state: {error}")))?;
-            let number = u64::from(self.room.as_ref().map_or(0, |room| room.group));
-            for (key, value) in changes.put {
-                MLS.put(db, &mut batch, &(self.uri.clone(), number, key), &value)?;
-            }
-            for key in changes.delete {
-                MLS.delete(&mut batch, &(self.uri.clone(), number, key));
-            }
+            self.engine.store_rows(&self.uri, number, member.take_changes().map_err(mls_state)?, &mut batch)?;
         }
         for reference in std::mem::take(&mut self.group.used) {
             KEY_PACKAGES.delete(&mut batch, &(self.uri.clone(), reference));

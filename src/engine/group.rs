@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct RoomGroup {
     /// The member state; `None` before the room is joined.
     pub(crate) member: Option<Member>,
+    /// The state before the room was joined again: what was said in its epochs and comes late is read with it.
+    pub(crate) old: Option<Member>,
     /// Private parts of KeyPackages that the present input may use, by reference.
     pub(crate) key_packages: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The member state was made anew in the present step: what is stored is another group's, or an older membership's.
@@ -132,9 +134,17 @@ impl RoomGroup {
     /// Goes on with another membership, whatever was there before.
     pub(crate) fn replace(&mut self, member: Member) {
         self.member = Some(member);
+        self.old = None;
         self.replaced = true;
         // It may be of the same group and epoch, and say something else.
         self.view.take();
+    }
+
+    /// Whether the state before joining again has served its time.
+    pub(crate) fn old_is_over(&self) -> bool {
+        let now = self.member.as_ref().map_or(0, Member::epoch);
+        let past = u64::try_from(mls::PAST_EPOCHS).unwrap_or(u64::MAX);
+        self.old.as_ref().is_some_and(|old| old.epoch().saturating_add(past) < now)
     }
 
     /// How many users have leaves.
@@ -249,7 +259,12 @@ impl Group for RoomGroup {
         Ok(self.member_mut()?.seal(user, plaintext)?)
     }
     fn open(&mut self, message: &[u8]) -> Result<Opened, GroupError> {
-        let opened = self.member_mut()?.open(message)?;
+        let opened = match (self.member_mut()?.open(message), &mut self.old) {
+            (Err(MlsError::NotForThisEpoch { message: epoch, .. }), Some(old)) if epoch <= old.epoch() => {
+                old.open(message)?
+            }
+            (opened, _) => opened?,
+        };
         Ok(Opened { sender: opened.user, plaintext: opened.plaintext })
     }
     fn stage(&self, user: &UserUri, change: &GroupChange, now: Millis) -> Result<Staged, GroupError> {
@@ -356,7 +371,7 @@ impl Group for RoomGroup {
         Ok(self.member()?.group_info(None)?.ratchet_tree)
     }
     fn discard(&mut self) {
-        self.member = None;
+        (self.member, self.old) = (None, None);
         self.view.take();
     }
     fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError> {
@@ -372,7 +387,7 @@ impl Group for RoomGroup {
         Ok(self.member_mut()?.propose_leave(user, app_data)?)
     }
     fn rejoin(&mut self, comeback: &Comeback<'_>, info: &GroupInfo, now: Millis) -> Result<Staged, GroupError> {
-        let Comeback { user, room, epoch, forgiving } = *comeback;
+        let Comeback { user, room, epoch, forgiving, keep_reading } = *comeback;
         let (group_id, at) = mls::epoch_outside(&info.group_info)?;
         if self.member.as_ref().is_some_and(|member| member.group_id() != group_id) {
             return Err(GroupError::Invalid("the GroupInfo is of another group".to_owned()));
@@ -415,7 +430,9 @@ impl Group for RoomGroup {
                 for private in &given {
                     member.abandon(private)?;
                 }
+                let before = if keep_reading { self.member.take() } else { self.old.take() };
                 self.replace(member);
+                self.old = before.filter(Member::is_member);
                 Ok(staged)
             }
             Err(error) => {

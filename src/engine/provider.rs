@@ -536,7 +536,7 @@ pub(super) async fn external_join(
         GroupInfoAnswer::Refused(why) | GroupInfoAnswer::Failed(why) => return Err(why),
     };
     let mut group = RoomGroup::default();
-    let comeback = Comeback { user, room, epoch: 0, forgiving: false };
+    let comeback = Comeback { user, room, epoch: 0, forgiving: false, keep_reading: false };
     let staged = tokio::task::block_in_place(|| group.rejoin(&comeback, &info, now()));
     Ok((group, staged.map_err(|error| error.to_string())?))
 }

@@ -509,6 +509,12 @@ impl Member {
 }
 
 impl Member {
+    /// All rows, to be stored somewhere else.
+    pub fn all_rows(&mut self) -> Result<Rows, MlsError> {
+        self.flush()?;
+        Ok(self.overlay.rows())
+    }
+
     /// Takes back what was adopted for these users and has no leaf: the commit that should have added them was not taken.
     pub fn abandon_waiting(&mut self, users: &[UserUri]) -> Result<(), MlsError> {
         for (_, private) in self.waiting() {

@@ -15,7 +15,7 @@ mod view;
 pub use commit::{AppDataChange, Applied, Change, StagedCommit};
 pub use error::MlsError;
 pub use frame::{Frame, FrameSender, HandshakeKind, handshake_kind, welcome_refs};
-pub use identity::{CIPHER_SUITE, DEVICE, LIFETIME_SECONDS, user_of};
+pub use identity::{CIPHER_SUITE, DEVICE, LIFETIME_SECONDS, PAST_EPOCHS, user_of};
 pub use join::{ExternalJoin, NewGroup, epoch_outside, users_outside};
 pub use key_package::{KeyPackageView, MadeKeyPackage, check_key_package, make_key_package};
 pub use member::{GroupInfoParts, Member, Opened, RowChanges, Rows};

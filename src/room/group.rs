@@ -117,6 +117,8 @@ pub struct Comeback<'a> {
     pub epoch: u64,
     /// Leaves of ours whose keys were lost are no forgery.
     pub forgiving: bool,
+    /// What we hold was the group's state: late messages of its epochs are still read with it.
+    pub keep_reading: bool,
 }
 
 /// An opened application message.

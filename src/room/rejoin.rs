@@ -182,7 +182,8 @@ impl Step<'_> {
     /// The hub's answer to groupInfo. It comes behind the answers to all that was sent before.
     pub(super) fn on_group_info(&mut self, user: &UserUri, answer: GroupInfoAnswer) {
         let asking = |rejoin: &&Rejoin| rejoin.stage == RejoinStage::Asking && rejoin.by == *user;
-        let Some(epoch) = self.room.rejoin.as_ref().filter(asking).map(|rejoin| rejoin.epoch) else { return };
+        let Some(rejoin) = self.room.rejoin.as_ref().filter(asking) else { return };
+        let (epoch, keep_reading) = (rejoin.epoch, !rejoin.replaced);
         if self.room.in_flight.is_some() {
             return self.try_again("something else is under way");
         }
@@ -191,7 +192,7 @@ impl Step<'_> {
             GroupInfoAnswer::Refused(why) => return self.refused_again(&why),
             GroupInfoAnswer::Failed(why) => return self.try_again(&why),
         };
-        let comeback = Comeback { user, room: &self.room.uri, epoch, forgiving: self.room.stale };
+        let comeback = Comeback { user, room: &self.room.uri, epoch, forgiving: self.room.stale, keep_reading };
         match self.group.rejoin(&comeback, &info, self.now) {
             Ok(staged) => {
                 self.send_commit(staged);

@@ -182,6 +182,8 @@ pub(super) struct FakeGroup {
     domain: ProviderDomain,
     pub(super) shared: Option<Shared>,
     since: u64,
+    /// The epochs that are still read although the group was joined again behind them.
+    old: Option<(u64, u64)>,
     /// Keys of KeyPackages that were given out, and of leaves.
     keys: BTreeSet<u64>,
     anchor: Option<UserUri>,
@@ -197,6 +199,7 @@ impl FakeGroup {
             domain: domain.clone(),
             shared: None,
             since: 0,
+            old: None,
             keys: BTreeSet::new(),
             anchor: None,
             standby: None,
@@ -396,7 +399,8 @@ impl Group for FakeGroup {
         if !self.is_member() {
             return Err(GroupError::Invalid("no member".to_owned()));
         }
-        if epoch > current || epoch < self.since.max(current.saturating_sub(PAST_EPOCHS)) {
+        let old = self.old.is_some_and(|(from, to)| (from..=to).contains(&epoch));
+        if !old && (epoch > current || epoch < self.since.max(current.saturating_sub(PAST_EPOCHS))) {
             return Err(GroupError::Epoch { message: epoch, current });
         }
         if by.provider() == self.domain {
@@ -570,6 +574,10 @@ impl Group for FakeGroup {
             refs,
             path: true,
         };
+        if comeback.keep_reading {
+            let first = self.since.max(self.epoch().saturating_sub(PAST_EPOCHS));
+            outside.old = self.is_member().then_some((first, self.epoch()));
+        }
         let staged = outside.staged(&commit)?;
         let (next, _) = outside.after(&commit, &staged.commit)?;
         outside.keys.insert(key);
@@ -597,7 +605,7 @@ impl Group for FakeGroup {
         if !refs.iter().any(|key| self.keys.contains(key)) {
             return Err(GroupError::Invalid("KeyPackages that were not given out".to_owned()));
         }
-        self.since = shared.epoch;
+        (self.since, self.old) = (shared.epoch, None);
         self.pending.clear();
         self.shared = Some(shared);
         let users = self.locals();
