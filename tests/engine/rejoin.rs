@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use mimi_gateway::{
     engine::ports::Endpoint,
     ident::RoomUri,
+    store::MemoryDisk,
     wire::{HandshakeBundle, UpdateOutcome, UpdateRoomResponse, Wire as _},
 };
 use ruma::OwnedRoomId;
@@ -12,7 +13,7 @@ use ruma::OwnedRoomId;
 use crate::{
     flow::until_room,
     homeserver::{Fault, Faults},
-    silo::{Disk, Net, Silo, Two, until_bodies, until_true},
+    silo::{Disk, Net, Silo, Two, bring, until_bodies, until_true},
 };
 
 /// Faults for the calls that begin with one of these words, while they are there.
@@ -230,6 +231,36 @@ async fn a_provider_that_lost_its_data_joins_again() {
     assert_eq!(a.room(&uri).await.unwrap().2, 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_before_and_comes_after_is_read() {
+    let (two, switch) = with_switch().await;
+    let c = Silo::start_on("c", &["c1"], &two.a.net, Disk::Memory(MemoryDisk::new()), switch.faults()).await;
+    let (at_a, at_b, uri) = two.room().await;
+    let at_c = bring(&two.a, &at_a, "a1", &c, "c1").await;
+    they_talk(&two, &at_a, &at_b, &uri, &["a1", "b1"], "before").await;
+    c.homeserver.say(&at_c, "c1", "c1 before");
+    until_true("B reads", || two.b.homeserver.bodies(&at_b).contains(&"c1 before".to_owned())).await;
+    let epoch = epoch_of(&two.a, &uri).await;
+    switch.set(&[(NOTIFY_B, Fault::Refused), ("notify a.example to c.example", Fault::Before)]);
+    two.a.homeserver.invite(&at_a, "a1", &two.a.homeserver.user("a2"), false);
+    two.a.homeserver.join(&at_a, "a2");
+    until_epoch(&two.a, &uri, |now| now == epoch + 1).await;
+    until_true("the hub gave up", || two.a.engine().quarantined() > 0).await;
+    // C speaks in the epoch that all three were in; the hub takes it, and B hears of it late.
+    switch.set(&[(NOTIFY_B, Fault::Before), ("notify a.example to c.example", Fault::Before)]);
+    c.homeserver.say(&at_c, "c1", "late");
+    until_true("A reads", || two.a.homeserver.bodies(&at_a).contains(&"late".to_owned())).await;
+    // B notices by a change of its own, and joins again.
+    two.b.homeserver.invite(&at_b, "b1", &two.b.homeserver.user("b2"), false);
+    two.b.homeserver.join(&at_b, "b2");
+    until_notices(&two.b, &at_b, "is connected again", 1).await;
+    two.b.stop().await;
+    two.b.start().await;
+    switch.set(&[]);
+    until_true("B reads", || two.b.homeserver.bodies(&at_b).contains(&"late".to_owned())).await;
+    they_talk(&two, &at_a, &at_b, &uri, &["b1", "a1"], "after").await;
+}
+
 // ------------------------------------------------------------------------------------- others remove our leaves
 
 #[tokio::test(flavor = "multi_thread")]
@@ -374,7 +405,7 @@ async fn five_first_speakers_of_a_burst_share_one_commit_at_the_hub() {
         homeserver.invite(&at_a, "a1", &homeserver.user(name), false);
         homeserver.join(&at_a, name);
     }
-    let at_b = crate::silo::bring(&two.a, &at_a, "a1", &two.b, "b1").await;
+    let at_b = bring(&two.a, &at_a, "a1", &two.b, "b1").await;
     until_true("all are listed", || {
         people[1..].iter().all(|name| two.b.homeserver.member(&at_b, &two.b.ghost(&two.a.uri(name))).is_some())
     })
