@@ -9,15 +9,12 @@ use super::{
     core::{Engine, lock, now, random},
     group::RoomGroup,
     ports::{Actor as MatrixActor, PathTarget, Problem},
-    tables::{
-        ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, MLS, OUTBOX, OutRow, QUARANTINE, ROOMS, Wants,
-    },
+    tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, QUARANTINE, ROOMS, Wants},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
-    mls::{RowChanges, Rows},
     room::{About, Effect, GroupInfoAnswer, Input, Names, Phase, Recent, Room, Step, Tag},
-    store::{Batch, Database, StoreError},
+    store::{Batch, StoreError},
     translate::RoomEvent,
     wire::{
         FanoutContent, FanoutMessage, HandshakeBundle, KeyMaterialResponse, SubmitMessageRequest,
@@ -27,8 +24,6 @@ use crate::{
 
 /// Up to so many leaves a group is small.
 const SMALL: usize = 32;
-/// In the number of a group, under which its rows are stored: they are those of the state before the room was joined again.
-const OLD: u64 = 1 << 32;
 /// Inputs that share a batch at most.
 const BATCH: usize = 64;
 
@@ -123,37 +118,6 @@ pub(super) struct After {
     pub(super) joined: Vec<(usize, Result<String, String>)>,
 }
 
-/// Loads a room's group from its rows.
-pub(super) async fn load_group(db: &Database, uri: &str, group: u32) -> Result<RoomGroup, StoreError> {
-    let corrupt = |error| StoreError::Corrupt(format!("the MLS state of {uri}: {error}"));
-    let mut rows = [Rows::new(), Rows::new()];
-    for (place, number) in rows.iter_mut().zip([u64::from(group), u64::from(group) | OLD]) {
-        let found = MLS.scan_all(db, &(uri.to_owned(), number)).await?;
-        place.extend(found.into_iter().map(|((_, _, key), value)| (key, value)));
-    }
-    let [rows, old] = rows;
-    let mut loaded = RoomGroup::load(rows).map_err(corrupt)?;
-    loaded.old = RoomGroup::load(old).map_err(corrupt)?.member;
-    Ok(loaded)
-}
-
-impl Engine {
-    /// Puts the changes of a group's rows into a batch.
-    fn store_rows(&self, uri: &str, number: u64, changes: RowChanges, batch: &mut Batch) -> Result<(), StoreError> {
-        for (key, value) in changes.put {
-            MLS.put(&self.0.db, batch, &(uri.to_owned(), number, key), &value)?;
-        }
-        for key in changes.delete {
-            MLS.delete(batch, &(uri.to_owned(), number, key));
-        }
-        Ok(())
-    }
-}
-
-fn mls_state(error: crate::mls::MlsError) -> StoreError {
-    StoreError::Invalid(format!("the MLS state: {error}"))
-}
-
 /// Runs until the mailbox closes.
 pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedReceiver<Mail>) {
     let mut actor =
@@ -240,7 +204,7 @@ impl Actor {
         let db = &self.engine.0.db;
         self.room = ROOMS.get(db, &self.uri).await?;
         let number = self.room.as_ref().map_or(0, |room| room.group);
-        self.group = load_group(db, &self.uri, number).await?;
+        self.group = super::rows::load_group(db, &self.uri, number).await?;
         self.recent = Recent::default();
         Ok(())
     }
@@ -301,34 +265,11 @@ impl Actor {
         }
         if mails.len() > 1 && mails.last().is_some_and(event) {
             // The last of a burst may have been none that the room looks at.
-            self.guarded(|step| step.pump(), &mut batch, &mut after).await?;
+            self.guarded(|step: &mut Step<'_>| step.pump(), &mut batch, &mut after).await?;
         }
         self.post_notifies(None, &mut batch, &mut after)?;
+        self.put_group(&mut batch).await?;
         let db = &self.engine.0.db;
-        let number = u64::from(self.room.as_ref().map_or(0, |room| room.group));
-        if std::mem::take(&mut self.group.replaced) {
-            // Rows of an earlier membership would be taken for this one's at the next start.
-            for (key, _) in MLS.scan_all(db, &self.uri).await? {
-                MLS.delete(&mut batch, &key);
-            }
-            if let Some(old) = &mut self.group.old {
-                drop(old.take_changes().map_err(mls_state)?);
-                for (key, value) in old.all_rows().map_err(mls_state)? {
-                    MLS.put(db, &mut batch, &(self.uri.clone(), number | OLD, key), &value)?;
-                }
-            }
-        } else if self.group.old_is_over() {
-            self.group.old = None;
-            for (key, _) in MLS.scan_all(db, &(self.uri.clone(), number | OLD)).await? {
-                MLS.delete(&mut batch, &key);
-            }
-        }
-        if let Some(old) = &mut self.group.old {
-            self.engine.store_rows(&self.uri, number | OLD, old.take_changes().map_err(mls_state)?, &mut batch)?;
-        }
-        if let Some(member) = &mut self.group.member {
-            self.engine.store_rows(&self.uri, number, member.take_changes().map_err(mls_state)?, &mut batch)?;
-        }
         for reference in std::mem::take(&mut self.group.used) {
             KEY_PACKAGES.delete(&mut batch, &(self.uri.clone(), reference));
         }

@@ -438,7 +438,7 @@ impl Engine {
     pub async fn rooms(db: &Database, names: &GatewayNames) -> Result<Vec<RoomSummary>, StoreError> {
         let mut rows = Vec::new();
         for (uri, room) in ROOMS.scan_all(db, &()).await? {
-            let group = actor::load_group(db, &uri, room.group).await.ok();
+            let group = super::rows::load_group(db, &uri, room.group).await.ok();
             let state = group.as_ref().and_then(|group| crate::room::group::Group::state(group).ok());
             rows.push(RoomSummary {
                 matrix: room.matrix.as_ref().map(ToString::to_string).unwrap_or_default(),

@@ -20,6 +20,7 @@ mod noise;
 mod opening;
 pub mod ports;
 mod provider;
+mod rows;
 mod tables;
 
 pub use core::{Engine, EngineSettings, MayCommand, RoomSummary};

@@ -258,16 +258,12 @@ impl Step<'_> {
         let Some(mut rejoin) = self.room.rejoin.take() else { return };
         self.report(format!("{} cannot join the room again: {why}", rejoin.by));
         rejoin.refused.insert(rejoin.by.clone());
-        match self.who_joins(rejoin.lost, &rejoin.refused) {
-            Some(by) => {
-                self.room.rejoin = Some(Rejoin { by, attempts: 0, ..rejoin });
-                self.ask_for_the_way();
-            }
-            None => {
-                self.room.gap = (rejoin.from, u64::MAX);
-                self.stays_lost(rejoin.lost, &rejoin.why, why);
-            }
+        if let Some(by) = self.who_joins(rejoin.lost, &rejoin.refused) {
+            self.room.rejoin = Some(Rejoin { by, attempts: 0, ..rejoin });
+            return self.ask_for_the_way();
         }
+        self.room.gap = (rejoin.from, u64::MAX);
+        self.stays_lost(rejoin.lost, &rejoin.why, why);
     }
 
     /// There is no way back that we could go ourselves.

@@ -179,6 +179,7 @@ pub struct Rejoin {
 
 /// The stored record of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct Room {
     /// The room's URI; its provider is the hub.
     pub uri: RoomUri,
