@@ -42,6 +42,8 @@ pub struct EngineSettings {
     /// While transactions come thick and fast, each is answered so much later: the homeserver puts what happens meanwhile into
     /// one, which costs both sides less. Its events are worked on at once all the same. Zero: never.
     pub gather: Duration,
+    /// How long a room may take to begin with what came, before that goes into its inbox. Zero: always the inbox.
+    pub patience: Duration,
     /// How long an answer of a hub to a message waits for others, so that they share a batch. Zero: never.
     pub settle: Duration,
     /// Who may give commands.
@@ -103,7 +105,7 @@ pub(super) struct Inner {
     /// When the last transaction was answered.
     pub(super) answered: Mutex<Option<tokio::time::Instant>>,
     /// Outbox rows that are done and not taken off yet.
-    pub(super) done: Mutex<Option<crate::store::Batch>>,
+    pub(super) done: Mutex<lane::Done>,
     /// Set off once everything that was stored is handed to its task: what the tasks add goes behind it.
     pub(super) go: CancellationToken,
     pub(super) stop: CancellationToken,
@@ -343,6 +345,11 @@ impl Engine {
     ) -> Result<T, StoreError> {
         let done = self.0.tasks.spawn(work).await;
         done.unwrap_or_else(|error| Err(StoreError::Closed(format!("the task ended: {error}"))))
+    }
+
+    /// Whether the room's actor runs.
+    pub(super) fn has_actor(&self, uri: &str) -> bool {
+        lock(&self.0.actors).contains_key(uri)
     }
 
     /// Sends mail to a room's actor, which is started if need be.

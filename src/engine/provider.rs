@@ -8,8 +8,9 @@ use super::{
     actor::{Answer, Mail, Request},
     core::{Engine, lock, now},
     group::RoomGroup,
+    offer::{Arrival, Arrivals},
     ports::{Endpoint, PathTarget, Problem, ProviderInbound, VerifiedPeer},
-    tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, KeyPackageRow, NOTIFIED},
+    tables::{ANSWERS, CONSENT, Consent, InboxItem, KEY_PACKAGES, KeyPackageRow, NOTIFIED},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -166,15 +167,10 @@ impl Engine {
         answer.await.unwrap_or(Err(Problem::Unavailable(1)))
     }
 
-    async fn to_room(&self, room: &str, item: InboxItem, mut batch: Batch) -> Result<(), StoreError> {
+    async fn to_room(&self, room: &str, item: InboxItem, writes: Batch) -> Result<(), StoreError> {
         let (engine, room) = (self.clone(), room.to_owned());
-        self.unbroken(async move {
-            let number = INBOX.append(&engine.0.db, &mut batch, &room, &item)?;
-            engine.0.db.commit(batch).await?;
-            engine.mail(&room, Mail::Item { number, item });
-            Ok(())
-        })
-        .await
+        let arrivals = Arrivals { items: vec![Arrival { item, event: None }], writes };
+        self.unbroken(async move { engine.deliver(&room, arrivals).await }).await
     }
 
     /// KeyPackages of one of our users, if it consented; else it is asked, and the requester hears no more than that.
