@@ -37,9 +37,12 @@ pub(super) struct Arrivals {
 /// What became of an offer: it is durable, or here it is again.
 pub(super) type Verdict = Result<(), Arrivals>;
 
+/// Arrivals, and who waits for the verdict on them.
+type Waiting = (Arrivals, oneshot::Sender<Verdict>);
+
 /// Arrivals that an actor may take, as long as they are not withdrawn.
 #[derive(Debug, Clone)]
-pub(super) struct Offer(Arc<Mutex<Option<(Arrivals, oneshot::Sender<Verdict>)>>>);
+pub(super) struct Offer(Arc<Mutex<Option<Waiting>>>);
 
 impl Offer {
     fn new(arrivals: Arrivals) -> (Self, oneshot::Receiver<Verdict>) {
@@ -48,7 +51,7 @@ impl Offer {
     }
 
     /// Takes it, unless it was withdrawn.
-    pub(super) fn take(&self) -> Option<(Arrivals, oneshot::Sender<Verdict>)> {
+    pub(super) fn take(&self) -> Option<Waiting> {
         lock(&self.0).take()
     }
 

@@ -28,21 +28,21 @@ struct Front<'a> {
     max_epochs: usize,
     #[serde(borrow)]
     past: VecDeque<EpochTree<'a>>,
-    current: Context<'a>,
+    current: Keys<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct EpochTree<'a> {
     epoch: u64,
     #[serde(borrow)]
-    context: Context<'a>,
+    keys: Keys<'a>,
     tree: SecretTree<'a>,
     added_at: Option<SystemTime>,
     leaves: Vec<Member>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Context<'a> {
+struct Keys<'a> {
     #[serde(borrow)]
     sender_data: Secret<'a>,
     membership: Secret<'a>,
