@@ -307,6 +307,13 @@ impl Member {
         }
     }
 
+    /// Verifies a commit's signature, membership tag and proposals, and nothing of what follows from it.
+    pub fn verify_commit(&self, commit: &[u8]) -> Result<(), MlsError> {
+        let parsed = parse_commit(commit)?;
+        self.check_frame(&parsed.frame.group_id, parsed.frame.epoch, true)?;
+        self.begin(self.live()?, commit).map(drop)
+    }
+
     /// What a commit asks of us before it is applied. Nothing is verified here.
     pub fn announced(&self, commit: &[u8], now: u64) -> Result<Announced, MlsError> {
         let view = self.preview(commit, now)?;
