@@ -512,11 +512,12 @@ impl Group for RoomGroup {
     fn judge_pending(&self, now: Millis) -> Result<(), GroupError> {
         let leaves = count(self.leaves());
         let mut verdict = |view: &CommitView| judge(view, &leaves);
-        Ok(match (&self.member, &self.public) {
+        match (&self.member, &self.public) {
             (Some(member), _) => member.judge_pending(&mut verdict, now)?,
             (None, Some(public)) => public.judge_pending(&mut verdict, now)?,
             (None, None) => {}
-        })
+        }
+        Ok(())
     }
     fn is_deserted(&self) -> bool {
         match (&self.member, &self.public) {

@@ -430,7 +430,7 @@ fn verified_group_info(
         return Err(wrong("its confirmation tag is not the commit's"));
     }
     let signer = reader.u32("signer").map_err(MlsError::malformed)?;
-    let signed = context.len() + reader.offset();
+    let until = context.len() + reader.offset();
     let signature = reader.opaque("signature", limits::KEY_OR_TAG).map_err(MlsError::malformed)?;
     reader.finish("GroupInfo").map_err(MlsError::malformed)?;
     let has = |kind: u16| extensions.iter().any(|extension| extension.extension_type == kind);
@@ -445,7 +445,7 @@ fn verified_group_info(
         &[CIPHER_SUITE],
         leaf.signature_key().as_slice(),
         GROUP_INFO_LABEL,
-        raw.get(..signed).unwrap_or_default(),
+        raw.get(..until).unwrap_or_default(),
         signature,
     )
     .map_err(|error| wrong(&error.to_string()))?;

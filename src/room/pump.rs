@@ -253,6 +253,9 @@ impl Step<'_> {
             if !self.may_come(user) {
                 return Err(GroupError::Refused("they are not in the room any more".to_owned()));
             }
+            if self.waits_to_be_added(user) {
+                return Ok(Some(Turn::Wait));
+            }
             let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.any_committer()) else {
                 if !self.room.leaving.is_empty() {
                     // Our last one is going; who is asked may come in anew after that.
@@ -289,6 +292,9 @@ impl Step<'_> {
         }
         if self.is_ours(user) && !self.may_come(user) {
             return Ok(Turn::Done);
+        }
+        if self.waits_to_be_added(by) {
+            return Ok(Turn::Wait);
         }
         let by =
             if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.any_committer() };

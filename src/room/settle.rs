@@ -63,6 +63,11 @@ impl Step<'_> {
         }
     }
 
+    /// As hub without a leaf: whether this user was asked in by somebody elsewhere, who has to add them.
+    pub(super) fn waits_to_be_added(&self, user: &UserUri) -> bool {
+        self.group.is_public() && self.room.asked.contains_key(user) && self.room.present.contains(user)
+    }
+
     /// As hub without a leaf: who of ours is listed and here gets one.
     pub(super) fn come_back(&mut self) {
         if self.room.phase != Phase::Active || !self.group.is_public() {
@@ -84,6 +89,10 @@ impl Step<'_> {
         }
         self.out.push(Effect::Note("everybody left the room: it is over".to_owned()));
         if self.is_hub() {
+            let queue: Vec<Intent> = self.room.queue.drain(..).collect();
+            for intent in queue.into_iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
+                self.give_up(&intent, "everybody else left the MIMI room");
+            }
             self.end();
         } else {
             let listed = self.listed();

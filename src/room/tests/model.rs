@@ -130,15 +130,25 @@ pub(super) fn check(world: &World, removals: bool) {
         assert_eq!(room.in_flight, None, "{home}");
         assert!(room.submitted.is_empty() && room.again.is_empty() && room.held.is_empty(), "{home}: {room:?}");
         // Who is not in yet waits with what they say.
-        let waits = |intent: &Intent| room.phase == Phase::Invited && matches!(intent, Intent::Say { .. });
-        assert!(room.queue.iter().all(waits), "{home}: {:?} {:?}", room.phase, room.queue);
+        let asked =
+            |user: &UserUri| room.phase == Phase::Invited || p.group.is_public() && room.asked.contains_key(user);
+        let waits = |intent: &Intent| matches!(intent, Intent::Say { user, .. } if asked(user));
+        let first_waits = p.group.is_public() && room.queue.front().is_some_and(|intent| asked(intent.actor()));
+        let coming = |user: &UserUri| {
+            room.queue.iter().any(|intent| matches!(intent, Intent::Add { user: added, .. } if added == user))
+        };
+        assert!(first_waits || room.queue.iter().all(waits), "{home}: {:?} {:?}", room.phase, room.queue);
         assert!(!p.group.has_pending(), "{home}");
         if room.phase == Phase::Active {
             assert_eq!(p.group.shared, hub.group.shared, "{home} and the hub differ");
             // Who was asked by somebody elsewhere and came waits to be added.
             let ours: BTreeSet<UserUri> = ours.into_iter().filter(|user| room.keeper.as_ref() != Some(user)).collect();
-            let there: BTreeSet<UserUri> =
-                p.joined.iter().filter(|user| ours.contains(user) || !room.asked.contains_key(user)).cloned().collect();
+            let there: BTreeSet<UserUri> = p
+                .joined
+                .iter()
+                .filter(|user| ours.contains(user) || !room.asked.contains_key(user) && !coming(user))
+                .cloned()
+                .collect();
             // Who left while being added was asked once more.
             let ours: BTreeSet<UserUri> = ours.into_iter().filter(|user| !p.invited.contains(user)).collect();
             assert_eq!(ours, there, "{home}: participants, and who is in the Matrix room");
