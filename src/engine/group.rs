@@ -202,7 +202,8 @@ impl RoomGroup {
         let welcome = bundle.welcome.as_ref().ok_or_else(|| GroupError::Invalid("no Welcome".to_owned()))?;
         let keys: Vec<Vec<u8>> =
             ours.iter().filter_map(|reference| self.key_packages.get(reference).cloned()).collect();
-        let member = Member::join(welcome.as_bytes(), &next.ratchet_tree()?, &keys, now)?;
+        let member = Member::join(welcome.as_bytes(), &next.ratchet_tree()?, &keys, now)
+            .map_err(|error| GroupError::Invalid(format!("the Welcome for our own users: {error}")))?;
         if !next.agrees_with(&member) {
             return Err(GroupError::Invalid("the Welcome leads elsewhere than its commit".to_owned()));
         }

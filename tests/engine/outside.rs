@@ -1,16 +1,25 @@
 //! Rooms whose host's last user left: the hub sees the group from outside, the others talk on, and somebody of the host comes
 //! back.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use mimi_gateway::{
     engine::ports::{Endpoint, PathTarget},
-    ident::RoomUri,
-    wire::{GroupInfoOption, HandshakeBundle, RawGroupInfo, UpdateOutcome, UpdateRoomResponse, Wire as _},
+    ident::{RoomUri, UserUri},
+    mls::{AppDataChange, CIPHER_SUITE, Change, DEVICE, labels, make_key_package},
+    policy::{RoomMetadata, RoomState, component},
+    wire::{
+        ConsentAction, Credential, FanoutContent, KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse,
+        RatchetTreeOption, RequiredCapabilities, SubmitMessageResponse, UpdateOutcome, Wire as _,
+        key_material::ClientMaterial,
+    },
 };
 use ruma::OwnedRoomId;
 
 use crate::{
+    attacks::{Rogue, bundle, consent, now, refused, yes},
     flow::until_room,
-    silo::{PATIENCE, Silo, Two, bring, until, until_bodies, until_true},
+    silo::{Net, PATIENCE, Silo, Two, bridge, bring, until, until_bodies, until_true},
 };
 
 /// A hosts a room with B1 and C1, and A1, who made it, left: the room at A, B and C.
@@ -115,38 +124,119 @@ async fn the_last_one_of_all_ends_the_room() {
     }
 }
 
+/// KeyPackages of a user of A by way of its own hub, asked for as a rogue's user.
+async fn ask_for_keys(rogue: &Rogue, a: &Silo, requester: &UserUri, target: &UserUri, room: &RoomUri) -> Vec<u8> {
+    let key = labels::SigningKey::generate().unwrap();
+    let identity = requester.client(DEVICE).unwrap().as_str().as_bytes().to_vec();
+    let tbs = KeyMaterialRequestTbs {
+        requesting_user: requester.clone(),
+        target_user: target.clone(),
+        room: Some(room.clone()),
+        acceptable_ciphersuites: vec![CIPHER_SUITE],
+        required_capabilities: RequiredCapabilities::default(),
+        requester_signature_key: key.public().to_vec(),
+        requester_credential: Credential::Basic { identity },
+    };
+    let signature = labels::sign_with_label(&key, KeyMaterialRequestTbs::LABEL, &tbs.encode()).unwrap();
+    let body = KeyMaterialRequest::new(tbs, signature).encode();
+    let answer = rogue.send(a, Endpoint::KeyMaterial, &PathTarget::Uri(target.as_uri().clone()), &body).await.unwrap();
+    let answer = KeyMaterialResponse::decode(&answer).unwrap();
+    let ClientMaterial::Success(package) = &answer.clients[0].material else { panic!("{answer:?}") };
+    package.as_bytes().to_vec()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_without_its_group_info_is_refused() {
-    let two = Two::new().await;
-    let (at_a, at_b, uri) = two.room().await;
-    let target = PathTarget::Uri(uri.as_uri().clone());
-    // What B sends is lost on its way until it was tried with another GroupInfo.
-    let sent = std::sync::Arc::new(std::sync::Mutex::new(false));
-    let armed = sent.clone();
-    two.a.homeserver.leave(&at_a, "a1");
-    until_participants(&two.a, &uri, 1).await;
-    *two.b.faults.lock().unwrap() = Box::new(move |call: &str| {
-        if call.starts_with("update") && !*armed.lock().unwrap() { crate::homeserver::Fault::Before } else { crate::homeserver::Fault::None }
-    });
-    let before = two.a.room(&uri).await.unwrap().1;
-    let old = two.a.net.calls(&two.a.domain, Endpoint::Update).last().unwrap().body.clone();
-    let HandshakeBundle::Commit(old) = HandshakeBundle::decode(&old).unwrap() else { panic!("no commit") };
-    two.b.homeserver.invite(&at_b, "b1", &two.b.homeserver.user("b2"), false);
-    two.b.homeserver.join(&at_b, "b2");
-    // The bytes wait in B's outbox: they are the same that come later.
-    *sent.lock().unwrap() = true;
-    until_participants(&two.a, &uri, 2).await;
-    let call = two.a.net.calls(&two.a.domain, Endpoint::Update).pop().unwrap();
-    let HandshakeBundle::Commit(bundle) = HandshakeBundle::decode(&call.body).unwrap() else { panic!("no commit") };
-    assert!(two.a.room(&uri).await.unwrap().1 > before);
-    // An old one again: it is for an epoch that is over, whatever its GroupInfo.
-    let mut swapped = *bundle.clone();
-    swapped.group_info = old.group_info.clone();
-    let answer = two.a.receive("b", Endpoint::Update, &target, &HandshakeBundle::Commit(Box::new(swapped)).encode()).await;
-    let answer = UpdateRoomResponse::decode(&answer.unwrap()).unwrap();
-    assert!(matches!(answer.outcome, UpdateOutcome::WrongEpoch { .. }));
-    let GroupInfoOption::Full(info) = &bundle.group_info else { panic!("a partial one") };
-    assert!(RawGroupInfo::from_bytes(info.as_bytes().to_vec()).is_ok());
+async fn a_rogue_in_a_room_without_host() {
+    let net = Arc::new(Net::default());
+    let a = Silo::new("a", &["a1", "a2"], &net).await;
+    let mut rogue = Rogue::new("r", &net);
+    let (at_a, uri) = bridge(&a, "a1").await;
+    rogue.enter(&a, &at_a, &uri, "r1").await;
+    let r1 = rogue.uri("r1");
+    a.homeserver.leave(&at_a, "a1");
+    let proposals = until("the leave", || {
+        rogue.fanned_out().into_iter().find_map(|fanout| match fanout.content {
+            FanoutContent::Proposal { message, more } => Some([vec![message], more].concat()),
+            _ => None,
+        })
+    })
+    .await;
+    for proposal in &proposals {
+        rogue.member.as_mut().unwrap().store_proposal(proposal.as_bytes(), now()).unwrap();
+    }
+    // Who comes in meanwhile is told of them.
+    let info = rogue.group_info(&a, &uri, &r1).await.unwrap();
+    assert_eq!(info.pending_proposals.iter().map(|p| p.proposal.clone()).collect::<Vec<_>>(), proposals);
+    assert!(info.pending_proposals.iter().all(|p| p.hub_accepted_time > 0));
+
+    // The commit that takes A's last leaf needs a GroupInfo of what it leads to.
+    let mut state = rogue.state();
+    state.participants.retain(|(user, _)| *user == r1);
+    let list = state.to_components().unwrap()[&component::PARTICIPANT_LIST].clone();
+    let values = BTreeMap::from([(component::PARTICIPANT_LIST, list)]);
+    let commit =
+        |rogue: &Rogue| rogue.member().stage_commit(&r1, &Change::default(), &mut yes(values.clone()), now()).unwrap();
+    let (good, other) = (commit(&rogue), commit(&rogue));
+    let present = rogue.member().group_info(None).unwrap().group_info;
+    for group_info in [present, other.group_info.clone()] {
+        let mut bad = good.clone();
+        bad.group_info = group_info;
+        let answer = rogue.update(&a, &uri, &bundle(&bad)).await;
+        assert!(refused(&answer) && answer.description.contains("GroupInfo"), "{answer:?}");
+    }
+    assert_eq!(a.room(&uri).await.unwrap().2, 2);
+    let answer = rogue.update(&a, &uri, &bundle(&good)).await;
+    assert!(matches!(answer.outcome, UpdateOutcome::Success { .. }), "{answer:?}");
+    rogue.member.as_mut().unwrap().accept_staged(&good, &mut yes(values.clone()), now()).unwrap();
+    until_participants(&a, &uri, 1).await;
+    let info = rogue.group_info(&a, &uri, &r1).await.unwrap();
+    assert_eq!(info.group_info.as_bytes(), good.group_info);
+    let RatchetTreeOption::Full(tree) = &info.ratchet_tree else { panic!("no tree") };
+    assert_eq!(tree.as_bytes(), good.ratchet_tree);
+    assert!(rogue.group_info(&a, &uri, &rogue.uri("r2")).await.is_none());
+
+    // The policy is asked as ever: of commits, and of proposals that somebody else would have to commit.
+    let metadata = vec![AppDataChange { component: component::ROOM_METADATA, update: policy_metadata(&state, "Mine") }];
+    let change = Change { app_data: metadata.clone(), ..Change::default() };
+    let values = BTreeMap::from([(component::ROOM_METADATA, metadata[0].update.clone())]);
+    let staged = rogue.member().stage_commit(&r1, &change, &mut yes(values), now()).unwrap();
+    let answer = rogue.update(&a, &uri, &bundle(&staged)).await;
+    assert!(refused(&answer) && answer.description.contains("name"), "{answer:?}");
+    let forged = make_key_package(&a.uri("a2"), now()).unwrap();
+    let answer = rogue.update(&a, &uri, &bundle(&rogue.add("r1", &a.uri("a2"), &forged.bytes, false))).await;
+    assert!(refused(&answer), "{answer:?}");
+    let words = Rogue::words(&r1, &uri, "as somebody else");
+    let answer = rogue.submit(&a, &uri, "r1", &rogue.uri("r2"), &words).await;
+    assert_eq!(answer, SubmitMessageResponse::NotAllowed);
+    let answer = rogue.submit(&a, &uri, "r1", &r1, &words).await;
+    assert!(matches!(answer, SubmitMessageResponse::Accepted { .. }));
+
+    // A2 is asked in and agrees; a Welcome to somewhere else is none.
+    let a2 = a.uri("a2");
+    let asking = consent(ConsentAction::Request, &r1, &a2, &uri);
+    rogue.send(&a, Endpoint::RequestConsent, &PathTarget::Domain(a.domain.clone()), &asking).await.unwrap();
+    let invited = until("an invitation", || a.homeserver.invitations("a2").first().cloned()).await;
+    assert_eq!(invited, at_a);
+    a.homeserver.join(&at_a, "a2");
+    until_true("the grant", || !net.calls(&rogue.domain, Endpoint::UpdateConsent).is_empty()).await;
+    let package = ask_for_keys(&rogue, &a, &r1, &a2, &uri).await;
+    let (good, other) = (rogue.add("r1", &a2, &package, false), rogue.add("r1", &a2, &package, true));
+    let mut bad = good.clone();
+    bad.welcome = other.welcome;
+    let answer = rogue.update(&a, &uri, &bundle(&bad)).await;
+    assert!(refused(&answer) && answer.description.contains("Welcome"), "{answer:?}");
+    assert_eq!(a.room(&uri).await.unwrap().2, 1);
+    let answer = rogue.update(&a, &uri, &bundle(&good)).await;
+    assert!(matches!(answer.outcome, UpdateOutcome::Success { .. }), "{answer:?}");
+    until_participants(&a, &uri, 2).await;
+    // Nothing of this was shown, and nothing broke.
+    assert!(a.homeserver.bodies(&at_a).is_empty());
+    until_room(&a, &uri, "active").await;
+}
+
+/// The room's metadata with another name.
+fn policy_metadata(state: &RoomState, name: &str) -> Vec<u8> {
+    RoomMetadata { name: name.to_owned(), ..state.metadata.clone() }.encode().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,10 +245,15 @@ async fn who_was_not_asked_is_put_out_and_told() {
     let (at_a, at_b, uri) = two.room().await;
     two.a.homeserver.leave(&at_a, "a1");
     until_participants(&two.a, &uri, 1).await;
+    // Somebody of the server brings them in, as an administrator could.
+    two.a.homeserver.invite(&at_a, two.a.homeserver.bot.localpart(), &two.a.homeserver.user("a2"), false);
     two.a.homeserver.join(&at_a, "a2");
     let a2 = two.a.homeserver.user("a2");
     until_true("A2 is put out", || two.a.homeserver.member(&at_a, &a2).as_deref() == Some("leave")).await;
     two.b.homeserver.say(&at_b, "b1", "to myself");
-    until("B's message is accepted", || (!two.a.net.calls(&two.a.domain, Endpoint::SubmitMessage).is_empty()).then_some(())).await;
+    until("B's message is accepted", || {
+        (!two.a.net.calls(&two.a.domain, Endpoint::SubmitMessage).is_empty()).then_some(())
+    })
+    .await;
     assert!(two.a.homeserver.bodies(&at_a).is_empty());
 }
