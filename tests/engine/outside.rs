@@ -9,9 +9,9 @@ use mimi_gateway::{
     mls::{AppDataChange, CIPHER_SUITE, Change, DEVICE, labels, make_key_package},
     policy::{RoomMetadata, RoomState, component},
     wire::{
-        ConsentAction, Credential, FanoutContent, KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse,
-        RatchetTreeOption, RequiredCapabilities, SubmitMessageResponse, UpdateOutcome, Wire as _,
-        key_material::ClientMaterial,
+        ConsentAction, Credential, FanoutContent, HandshakeBundle, KeyMaterialRequest, KeyMaterialRequestTbs,
+        KeyMaterialResponse, MlsMessage, RatchetTreeOption, RequiredCapabilities, SubmitMessageResponse, UpdateOutcome,
+        Wire as _, key_material::ClientMaterial,
     },
 };
 use ruma::OwnedRoomId;
@@ -121,6 +121,7 @@ async fn the_last_one_of_all_ends_the_room() {
         silo.stop().await;
         silo.start().await;
         until_room(silo, &uri, "left").await;
+        until_participants(silo, &uri, 0).await;
     }
 }
 
@@ -202,6 +203,14 @@ async fn a_rogue_in_a_room_without_host() {
     let staged = rogue.member().stage_commit(&r1, &change, &mut yes(values), now()).unwrap();
     let answer = rogue.update(&a, &uri, &bundle(&staged)).await;
     assert!(refused(&answer) && answer.description.contains("name"), "{answer:?}");
+    let leave = rogue.member.as_mut().unwrap().propose_leave(&r1, metadata).unwrap();
+    for proposal in &leave {
+        rogue.member.as_mut().unwrap().drop_proposal(proposal).unwrap();
+    }
+    let one = HandshakeBundle::Proposals(vec![MlsMessage::decode(&leave[0]).unwrap()]);
+    let answer = rogue.update(&a, &uri, &one.encode()).await;
+    assert!(refused(&answer) && answer.description.contains("name"), "{answer:?}");
+    assert!(rogue.group_info(&a, &uri, &r1).await.unwrap().pending_proposals.is_empty());
     let forged = make_key_package(&a.uri("a2"), now()).unwrap();
     let answer = rogue.update(&a, &uri, &bundle(&rogue.add("r1", &a.uri("a2"), &forged.bytes, false))).await;
     assert!(refused(&answer), "{answer:?}");

@@ -204,6 +204,38 @@ fn partial(staged: &StagedCommit) -> PartialGroupInfo {
 }
 
 #[test]
+fn a_signed_group_info_has_to_be_usable_too() {
+    let (hub, b, _) = farewell();
+    let staged = b.stage("bob@b.example", &app(NAME, b"x"));
+    let pair = b.member.local_leaf(&user("bob@b.example")).unwrap().pair;
+    let key = labels::SigningKey::from_bytes(&postcard::to_stdvec(&*pair).unwrap()).unwrap();
+    let (_, view) = hub.try_apply(&staged.commit, &info(&staged), &Ours::default()).unwrap();
+    let tbs = &staged.group_info[..staged.group_info.len() - 66];
+    let signed = |tbs: &[u8]| {
+        let signature = labels::sign_with_label(&key, "GroupInfoTBS", tbs).unwrap();
+        let raw = [tbs, &[0x40, 64], &signature].concat();
+        let info = GroupInfoOption::Full(RawGroupInfo::from_bytes(raw).unwrap());
+        hub.try_apply(&staged.commit, &info, &Ours::default()).map(|(_, view)| view)
+    };
+    assert_eq!(signed(tbs), Ok(view));
+    // Another confirmation tag, signed.
+    let mut other = tbs.to_vec();
+    let tag = other.len() - 4 - 32;
+    other[tag] ^= 1;
+    assert!(matches!(signed(&other), Err(MlsError::Invalid(why)) if why.contains("confirmation tag")));
+    // No external_pub: type, 33 bytes of data and their lengths.
+    let extensions = tbs.len() - 4 - 33 - 37;
+    assert_eq!(tbs[extensions..extensions + 5], [36, 0, 4, 33, 32]);
+    let without = [&tbs[..extensions], &[0], &tbs[extensions + 37..]].concat();
+    assert!(matches!(signed(&without), Err(MlsError::Invalid(why)) if why.contains("external_pub")));
+    // A signer who is not there.
+    let mut nobody = tbs.to_vec();
+    let last = nobody.len() - 1;
+    nobody[last] = 9;
+    assert!(signed(&nobody).is_err());
+}
+
+#[test]
 fn a_partial_group_info_is_made_whole() {
     let (hub, b, mut c) = farewell();
     let external =

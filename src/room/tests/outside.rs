@@ -6,7 +6,12 @@ use super::{
 };
 use crate::{
     ident::UserUri,
-    room::{Input, Phase, effect::Endpoint, group::Group},
+    policy::{ParticipantListUpdate, component, role},
+    room::{
+        Input, Phase,
+        effect::Endpoint,
+        group::{Group, GroupChange},
+    },
     wire::{HandshakeBundle, UpdateOutcome, UpdateRoomResponse, Wire as _},
 };
 
@@ -125,10 +130,10 @@ fn who_is_not_asked_is_put_out() {
 }
 
 #[test]
-fn listeners_of_the_host_stay_when_the_one_with_the_leaf_is_removed() {
+fn a_listener_of_the_host_takes_over() {
     let mut world = World::new(14, &["a", "b"], &["u0@a", "u1@a"]);
     world.bring_remote(&a1(), &b1());
-    // A2 never said anything. A1's leaf goes by somebody else's hand: B1 may not, so the rule is checked on the hub's side.
+    // A2 never said anything.
     world.leave(&a1());
     world.settle();
     assert!(world.providers[A].group.is_member());
@@ -137,6 +142,35 @@ fn listeners_of_the_host_stay_when_the_one_with_the_leaf_is_removed() {
     assert_eq!(world.providers[A].bodies(), ["u0 says 0!"]);
     assert_eq!(world.participants(B), [a2(), b1()].into());
     super::model::check(&world, false);
+}
+
+#[test]
+fn a_listener_comes_in_when_the_only_leaf_of_the_host_is_removed() {
+    let mut world = World::new(17, &["a", "b"], &["u0@a", "u1@a"]);
+    world.bring_remote(&a1(), &b1());
+    // B1 becomes an administrator, and removes A1, whose leaf is the only one at A.
+    let place = world.providers[A].group.state().unwrap().participants.iter().position(|(user, _)| *user == b1());
+    let update = ParticipantListUpdate {
+        changed: vec![(u32::try_from(place.unwrap()).unwrap(), role::ADMIN)],
+        ..ParticipantListUpdate::default()
+    };
+    let change = GroupChange {
+        app_data: vec![(component::PARTICIPANT_LIST, update.encode().unwrap())],
+        ..GroupChange::default()
+    };
+    let staged = world.providers[A].group.stage(&a1(), &change, 0).unwrap();
+    world.as_hub(|step| step.hub_accept_own_commit(&staged).unwrap());
+    world.settle();
+    world.kick(&b1(), &a1());
+    world.settle();
+    assert!(world.providers[A].group.is_member() && world.providers[A].group.has_leaf(&a2()));
+    assert_eq!(world.providers[A].joined, [a2()].into());
+    world.say(&b1());
+    world.say(&a2());
+    world.settle();
+    assert_eq!(world.providers[A].bodies(), ["u0 says 0!"]);
+    assert_eq!(world.providers[B].bodies(), ["u1 says 1!"]);
+    super::model::check(&world, true);
 }
 
 #[test]

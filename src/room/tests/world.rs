@@ -453,6 +453,17 @@ impl World {
         answer
     }
 
+    /// The hub does this within a step.
+    pub(super) fn as_hub(&mut self, what: impl FnOnce(&mut Step<'_>)) {
+        let now = self.now + 1;
+        let p = &mut self.providers[0];
+        let room = p.room.as_mut().unwrap();
+        let mut step = Step { room, group: &mut p.group, names: &p.names, recent: &mut p.recent, now, out: Vec::new() };
+        what(&mut step);
+        let out = step.out;
+        self.effects(0, out, false);
+    }
+
     fn lane(&mut self, from: usize, to: &ProviderDomain, row: Row) {
         let to = self.at(to);
         self.lanes.entry((from, to)).or_default().rows.push_back(row);
