@@ -327,17 +327,21 @@ fn somebody_of_ours_is_added_and_the_hub_is_a_member_again() {
 fn somebody_of_ours_comes_in_by_external_commit() {
     let (mut hub, mut b, mut c) = farewell();
     // Also with a leave that waits.
-    let leave = c.member.propose_leave(&user("carol@c.example"), Vec::new()).unwrap().remove(0);
+    let list = vec![AppDataChange { component: LIST, update: b"without carol".to_vec() }];
+    let leave = c.member.propose_leave(&user("carol@c.example"), list).unwrap();
     c.save();
-    hub.view.store_proposal(&leave, now()).unwrap();
-    b.member.store_proposal(&leave, now()).unwrap();
+    for proposal in &leave {
+        hub.view.store_proposal(proposal, now()).unwrap();
+        b.member.store_proposal(proposal, now()).unwrap();
+    }
     let staged = hub.view.stage_join(&user("ann@a.example"), &mut lenient, now()).unwrap();
     let staged: StagedCommit = postcard::from_bytes(&postcard::to_stdvec(&staged).unwrap()).unwrap();
     let mut refuse = |_: &CommitView| Err("no".to_owned());
     assert!(hub.view.accept_join(&staged, &mut refuse, now()).is_err());
     let (member, view) = hub.view.accept_join(&staged, &mut lenient, now()).unwrap();
     assert_eq!(view.sender.user(), &user("ann@a.example"));
-    assert!(view.removes[0].self_remove);
+    // An external commit can take in nothing but the SelfRemove of what others proposed.
+    assert!(view.removes[0].self_remove && view.app_data.is_empty());
     let mut a = Gateway::of(member);
     b.apply(&staged.commit);
     c.apply(&staged.commit);
