@@ -91,6 +91,9 @@ async fn without_host(two: &Two) {
     let (at_a, at_b, uri) = two.room().await;
     let c = Silo::new("c", &["c1"], &two.a.net).await;
     let at_c = bring(&two.a, &at_a, "a1", &c, "c1").await;
+    // What B says in an epoch before C came C cannot read.
+    let guest = two.b.ghost(&c.uri("c1"));
+    until_true("C1's ghost at B", || two.b.homeserver.member(&at_b, &guest).as_deref() == Some("join")).await;
     two.a.homeserver.say(&at_a, "a1", "goodbye");
     two.a.homeserver.leave(&at_a, "a1");
     let mut all = vec!["goodbye".to_owned()];
