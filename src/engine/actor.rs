@@ -117,6 +117,8 @@ pub(super) struct After {
     pub(super) notifies: std::collections::BTreeMap<String, (ProviderDomain, PathTarget, Vec<u8>)>,
     pub(super) link: Option<String>,
     pub(super) unlink: Option<String>,
+    /// When the room wants to hear that time passed. Not stored: at a start every room hears it.
+    pub(super) wake: Option<u64>,
     pub(super) portals: Vec<u64>,
     pub(super) created: Vec<usize>,
     pub(super) joined: Vec<(usize, Result<String, String>)>,
@@ -209,6 +211,19 @@ impl Actor {
         });
     }
 
+    /// Sends the room a tick at this time.
+    fn wake_at(&self, at: u64) {
+        let (engine, uri) = (self.engine.clone(), self.uri.clone());
+        self.engine.0.tasks.spawn(async move {
+            tokio::select! {
+                () = engine.0.stop.cancelled() => {}
+                () = tokio::time::sleep(std::time::Duration::from_millis(at.saturating_sub(now()))) => {
+                    engine.mail(&uri, Mail::Tick);
+                }
+            }
+        });
+    }
+
     async fn load_until_done(&mut self) -> bool {
         loop {
             match self.load().await {
@@ -291,16 +306,14 @@ impl Actor {
                 MLS.delete(&mut batch, &key);
             }
         }
-        if let Some(member) = &mut self.group.member {
-            let changes =
-                member.take_changes().map_err(|error| StoreError::Invalid(format!("the MLS state: {error}")))?;
-            let number = u64::from(self.room.as_ref().map_or(0, |room| room.group));
-            for (key, value) in changes.put {
-                MLS.put(db, &mut batch, &(self.uri.clone(), number, key), &value)?;
-            }
-            for key in changes.delete {
-                MLS.delete(&mut batch, &(self.uri.clone(), number, key));
-            }
+        let changes =
+            self.group.take_changes().map_err(|error| StoreError::Invalid(format!("the MLS state: {error}")))?;
+        let number = u64::from(self.room.as_ref().map_or(0, |room| room.group));
+        for (key, value) in changes.put {
+            MLS.put(db, &mut batch, &(self.uri.clone(), number, key), &value)?;
+        }
+        for key in changes.delete {
+            MLS.delete(&mut batch, &(self.uri.clone(), number, key));
         }
         for reference in std::mem::take(&mut self.group.used) {
             KEY_PACKAGES.delete(&mut batch, &(self.uri.clone(), reference));
@@ -332,6 +345,9 @@ impl Actor {
         }
         if let Some(unlink) = after.unlink {
             lock(&inner.links).remove(&unlink);
+        }
+        if let Some(at) = after.wake {
+            self.wake_at(at);
         }
         for number in after.portals {
             lock(&inner.portals).remove(&number);

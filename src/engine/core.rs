@@ -455,7 +455,7 @@ impl Engine {
                     Phase::Left => "left".to_owned(),
                     Phase::Broken(why) => format!("broken: {why}"),
                 },
-                epoch: group.as_ref().and_then(|group| group.member.as_ref()).map(crate::mls::Member::epoch),
+                epoch: group.as_ref().and_then(super::group::RoomGroup::known_epoch),
                 participants: state.map_or(0, |state| state.participants.len()),
                 uri,
             });

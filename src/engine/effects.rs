@@ -104,6 +104,10 @@ impl Actor {
                 after.unlink = Some(room);
                 Ok(())
             }
+            Effect::Wake(at) => {
+                after.wake = Some(after.wake.map_or(at, |other| other.min(at)));
+                Ok(())
+            }
             Effect::Report(text) => {
                 tracing::warn!(room = %self.uri, "{text}");
                 Ok(())

@@ -21,8 +21,9 @@ use crate::{
     wire::{
         ClientKeyMaterial, ConsentAction, ConsentEntry, Credential, ExternalSender, GroupInfoRatchetTree,
         GroupInfoRequest, GroupInfoResponse, GroupInfoResponseTbs, HpkeCiphertext, KeyMaterialRequest,
-        KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode, RatchetTreeOption, RawGroupInfo,
-        RawKeyPackage, RawRatchetTree, RequiredCapabilities, Wire, key_material::ClientMaterial,
+        KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode, MlsMessage, PendingProposal,
+        RatchetTreeOption, RawGroupInfo, RawKeyPackage, RawRatchetTree, RequiredCapabilities, Wire,
+        key_material::ClientMaterial,
     },
 };
 
@@ -119,13 +120,12 @@ pub(super) fn group_info(
     if !state.takes_part(&user) && !state.can(&user, Capability::OpenJoin) {
         return refused("no participant");
     }
-    let Some(member) = &group.member else { return refused("no group here") };
-    let parts = member.group_info(None).map_err(not_made)?;
+    let parts = group.group_info().map_err(not_made)?;
     let hub = engine.0.names.domain();
     let plain = GroupInfoRatchetTree {
         group_info: RawGroupInfo::from_bytes(parts.group_info).map_err(not_made)?,
         ratchet_tree: RatchetTreeOption::Full(RawRatchetTree::from_bytes(parts.ratchet_tree).map_err(not_made)?),
-        pending_proposals: Vec::new(),
+        pending_proposals: pending(room, group),
     };
     let sealed = labels::hpke_seal_with_label(
         CIPHER_SUITE,
@@ -147,6 +147,16 @@ pub(super) fn group_info(
     let signature =
         labels::sign_with_label(&engine.0.hub_key, GroupInfoResponseTbs::LABEL, &answer.encode()).map_err(not_made)?;
     Ok(GroupInfoResponse::success(answer, signature).encode())
+}
+
+/// What members have proposed in this epoch and nobody has committed yet.
+fn pending(room: &Room, group: &RoomGroup) -> Vec<PendingProposal> {
+    let proposals = group.pending_proposals().into_iter();
+    let parsed = proposals.filter_map(|bytes| {
+        let hub_accepted_time = room.proposed.get(&<[u8; 32]>::from(Sha256::digest(&bytes))).copied()?;
+        Some(PendingProposal { proposal: MlsMessage::decode(&bytes).ok()?, hub_accepted_time })
+    });
+    parsed.collect()
 }
 
 fn tbs_label() -> &'static str {
