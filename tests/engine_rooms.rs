@@ -25,6 +25,8 @@ mod crashes;
 mod flow;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
+#[path = "engine/outside.rs"]
+mod outside;
 #[path = "engine/rejoin.rs"]
 mod rejoin;
 #[path = "engine/reliability.rs"]

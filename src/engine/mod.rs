@@ -17,6 +17,7 @@ mod lane;
 mod lobby;
 mod names;
 mod noise;
+mod offer;
 mod opening;
 pub mod ports;
 mod provider;

@@ -52,13 +52,12 @@ impl Actor {
                 MLS.delete(batch, &key);
             }
         }
-        for (member, number) in [(&mut self.group.old, number | OLD), (&mut self.group.member, number)] {
-            if let Some(member) = member {
-                let changes = member.take_changes().map_err(|error| unstorable(&error))?;
-                self.engine.store_rows(&self.uri, number, changes, batch)?;
-            }
+        if let Some(old) = &mut self.group.old {
+            let changes = old.take_changes().map_err(|error| unstorable(&error))?;
+            self.engine.store_rows(&self.uri, number | OLD, changes, batch)?;
         }
-        Ok(())
+        let changes = self.group.take_changes().map_err(|error| unstorable(&error))?;
+        self.engine.store_rows(&self.uri, number, changes, batch)
     }
 }
 

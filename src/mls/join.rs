@@ -261,12 +261,7 @@ impl Member {
             change,
             now,
         };
-        let made = external_commit(&join, self.group.public_group(), &signer, &self.keys, judge)?;
-        let rows = made.overlay.rows().into_iter().collect();
-        Ok(StagedCommit {
-            secret: Secret::Joining { index: made.index, signer, public: made.public, rows },
-            ..made.staged
-        })
+        Ok(external_commit(&join, self.group.public_group(), &signer, &self.keys, judge)?.joining(signer))
     }
 }
 
@@ -287,7 +282,7 @@ pub fn epoch_outside(group_info: &[u8]) -> Result<(Vec<u8>, u64), MlsError> {
 }
 
 /// What an external commit made.
-struct Made {
+pub(super) struct Made {
     overlay: Overlay,
     group_id: Vec<u8>,
     index: u32,
@@ -295,7 +290,16 @@ struct Made {
     staged: StagedCommit,
 }
 
-fn external_commit(
+impl Made {
+    /// As a commit that carries the whole state after it.
+    pub(super) fn joining(self, signer: Vec<u8>) -> StagedCommit {
+        let rows = self.overlay.rows().into_iter().collect();
+        let secret = Secret::Joining { index: self.index, signer, public: self.public, rows };
+        StagedCommit { secret, ..self.staged }
+    }
+}
+
+pub(super) fn external_commit(
     join: &ExternalJoin<'_>,
     group: &PublicGroup,
     signer: &[u8],
@@ -426,7 +430,7 @@ fn enter_by_welcome(welcome: &[u8], tree: &[u8], part: &PrivatePart) -> Result<(
 }
 
 /// Every leaf names a user, is within its lifetime, and if it names our domain we hold its key, or know that we lost it.
-fn check_tree(
+pub(super) fn check_tree(
     group: &MlsGroup,
     local: &UserUri,
     known: &BTreeSet<Vec<u8>>,

@@ -54,8 +54,11 @@ impl Step<'_> {
                         continue;
                     }
                     match self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
+                        Err(GroupError::Epoch { message, current }) if message > current => self.fall_behind(message),
                         Err(error) if !own => self.group_failed("a proposal of the hub", &error),
-                        Ok(()) | Err(_) => {}
+                        // There is something new to commit.
+                        Ok(()) => self.room.settle = self.room.settle.filter(|settle| !settle.tried),
+                        Err(_) => {}
                     }
                 }
             }
@@ -76,7 +79,8 @@ impl Step<'_> {
             return self.report("a Welcome without the ratchet tree cannot be used");
         };
         let again = self.room.rejoin.is_some();
-        let held = self.group.is_member() && !again;
+        let (epoch, listed) = (self.group.epoch(), self.listed());
+        let member = self.group.is_member() && !again;
         match self.group.join(message.as_bytes(), tree.as_bytes(), again, self.now) {
             Ok(users) => {
                 if self.state().is_none_or(|state| state.metadata.room_uri != self.room.uri) {
@@ -85,12 +89,15 @@ impl Step<'_> {
                 self.room.phase = Phase::Active;
                 self.room.waiting = false;
                 self.room.gap.1 = self.room.gap.1.min(self.group.epoch());
-                if !held {
+                let moved = member && self.group.epoch() != epoch;
+                if !member || moved {
                     self.room.behind = 0;
                     self.room.leaving.clear();
                 }
                 if again {
                     self.found_the_way();
+                } else if moved {
+                    self.led_on(epoch, &listed);
                 }
                 for user in &users {
                     self.room.asked.remove(user);
@@ -382,8 +389,14 @@ impl Step<'_> {
                         self.merge(&staged);
                     }
                     // The commit may have come before this answer.
-                    InFlight::Leave { user, .. } if self.group.in_group(&user) => {
-                        self.room.leaving.insert(user);
+                    InFlight::Leave { user, proposals } if self.group.in_group(&user) => {
+                        let made = proposals.first().and_then(|first| MlsMessage::decode(first).ok()?.epoch());
+                        if made == Some(self.group.epoch()) {
+                            self.room.leaving.insert(user);
+                        } else {
+                            // It came, and had not taken them in.
+                            self.want_first(Intent::Leave { user });
+                        }
                     }
                     InFlight::Commit { .. } | InFlight::Leave { .. } => {}
                 }

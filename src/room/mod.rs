@@ -12,6 +12,7 @@ mod hub;
 mod local;
 mod pump;
 mod rejoin;
+mod settle;
 pub mod state;
 pub mod step;
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl Step<'_> {
         }
         self.room.behind = self.room.behind.max(epoch);
         self.room.behind_since = self.now;
-        self.out.push(Effect::Wake(self.now + self.patience));
+        self.out.push(Effect::Wake(self.now + self.catch_up));
     }
 
     /// Time passed: is something overdue?
@@ -60,7 +60,7 @@ impl Step<'_> {
         if self.is_hub() || self.room.phase != Phase::Active || !self.group.is_member() || epoch >= behind {
             return;
         }
-        let due = self.room.behind_since + self.patience;
+        let due = self.room.behind_since + self.catch_up;
         if self.now < due {
             self.out.push(Effect::Wake(due));
         } else {
@@ -346,6 +346,16 @@ impl Step<'_> {
              delivered.",
             rejoin.why
         ));
+    }
+
+    /// A Welcome led on from a state that was behind without our knowing.
+    pub(super) fn led_on(&mut self, epoch: u64, listed: &BTreeSet<UserUri>) {
+        self.room.gap = (epoch + 1, self.group.epoch());
+        self.room.stale = false;
+        self.room.fresh.clear();
+        self.after_commit(&Applied::default(), listed);
+        self.report(format!("changes were missing from epoch {} on; somebody added one of ours again", epoch + 1));
+        self.notice("Changes of this room were missed; it is connected again. What others wrote in between may be missing here.");
     }
 
     /// Whether an epoch is one that we passed over: what belongs to it concerns us no more.

@@ -225,8 +225,6 @@ pub enum Effect {
         /// Who asks.
         user: UserUri,
     },
-    /// [`Input::Tick`] is wanted then, or soon after.
-    Wake(Millis),
     /// KeyPackages of one of our users are to be made and sent with a grant.
     Grant {
         /// Who had asked.
@@ -259,6 +257,8 @@ pub enum Effect {
     Link(OwnedRoomId),
     /// It does not any more.
     Unlink(OwnedRoomId),
+    /// [`Input::Tick`] is wanted at this time.
+    Wake(Millis),
     /// The operator should know.
     Report(String),
     /// The operator may like to know: refusals that belong to the ordinary course of things.
@@ -303,7 +303,7 @@ pub struct Step<'a> {
     /// Milliseconds since the epoch.
     pub now: Millis,
     /// How long commits that are missing may take to come, in milliseconds.
-    pub patience: Millis,
+    pub catch_up: Millis,
     /// More comes at once, in the same transaction: what our users want is worked off with the last of it, so that first
     /// speakers of a burst share a commit.
     pub more: bool,
@@ -373,6 +373,7 @@ impl Step<'_> {
                 self.look_for_the_way();
                 if self.room.rejoin.is_none() {
                     self.keep_leaves_fresh();
+                    self.wake_to_settle();
                 }
                 None
             }

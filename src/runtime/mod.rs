@@ -17,7 +17,9 @@ use crate::{
 };
 
 /// In a burst the homeserver gathers events for so long. Nobody sees it: they wait less than they would in a queue.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(100);
+/// How long a room may be busy before what comes for it goes by way of its inbox.
+const PATIENCE: Duration = Duration::from_millis(25);
 /// How long a hub's "accepted" waits for others before it is stored.
 const SETTLE: Duration = Duration::from_millis(30);
 /// How long a room has to be quiet before its timeline is compared with what came.
@@ -25,7 +27,7 @@ const QUIET: Duration = Duration::from_secs(3);
 /// How often rooms are looked through for leaves to refresh.
 const TICK: Duration = Duration::from_hours(1);
 /// How long commits that a hub speaks of may take to come: longer than we wait between two tries ourselves.
-const PATIENCE: Duration = Duration::from_secs(30);
+const CATCH_UP: Duration = Duration::from_secs(30);
 /// The first wait after a call or a commit that failed.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the homeserver is asked whether it is there.
@@ -142,10 +144,11 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         quiet: QUIET,
         gap_check: config.rooms.gap_check_interval(),
         gather: GATHER,
+        patience: PATIENCE,
         settle: SETTLE,
         tick: TICK,
         retry: RETRY,
-        patience: PATIENCE,
+        catch_up: CATCH_UP,
         may_command,
     };
     let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;

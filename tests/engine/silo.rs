@@ -166,6 +166,8 @@ pub(crate) struct Silo {
     pub(crate) net: Arc<Net>,
     pub(crate) disk: Disk,
     pub(crate) faults: Faults,
+    /// How long its engine lets the homeserver gather events, from the next start on.
+    pub(crate) gather: Mutex<Duration>,
     slot: Slot,
     database: Mutex<Option<Database>>,
 }
@@ -189,7 +191,8 @@ impl Silo {
         let slot = Slot::default();
         net.silos.lock().unwrap().insert(domain.clone(), slot.clone());
         homeserver.start(slot.clone());
-        let silo = Self { domain, homeserver, net: Arc::clone(net), disk, faults, slot, database: Mutex::default() };
+        let (net, gather, database) = (Arc::clone(net), Mutex::default(), Mutex::default());
+        let silo = Self { domain, homeserver, net, disk, faults, gather, slot, database };
         silo.start().await;
         silo
     }
@@ -232,13 +235,15 @@ impl Silo {
         };
         let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
         let settings = EngineSettings {
-            gather: Duration::ZERO,
+            gather: *self.gather.lock().unwrap(),
+            // Every other life of a silo takes everything by way of its inboxes.
+            patience: Duration::from_millis(if opened.report.generation.is_multiple_of(2) { 0 } else { 5 }),
             settle: Duration::from_millis(1),
             quiet: Duration::from_millis(150),
             gap_check: Duration::from_millis(500),
             tick: Duration::from_hours(1),
             retry: Duration::from_millis(5),
-            patience: Duration::from_millis(400),
+            catch_up: Duration::from_millis(400),
             may_command: Arc::new(|_| true),
         };
         let peers =

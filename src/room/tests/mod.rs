@@ -4,4 +4,5 @@ mod fake_group;
 mod lost;
 mod model;
 mod named;
+mod outside;
 mod world;

@@ -31,7 +31,7 @@ use crate::{
 
 pub(super) type Id = [u8; 32];
 
-const PATIENCE: u64 = 30_000;
+const CATCH_UP: u64 = 30_000;
 
 /// Splitmix: small, and the same everywhere.
 pub(super) struct Rng(pub(super) u64);
@@ -169,8 +169,6 @@ pub(super) struct Provider {
     txns: BTreeMap<String, String>,
     pub(super) notices: Vec<String>,
     pub(super) reports: Vec<String>,
-    /// When the room wants to be looked at.
-    timers: BTreeSet<u64>,
     /// The epochs that it passed over by joining again.
     pub(super) gaps: BTreeSet<(u64, u64)>,
 }
@@ -198,7 +196,6 @@ impl Provider {
             txns: BTreeMap::new(),
             notices: Vec::new(),
             reports: Vec::new(),
-            timers: BTreeSet::new(),
             gaps: BTreeSet::new(),
         }
     }
@@ -226,6 +223,8 @@ pub(super) struct Said {
 pub(super) struct Accepted {
     pub(super) at: u64,
     pub(super) to: BTreeSet<ProviderDomain>,
+    /// The hub had no leaf.
+    pub(super) by_outsider: bool,
 }
 
 pub(super) struct World {
@@ -237,11 +236,15 @@ pub(super) struct World {
     pub(super) loss: usize,
     /// How often, in percent, the hub gives up on a handshake.
     pub(super) given_up: usize,
+    /// Whether it did.
+    pub(super) gave_up: bool,
     pub(super) said: Vec<Said>,
     pub(super) accepted: BTreeMap<Vec<u8>, Accepted>,
     /// The epoch that a provider's present membership began with, as the hub knows it.
     since: BTreeMap<ProviderDomain, u64>,
     events: u64,
+    /// When somebody wants a tick.
+    wakes: BTreeSet<(u64, usize)>,
     /// What happened, for the message of a failure.
     pub(super) trace: Vec<String>,
     /// Whether steps are traced, too.
@@ -308,10 +311,12 @@ impl World {
             now: 1_700_000_000_000,
             loss: 0,
             given_up: 0,
+            gave_up: false,
             said: Vec::new(),
             accepted: BTreeMap::new(),
             since: BTreeMap::new(),
             events: 0,
+            wakes: BTreeSet::new(),
             trace: Vec::new(),
             tracing: false,
         }
@@ -423,6 +428,7 @@ impl World {
         let now = self.now;
         let p = &mut self.providers[at];
         let room = p.room.as_mut().unwrap();
+        let outside = p.group.is_public();
         let stored = postcard::to_stdvec(room).unwrap();
         let mut loaded: Room = postcard::from_bytes(&stored).unwrap();
         assert_eq!(*room, loaded, "the stored room is another");
@@ -433,7 +439,7 @@ impl World {
             names: &p.names,
             recent: &mut recent,
             now,
-            patience: PATIENCE,
+            catch_up: CATCH_UP,
             more: false,
             out: Vec::new(),
         };
@@ -445,7 +451,7 @@ impl World {
             names: &p.names,
             recent: &mut p.recent,
             now,
-            patience: PATIENCE,
+            catch_up: CATCH_UP,
             more: false,
             out: Vec::new(),
         };
@@ -475,8 +481,28 @@ impl World {
                 self.trace.push(format!("    => {}", brief(effect)));
             }
         }
-        self.effects(at, out);
+        self.effects(at, out, outside);
         answer
+    }
+
+    /// The hub does this within a step.
+    pub(super) fn as_hub(&mut self, what: impl FnOnce(&mut Step<'_>)) {
+        let now = self.now + 1;
+        let p = &mut self.providers[0];
+        let room = p.room.as_mut().unwrap();
+        let mut step = Step {
+            room,
+            group: &mut p.group,
+            names: &p.names,
+            recent: &mut p.recent,
+            now,
+            catch_up: CATCH_UP,
+            more: false,
+            out: Vec::new(),
+        };
+        what(&mut step);
+        let out = step.out;
+        self.effects(0, out, false);
     }
 
     fn lane(&mut self, from: usize, to: &ProviderDomain, row: Row) {
@@ -484,7 +510,7 @@ impl World {
         self.lanes.entry((from, to)).or_default().rows.push_back(row);
     }
 
-    fn effects(&mut self, at: usize, effects: Vec<Effect>) {
+    fn effects(&mut self, at: usize, effects: Vec<Effect>, outside: bool) {
         let mut hidden = BTreeSet::new();
         for effect in effects {
             match effect {
@@ -494,7 +520,7 @@ impl World {
                 }
                 Effect::Call { peer, endpoint, body, tag, .. } => {
                     if endpoint == Endpoint::Notify {
-                        self.note_fanout(&peer, &body);
+                        self.note_fanout(&peer, &body, outside);
                     }
                     self.lane(at, &peer, Row::Call { endpoint, body, tag });
                 }
@@ -503,9 +529,6 @@ impl World {
                 }
                 Effect::AskGroupInfo { user } => {
                     self.lane(at, &room_uri().hub(), Row::GroupInfo { user });
-                }
-                Effect::Wake(when) => {
-                    self.providers[at].timers.insert(when);
                 }
                 Effect::Grant { requester, target } => {
                     let p = &mut self.providers[at];
@@ -530,6 +553,10 @@ impl World {
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
                 Effect::Unlink(_) => {}
+                Effect::Wake(time) => {
+                    assert!(time > self.now);
+                    self.wakes.insert((time, at));
+                }
                 Effect::Report(text) | Effect::Note(text) => {
                     self.trace.push(format!("{}: {text}", self.providers[at].names.0));
                     self.providers[at].reports.push(text);
@@ -541,7 +568,7 @@ impl World {
     }
 
     /// The hub distributes: what everybody has to get is noted.
-    fn note_fanout(&mut self, peer: &ProviderDomain, body: &[u8]) {
+    fn note_fanout(&mut self, peer: &ProviderDomain, body: &[u8], by_outsider: bool) {
         for message in FanoutMessage::decode_all(body).unwrap() {
             match &message.content {
                 FanoutContent::Welcome { message, .. } => {
@@ -550,10 +577,11 @@ impl World {
                 }
                 FanoutContent::Application { message: sealed, .. } => {
                     let readable = self.since.get(peer).is_some_and(|since| *since <= sealed.epoch().unwrap());
-                    let accepted = self
-                        .accepted
-                        .entry(sealed.as_bytes().to_vec())
-                        .or_insert_with(|| Accepted { at: message.timestamp, to: BTreeSet::new() });
+                    let accepted = self.accepted.entry(sealed.as_bytes().to_vec()).or_insert_with(|| Accepted {
+                        at: message.timestamp,
+                        to: BTreeSet::new(),
+                        by_outsider,
+                    });
                     assert_eq!(accepted.at, message.timestamp);
                     if readable {
                         accepted.to.insert(peer.clone());
@@ -672,7 +700,9 @@ impl World {
     fn gives_up(&mut self, body: &[u8]) -> bool {
         let message = &FanoutMessage::decode_all(body).unwrap()[0];
         let handshake = matches!(message.content, FanoutContent::Commit { .. } | FanoutContent::Proposal { .. });
-        handshake && self.rng.percent(self.given_up)
+        let gives_up = handshake && self.rng.percent(self.given_up);
+        self.gave_up |= gives_up;
+        gives_up
     }
 
     /// The hub asks the target's provider, and notes what passes.
@@ -769,21 +799,18 @@ impl World {
         let lanes = self.lanes.iter().filter(|(_, lane)| !lane.waiting && !lane.rows.is_empty());
         can.extend(lanes.map(|((from, to), _)| Can::Send(*from, *to)));
         match self.rng.pick(can) {
-            None => return self.wait(),
+            None => match self.wakes.pop_first() {
+                None => return false,
+                // Time passes when nothing else happens.
+                Some((time, at)) => {
+                    self.now = self.now.max(time);
+                    self.providers[at].inbox.push_back(Mail::Input(Input::Tick));
+                }
+            },
             Some(Can::Work(at)) => self.work(at),
             Some(Can::Act(at)) => self.act(at),
             Some(Can::Send(from, to)) => self.send(from, to),
         }
-        true
-    }
-
-    /// Nothing happens until somebody's time has come. False: nobody waits.
-    fn wait(&mut self) -> bool {
-        let next = self.providers.iter().enumerate().filter_map(|(at, p)| Some((*p.timers.first()?, at))).min();
-        let Some((when, at)) = next else { return false };
-        self.now = self.now.max(when);
-        self.providers[at].timers.remove(&when);
-        self.providers[at].inbox.push_back(Mail::Input(Input::Tick));
         true
     }
 
@@ -797,6 +824,11 @@ impl World {
         panic!("it never ends");
     }
 
+    /// As after a start of all processes.
+    pub(super) fn forget_wakes(&mut self) {
+        self.wakes.clear();
+    }
+
     /// `who` is asked in by `by` and comes.
     pub(super) fn bring_remote(&mut self, by: &UserUri, who: &UserUri) {
         self.invite(by, who);
@@ -807,7 +839,8 @@ impl World {
     }
 
     pub(super) fn participants(&self, at: usize) -> BTreeSet<UserUri> {
-        self.providers[at].group.state().unwrap().participants.iter().map(|(user, _)| user.clone()).collect()
+        let state = self.providers[at].group.state();
+        state.into_iter().flat_map(|state| state.participants.clone()).map(|(user, _)| user).collect()
     }
 }
 
