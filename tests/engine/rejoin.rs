@@ -465,3 +465,24 @@ async fn five_first_speakers_of_a_burst_share_one_commit_in_a_followed_room() {
     assert!((before + 1..=before + 2).contains(&after), "{before} {after}");
     they_talk(&two, &at_a, &at_b, &uri, &["b3", "a1", "b6"], "after").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_leads_on_where_the_removal_was_missed() {
+    let (two, switch) = with_switch().await;
+    let (at_a, at_b, uri) = two.room().await;
+    they_talk(&two, &at_a, &at_b, &uri, &["a1", "b1"], "before").await;
+    // B never hears that its only leaf is gone, and thinks that all is well.
+    switch.set(&[(NOTIFY_B, Fault::Refused)]);
+    two.a.homeserver.kick(&at_a, "a1", &two.a.ghost(&two.b.uri("b1")));
+    until_true("the hub gave up", || two.a.engine().quarantined() > 0).await;
+    switch.set(&[]);
+    until_room(&two.b, &uri, "active").await;
+    // Somebody else of B is asked in.
+    two.a.homeserver.say(&at_a, "a1", &format!("!mimi invite {}", two.b.uri("b2")));
+    until_true("an invitation", || two.b.homeserver.invitations("b2").contains(&at_b)).await;
+    two.b.homeserver.join(&at_b, "b2");
+    until_notices(&two.b, &at_b, "it is connected again", 1).await;
+    they_talk(&two, &at_a, &at_b, &uri, &["b2", "a1"], "after").await;
+    let guest = two.b.homeserver.user("b1");
+    until_true("B1 is out", || two.b.homeserver.member(&at_b, &guest).as_deref() == Some("leave")).await;
+}
