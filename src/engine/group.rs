@@ -289,8 +289,7 @@ fn check_follower(
     if view.sender.user().provider() != *peer {
         return Err(format!("{} is not a user of {peer}", view.sender.user()));
     }
-    // It speaks for its own users anyway; those of others come with what their provider gave out here.
-    for add in view.adds.iter().filter(|add| add.user.provider() != *peer) {
+    for add in &view.adds {
         if known.get(&add.key_package_ref) != Some(&add.user.provider()) {
             return Err(format!("the KeyPackage of {} did not come through this hub", add.user));
         }

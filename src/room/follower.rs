@@ -4,7 +4,7 @@ use super::{
     effect::{Endpoint, Millis},
     group::{GroupError, Origin, Staged},
     state::{Held, InFlight, Intent, Lost, Phase, Submitted},
-    step::{Effect, Step, Tag, hash},
+    step::{Step, Tag, hash},
 };
 use crate::{
     ident::UserUri,
@@ -373,7 +373,6 @@ impl Step<'_> {
 
     fn on_update_answer(&mut self, answer: Result<UpdateRoomResponse, String>) {
         let Some(in_flight) = self.room.in_flight.take() else { return };
-        let sharing = std::mem::take(&mut self.room.sharing);
         if self.rejoin_is_sent() {
             return self.on_rejoin_answer(answer, &in_flight);
         }
@@ -411,14 +410,6 @@ impl Step<'_> {
                 self.fall_behind(current_epoch);
                 self.room.attempts += 1;
                 self.unsend(sent);
-            }
-            (Ok(answer), InFlight::Commit { .. }) if sharing => {
-                // Its own users one by one is what every hub takes.
-                self.out.push(Effect::Note(format!(
-                    "the hub takes no commit that adds several of ours: {}",
-                    answer.description
-                )));
-                self.room.one_by_one = true;
             }
             (Ok(answer), sent) => {
                 let why = if answer.description.is_empty() {

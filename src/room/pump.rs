@@ -290,8 +290,12 @@ impl Step<'_> {
     }
 
     /// First speakers of a burst share one commit: one of ours with a leaf lists those who are not listed, and gives leaves to
-    /// all who have something waiting to be said. `None` if that is not possible, or only one waits.
+    /// all who have something waiting to be said. `None` if that is not possible, or only one waits. Only as hub: another one
+    /// takes no Add whose KeyPackage did not come through its keyMaterial, so a follower's users come one by one.
     fn leaves_together(&mut self, first: &UserUri) -> Result<Option<Turn>, GroupError> {
+        if !self.is_hub() {
+            return Ok(None);
+        }
         let speakers = self.room.queue.iter().filter_map(|intent| match intent {
             Intent::Say { user, .. } => Some(user),
             _ => None,
@@ -304,20 +308,14 @@ impl Step<'_> {
             }
         }
         let by = self.any_committer().filter(|by| !self.room.stale || self.room.fresh.contains(by));
-        let Some(by) = by.filter(|_| users.len() > 1 && users.contains(first) && !self.room.one_by_one) else {
+        let Some(by) = by.filter(|_| users.len() > 1 && users.contains(first)) else {
             return Ok(None);
         };
-        if !self.is_hub() && !self.room.submitted.is_empty() {
-            return Ok(Some(Turn::Wait));
-        }
         let unlisted: Vec<(UserUri, u32)> =
             users.iter().filter(|user| !self.is_participant(user)).map(|user| (user.clone(), role::MEMBER)).collect();
         let app_data = self.list_change(|state| policy::update_add(state, &unlisted))?;
         match self.group.stage_leaves(&by, &users, app_data, self.now) {
-            Ok(staged) => {
-                self.room.sharing = !self.is_hub();
-                self.commit_staged(staged).map(Some)
-            }
+            Ok(staged) => self.commit_staged(staged).map(Some),
             // One by one, each by itself.
             Err(GroupError::Refused(_)) => Ok(None),
             Err(error) => Err(error),

@@ -214,10 +214,6 @@ pub struct Room {
     pub queue: VecDeque<Intent>,
     /// As follower: what waits for the hub.
     pub in_flight: Option<InFlight>,
-    /// As follower: the commit in flight gives leaves to several of our users at once.
-    pub sharing: bool,
-    /// As follower: the hub does not take such commits.
-    pub one_by_one: bool,
     /// As follower: the hash of the update whose answer counts.
     pub awaiting: Option<[u8; 32]>,
     /// As follower: users whose KeyPackages were asked of the hub, and who wants them in.
@@ -295,8 +291,6 @@ impl Room {
             asked: BTreeMap::new(),
             queue: VecDeque::new(),
             in_flight: None,
-            sharing: false,
-            one_by_one: false,
             awaiting: None,
             claiming: BTreeMap::new(),
             unbridging: false,

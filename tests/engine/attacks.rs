@@ -307,8 +307,7 @@ async fn s20_clients_that_did_not_come_through_the_hub() {
     let mut rogue = Rogue::new("m", &two.a.net);
     rogue.enter(&two.a, &at_a, &uri, "m1").await;
     let before = two.a.room(&uri).await.unwrap();
-    // Clients of its own users are its to bring: it speaks for them (a burst's first speakers come so).
-    for victim in [two.b.uri("b2"), two.a.uri("a2"), two.a.uri("a1"), two.b.uri("b1")] {
+    for victim in [rogue.uri("m2"), two.b.uri("b2"), two.a.uri("a2"), two.a.uri("a1"), two.b.uri("b1")] {
         let made = mls::make_key_package(&victim, now()).unwrap();
         if victim == two.a.uri("a1") || victim == two.b.uri("b1") {
             // A second client of somebody who is in already: not listed anew.
@@ -318,6 +317,9 @@ async fn s20_clients_that_did_not_come_through_the_hub() {
                 assert!(refused(&rogue.update(&two.a, &uri, &bundle(&staged)).await), "{victim}");
             }
             continue;
+        }
+        if victim == rogue.uri("m2") {
+            rogue.member.as_mut().unwrap().adopt(&made.private).unwrap();
         }
         let staged = rogue.add("m1", &victim, &made.bytes, false);
         let answer = rogue.update(&two.a, &uri, &bundle(&staged)).await;

@@ -337,11 +337,13 @@ async fn in_a_burst_answers_wait_and_messages_do_not() {
         let events = vec![event(&at_a, &format!("$burst{txn}:a.test"), body)];
         tokio::spawn(async move { engine.transaction(transaction(txn, events)).await })
     };
-    send("1", "the first").await.unwrap().unwrap();
+    let first = send("1", "the first");
+    until_bodies(&two.b, &at_b, &["the first"]).await;
     let second = send("2", "in the burst");
     until_bodies(&two.b, &at_b, &["the first", "in the burst"]).await;
     assert!(!second.is_finished(), "the homeserver is to wait");
     two.a.stop().await;
+    first.await.unwrap().unwrap();
     second.await.unwrap().unwrap();
 }
 

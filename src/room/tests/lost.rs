@@ -5,7 +5,6 @@ use crate::{
     ident::UserUri,
     room::{
         GroupInfoAnswer, Input, Phase, Tag,
-        effect::Endpoint,
         group::Group,
         state::{InFlight, RejoinStage},
     },
@@ -153,31 +152,4 @@ fn a_hub_that_went_back_in_time_is_not_followed() {
     lose(&mut world);
     world.step(B, || given_again(&old));
     assert!(matches!(world.providers[B].phase(), Some(Phase::Broken(why)) if why.contains("back in time")));
-}
-
-#[test]
-fn a_hub_that_takes_no_shared_commit_gets_one_for_each() {
-    let mut world = two();
-    for name in ["u1@b", "u2@b"] {
-        world.bring(&b1(), &user(name));
-    }
-    world.settle();
-    // Something is under way, so that both wait at once.
-    let staged = world.providers[B].group.stage_now(&b1());
-    world.providers[B].room.as_mut().unwrap().in_flight =
-        Some(InFlight::Commit { staged: Box::new(staged), merged: true });
-    world.providers[B].room.as_mut().unwrap().awaiting = Some([7; 32]);
-    world.say(&user("u1@b"));
-    world.say(&user("u2@b"));
-    work_off(&mut world, B);
-    let body = UpdateRoomResponse::from(UpdateOutcome::Success { accepted_timestamp: 1 }).encode();
-    world.step(B, || Input::Answered { tag: Tag::Update([7; 32]), result: Ok(body.clone()) });
-    assert!(world.providers[B].room().sharing);
-    let lane = world.lanes.get_mut(&(B, A)).unwrap();
-    assert!(matches!(lane.rows.pop_back(), Some(Row::Call { endpoint: Endpoint::Update, .. })));
-    answer(&mut world, UpdateOutcome::NotAllowed);
-    assert!(world.providers[B].room().one_by_one && !world.providers[B].room().sharing);
-    world.settle();
-    assert_eq!(world.providers[A].bodies(), ["u1 says 0!", "u2 says 1!"]);
-    super::model::check(&world, false);
 }
