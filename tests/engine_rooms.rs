@@ -25,6 +25,8 @@ mod crashes;
 mod flow;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
+#[path = "engine/process.rs"]
+mod process;
 #[path = "engine/reliability.rs"]
 mod reliability;
 #[path = "engine/silo.rs"]

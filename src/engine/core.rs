@@ -119,6 +119,9 @@ const STOPPED: Millis = 5_000;
 /// How long a homeserver that came back is not trusted to deliver everything, in milliseconds.
 const SUSPECT: Millis = 15_000;
 
+/// The mark with the last generation at whose start all state was taken for old.
+const DISTRUSTED: &str = "distrusted";
+
 /// A lock that a panic cannot poison: what it guards is replaced whole.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -260,11 +263,19 @@ impl Engine {
         }
     }
 
+    /// Whether the state is older than this generation of the store, and was not dealt with yet: the first open after the stop
+    /// may have been another command's, or a start that was cut short.
+    pub async fn must_distrust(&self, stale_before: u64) -> Result<bool, StoreError> {
+        let done = super::tables::MARKS.get(&self.0.db, &DISTRUSTED.to_owned()).await?;
+        Ok(stale_before > done.unwrap_or(0))
+    }
+
     /// After a stop that may have lost what was acknowledged (DESIGN 9): KeyPackages that were given out are dropped, and
     /// every local leaf is made fresh by a commit before its room sends again.
     pub async fn distrust_state(&self) -> Result<(), StoreError> {
         let db = &self.0.db;
         let mut batch = crate::store::Batch::new("state is old");
+        super::tables::MARKS.put(db, &mut batch, &DISTRUSTED.to_owned(), &db.generation())?;
         for (key, _) in super::tables::KEY_PACKAGES.scan_all(db, &()).await? {
             super::tables::KEY_PACKAGES.delete(&mut batch, &key);
         }
@@ -426,8 +437,30 @@ impl Engine {
 
     /// All rooms, for an operator.
     pub async fn rooms(db: &Database, names: &GatewayNames) -> Result<Vec<RoomSummary>, StoreError> {
+        let (mut rooms, mut after) = (Vec::new(), None);
+        loop {
+            let (page, next) = Self::rooms_after(db, names, after, 100).await?;
+            rooms.extend(page);
+            after = next;
+            if after.is_none() {
+                return Ok(rooms);
+            }
+        }
+    }
+
+    /// Up to `limit` rooms behind this place, in the order of their URIs, and the place to go on at.
+    pub async fn rooms_after(
+        db: &Database,
+        names: &GatewayNames,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<(Vec<RoomSummary>, Option<Vec<u8>>), StoreError> {
+        let page = ROOMS.scan(db, &(), after, limit).await?;
+        for key in &page.damaged {
+            tracing::error!(key = %key.escape_ascii(), "a room's record does not read back");
+        }
         let mut rows = Vec::new();
-        for (uri, room) in ROOMS.scan_all(db, &()).await? {
+        for (uri, room) in page.rows {
             let group = actor::load_group(db, &uri, room.group).await.ok();
             let state = group.as_ref().and_then(|group| crate::room::group::Group::state(group).ok());
             rows.push(RoomSummary {
@@ -445,6 +478,18 @@ impl Engine {
                 uri,
             });
         }
-        Ok(rows)
+        Ok((rows, page.next))
+    }
+
+    /// The store that it works on.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.0.db
+    }
+
+    /// The names that it goes by.
+    #[must_use]
+    pub fn names(&self) -> &GatewayNames {
+        &self.0.names
     }
 }

@@ -35,6 +35,8 @@ pub(crate) const CONSENT: Table<(String, String, String), Consent> = Table::new(
 pub(crate) const MANAGEMENT: Table<String, String> = Table::new("management");
 /// Keys of the gateway itself, by purpose. Sealed.
 pub(crate) const KEYS: Table<String, Vec<u8>> = Table::sealed("key");
+/// Numbers of the gateway itself, by purpose.
+pub(crate) const MARKS: Table<String, u64> = Table::new("mark");
 /// What could not be handled, for the operator: where, number.
 pub(crate) const QUARANTINE: Table<(String, u64), String> = Table::sealed("quarantine");
 /// What came for a room, in order.

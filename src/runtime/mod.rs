@@ -1,11 +1,16 @@
 //! Wiring and shutdown: the store, the engine and the two edges, from the settings.
 
+mod listing;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use listing::list_rooms;
+
 use crate::{
+    admin::{self, ControlSocket},
     config::{Config, ConfigError, StoreEngine},
     engine::{Engine, EngineSettings, GatewayNames, MayCommand, ports::CallError},
     ident::IdentityMap,
@@ -49,6 +54,14 @@ pub enum RuntimeError {
     /// The bot's name is no Matrix id.
     #[error("the bot's user id: {0}")]
     Bot(#[from] ruma::IdParseError),
+    /// Another process has the store, and did not tell what it holds.
+    #[error("another process has the store in {}, and {error}", .data.display())]
+    Asking {
+        /// The data directory.
+        data: std::path::PathBuf,
+        /// Why not.
+        error: admin::AskError,
+    },
     /// Listening, or starting threads.
     #[error("{what}: {source}")]
     Io {
@@ -57,25 +70,6 @@ pub enum RuntimeError {
         /// Why not.
         source: std::io::Error,
     },
-}
-
-/// One bridged room, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoomRow {
-    /// The MIMI room's URI.
-    pub mimi_room: String,
-    /// The Matrix room's id.
-    pub matrix_room: String,
-    /// `hub` or `follower`.
-    pub role: String,
-    /// The provider that is the room's hub.
-    pub hub: String,
-    /// `active`, `broken`, and so on.
-    pub state: String,
-    /// The MLS epoch, once there is a group.
-    pub epoch: Option<u64>,
-    /// Entries in the participant list.
-    pub participants: usize,
 }
 
 fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> RuntimeError {
@@ -140,15 +134,16 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         may_command,
     };
     let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;
-    if report.stale_state {
+    if engine.must_distrust(report.stale_before).await? {
         tracing::warn!(
             "the store comes from a backup, or its engine may have lost what it acknowledged: all MLS state counts as old"
         );
         engine.distrust_state().await?;
     }
+    let stop = CancellationToken::new();
+    let control = tokio::spawn(control(&config.store.path, engine.clone(), stop.clone()));
     engine.start().await?;
 
-    let stop = CancellationToken::new();
     let provider = mimi::Server::bind(&mimi_settings, Arc::new(engine.clone())).await?;
     let listen = matrix_settings.listen;
     let listener = TcpListener::bind(listen).await.map_err(io(format!("listening on {listen}")))?;
@@ -167,6 +162,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         appservice_done(appservice).await,
         provider.await.map_err(|e| e.to_string()),
         heartbeat.await.map_err(|e| e.to_string()),
+        control.await.map_err(|e| e.to_string()),
     ] {
         if let Err(error) = task {
             tracing::warn!(error, "a task ended badly");
@@ -177,6 +173,20 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     database.store().close().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Makes the control socket, to be served then. The gateway does its work without one, too.
+fn control(data: &std::path::Path, engine: Engine, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+    let socket = ControlSocket::bind(data)
+        .inspect_err(|error| {
+            tracing::warn!(%error, "no control socket: commands such as `rooms` work only while the gateway is stopped");
+        })
+        .ok();
+    async move {
+        if let Some(socket) = socket {
+            admin::serve(socket, admin::router(engine), stop).await;
+        }
+    }
 }
 
 async fn appservice_done(task: tokio::task::JoinHandle<std::io::Result<()>>) -> Result<(), String> {
@@ -234,26 +244,4 @@ async fn heartbeat(homeserver: Arc<HomeserverClient>, engine: Engine, stop: Canc
             () = tokio::time::sleep(wait) => {}
         }
     }
-}
-
-/// Reads the bridged rooms from the store; the gateway must not be running on it.
-pub fn list_rooms(config: &Config) -> Result<Vec<RoomRow>, RuntimeError> {
-    let Parts { names, .. } = parts(config)?;
-    let opened = open_store(config, false)?;
-    tokio_runtime()?.block_on(async {
-        let rooms = Engine::rooms(&opened.database, &names).await?;
-        opened.database.store().close().await?;
-        Ok(rooms
-            .into_iter()
-            .map(|room| RoomRow {
-                hub: crate::ident::RoomUri::parse(&room.uri).map(|uri| uri.hub().to_string()).unwrap_or_default(),
-                mimi_room: room.uri,
-                matrix_room: room.matrix,
-                role: if room.hub { "hub" } else { "follower" }.to_owned(),
-                state: room.state,
-                epoch: room.epoch,
-                participants: room.participants,
-            })
-            .collect())
-    })
 }

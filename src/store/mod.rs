@@ -35,7 +35,7 @@ pub use key::{Key, KeyCodec, KeyError, KeyReader};
 pub use lease::{Lease, LeaseTable};
 pub use memory::MemoryDisk;
 pub use meta::{OpenReport, SCHEMA_VERSION};
-pub use open::{EngineChoice, OpenOptions, Opened, open, open_memory};
+pub use open::{EngineChoice, OpenOptions, Opened, exists, open, open_memory};
 pub use queue::Queue;
 pub use seal::{MASTER_KEY_BYTES, MasterKey, SealError, Sealer};
 pub use stats::{StoreStats, TransactionStats};

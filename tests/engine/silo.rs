@@ -155,6 +155,7 @@ impl Peers for FakePeers {
 pub(crate) enum Disk {
     Memory(MemoryDisk),
     Sqlite(PathBuf),
+    Sled(PathBuf),
 }
 
 pub(crate) struct Silo {
@@ -212,6 +213,7 @@ impl Silo {
             let result = match &self.disk {
                 Disk::Memory(disk) => open_memory(disk, &master_key()),
                 Disk::Sqlite(path) => open(&OpenOptions::new(EngineChoice::Sqlite, path, master_key())),
+                Disk::Sled(path) => open(&OpenOptions::new(EngineChoice::Sled, path, master_key())),
             };
             match result {
                 Ok(opened) => break opened,

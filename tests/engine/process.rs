@@ -1,0 +1,211 @@
+//! The binary, with a store full of real rooms: what its commands say while it runs and while it does not.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    flow::until_room,
+    homeserver::no_faults,
+    silo::{Disk, Net, PATIENCE, Silo, bridge, bring},
+};
+
+/// A gateway's directory: settings, certificate, registration, and a store in `data`.
+pub(crate) struct Place {
+    dir: tempfile::TempDir,
+    engine: &'static str,
+}
+
+/// A gateway that runs; killed at the end.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// Asks it to end, as systemd does, and waits until it did.
+    fn terminate(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+/// Waits until something is so, without a runtime.
+pub(crate) fn wait_until(what: &str, mut look: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !look() {
+        assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Place {
+    pub(crate) fn new(engine: &'static str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.extended_key_usages =
+            vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        fs::write(dir.path().join("c.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(dir.path().join("k.pem"), key.serialize_pem()).unwrap();
+        fs::write(dir.path().join("master.key"), "07".repeat(32)).unwrap();
+        fs::write(
+            dir.path().join("mimi-gateway.toml"),
+            format!(
+                "[homeserver]\nurl = 'http://127.0.0.1:1'\nserver_name = 'a.test'\n\
+                 [appservice]\nlisten = '127.0.0.1:{}'\nas_token = 'as'\nhs_token = 'hs'\nsender_localpart = 'mimibot'\n\
+                 [provider]\ndomain = 'a.example'\nlisten = '127.0.0.1:{}'\ncertificate = 'c.pem'\nprivate_key = 'k.pem'\n\
+                 [store]\nengine = '{engine}'\nmaster_key_file = 'master.key'\n",
+                free_port(),
+                free_port()
+            ),
+        )
+        .unwrap();
+        let place = Self { dir, engine };
+        let made = place.command(&["registration"]);
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        place
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.data().join("control.sock")
+    }
+
+    /// The binary in this place, without settings of the test's environment.
+    pub(crate) fn program(&self, wrapper: &[&str]) -> Command {
+        let binary = env!("CARGO_BIN_EXE_mimi-gateway");
+        let mut words = wrapper.iter().copied().chain([binary]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).current_dir(self.path());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MIMI_GATEWAY_")) {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        self.program(&[]).args(arguments).output().unwrap()
+    }
+
+    /// Starts the gateway and waits until it is up. Its log goes to `gateway.log`.
+    pub(crate) fn run(&self, wrapper: &[&str]) -> Running {
+        let log = fs::File::create(self.path().join("gateway.log")).unwrap();
+        let child = self.program(wrapper).arg("run").stderr(log).stdin(Stdio::null()).spawn().unwrap();
+        let mut running = Running { child };
+        wait_until("the gateway is up", || {
+            assert!(running.child.try_wait().unwrap().is_none(), "it ended: {}", self.log());
+            self.log().contains("mimi-gateway is up")
+        });
+        running
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path().join("gateway.log")).unwrap_or_default()
+    }
+
+    /// What `rooms` says, as a table and as JSON.
+    fn rooms(&self) -> (String, String) {
+        let said = [vec!["rooms"], vec!["rooms", "--json"]].map(|arguments| {
+            let output = self.command(&arguments);
+            assert!(output.status.success(), "{}: {}", self.engine, text(&output.stderr));
+            text(&output.stdout)
+        });
+        said.into()
+    }
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Two rooms of ours, one with a guest, and one that B hosts.
+async fn fill(disk: Disk) {
+    let net = Arc::new(Net::default());
+    let a = Silo::start_on("a", &["a1"], &net, disk, no_faults()).await;
+    let b = Silo::new("b", &["b1"], &net).await;
+    let (here, _) = bridge(&a, "a1").await;
+    bring(&a, &here, "a1", &b, "b1").await;
+    bridge(&a, "a1").await;
+    let (there, uri) = bridge(&b, "b1").await;
+    bring(&b, &there, "b1", &a, "a1").await;
+    until_room(&a, &uri, "active").await;
+    a.stop().await;
+    b.stop().await;
+}
+
+async fn rooms_are_the_same_both_ways(engine: &'static str) {
+    let place = Place::new(engine);
+    assert!(place.rooms().0.starts_with("No rooms are bridged yet."));
+    assert!(!place.data().exists(), "a command makes no store");
+    fill(if engine == "sled" { Disk::Sled(place.data()) } else { Disk::Sqlite(place.data()) }).await;
+    let stopped = place.rooms();
+    let rows: Vec<serde_json::Value> = stopped.1.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut roles: Vec<_> =
+        rows.iter().map(|row| (row["role"].as_str().unwrap(), row["state"].as_str().unwrap())).collect();
+    roles.sort_unstable();
+    assert_eq!(roles, [("follower", "active"), ("hub", "active"), ("hub", "active")]);
+    assert!(rows.iter().all(|row| row["epoch"].is_u64()), "{rows:?}");
+
+    let running = place.run(&[]);
+    let socket = fs::symlink_metadata(place.socket()).unwrap();
+    assert!(socket.file_type().is_socket());
+    assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+    assert_eq!(place.rooms(), stopped, "{engine}");
+    running.terminate();
+    assert!(!place.socket().exists());
+    assert_eq!(place.rooms(), stopped, "{engine}");
+
+    // One that is killed leaves its socket, and the next one takes its place.
+    drop(place.run(&[]));
+    assert!(place.socket().exists());
+    assert_eq!(place.rooms(), stopped, "{engine}");
+    let running = place.run(&[]);
+    // The command in between opened and closed the store in good order; that hides nothing (DESIGN 9).
+    assert_eq!(place.log().contains("all MLS state counts as old"), engine == "sled", "{}", place.log());
+    wait_until("an answer", || place.command(&["rooms"]).status.success());
+    assert_eq!(place.rooms(), stopped, "{engine}");
+
+    // A gateway that has the store and does not answer is told of, not waited for.
+    fs::remove_file(place.socket()).unwrap();
+    let silent = place.command(&["rooms"]);
+    assert_eq!(silent.status.code(), Some(9));
+    let told = text(&silent.stderr);
+    assert!(told.contains("another process has the store") && told.contains("control socket"), "{told}");
+    assert_eq!(told.lines().count(), 1);
+    drop(running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_are_the_same_from_a_gateway_that_runs() {
+    rooms_are_the_same_both_ways("sqlite").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_are_the_same_from_a_gateway_that_runs_on_sled() {
+    rooms_are_the_same_both_ways("sled").await;
+}
