@@ -16,7 +16,10 @@ use url::Url;
 pub use exit::Exit;
 pub use version::DRAFTS;
 
-use crate::{config::Config, runtime};
+use crate::{
+    config::Config,
+    runtime::{self, RuntimeError},
+};
 
 /// What stands on the command line.
 #[derive(Debug, Parser)]
@@ -150,7 +153,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Run { restored } => {
             let config = load()?;
             log::start(&config.log);
-            runtime::run(config, *restored).map_err(|e| CliError::new(Exit::Failure, "the gateway stopped", e))?;
+            runtime::run(config, *restored).map_err(|e| CliError::new(exit_of(&e), "the gateway stopped", e))?;
         }
         Command::Registration { out, url } => registration::run(&load()?, out.as_deref(), url.as_ref())?,
         Command::Check { offline } => return Ok(check::run(&cli.config, *offline)),
@@ -158,6 +161,19 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Version => print!("{}", version::text()),
     }
     Ok(Exit::Success)
+}
+
+/// The class of what ended the gateway.
+fn exit_of(error: &RuntimeError) -> Exit {
+    match error {
+        RuntimeError::Config(_) => Exit::Config,
+        RuntimeError::Registration(_) | RuntimeError::Settings(_) => Exit::Registration,
+        RuntimeError::Store(_) | RuntimeError::Asking { .. } => Exit::Store,
+        RuntimeError::StoreFailed(_) => Exit::StoreFailed,
+        RuntimeError::Provider(_) | RuntimeError::Client(_) | RuntimeError::Bot(_) | RuntimeError::Io { .. } => {
+            Exit::Failure
+        }
+    }
 }
 
 #[cfg(test)]

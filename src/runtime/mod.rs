@@ -30,6 +30,9 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How often the homeserver is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// How long an end that cannot be in good order may take, step by step.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
 /// Why the gateway could not run. Permanent unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -54,6 +57,9 @@ pub enum RuntimeError {
     /// The bot's name is no Matrix id.
     #[error("the bot's user id: {0}")]
     Bot(#[from] ruma::IdParseError),
+    /// The store failed while the gateway ran. What it acknowledged is on disk; the next start goes on from there.
+    #[error("{0}")]
+    StoreFailed(String),
     /// Another process has the store, and did not tell what it holds.
     #[error("another process has the store in {}, and {error}", .data.display())]
     Asking {
@@ -94,7 +100,10 @@ fn tokio_runtime() -> Result<tokio::runtime::Runtime, RuntimeError> {
 /// Runs the gateway until it is told to stop (SIGINT or SIGTERM). `restored`: the operator says that the store comes from
 /// a backup, so all MLS state counts as old (DESIGN 9).
 pub fn run(config: Config, restored: bool) -> Result<(), RuntimeError> {
-    tokio_runtime()?.block_on(serve(config, restored))
+    let runtime = tokio_runtime()?;
+    let result = runtime.block_on(serve(config, restored));
+    runtime.shutdown_timeout(LAST_WAIT);
+    result
 }
 
 struct Parts {
@@ -155,20 +164,41 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let heartbeat = tokio::spawn(heartbeat(homeserver, engine.clone(), stop.clone()));
     tracing::info!(appservice = %listen, provider = %provider_address, domain = %mimi_settings.own_domain, "mimi-gateway is up");
 
-    stopped().await?;
-    tracing::info!("stopping");
-    stop.cancel();
-    for task in [
-        appservice_done(appservice).await,
-        provider.await.map_err(|e| e.to_string()),
-        heartbeat.await.map_err(|e| e.to_string()),
-        control.await.map_err(|e| e.to_string()),
-    ] {
-        if let Err(error) = task {
-            tracing::warn!(error, "a task ended badly");
+    let failed = tokio::select! {
+        told = stopped() => {
+            told?;
+            tracing::info!("stopping");
+            None
         }
+        why = database.store().failed() => {
+            tracing::error!(
+                why,
+                "the store failed, so the gateway ends itself; nothing that it acknowledged is lost. Look at the disk (space, file \
+                 size limits, the kernel's log), then start it again: a service manager that restarts it does so by itself"
+            );
+            Some(why)
+        }
+    };
+    stop.cancel();
+    let ending = async {
+        for task in [
+            appservice_done(appservice).await,
+            provider.await.map_err(|e| e.to_string()),
+            heartbeat.await.map_err(|e| e.to_string()),
+            control.await.map_err(|e| e.to_string()),
+        ] {
+            if let Err(error) = task {
+                tracing::warn!(error, "a task ended badly");
+            }
+        }
+        engine.stop().await;
+    };
+    if let Some(why) = failed {
+        // Whatever hangs on the store goes with the process.
+        let _ = tokio::time::timeout(LAST_WAIT, ending).await;
+        return Err(RuntimeError::StoreFailed(why));
     }
-    engine.stop().await;
+    ending.await;
     drop(engine);
     database.store().close().await?;
     tracing::info!("stopped");

@@ -137,6 +137,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError::Closed`]; the data directory is free for others once the store is dropped.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Ends, with the reason, once the store takes no commits any more because the outcome of one is not known (an I/O
+    /// error): only a new process helps then. Never ends as long as all goes well.
+    fn failed(&self) -> BoxFuture<'static, String>;
+
     /// What was done so far, by transaction name.
     fn stats(&self) -> StoreStats;
 }

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    net::TcpListener,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -20,6 +21,7 @@ use crate::{
 pub(crate) struct Place {
     dir: tempfile::TempDir,
     engine: &'static str,
+    appservice: u16,
 }
 
 /// A gateway that runs; killed at the end.
@@ -66,19 +68,19 @@ impl Place {
         fs::write(dir.path().join("c.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
         fs::write(dir.path().join("k.pem"), key.serialize_pem()).unwrap();
         fs::write(dir.path().join("master.key"), "07".repeat(32)).unwrap();
+        let appservice = free_port();
         fs::write(
             dir.path().join("mimi-gateway.toml"),
             format!(
                 "[homeserver]\nurl = 'http://127.0.0.1:1'\nserver_name = 'a.test'\n\
-                 [appservice]\nlisten = '127.0.0.1:{}'\nas_token = 'as'\nhs_token = 'hs'\nsender_localpart = 'mimibot'\n\
+                 [appservice]\nlisten = '127.0.0.1:{appservice}'\nas_token = 'as'\nhs_token = 'hs'\nsender_localpart = 'mimibot'\n\
                  [provider]\ndomain = 'a.example'\nlisten = '127.0.0.1:{}'\ncertificate = 'c.pem'\nprivate_key = 'k.pem'\n\
                  [store]\nengine = '{engine}'\nmaster_key_file = 'master.key'\n",
-                free_port(),
                 free_port()
             ),
         )
         .unwrap();
-        let place = Self { dir, engine };
+        let place = Self { dir, engine, appservice };
         let made = place.command(&["registration"]);
         assert!(made.status.success(), "{}", text(&made.stderr));
         place
@@ -208,4 +210,59 @@ async fn rooms_are_the_same_from_a_gateway_that_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rooms_are_the_same_from_a_gateway_that_runs_on_sled() {
     rooms_are_the_same_both_ways("sled").await;
+}
+
+/// A transaction with one large event, as the homeserver sends it; the status of the answer, if one comes.
+fn transaction(place: &Place, number: u32) -> Option<u16> {
+    let event = serde_json::json!({
+        "type": "m.room.message", "event_id": format!("$e{number}"), "room_id": "!nowhere:a.test",
+        "sender": "@a1:a.test", "origin_server_ts": 1, "content": {"msgtype": "m.text", "body": "x".repeat(60_000)},
+    });
+    let body = serde_json::json!({ "events": [event] }).to_string();
+    let mut stream = TcpStream::connect(("127.0.0.1", place.appservice)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "PUT /_matrix/app/v1/transactions/{number} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer hs\r\n\
+         Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).ok()?;
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
+/// The disk refuses to write on: the process ends with a code of its own, and its next start has everything.
+fn a_store_that_fails_ends_the_process(engine: &'static str) {
+    let place = Place::new(engine);
+    // Files of at most 2 MiB, in units of 512 bytes; without the signal, writing fails as on a broken disk.
+    let limited = ["sh", "-c", "trap '' XFSZ; ulimit -f 4096; exec \"$0\" \"$@\""];
+    let mut running = place.run(&limited);
+    let mut number = 0;
+    let mut acknowledged = 0;
+    wait_until("the process ends", || {
+        number += 1;
+        acknowledged += u32::from(transaction(&place, number) == Some(200));
+        running.child.try_wait().unwrap().is_some()
+    });
+    assert_eq!(running.child.wait().unwrap().code(), Some(10), "{}", place.log());
+    assert!(acknowledged > 3, "{acknowledged}");
+    let log = place.log();
+    assert!(log.contains("the gateway ends itself") && log.contains("start it again"), "{log}");
+    assert!(log.lines().last().unwrap().starts_with("error: the gateway stopped: "), "{log}");
+    assert!(!place.socket().exists());
+
+    let running = place.run(&[]);
+    assert_eq!(transaction(&place, number + 1), Some(200), "{}", place.log());
+    running.terminate();
+}
+
+#[test]
+fn a_store_that_fails_ends_the_process_on_sqlite() {
+    a_store_that_fails_ends_the_process("sqlite");
+}
+
+#[test]
+fn a_store_that_fails_ends_the_process_on_sled() {
+    a_store_that_fails_ends_the_process("sled");
 }
