@@ -27,6 +27,8 @@ mod flow;
 mod homeserver;
 #[path = "engine/process.rs"]
 mod process;
+#[path = "engine/quota.rs"]
+mod quota;
 #[path = "engine/reliability.rs"]
 mod reliability;
 #[path = "engine/silo.rs"]

@@ -6,6 +6,7 @@
 use tokio::{sync::mpsc, sync::oneshot, time::Instant};
 
 use super::{
+    asking::{Ended, Invitation},
     core::{Engine, lock, now, random},
     group::RoomGroup,
     ports::{Actor as MatrixActor, Problem},
@@ -105,6 +106,8 @@ pub(super) struct After {
     pub(super) portals: Vec<u64>,
     pub(super) created: Vec<usize>,
     pub(super) joined: Vec<(usize, Result<String, String>)>,
+    /// Invitations that are not open any more.
+    pub(super) ended: Vec<(Invitation, Ended)>,
 }
 
 /// Loads a room's group from its rows.
@@ -155,10 +158,22 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         if !actor.work(batch).await {
             return;
         }
+        // Peers may ask about any room: what came to nothing leaves no task.
+        if actor.is_idle() && actor.engine.close_actor(&actor.uri, actor.room.is_some(), &mails) {
+            return;
+        }
     }
 }
 
 impl Actor {
+    /// Whether there is no room, or one that nobody of ours is in or asked into.
+    fn is_idle(&self) -> bool {
+        self.room.as_ref().is_none_or(|room| {
+            let open = !room.asked.is_empty() || !room.present.is_empty() || !room.queue.is_empty();
+            !open && self.group.member.is_none() && matches!(room.phase, Phase::Invited | Phase::Left)
+        })
+    }
+
     /// Starts a comparison with the homeserver's timeline beside this task.
     fn compare(&self) {
         let Some(room) = &self.room else { return };
@@ -290,6 +305,9 @@ impl Actor {
         for number in after.portals {
             lock(&inner.portals).remove(&number);
         }
+        for (invitation, how) in after.ended {
+            inner.asking.end(&invitation, how, now());
+        }
         for (lane, number, row) in after.rows {
             self.engine.hand_to_lane(&lane, number, row);
         }
@@ -370,7 +388,12 @@ impl Actor {
             Mail::CompareNow => Ok(()),
             Mail::SetAside { mail, why } => {
                 match mail.as_ref() {
-                    Mail::Item { number, .. } => INBOX.remove(batch, &self.uri, *number),
+                    Mail::Item { number, item } => {
+                        INBOX.remove(batch, &self.uri, *number);
+                        if let InboxItem::Asked { requester, target, .. } = item {
+                            after.ended.push((self.invitation(target, requester), Ended::Here));
+                        }
+                    }
                     Mail::Outcome { lane, number, .. } => OUTBOX.remove(batch, lane, *number),
                     _ => {}
                 }
@@ -405,32 +428,20 @@ impl Actor {
                 }
                 Err(error) => self.set_aside(&format!("notify: {error}"), batch),
             },
-            InboxItem::Asked { requester, target, about } => {
-                let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(()) };
-                if !user_exists(&self.engine, &id).await? {
-                    tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
-                    return Ok(());
+            InboxItem::Asked { peer, requester, target, about } => {
+                let invitation = self.invitation(target, requester);
+                if self.asked(requester, target, about, batch, after).await?
+                    && CONSENT.get(&self.engine.0.db, &invitation).await? != Some(Consent::Granted)
+                {
+                    return CONSENT.put(&self.engine.0.db, batch, &invitation, &Consent::Pending(peer.clone()));
                 }
-                let mut refused = false;
-                self.in_step(|step| refused = step.refuses_asking(requester, target).is_some());
-                let key = (target.to_string(), requester.to_string(), self.uri.clone());
-                if !refused && CONSENT.get(&self.engine.0.db, &key).await? != Some(Consent::Granted) {
-                    CONSENT.put(&self.engine.0.db, batch, &key, &Consent::Pending)?;
-                }
-                if self.room.is_none() {
-                    let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(()) };
-                    if uri.hub() == *self.engine.0.names.domain() {
-                        tracing::info!(room = %self.uri, %requester, "somebody asks into a room of ours that is not there; nobody is told");
-                        return Ok(());
-                    }
-                    self.room = Some(Room::new(uri, Phase::Invited, MatrixActor::Bot));
-                }
-                let about = About::read(about);
-                let input = Input::Asked { requester: requester.clone(), target: target.clone(), about };
-                self.run(input, batch, after).await.map(drop)
+                after.ended.push((invitation, Ended::Here));
+                Ok(())
             }
             InboxItem::AskCancelled { requester, target } => {
-                CONSENT.delete(batch, &(target.to_string(), requester.to_string(), self.uri.clone()));
+                let invitation = self.invitation(target, requester);
+                CONSENT.delete(batch, &invitation);
+                after.ended.push((invitation, Ended::TakenBack));
                 let input = Input::AskCancelled { requester: requester.clone(), target: target.clone() };
                 self.run(input, batch, after).await.map(drop)
             }
@@ -447,6 +458,41 @@ impl Actor {
                 self.run(input, batch, after).await.map(drop)
             }
         }
+    }
+
+    /// Our user `target` is asked in. Whether it is open then what the user says.
+    async fn asked(
+        &mut self,
+        requester: &UserUri,
+        target: &UserUri,
+        about: &std::collections::BTreeMap<u16, Vec<u8>>,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<bool, StoreError> {
+        let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(false) };
+        if !user_exists(&self.engine, &id).await? {
+            tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
+            return Ok(false);
+        }
+        if self.room.is_none() {
+            let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(false) };
+            if uri.hub() == *self.engine.0.names.domain() {
+                tracing::info!(room = %self.uri, %requester, "somebody asks into a room of ours that is not there; nobody is told");
+                return Ok(false);
+            }
+            self.room = Some(Room::new(uri, Phase::Invited, MatrixActor::Bot));
+        }
+        let about = About::read(about);
+        let input = Input::Asked { requester: requester.clone(), target: target.clone(), about };
+        self.run(input, batch, after).await?;
+        Ok(self
+            .room
+            .as_ref()
+            .is_some_and(|room| room.asked.get(target) == Some(requester) && !room.present.contains(target)))
+    }
+
+    fn invitation(&self, target: &UserUri, requester: &UserUri) -> Invitation {
+        (target.to_string(), requester.to_string(), self.uri.clone())
     }
 
     async fn load_key_packages(&mut self) -> Result<(), StoreError> {

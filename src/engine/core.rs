@@ -14,10 +14,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     actor::{self, Mail},
+    asking::Asking,
     lane, lobby,
     names::GatewayNames,
     ports::{Homeserver, MatrixAction, Millis, Peers},
-    tables::{INBOX, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
+    tables::{INBOX, InboxItem, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
 };
 use crate::{
     mls::labels::SigningKey,
@@ -39,6 +40,8 @@ pub struct EngineSettings {
     pub tick: Duration,
     /// The first wait after a call or a commit that failed; it doubles up to fifty times that.
     pub retry: Duration,
+    /// Unanswered invitations that one peer may have here.
+    pub open_invitations: usize,
     /// Who may give commands.
     pub may_command: MayCommand,
 }
@@ -88,6 +91,8 @@ pub(super) struct Inner {
     /// Portals being made: their Matrix rooms are not linked yet.
     /// By outbox row, and who is invited into them.
     pub(super) portals: Mutex<BTreeMap<u64, Vec<ruma::OwnedUserId>>>,
+    /// Unanswered invitations, by peer.
+    pub(super) asking: Asking,
     pub(super) quarantined: AtomicU64,
     /// Until then the homeserver is likely to lose events towards us: it, or we, just came back. Milliseconds.
     pub(super) suspect_until: AtomicU64,
@@ -152,6 +157,7 @@ impl Engine {
     ) -> Result<Self, StoreError> {
         let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
         let rooms = ROOMS.scan_all(&db, &()).await?.into_iter().map(|(uri, _)| uri).collect();
+        let asking = Asking::load(&db, settings.open_invitations).await?;
         let hub_key = super::keys::hub_key(&db).await?;
         Ok(Self(Arc::new(Inner {
             db,
@@ -167,6 +173,7 @@ impl Engine {
             lanes: Mutex::default(),
             ingest: tokio::sync::Mutex::default(),
             portals: Mutex::default(),
+            asking,
             quarantined: AtomicU64::new(0),
             suspect_until: AtomicU64::new(0),
             pulse: AtomicU64::new(now()),
@@ -202,6 +209,9 @@ impl Engine {
         }
         for (uri, queued) in items {
             for (number, item) in queued {
+                if let InboxItem::Asked { peer, requester, target, .. } = &item {
+                    self.0.asking.restore(peer, (target.to_string(), requester.to_string(), uri.clone()));
+                }
                 self.mail(&uri, Mail::Item { number, item });
             }
         }
@@ -326,6 +336,12 @@ impl Engine {
         self.0.quarantined.load(Ordering::Relaxed)
     }
 
+    /// Rooms that have a task now.
+    #[must_use]
+    pub fn working_rooms(&self) -> usize {
+        lock(&self.0.actors).len()
+    }
+
     /// Runs a task once the engine is started.
     fn run_task(&self, task: impl Future<Output = ()> + Send + 'static) {
         let (go, stop) = (self.0.go.clone(), self.0.stop.clone());
@@ -364,10 +380,23 @@ impl Engine {
         let (sender, receiver) = mpsc::unbounded_channel();
         let _ = sender.send(mail);
         actors.insert(uri.to_owned(), sender);
-        drop(actors);
         lock(&self.0.rooms).insert(uri.to_owned());
+        drop(actors);
         let (engine, uri) = (self.clone(), uri.to_owned());
         self.run_task(async move { actor::run(engine, uri, receiver).await });
+    }
+
+    /// Forgets an actor that has nothing to keep in mind. Its next mail starts another.
+    pub(super) fn close_actor(&self, uri: &str, known: bool, mails: &mpsc::UnboundedReceiver<Mail>) -> bool {
+        let mut actors = lock(&self.0.actors);
+        if !mails.is_empty() {
+            return false;
+        }
+        actors.remove(uri);
+        if !known {
+            lock(&self.0.rooms).remove(uri);
+        }
+        true
     }
 
     /// Hands a stored row to its lane's task.

@@ -8,6 +8,7 @@
 //! ```
 
 mod actor;
+mod asking;
 mod core;
 mod effects;
 mod group;

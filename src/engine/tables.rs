@@ -60,10 +60,10 @@ pub(crate) struct KeyPackageRow {
 }
 
 /// Whether one of our users lets a remote user add it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Consent {
-    /// Asked, not answered.
-    Pending,
+    /// Asked by this peer, not answered.
+    Pending(ProviderDomain),
     /// Yes.
     Granted,
     /// No. Nobody is told.
@@ -78,7 +78,7 @@ pub(crate) enum InboxItem {
     /// The body of a notify of the room's hub.
     Notify(Vec<u8>),
     /// A remote user asks one of ours.
-    Asked { requester: UserUri, target: UserUri, about: std::collections::BTreeMap<u16, Vec<u8>> },
+    Asked { peer: ProviderDomain, requester: UserUri, target: UserUri, about: std::collections::BTreeMap<u16, Vec<u8>> },
     /// It takes that back.
     AskCancelled { requester: UserUri, target: UserUri },
     /// A remote user consents.

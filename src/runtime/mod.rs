@@ -140,6 +140,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         gap_check: config.rooms.gap_check_interval(),
         tick: TICK,
         retry: RETRY,
+        open_invitations: config.limits.max_open_invitations_per_peer,
         may_command,
     };
     let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;

@@ -31,8 +31,8 @@ fn now() -> u64 {
 }
 
 /// A provider that a test plays.
-struct Rogue {
-    domain: ProviderDomain,
+pub(crate) struct Rogue {
+    pub(crate) domain: ProviderDomain,
     net: Arc<crate::silo::Net>,
     member: Option<Member>,
 }
@@ -43,13 +43,13 @@ fn yes(values: NewComponents) -> impl FnMut(&CommitView) -> Result<NewComponents
 }
 
 impl Rogue {
-    fn new(name: &str, net: &Arc<crate::silo::Net>) -> Self {
+    pub(crate) fn new(name: &str, net: &Arc<crate::silo::Net>) -> Self {
         let domain = ProviderDomain::parse(&format!("{name}.example")).unwrap();
         net.play(&domain);
         Self { domain, net: Arc::clone(net), member: None }
     }
 
-    fn uri(&self, name: &str) -> UserUri {
+    pub(crate) fn uri(&self, name: &str) -> UserUri {
         UserUri::new(&self.domain, name).unwrap()
     }
 
@@ -57,7 +57,13 @@ impl Rogue {
         self.member.as_ref().unwrap()
     }
 
-    async fn send(&self, to: &Silo, endpoint: Endpoint, target: &PathTarget, body: &[u8]) -> Result<Vec<u8>, Problem> {
+    pub(crate) async fn send(
+        &self,
+        to: &Silo,
+        endpoint: Endpoint,
+        target: &PathTarget,
+        body: &[u8],
+    ) -> Result<Vec<u8>, Problem> {
         self.net.deliver(&self.domain, &to.domain, endpoint, target, body).await.unwrap()
     }
 
@@ -213,7 +219,7 @@ fn bundle(staged: &StagedCommit) -> Vec<u8> {
     .encode()
 }
 
-fn consent(action: ConsentAction, requester: &UserUri, target: &UserUri, room: &RoomUri) -> Vec<u8> {
+pub(crate) fn consent(action: ConsentAction, requester: &UserUri, target: &UserUri, room: &RoomUri) -> Vec<u8> {
     ConsentEntry {
         action,
         requester: requester.clone(),

@@ -328,6 +328,13 @@ impl FakeHomeserver {
         rooms.map(|(id, _)| OwnedRoomId::try_from(id.as_str()).unwrap()).collect()
     }
 
+    /// The portal of a MIMI room.
+    pub(crate) fn portal(&self, room: &mimi_gateway::ident::RoomUri) -> Option<OwnedRoomId> {
+        let alias = self.map.portal_alias(room).unwrap();
+        let state = self.lock();
+        state.aliases.get(alias.alias()).map(|room| OwnedRoomId::try_from(room.as_str()).unwrap())
+    }
+
     /// One field of a state event's content.
     pub(crate) fn state(&self, room: &RoomId, event_type: &str, field: &str) -> Option<String> {
         let state = self.lock();

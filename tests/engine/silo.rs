@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -164,6 +167,8 @@ pub(crate) struct Silo {
     pub(crate) net: Arc<Net>,
     pub(crate) disk: Disk,
     pub(crate) faults: Faults,
+    /// How many unanswered invitations a peer may have, from the next start on.
+    pub(crate) open_invitations: AtomicUsize,
     slot: Slot,
     database: Mutex<Option<Database>>,
 }
@@ -187,7 +192,9 @@ impl Silo {
         let slot = Slot::default();
         net.silos.lock().unwrap().insert(domain.clone(), slot.clone());
         homeserver.start(slot.clone());
-        let silo = Self { domain, homeserver, net: Arc::clone(net), disk, faults, slot, database: Mutex::default() };
+        let open_invitations = AtomicUsize::new(1000);
+        let (net, database) = (Arc::clone(net), Mutex::default());
+        let silo = Self { domain, homeserver, net, disk, faults, open_invitations, slot, database };
         silo.start().await;
         silo
     }
@@ -235,6 +242,7 @@ impl Silo {
             gap_check: Duration::from_millis(500),
             tick: Duration::from_hours(1),
             retry: Duration::from_millis(5),
+            open_invitations: self.open_invitations.load(Ordering::Relaxed),
             may_command: Arc::new(|_| true),
         };
         let peers =
