@@ -9,7 +9,7 @@ use super::{
     asking::{Ended, Invitation},
     core::{Engine, lock, now, random},
     group::RoomGroup,
-    ports::{Actor as MatrixActor, Problem},
+    ports::{Actor as MatrixActor, PathTarget, Problem},
     tables::{
         ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, MLS, OUTBOX, OutRow, QUARANTINE, ROOMS, Wants,
     },
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     mls::Rows,
-    room::{About, Effect, Input, Names, Phase, Recent, Room, Step},
+    room::{About, Effect, Input, Names, Phase, Recent, Room, Step, Tag},
     store::{Batch, Database, StoreError},
     translate::RoomEvent,
     wire::{
@@ -50,6 +50,14 @@ pub(super) enum Mail {
     CompareNow,
     /// A mail whose step can never be stored.
     SetAside { mail: Box<Mail>, why: String },
+}
+
+impl Mail {
+    /// Whether it can be worked on a little later without anybody noticing: the hub took a message of ours.
+    fn can_wait(&self) -> bool {
+        let Self::Outcome { outcome: Outcome::Answered { wants, result: Ok(answer) }, .. } = self else { return false };
+        matches!(wants, Wants::Room(Tag::Submit(_))) && accepted(Request::Submit, answer)
+    }
 }
 
 /// What a waiting peer gets.
@@ -101,6 +109,8 @@ pub(super) struct After {
     /// The answers that this batch stores, by peer and hash of the request.
     pub(super) given: std::collections::BTreeMap<(String, [u8; 32]), Vec<u8>>,
     pub(super) rows: Vec<(String, u64, OutRow)>,
+    /// What peers are notified of, by lane: one row for all of it.
+    pub(super) notifies: std::collections::BTreeMap<String, (ProviderDomain, PathTarget, Vec<u8>)>,
     pub(super) link: Option<String>,
     pub(super) unlink: Option<String>,
     pub(super) portals: Vec<u64>,
@@ -140,9 +150,17 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         };
         let Some(first) = first else { return };
         let mut batch = vec![first];
+        let until = Instant::now() + settings.settle;
         while batch.len() < BATCH {
             match mails.try_recv() {
                 Ok(mail) => batch.push(mail),
+                Err(_) if batch.iter().all(Mail::can_wait) && Instant::now() < until => {
+                    // An answer that changes nothing for anybody waits a little for others.
+                    match tokio::time::timeout_at(until, mails.recv()).await {
+                        Ok(Some(mail)) => batch.push(mail),
+                        Ok(None) | Err(_) => break,
+                    }
+                }
                 Err(_) => break,
             }
         }
@@ -261,6 +279,7 @@ impl Actor {
         for (index, mail) in mails.iter().enumerate() {
             self.one(index, mail, &mut batch, &mut after).await?;
         }
+        self.post_notifies(None, &mut batch, &mut after)?;
         let db = &self.engine.0.db;
         if std::mem::take(&mut self.group.replaced) {
             // Rows of an earlier membership would be taken for this one's at the next start.

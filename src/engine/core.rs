@@ -42,6 +42,11 @@ pub struct EngineSettings {
     pub retry: Duration,
     /// Unanswered invitations that one peer may have here.
     pub open_invitations: usize,
+    /// While transactions come thick and fast, each is answered so much later: the homeserver puts what happens meanwhile into
+    /// one, which costs both sides less. Its events are worked on at once all the same. Zero: never.
+    pub gather: Duration,
+    /// How long an answer of a hub to a message waits for others, so that they share a batch. Zero: never.
+    pub settle: Duration,
     /// Who may give commands.
     pub may_command: MayCommand,
 }
@@ -100,6 +105,8 @@ pub(super) struct Inner {
     pub(super) pulse: AtomicU64,
     /// The last transaction's number.
     pub(super) last_txn: AtomicU64,
+    /// When the last transaction was answered.
+    pub(super) answered: Mutex<Option<tokio::time::Instant>>,
     /// Outbox rows that are done and not taken off yet.
     pub(super) done: Mutex<Option<crate::store::Batch>>,
     /// Set off once everything that was stored is handed to its task: what the tasks add goes behind it.
@@ -178,6 +185,7 @@ impl Engine {
             suspect_until: AtomicU64::new(0),
             pulse: AtomicU64::new(now()),
             last_txn: AtomicU64::new(0),
+            answered: Mutex::default(),
             done: Mutex::default(),
             go: CancellationToken::new(),
             stop: CancellationToken::new(),

@@ -8,12 +8,15 @@ use super::{
     tables::{CONSENT, Consent, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN, Wants},
 };
 use crate::{
-    ident::UserUri,
+    ident::{ProviderDomain, UserUri},
     mls,
     room::{Effect, Tag},
     store::{Batch, StoreError},
     wire::{AppDataDictionary, ConsentAction, ConsentEntry, RawKeyPackage, Wire},
 };
+
+/// A notify with several messages is no longer than this.
+const NOTIFY_BYTES: usize = 1 << 20;
 
 impl Actor {
     pub(super) async fn effects(
@@ -79,6 +82,9 @@ impl Actor {
                 }
                 Ok(())
             }
+            Effect::Call { peer, endpoint: Endpoint::Notify, target, body, .. } => {
+                self.notify(peer, target, &body, batch, after)
+            }
             Effect::Call { peer, endpoint, target, body, tag } => {
                 let row = OutRow::Call { peer: peer.clone(), endpoint, target, body, wants: Wants::Room(tag) };
                 // A lane of its own: a peer that takes no more invitations for a while gets the room's messages all the same.
@@ -116,7 +122,49 @@ impl Actor {
         }
     }
 
+    /// What a step tells a peer of this room goes out as one notify: its body is any number of `FanoutMessage`s
+    /// (draft-ietf-mimi-protocol-06 section 5.5).
+    fn notify(
+        &self,
+        peer: ProviderDomain,
+        target: PathTarget,
+        body: &[u8],
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let lane = format!("p:{peer}:{}", self.uri);
+        if after.notifies.get(&lane).is_some_and(|(_, _, so_far)| so_far.len() + body.len() > NOTIFY_BYTES) {
+            self.post_notifies(Some(&lane), batch, after)?;
+        }
+        after.notifies.entry(lane).or_insert_with(|| (peer, target, Vec::new())).2.extend_from_slice(body);
+        Ok(())
+    }
+
+    /// Puts gathered notifies of this lane, or of all, into the outbox.
+    pub(super) fn post_notifies(
+        &self,
+        lane: Option<&str>,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let gathered = match lane {
+            Some(lane) => after.notifies.remove_entry(lane).into_iter().collect(),
+            None => std::mem::take(&mut after.notifies),
+        };
+        for (lane, (peer, target, body)) in gathered {
+            let row = OutRow::Call { peer, endpoint: Endpoint::Notify, target, body, wants: Wants::Room(Tag::None) };
+            self.post(lane, row, batch, after)?;
+        }
+        Ok(())
+    }
+
+    /// Behind everything that the lane has.
     fn send(&self, lane: String, row: OutRow, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        self.post_notifies(Some(&lane), batch, after)?;
+        self.post(lane, row, batch, after)
+    }
+
+    fn post(&self, lane: String, row: OutRow, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
         let number = OUTBOX.append(&self.engine.0.db, batch, &lane, &row)?;
         after.rows.push((lane, number, row));
         Ok(())

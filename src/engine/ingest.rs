@@ -3,10 +3,11 @@
 
 use ruma::{OwnedRoomId, RoomAliasId, UserId};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::{
     actor::Mail,
-    core::Engine,
+    core::{Engine, lock},
     ports::{Actor, CallError, InboundError, MatrixInbound, Transaction},
     tables::{EVENTS, INBOX, InboxItem, LOBBY, QUARANTINE, WATERMARKS},
 };
@@ -80,6 +81,20 @@ impl Engine {
                 tracing::info!(%room, "the timeline could not be compared before a transaction was taken in");
             }
         }
+    }
+
+    /// In a burst, lets the homeserver gather the next events into one transaction: it sends one at a time and waits for the
+    /// answer.
+    async fn gather(&self, came: Instant) {
+        let span = self.0.settings.gather;
+        let burst = lock(&self.0.answered).is_some_and(|last| came.saturating_duration_since(last) < span);
+        if burst {
+            tokio::select! {
+                () = self.0.stop.cancelled() => {}
+                () = tokio::time::sleep_until(came + span) => {}
+            }
+        }
+        *lock(&self.0.answered) = Some(Instant::now());
     }
 
     /// Stores new events, in order; returns how many were new. Durable when it returns.
@@ -207,8 +222,11 @@ impl MatrixInbound for Engine {
             if self.0.stop.is_cancelled() {
                 return Err(InboundError::ShuttingDown);
             }
+            let came = Instant::now();
             self.look_behind(&txn).await;
-            self.take_in(txn.events).await.map(drop).map_err(|error| InboundError::NotStored(error.to_string()))
+            self.take_in(txn.events).await.map_err(|error| InboundError::NotStored(error.to_string()))?;
+            self.gather(came).await;
+            Ok(())
         })
     }
 

@@ -21,6 +21,10 @@ use crate::{
     store::{self, EngineChoice, MasterKey, OpenOptions, Opened, StoreError},
 };
 
+/// In a burst the homeserver gathers events for so long. Nobody sees it: they wait less than they would in a queue.
+const GATHER: Duration = Duration::from_millis(50);
+/// How long a hub's "accepted" waits for others before it is stored.
+const SETTLE: Duration = Duration::from_millis(30);
 /// How long a room has to be quiet before its timeline is compared with what came.
 const QUIET: Duration = Duration::from_secs(3);
 /// How often rooms are looked through for leaves to refresh.
@@ -138,6 +142,8 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let settings = EngineSettings {
         quiet: QUIET,
         gap_check: config.rooms.gap_check_interval(),
+        gather: GATHER,
+        settle: SETTLE,
         tick: TICK,
         retry: RETRY,
         open_invitations: config.limits.max_open_invitations_per_peer,
@@ -201,6 +207,11 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     }
     ending.await;
     drop(engine);
+    let stats = database.store().stats();
+    for (name, done) in &stats.transactions {
+        tracing::debug!(name, committed = done.committed, bytes = done.bytes, longest = ?done.longest, "batches since the start");
+    }
+    tracing::debug!(syncs = stats.groups, largest = stats.largest_group, "syncs since the start");
     database.store().close().await?;
     tracing::info!("stopped");
     Ok(())

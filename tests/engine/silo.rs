@@ -238,6 +238,8 @@ impl Silo {
         };
         let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
         let settings = EngineSettings {
+            gather: Duration::ZERO,
+            settle: Duration::from_millis(1),
             quiet: Duration::from_millis(150),
             gap_check: Duration::from_millis(500),
             tick: Duration::from_hours(1),
