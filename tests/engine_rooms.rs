@@ -33,3 +33,5 @@ mod quota;
 mod reliability;
 #[path = "engine/silo.rs"]
 mod silo;
+#[path = "engine/trim.rs"]
+mod trim;

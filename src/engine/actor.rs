@@ -552,7 +552,7 @@ impl Actor {
             return Ok(Ok(answer.clone()));
         }
         if let Some(answer) = ANSWERS.get(&self.engine.0.db, &key).await? {
-            return Ok(Ok(answer));
+            return Ok(Ok(answer.value));
         }
         let malformed = |error: crate::wire::DecodeError| Problem::Malformed(error.to_string());
         let input = match kind {
@@ -575,7 +575,7 @@ impl Actor {
             // Nothing happened, so there is nothing to remember: the same bytes are judged again.
             return Ok(Ok(answer));
         }
-        ANSWERS.put(&self.engine.0.db, batch, &key, &answer)?;
+        ANSWERS.put(&self.engine.0.db, batch, &key, &self.engine.0.today.dated(answer.clone()))?;
         after.given.insert(key, answer.clone());
         Ok(Ok(answer))
     }

@@ -19,6 +19,7 @@ use super::{
     names::GatewayNames,
     ports::{Homeserver, MatrixAction, Millis, Peers},
     tables::{INBOX, InboxItem, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
+    trim::{Keep, Today},
 };
 use crate::{
     mls::labels::SigningKey,
@@ -47,6 +48,8 @@ pub struct EngineSettings {
     pub gather: Duration,
     /// How long an answer of a hub to a message waits for others, so that they share a batch. Zero: never.
     pub settle: Duration,
+    /// How long is kept what recognises repeats.
+    pub keep: Keep,
     /// Who may give commands.
     pub may_command: MayCommand,
 }
@@ -98,6 +101,7 @@ pub(super) struct Inner {
     pub(super) portals: Mutex<BTreeMap<u64, Vec<ruma::OwnedUserId>>>,
     /// Unanswered invitations, by peer.
     pub(super) asking: Asking,
+    pub(super) today: Today,
     pub(super) quarantined: AtomicU64,
     /// Until then the homeserver is likely to lose events towards us: it, or we, just came back. Milliseconds.
     pub(super) suspect_until: AtomicU64,
@@ -165,6 +169,7 @@ impl Engine {
         let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
         let rooms = ROOMS.scan_all(&db, &()).await?.into_iter().map(|(uri, _)| uri).collect();
         let asking = Asking::load(&db, settings.open_invitations).await?;
+        let today = Today::load(&db, settings.keep).await?;
         let hub_key = super::keys::hub_key(&db).await?;
         Ok(Self(Arc::new(Inner {
             db,
@@ -181,6 +186,7 @@ impl Engine {
             ingest: tokio::sync::Mutex::default(),
             portals: Mutex::default(),
             asking,
+            today,
             quarantined: AtomicU64::new(0),
             suspect_until: AtomicU64::new(0),
             pulse: AtomicU64::new(now()),
@@ -236,6 +242,7 @@ impl Engine {
         }
         let engine = self.clone();
         self.0.tasks.spawn(async move { engine.timers().await });
+        self.0.tasks.spawn(self.clone().keep_trimmed());
         Ok(())
     }
 

@@ -71,6 +71,7 @@ impl Actor {
                     return Ok(());
                 }
                 let event = event.map(String::from).unwrap_or_default();
+                let event = engine.0.today.dated(event);
                 SHOWN.put(db, batch, &key, &event)?;
                 LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
             }

@@ -130,7 +130,7 @@ impl Engine {
             if !seen.insert(key.clone()) || EVENTS.get(&inner.db, &key).await?.is_some() {
                 continue;
             }
-            EVENTS.put(&inner.db, &mut batch, &key, &())?;
+            EVENTS.put(&inner.db, &mut batch, &key, &inner.today.dated(()))?;
             let raw = raw.get().to_owned();
             match self.linked(&room) {
                 // Behind what still waits in the lobby, so that the order is kept.
@@ -176,6 +176,7 @@ impl Engine {
         let mut pages: Vec<Vec<Box<RawValue>>> = Vec::new();
         let mut read = 0;
         let mut older: Option<String> = None;
+        let mut found = false;
         'pages: loop {
             let page = self.0.homeserver.timeline(room, reader, older.as_deref(), PAGE).await?;
             let mut events = page.events;
@@ -188,6 +189,7 @@ impl Engine {
             {
                 events.drain(..=place);
                 pages.push(events);
+                found = true;
                 break 'pages;
             }
             pages.push(events);
@@ -196,7 +198,12 @@ impl Engine {
                 break;
             }
         }
-        let events: Vec<Box<RawValue>> = pages.into_iter().rev().flatten().collect();
+        let mut events: Vec<Box<RawValue>> = pages.into_iter().rev().flatten().collect();
+        if !found {
+            // Without the last known event, what is long done would be taken for new.
+            let forgotten = self.0.today.forgotten_before();
+            events.retain(|raw| sent(raw) >= forgotten);
+        }
         let missing = self.take_in(events).await?;
         if let Some(newest) = newest.filter(|newest| Some(newest) != until.as_ref()) {
             let mut batch = Batch::new("watermark");
@@ -214,6 +221,15 @@ pub(super) fn event_id(raw: &RawValue) -> Option<String> {
         event_id: String,
     }
     serde_json::from_str::<Id>(raw.get()).ok().map(|id| id.event_id)
+}
+
+/// When an event was sent, as its homeserver says.
+fn sent(raw: &RawValue) -> u64 {
+    #[derive(serde::Deserialize)]
+    struct When {
+        origin_server_ts: u64,
+    }
+    serde_json::from_str::<When>(raw.get()).map_or(0, |when| when.origin_server_ts)
 }
 
 impl MatrixInbound for Engine {

@@ -165,7 +165,7 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
         (OutRow::Show { message_id, .. }, Sent::Matrix(MatrixDone::Event(event))) => {
             remove_soon(engine, lane, number, |batch| {
                 let key = (room.to_owned(), message_id);
-                if let Err(error) = SHOWN.put(&engine.0.db, batch, &key, &event.to_string()) {
+                if let Err(error) = SHOWN.put(&engine.0.db, batch, &key, &engine.0.today.dated(event.to_string())) {
                     tracing::warn!(lane, %error, "an event id is not kept");
                 }
             });

@@ -22,7 +22,9 @@ mod opening;
 pub mod ports;
 mod provider;
 mod tables;
+mod trim;
 
 pub use core::{Engine, EngineSettings, MayCommand, RoomSummary};
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};
+pub use trim::Keep;

@@ -316,7 +316,7 @@ impl ProviderInbound for Engine {
         Box::pin(async move {
             let key = (peer.domain().to_string(), digest(&[b"keyMaterial", target.as_str().as_bytes(), &body]));
             if let Some(answer) = ANSWERS.get(&self.0.db, &key).await? {
-                return Ok(answer);
+                return Ok(answer.value);
             }
             let request = KeyMaterialRequest::decode(&body).map_err(malformed)?;
             let room = request.tbs().room.clone();
@@ -347,7 +347,7 @@ impl ProviderInbound for Engine {
                 answer
             };
             let mut batch = Batch::new("keyMaterial answered");
-            ANSWERS.put(&self.0.db, &mut batch, &key, &answer)?;
+            ANSWERS.put(&self.0.db, &mut batch, &key, &self.0.today.dated(answer.clone()))?;
             self.0.db.commit(batch).await.map_err(Problem::from)?;
             Ok(answer)
         })
@@ -371,7 +371,7 @@ impl ProviderInbound for Engine {
             }
             let mut batch = Batch::new("notify");
             batch.require(NOTIFIED.absent(&key));
-            NOTIFIED.put(&self.0.db, &mut batch, &key, &now())?;
+            NOTIFIED.put(&self.0.db, &mut batch, &key, &self.0.today.dated(()))?;
             match self.to_room(room.as_str(), InboxItem::Notify(body), batch).await {
                 Err(error) if error.is_conflict() => Ok(()),
                 result => Ok(result?),

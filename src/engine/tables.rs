@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ports::{Endpoint, MatrixAction, PathTarget};
+use super::{
+    ports::{Endpoint, MatrixAction, Millis, PathTarget},
+    trim::Dated,
+};
 use crate::{
     ident::{ProviderDomain, UserUri},
     room::{Room, Tag},
@@ -16,17 +19,17 @@ pub(crate) const MLS: Table<(String, u64, Vec<u8>), Vec<u8>> = Table::sealed("ml
 /// Matrix room id to room URI.
 pub(crate) const LINKS: Table<String, String> = Table::new("link");
 /// Matrix events that were taken in: Matrix room, event id.
-pub(crate) const EVENTS: Table<(String, String), ()> = Table::new("event");
+pub(crate) const EVENTS: Table<(String, String), Dated<()>> = Table::new("event");
 /// Matrix room id to the newest event of the last comparison with `/messages`.
 pub(crate) const WATERMARKS: Table<String, String> = Table::new("watermark");
 /// The hub-ordered log: room, accepted timestamp, message id; the Matrix event where it was ours.
-pub(crate) const LOG: Table<(String, u64, [u8; 32]), String> = Table::new("log");
+pub(crate) const LOG: Table<(String, u64, [u8; 32]), Dated<String>> = Table::new("log");
 /// Room and message id to the Matrix event that shows it.
-pub(crate) const SHOWN: Table<(String, [u8; 32]), String> = Table::new("shown");
+pub(crate) const SHOWN: Table<(String, [u8; 32]), Dated<String>> = Table::new("shown");
 /// Answers given: peer, hash of path and body.
-pub(crate) const ANSWERS: Table<(String, [u8; 32]), Vec<u8>> = Table::new("answer");
+pub(crate) const ANSWERS: Table<(String, [u8; 32]), Dated<Vec<u8>>> = Table::new("answer");
 /// Notifies taken in: peer, room, hash of the body.
-pub(crate) const NOTIFIED: Table<(String, String, [u8; 32]), u64> = Table::new("notified");
+pub(crate) const NOTIFIED: Table<(String, String, [u8; 32]), Dated<()>> = Table::new("notified");
 /// KeyPackages given out: room, reference. Sealed.
 pub(crate) const KEY_PACKAGES: Table<(String, Vec<u8>), KeyPackageRow> = Table::sealed("keypackage");
 /// Consent of our users: target, requester, room.
@@ -37,6 +40,8 @@ pub(crate) const MANAGEMENT: Table<String, String> = Table::new("management");
 pub(crate) const KEYS: Table<String, Vec<u8>> = Table::sealed("key");
 /// Numbers of the gateway itself, by purpose.
 pub(crate) const MARKS: Table<String, u64> = Table::new("mark");
+/// Days of running, and when each began.
+pub(crate) const DAYS: Table<u32, Millis> = Table::new("day");
 /// What could not be handled, for the operator: where, number.
 pub(crate) const QUARANTINE: Table<(String, u64), String> = Table::sealed("quarantine");
 /// What came for a room, in order.

@@ -12,7 +12,7 @@ pub use listing::list_rooms;
 use crate::{
     admin::{self, ControlSocket},
     config::{Config, ConfigError, StoreEngine},
-    engine::{Engine, EngineSettings, GatewayNames, MayCommand, ports::CallError},
+    engine::{Engine, EngineSettings, GatewayNames, Keep, MayCommand, ports::CallError},
     ident::IdentityMap,
     matrix::{
         self, ClientError, HomeserverClient, Registration, registration::RegistrationError, settings::SettingsError,
@@ -31,6 +31,8 @@ const QUIET: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_hours(1);
 /// The first wait after a call or a commit that failed.
 const RETRY: Duration = Duration::from_millis(200);
+/// A day, as rows count it.
+const DAY: Duration = Duration::from_hours(24);
 /// How often the homeserver is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -146,6 +148,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         settle: SETTLE,
         tick: TICK,
         retry: RETRY,
+        keep: Keep { days: config.store.keep_days, day: DAY },
         open_invitations: config.limits.max_open_invitations_per_peer,
         may_command,
     };

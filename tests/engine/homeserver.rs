@@ -328,6 +328,17 @@ impl FakeHomeserver {
         rooms.map(|(id, _)| OwnedRoomId::try_from(id.as_str()).unwrap()).collect()
     }
 
+    /// The newest event of a room.
+    pub(crate) fn newest(&self, room: &RoomId) -> String {
+        let state = self.lock();
+        state.rooms[room.as_str()].timeline.last().unwrap()["event_id"].as_str().unwrap().to_owned()
+    }
+
+    /// The newest event of a room is gone, as if it had never been.
+    pub(crate) fn purge_newest(&self, room: &RoomId) {
+        self.lock().rooms.get_mut(room.as_str()).unwrap().timeline.pop();
+    }
+
     /// The portal of a MIMI room.
     pub(crate) fn portal(&self, room: &mimi_gateway::ident::RoomUri) -> Option<OwnedRoomId> {
         let alias = self.map.portal_alias(room).unwrap();

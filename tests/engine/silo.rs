@@ -12,12 +12,13 @@ use std::{
 
 use mimi_gateway::{
     engine::{
-        Engine, EngineSettings, GatewayNames,
+        Engine, EngineSettings, GatewayNames, Keep,
         ports::{CallError, Endpoint, PathTarget, Peers, Problem, ProviderInbound as _, Retry, VerifiedPeer},
     },
     ident::{IdentityMap, ProviderDomain, RoomUri, UserUri},
     store::{
-        BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, ScanRange, StoreError, open, open_memory,
+        BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, ScanRange, StoreError, Table, open,
+        open_memory,
     },
 };
 use ruma::{OwnedRoomId, RoomId};
@@ -167,6 +168,8 @@ pub(crate) struct Silo {
     pub(crate) net: Arc<Net>,
     pub(crate) disk: Disk,
     pub(crate) faults: Faults,
+    /// How long repeats are known, from the next start on.
+    pub(crate) keep: Mutex<Keep>,
     /// How many unanswered invitations a peer may have, from the next start on.
     pub(crate) open_invitations: AtomicUsize,
     slot: Slot,
@@ -194,7 +197,8 @@ impl Silo {
         homeserver.start(slot.clone());
         let open_invitations = AtomicUsize::new(1000);
         let (net, database) = (Arc::clone(net), Mutex::default());
-        let silo = Self { domain, homeserver, net, disk, faults, open_invitations, slot, database };
+        let keep = Mutex::new(Keep { days: 90, day: Duration::from_hours(24) });
+        let silo = Self { domain, homeserver, net, disk, faults, keep, open_invitations, slot, database };
         silo.start().await;
         silo
     }
@@ -244,6 +248,7 @@ impl Silo {
             gap_check: Duration::from_millis(500),
             tick: Duration::from_hours(1),
             retry: Duration::from_millis(5),
+            keep: *self.keep.lock().unwrap(),
             open_invitations: self.open_invitations.load(Ordering::Relaxed),
             may_command: Arc::new(|_| true),
         };
@@ -330,6 +335,13 @@ impl Silo {
             }
             after = page.last_key().map(<[u8]>::to_vec);
         }
+    }
+
+    /// The newest event of a Matrix room when it was last compared.
+    pub(crate) async fn watermark(&self, room: &RoomId) -> Option<String> {
+        let database = self.database.lock().unwrap().clone().unwrap();
+        let table: Table<String, String> = Table::new("watermark");
+        table.get(&database, &room.to_string()).await.unwrap()
     }
 
     /// The URI of the one room that is here.
