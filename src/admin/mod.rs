@@ -8,6 +8,7 @@
 //!
 //! HTTP/1.1 and JSON, one request a connection. Every answer is a [`Listing`], or `{"version": 1, "error": "…"}`.
 
+mod aside_row;
 mod client;
 mod room_row;
 mod server;
@@ -17,6 +18,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use aside_row::{AsideRow, set_aside};
 pub use client::{AskError, ask};
 pub use room_row::{RoomRow, rooms};
 pub use server::{router, serve};

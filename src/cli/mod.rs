@@ -1,8 +1,9 @@
-//! Commands of the binary: `run`, `registration`, `check`, `rooms`, `version`.
+//! Commands of the binary: `run`, `registration`, `check`, `rooms`, `quarantine`, `version`.
 
 mod check;
 mod exit;
 mod log;
+mod quarantine;
 mod registration;
 mod rooms;
 mod table;
@@ -89,6 +90,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List what could not be worked on or delivered and was set aside.
+    #[command(after_help = "Examples:\n  mimi-gateway quarantine\n  mimi-gateway quarantine --json | jq -r .why")]
+    Quarantine {
+        /// One JSON object a line instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the version, the drafts it implements and the store engines it has.
     Version,
 }
@@ -158,6 +166,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Registration { out, url } => registration::run(&load()?, out.as_deref(), url.as_ref())?,
         Command::Check { offline } => return Ok(check::run(&cli.config, *offline)),
         Command::Rooms { json } => rooms::run(&load()?, *json)?,
+        Command::Quarantine { json } => quarantine::run(&load()?, *json)?,
         Command::Version => print!("{}", version::text()),
     }
     Ok(Exit::Success)

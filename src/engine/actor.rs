@@ -10,9 +10,7 @@ use super::{
     core::{Engine, lock, now, random},
     group::RoomGroup,
     ports::{Actor as MatrixActor, PathTarget, Problem},
-    tables::{
-        ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, MLS, OUTBOX, OutRow, QUARANTINE, ROOMS, Wants,
-    },
+    tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, MLS, OUTBOX, OutRow, ROOMS, Wants},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -416,7 +414,11 @@ impl Actor {
                     Mail::Outcome { lane, number, .. } => OUTBOX.remove(batch, lane, *number),
                     _ => {}
                 }
-                self.set_aside(why, batch)
+                let raw = match mail.as_ref() {
+                    Mail::Item { item: InboxItem::Event(raw), .. } => Some(raw.as_str()),
+                    _ => None,
+                };
+                self.set_aside(why, raw, batch)
             }
         }
     }
@@ -432,7 +434,7 @@ impl Actor {
                         let salt = random()?;
                         self.run(Input::Event { event, salt }, batch, after).await.map(drop)
                     }
-                    Err(error) => self.set_aside(&format!("event: {error}"), batch),
+                    Err(error) => self.set_aside(&format!("event: {error}"), Some(raw), batch),
                 }
             }
             InboxItem::Notify(body) => match FanoutMessage::decode_all(body) {
@@ -445,7 +447,7 @@ impl Actor {
                     }
                     Ok(())
                 }
-                Err(error) => self.set_aside(&format!("notify: {error}"), batch),
+                Err(error) => self.set_aside(&format!("notify: {error}"), None, batch),
             },
             InboxItem::Asked { peer, requester, target, about } => {
                 let invitation = self.invitation(target, requester);
@@ -525,11 +527,11 @@ impl Actor {
         Ok(())
     }
 
-    fn set_aside(&self, what: &str, batch: &mut Batch) -> Result<(), StoreError> {
-        let inner = &self.engine.0;
-        let total = inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        tracing::error!(room = %self.uri, what, total, "set aside: it cannot be worked on");
-        QUARANTINE.put(&inner.db, batch, &(self.uri.clone(), inner.db.next_number()), &what.to_owned())
+    /// `raw`: the Matrix event, if it is one.
+    fn set_aside(&self, why: &str, raw: Option<&str>, batch: &mut Batch) -> Result<(), StoreError> {
+        let raw = raw.and_then(|raw| serde_json::value::RawValue::from_string(raw.to_owned()).ok());
+        let event = raw.and_then(|raw| super::aside::named(&raw).0);
+        self.engine.put_aside(batch, &self.uri, event, why, None)
     }
 
     async fn request(

@@ -259,10 +259,7 @@ impl Engine {
         if !damaged.is_empty() {
             let mut batch = crate::store::Batch::new("damaged rows set aside");
             for number in damaged {
-                tracing::error!(lane, number, "a stored row does not read back and is set aside");
-                self.0.quarantined.fetch_add(1, Ordering::Relaxed);
-                let what = "a stored row that does not read back".to_owned();
-                super::tables::QUARANTINE.put(&self.0.db, &mut batch, &(lane.clone(), number), &what)?;
+                self.put_aside(&mut batch, lane, None, "a stored row that does not read back", None)?;
                 queue.remove(&mut batch, lane, number);
             }
             self.0.db.commit(batch).await?;

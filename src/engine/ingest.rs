@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 use super::{
     actor::Mail,
+    aside,
     core::{Engine, lock},
     ports::{Actor, CallError, InboundError, MatrixInbound, Transaction},
-    tables::{EVENTS, INBOX, InboxItem, LOBBY, QUARANTINE, WATERMARKS},
+    tables::{EVENTS, INBOX, InboxItem, LOBBY, WATERMARKS},
 };
 use crate::{
     room::Names,
@@ -113,10 +114,16 @@ impl Engine {
             let event = match RoomEvent::parse(raw) {
                 Ok(event) => event,
                 Err(error) => {
-                    let total = inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-                    tracing::error!(%error, total, "an event that cannot be read is set aside");
-                    let key = ("transactions".to_owned(), inner.db.next_number());
-                    QUARANTINE.put(&inner.db, &mut batch, &key, &raw.get().chars().take(65_536).collect())?;
+                    let (event, room) = aside::named(raw);
+                    let place = room.unwrap_or_else(|| aside::NO_ROOM.to_owned());
+                    if let Some(event) = &event {
+                        let key = (place.clone(), event.clone());
+                        if !seen.insert(key.clone()) || EVENTS.get(&inner.db, &key).await?.is_some() {
+                            continue;
+                        }
+                        EVENTS.put(&inner.db, &mut batch, &key, &inner.today.dated(()))?;
+                    }
+                    self.put_aside(&mut batch, &place, event, &format!("unreadable: {error}"), Some(raw.get()))?;
                     continue;
                 }
             };

@@ -11,7 +11,7 @@ use super::{
     actor::{Mail, Outcome},
     core::{Engine, lock},
     ports::{CallError, Endpoint, MatrixAction, MatrixDone, Retry},
-    tables::{OUTBOX, OutRow, QUARANTINE, SHOWN},
+    tables::{OUTBOX, OutRow, SHOWN},
 };
 use crate::store::Batch;
 
@@ -183,7 +183,7 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
 
 /// It will never be taken: whoever waits is told, the operator too, and the lane goes on.
 fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, error: &CallError) {
-    tracing::error!(lane, %error, "refused for good");
+    tracing::warn!(lane, %error, "refused for good");
     match row {
         OutRow::Call { wants, .. } if wants.answer() => {
             let outcome = Outcome::Answered { wants, result: Err(error.to_string()) };
@@ -194,11 +194,9 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
                 let outcome = Outcome::PortalFailed(error.to_string());
                 return engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
             }
-            engine.0.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let what = format!("{}: {error}", describe(&row));
+            let why = format!("{}: {error}", describe(&row));
             remove(engine, lane, number, |batch| {
-                let key = (room.to_owned(), number);
-                if let Err(error) = QUARANTINE.put(&engine.0.db, batch, &key, &what) {
+                if let Err(error) = engine.put_aside(batch, room, None, &why, None) {
                     tracing::warn!(lane, %error, "not noted for the operator");
                 }
             });

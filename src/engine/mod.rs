@@ -8,6 +8,7 @@
 //! ```
 
 mod actor;
+mod aside;
 mod asking;
 mod core;
 mod effects;
@@ -24,6 +25,7 @@ mod provider;
 mod tables;
 mod trim;
 
+pub use aside::SetAside;
 pub use core::{Engine, EngineSettings, MayCommand, RoomSummary};
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};

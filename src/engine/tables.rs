@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    aside::Aside,
     ports::{Endpoint, MatrixAction, Millis, PathTarget},
     trim::Dated,
 };
@@ -43,7 +44,7 @@ pub(crate) const MARKS: Table<String, u64> = Table::new("mark");
 /// Days of running, and when each began.
 pub(crate) const DAYS: Table<u32, Millis> = Table::new("day");
 /// What could not be handled, for the operator: where, number.
-pub(crate) const QUARANTINE: Table<(String, u64), String> = Table::sealed("quarantine");
+pub(crate) const QUARANTINE: Table<(String, u64), Dated<Aside>> = Table::sealed("quarantine");
 /// What came for a room, in order.
 pub(crate) const INBOX: Queue<String, InboxItem> = Queue::sealed("inbox");
 /// Events of Matrix rooms that are not mirrored.

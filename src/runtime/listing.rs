@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Parts, RuntimeError, open_store, parts, tokio_runtime};
 use crate::{
-    admin::{self, AskError, Listing, RoomRow},
+    admin::{self, AsideRow, AskError, Listing, RoomRow},
     config::Config,
     engine::GatewayNames,
     store::{self, BoxFuture, Database, StoreError},
@@ -22,6 +22,13 @@ type Pages<T> =
 /// The bridged rooms.
 pub fn list_rooms(config: &Config) -> Result<Vec<RoomRow>, RuntimeError> {
     list(config, "/rooms", |db, names, after| Box::pin(admin::rooms(db, names, after)))
+}
+
+/// What was set aside, oldest first.
+pub fn list_set_aside(config: &Config) -> Result<Vec<AsideRow>, RuntimeError> {
+    let mut rows = list(config, "/quarantine", |db, _, after| Box::pin(admin::set_aside(db, after)))?;
+    rows.sort_by_key(|row| row.when);
+    Ok(rows)
 }
 
 fn list<T: serde::de::DeserializeOwned>(config: &Config, name: &str, pages: Pages<T>) -> Result<Vec<T>, RuntimeError> {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use listing::list_rooms;
+pub use listing::{list_rooms, list_set_aside};
 
 use crate::{
     admin::{self, ControlSocket},

@@ -132,7 +132,11 @@ impl Place {
 
     /// What `rooms` says, as a table and as JSON.
     fn rooms(&self) -> (String, String) {
-        let said = [vec!["rooms"], vec!["rooms", "--json"]].map(|arguments| {
+        self.list("rooms")
+    }
+
+    fn list(&self, command: &str) -> (String, String) {
+        let said = [vec![command], vec![command, "--json"]].map(|arguments| {
             let output = self.command(&arguments);
             assert!(output.status.success(), "{}: {}", self.engine, text(&output.stderr));
             text(&output.stdout)
@@ -218,7 +222,11 @@ fn transaction(place: &Place, number: u32) -> Option<u16> {
         "type": "m.room.message", "event_id": format!("$e{number}"), "room_id": "!nowhere:a.test",
         "sender": "@a1:a.test", "origin_server_ts": 1, "content": {"msgtype": "m.text", "body": "x".repeat(60_000)},
     });
-    let body = serde_json::json!({ "events": [event] }).to_string();
+    put(place, number, &serde_json::json!({ "events": [event] }))
+}
+
+fn put(place: &Place, number: u32, body: &serde_json::Value) -> Option<u16> {
+    let body = body.to_string();
     let mut stream = TcpStream::connect(("127.0.0.1", place.appservice)).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let head = format!(
@@ -230,6 +238,30 @@ fn transaction(place: &Place, number: u32) -> Option<u16> {
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer.split(' ').nth(1)?.parse().ok()
+}
+
+/// What the homeserver sends and nobody can read is there to be looked at, with the gateway and without.
+#[test]
+fn what_was_set_aside_is_listed() {
+    let place = Place::new("sqlite");
+    let running = place.run(&[]);
+    assert_eq!(place.list("quarantine"), ("Nothing was set aside.\n".to_owned(), String::new()));
+    let events = serde_json::json!([
+        {"type": "m.room.message", "event_id": "$odd", "room_id": "!r:a.test", "sender": "nobody", "content": {"body": "secret"}},
+        {"type": 7},
+    ]);
+    assert_eq!(put(&place, 1, &serde_json::json!({ "events": events })), Some(200));
+    // A repeat is the same event; what has no id cannot be known again.
+    assert_eq!(put(&place, 2, &serde_json::json!({ "events": [events[0]] })), Some(200));
+    let listed = place.list("quarantine");
+    assert!(!listed.0.contains("secret") && !listed.1.contains("secret"), "{listed:?}");
+    let rows: Vec<serde_json::Value> = listed.1.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.len(), 2, "{listed:?}");
+    let odd = rows.iter().find(|row| row["event"] == "$odd").unwrap();
+    assert_eq!(odd["place"], "!r:a.test");
+    assert!(odd["why"].as_str().unwrap().starts_with("unreadable: "), "{odd}");
+    running.terminate();
+    assert_eq!(place.list("quarantine"), listed);
 }
 
 /// The disk refuses to write on: the process ends with a code of its own, and its next start has everything.
