@@ -19,6 +19,8 @@
 
 #[path = "engine/attacks.rs"]
 mod attacks;
+#[path = "engine/backlog.rs"]
+mod backlog;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/flow.rs"]

@@ -20,6 +20,7 @@ use super::{
     ports::{Homeserver, MatrixAction, Millis, Peers},
     tables::{INBOX, InboxItem, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
     trim::{Keep, Today},
+    window::{self, LaneEnd},
 };
 use crate::{
     mls::labels::SigningKey,
@@ -93,7 +94,7 @@ pub(super) struct Inner {
     pub(super) rooms: Mutex<BTreeSet<String>>,
     actors: Mutex<BTreeMap<String, mpsc::UnboundedSender<Mail>>>,
     lobbies: Mutex<BTreeMap<String, mpsc::UnboundedSender<(u64, String)>>>,
-    lanes: Mutex<BTreeMap<String, mpsc::UnboundedSender<(u64, OutRow)>>>,
+    pub(super) lanes: Mutex<BTreeMap<String, LaneEnd>>,
     /// One at a time takes Matrix events in, so that looking for a known event and storing it are one.
     pub(super) ingest: tokio::sync::Mutex<()>,
     /// Portals being made: their Matrix rooms are not linked yet.
@@ -203,10 +204,10 @@ impl Engine {
     pub async fn start(&self) -> Result<(), StoreError> {
         self.suspect();
         // Everything is read and handed on before anything runs: what runs adds rows of its own, which go behind these.
-        let (mut rows, mut items, mut events) = (Vec::new(), Vec::new(), Vec::new());
-        for lane in OUTBOX.lanes(&self.0.db).await? {
-            let queued = self.queued(&OUTBOX, &lane).await?;
-            rows.push((lane, queued));
+        let (mut items, mut events) = (Vec::new(), Vec::new());
+        let outbox = OUTBOX.lanes(&self.0.db).await?;
+        for lane in outbox.iter().filter(|lane| lane.starts_with("m:")) {
+            self.find_portals(lane).await?;
         }
         for uri in INBOX.lanes(&self.0.db).await? {
             let queued = self.queued(&INBOX, &uri).await?;
@@ -216,10 +217,8 @@ impl Engine {
             let queued = self.queued(&LOBBY, &room).await?;
             events.push((room, queued));
         }
-        for (lane, queued) in rows {
-            for (number, row) in queued {
-                self.hand_to_lane(&lane, number, row);
-            }
+        for lane in &outbox {
+            lock(&self.0.lanes).insert(lane.clone(), self.new_lane(lane, true));
         }
         for (uri, queued) in items {
             for (number, item) in queued {
@@ -256,15 +255,50 @@ impl Engine {
         V: serde::Serialize + serde::de::DeserializeOwned,
     {
         let (entries, damaged) = queue.all(&self.0.db, lane).await?;
-        if !damaged.is_empty() {
-            let mut batch = crate::store::Batch::new("damaged rows set aside");
-            for number in damaged {
-                self.put_aside(&mut batch, lane, None, "a stored row that does not read back", None)?;
-                queue.remove(&mut batch, lane, number);
-            }
-            self.0.db.commit(batch).await?;
-        }
+        self.damaged(queue, lane, &damaged).await?;
         Ok(entries)
+    }
+
+    /// Sets rows aside that do not read back.
+    pub(super) async fn damaged<V>(
+        &self,
+        queue: &crate::store::Queue<String, V>,
+        lane: &String,
+        numbers: &[u64],
+    ) -> Result<(), StoreError>
+    where
+        V: serde::Serialize + serde::de::DeserializeOwned,
+    {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let mut batch = crate::store::Batch::new("damaged rows set aside");
+        for number in numbers {
+            self.put_aside(&mut batch, lane, None, "a stored row that does not read back", None)?;
+            queue.remove(&mut batch, lane, *number);
+        }
+        self.0.db.commit(batch).await.map(drop)
+    }
+
+    /// Notes the portals that a lane of the outbox is going to make.
+    async fn find_portals(&self, lane: &str) -> Result<(), StoreError> {
+        let mut last = 0;
+        loop {
+            let (rows, more) = self.rows_after(lane, last).await?;
+            for (number, row) in &rows {
+                self.note_portal(*number, row);
+                last = *number;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn note_portal(&self, number: u64, row: &OutRow) {
+        if let OutRow::Portal(MatrixAction::CreateRoom { invite, .. }) = row {
+            lock(&self.0.portals).insert(number, invite.clone());
+        }
     }
 
     async fn timers(&self) {
@@ -413,26 +447,28 @@ impl Engine {
 
     /// Hands a stored row to its lane's task.
     pub(super) fn hand_to_lane(&self, lane: &str, number: u64, row: OutRow) {
-        if let OutRow::Portal(MatrixAction::CreateRoom { invite, .. }) = &row {
-            lock(&self.0.portals).insert(number, invite.clone());
-        }
-        let mut lanes = lock(&self.0.lanes);
-        let row = match lanes.get(lane) {
-            Some(sender) => match sender.send((number, row)) {
-                Ok(()) => return,
-                Err(returned) => returned.0.1,
-            },
-            None => row,
-        };
+        self.note_portal(number, &row);
         if self.0.stop.is_cancelled() {
             return;
         }
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let _ = sender.send((number, row));
-        lanes.insert(lane.to_owned(), sender);
-        drop(lanes);
+        let mut lanes = lock(&self.0.lanes);
+        if let Some(end) = lanes.get(lane) {
+            if !end.hand(number, row) {
+                lanes.insert(lane.to_owned(), self.new_lane(lane, true));
+            }
+            return;
+        }
+        let end = self.new_lane(lane, false);
+        end.hand(number, row);
+        lanes.insert(lane.to_owned(), end);
+    }
+
+    /// Starts a lane's task. `behind`: it finds rows in the store.
+    fn new_lane(&self, lane: &str, behind: bool) -> LaneEnd {
+        let (end, rows) = window::lane(behind);
         let (engine, lane) = (self.clone(), lane.to_owned());
-        self.run_task(async move { lane::run(engine, lane, receiver).await });
+        self.run_task(async move { lane::run(engine, lane, rows).await });
+        end
     }
 
     /// Hands a stored event of an unmirrored room to that room's task.

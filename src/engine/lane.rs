@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use super::{
     actor::{Mail, Outcome},
     core::{Engine, lock},
     ports::{CallError, Endpoint, MatrixAction, MatrixDone, Retry},
     tables::{OUTBOX, OutRow, SHOWN},
+    window::Rows,
 };
 use crate::store::Batch;
 
@@ -21,7 +20,7 @@ const LONGEST_WAIT: u32 = 50;
 const TOGETHER: Duration = Duration::from_millis(50);
 
 /// Sends a lane's rows until the lane is closed.
-pub(super) async fn run(engine: Engine, lane: String, mut rows: mpsc::UnboundedReceiver<(u64, OutRow)>) {
+pub(super) async fn run(engine: Engine, lane: String, mut rows: Rows) {
     // `m:<room>` or `p:<peer>:<room>`; no peer has a colon.
     let room = match lane.split_once(':') {
         Some(("m", room)) => room.to_owned(),
@@ -31,7 +30,7 @@ pub(super) async fn run(engine: Engine, lane: String, mut rows: mpsc::UnboundedR
     loop {
         let next = tokio::select! {
             () = engine.0.stop.cancelled() => return,
-            row = rows.recv() => row,
+            row = rows.next(&engine, &lane) => row,
         };
         let Some((number, row)) = next else { return };
         if !send(&engine, &lane, &room, number, row).await {

@@ -24,6 +24,7 @@ pub mod ports;
 mod provider;
 mod tables;
 mod trim;
+mod window;
 
 pub use aside::SetAside;
 pub use core::{Engine, EngineSettings, MayCommand, RoomSummary};

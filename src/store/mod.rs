@@ -36,7 +36,7 @@ pub use lease::{Lease, LeaseTable};
 pub use memory::MemoryDisk;
 pub use meta::{OpenReport, SCHEMA_VERSION};
 pub use open::{EngineChoice, OpenOptions, Opened, exists, open, open_memory};
-pub use queue::Queue;
+pub use queue::{Queue, QueuePage};
 pub use seal::{MASTER_KEY_BYTES, MasterKey, SealError, Sealer};
 pub use stats::{StoreStats, TransactionStats};
 pub use tables::{Database, Table, TablePage};
