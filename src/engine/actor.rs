@@ -9,6 +9,7 @@ use super::{
     asking::{Ended, Invitation},
     core::{Engine, lock, now, random},
     group::RoomGroup,
+    offer::{Arrivals, Offer, Verdict},
     ports::{Actor as MatrixActor, PathTarget, Problem},
     tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, MLS, OUTBOX, OutRow, ROOMS, Wants},
 };
@@ -34,6 +35,10 @@ const BATCH: usize = 64;
 pub(super) enum Mail {
     /// A stored item of the inbox.
     Item { number: u64, item: InboxItem },
+    /// What may be taken without going through the inbox.
+    Offer(Offer),
+    /// It was taken: it becomes durable with the step, or is given back.
+    Taken { arrivals: Arrivals, verdict: oneshot::Sender<Verdict> },
     /// A request of a peer, who waits.
     Request { peer: ProviderDomain, kind: Request, body: Vec<u8>, reply: oneshot::Sender<Answer> },
     /// A stored row of the outbox has its answer.
@@ -111,6 +116,8 @@ pub(super) struct After {
     pub(super) notifies: std::collections::BTreeMap<String, (ProviderDomain, PathTarget, Vec<u8>)>,
     pub(super) link: Option<String>,
     pub(super) unlink: Option<String>,
+    /// When the room wants to hear that time passed. Not stored: at a start every room hears it.
+    pub(super) wake: Option<u64>,
     pub(super) portals: Vec<u64>,
     pub(super) created: Vec<usize>,
     pub(super) joined: Vec<(usize, Result<String, String>)>,
@@ -147,22 +154,23 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
             }
         };
         let Some(first) = first else { return };
+        let Some(first) = actor.take_offer(first) else { continue };
         let mut batch = vec![first];
         let until = Instant::now() + settings.settle;
         while batch.len() < BATCH {
             match mails.try_recv() {
-                Ok(mail) => batch.push(mail),
+                Ok(mail) => batch.extend(actor.take_offer(mail)),
                 Err(_) if batch.iter().all(Mail::can_wait) && Instant::now() < until => {
                     // An answer that changes nothing for anybody waits a little for others.
                     match tokio::time::timeout_at(until, mails.recv()).await {
-                        Ok(Some(mail)) => batch.push(mail),
+                        Ok(Some(mail)) => batch.extend(actor.take_offer(mail)),
                         Ok(None) | Err(_) => break,
                     }
                 }
                 Err(_) => break,
             }
         }
-        if batch.iter().any(|mail| matches!(mail, Mail::Item { .. })) {
+        if batch.iter().any(|mail| matches!(mail, Mail::Item { .. } | Mail::Taken { .. })) {
             active_since = Some(Instant::now());
         }
         if batch.iter().any(|mail| matches!(mail, Mail::CompareNow))
@@ -190,6 +198,17 @@ impl Actor {
         })
     }
 
+    /// Takes an offer that will not take long. `None`: it was withdrawn, or is declined.
+    fn take_offer(&self, mail: Mail) -> Option<Mail> {
+        let Mail::Offer(offer) = mail else { return Some(mail) };
+        let active = self.room.as_ref().is_some_and(|room| room.phase == Phase::Active);
+        if !active || self.group.members() > SMALL {
+            offer.decline();
+            return None;
+        }
+        offer.take().map(|(arrivals, verdict)| Mail::Taken { arrivals, verdict })
+    }
+
     /// Starts a comparison with the homeserver's timeline beside this task.
     fn compare(&self) {
         let Some(room) = &self.room else { return };
@@ -201,6 +220,19 @@ impl Actor {
         self.engine.0.tasks.spawn(async move {
             if let Err(error) = engine.reconcile(&matrix, &reader).await {
                 tracing::warn!(room = %uri, %error, "the timeline could not be compared with what came");
+            }
+        });
+    }
+
+    /// Sends the room a tick at this time.
+    fn wake_at(&self, at: u64) {
+        let (engine, uri) = (self.engine.clone(), self.uri.clone());
+        self.engine.0.tasks.spawn(async move {
+            tokio::select! {
+                () = engine.0.stop.cancelled() => {}
+                () = tokio::time::sleep(std::time::Duration::from_millis(at.saturating_sub(now()))) => {
+                    engine.mail(&uri, Mail::Tick);
+                }
             }
         });
     }
@@ -244,6 +276,8 @@ impl Actor {
             for mail in mails {
                 match mail {
                     Mail::Request { reply, .. } => drop(reply.send(Err(Problem::Unavailable(1)))),
+                    // By way of the inbox each item is tried by itself.
+                    Mail::Taken { arrivals, verdict } => drop(verdict.send(Err(arrivals))),
                     other => kept.push(other),
                 }
             }
@@ -285,16 +319,14 @@ impl Actor {
                 MLS.delete(&mut batch, &key);
             }
         }
-        if let Some(member) = &mut self.group.member {
-            let changes =
-                member.take_changes().map_err(|error| StoreError::Invalid(format!("the MLS state: {error}")))?;
-            let number = u64::from(self.room.as_ref().map_or(0, |room| room.group));
-            for (key, value) in changes.put {
-                MLS.put(db, &mut batch, &(self.uri.clone(), number, key), &value)?;
-            }
-            for key in changes.delete {
-                MLS.delete(&mut batch, &(self.uri.clone(), number, key));
-            }
+        let changes =
+            self.group.take_changes().map_err(|error| StoreError::Invalid(format!("the MLS state: {error}")))?;
+        let number = u64::from(self.room.as_ref().map_or(0, |room| room.group));
+        for (key, value) in changes.put {
+            MLS.put(db, &mut batch, &(self.uri.clone(), number, key), &value)?;
+        }
+        for key in changes.delete {
+            MLS.delete(&mut batch, &(self.uri.clone(), number, key));
         }
         for reference in std::mem::take(&mut self.group.used) {
             KEY_PACKAGES.delete(&mut batch, &(self.uri.clone(), reference));
@@ -306,7 +338,15 @@ impl Actor {
             ROOMS.put(db, &mut batch, &self.uri, room)?;
         }
         if !batch.is_empty() {
-            db.commit(batch).await?;
+            let done = lock(&self.engine.0.done).batch.take();
+            if let Some(done) = &done {
+                batch.append(done.clone());
+            }
+            let committed = self.engine.0.db.commit(batch).await;
+            if let (Err(_), Some(done)) = (&committed, done) {
+                self.engine.put_back(done);
+            }
+            committed?;
         }
         Ok(after)
     }
@@ -318,6 +358,9 @@ impl Actor {
         }
         if let Some(unlink) = after.unlink {
             lock(&inner.links).remove(&unlink);
+        }
+        if let Some(at) = after.wake {
+            self.wake_at(at);
         }
         for number in after.portals {
             lock(&inner.portals).remove(&number);
@@ -333,6 +376,11 @@ impl Actor {
                 && let Mail::Request { reply, .. } = std::mem::replace(slot, Mail::Tick)
             {
                 let _ = reply.send(answer);
+            }
+        }
+        for slot in mails.iter_mut().filter(|mail| matches!(mail, Mail::Taken { .. })) {
+            if let Mail::Taken { verdict, .. } = std::mem::replace(slot, Mail::Tick) {
+                let _ = verdict.send(Ok(()));
             }
         }
         for (index, answer) in after.joined {
@@ -402,7 +450,17 @@ impl Actor {
                 }
                 self.run(Input::Tick, batch, after).await.map(drop)
             }
-            Mail::CompareNow => Ok(()),
+            Mail::Taken { arrivals, .. } => {
+                batch.append(arrivals.writes.clone());
+                for arrival in &arrivals.items {
+                    match &arrival.event {
+                        Some(event) => self.event(event.clone(), batch, after).await?,
+                        None => self.item(&arrival.item, batch, after).await?,
+                    }
+                }
+                Ok(())
+            }
+            Mail::CompareNow | Mail::Offer(_) => Ok(()),
             Mail::SetAside { mail, why } => {
                 match mail.as_ref() {
                     Mail::Item { number, item } => {
@@ -430,10 +488,7 @@ impl Actor {
                     .map_err(|error| error.to_string())
                     .and_then(|raw| RoomEvent::parse(&raw).map_err(|error| error.to_string()));
                 match event {
-                    Ok(event) => {
-                        let salt = random()?;
-                        self.run(Input::Event { event, salt }, batch, after).await.map(drop)
-                    }
+                    Ok(event) => self.event(event, batch, after).await,
                     Err(error) => self.set_aside(&format!("event: {error}"), Some(raw), batch),
                 }
             }
@@ -514,6 +569,11 @@ impl Actor {
 
     fn invitation(&self, target: &UserUri, requester: &UserUri) -> Invitation {
         (target.to_string(), requester.to_string(), self.uri.clone())
+    }
+
+    async fn event(&mut self, event: RoomEvent, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        let salt = random()?;
+        self.run(Input::Event { event, salt }, batch, after).await.map(drop)
     }
 
     async fn load_key_packages(&mut self) -> Result<(), StoreError> {

@@ -47,6 +47,8 @@ pub struct EngineSettings {
     /// While transactions come thick and fast, each is answered so much later: the homeserver puts what happens meanwhile into
     /// one, which costs both sides less. Its events are worked on at once all the same. Zero: never.
     pub gather: Duration,
+    /// How long a room may take to begin with what came, before that goes into its inbox. Zero: always the inbox.
+    pub patience: Duration,
     /// How long an answer of a hub to a message waits for others, so that they share a batch. Zero: never.
     pub settle: Duration,
     /// How long is kept what recognises repeats.
@@ -113,7 +115,7 @@ pub(super) struct Inner {
     /// When the last transaction was answered.
     pub(super) answered: Mutex<Option<tokio::time::Instant>>,
     /// Outbox rows that are done and not taken off yet.
-    pub(super) done: Mutex<Option<crate::store::Batch>>,
+    pub(super) done: Mutex<lane::Done>,
     /// Set off once everything that was stored is handed to its task: what the tasks add goes behind it.
     pub(super) go: CancellationToken,
     pub(super) stop: CancellationToken,
@@ -410,6 +412,11 @@ impl Engine {
         done.unwrap_or_else(|error| Err(StoreError::Closed(format!("the task ended: {error}"))))
     }
 
+    /// Whether the room's actor runs.
+    pub(super) fn has_actor(&self, uri: &str) -> bool {
+        lock(&self.0.actors).contains_key(uri)
+    }
+
     /// Sends mail to a room's actor, which is started if need be.
     pub(super) fn mail(&self, uri: &str, mail: Mail) {
         let mut actors = lock(&self.0.actors);
@@ -550,7 +557,7 @@ impl Engine {
                     Phase::Left => "left".to_owned(),
                     Phase::Broken(why) => format!("broken: {why}"),
                 },
-                epoch: group.as_ref().and_then(|group| group.member.as_ref()).map(crate::mls::Member::epoch),
+                epoch: group.as_ref().and_then(super::group::RoomGroup::known_epoch),
                 participants: state.map_or(0, |state| state.participants.len()),
                 uri,
             });

@@ -12,7 +12,7 @@ use crate::{
     mls,
     room::{Effect, Tag},
     store::{Batch, StoreError},
-    wire::{AppDataDictionary, ConsentAction, ConsentEntry, RawKeyPackage, Wire},
+    wire::{AppDataDictionary, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, RawKeyPackage, Wire},
 };
 
 /// A notify with several messages is no longer than this.
@@ -112,6 +112,10 @@ impl Actor {
                 after.unlink = Some(room);
                 Ok(())
             }
+            Effect::Wake(at) => {
+                after.wake = Some(after.wake.map_or(at, |other| other.min(at)));
+                Ok(())
+            }
             Effect::Report(text) => {
                 tracing::warn!(room = %self.uri, "{text}");
                 Ok(())
@@ -123,8 +127,8 @@ impl Actor {
         }
     }
 
-    /// What a step tells a peer of this room goes out as one notify: its body is any number of `FanoutMessage`s
-    /// (draft-ietf-mimi-protocol-06 section 5.5).
+    /// Messages that a step tells a peer of this room go out as one notify: its body is any number of `FanoutMessage`s
+    /// (draft-ietf-mimi-protocol-06 section 5.5). Handshakes go alone: a peer refuses a body as a whole.
     fn notify(
         &self,
         peer: ProviderDomain,
@@ -134,6 +138,17 @@ impl Actor {
         after: &mut After,
     ) -> Result<(), StoreError> {
         let lane = format!("p:{peer}:{}", self.uri);
+        if !matches!(FanoutMessage::decode(body), Ok(FanoutMessage { content: FanoutContent::Application { .. }, .. }))
+        {
+            let row = OutRow::Call {
+                peer,
+                endpoint: Endpoint::Notify,
+                target,
+                body: body.to_vec(),
+                wants: Wants::Room(Tag::None),
+            };
+            return self.send(lane, row, batch, after);
+        }
         if after.notifies.get(&lane).is_some_and(|(_, _, so_far)| so_far.len() + body.len() > NOTIFY_BYTES) {
             self.post_notifies(Some(&lane), batch, after)?;
         }

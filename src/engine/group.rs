@@ -1,5 +1,7 @@
 //! [`Group`] on `mls::Member`: the policy is asked here, with what the group says about the commit.
 
+mod outside;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -8,12 +10,16 @@ use std::{
 
 use crate::{
     ident::{ProviderDomain, UserUri},
-    mls::{self, AppDataOp, Change, CommitSender, CommitView, Member, MlsError, ProposalSender, Rows, StagedCommit},
+    mls::{
+        self, AppDataOp, Change, CommitSender, CommitView, GroupInfoParts, Leaf, Member, MlsError, ProposalSender,
+        PublicView, RowChanges, Rows, StagedCommit,
+    },
     policy::{self, ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, RoomState},
     room::{
         effect::Millis,
         group::{Applied, Group, GroupChange, GroupError, Opened, Origin, Staged},
     },
+    wire::CommitBundle,
 };
 
 /// The room's group as it is loaded.
@@ -21,6 +27,8 @@ use crate::{
 pub(crate) struct RoomGroup {
     /// The member state; `None` before the room is joined.
     pub(crate) member: Option<Member>,
+    /// As hub without a leaf: the group from outside. Never together with a member state.
+    public: Option<PublicView>,
     /// Private parts of KeyPackages that the present input may use, by reference.
     pub(crate) key_packages: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The member state was made anew in the present step: what is stored is another group's, or an older membership's.
@@ -97,21 +105,32 @@ fn judge(view: &CommitView, leaves: &BTreeMap<UserUri, u32>) -> Result<BTreeMap<
 impl RoomGroup {
     /// From stored rows; no rows are no group.
     pub(crate) fn load(rows: Rows) -> Result<Self, MlsError> {
+        if PublicView::is_in(&rows) {
+            return Ok(Self { public: Some(PublicView::from_rows(rows)?), ..Self::default() });
+        }
         let member = if rows.is_empty() { None } else { Some(Member::from_rows(rows)?) };
         Ok(Self { member, ..Self::default() })
     }
 
     fn view(&self) -> Result<Arc<View>, GroupError> {
-        let member = self.member()?;
-        let (group_id, epoch) = (member.group_id(), member.epoch());
+        let (group_id, epoch) = match (&self.member, &self.public) {
+            (Some(member), _) => (member.group_id(), member.epoch()),
+            (None, Some(public)) => (public.group_id(), public.epoch()),
+            (None, None) => return Err(GroupError::Invalid("no group".to_owned())),
+        };
         if let Some(view) = self.view.borrow().as_ref().filter(|v| v.epoch == epoch && v.group_id == group_id) {
             return Ok(Arc::clone(view));
         }
-        let users: BTreeSet<UserUri> = member.leaves().into_iter().map(|leaf| leaf.user).collect();
+        let users: BTreeSet<UserUri> = self.leaves().into_iter().map(|leaf| leaf.user).collect();
+        let components = match (&self.member, &self.public) {
+            (Some(member), _) => member.components(),
+            (None, Some(public)) => public.components(),
+            (None, None) => BTreeMap::new(),
+        };
         let view = Arc::new(View {
             group_id: group_id.to_vec(),
             epoch,
-            state: RoomState::from_components(&member.components())
+            state: RoomState::from_components(&components)
                 .map(Arc::new)
                 .map_err(|error| GroupError::Invalid(error.to_string())),
             providers: users.iter().map(UserUri::provider).collect(),
@@ -119,6 +138,46 @@ impl RoomGroup {
         });
         *self.view.borrow_mut() = Some(Arc::clone(&view));
         Ok(view)
+    }
+
+    fn leaves(&self) -> Vec<Leaf> {
+        match (&self.member, &self.public) {
+            (Some(member), _) => member.leaves(),
+            (None, Some(public)) => public.leaves(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// The rows that changed since the last take.
+    pub(crate) fn take_changes(&mut self) -> Result<RowChanges, MlsError> {
+        match (&mut self.member, &mut self.public) {
+            (Some(member), _) => member.take_changes(),
+            (None, Some(public)) => Ok(public.take_changes()),
+            (None, None) => Ok(RowChanges::default()),
+        }
+    }
+
+    /// The epoch of the group, if there is one.
+    pub(crate) fn known_epoch(&self) -> Option<u64> {
+        self.view().ok().map(|view| view.epoch)
+    }
+
+    /// What joiners by external commit need.
+    pub(crate) fn group_info(&self) -> Result<GroupInfoParts, MlsError> {
+        match (&self.member, &self.public) {
+            (Some(member), _) => member.group_info(None),
+            (None, Some(public)) => public.group_info(),
+            (None, None) => Err(MlsError::NotAMember),
+        }
+    }
+
+    /// By-reference proposals of this epoch.
+    pub(crate) fn pending_proposals(&self) -> Vec<Vec<u8>> {
+        match (&self.member, &self.public) {
+            (Some(member), _) => member.pending_proposals(),
+            (None, Some(public)) => public.pending_proposals(),
+            (None, None) => Vec::new(),
+        }
     }
 
     fn member(&self) -> Result<&Member, GroupError> {
@@ -132,6 +191,7 @@ impl RoomGroup {
     /// Goes on with another membership, whatever was there before.
     pub(crate) fn replace(&mut self, member: Member) {
         self.member = Some(member);
+        self.public = None;
         self.replaced = true;
         // It may be of the same group and epoch, and say something else.
         self.view.take();
@@ -143,11 +203,7 @@ impl RoomGroup {
     }
 
     fn leaf_counts(member: &Member) -> BTreeMap<UserUri, u32> {
-        let mut counts = BTreeMap::new();
-        for leaf in member.leaves() {
-            *counts.entry(leaf.user).or_insert(0) += 1;
-        }
-        counts
+        count(member.leaves())
     }
 
     fn change(member: &Member, change: &GroupChange) -> Change {
@@ -187,9 +243,27 @@ impl RoomGroup {
             local_removed: applied.local_removed.clone(),
             over: applied.last_local_removed,
             state_lost: applied.state_lost,
-            added: applied.view.adds.iter().map(|add| add.user.clone()).collect(),
+            added: added(&applied.view),
         }
     }
+}
+
+/// Leaves by user.
+fn count(leaves: Vec<Leaf>) -> BTreeMap<UserUri, u32> {
+    let mut counts = BTreeMap::new();
+    for leaf in leaves {
+        *counts.entry(leaf.user).or_insert(0) += 1;
+    }
+    counts
+}
+
+fn added(view: &CommitView) -> Vec<UserUri> {
+    view.adds.iter().map(|add| add.user.clone()).collect()
+}
+
+/// The KeyPackages of those whom a commit's Welcome welcomes.
+fn welcomed(bundle: &CommitBundle) -> &[Vec<u8>] {
+    bundle.welcome.as_ref().map(|welcome| welcome.fields().new_members.as_slice()).unwrap_or_default()
 }
 
 /// The policy's verdict on our own external commit to a room that we do not know yet.
@@ -225,8 +299,14 @@ impl Group for RoomGroup {
     fn is_member(&self) -> bool {
         self.member.as_ref().is_some_and(Member::is_member)
     }
+    fn is_public(&self) -> bool {
+        self.public.is_some()
+    }
+    fn group_id(&self) -> Vec<u8> {
+        self.view().map(|view| view.group_id.clone()).unwrap_or_default()
+    }
     fn epoch(&self) -> u64 {
-        self.member.as_ref().map_or(0, Member::epoch)
+        self.member.as_ref().map(Member::epoch).or_else(|| self.public.as_ref().map(PublicView::epoch)).unwrap_or(0)
     }
     fn state(&self) -> Result<Arc<RoomState>, GroupError> {
         self.view()?.state.clone()
@@ -261,6 +341,10 @@ impl Group for RoomGroup {
         Self::staged(&member.stage_commit(user, &change, &mut |view| judge(view, &leaves), now)?)
     }
     fn stage_join(&self, user: &UserUri, now: Millis) -> Result<Staged, GroupError> {
+        if let Some(public) = &self.public {
+            let leaves = count(public.leaves());
+            return Self::staged(&public.stage_join(user, &mut |view| judge(view, &leaves), now)?);
+        }
         let member = self.member()?;
         let leaves = Self::leaf_counts(member);
         Self::staged(&member.stage_external_join(user, &Change::default(), &mut |view| judge(view, &leaves), now)?)
@@ -268,19 +352,29 @@ impl Group for RoomGroup {
     fn accept(&mut self, staged: &Staged, now: Millis) -> Result<Applied, GroupError> {
         let commit: StagedCommit =
             postcard::from_bytes(&staged.state).map_err(|error| GroupError::Invalid(error.to_string()))?;
+        if let Some(public) = &self.public {
+            let leaves = count(public.leaves());
+            let (member, view) = public.accept_join(&commit, &mut |view| judge(view, &leaves), now)?;
+            self.replace(member);
+            return Ok(Applied { added: added(&view), ..Applied::default() });
+        }
         let member = self.member_mut()?;
         let leaves = Self::leaf_counts(member);
         let applied = member.accept_staged(&commit, &mut |view| judge(view, &leaves), now)?;
         Ok(Self::applied(&applied))
     }
     fn apply(&mut self, commit: &[u8], origin: Origin<'_>, now: Millis) -> Result<Applied, GroupError> {
-        let given: Vec<Vec<u8>> = self
-            .member()?
-            .wanted_key_packages(commit, now)
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|reference| self.key_packages.contains_key(reference))
-            .collect();
+        if self.public.is_some() {
+            return self.apply_public(commit, origin, now);
+        }
+        let announced = self.member()?.announced(commit, now).unwrap_or_default();
+        if let Origin::Follower(peer, known, Some(bundle)) = origin
+            && announced.farewell
+        {
+            return self.apply_farewell(commit, peer, known, bundle, now);
+        }
+        let given: Vec<Vec<u8>> =
+            announced.wanted.into_iter().filter(|reference| self.key_packages.contains_key(reference)).collect();
         let mut adopted = Vec::new();
         for reference in given {
             if let Some(private) = self.key_packages.get(&reference).cloned() {
@@ -291,8 +385,8 @@ impl Group for RoomGroup {
         let member = self.member_mut()?;
         let leaves = Self::leaf_counts(member);
         let mut verdict = |view: &CommitView| {
-            if let Origin::Follower(peer, known, welcomed) = origin {
-                check_follower(view, peer, known, welcomed)?;
+            if let Origin::Follower(peer, known, bundle) = origin {
+                check_follower(view, peer, known, bundle.map(welcomed).unwrap_or_default())?;
             }
             judge(view, &leaves)
         };
@@ -310,7 +404,10 @@ impl Group for RoomGroup {
         }
     }
     fn store_proposal(&mut self, proposal: &[u8], origin: Origin<'_>, now: Millis) -> Result<(), GroupError> {
-        let view = self.member_mut()?.store_proposal(proposal, now)?;
+        let view = match &mut self.public {
+            Some(public) => public.store_proposal(proposal, now)?,
+            None => self.member_mut()?.store_proposal(proposal, now)?,
+        };
         if let Origin::Follower(peer, known, _) = origin {
             let own = matches!(&view.sender, ProposalSender::Member(leaf) if leaf.user.provider() == *peer);
             let provided = match &view.what {
@@ -330,16 +427,45 @@ impl Group for RoomGroup {
         Ok(())
     }
     fn has_pending(&self) -> bool {
-        self.member.as_ref().is_some_and(|member| !member.pending_proposals().is_empty())
+        !self.pending_proposals().is_empty()
     }
     fn ratchet_tree(&self) -> Result<Vec<u8>, GroupError> {
+        if let Some(public) = &self.public {
+            return Ok(public.ratchet_tree()?);
+        }
         Ok(self.member()?.group_info(None)?.ratchet_tree)
     }
+    fn judge_pending(&self, now: Millis) -> Result<(), GroupError> {
+        let leaves = count(self.leaves());
+        let mut verdict = |view: &CommitView| judge(view, &leaves);
+        match (&self.member, &self.public) {
+            (Some(member), _) => member.judge_pending(&mut verdict, now)?,
+            (None, Some(public)) => public.judge_pending(&mut verdict, now)?,
+            (None, None) => {}
+        }
+        Ok(())
+    }
+    fn is_deserted(&self) -> bool {
+        match (&self.member, &self.public) {
+            (Some(member), _) => member.is_member() && member.is_deserted(),
+            (None, Some(public)) => public.is_deserted(),
+            (None, None) => false,
+        }
+    }
     fn discard(&mut self) {
+        // What is stored would be taken for ours at the next start.
+        self.replaced = true;
+        self.public = None;
         self.member = None;
         self.view.take();
     }
     fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError> {
+        if let Some(public) = &mut self.public {
+            for proposal in proposals {
+                public.drop_proposal(proposal)?;
+            }
+            return Ok(());
+        }
         let member = self.member_mut()?;
         for proposal in proposals {
             member.drop_proposal(proposal)?;

@@ -6,11 +6,11 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{
-    actor::Mail,
     aside,
     core::{Engine, lock},
+    offer::{Arrival, Arrivals},
     ports::{Actor, CallError, InboundError, MatrixInbound, Transaction},
-    tables::{EVENTS, INBOX, InboxItem, LOBBY, WATERMARKS},
+    tables::{EVENTS, InboxItem, LOBBY, WATERMARKS},
 };
 use crate::{
     room::Names,
@@ -40,12 +40,6 @@ pub(super) enum CompareError {
     Store(#[from] StoreError),
 }
 
-/// Where an event goes.
-enum Way {
-    Room(String, u64, InboxItem),
-    Lobby(String, u64, String),
-}
-
 impl Engine {
     /// While the homeserver is not trusted to deliver everything: what it lost of this transaction's rooms is taken in
     /// first, so that each sender's messages keep their order. Synapse loses events when it, or we, come back: what is sent
@@ -64,7 +58,9 @@ impl Engine {
                 self.suspect();
             }
         }
-        let events: Vec<Where> = txn.events.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
+        // A ghost's event has its sender's time, and says nothing.
+        let foreign = txn.events.iter().filter(|raw| !self.0.names.is_echo(raw));
+        let events: Vec<Where> = foreign.filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
         let now = super::core::now();
         if events.iter().any(|event| event.origin_server_ts.saturating_add(LATE) < now) {
             // It catches up: what is sent when it is done with that is what it loses.
@@ -107,10 +103,15 @@ impl Engine {
     async fn take_in_now(&self, events: &[Box<RawValue>]) -> Result<usize, StoreError> {
         let inner = &self.0;
         let _one_at_a_time = inner.ingest.lock().await;
-        let mut batch = Batch::new("matrix events");
-        let mut ways = Vec::new();
+        let mut batch = Batch::new("events for the lobby");
+        let mut lobby = Vec::new();
+        let mut rooms: Vec<(String, Arrivals)> = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
         for raw in events {
+            // Our own echoes, half of what comes, are not read further.
+            if inner.names.is_echo(raw) {
+                continue;
+            }
             let event = match RoomEvent::parse(raw) {
                 Ok(event) => event,
                 Err(error) => {
@@ -127,9 +128,8 @@ impl Engine {
                     continue;
                 }
             };
-            // Our own echoes; and state that no room of ours acts on.
-            let member = event.event_type == "m.room.member";
-            if inner.names.is_bridged(&event.sender) || (event.state_key.is_some() && !member) {
+            // State that no room of ours acts on.
+            if event.state_key.is_some() && event.event_type != "m.room.member" {
                 continue;
             }
             let room = event.room_id.to_string();
@@ -137,30 +137,41 @@ impl Engine {
             if !seen.insert(key.clone()) || EVENTS.get(&inner.db, &key).await?.is_some() {
                 continue;
             }
-            EVENTS.put(&inner.db, &mut batch, &key, &inner.today.dated(()))?;
             let raw = raw.get().to_owned();
             match self.linked(&room) {
                 // Behind what still waits in the lobby, so that the order is kept.
                 Some(uri) if !self.in_lobby(&room) => {
-                    let item = InboxItem::Event(raw);
-                    let number = INBOX.append(&inner.db, &mut batch, &uri, &item)?;
-                    ways.push(Way::Room(uri, number, item));
+                    let index = rooms.iter().position(|(known, _)| *known == uri).unwrap_or_else(|| {
+                        rooms.push((uri, Arrivals { items: Vec::new(), writes: Batch::new("events for a room") }));
+                        rooms.len() - 1
+                    });
+                    if let Some((_, arrivals)) = rooms.get_mut(index) {
+                        EVENTS.put(&inner.db, &mut arrivals.writes, &key, &inner.today.dated(()))?;
+                        arrivals.items.push(Arrival { item: InboxItem::Event(raw), event: Some(event) });
+                    }
                 }
                 _ => {
+                    EVENTS.put(&inner.db, &mut batch, &key, &inner.today.dated(()))?;
                     let number = LOBBY.append(&inner.db, &mut batch, &room, &raw)?;
-                    ways.push(Way::Lobby(room, number, raw));
+                    lobby.push((room, number, raw));
                 }
             }
         }
+        let new = lobby.len() + rooms.iter().map(|(_, arrivals)| arrivals.items.len()).sum::<usize>();
         if !batch.is_empty() {
             inner.db.commit(batch).await?;
         }
-        let new = ways.len();
-        for way in ways {
-            match way {
-                Way::Room(uri, number, item) => self.mail(&uri, Mail::Item { number, item }),
-                Way::Lobby(room, number, raw) => self.to_lobby(&room, number, raw),
-            }
+        for (room, number, raw) in lobby {
+            self.to_lobby(&room, number, raw);
+        }
+        // Rooms do not wait for each other.
+        let mut deliveries = tokio::task::JoinSet::new();
+        for (uri, arrivals) in rooms {
+            let engine = self.clone();
+            deliveries.spawn(async move { engine.deliver(&uri, arrivals).await });
+        }
+        for result in deliveries.join_all().await {
+            result?;
         }
         Ok(new)
     }

@@ -17,7 +17,7 @@ use crate::store::Batch;
 /// The longest wait between tries, as a multiple of the first.
 const LONGEST_WAIT: u32 = 50;
 /// How long a row that is done waits for others to be taken off with it.
-const TOGETHER: Duration = Duration::from_millis(50);
+const TOGETHER: Duration = Duration::from_millis(200);
 
 /// Sends a lane's rows until the lane is closed.
 pub(super) async fn run(engine: Engine, lane: String, mut rows: Rows) {
@@ -100,6 +100,14 @@ async fn remove_now(engine: &Engine, lane: &str, number: u64) -> bool {
     }
 }
 
+/// Outbox rows that are done and not taken off yet.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) batch: Option<Batch>,
+    /// Whether a timer will commit it.
+    timed: bool,
+}
+
 enum Sent {
     Matrix(MatrixDone),
     Peer(Vec<u8>),
@@ -117,27 +125,43 @@ async fn call(engine: &Engine, row: &OutRow) -> Result<Sent, CallError> {
     }
 }
 
-/// Takes a row off that may be sent again without harm at any later time: rows that are done shortly after each other share
-/// a batch.
+/// Takes a row off that may be sent again without harm at any later time: with the next step of a room, or together with
+/// others soon.
 fn remove_soon(engine: &Engine, lane: &str, number: u64, more: impl FnOnce(&mut Batch)) {
-    let mut done = lock(&engine.0.done);
-    let first = done.is_none();
-    let batch = done.get_or_insert_with(|| Batch::new("outbox rows done"));
-    OUTBOX.remove(batch, &lane.to_owned(), number);
-    more(batch);
-    drop(done);
-    if !first {
-        return;
-    }
-    let inner = engine.clone();
-    engine.0.tasks.spawn(async move {
-        tokio::select! {
-            () = inner.0.stop.cancelled() => {}
-            () = tokio::time::sleep(TOGETHER) => {}
+    let mut batch = Batch::new("outbox rows done");
+    OUTBOX.remove(&mut batch, &lane.to_owned(), number);
+    more(&mut batch);
+    engine.put_back(batch);
+}
+
+impl Engine {
+    /// Rows that are done wait for the next batch that takes them along; without one they get their own soon.
+    pub(super) fn put_back(&self, batch: Batch) {
+        let mut done = lock(&self.0.done);
+        match &mut done.batch {
+            Some(waiting) => drop(waiting.append(batch)),
+            None => done.batch = Some(batch),
         }
-        let Some(batch) = lock(&inner.0.done).take() else { return };
-        commit_done(&inner, batch).await;
-    });
+        if std::mem::replace(&mut done.timed, true) {
+            return;
+        }
+        drop(done);
+        let engine = self.clone();
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                () = engine.0.stop.cancelled() => {}
+                () = tokio::time::sleep(TOGETHER) => {}
+            }
+            let batch = {
+                let mut done = lock(&engine.0.done);
+                done.timed = false;
+                done.batch.take()
+            };
+            if let Some(batch) = batch {
+                commit_done(&engine, batch).await;
+            }
+        });
+    }
 }
 
 /// Takes a row off at once. The next row need not wait for it: sent again right after a crash it has no second effect.

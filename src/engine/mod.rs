@@ -19,6 +19,7 @@ mod lane;
 mod lobby;
 mod names;
 mod noise;
+mod offer;
 mod opening;
 pub mod ports;
 mod provider;

@@ -1,6 +1,7 @@
 //! The names of the two worlds, from the settings: what `room` asks of [`Names`].
 
 use ruma::{OwnedUserId, UserId};
+use serde_json::value::RawValue;
 
 use crate::{
     ident::{GhostOf, IdentityMap, ProviderDomain, RoomUri, UserUri, display_name, is_ghost_pattern},
@@ -25,6 +26,19 @@ impl GatewayNames {
     pub fn new(map: IdentityMap, bot: OwnedUserId, list_all_up_to: usize) -> Self {
         let domain = map.provider().clone();
         Self { map, bot, list_all_up_to, domain }
+    }
+}
+
+impl GatewayNames {
+    /// Whether the bot or a ghost sent this event. What does not read is none of theirs.
+    pub(super) fn is_echo(&self, event: &RawValue) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Sent<'a> {
+            #[serde(borrow)]
+            sender: std::borrow::Cow<'a, str>,
+        }
+        let sent: Result<Sent<'_>, _> = serde_json::from_str(event.get());
+        sent.is_ok_and(|sent| <&UserId>::try_from(&*sent.sender).is_ok_and(|sender| self.is_bridged(sender)))
     }
 }
 

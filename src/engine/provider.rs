@@ -9,8 +9,9 @@ use super::{
     asking::Ended,
     core::{Engine, lock, now},
     group::RoomGroup,
+    offer::{Arrival, Arrivals},
     ports::{Endpoint, PathTarget, Problem, ProviderInbound, VerifiedPeer},
-    tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, KeyPackageRow, NOTIFIED},
+    tables::{ANSWERS, CONSENT, Consent, InboxItem, KEY_PACKAGES, KeyPackageRow, NOTIFIED},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -21,8 +22,9 @@ use crate::{
     wire::{
         ClientKeyMaterial, ConsentAction, ConsentEntry, Credential, ExternalSender, GroupInfoRatchetTree,
         GroupInfoRequest, GroupInfoResponse, GroupInfoResponseTbs, HpkeCiphertext, KeyMaterialRequest,
-        KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode, RatchetTreeOption, RawGroupInfo,
-        RawKeyPackage, RawRatchetTree, RequiredCapabilities, Wire, key_material::ClientMaterial,
+        KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode, MlsMessage, PendingProposal,
+        RatchetTreeOption, RawGroupInfo, RawKeyPackage, RawRatchetTree, RequiredCapabilities, Wire,
+        key_material::ClientMaterial,
     },
 };
 
@@ -119,13 +121,12 @@ pub(super) fn group_info(
     if !state.takes_part(&user) && !state.can(&user, Capability::OpenJoin) {
         return refused("no participant");
     }
-    let Some(member) = &group.member else { return refused("no group here") };
-    let parts = member.group_info(None).map_err(not_made)?;
+    let parts = group.group_info().map_err(not_made)?;
     let hub = engine.0.names.domain();
     let plain = GroupInfoRatchetTree {
         group_info: RawGroupInfo::from_bytes(parts.group_info).map_err(not_made)?,
         ratchet_tree: RatchetTreeOption::Full(RawRatchetTree::from_bytes(parts.ratchet_tree).map_err(not_made)?),
-        pending_proposals: Vec::new(),
+        pending_proposals: pending(room, group),
     };
     let sealed = labels::hpke_seal_with_label(
         CIPHER_SUITE,
@@ -149,6 +150,16 @@ pub(super) fn group_info(
     Ok(GroupInfoResponse::success(answer, signature).encode())
 }
 
+/// What members have proposed in this epoch and nobody has committed yet.
+fn pending(room: &Room, group: &RoomGroup) -> Vec<PendingProposal> {
+    let proposals = group.pending_proposals().into_iter();
+    let parsed = proposals.filter_map(|bytes| {
+        let hub_accepted_time = room.proposed.get(&<[u8; 32]>::from(Sha256::digest(&bytes))).copied()?;
+        Some(PendingProposal { proposal: MlsMessage::decode(&bytes).ok()?, hub_accepted_time })
+    });
+    parsed.collect()
+}
+
 fn tbs_label() -> &'static str {
     crate::wire::GroupInfoRequestTbs::LABEL
 }
@@ -167,15 +178,10 @@ impl Engine {
         answer.await.unwrap_or(Err(Problem::Unavailable(1)))
     }
 
-    async fn to_room(&self, room: &str, item: InboxItem, mut batch: Batch) -> Result<(), StoreError> {
+    async fn to_room(&self, room: &str, item: InboxItem, writes: Batch) -> Result<(), StoreError> {
         let (engine, room) = (self.clone(), room.to_owned());
-        self.unbroken(async move {
-            let number = INBOX.append(&engine.0.db, &mut batch, &room, &item)?;
-            engine.0.db.commit(batch).await?;
-            engine.mail(&room, Mail::Item { number, item });
-            Ok(())
-        })
-        .await
+        let arrivals = Arrivals { items: vec![Arrival { item, event: None }], writes };
+        self.unbroken(async move { engine.deliver(&room, arrivals).await }).await
     }
 
     /// A remote user asks one of ours into a room, if its provider has not asked too many who did not answer yet.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use openmls::prelude::{
     AppDataUpdateProposal, LeafNodeIndex, MlsGroup, ProcessedMessage, ProcessedMessageContent, Proposal,
-    ProposalOrRefType, Propose, PublicGroup, Sender, StagedCommit as MlsStagedCommit, tls_codec::Serialize as _,
+    ProposalOrRefType, Propose, PublicGroup, tls_codec::Serialize as _,
 };
 use openmls_traits::OpenMlsProvider as _;
 use serde::{Deserialize, Serialize};
@@ -13,19 +13,18 @@ use serde::{Deserialize, Serialize};
 use super::{
     Member, MlsError,
     frame::{CommitFrame, HandshakeKind, handshake_kind, parse_commit},
-    identity::user_of_credential,
     key_package,
     member::{LocalLeaf, load, protocol_message},
     overlay::{CRYPTO, Overlay, STATE_KEY},
     view::{
         self, AddView, AppDataOp, AppDataView, CommitSender, CommitView, Judge, Known, NewComponents, ProposalSender,
-        ProposalView, Proposed, RemoveView, judged, same_identity,
+        ProposalView, Proposed, RemoveView, judged,
     },
 };
 use crate::ident::UserUri;
 
 /// By-reference proposals that are kept in an epoch.
-const MAX_PENDING: usize = 1_000;
+pub(super) const MAX_PENDING: usize = 1_000;
 
 /// What a commit of ours shall do. Pending by-reference proposals are always taken in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,6 +100,16 @@ pub struct Applied {
     pub state_lost: bool,
 }
 
+/// What a commit of somebody else says before it is verified.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// The `KeyPackageRef`s of clients of our own domain that it adds and whose keys we do not have yet: their private
+    /// parts have to be handed to [`Member::adopt`] before the commit is applied.
+    pub wanted: Vec<Vec<u8>>,
+    /// None of the leaves that we have now is left after it.
+    pub farewell: bool,
+}
+
 /// A state after a commit.
 struct Next {
     overlay: Overlay,
@@ -153,7 +162,7 @@ impl Member {
         view.path = force || !view.removes.is_empty() || !view.updates.is_empty();
         self.check_new_leaves(&view, &BTreeSet::new())?;
         let values = judged(&view, judge)?;
-        let updates = view::updates(&group, &view, &values);
+        let updates = view::updates(group.app_data_dictionary_updater(), &view, &values);
 
         let mut builder = group
             .commit_builder()
@@ -298,17 +307,42 @@ impl Member {
         }
     }
 
-    /// The `KeyPackageRef`s of the clients of our own domain that a commit adds: their private parts have to be handed
-    /// to [`Member::adopt`] before the commit is applied. Nothing is verified here.
+    /// Verifies a commit's signature, membership tag and proposals, and nothing of what follows from it.
+    pub fn verify_commit(&self, commit: &[u8]) -> Result<(), MlsError> {
+        let parsed = parse_commit(commit)?;
+        self.check_frame(&parsed.frame.group_id, parsed.frame.epoch, true)?;
+        self.begin(self.live()?, commit).map(drop)
+    }
+
+    /// What a commit asks of us before it is applied. Nothing is verified here.
+    pub fn announced(&self, commit: &[u8], now: u64) -> Result<Announced, MlsError> {
+        let view = self.preview(commit, now)?;
+        let removed: BTreeSet<u32> = view.removes.iter().map(|target| target.leaf.index).collect();
+        let ours = view.adds.into_iter().filter(|add| add.user.provider() == self.meta.domain);
+        Ok(Announced {
+            wanted: ours.filter(|add| !self.keys.contains(&add.signature_key)).map(|add| add.key_package_ref).collect(),
+            farewell: self.local.values().all(|leaf| removed.contains(&leaf.index)),
+        })
+    }
+
+    /// The `KeyPackageRef`s of [`Member::announced`].
     pub fn wanted_key_packages(&self, commit: &[u8], now: u64) -> Result<Vec<Vec<u8>>, MlsError> {
+        Ok(self.announced(commit, now)?.wanted)
+    }
+
+    /// What a commit says that it does.
+    fn preview(&self, commit: &[u8], now: u64) -> Result<CommitView, MlsError> {
         let parsed = parse_commit(commit)?;
         self.check_frame(&parsed.frame.group_id, parsed.frame.epoch, true)?;
         let overlay = self.overlay.fork(self.live()?);
         let mut group = load(&overlay, &self.meta.group_id)?;
         self.replay_pending(&overlay, &mut group)?;
-        let view = self.known(now).commit(&group, &parsed)?;
-        let ours = view.adds.into_iter().filter(|add| add.user.provider() == self.meta.domain);
-        Ok(ours.filter(|add| !self.keys.contains(&add.signature_key)).map(|add| add.key_package_ref).collect())
+        self.view_of(&group, &parsed, now)
+    }
+
+    fn view_of(&self, group: &MlsGroup, commit: &CommitFrame, now: u64) -> Result<CommitView, MlsError> {
+        let pending: Vec<_> = group.pending_proposals().collect();
+        self.known(now).commit(group.public_group(), &pending, commit)
     }
 
     /// Verifies a by-reference proposal (PublicMessage) and keeps it for the next commit. Application messages can
@@ -398,7 +432,7 @@ impl Member {
         judge: Judge<'_>,
         now: u64,
     ) -> Result<(CommitView, NewComponents), MlsError> {
-        let view = self.known(now).commit(group, commit)?;
+        let view = self.view_of(group, commit, now)?;
         self.check_new_leaves(&view, extra)?;
         let values = judged(&view, judge)?;
         Ok((view, values))
@@ -449,12 +483,12 @@ impl Member {
         let staged = match processed.into_content() {
             ProcessedMessageContent::StagedCommitMessage(staged) => *staged,
             ProcessedMessageContent::UnresolvedAppDataCommit(unresolved) => {
-                let updates = view::updates(&group, view, values);
+                let updates = view::updates(group.app_data_dictionary_updater(), view, values);
                 group.stage_app_data_commit(&overlay, *unresolved, updates).map_err(MlsError::invalid)?
             }
             _ => return Err(MlsError::Malformed("not a commit".into())),
         };
-        self.check_staged(&group, &sender, &staged, extra)?;
+        view::check_staged(group.public_group(), &sender, &staged, |user, key| self.check_key(user, key, extra))?;
         group.merge_staged_commit(&overlay, staged).map_err(MlsError::invalid)?;
         Ok(Next { overlay, group })
     }
@@ -476,32 +510,6 @@ impl Member {
                 None
             }
         }
-    }
-
-    /// A path keeps the committer's identity, an external commit's leaf is the one that was judged, Updates keep theirs.
-    fn check_staged(
-        &self,
-        group: &MlsGroup,
-        sender: &Sender,
-        staged: &MlsStagedCommit,
-        extra: &BTreeSet<Vec<u8>>,
-    ) -> Result<(), MlsError> {
-        if let Some(node) = staged.update_path_leaf_node() {
-            if let Sender::Member(index) = sender {
-                same_identity(group.public_group(), index.u32(), node)?;
-            }
-            let (_, user) = user_of_credential(node.credential())?;
-            self.check_key(&user, node.signature_key().as_slice(), extra)?;
-        }
-        for update in staged.update_proposals() {
-            if let Sender::Member(index) = update.sender() {
-                let node = update.update_proposal().leaf_node();
-                same_identity(group.public_group(), index.u32(), node)?;
-                let (_, user) = user_of_credential(node.credential())?;
-                self.check_key(&user, node.signature_key().as_slice(), extra)?;
-            }
-        }
-        Ok(())
     }
 
     fn check_new_leaves(&self, view: &CommitView, extra: &BTreeSet<Vec<u8>>) -> Result<(), MlsError> {

@@ -203,17 +203,12 @@ impl Member {
             change,
             now,
         };
-        let made = external_commit(&join, self.group.public_group(), &signer, &self.keys, judge)?;
-        let rows = made.overlay.rows().into_iter().collect();
-        Ok(StagedCommit {
-            secret: Secret::Joining { index: made.index, signer, public: made.public, rows },
-            ..made.staged
-        })
+        Ok(external_commit(&join, self.group.public_group(), &signer, &self.keys, judge)?.joining(signer))
     }
 }
 
 /// What an external commit made.
-struct Made {
+pub(super) struct Made {
     overlay: Overlay,
     group_id: Vec<u8>,
     index: u32,
@@ -221,7 +216,16 @@ struct Made {
     staged: StagedCommit,
 }
 
-fn external_commit(
+impl Made {
+    /// As a commit that carries the whole state after it.
+    pub(super) fn joining(self, signer: Vec<u8>) -> StagedCommit {
+        let rows = self.overlay.rows().into_iter().collect();
+        let secret = Secret::Joining { index: self.index, signer, public: self.public, rows };
+        StagedCommit { secret, ..self.staged }
+    }
+}
+
+pub(super) fn external_commit(
     join: &ExternalJoin<'_>,
     group: &PublicGroup,
     signer: &[u8],
@@ -352,7 +356,12 @@ fn enter_by_welcome(welcome: &[u8], tree: &[u8], part: &PrivatePart) -> Result<(
 }
 
 /// Every leaf names a user, is within its lifetime, and if it names our domain we hold its key.
-fn check_tree(group: &MlsGroup, local: &UserUri, known: &BTreeSet<Vec<u8>>, now: u64) -> Result<(), MlsError> {
+pub(super) fn check_tree(
+    group: &MlsGroup,
+    local: &UserUri,
+    known: &BTreeSet<Vec<u8>>,
+    now: u64,
+) -> Result<(), MlsError> {
     for (index, node) in group.treesync().full_leaves() {
         let leaf = view::leaf(index.u32(), node, |key| known.contains(key))?;
         if let openmls::treesync::LeafNodeSource::KeyPackage(lifetime) = node.leaf_node_source() {

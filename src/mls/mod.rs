@@ -9,16 +9,18 @@ mod key_package;
 pub mod labels;
 mod member;
 mod overlay;
+mod public;
 mod secrets;
 mod view;
 
-pub use commit::{AppDataChange, Applied, Change, StagedCommit};
+pub use commit::{Announced, AppDataChange, Applied, Change, StagedCommit};
 pub use error::MlsError;
 pub use frame::{Frame, FrameSender, HandshakeKind, handshake_kind, welcome_refs};
 pub use identity::{CIPHER_SUITE, DEVICE, LIFETIME_SECONDS, user_of};
 pub use join::{ExternalJoin, NewGroup};
 pub use key_package::{KeyPackageView, MadeKeyPackage, check_key_package, make_key_package};
 pub use member::{GroupInfoParts, Member, Opened, RowChanges, Rows};
+pub use public::{Ours, PublicView};
 pub use view::{
     AddView, AppDataOp, AppDataView, CommitSender, CommitView, Judge, Leaf, NewComponents, ProposalSender,
     ProposalView, Proposed, RemoveView,

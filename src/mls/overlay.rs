@@ -47,6 +47,9 @@ mod kind {
     pub(super) const PSK: u8 = b'p';
 }
 
+/// The rows of a group's public state: tree, context, interim transcript hash, confirmation tag.
+pub(super) const PUBLIC_KEYS: [&[u8]; 4] = [&[kind::TREE], &[kind::CONTEXT], &[kind::INTERIM], &[kind::CONFIRMATION]];
+
 /// The state of a staged or applied commit: one row, taken along with a staged commit.
 pub(super) const STATE_KEY: &[u8] = &[kind::STATE];
 

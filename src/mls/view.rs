@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use openmls::{
     component::ComponentData,
-    group::AppDataUpdates,
+    group::{AppDataDictionaryUpdater, AppDataUpdates},
     prelude::{
-        AppDataUpdateOperation, AppDataUpdateProposal, LeafNode, LeafNodeIndex, MlsGroup, Proposal, ProposalIn,
-        ProposalOrRefIn, PublicGroup, QueuedProposal, Sender, tls_codec::Serialize as _,
+        AppDataUpdateOperation, AppDataUpdateProposal, LeafNode, LeafNodeIndex, Proposal, ProposalIn, ProposalOrRefIn,
+        PublicGroup, QueuedProposal, Sender, StagedCommit, tls_codec::Serialize as _,
     },
     treesync::LeafNodeSource,
 };
@@ -263,9 +263,13 @@ impl Known<'_> {
         Ok(())
     }
 
-    /// The view of a commit that came as bytes. Pending proposals have to be in the group's store.
-    pub(super) fn commit(&self, whole: &MlsGroup, commit: &CommitFrame) -> Result<CommitView, MlsError> {
-        let group = whole.public_group();
+    /// The view of a commit that came as bytes. It may refer to the `pending` proposals only.
+    pub(super) fn commit(
+        &self,
+        group: &PublicGroup,
+        pending: &[&QueuedProposal],
+        commit: &CommitFrame,
+    ) -> Result<CommitView, MlsError> {
         let sender = match commit.frame.sender {
             Some(FrameSender::Member(index)) => CommitSender::Member(self.leaf_at(group, index)?),
             Some(FrameSender::NewMemberCommit) => {
@@ -284,8 +288,7 @@ impl Known<'_> {
         for proposal in &commit.proposals {
             match proposal {
                 ProposalOrRefIn::Reference(reference) => {
-                    let queued =
-                        whole.pending_proposals().find(|queued| queued.proposal_reference_ref() == &**reference);
+                    let queued = pending.iter().find(|queued| queued.proposal_reference_ref() == &**reference);
                     let queued = queued.ok_or_else(|| MlsError::Invalid("a proposal that we do not have".into()))?;
                     let proposal = self.proposal(group, queued)?;
                     self.apply(group, &mut view, proposal)?;
@@ -360,6 +363,32 @@ pub(super) fn same_identity(group: &PublicGroup, index: u32, node: &LeafNode) ->
     }
 }
 
+/// A path keeps the committer's identity, an external commit's leaf is the one that was judged, Updates keep theirs.
+/// `check_key` refuses a leaf of our domain whose key is none of ours.
+pub(super) fn check_staged(
+    group: &PublicGroup,
+    sender: &Sender,
+    staged: &StagedCommit,
+    check_key: impl Fn(&UserUri, &[u8]) -> Result<(), MlsError>,
+) -> Result<(), MlsError> {
+    if let Some(node) = staged.update_path_leaf_node() {
+        if let Sender::Member(index) = sender {
+            same_identity(group, index.u32(), node)?;
+        }
+        let (_, user) = user_of_credential(node.credential())?;
+        check_key(&user, node.signature_key().as_slice())?;
+    }
+    for update in staged.update_proposals() {
+        if let Sender::Member(index) = update.sender() {
+            let node = update.update_proposal().leaf_node();
+            same_identity(group, index.u32(), node)?;
+            let (_, user) = user_of_credential(node.credential())?;
+            check_key(&user, node.signature_key().as_slice())?;
+        }
+    }
+    Ok(())
+}
+
 /// Asks the policy and checks its answer against the rules of AppDataUpdate: no remove of what is absent, no second
 /// remove, no remove together with an update, and a new value for each updated component and nothing else.
 pub(super) fn judged(view: &CommitView, judge: Judge<'_>) -> Result<NewComponents, MlsError> {
@@ -398,8 +427,11 @@ fn refused(component: u16, why: &str) -> MlsError {
 }
 
 /// What OpenMLS is told about the dictionary.
-pub(super) fn updates(group: &MlsGroup, view: &CommitView, values: &NewComponents) -> Option<AppDataUpdates> {
-    let mut updater = group.app_data_dictionary_updater();
+pub(super) fn updates(
+    mut updater: AppDataDictionaryUpdater<'_>,
+    view: &CommitView,
+    values: &NewComponents,
+) -> Option<AppDataUpdates> {
     for (component, value) in values {
         updater.set(ComponentData::from_parts(*component, value.as_slice().into()));
     }

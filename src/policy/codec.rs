@@ -33,6 +33,11 @@ impl<'a> Reader<'a> {
         if reader.rest.is_empty() { Ok(value) } else { Err(CodecError::Trailing) }
     }
 
+    /// Reads from the front of `bytes`; what is left over does not matter.
+    pub(super) fn front(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let (head, rest) = self.rest.split_first_chunk().ok_or(CodecError::Truncated)?;
         self.rest = rest;
@@ -49,6 +54,10 @@ impl<'a> Reader<'a> {
 
     pub(super) fn u32(&mut self) -> Result<u32> {
         Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_be_bytes(self.array()?))
     }
 
     pub(super) fn bool(&mut self, field: &'static str) -> Result<bool> {

@@ -15,6 +15,7 @@ mod change;
 mod codec;
 mod components;
 mod judge;
+mod operational;
 mod presets;
 mod state;
 
@@ -30,6 +31,7 @@ pub use components::{
     RoleList, RoomMetadata, encode_component_ids,
 };
 pub use judge::judge;
+pub use operational::Delay;
 pub use presets::{Preset, initial};
 pub use state::{RoomState, StateError};
 
@@ -47,6 +49,8 @@ pub mod component {
     pub const PARTICIPANT_LIST: u16 = 0x0022;
     /// Name, topic, avatar ...
     pub const ROOM_METADATA: u16 = 0x0023;
+    /// How members use MLS.
+    pub const OPERATIONAL_POLICY: u16 = 0x0024;
     /// What each role may do.
     pub const ROLES_LIST: u16 = 0x0025;
     /// Who may take a role by credential.

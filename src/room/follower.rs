@@ -42,7 +42,9 @@ impl Step<'_> {
                     let own = self.forget_own(proposal.as_bytes());
                     match self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
                         Err(error) if !own => self.group_failed("a proposal of the hub", &error),
-                        Ok(()) | Err(_) => {}
+                        // There is something new to commit.
+                        Ok(()) => self.room.settle = self.room.settle.filter(|settle| !settle.tried),
+                        Err(_) => {}
                     }
                 }
             }
@@ -336,8 +338,14 @@ impl Step<'_> {
                         self.merge(&staged);
                     }
                     // The commit may have come before this answer.
-                    InFlight::Leave { user, .. } if self.group.in_group(&user) => {
-                        self.room.leaving.insert(user);
+                    InFlight::Leave { user, proposals } if self.group.in_group(&user) => {
+                        let made = proposals.first().and_then(|first| MlsMessage::decode(first).ok()?.epoch());
+                        if made == Some(self.group.epoch()) {
+                            self.room.leaving.insert(user);
+                        } else {
+                            // It came, and had not taken them in.
+                            self.want_first(Intent::Leave { user });
+                        }
                     }
                     InFlight::Commit { .. } | InFlight::Leave { .. } => {}
                 }

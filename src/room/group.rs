@@ -10,6 +10,7 @@ use crate::{
     ident::{ProviderDomain, UserUri},
     policy::RoomState,
     room::effect::Millis,
+    wire::CommitBundle,
 };
 
 /// Why the group did not do it.
@@ -76,8 +77,9 @@ pub struct Staged {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin<'a> {
     /// A follower sent it to us, the hub: its sender has to be of this provider; clients that it adds must have come
-    /// through our keyMaterial (their references), and be those whom its Welcome welcomes (the last).
-    Follower(&'a ProviderDomain, &'a std::collections::BTreeMap<Vec<u8>, ProviderDomain>, &'a [Vec<u8>]),
+    /// through our keyMaterial (their references), and be those whom its Welcome welcomes. With a commit comes its whole
+    /// bundle: without a leaf of our own after it, its GroupInfo is what the next epoch is known by.
+    Follower(&'a ProviderDomain, &'a std::collections::BTreeMap<Vec<u8>, ProviderDomain>, Option<&'a CommitBundle>),
     /// The room's hub distributed it.
     Hub,
 }
@@ -87,7 +89,7 @@ pub enum Origin<'a> {
 pub struct Applied {
     /// Users of ours whose leaf went.
     pub local_removed: Vec<UserUri>,
-    /// No leaf of ours is left.
+    /// No leaf of ours is left. As follower the group is over for us; as hub we see it from outside from now on.
     pub over: bool,
     /// Our leaves are there but their keys are not: somebody has to join again.
     pub state_lost: bool,
@@ -108,6 +110,10 @@ pub struct Opened {
 pub trait Group {
     /// Whether we hold a member state.
     fn is_member(&self) -> bool;
+    /// Whether we see the group from outside, as a hub without a leaf: commits and proposals are judged, nothing is read.
+    fn is_public(&self) -> bool;
+    /// The group id; empty without a group.
+    fn group_id(&self) -> Vec<u8>;
     /// The current epoch; 0 without a group.
     fn epoch(&self) -> u64;
     /// The room's state as the group agrees on it.
@@ -140,6 +146,10 @@ pub trait Group {
     fn discard(&mut self);
     /// Whether proposals wait for a commit.
     fn has_pending(&self) -> bool;
+    /// Whether the policy lets those who stay commit the pending proposals.
+    fn judge_pending(&self, now: Millis) -> Result<(), GroupError>;
+    /// Whether everybody in the group has a pending proposal to leave it: nobody is left to commit them.
+    fn is_deserted(&self) -> bool;
     /// Drops these pending proposals, and no others: a commit of the hub may refer to those.
     fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError>;
     /// Makes the proposals by which this user leaves, and keeps them as pending.

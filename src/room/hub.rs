@@ -64,7 +64,7 @@ impl Step<'_> {
     /// `POST /submitMessage/{roomId}`.
     pub(super) fn on_submit(&mut self, peer: &ProviderDomain, request: &SubmitMessageRequest) -> Vec<u8> {
         let refused = SubmitMessageResponse::NotAllowed.encode();
-        if self.room.phase != Phase::Active || !self.group.is_member() {
+        if self.room.phase != Phase::Active || !self.sees_group() {
             self.report(format!("{peer} submits to a room that is not active"));
             return refused;
         }
@@ -77,6 +77,12 @@ impl Step<'_> {
         if epoch.saturating_add(EPOCH_TOLERANCE) < current {
             self.out.push(Effect::Note(format!("{peer} submits for epoch {epoch}, the room is in {current}")));
             return SubmitMessageResponse::EpochTooOld { current_epoch: current }.encode();
+        }
+        if self.group.is_public() {
+            return self.pass_on(request).unwrap_or_else(|why| {
+                self.report(format!("a message that {peer} submits as {} is refused: {why}", request.sending_user));
+                refused
+            });
         }
         let opened = match self.group.open(request.app_message.as_bytes()) {
             Ok(opened) => opened,
@@ -106,13 +112,40 @@ impl Step<'_> {
         SubmitMessageResponse::Accepted { accepted_timestamp: at, frank: None }.encode()
     }
 
+    /// Distributes a message that we have no leaf to read with: what its frame says has to fit.
+    fn pass_on(&mut self, request: &SubmitMessageRequest) -> Result<Vec<u8>, &'static str> {
+        let message = request.app_message.clone();
+        if message.group_id() != Some(&self.group.group_id()) {
+            return Err("it belongs to another group");
+        }
+        if message.epoch().is_none_or(|epoch| epoch > self.group.epoch()) {
+            return Err("its epoch is yet to come");
+        }
+        if !self.group.in_group(&request.sending_user) {
+            return Err("its sender has no client in the room");
+        }
+        // A second copy could be read by nobody.
+        if !self.recent.insert(super::step::hash(message.as_bytes())) {
+            return Err("it was distributed before");
+        }
+        let at = self.accept_time();
+        let peers = self.peers();
+        self.fan_out(&peers, at, FanoutContent::Application { message, frank: None });
+        Ok(SubmitMessageResponse::Accepted { accepted_timestamp: at, frank: None }.encode())
+    }
+
+    /// Whether we can judge what happens in the group: by a leaf of ours, or as hub from outside.
+    pub(super) fn sees_group(&self) -> bool {
+        self.group.is_member() || self.group.is_public()
+    }
+
     /// `POST /update/{roomId}`.
     pub(super) fn on_update(&mut self, peer: &ProviderDomain, bundle: HandshakeBundle) -> Vec<u8> {
         let refused = |text: &str| {
             let description = text.to_owned();
             UpdateRoomResponse { description, outcome: UpdateOutcome::NotAllowed }.encode()
         };
-        if self.room.phase != Phase::Active || !self.group.is_member() {
+        if self.room.phase != Phase::Active || !self.sees_group() {
             self.report(format!("an update of {peer} is refused: the room is not active"));
             return refused("the room is not active here");
         }
@@ -138,8 +171,7 @@ impl Step<'_> {
             HandshakeBundle::Commit(bundle) => {
                 let before = self.peers();
                 let listed = self.listed();
-                let welcomed = bundle.welcome.as_ref().map(|w| w.fields().new_members.clone()).unwrap_or_default();
-                let origin = Origin::Follower(peer, &known, &welcomed);
+                let origin = Origin::Follower(peer, &known, Some(&bundle));
                 let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
                 let at = self.accept_time();
                 let content = FanoutContent::Commit { message: bundle.commit, external_proposals: Vec::new() };
@@ -154,7 +186,7 @@ impl Step<'_> {
                 Ok(at)
             }
             HandshakeBundle::Proposals(proposals) => {
-                let origin = Origin::Follower(peer, &known, &[]);
+                let origin = Origin::Follower(peer, &known, None);
                 let raw: Vec<Vec<u8>> = proposals.iter().map(|proposal| proposal.as_bytes().to_vec()).collect();
                 for proposal in &raw {
                     if let Err(error) = self.group.store_proposal(proposal, origin, self.now) {
@@ -162,33 +194,40 @@ impl Step<'_> {
                         return Err(error);
                     }
                 }
-                // The hub commits at once; what its own policy refuses it does not keep.
-                let staged = self
-                    .group
-                    .local_users()
-                    .first()
-                    .cloned()
-                    .map(|anchor| self.group.stage(&anchor, &GroupChange::default(), self.now));
+                // The hub commits at once, if it has a leaf that stays; what its own policy refuses it does not keep.
+                let by = self.group.local_users().into_iter().find(|user| !self.is_leaving(user));
+                let staged = match by {
+                    Some(by) => self.group.stage(&by, &GroupChange::default(), self.now).map(Some),
+                    None => self.group.judge_pending(self.now).map(|()| None),
+                };
                 let staged = match staged {
-                    Some(Ok(staged)) => Some(staged),
-                    Some(Err(error)) => {
+                    Ok(staged) => staged,
+                    Err(error) => {
                         self.group.forget(&raw)?;
                         return Err(error);
                     }
-                    None => None,
                 };
-                let at = self.accept_time();
-                let peers = self.peers();
-                let mut proposals = proposals.into_iter();
-                if let Some(message) = proposals.next() {
-                    self.fan_out(&peers, at, FanoutContent::Proposal { message, more: proposals.collect() });
-                }
+                let at = self.fan_out_proposals(proposals);
                 if let Some(staged) = staged {
                     self.hub_accept_own_commit(&staged)?;
                 }
                 Ok(at)
             }
         }
+    }
+
+    /// Distributes proposals that we accepted, and notes when.
+    pub(super) fn fan_out_proposals(&mut self, proposals: Vec<MlsMessage>) -> Millis {
+        let at = self.accept_time();
+        let peers = self.peers();
+        for proposal in &proposals {
+            self.room.proposed.insert(super::step::hash(proposal.as_bytes()), at);
+        }
+        let mut proposals = proposals.into_iter();
+        if let Some(message) = proposals.next() {
+            self.fan_out(&peers, at, FanoutContent::Proposal { message, more: proposals.collect() });
+        }
+        at
     }
 
     /// A commit of one of our own users.
@@ -254,35 +293,21 @@ impl Step<'_> {
     /// What every commit leads to, in both roles. `before` are our users who were listed before it.
     pub(super) fn after_commit(&mut self, applied: &Applied, before: &BTreeSet<UserUri>) {
         self.room.attempts = 0;
+        self.room.proposed.clear();
         let going: BTreeSet<UserUri> = before.iter().filter(|user| self.is_going(user)).cloned().collect();
+        self.leave_anew();
         let group = &*self.group;
-        self.room.leaving.retain(|user| group.in_group(user));
         // Who is asked anew while their leave is on its way stays asked.
         self.room.asked.retain(|user, _| !group.in_group(user) || going.contains(user));
         for user in &applied.local_removed {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }
+        if applied.over && !self.is_hub() {
+            return self.nobody_left(before);
+        }
         if applied.over {
-            let gone: BTreeSet<UserUri> = before.clone();
-            self.remove_from_matrix(&gone);
-            if !self.is_hub() {
-                // Who was asked and is not in yet can still come in.
-                self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };
-                self.room.held.clear();
-                // Its answer concerns nobody any more.
-                (self.room.in_flight, self.room.awaiting) = (None, None);
-                self.room.asking.clear();
-                self.room.claiming.clear();
-                let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
-                for intent in unsaid.into_iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
-                    if self.room.asked.contains_key(intent.actor()) {
-                        self.room.queue.push_back(intent);
-                    } else {
-                        self.give_up(&intent, "nobody here is in the MIMI room any more");
-                    }
-                }
-            }
-            return;
+            self.out
+                .push(Effect::Note("nobody of ours has a leaf any more: the group is seen from outside".to_owned()));
         }
         if applied.state_lost {
             return self.mark_broken("all leaves whose keys were kept have been removed at once");
@@ -301,6 +326,36 @@ impl Step<'_> {
         }
         self.sync_members();
         self.keep_leaves_fresh();
+    }
+
+    /// Leaves that a commit did not take in, or only in part, are proposed anew: proposals end with their epoch.
+    fn leave_anew(&mut self) {
+        for user in std::mem::take(&mut self.room.leaving) {
+            if self.group.in_group(&user) || self.is_participant(&user) {
+                self.want_first(Intent::Leave { user });
+            }
+        }
+    }
+
+    /// As follower: no leaf of ours is left. `before` are our users who were listed.
+    pub(super) fn nobody_left(&mut self, before: &BTreeSet<UserUri>) {
+        self.remove_from_matrix(before);
+        // Who was asked and is not in yet can still come in.
+        self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };
+        self.room.held.clear();
+        self.room.leaving.clear();
+        // Its answer concerns nobody any more.
+        (self.room.in_flight, self.room.awaiting) = (None, None);
+        self.room.asking.clear();
+        self.room.claiming.clear();
+        let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
+        for intent in unsaid.into_iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
+            if self.room.asked.contains_key(intent.actor()) {
+                self.room.queue.push_back(intent);
+            } else {
+                self.give_up(&intent, "nobody here is in the MIMI room any more");
+            }
+        }
     }
 
     /// Notes a message of ours as accepted.

@@ -119,8 +119,8 @@ impl Step<'_> {
         if let Some(requester) = self.room.asked.get(&user).cloned() {
             // Joining the Matrix room is the consent.
             self.out.push(Effect::Grant { requester, target: user.clone() });
-            // Elsewhere the one who asked adds them; in a room of our own they need nobody for that.
-            if !self.is_hub() {
+            // The one who asked adds them; in a room of our own, if anybody of ours is in it, they need nobody for that.
+            if !self.is_hub() || !self.group.is_member() {
                 return;
             }
         }
@@ -152,8 +152,8 @@ impl Step<'_> {
         let by = self.room.invited_by.get(&user).cloned().or(hosted);
         if let Some(by) = by {
             self.want(Intent::Add { by, user, key_packages: Vec::new() });
-        } else if !self.is_hub() {
-            // A portal shows what is said: nobody reads who is not listed.
+        } else if !self.is_hub() || self.group.is_public() {
+            // The room shows what is said: nobody reads who is not listed.
             self.put_out(&user, "somebody in the room has to invite you");
         }
     }

@@ -11,6 +11,7 @@ pub mod group;
 mod hub;
 mod local;
 mod pump;
+mod settle;
 pub mod state;
 pub mod step;
 #[cfg(test)]

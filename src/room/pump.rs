@@ -1,7 +1,6 @@
 //! The queue of what our users want, worked off in order: at once where we are hub, one commit at a time where we follow.
 
 use super::{
-    effect::Millis,
     group::{GroupChange, GroupError},
     state::{InFlight, Intent, Phase},
     step::{Effect, Step},
@@ -58,17 +57,24 @@ impl Step<'_> {
     }
 
     /// Whether the user's leave is on its way: at the hub, or accepted and not committed yet.
-    fn is_leaving(&self, user: &UserUri) -> bool {
+    pub(super) fn is_leaving(&self, user: &UserUri) -> bool {
         self.room.leaving.contains(user)
             || matches!(&self.room.in_flight, Some(InFlight::Leave { user: leaving, .. }) if leaving == user)
     }
 
-    /// The hub's last user who left goes off the list once somebody else can take over, or comes back.
+    /// Puts something before all else.
+    pub(super) fn want_first(&mut self, intent: Intent) {
+        // The first is what a commit in flight is about.
+        let place = usize::from(matches!(self.room.in_flight, Some(InFlight::Commit { .. })));
+        self.room.queue.insert(place.min(self.room.queue.len()), intent);
+    }
+
+    /// The last user of all who left goes off the list once somebody else can commit that, or comes back.
     pub(super) fn relieve_keeper(&mut self) {
         let Some(keeper) = self.room.keeper.clone() else { return };
         if self.room.present.contains(&keeper) {
             self.room.keeper = None;
-        } else if !self.room.present.is_empty() {
+        } else if !self.room.present.is_empty() || !self.peers().is_empty() {
             self.room.keeper = None;
             self.want(Intent::Leave { user: keeper });
         }
@@ -95,14 +101,17 @@ impl Step<'_> {
 
     /// Works off the queue as far as it goes.
     pub(super) fn pump(&mut self) {
+        self.come_back();
+        self.settle_pending();
         self.work_off();
+        self.close_deserted();
         self.finish_unbridging();
     }
 
     fn work_off(&mut self) {
         // More turns than this in one step mean a loop; the rest waits for the next input.
         for _ in 0..10_000 {
-            if self.room.phase != Phase::Active || !self.group.is_member() || self.room.in_flight.is_some() {
+            if self.room.phase != Phase::Active || !self.sees_group() || self.room.in_flight.is_some() {
                 return;
             }
             if self.group.epoch() < self.room.behind {
@@ -134,8 +143,14 @@ impl Step<'_> {
     }
 
     fn turn(&mut self, intent: &Intent) -> Result<Turn, GroupError> {
+        if let Intent::Settle { .. } = intent {
+            return match self.settler() {
+                Some(by) if self.group.has_pending() => self.commit(&by, &GroupChange::default()),
+                _ => Ok(Turn::Done),
+            };
+        }
         if self.is_leaving(intent.actor()) || intent.member().is_some_and(|user| self.is_leaving(user)) {
-            return self.finish_leave();
+            return Ok(Turn::Wait);
         }
         let goes = matches!(intent, Intent::Leave { .. } | Intent::Remove { .. });
         if intent.member().is_some_and(|user| goes && self.is_ours(user) && self.will_be_participant(user)) {
@@ -152,10 +167,9 @@ impl Step<'_> {
                     return Ok(Turn::Wait);
                 }
                 if !self.is_hub() {
-                    if self.group.has_pending() {
-                        // No message can be made while proposals wait. If the hub's commit is under way, ours is refused
-                        // and the message follows that one.
-                        return self.commit(user, &GroupChange::default());
+                    if self.group.has_pending() && !self.tried_to_settle() {
+                        // What is said follows the commit of what was proposed before it, whoever makes that.
+                        return Ok(Turn::Wait);
                     }
                     if self.room.submitted.len() >= WINDOW || !self.nothing_older_waits() {
                         return Ok(Turn::Wait);
@@ -194,6 +208,7 @@ impl Step<'_> {
                 self.commit(&by, &change)
             }
             Intent::Leave { user } => self.leave(user),
+            Intent::Settle { .. } => Ok(Turn::Done),
             Intent::Refresh { user } => {
                 if !self.group.refresh_due(self.now).contains(user) {
                     return Ok(Turn::Done);
@@ -238,10 +253,13 @@ impl Step<'_> {
             if !self.may_come(user) {
                 return Err(GroupError::Refused("they are not in the room any more".to_owned()));
             }
+            if self.waits_to_be_added(user) {
+                return Ok(Some(Turn::Wait));
+            }
             let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.any_committer()) else {
                 if !self.room.leaving.is_empty() {
                     // Our last one is going; who is asked may come in anew after that.
-                    return self.finish_leave().map(Some);
+                    return Ok(Some(Turn::Wait));
                 }
                 return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
             };
@@ -274,6 +292,9 @@ impl Step<'_> {
         }
         if self.is_ours(user) && !self.may_come(user) {
             return Ok(Turn::Done);
+        }
+        if self.waits_to_be_added(by) {
+            return Ok(Turn::Wait);
         }
         let by =
             if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.any_committer() };
@@ -316,7 +337,7 @@ impl Step<'_> {
         }
         if !self.room.leaving.is_empty() {
             // One at a time: who takes over is known only when the one before is gone.
-            return self.finish_leave();
+            return Ok(Turn::Wait);
         }
         if let Some(first) = self.successor_first(user)? {
             return Ok(first);
@@ -330,12 +351,15 @@ impl Step<'_> {
             return Ok(Turn::Wait);
         }
         let Some(by) = committer else {
-            // The hub reads with this leaf: without it the others could not talk on. They go when somebody comes.
+            if !self.peers().is_empty() {
+                // Somebody elsewhere commits it. Then we see the room from outside.
+                let proposals = self.group.propose_leave(user, app_data)?;
+                self.fan_out_own(&proposals);
+                self.room.leaving.insert(user.clone());
+                return Ok(Turn::Done);
+            }
             self.room.keeper = Some(user.clone());
-            self.give_up(
-                &Intent::Leave { user: user.clone() },
-                "nobody else here could keep the room, which is hosted here",
-            );
+            self.give_up(&Intent::Leave { user: user.clone() }, "nobody else is in the room, which is hosted here");
             return Ok(Turn::Done);
         };
         let proposals = self.group.propose_leave(user, app_data)?;
@@ -347,7 +371,7 @@ impl Step<'_> {
                 return Err(error);
             }
         };
-        self.fan_out_proposals(&proposals);
+        self.fan_out_own(&proposals);
         self.hub_accept_own_commit(&staged)?;
         Ok(Turn::Done)
     }
@@ -360,7 +384,12 @@ impl Step<'_> {
             return Ok(None);
         }
         if locals.len() == 1 {
-            let mut others = self.listed().into_iter();
+            let mut others = self.listed().into_iter().collect::<Vec<_>>();
+            if self.is_hub() {
+                // A large room lists only those who act; one of the others can stay in it.
+                others.extend(self.room.present.iter().cloned());
+            }
+            let mut others = others.into_iter();
             let stays =
                 others.find(|other| other != user && self.room.present.contains(other) && !self.is_going(other));
             return stays.map_or(Ok(None), |other| self.leaf_first(&other));
@@ -370,18 +399,6 @@ impl Step<'_> {
                 self.commit(&other, &GroupChange { path: true, ..GroupChange::default() }).map(Some)
             }
             _ => Ok(None),
-        }
-    }
-
-    /// The hub took proposals by which somebody of ours leaves; before that user does anything else they have to be
-    /// committed. Our hubs do that at once, so that this waits for it; another hub may leave it to the members.
-    fn finish_leave(&mut self) -> Result<Turn, GroupError> {
-        let by = self.group.local_users().into_iter().find(|user| !self.is_leaving(user));
-        match by {
-            Some(by) if self.room.in_flight.is_none() && self.group.has_pending() => {
-                self.commit(&by, &GroupChange::default())
-            }
-            _ => Ok(Turn::Wait),
         }
     }
 
@@ -451,22 +468,17 @@ impl Step<'_> {
             }
             Intent::Leave { .. } => format!("{name} left here, but is still listed at the hub: {why}."),
             Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),
+            Intent::Settle { .. } => return self.report(format!("pending proposals could not be committed: {why}")),
         };
         self.report(text.clone());
         self.notice(&text);
     }
 
     /// As hub: distributes proposals of our own.
-    fn fan_out_proposals(&mut self, proposals: &[Vec<u8>]) {
-        use crate::wire::{FanoutContent, FanoutMessage, MlsMessage, Wire};
-        let mut messages = proposals.iter().filter_map(|bytes| MlsMessage::decode(bytes).ok());
-        let Some(message) = messages.next() else { return };
-        let more = messages.collect();
-        let timestamp: Millis = self.accept_time();
-        let body = FanoutMessage { timestamp, content: FanoutContent::Proposal { message, more } }.encode();
-        for peer in self.peers() {
-            self.call_room(peer, super::effect::Endpoint::Notify, body.clone(), super::step::Tag::None);
-        }
+    fn fan_out_own(&mut self, proposals: &[Vec<u8>]) {
+        use crate::wire::{MlsMessage, Wire};
+        let messages = proposals.iter().filter_map(|bytes| MlsMessage::decode(bytes).ok()).collect();
+        self.fan_out_proposals(messages);
     }
 
     /// As follower: asks the hub for KeyPackages of a user who consented.

@@ -66,6 +66,11 @@ pub enum Intent {
         /// Whose.
         user: UserUri,
     },
+    /// Commit what is pending.
+    Settle {
+        /// Whose leaf commits.
+        user: UserUri,
+    },
 }
 
 impl Intent {
@@ -74,7 +79,7 @@ impl Intent {
     pub fn member(&self) -> Option<&UserUri> {
         match self {
             Self::Add { user, .. } | Self::Remove { user, .. } | Self::Leave { user } => Some(user),
-            Self::Say { .. } | Self::Refresh { .. } => None,
+            Self::Say { .. } | Self::Refresh { .. } | Self::Settle { .. } => None,
         }
     }
 
@@ -82,7 +87,7 @@ impl Intent {
     #[must_use]
     pub fn actor(&self) -> &UserUri {
         match self {
-            Self::Say { user, .. } | Self::Leave { user } | Self::Refresh { user } => user,
+            Self::Say { user, .. } | Self::Leave { user } | Self::Refresh { user } | Self::Settle { user } => user,
             Self::Add { by, .. } | Self::Remove { by, .. } => by,
         }
     }
@@ -175,8 +180,8 @@ pub struct Room {
     pub attempts: u32,
     /// As follower: users whose leave the hub took, and whose leaf is still there until the commit comes.
     pub leaving: BTreeSet<UserUri>,
-    /// As hub: the user with our last leaf, who left the Matrix room while participants elsewhere need the hub's leaf. They
-    /// go off the list when somebody of ours comes in.
+    /// As hub: the user with the last leaf of all, who left the Matrix room: nobody is there to commit that they leave. They
+    /// go off the list when somebody else comes in.
     pub keeper: Option<UserUri>,
     /// Hashes of our own messages that may come back.
     pub own: VecDeque<[u8; 32]>,
@@ -188,6 +193,21 @@ pub struct Room {
     pub fresh: BTreeSet<UserUri>,
     /// As hub: KeyPackages that came through us, and from whom.
     pub key_packages: BTreeMap<Vec<u8>, ProviderDomain>,
+    /// As hub: when we accepted the proposals of this epoch that nobody has committed yet, by their hash.
+    pub proposed: BTreeMap<[u8; 32], Millis>,
+    /// As follower: when we commit what is pending, if nobody else does before.
+    pub settle: Option<Settle>,
+}
+
+/// A commit of pending proposals that is put off, so that not every follower makes one at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settle {
+    /// The epoch of the proposals.
+    pub epoch: u64,
+    /// When.
+    pub at: Millis,
+    /// It was tried. There is no second try for the same proposals.
+    pub tried: bool,
 }
 
 impl Room {
@@ -223,6 +243,8 @@ impl Room {
             stale: false,
             fresh: BTreeSet::new(),
             key_packages: BTreeMap::new(),
+            proposed: BTreeMap::new(),
+            settle: None,
         }
     }
 }

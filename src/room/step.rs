@@ -233,6 +233,8 @@ pub enum Effect {
     Link(OwnedRoomId),
     /// It does not any more.
     Unlink(OwnedRoomId),
+    /// [`Input::Tick`] is wanted at this time.
+    Wake(Millis),
     /// The operator should know.
     Report(String),
     /// The operator may like to know: refusals that belong to the ordinary course of things.
@@ -336,6 +338,7 @@ impl Step<'_> {
             }
             Input::Tick => {
                 self.keep_leaves_fresh();
+                self.wake_to_settle();
                 None
             }
         };

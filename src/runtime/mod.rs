@@ -22,7 +22,9 @@ use crate::{
 };
 
 /// In a burst the homeserver gathers events for so long. Nobody sees it: they wait less than they would in a queue.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(100);
+/// How long a room may be busy before what comes for it goes by way of its inbox.
+const PATIENCE: Duration = Duration::from_millis(25);
 /// How long a hub's "accepted" waits for others before it is stored.
 const SETTLE: Duration = Duration::from_millis(30);
 /// How long a room has to be quiet before its timeline is compared with what came.
@@ -145,6 +147,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         quiet: QUIET,
         gap_check: config.rooms.gap_check_interval(),
         gather: GATHER,
+        patience: PATIENCE,
         settle: SETTLE,
         tick: TICK,
         retry: RETRY,

@@ -60,6 +60,8 @@ pub(super) struct Committer {
     reads: Option<Sender<Read>>,
     threads: Vec<JoinHandle<()>>,
     readers: usize,
+    /// For reads of single values on the caller's thread; `None` once closed, or if the engine has none.
+    quick: Mutex<Option<Box<dyn Reader>>>,
     backlog: Arc<AtomicUsize>,
     meter: Arc<Meter>,
     /// Why the writer stopped; its sender goes with the writer's thread.
@@ -87,6 +89,7 @@ impl Committer {
             reads: Some(reads),
             threads: Vec::new(),
             readers: parts.readers.len(),
+            quick: Mutex::new(parts.quick),
             backlog: Arc::default(),
             meter: Arc::default(),
             failure,
@@ -143,6 +146,12 @@ impl Store for Committer {
         if let Err(error) = batch::check_key(key) {
             return Box::pin(std::future::ready(Err(error)));
         }
+        if let Ok(mut quick) = self.quick.try_lock()
+            && let Some(reader) = quick.as_mut()
+        {
+            let value = caught(|| reader.get(key));
+            return Box::pin(std::future::ready(value));
+        }
         self.read(|answer| Read::Get(key.to_vec(), answer))
     }
 
@@ -167,6 +176,7 @@ impl Store for Committer {
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         let (answer, answered) = oneshot::channel();
         // The readers stop first: the engine's last tidying works best with nobody reading.
+        *self.quick.lock().unwrap_or_else(PoisonError::into_inner) = None;
         for _ in 0..self.readers {
             // Fails only when they have stopped already.
             let _stopped = send(self.reads.as_ref(), Read::Stop);

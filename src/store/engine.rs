@@ -38,6 +38,9 @@ pub(super) trait Reader: Send + 'static {
 pub(super) struct Parts {
     pub(super) writer: Box<dyn Writer>,
     pub(super) readers: Vec<Box<dyn Reader>>,
+    /// One more, for single values, if it never waits for the writer: such a read takes some microseconds, less than waking a
+    /// thread for it.
+    pub(super) quick: Option<Box<dyn Reader>>,
 }
 
 /// Collects a page from rows in key order: bounds it, and sets rows aside that fail their checksum.

@@ -49,7 +49,8 @@ pub(super) fn open(dir: &Path) -> Result<Parts, StoreError> {
     let config = sled::Config::new().path(dir.join(DIR)).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let db = Arc::new(RwLock::new(open_when_free(&config)?));
     let readers = (0..READERS).map(|_| Box::new(SledReader(Arc::clone(&db))) as _).collect();
-    Ok(Parts { writer: Box::new(SledWriter(db)), readers })
+    // A reader waits while a group is flushed.
+    Ok(Parts { writer: Box::new(SledWriter(db)), readers, quick: None })
 }
 
 /// Opens the database once its former handle is gone. sled's own threads hold its file and that file's lock for a moment

@@ -71,7 +71,9 @@ pub(super) fn open(dir: &Path, verify: bool) -> Result<Parts, StoreError> {
     let readers = (0..READERS).map(|_| Ok(Box::new(SqliteReader::open(&path)?) as _));
     let readers = readers.collect::<Result<Vec<Box<dyn Reader>>, StoreError>>()?;
     let checkpointer = Checkpointer::start(&path)?;
-    Ok(Parts { writer: Box::new(SqliteWriter { connection: writer, checkpointer, wal_pages: 0 }), readers })
+    let quick = Box::new(SqliteReader::open(&path)?);
+    let writer = Box::new(SqliteWriter { connection: writer, checkpointer, wal_pages: 0 });
+    Ok(Parts { writer, readers, quick: Some(quick) })
 }
 
 fn check(connection: &Connection, path: &Path, verify: bool) -> Result<(), StoreError> {

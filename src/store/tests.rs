@@ -223,7 +223,7 @@ fn run(script: impl IntoIterator<Item = fn(&[Batch]) -> Answer>) -> Run {
     let groups = Arc::new(Mutex::new(Vec::new()));
     let writer = Scripted { leave: wait, script: script.into_iter().collect(), groups: Arc::clone(&groups) };
     let readers: Vec<Box<dyn Reader>> = vec![Box::new(MemoryDisk::new())];
-    let parts = Parts { writer: Box::new(writer), readers };
+    let parts = Parts { writer: Box::new(writer), readers, quick: None };
     Run { store: Committer::start("scripted", 1, parts, tempfile::tempfile().unwrap()).unwrap(), leave, groups }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     silo::{Silo, Two, until, until_bodies, until_true},
 };
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     u64::try_from(since.as_millis()).unwrap()
 }
@@ -34,11 +34,11 @@ fn now() -> u64 {
 pub(crate) struct Rogue {
     pub(crate) domain: ProviderDomain,
     net: Arc<crate::silo::Net>,
-    member: Option<Member>,
+    pub(crate) member: Option<Member>,
 }
 
 /// Everything is fine with it; components take the values that it is told.
-fn yes(values: NewComponents) -> impl FnMut(&CommitView) -> Result<NewComponents, String> {
+pub(crate) fn yes(values: NewComponents) -> impl FnMut(&CommitView) -> Result<NewComponents, String> {
     move |_| Ok(values.clone())
 }
 
@@ -53,7 +53,7 @@ impl Rogue {
         UserUri::new(&self.domain, name).unwrap()
     }
 
-    fn member(&self) -> &Member {
+    pub(crate) fn member(&self) -> &Member {
         self.member.as_ref().unwrap()
     }
 
@@ -68,7 +68,7 @@ impl Rogue {
     }
 
     /// A grant of `target` for `requester`.
-    fn grant(requester: &UserUri, target: &UserUri, room: &RoomUri, key_package: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn grant(requester: &UserUri, target: &UserUri, room: &RoomUri, key_package: Vec<u8>) -> Vec<u8> {
         consent(
             ConsentAction::Grant { key_packages: vec![RawKeyPackage::from_bytes(key_package).unwrap()] },
             requester,
@@ -78,7 +78,7 @@ impl Rogue {
     }
 
     /// Comes into a room of A in good order: asked by A1, consents, gets the Welcome.
-    async fn enter(&mut self, a: &Silo, at_a: &OwnedRoomId, room: &RoomUri, name: &str) {
+    pub(crate) async fn enter(&mut self, a: &Silo, at_a: &OwnedRoomId, room: &RoomUri, name: &str) {
         let user = self.uri(name);
         a.homeserver.say(at_a, "a1", &format!("!mimi invite {user}"));
         until_true("the request", || !self.net.calls(&self.domain, Endpoint::RequestConsent).is_empty()).await;
@@ -90,12 +90,12 @@ impl Rogue {
         self.member = Some(Member::join(&message, &tree, &[made.private], now()).unwrap());
     }
 
-    fn fanned_out(&self) -> Vec<FanoutMessage> {
+    pub(crate) fn fanned_out(&self) -> Vec<FanoutMessage> {
         let calls = self.net.calls(&self.domain, Endpoint::Notify);
         calls.iter().flat_map(|call| FanoutMessage::decode_all(&call.body).unwrap()).collect()
     }
 
-    fn welcome(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn welcome(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         self.fanned_out().into_iter().find_map(|fanout| match fanout.content {
             FanoutContent::Welcome { message, ratchet_tree: RatchetTreeOption::Full(tree) } => {
                 Some((message.as_bytes().to_vec(), tree.as_bytes().to_vec()))
@@ -105,7 +105,7 @@ impl Rogue {
     }
 
     /// The commits that the hub sent are taken in.
-    fn catch_up(&mut self) {
+    pub(crate) fn catch_up(&mut self) {
         let fanned_out = self.fanned_out();
         let member = self.member.as_mut().unwrap();
         for fanout in fanned_out {
@@ -117,12 +117,12 @@ impl Rogue {
         }
     }
 
-    fn state(&self) -> RoomState {
+    pub(crate) fn state(&self) -> RoomState {
         RoomState::from_components(&self.member().components()).unwrap()
     }
 
     /// A commit of one of ours that adds this client, listed as participant.
-    fn add(&self, by: &str, user: &UserUri, key_package: &[u8]) -> StagedCommit {
+    pub(crate) fn add(&self, by: &str, user: &UserUri, key_package: &[u8], path: bool) -> StagedCommit {
         let mut state = self.state();
         let update = policy::update_add(&state, &[(user.clone(), role::MEMBER)]).unwrap();
         state.participants.push((user.clone(), role::MEMBER));
@@ -130,23 +130,24 @@ impl Rogue {
         let change = Change {
             adds: vec![key_package.to_vec()],
             app_data: vec![AppDataChange { component: component::PARTICIPANT_LIST, update }],
+            path,
             ..Change::default()
         };
         let values = BTreeMap::from([(component::PARTICIPANT_LIST, list)]);
         self.member().stage_commit(&self.uri(by), &change, &mut yes(values), now()).unwrap()
     }
 
-    fn refresh(&self, by: &str) -> StagedCommit {
+    pub(crate) fn refresh(&self, by: &str) -> StagedCommit {
         let change = Change { path: true, ..Change::default() };
         self.member().stage_commit(&self.uri(by), &change, &mut yes(BTreeMap::new()), now()).unwrap()
     }
 
-    async fn update(&self, to: &Silo, room: &RoomUri, body: &[u8]) -> UpdateRoomResponse {
+    pub(crate) async fn update(&self, to: &Silo, room: &RoomUri, body: &[u8]) -> UpdateRoomResponse {
         let answer = self.send(to, Endpoint::Update, &path(room), body).await.unwrap();
         UpdateRoomResponse::decode(&answer).unwrap()
     }
 
-    async fn submit(
+    pub(crate) async fn submit(
         &mut self,
         to: &Silo,
         room: &RoomUri,
@@ -163,7 +164,7 @@ impl Rogue {
     }
 
     /// Asks for the GroupInfo as `user`; `None` if it is not given.
-    async fn group_info(&self, to: &Silo, room: &RoomUri, user: &UserUri) -> Option<GroupInfoRatchetTree> {
+    pub(crate) async fn group_info(&self, to: &Silo, room: &RoomUri, user: &UserUri) -> Option<GroupInfoRatchetTree> {
         let key = labels::SigningKey::generate().unwrap();
         let hpke = labels::generate_hpke().unwrap();
         let tbs = GroupInfoRequestTbs {
@@ -199,17 +200,17 @@ impl Rogue {
     }
 
     /// What somebody says, by whoever's word.
-    fn words(says: &UserUri, room: &RoomUri, text: &str) -> Vec<u8> {
+    pub(crate) fn words(says: &UserUri, room: &RoomUri, text: &str) -> Vec<u8> {
         let part = NestedPart::text("text/plain;charset=utf-8", text);
         MimiContent::new([5; 16], says, room, part).encode_with_id(says, room).unwrap().0
     }
 }
 
-fn path(room: &RoomUri) -> PathTarget {
+pub(crate) fn path(room: &RoomUri) -> PathTarget {
     PathTarget::Uri(room.as_uri().clone())
 }
 
-fn bundle(staged: &StagedCommit) -> Vec<u8> {
+pub(crate) fn bundle(staged: &StagedCommit) -> Vec<u8> {
     HandshakeBundle::Commit(Box::new(CommitBundle {
         commit: MlsMessage::decode(&staged.commit).unwrap(),
         welcome: staged.welcome.clone().map(|raw| RawWelcome::from_bytes(raw).unwrap()),
@@ -230,7 +231,7 @@ pub(crate) fn consent(action: ConsentAction, requester: &UserUri, target: &UserU
     .encode()
 }
 
-fn refused(answer: &UpdateRoomResponse) -> bool {
+pub(crate) fn refused(answer: &UpdateRoomResponse) -> bool {
     matches!(answer.outcome, UpdateOutcome::NotAllowed | UpdateOutcome::InvalidProposal { .. })
 }
 
@@ -320,7 +321,7 @@ async fn s20_clients_that_did_not_come_through_the_hub() {
         if victim == rogue.uri("m2") {
             rogue.member.as_mut().unwrap().adopt(&made.private).unwrap();
         }
-        let staged = rogue.add("m1", &victim, &made.bytes);
+        let staged = rogue.add("m1", &victim, &made.bytes, false);
         let answer = rogue.update(&two.a, &uri, &bundle(&staged)).await;
         let why = if victim == two.a.uri("a2") { "forged leaf" } else { "through this hub" };
         assert!(refused(&answer) && answer.description.contains(why), "{victim}: {answer:?}");
@@ -478,7 +479,7 @@ async fn hosted_by(rogue: &mut Rogue, b: &Silo) -> (RoomUri, OwnedRoomId) {
     let ConsentAction::Grant { key_packages } = ConsentEntry::decode(&grant.body).unwrap().action else {
         panic!("no grant")
     };
-    let staged = rogue.add("m1", &b1, key_packages[0].as_bytes());
+    let staged = rogue.add("m1", &b1, key_packages[0].as_bytes(), false);
     let list = listed(rogue, &b1);
     rogue.member.as_mut().unwrap().accept_staged(&staged, &mut yes(list), now()).unwrap();
     let mut welcome = vec![0, 1, 0, 3];
@@ -516,7 +517,7 @@ async fn s13_a_hub_adds_a_client_in_our_name() {
     let (uri, portal) = hosted_by(&mut rogue, &two.b).await;
     let victim = two.b.uri("b2");
     let made = mls::make_key_package(&victim, now()).unwrap();
-    let staged = rogue.add("m1", &victim, &made.bytes);
+    let staged = rogue.add("m1", &victim, &made.bytes, false);
     notify(&rogue, &two.b, &uri, commit_of(&staged)).await.unwrap();
     let broken = |text: &String| text.contains("not connected any more") && text.contains("b2");
     until_true("B1 is told", || two.b.homeserver.notices(&portal).iter().any(broken)).await;

@@ -86,6 +86,77 @@ async fn flow(two: &Two) {
     until_bodies(&two.b, &at_b, &expected).await;
 }
 
+/// The host's last user leaves, the guests talk on, and another user of the host is asked in.
+async fn without_host(two: &Two) {
+    let (at_a, at_b, uri) = two.room().await;
+    let c = Silo::new("c", &["c1"], &two.a.net).await;
+    let at_c = bring(&two.a, &at_a, "a1", &c, "c1").await;
+    // What B says in an epoch before C came C cannot read.
+    let guest = two.b.ghost(&c.uri("c1"));
+    until_true("C1's ghost at B", || two.b.homeserver.member(&at_b, &guest).as_deref() == Some("join")).await;
+    two.a.homeserver.say(&at_a, "a1", "goodbye");
+    two.a.homeserver.leave(&at_a, "a1");
+    let mut all = vec!["goodbye".to_owned()];
+    for n in 0..6 {
+        for (silo, room, name) in [(&two.b, &at_b, "b1"), (&c, &at_c, "c1")] {
+            all.push(format!("{name} {n}"));
+            silo.homeserver.say(room, name, &all[all.len() - 1]);
+        }
+        if n == 3 {
+            two.b.homeserver.invite(&at_b, "b1", &two.b.homeserver.user("b2"), false);
+            two.b.homeserver.join(&at_b, "b2");
+            all.push("b2 speaks".to_owned());
+            two.b.homeserver.say(&at_b, "b2", "b2 speaks");
+        }
+    }
+    let expected: Vec<&str> = all.iter().map(String::as_str).collect();
+    until_bodies(&two.b, &at_b, &expected).await;
+    until_bodies(&c, &at_c, &expected).await;
+    let gone = c.ghost(&two.a.uri("a1"));
+    until_true("A1's ghost goes", || c.homeserver.member(&at_c, &gone).as_deref() == Some("leave")).await;
+    let before = two.a.homeserver.bodies(&at_a).len();
+    bring(&two.b, &at_b, "b1", &two.a, "a2").await;
+    two.a.homeserver.say(&at_a, "a2", "hello again");
+    all.push("hello again".to_owned());
+    let expected: Vec<&str> = all.iter().map(String::as_str).collect();
+    until_bodies(&c, &at_c, &expected).await;
+    c.homeserver.say(&at_c, "c1", "welcome");
+    until_true("A2 sees it", || two.a.homeserver.bodies(&at_a).len() == before + 2).await;
+    until_room(&two.a, &uri, "active").await;
+    c.stop().await;
+}
+
+/// Crashes while a room lives without anybody of its host.
+async fn seeded_without_host(seed: u64, a_crashes: bool) {
+    let two = Two::new().await;
+    let crashes = std::sync::atomic::AtomicU32::new(0);
+    let silo = if a_crashes { &two.a } else { &two.b };
+    tokio::select! {
+        () = without_host(&two) => {}
+        () = crash_again_and_again(silo, seed, &crashes) => {}
+    }
+    for silo in [&two.a, &two.b] {
+        silo.crash().await;
+    }
+    let count = crashes.load(std::sync::atomic::Ordering::Relaxed);
+    println!("seed {seed}: {} crashed {count} times", silo.domain);
+    assert!(count > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_without_users_crashes() {
+    for seed in seeds(30..33) {
+        seeded_without_host(seed, true).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_of_a_hub_without_users_crashes() {
+    for seed in seeds(40..42) {
+        seeded_without_host(seed, false).await;
+    }
+}
+
 async fn seeded(seed: u64, a_crashes: bool, b_crashes: bool) {
     let two = Two::new().await;
     let crashes = [std::sync::atomic::AtomicU32::new(0), std::sync::atomic::AtomicU32::new(0)];

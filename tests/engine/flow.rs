@@ -331,19 +331,3 @@ async fn say_join(silo: &Silo, name: &str, uri: &RoomUri) -> (OwnedRoomId, Strin
     let answer = until("an answer", || homeserver.notices(&desk).get(1).cloned()).await;
     (desk, answer)
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_hosts_last_user_leaves() {
-    let two = Two::new().await;
-    let (at_a, at_b, _) = two.room().await;
-    two.b.homeserver.invite(&at_b, "b1", &two.b.homeserver.user("b2"), false);
-    two.b.homeserver.join(&at_b, "b2");
-    two.b.homeserver.say(&at_b, "b2", "one");
-    until_bodies(&two.a, &at_a, &["one"]).await;
-    // Its leaf is what the hub itself reads with: it stays until somebody else of A is in, and A says so.
-    two.a.homeserver.leave(&at_a, "a1");
-    until_true("A says so", || two.a.homeserver.notices(&at_a).iter().any(|text| text.contains("still listed"))).await;
-    two.b.homeserver.say(&at_b, "b1", "two");
-    two.b.homeserver.say(&at_b, "b2", "three");
-    until_bodies(&two.a, &at_a, &["one", "two", "three"]).await;
-}

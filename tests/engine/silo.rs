@@ -172,6 +172,8 @@ pub(crate) struct Silo {
     pub(crate) keep: Mutex<Keep>,
     /// How many unanswered invitations a peer may have, from the next start on.
     pub(crate) open_invitations: AtomicUsize,
+    /// How long its engine lets the homeserver gather events, from the next start on.
+    pub(crate) gather: Mutex<Duration>,
     slot: Slot,
     database: Mutex<Option<Database>>,
 }
@@ -196,9 +198,9 @@ impl Silo {
         net.silos.lock().unwrap().insert(domain.clone(), slot.clone());
         homeserver.start(slot.clone());
         let open_invitations = AtomicUsize::new(1000);
-        let (net, database) = (Arc::clone(net), Mutex::default());
+        let (net, gather, database) = (Arc::clone(net), Mutex::default(), Mutex::default());
         let keep = Mutex::new(Keep { days: 90, day: Duration::from_hours(24) });
-        let silo = Self { domain, homeserver, net, disk, faults, keep, open_invitations, slot, database };
+        let silo = Self { domain, homeserver, net, disk, faults, keep, open_invitations, gather, slot, database };
         silo.start().await;
         silo
     }
@@ -242,7 +244,9 @@ impl Silo {
         };
         let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
         let settings = EngineSettings {
-            gather: Duration::ZERO,
+            gather: *self.gather.lock().unwrap(),
+            // Every other life of a silo takes everything by way of its inboxes.
+            patience: Duration::from_millis(if opened.report.generation.is_multiple_of(2) { 0 } else { 5 }),
             settle: Duration::from_millis(1),
             quiet: Duration::from_millis(150),
             gap_check: Duration::from_millis(500),

@@ -70,6 +70,7 @@ class Play:
             ("leave", "B1 leaves and can no longer read", ("second guest",), self.leave),
             ("direct", "A1 starts a direct chat with B2", (), self.direct),
             ("hosted by b", "B1 hosts a room; A1, whose leaf is the anchor of A's side, leaves", (), self.hosted_by_b),
+            ("without host", "Everybody of the hosting side leaves; the guests talk on, and ask A1 back", (), self.without_host),
         ]
 
     # ------------------------------------------------------------------------------------------------ helpers
@@ -399,6 +400,37 @@ class Play:
         self.say(room, "a2", "I liked the second chapter.")
         self.say(room, "b1", "Wait for the third!")
         self.say(room, "a2", "I will.")
+        self.check(room)
+
+    def without_host(self) -> None:
+        room = self.gather("Reading room")
+        self.say(room, "b2", "Who is going to close up?")
+        for name in ("a1", "a2"):
+            self.tell.act(name, "leaves")
+            self.person(name).client.leave(room.ids["a"])
+            room.present.remove(name)
+            for reader in room.present:
+                if reader[0] == "b":
+                    self.sees_member(room, reader, name, "leave")
+        self.say(room, "b1", "Not me, I only live here.")
+        self.say(room, "b2", "A's gateway still orders what we say, and cannot read it.")
+        self.check(room)
+        a1 = self.person("a1")
+        mark = a1.mark()
+        self.command(room.ids["b"], "b1", f"!mimi invite {self.mimi('a1')}")
+        sender = self.as_seen_by("a1", "b1")
+        began = time.monotonic()
+        invite = a1.wait_invite(f"an invite from {sender}", lambda seen: seen.sender == sender, self.patience, mark)
+        self.tell.saw("a1", f"sees an invite from {invite.sender}", (invite.at - began) * 1000)
+        if invite.room != room.ids["a"]:
+            raise Wrong(f"A1 was invited into {invite.room}, not into {room.ids['a']}")
+        mark = self.person("b2").mark()
+        a1.client.join(invite.room)
+        self.tell.act("a1", "accepts it")
+        self.person("b2").wait_member(room.ids["b"], self.as_seen_by("b2", "a1"), "join", self.patience, mark)
+        room.enter("a1")
+        self.say(room, "b1", "Good that you are back.")
+        self.say(room, "a1", "I have the key.")
         self.check(room)
 
     def run(self, finished: Callable[[str, Exception | None, float], None]) -> bool:

@@ -4,6 +4,7 @@ mod anchor;
 mod commits;
 mod joins;
 mod messages;
+mod public;
 mod small;
 
 use std::collections::BTreeMap;

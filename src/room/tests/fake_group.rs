@@ -19,7 +19,10 @@ use crate::{
         group::{Applied, Group, GroupChange, GroupError, Opened, Origin, Staged},
         step::hash,
     },
-    wire::codec::{Reader, Writer},
+    wire::{
+        GroupInfoOption,
+        codec::{Reader, Writer},
+    },
 };
 
 const GROUP_ID: &[u8] = b"group";
@@ -162,7 +165,7 @@ pub(super) fn read_welcome(message: &[u8]) -> (Vec<u64>, Shared) {
     (refs, postcard::from_bytes(r.opaque("info", 1 << 20).unwrap()).unwrap())
 }
 
-fn group_info(epoch: u64) -> Vec<u8> {
+pub(super) fn group_info(epoch: u64) -> Vec<u8> {
     let mut w = Writer::new();
     w.u16(1);
     w.u16(1);
@@ -184,6 +187,8 @@ pub(super) struct FakeGroup {
     since: u64,
     /// Keys of KeyPackages that were given out, and of leaves.
     keys: BTreeSet<u64>,
+    /// A hub without a leaf.
+    public: bool,
     anchor: Option<UserUri>,
     standby: Option<UserUri>,
     pub(super) pending: Vec<Vec<u8>>,
@@ -198,6 +203,7 @@ impl FakeGroup {
             shared: None,
             since: 0,
             keys: BTreeSet::new(),
+            public: false,
             anchor: None,
             standby: None,
             pending: Vec::new(),
@@ -329,6 +335,15 @@ impl FakeGroup {
         })
     }
 
+    fn leavers(&self) -> BTreeSet<UserUri> {
+        let proposals = self.pending.iter().map(|proposal| unpack(proposal).1);
+        let leavers = proposals.filter_map(|proposal| match proposal {
+            Payload::Proposal { by, what: What::SelfRemove, .. } => Some(by),
+            _ => None,
+        });
+        leavers.collect()
+    }
+
     fn refs(&self) -> Vec<[u8; 32]> {
         self.pending.iter().map(|proposal| hash(proposal)).collect()
     }
@@ -349,6 +364,12 @@ impl FakeGroup {
 impl Group for FakeGroup {
     fn is_member(&self) -> bool {
         self.anchor.is_some()
+    }
+    fn is_public(&self) -> bool {
+        self.public
+    }
+    fn group_id(&self) -> Vec<u8> {
+        GROUP_ID.to_vec()
     }
     fn epoch(&self) -> u64 {
         self.shared.as_ref().map_or(0, |shared| shared.epoch)
@@ -420,6 +441,9 @@ impl Group for FakeGroup {
     }
     fn stage_join(&self, user: &UserUri, _now: Millis) -> Result<Staged, GroupError> {
         let key = self.number();
+        let leaves =
+            |proposal: &&Vec<u8>| matches!(unpack(proposal).1, Payload::Proposal { what: What::SelfRemove, .. });
+        let self_removes = self.pending.iter().filter(leaves).map(|proposal| hash(proposal)).collect();
         self.staged(&Commit {
             number: self.number(),
             by: user.clone(),
@@ -427,17 +451,22 @@ impl Group for FakeGroup {
             adds: Vec::new(),
             removes: Vec::new(),
             app_data: Vec::new(),
-            refs: Vec::new(),
+            refs: self_removes,
             path: true,
         })
     }
     fn accept(&mut self, staged: &Staged, _now: Millis) -> Result<Applied, GroupError> {
-        if staged.epoch != self.epoch() || !self.is_member() {
+        if staged.epoch != self.epoch() || !(self.is_member() || self.public) {
             return Err(GroupError::Stale);
         }
         let Payload::Commit(commit) = unpack(&staged.commit).1 else { panic!("no commit") };
         let (next, removed) = self.after(&commit, &staged.commit)?;
         let before = self.locals();
+        if std::mem::take(&mut self.public) {
+            assert!(commit.joining.is_some(), "a hub without a leaf commits");
+            self.since = next.epoch;
+            self.anchor = Some(commit.by.clone());
+        }
         self.keys.extend(commit.joining);
         self.standby = self.standby.take().filter(|user| !removed.contains(user));
         if self.anchor.as_ref().is_some_and(|anchor| removed.contains(anchor)) {
@@ -449,7 +478,7 @@ impl Group for FakeGroup {
         Ok(self.enter(next, &commit, &before))
     }
     fn apply(&mut self, bytes: &[u8], origin: Origin<'_>, _now: Millis) -> Result<Applied, GroupError> {
-        if !self.is_member() {
+        if !self.is_member() && !self.public {
             return Err(GroupError::Invalid("no member".to_owned()));
         }
         let (epoch, payload) = unpack(bytes);
@@ -457,7 +486,9 @@ impl Group for FakeGroup {
         if epoch != self.epoch() {
             return Err(GroupError::Epoch { message: epoch, current: self.epoch() });
         }
-        if let Origin::Follower(peer, known, welcomed) = origin {
+        if let Origin::Follower(peer, known, bundle) = origin {
+            let bundle = bundle.expect("a commit comes in a bundle");
+            let welcomed = bundle.welcome.as_ref().map(|w| w.fields().new_members.clone()).unwrap_or_default();
             let added: BTreeSet<Vec<u8>> = commit.adds.iter().map(|(_, key)| key.to_be_bytes().to_vec()).collect();
             if added != welcomed.iter().cloned().collect() {
                 return Err(GroupError::Refused("the Welcome is for others".to_owned()));
@@ -479,16 +510,35 @@ impl Group for FakeGroup {
         }
         let (next, removed) = self.after(&commit, bytes)?;
         let before = self.locals();
+        let farewell = before.iter().all(|user| removed.contains(user));
+        if let (true, Origin::Follower(_, _, Some(bundle))) = (farewell, origin) {
+            let GroupInfoOption::Full(info) = &bundle.group_info else { panic!("a partial GroupInfo") };
+            if info.fields().epoch != next.epoch {
+                return Err(GroupError::Invalid("the GroupInfo of another epoch".to_owned()));
+            }
+            self.public = true;
+        }
         self.standby = self.standby.take().filter(|user| !removed.contains(user));
         if self.anchor.as_ref().is_some_and(|anchor| removed.contains(anchor)) {
             self.anchor = self.standby.take();
         }
-        Ok(self.enter(next, &commit, &before))
+        let was_public = self.public && before.is_empty();
+        let mut applied = self.enter(next, &commit, &before);
+        if self.public {
+            // Somebody of ours was welcomed by the same commit.
+            self.anchor = self.locals().first().cloned();
+            self.standby = None;
+            self.public = self.anchor.is_none();
+            self.since = self.epoch();
+            applied.state_lost = false;
+            applied.over = self.public && !was_public;
+        }
+        Ok(applied)
     }
     fn store_proposal(&mut self, bytes: &[u8], origin: Origin<'_>, _now: Millis) -> Result<(), GroupError> {
         let (epoch, payload) = unpack(bytes);
         let Payload::Proposal { by, .. } = payload else { panic!("no proposal") };
-        if epoch != self.epoch() || !self.is_member() {
+        if epoch != self.epoch() || !(self.is_member() || self.public) {
             return Err(GroupError::Epoch { message: epoch, current: self.epoch() });
         }
         if !self.in_group(&by) {
@@ -512,6 +562,28 @@ impl Group for FakeGroup {
     }
     fn has_pending(&self) -> bool {
         !self.pending.is_empty()
+    }
+    fn judge_pending(&self, _now: Millis) -> Result<(), GroupError> {
+        let leavers = self.leavers();
+        let Some(by) = self.shared()?.leaves.keys().find(|user| !leavers.contains(user)).cloned() else {
+            return Ok(());
+        };
+        let commit = Commit {
+            number: 0,
+            by,
+            joining: None,
+            path: true,
+            adds: Vec::new(),
+            removes: Vec::new(),
+            app_data: Vec::new(),
+            refs: self.refs(),
+        };
+        self.after(&commit, b"").map(drop)
+    }
+    fn is_deserted(&self) -> bool {
+        let leavers = self.leavers();
+        let seen = self.is_member() || self.public;
+        seen && self.shared.as_ref().is_some_and(|shared| shared.leaves.keys().all(|user| leavers.contains(user)))
     }
     fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError> {
         self.pending.retain(|pending| !proposals.contains(pending));

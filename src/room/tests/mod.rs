@@ -3,4 +3,5 @@
 mod fake_group;
 mod model;
 mod named;
+mod outside;
 mod world;

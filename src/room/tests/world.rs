@@ -217,6 +217,8 @@ pub(super) struct Said {
 pub(super) struct Accepted {
     pub(super) at: u64,
     pub(super) to: BTreeSet<ProviderDomain>,
+    /// The hub had no leaf.
+    pub(super) by_outsider: bool,
 }
 
 pub(super) struct World {
@@ -231,6 +233,8 @@ pub(super) struct World {
     /// The epoch that a provider's present membership began with, as the hub knows it.
     since: BTreeMap<ProviderDomain, u64>,
     events: u64,
+    /// When somebody wants a tick.
+    wakes: BTreeSet<(u64, usize)>,
     /// What happened, for the message of a failure.
     pub(super) trace: Vec<String>,
     /// Whether steps are traced, too.
@@ -300,6 +304,7 @@ impl World {
             accepted: BTreeMap::new(),
             since: BTreeMap::new(),
             events: 0,
+            wakes: BTreeSet::new(),
             trace: Vec::new(),
             tracing: false,
         }
@@ -411,6 +416,7 @@ impl World {
         let now = self.now;
         let p = &mut self.providers[at];
         let room = p.room.as_mut().unwrap();
+        let outside = p.group.is_public();
         let stored = postcard::to_stdvec(room).unwrap();
         let mut loaded: Room = postcard::from_bytes(&stored).unwrap();
         assert_eq!(*room, loaded, "the stored room is another");
@@ -443,8 +449,19 @@ impl World {
                 self.trace.push(format!("    => {}", brief(effect)));
             }
         }
-        self.effects(at, out);
+        self.effects(at, out, outside);
         answer
+    }
+
+    /// The hub does this within a step.
+    pub(super) fn as_hub(&mut self, what: impl FnOnce(&mut Step<'_>)) {
+        let now = self.now + 1;
+        let p = &mut self.providers[0];
+        let room = p.room.as_mut().unwrap();
+        let mut step = Step { room, group: &mut p.group, names: &p.names, recent: &mut p.recent, now, out: Vec::new() };
+        what(&mut step);
+        let out = step.out;
+        self.effects(0, out, false);
     }
 
     fn lane(&mut self, from: usize, to: &ProviderDomain, row: Row) {
@@ -452,7 +469,7 @@ impl World {
         self.lanes.entry((from, to)).or_default().rows.push_back(row);
     }
 
-    fn effects(&mut self, at: usize, effects: Vec<Effect>) {
+    fn effects(&mut self, at: usize, effects: Vec<Effect>, outside: bool) {
         let mut hidden = BTreeSet::new();
         for effect in effects {
             match effect {
@@ -462,7 +479,7 @@ impl World {
                 }
                 Effect::Call { peer, endpoint, body, tag, .. } => {
                     if endpoint == Endpoint::Notify {
-                        self.note_fanout(&peer, &body);
+                        self.note_fanout(&peer, &body, outside);
                     }
                     self.lane(at, &peer, Row::Call { endpoint, body, tag });
                 }
@@ -492,6 +509,10 @@ impl World {
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
                 Effect::Unlink(_) => {}
+                Effect::Wake(time) => {
+                    assert!(time > self.now);
+                    self.wakes.insert((time, at));
+                }
                 Effect::Report(text) | Effect::Note(text) => {
                     self.trace.push(format!("{}: {text}", self.providers[at].names.0));
                     self.providers[at].reports.push(text);
@@ -503,7 +524,7 @@ impl World {
     }
 
     /// The hub distributes: what everybody has to get is noted.
-    fn note_fanout(&mut self, peer: &ProviderDomain, body: &[u8]) {
+    fn note_fanout(&mut self, peer: &ProviderDomain, body: &[u8], by_outsider: bool) {
         for message in FanoutMessage::decode_all(body).unwrap() {
             match &message.content {
                 FanoutContent::Welcome { message, .. } => {
@@ -512,10 +533,11 @@ impl World {
                 }
                 FanoutContent::Application { message: sealed, .. } => {
                     let readable = self.since.get(peer).is_some_and(|since| *since <= sealed.epoch().unwrap());
-                    let accepted = self
-                        .accepted
-                        .entry(sealed.as_bytes().to_vec())
-                        .or_insert_with(|| Accepted { at: message.timestamp, to: BTreeSet::new() });
+                    let accepted = self.accepted.entry(sealed.as_bytes().to_vec()).or_insert_with(|| Accepted {
+                        at: message.timestamp,
+                        to: BTreeSet::new(),
+                        by_outsider,
+                    });
                     assert_eq!(accepted.at, message.timestamp);
                     if readable {
                         accepted.to.insert(peer.clone());
@@ -713,7 +735,14 @@ impl World {
         let lanes = self.lanes.iter().filter(|(_, lane)| !lane.waiting && !lane.rows.is_empty());
         can.extend(lanes.map(|((from, to), _)| Can::Send(*from, *to)));
         match self.rng.pick(can) {
-            None => return false,
+            None => match self.wakes.pop_first() {
+                None => return false,
+                // Time passes when nothing else happens.
+                Some((time, at)) => {
+                    self.now = self.now.max(time);
+                    self.providers[at].inbox.push_back(Mail::Input(Input::Tick));
+                }
+            },
             Some(Can::Work(at)) => self.work(at),
             Some(Can::Act(at)) => self.act(at),
             Some(Can::Send(from, to)) => self.send(from, to),
@@ -731,6 +760,11 @@ impl World {
         panic!("it never ends");
     }
 
+    /// As after a start of all processes.
+    pub(super) fn forget_wakes(&mut self) {
+        self.wakes.clear();
+    }
+
     /// `who` is asked in by `by` and comes.
     pub(super) fn bring_remote(&mut self, by: &UserUri, who: &UserUri) {
         self.invite(by, who);
@@ -741,7 +775,8 @@ impl World {
     }
 
     pub(super) fn participants(&self, at: usize) -> BTreeSet<UserUri> {
-        self.providers[at].group.state().unwrap().participants.iter().map(|(user, _)| user.clone()).collect()
+        let state = self.providers[at].group.state();
+        state.into_iter().flat_map(|state| state.participants.clone()).map(|(user, _)| user).collect()
     }
 }
 
