@@ -14,9 +14,9 @@ use super::{
     tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, MLS, OUTBOX, OutRow, ROOMS, Wants},
 };
 use crate::{
-    ident::{ProviderDomain, RoomUri, UserUri},
+    ident::{ProviderDomain, UserUri},
     mls::Rows,
-    room::{About, Effect, Input, Names, Phase, Recent, Room, Step, Tag},
+    room::{Effect, Input, Phase, Recent, Room, Step, Tag},
     store::{Batch, Database, StoreError},
     translate::RoomEvent,
     wire::{
@@ -190,14 +190,6 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
 }
 
 impl Actor {
-    /// Whether there is no room, or one that nobody of ours is in or asked into.
-    fn is_idle(&self) -> bool {
-        self.room.as_ref().is_none_or(|room| {
-            let open = !room.asked.is_empty() || !room.present.is_empty() || !room.queue.is_empty();
-            !open && self.group.member.is_none() && matches!(room.phase, Phase::Invited | Phase::Left)
-        })
-    }
-
     /// Takes an offer that will not take long. `None`: it was withdrawn, or is declined.
     fn take_offer(&self, mail: Mail) -> Option<Mail> {
         let Mail::Offer(offer) = mail else { return Some(mail) };
@@ -536,41 +528,6 @@ impl Actor {
         }
     }
 
-    /// Our user `target` is asked in. Whether it is open then what the user says.
-    async fn asked(
-        &mut self,
-        requester: &UserUri,
-        target: &UserUri,
-        about: &std::collections::BTreeMap<u16, Vec<u8>>,
-        batch: &mut Batch,
-        after: &mut After,
-    ) -> Result<bool, StoreError> {
-        let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(false) };
-        if !user_exists(&self.engine, &id).await? {
-            tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
-            return Ok(false);
-        }
-        if self.room.is_none() {
-            let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(false) };
-            if uri.hub() == *self.engine.0.names.domain() {
-                tracing::info!(room = %self.uri, %requester, "somebody asks into a room of ours that is not there; nobody is told");
-                return Ok(false);
-            }
-            self.room = Some(Room::new(uri, Phase::Invited, MatrixActor::Bot));
-        }
-        let about = About::read(about);
-        let input = Input::Asked { requester: requester.clone(), target: target.clone(), about };
-        self.run(input, batch, after).await?;
-        Ok(self
-            .room
-            .as_ref()
-            .is_some_and(|room| room.asked.get(target) == Some(requester) && !room.present.contains(target)))
-    }
-
-    fn invitation(&self, target: &UserUri, requester: &UserUri) -> Invitation {
-        (target.to_string(), requester.to_string(), self.uri.clone())
-    }
-
     async fn event(&mut self, event: RoomEvent, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
         let salt = random()?;
         self.run(Input::Event { event, salt }, batch, after).await.map(drop)
@@ -662,7 +619,12 @@ impl Actor {
         step.out
     }
 
-    async fn run(&mut self, input: Input, batch: &mut Batch, after: &mut After) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) async fn run(
+        &mut self,
+        input: Input,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let mut answer = None;
         let heavy = self.group.members() > SMALL;
         let step =
@@ -674,20 +636,6 @@ impl Actor {
         let effects = stepped.map_err(|_| StoreError::Invalid("a step panicked".to_owned()))?;
         self.effects(effects, batch, after).await?;
         Ok(answer)
-    }
-}
-
-/// Asks the homeserver, until it answers, whether the user exists. An error: the engine stops, and nothing is decided.
-async fn user_exists(engine: &Engine, user: &ruma::UserId) -> Result<bool, StoreError> {
-    loop {
-        match engine.0.homeserver.user_exists(user).await {
-            Ok(exists) => return Ok(exists),
-            Err(error) => tracing::warn!(%user, %error, "the homeserver does not say whether a user exists"),
-        }
-        tokio::select! {
-            () = engine.0.stop.cancelled() => return Err(StoreError::Closed("the engine stops".to_owned())),
-            () = tokio::time::sleep(engine.0.settings.retry) => {}
-        }
     }
 }
 

@@ -10,13 +10,15 @@ use std::{
 };
 
 use super::{
-    core::lock,
-    ports::{Millis, Problem},
+    actor::{Actor, After},
+    core::{Engine, lock},
+    ports::{Actor as MatrixActor, Millis, Problem},
     tables::{CONSENT, Consent},
 };
 use crate::{
-    ident::ProviderDomain,
-    store::{Database, StoreError},
+    ident::{ProviderDomain, RoomUri, UserUri},
+    room::{About, Input, Names as _, Phase, Room},
+    store::{Batch, Database, StoreError},
 };
 
 /// Target, requester, room.
@@ -97,6 +99,65 @@ impl Asking {
             if places.open.remove(invitation) && how == Ended::TakenBack {
                 places.cooling.push_back(now);
             }
+        }
+    }
+}
+
+impl Actor {
+    /// Whether there is no room, or one that nobody of ours is in or asked into.
+    pub(super) fn is_idle(&self) -> bool {
+        self.room.as_ref().is_none_or(|room| {
+            let open = !room.asked.is_empty() || !room.present.is_empty() || !room.queue.is_empty();
+            !open && self.group.member.is_none() && matches!(room.phase, Phase::Invited | Phase::Left)
+        })
+    }
+
+    /// Our user `target` is asked in. Whether it is open then what the user says.
+    pub(super) async fn asked(
+        &mut self,
+        requester: &UserUri,
+        target: &UserUri,
+        about: &std::collections::BTreeMap<u16, Vec<u8>>,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<bool, StoreError> {
+        let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(false) };
+        if !user_exists(&self.engine, &id).await? {
+            tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
+            return Ok(false);
+        }
+        if self.room.is_none() {
+            let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(false) };
+            if uri.hub() == *self.engine.0.names.domain() {
+                tracing::info!(room = %self.uri, %requester, "somebody asks into a room of ours that is not there; nobody is told");
+                return Ok(false);
+            }
+            self.room = Some(Room::new(uri, Phase::Invited, MatrixActor::Bot));
+        }
+        let about = About::read(about);
+        let input = Input::Asked { requester: requester.clone(), target: target.clone(), about };
+        self.run(input, batch, after).await?;
+        Ok(self
+            .room
+            .as_ref()
+            .is_some_and(|room| room.asked.get(target) == Some(requester) && !room.present.contains(target)))
+    }
+
+    pub(super) fn invitation(&self, target: &UserUri, requester: &UserUri) -> Invitation {
+        (target.to_string(), requester.to_string(), self.uri.clone())
+    }
+}
+
+/// Asks the homeserver, until it answers, whether the user exists. An error: the engine stops, and nothing is decided.
+async fn user_exists(engine: &Engine, user: &ruma::UserId) -> Result<bool, StoreError> {
+    loop {
+        match engine.0.homeserver.user_exists(user).await {
+            Ok(exists) => return Ok(exists),
+            Err(error) => tracing::warn!(%user, %error, "the homeserver does not say whether a user exists"),
+        }
+        tokio::select! {
+            () = engine.0.stop.cancelled() => return Err(StoreError::Closed("the engine stops".to_owned())),
+            () = tokio::time::sleep(engine.0.settings.retry) => {}
         }
     }
 }

@@ -18,7 +18,7 @@ use serde_json::{json, value::RawValue};
 use crate::{
     flow::until_room,
     homeserver::{Fault, Faults, no_faults},
-    silo::{Disk, Net, Silo, Two, bring, until_bodies, until_true},
+    silo::{Disk, Net, Silo, Two, bring, until, until_bodies, until_true},
 };
 
 /// Every call fails once before the other side sees it, and once after it acted.
@@ -155,7 +155,8 @@ async fn the_same_submit_gets_the_same_answer() {
     let (at_a, at_b, _) = two.room().await;
     two.b.homeserver.say(&at_b, "b1", "once");
     until_bodies(&two.a, &at_a, &["once"]).await;
-    let submit = two.a.net.calls(&two.a.domain, Endpoint::SubmitMessage).pop().unwrap();
+    // The message is seen before the answer to its call is noted.
+    let submit = until("the submit", || two.a.net.calls(&two.a.domain, Endpoint::SubmitMessage).pop()).await;
     let update = two.a.net.calls(&two.a.domain, Endpoint::Update).pop();
     let mut tasks = tokio::task::JoinSet::new();
     let two = Arc::new(two);
