@@ -33,6 +33,8 @@ mod outside;
 mod process;
 #[path = "engine/quota.rs"]
 mod quota;
+#[path = "engine/rejoin.rs"]
+mod rejoin;
 #[path = "engine/reliability.rs"]
 mod reliability;
 #[path = "engine/silo.rs"]

@@ -11,13 +11,12 @@ use super::{
     group::RoomGroup,
     offer::{Arrivals, Offer, Verdict},
     ports::{Actor as MatrixActor, PathTarget, Problem},
-    tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, MLS, OUTBOX, OutRow, ROOMS, Wants},
+    tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS, Wants},
 };
 use crate::{
-    ident::{ProviderDomain, UserUri},
-    mls::Rows,
-    room::{Effect, Input, Phase, Recent, Room, Step, Tag},
-    store::{Batch, Database, StoreError},
+    ident::{ProviderDomain, RoomUri, UserUri},
+    room::{Effect, GroupInfoAnswer, Input, Phase, Recent, Room, Step, Tag},
+    store::{Batch, StoreError},
     translate::RoomEvent,
     wire::{
         FanoutContent, FanoutMessage, HandshakeBundle, KeyMaterialResponse, SubmitMessageRequest,
@@ -103,6 +102,8 @@ pub(super) struct Actor {
     pub(super) room: Option<Room>,
     pub(super) group: RoomGroup,
     recent: Recent,
+    /// Another Matrix event waits in the same batch.
+    more: bool,
 }
 
 /// What is done once the batch is durable.
@@ -125,16 +126,10 @@ pub(super) struct After {
     pub(super) ended: Vec<(Invitation, Ended)>,
 }
 
-/// Loads a room's group from its rows.
-pub(super) async fn load_group(db: &Database, uri: &str, group: u32) -> Result<RoomGroup, StoreError> {
-    let rows = MLS.scan_all(db, &(uri.to_owned(), u64::from(group))).await?;
-    let rows: Rows = rows.into_iter().map(|((_, _, key), value)| (key, value)).collect();
-    RoomGroup::load(rows).map_err(|error| StoreError::Corrupt(format!("the MLS state of {uri}: {error}")))
-}
-
 /// Runs until the mailbox closes.
 pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedReceiver<Mail>) {
-    let mut actor = Actor { engine, uri, room: None, group: RoomGroup::default(), recent: Recent::default() };
+    let mut actor =
+        Actor { engine, uri, room: None, group: RoomGroup::default(), recent: Recent::default(), more: false };
     if !actor.load_until_done().await {
         return;
     }
@@ -246,7 +241,7 @@ impl Actor {
         let db = &self.engine.0.db;
         self.room = ROOMS.get(db, &self.uri).await?;
         let number = self.room.as_ref().map_or(0, |room| room.group);
-        self.group = load_group(db, &self.uri, number).await?;
+        self.group = super::rows::load_group(db, &self.uri, number).await?;
         self.recent = Recent::default();
         Ok(())
     }
@@ -300,26 +295,20 @@ impl Actor {
         let mut batch = Batch::new("room step");
         let mut after = After::default();
         let before = self.room.clone();
+        let event = |mail: &Mail| matches!(mail, Mail::Item { item: InboxItem::Event(_), .. });
         for (index, mail) in mails.iter().enumerate() {
-            self.one(index, mail, &mut batch, &mut after).await?;
+            self.more = event(mail) && mails.get(index + 1).is_some_and(event);
+            let result = self.one(index, mail, &mut batch, &mut after).await;
+            self.more = false;
+            result?;
+        }
+        if mails.len() > 1 && mails.last().is_some_and(event) {
+            // The last of a burst may have been none that the room looks at.
+            self.guarded(|step: &mut Step<'_>| step.pump(), &mut batch, &mut after).await?;
         }
         self.post_notifies(None, &mut batch, &mut after)?;
+        self.put_group(&mut batch).await?;
         let db = &self.engine.0.db;
-        if std::mem::take(&mut self.group.replaced) {
-            // Rows of an earlier membership would be taken for this one's at the next start.
-            for (key, _) in MLS.scan_all(db, &self.uri).await? {
-                MLS.delete(&mut batch, &key);
-            }
-        }
-        let changes =
-            self.group.take_changes().map_err(|error| StoreError::Invalid(format!("the MLS state: {error}")))?;
-        let number = u64::from(self.room.as_ref().map_or(0, |room| room.group));
-        for (key, value) in changes.put {
-            MLS.put(db, &mut batch, &(self.uri.clone(), number, key), &value)?;
-        }
-        for key in changes.delete {
-            MLS.delete(&mut batch, &(self.uri.clone(), number, key));
-        }
         for reference in std::mem::take(&mut self.group.used) {
             KEY_PACKAGES.delete(&mut batch, &(self.uri.clone(), reference));
         }
@@ -404,6 +393,9 @@ impl Actor {
             }
             Mail::Outcome { lane, number, outcome } => {
                 OUTBOX.remove(batch, lane, *number);
+                if matches!(outcome, Outcome::Answered { wants: Wants::GroupInfo { .. }, .. }) {
+                    self.load_key_packages().await?;
+                }
                 let input = match outcome {
                     Outcome::Portal(room) => {
                         after.portals.push(*number);
@@ -419,6 +411,14 @@ impl Actor {
                     Outcome::Answered { wants: Wants::KeyPackages(target), result } => {
                         let key_packages = result.clone().and_then(|body| key_packages_in(&body));
                         Input::KeyMaterial { target: target.clone(), key_packages }
+                    }
+                    Outcome::Answered { wants: Wants::GroupInfo { user, key }, result } => {
+                        let answer = match (result, RoomUri::parse(&self.uri)) {
+                            (Ok(body), Ok(room)) => super::provider::open_group_info(&room, &key.0, body),
+                            (Err(why), _) => GroupInfoAnswer::Failed(why.clone()),
+                            (Ok(_), Err(error)) => GroupInfoAnswer::Failed(error.to_string()),
+                        };
+                        Input::GroupInfo { user: user.clone(), answer }
                     }
                 };
                 self.run(input, batch, after).await.map(drop)
@@ -613,6 +613,8 @@ impl Actor {
             names: &self.engine.0.names,
             recent: &mut self.recent,
             now: now(),
+            catch_up: u64::try_from(self.engine.0.settings.catch_up.as_millis()).unwrap_or(u64::MAX / 2),
+            more: self.more,
             out: Vec::new(),
         };
         what(&mut step);
@@ -626,16 +628,24 @@ impl Actor {
         after: &mut After,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let mut answer = None;
+        self.guarded(|step| answer = step.run(input), batch, after).await?;
+        Ok(answer)
+    }
+
+    async fn guarded(
+        &mut self,
+        what: impl FnOnce(&mut Step<'_>),
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
         let heavy = self.group.members() > SMALL;
-        let step =
-            || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.in_step(|step| answer = step.run(input))));
+        let step = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.in_step(what)));
         // MLS work takes a tenth of a millisecond in a small group and tens of milliseconds in a large one: the latter goes
         // off the reactor.
         let stepped = if heavy { tokio::task::block_in_place(step) } else { step() };
         // What is in memory may be half done: the caller throws it away, and sets the input aside.
         let effects = stepped.map_err(|_| StoreError::Invalid("a step panicked".to_owned()))?;
-        self.effects(effects, batch, after).await?;
-        Ok(answer)
+        self.effects(effects, batch, after).await
     }
 }
 

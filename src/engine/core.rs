@@ -44,6 +44,8 @@ pub struct EngineSettings {
     pub retry: Duration,
     /// Unanswered invitations that one peer may have here.
     pub open_invitations: usize,
+    /// How long commits that a hub speaks of may take to come, before the room is joined again.
+    pub catch_up: Duration,
     /// While transactions come thick and fast, each is answered so much later: the homeserver puts what happens meanwhile into
     /// one, which costs both sides less. Its events are worked on at once all the same. Zero: never.
     pub gather: Duration,
@@ -545,7 +547,7 @@ impl Engine {
         }
         let mut rows = Vec::new();
         for (uri, room) in page.rows {
-            let group = actor::load_group(db, &uri, room.group).await.ok();
+            let group = super::rows::load_group(db, &uri, room.group).await.ok();
             let state = group.as_ref().and_then(|group| crate::room::group::Group::state(group).ok());
             rows.push(RoomSummary {
                 matrix: room.matrix.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -553,6 +555,7 @@ impl Engine {
                 state: match &room.phase {
                     Phase::Invited => "invited".to_owned(),
                     Phase::Joining => "joining".to_owned(),
+                    Phase::Active if room.rejoin.is_some() => "coming back".to_owned(),
                     Phase::Active => "active".to_owned(),
                     Phase::Left => "left".to_owned(),
                     Phase::Broken(why) => format!("broken: {why}"),

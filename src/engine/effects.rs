@@ -5,7 +5,7 @@ use super::{
     asking::Ended,
     core::now,
     ports::{Endpoint, PathTarget},
-    tables::{CONSENT, Consent, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN, Wants},
+    tables::{CONSENT, Consent, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN, Secret, Wants},
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
@@ -93,6 +93,7 @@ impl Actor {
                 self.send(format!("{lane}:{peer}:{}", self.uri), row, batch, after)
             }
             Effect::ClaimKeyMaterial { requester, target } => self.claim(&requester, &target, batch, after),
+            Effect::AskGroupInfo { user } => self.ask_group_info(user, batch, after),
             Effect::Grant { requester, target } => self.grant(&requester, &target, batch, after),
             Effect::Declined { requester, target } => {
                 let key = (target.to_string(), requester.to_string(), self.uri.clone());
@@ -207,6 +208,23 @@ impl Actor {
         };
         // A lane of its own: a third provider that is away must not hold up what the room says.
         self.send(format!("k:{peer}:{}", self.uri), row, batch, after)
+    }
+
+    /// Asks the hub for a GroupInfo, in the lane of what goes to it: the answers to all before it come first. The key that
+    /// opens the answer is stored with the request.
+    fn ask_group_info(&self, user: UserUri, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        let Some(room) = &self.room else { return Ok(()) };
+        let (body, key) = super::provider::group_info_request(&user)
+            .map_err(|error| StoreError::Invalid(format!("a groupInfo request: {error}")))?;
+        let peer = room.uri.hub();
+        let row = OutRow::Call {
+            peer: peer.clone(),
+            endpoint: Endpoint::GroupInfo,
+            target: PathTarget::Uri(room.uri.as_uri().clone()),
+            body,
+            wants: Wants::GroupInfo { user, key: Secret(key) },
+        };
+        self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
     }
 
     /// Sends a grant with fresh KeyPackages; their private parts are in the same batch.

@@ -17,7 +17,7 @@ use crate::{
     policy::{self, ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, RoomState},
     room::{
         effect::Millis,
-        group::{Applied, Group, GroupChange, GroupError, Opened, Origin, Staged},
+        group::{Applied, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
     },
     wire::CommitBundle,
 };
@@ -27,6 +27,8 @@ use crate::{
 pub(crate) struct RoomGroup {
     /// The member state; `None` before the room is joined.
     pub(crate) member: Option<Member>,
+    /// The state before the room was joined again: what was said in its epochs and comes late is read with it.
+    pub(crate) old: Option<Member>,
     /// As hub without a leaf: the group from outside. Never together with a member state.
     public: Option<PublicView>,
     /// Private parts of KeyPackages that the present input may use, by reference.
@@ -191,10 +193,18 @@ impl RoomGroup {
     /// Goes on with another membership, whatever was there before.
     pub(crate) fn replace(&mut self, member: Member) {
         self.member = Some(member);
+        self.old = None;
         self.public = None;
         self.replaced = true;
         // It may be of the same group and epoch, and say something else.
         self.view.take();
+    }
+
+    /// Whether the state before joining again has served its time.
+    pub(crate) fn old_is_over(&self) -> bool {
+        let now = self.member.as_ref().map_or(0, Member::epoch);
+        let past = u64::try_from(mls::PAST_EPOCHS).unwrap_or(u64::MAX);
+        self.old.as_ref().is_some_and(|old| old.epoch().saturating_add(past) < now)
     }
 
     /// How many users have leaves.
@@ -206,14 +216,16 @@ impl RoomGroup {
         count(member.leaves())
     }
 
-    fn change(member: &Member, change: &GroupChange) -> Change {
+    fn change(member: &Member, by: &UserUri, change: &GroupChange) -> Change {
         let gone: BTreeSet<&UserUri> = change.removes.iter().collect();
+        // Who refreshes their leaf takes away one of theirs whose key we lost.
+        let old = |leaf: &mls::Leaf| change.path && leaf.user == *by && !leaf.local;
         Change {
             adds: change.adds.clone(),
             removes: member
                 .leaves()
                 .into_iter()
-                .filter(|leaf| gone.contains(&leaf.user))
+                .filter(|leaf| gone.contains(&leaf.user) || old(leaf))
                 .map(|leaf| leaf.index)
                 .collect(),
             app_data: change
@@ -266,11 +278,6 @@ fn welcomed(bundle: &CommitBundle) -> &[Vec<u8>] {
     bundle.welcome.as_ref().map(|welcome| welcome.fields().new_members.as_slice()).unwrap_or_default()
 }
 
-/// The policy's verdict on our own external commit to a room that we do not know yet.
-pub(crate) fn judge_join(view: &CommitView) -> Result<BTreeMap<u16, Vec<u8>>, String> {
-    judge(view, &BTreeMap::new())
-}
-
 /// What only a hub checks of a follower's commit: it speaks for its own users, and brings only clients that came through
 /// the hub's keyMaterial (ATTACKS S20).
 fn check_follower(
@@ -282,7 +289,8 @@ fn check_follower(
     if view.sender.user().provider() != *peer {
         return Err(format!("{} is not a user of {peer}", view.sender.user()));
     }
-    for add in &view.adds {
+    // It speaks for its own users anyway; those of others come with what their provider gave out here.
+    for add in view.adds.iter().filter(|add| add.user.provider() != *peer) {
         if known.get(&add.key_package_ref) != Some(&add.user.provider()) {
             return Err(format!("the KeyPackage of {} did not come through this hub", add.user));
         }
@@ -331,13 +339,18 @@ impl Group for RoomGroup {
         Ok(self.member_mut()?.seal(user, plaintext)?)
     }
     fn open(&mut self, message: &[u8]) -> Result<Opened, GroupError> {
-        let opened = self.member_mut()?.open(message)?;
+        let opened = match (self.member_mut()?.open(message), &mut self.old) {
+            (Err(MlsError::NotForThisEpoch { message: epoch, .. }), Some(old)) if epoch <= old.epoch() => {
+                old.open(message)?
+            }
+            (opened, _) => opened?,
+        };
         Ok(Opened { sender: opened.user, plaintext: opened.plaintext })
     }
     fn stage(&self, user: &UserUri, change: &GroupChange, now: Millis) -> Result<Staged, GroupError> {
         let member = self.member()?;
         let leaves = Self::leaf_counts(member);
-        let change = Self::change(member, change);
+        let change = Self::change(member, user, change);
         Self::staged(&member.stage_commit(user, &change, &mut |view| judge(view, &leaves), now)?)
     }
     fn stage_join(&self, user: &UserUri, now: Millis) -> Result<Staged, GroupError> {
@@ -348,6 +361,28 @@ impl Group for RoomGroup {
         let member = self.member()?;
         let leaves = Self::leaf_counts(member);
         Self::staged(&member.stage_external_join(user, &Change::default(), &mut |view| judge(view, &leaves), now)?)
+    }
+    fn stage_leaves(
+        &mut self,
+        by: &UserUri,
+        users: &[UserUri],
+        app_data: Vec<(u16, Vec<u8>)>,
+        now: Millis,
+    ) -> Result<Staged, GroupError> {
+        let member = self.member_mut()?;
+        // What an earlier commit that was not taken left behind.
+        member.abandon_waiting(users)?;
+        let mut adds = Vec::with_capacity(users.len());
+        for user in users {
+            let made = mls::make_key_package(user, now)?;
+            member.adopt(&made.private)?;
+            adds.push(made.bytes);
+        }
+        let staged = self.stage(by, &GroupChange { adds, app_data, ..GroupChange::default() }, now);
+        if staged.is_err() {
+            self.member_mut()?.abandon_waiting(users)?;
+        }
+        staged
     }
     fn accept(&mut self, staged: &Staged, now: Millis) -> Result<Applied, GroupError> {
         let commit: StagedCommit =
@@ -456,7 +491,7 @@ impl Group for RoomGroup {
         // What is stored would be taken for ours at the next start.
         self.replaced = true;
         self.public = None;
-        self.member = None;
+        (self.member, self.old) = (None, None);
         self.view.take();
     }
     fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError> {
@@ -477,26 +512,101 @@ impl Group for RoomGroup {
             app_data.into_iter().map(|(component, update)| mls::AppDataChange { component, update }).collect();
         Ok(self.member_mut()?.propose_leave(user, app_data)?)
     }
-    fn join(&mut self, welcome: &[u8], ratchet_tree: &[u8], now: Millis) -> Result<Vec<UserUri>, GroupError> {
+    fn rejoin(&mut self, comeback: &Comeback<'_>, info: &GroupInfo, now: Millis) -> Result<Staged, GroupError> {
+        let Comeback { user, room, epoch, forgiving, keep_reading } = *comeback;
+        let (group_id, at) = mls::epoch_outside(&info.group_info)?;
+        if self.member.as_ref().is_some_and(|member| member.group_id() != group_id) {
+            return Err(GroupError::Invalid("the GroupInfo is of another group".to_owned()));
+        }
+        if at < epoch {
+            return Err(GroupError::Epoch { message: at, current: epoch });
+        }
+        // Somebody may have added one of ours meanwhile, with a KeyPackage that we gave out.
+        let given: Vec<Vec<u8>> = self.key_packages.values().cloned().collect();
+        if let Some(member) = &mut self.member {
+            for private in &given {
+                member.adopt(private)?;
+            }
+        }
+        let join = mls::ExternalJoin {
+            group_info: &info.group_info,
+            ratchet_tree: &info.ratchet_tree,
+            pending_proposals: &info.pending_proposals,
+            user,
+            change: &Change::default(),
+            now,
+        };
+        let made = mls::users_outside(&join).and_then(|leaves| {
+            let mut verdict = |view: &CommitView| judge(view, &leaves);
+            match &self.member {
+                Some(member) => member.rejoin(&join, forgiving, &mut verdict),
+                None => Member::join_external(&join, &mut verdict),
+            }
+        });
+        let made = made.map_err(GroupError::from).and_then(|(member, staged)| {
+            let state = RoomState::from_components(&member.components())
+                .map_err(|error| GroupError::Invalid(error.to_string()))?;
+            if state.metadata.room_uri != *room {
+                return Err(GroupError::Invalid("the group is another room's".to_owned()));
+            }
+            Ok((member, Self::staged(&staged)?))
+        });
+        match made {
+            Ok((mut member, staged)) => {
+                for private in &given {
+                    member.abandon(private)?;
+                }
+                let before = if keep_reading { self.member.take() } else { self.old.take() };
+                self.replace(member);
+                self.old = before.filter(Member::is_member);
+                Ok(staged)
+            }
+            Err(error) => {
+                if let Some(member) = &mut self.member {
+                    for private in &given {
+                        member.abandon(private)?;
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+    fn join(
+        &mut self,
+        welcome: &[u8],
+        ratchet_tree: &[u8],
+        again: bool,
+        now: Millis,
+    ) -> Result<Vec<UserUri>, GroupError> {
         let references = mls::welcome_refs(welcome)?;
         let ours: Vec<(Vec<u8>, Vec<u8>)> = references
             .into_iter()
             .filter_map(|reference| self.key_packages.get(&reference).map(|private| (reference, private.clone())))
             .collect();
-        if let (true, Some(member)) = (ours.is_empty(), self.member.as_ref().filter(|member| member.is_member())) {
+        let unused: Vec<Vec<u8>> = ours
+            .iter()
+            .filter(|(reference, _)| !self.used.contains(reference))
+            .map(|(_, private)| private.clone())
+            .collect();
+        let whole = self.member.as_ref().filter(|member| member.is_member() && !again);
+        if let (true, Some(member)) = (unused.is_empty(), whole) {
             // The commit came first, and the leaf was taken over then.
+            self.used.extend(ours.into_iter().map(|(reference, _)| reference));
             return Ok(member.local_users());
         }
-        if ours.is_empty() {
+        if unused.is_empty() {
             return Err(GroupError::Invalid("it is for KeyPackages that this gateway did not give out".to_owned()));
         }
-        let mut joined = Vec::new();
-        if self.member.as_ref().is_none_or(|member| !member.is_member()) {
-            let keys: Vec<Vec<u8>> = ours.iter().map(|(_, private)| private.clone()).collect();
-            let member = Member::join(welcome, ratchet_tree, &keys, now)?;
-            joined = member.local_users();
-            self.replace(member);
+        let member = match self.member.as_ref().filter(|_| again || whole.is_some()) {
+            Some(previous) => previous.join_again(welcome, ratchet_tree, &unused, now)?,
+            None => Member::join(welcome, ratchet_tree, &unused, now)?,
+        };
+        // We hold a state, and the commit that added them never came: the Welcome leads on, never back or elsewhere.
+        if whole.is_some_and(|held| held.group_id() != member.group_id() || held.epoch() >= member.epoch()) {
+            return Err(GroupError::Invalid("it does not go on from the state that is here".to_owned()));
         }
+        let joined = member.local_users();
+        self.replace(member);
         self.used.extend(ours.into_iter().map(|(reference, _)| reference));
         Ok(joined)
     }

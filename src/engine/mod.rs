@@ -23,6 +23,7 @@ mod offer;
 mod opening;
 pub mod ports;
 mod provider;
+mod rows;
 mod tables;
 mod trim;
 mod window;

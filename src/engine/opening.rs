@@ -81,7 +81,7 @@ impl Actor {
             return Ok(Ok("You are invited into the room.".to_owned()));
         }
         let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(Err("That is no room.".to_owned())) };
-        let (member, staged) = match super::provider::external_join(&self.engine, user, &uri).await {
+        let (group, staged) = match super::provider::external_join(&self.engine, user, &uri).await {
             Ok(joined) => joined,
             Err(why) => return Ok(Err(format!("{uri} cannot be joined: {why}."))),
         };
@@ -91,7 +91,9 @@ impl Actor {
         };
         room.phase = Phase::Joining;
         self.room = Some(room);
-        self.group.replace(member);
+        if let Some(member) = group.member {
+            self.group.replace(member);
+        }
         let effects = self.in_step(|step| step.send_join(user, staged));
         self.effects(effects, batch, after).await?;
         Ok(Ok("The room's host is asked; you will get an invitation.".to_owned()))

@@ -17,7 +17,10 @@ use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     mls::{self, CIPHER_SUITE, DEVICE, MlsError, labels},
     policy::Capability,
-    room::{Names, Phase, Room, group::Group},
+    room::{
+        GroupInfoAnswer, Names, Phase, Room,
+        group::{Comeback, Group, GroupInfo},
+    },
     store::{Batch, BoxFuture, StoreError},
     wire::{
         ClientKeyMaterial, ConsentAction, ConsentEntry, Credential, ExternalSender, GroupInfoRatchetTree,
@@ -485,80 +488,90 @@ impl Engine {
     }
 }
 
-/// Asks the hub for the GroupInfo and makes the external commit of `user`, with the member state after it.
+/// A signed groupInfo request of one of our users, and the key that opens the answer.
+pub(super) fn group_info_request(user: &UserUri) -> Result<(Vec<u8>, Vec<u8>), MlsError> {
+    let key = labels::SigningKey::generate()?;
+    let hpke = labels::generate_hpke()?;
+    let tbs = crate::wire::GroupInfoRequestTbs {
+        cipher_suite: CIPHER_SUITE,
+        requesting_signature_key: key.public().to_vec(),
+        requesting_credential: client_credential(user)?,
+        group_info_public_key: hpke.public.clone(),
+        joining_code: None,
+    };
+    let signature = labels::sign_with_label(&key, tbs_label(), &tbs.encode())?;
+    Ok((GroupInfoRequest::new(tbs, signature).encode(), hpke.private))
+}
+
+/// The hub's answer to it: opened, and verified as the hub's.
+pub(super) fn open_group_info(room: &RoomUri, private: &[u8], answer: &[u8]) -> GroupInfoAnswer {
+    let signed = match GroupInfoResponse::decode(answer) {
+        Ok(GroupInfoResponse::Success(signed)) => signed,
+        Ok(GroupInfoResponse::NotAuthorized(_)) => {
+            return GroupInfoAnswer::Refused("the host does not let you in".to_owned());
+        }
+        Ok(GroupInfoResponse::NoSuchRoom(_)) => {
+            return GroupInfoAnswer::Refused("the host knows no such room".to_owned());
+        }
+        Err(error) => return GroupInfoAnswer::Failed(error.to_string()),
+    };
+    let opened = (|| {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let answer = signed.tbs();
+        if answer.room != *room {
+            return Err("the answer is about another room".to_owned());
+        }
+        let Credential::Basic { identity } = &answer.hub_sender.credential else {
+            return Err("the host's credential is not basic".to_owned());
+        };
+        let named = crate::ident::MimiUri::from_bytes(identity).map_err(|e| text(&e))?;
+        if named.provider() != room.hub() {
+            return Err("the answer is signed for another provider".to_owned());
+        }
+        labels::verify_with_label(
+            &[answer.cipher_suite],
+            &answer.hub_sender.signature_key,
+            GroupInfoResponseTbs::LABEL,
+            signed.tbs_bytes(),
+            signed.signature(),
+        )
+        .map_err(|e| text(&e))?;
+        let sealed = labels::Sealed {
+            kem_output: answer.encrypted.kem_output.clone(),
+            ciphertext: answer.encrypted.ciphertext.clone(),
+        };
+        let context = room.as_str().as_bytes();
+        let label = GroupInfoRatchetTree::LABEL;
+        let plain = labels::hpke_open_with_label(answer.cipher_suite, private, label, context, &sealed);
+        let info = GroupInfoRatchetTree::decode(&plain.map_err(|e| text(&e))?).map_err(|e| text(&e))?;
+        let RatchetTreeOption::Full(tree) = &info.ratchet_tree else {
+            return Err("the host sends no ratchet tree".to_owned());
+        };
+        Ok(GroupInfo {
+            group_info: info.group_info.as_bytes().to_vec(),
+            ratchet_tree: tree.as_bytes().to_vec(),
+            pending_proposals: info.pending_proposals.iter().map(|p| p.proposal.as_bytes().to_vec()).collect(),
+        })
+    })();
+    opened.map_or_else(GroupInfoAnswer::Failed, GroupInfoAnswer::Given)
+}
+
+/// Asks the hub for the GroupInfo and makes the external commit of `user`: the group after it is not ours before the hub
+/// takes it.
 pub(super) async fn external_join(
     engine: &Engine,
     user: &UserUri,
     room: &RoomUri,
-) -> Result<(mls::Member, crate::room::group::Staged), String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let key = labels::SigningKey::generate().map_err(|e| text(&e))?;
-    let hpke = labels::generate_hpke().map_err(|e| text(&e))?;
-    let tbs = crate::wire::GroupInfoRequestTbs {
-        cipher_suite: CIPHER_SUITE,
-        requesting_signature_key: key.public().to_vec(),
-        requesting_credential: client_credential(user).map_err(|e| text(&e))?,
-        group_info_public_key: hpke.public.clone(),
-        joining_code: None,
-    };
-    let signature = labels::sign_with_label(&key, tbs_label(), &tbs.encode()).map_err(|e| text(&e))?;
-    let body = GroupInfoRequest::new(tbs, signature).encode();
+) -> Result<(RoomGroup, crate::room::group::Staged), String> {
+    let (body, private) = group_info_request(user).map_err(|error| error.to_string())?;
     let path = PathTarget::Uri(room.as_uri().clone());
-    let answer = engine.0.peers.call(&room.hub(), Endpoint::GroupInfo, &path, &body).await.map_err(|e| text(&e))?;
-    let signed = match GroupInfoResponse::decode(&answer).map_err(|e| text(&e))? {
-        GroupInfoResponse::Success(signed) => signed,
-        GroupInfoResponse::NotAuthorized(_) => return Err("the host does not let you in".to_owned()),
-        GroupInfoResponse::NoSuchRoom(_) => return Err("the host knows no such room".to_owned()),
+    let answer = engine.0.peers.call(&room.hub(), Endpoint::GroupInfo, &path, &body).await;
+    let info = match open_group_info(room, &private, &answer.map_err(|error| error.to_string())?) {
+        GroupInfoAnswer::Given(info) => info,
+        GroupInfoAnswer::Refused(why) | GroupInfoAnswer::Failed(why) => return Err(why),
     };
-    let answer = signed.tbs();
-    if answer.room != *room {
-        return Err("the answer is about another room".to_owned());
-    }
-    let Credential::Basic { identity } = &answer.hub_sender.credential else {
-        return Err("the host's credential is not basic".to_owned());
-    };
-    let named = crate::ident::MimiUri::from_bytes(identity).map_err(|e| text(&e))?;
-    if named.provider() != room.hub() {
-        return Err("the answer is signed for another provider".to_owned());
-    }
-    labels::verify_with_label(
-        &[answer.cipher_suite],
-        &answer.hub_sender.signature_key,
-        GroupInfoResponseTbs::LABEL,
-        signed.tbs_bytes(),
-        signed.signature(),
-    )
-    .map_err(|e| text(&e))?;
-    let sealed = labels::Sealed {
-        kem_output: answer.encrypted.kem_output.clone(),
-        ciphertext: answer.encrypted.ciphertext.clone(),
-    };
-    let context = room.as_str().as_bytes();
-    let plain =
-        labels::hpke_open_with_label(answer.cipher_suite, &hpke.private, GroupInfoRatchetTree::LABEL, context, &sealed)
-            .map_err(|e| text(&e))?;
-    let info = GroupInfoRatchetTree::decode(&plain).map_err(|e| text(&e))?;
-    let RatchetTreeOption::Full(tree) = &info.ratchet_tree else {
-        return Err("the host sends no ratchet tree".to_owned());
-    };
-    let pending: Vec<Vec<u8>> = info.pending_proposals.iter().map(|p| p.proposal.as_bytes().to_vec()).collect();
-    let (member, staged) = tokio::task::block_in_place(|| {
-        mls::Member::join_external(
-            &mls::ExternalJoin {
-                group_info: info.group_info.as_bytes(),
-                ratchet_tree: tree.as_bytes(),
-                pending_proposals: &pending,
-                user,
-                change: &mls::Change::default(),
-                now: now(),
-            },
-            &mut super::group::judge_join,
-        )
-    })
-    .map_err(|e| text(&e))?;
-    let state = crate::policy::RoomState::from_components(&member.components()).map_err(|e| text(&e))?;
-    if state.metadata.room_uri != *room {
-        return Err("the group is another room's".to_owned());
-    }
-    Ok((member, RoomGroup::staged(&staged).map_err(|e| text(&e))?))
+    let mut group = RoomGroup::default();
+    let comeback = Comeback { user, room, epoch: 0, forgiving: false, keep_reading: false };
+    let staged = tokio::task::block_in_place(|| group.rejoin(&comeback, &info, now()));
+    Ok((group, staged.map_err(|error| error.to_string())?))
 }

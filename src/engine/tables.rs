@@ -113,6 +113,18 @@ pub(crate) enum Wants {
     Room(Tag),
     /// The room wants KeyPackages of this user.
     KeyPackages(UserUri),
+    /// The room wants a GroupInfo, asked for as this user; the HPKE private key opens it.
+    GroupInfo { user: UserUri, key: Secret },
+}
+
+/// Bytes that are not shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Secret(pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 impl Wants {

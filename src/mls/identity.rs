@@ -15,7 +15,7 @@ pub(super) const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM
 /// The device part of our clients' URIs.
 pub const DEVICE: &str = "gateway";
 /// Past epochs whose late messages can still be read.
-pub(super) const PAST_EPOCHS: usize = 5;
+pub const PAST_EPOCHS: usize = 5;
 /// How long our leaves and KeyPackages live, in seconds: twelve weeks.
 pub const LIFETIME_SECONDS: u64 = 60 * 60 * 24 * 7 * 12;
 /// How far a peer's clock may be behind, in seconds.

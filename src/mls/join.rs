@@ -1,6 +1,6 @@
 //! Ways into a group: creating it, a Welcome, an external commit (RFC 9420 sections 11.2 and 12.4.3.2).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use openmls::prelude::{
     AppDataDictionary, AppDataDictionaryExtension, AppDataUpdateProposal, BasicCredential, Extension, ExtensionType,
@@ -19,7 +19,7 @@ use super::{
     frame::{parse_welcome, self_remove_of},
     identity::{
         DEVICE, PAST_EPOCHS, SUITE, capabilities, check_lifetime, credential_for, join_config, lifetime, padding,
-        ratchet,
+        ratchet, user_of_credential,
     },
     key_package::{PrivatePart, new_signer},
     member::load,
@@ -36,7 +36,7 @@ pub struct NewGroup {
     /// The first member: a user of ours.
     pub creator: UserUri,
     /// The `GroupContext`'s `app_data_dictionary`.
-    pub components: std::collections::BTreeMap<u16, Vec<u8>>,
+    pub components: BTreeMap<u16, Vec<u8>>,
     /// Signature key and basic identity of each external sender.
     pub external_senders: Vec<(Vec<u8>, Vec<u8>)>,
     /// Milliseconds since the epoch.
@@ -106,6 +106,27 @@ impl Member {
     /// Joins by a Welcome (raw or as `MLSMessage`) with the private parts of the KeyPackages that it is for; several
     /// local users can be in one. The first is the anchor, the second the standby.
     pub fn join(welcome: &[u8], ratchet_tree: &[u8], keys: &[Vec<u8>], now: u64) -> Result<Self, MlsError> {
+        Self::join_after(None, welcome, ratchet_tree, keys, now)
+    }
+
+    /// Joins by a Welcome a group again whose state was lost, with the keys of our other leaves that are still in it.
+    pub fn join_again(
+        &self,
+        welcome: &[u8],
+        ratchet_tree: &[u8],
+        keys: &[Vec<u8>],
+        now: u64,
+    ) -> Result<Self, MlsError> {
+        Self::join_after(Some(self), welcome, ratchet_tree, keys, now)
+    }
+
+    fn join_after(
+        previous: Option<&Self>,
+        welcome: &[u8],
+        ratchet_tree: &[u8],
+        keys: &[Vec<u8>],
+        now: u64,
+    ) -> Result<Self, MlsError> {
         let parsed = parse_welcome(welcome)?;
         if parsed.ciphersuite() != SUITE {
             return Err(MlsError::Unsupported("the Welcome's cipher suite".into()));
@@ -132,8 +153,12 @@ impl Member {
                 meta.standby = Some(standby);
             }
         }
-        let known = parts.iter().map(|part| part.public.clone()).collect();
-        check_tree(&group, &first.user, &known, now)?;
+        let mut known: BTreeSet<Vec<u8>> = parts.iter().map(|part| part.public.clone()).collect();
+        if let Some(previous) = previous {
+            previous.hand_over(&overlay)?;
+            known.extend(previous.keys.iter().cloned());
+        }
+        check_tree(&group, &first.user, &known, now, |_| false)?;
         Self::put_meta(&overlay, &meta)?;
         Self::open_state(overlay, meta)
     }
@@ -141,41 +166,74 @@ impl Member {
     /// Joins as a newcomer by external commit. The [`Member`] is the state after the hub has accepted the commit: store
     /// both, send the commit, and drop the member if the hub refuses.
     pub fn join_external(join: &ExternalJoin<'_>, judge: Judge<'_>) -> Result<(Self, StagedCommit), MlsError> {
-        Self::external(join, None, judge)
+        Self::external(join, None, false, judge)
     }
 
     /// Joins a group again whose state was lost, with the keys of our other leaves that are still in it. The old leaf
-    /// of the user is removed by the same commit.
-    pub fn rejoin(&self, join: &ExternalJoin<'_>, judge: Judge<'_>) -> Result<(Self, StagedCommit), MlsError> {
-        Self::external(join, Some(self), judge)
+    /// of the user is removed by the same commit. `forgiving`: what is stored is old, so that leaves of our domain can be
+    /// there whose keys were lost; they are not ours to speak with, and [`Member::refresh_due`] names their users.
+    pub fn rejoin(
+        &self,
+        join: &ExternalJoin<'_>,
+        forgiving: bool,
+        judge: Judge<'_>,
+    ) -> Result<(Self, StagedCommit), MlsError> {
+        Self::external(join, Some(self), forgiving, judge)
     }
 
     fn external(
         join: &ExternalJoin<'_>,
         previous: Option<&Self>,
+        forgiving: bool,
         judge: Judge<'_>,
     ) -> Result<(Self, StagedCommit), MlsError> {
         let mut keys = previous.map(|previous| previous.keys.clone()).unwrap_or_default();
-        let signer = match previous.and_then(|previous| previous.local.get(join.user)) {
-            Some(leaf) => postcard::to_stdvec(&*leaf.pair).map_err(MlsError::storage)?,
+        let before = public_group(join)?;
+        let signer = match previous {
+            Some(previous) => previous.signer_in(&before, join.user)?,
             None => postcard::to_stdvec(&new_signer()?).map_err(MlsError::storage)?,
         };
-        let before = public_group(join)?;
         let made = external_commit(join, &before, &signer, &keys, judge)?;
         keys.insert(made.public.clone());
         let group = load(&made.overlay, &made.group_id)?;
-        check_tree(&group, join.user, &keys, join.now)?;
+        // A leaf of the joiner whose key was lost goes with the joiner's next commit: an external one removes, with this
+        // version of OpenMLS, only a leaf with the same key.
+        check_tree(&group, join.user, &keys, join.now, |user| forgiving || user == join.user)?;
         let meta = Self::new_meta(&group, join.user.provider(), made.index);
         if let Some(previous) = previous {
-            for (user, leaf) in &previous.local {
-                Self::put_signer(&made.overlay, user, &postcard::to_stdvec(&*leaf.pair).map_err(MlsError::storage)?)?;
-            }
+            previous.hand_over(&made.overlay)?;
         }
         Self::put_signer(&made.overlay, join.user, &signer)?;
         Self::put_meta(&made.overlay, &meta)?;
         let member = Self::open_state(made.overlay, meta)?;
         let staged = StagedCommit { secret: Secret::Newcomer, ..made.staged };
         Ok((member, staged))
+    }
+
+    /// Our keys, those of leaves and those that wait for their leaf, in another state of the group.
+    fn hand_over(&self, overlay: &Overlay) -> Result<(), MlsError> {
+        for (user, leaf) in &self.local {
+            Self::put_signer(overlay, user, &postcard::to_stdvec(&*leaf.pair).map_err(MlsError::storage)?)?;
+        }
+        for (key, value) in self.waiting() {
+            overlay.put(key, value);
+        }
+        Ok(())
+    }
+
+    /// The key pair with which this user joins: that of its leaf in the group, so that it can be told to be the same.
+    fn signer_in(&self, group: &PublicGroup, user: &UserUri) -> Result<Vec<u8>, MlsError> {
+        let in_group: BTreeSet<Vec<u8>> = group.members().map(|member| member.signature_key).collect();
+        for (_, private) in self.waiting() {
+            let part = PrivatePart::parse(&private)?;
+            if part.user == *user && in_group.contains(&part.public) {
+                return Ok(part.signer);
+            }
+        }
+        match self.local.get(user) {
+            Some(leaf) => postcard::to_stdvec(&*leaf.pair).map_err(MlsError::storage),
+            None => postcard::to_stdvec(&new_signer()?).map_err(MlsError::storage),
+        }
     }
 
     /// Gives a participant without leaf one, by an external commit made from our own state: nobody has to be asked for
@@ -205,6 +263,22 @@ impl Member {
         };
         Ok(external_commit(&join, self.group.public_group(), &signer, &self.keys, judge)?.joining(signer))
     }
+}
+
+/// Who has how many leaves in the group that a GroupInfo is about; it is verified.
+pub fn users_outside(join: &ExternalJoin<'_>) -> Result<BTreeMap<UserUri, u32>, MlsError> {
+    let mut users = BTreeMap::new();
+    for member in public_group(join)?.members() {
+        let (_, user) = user_of_credential(&member.credential)?;
+        *users.entry(user).or_insert(0) += 1;
+    }
+    Ok(users)
+}
+
+/// The group and epoch that a raw `GroupInfo` is about. Nothing is verified.
+pub fn epoch_outside(group_info: &[u8]) -> Result<(Vec<u8>, u64), MlsError> {
+    let group_info = VerifiableGroupInfo::tls_deserialize_exact(group_info).map_err(MlsError::malformed)?;
+    Ok((group_info.group_id().as_slice().to_vec(), group_info.epoch().as_u64()))
 }
 
 /// What an external commit made.
@@ -355,19 +429,20 @@ fn enter_by_welcome(welcome: &[u8], tree: &[u8], part: &PrivatePart) -> Result<(
     Ok((overlay, group))
 }
 
-/// Every leaf names a user, is within its lifetime, and if it names our domain we hold its key.
+/// Every leaf names a user, is within its lifetime, and if it names our domain we hold its key, or know that we lost it.
 pub(super) fn check_tree(
     group: &MlsGroup,
     local: &UserUri,
     known: &BTreeSet<Vec<u8>>,
     now: u64,
+    lost: impl Fn(&UserUri) -> bool,
 ) -> Result<(), MlsError> {
     for (index, node) in group.treesync().full_leaves() {
         let leaf = view::leaf(index.u32(), node, |key| known.contains(key))?;
         if let openmls::treesync::LeafNodeSource::KeyPackage(lifetime) = node.leaf_node_source() {
             check_lifetime(lifetime, now)?;
         }
-        if leaf.user.provider() == local.provider() && !leaf.local {
+        if leaf.user.provider() == local.provider() && !leaf.local && !lost(&leaf.user) {
             return Err(MlsError::ForgedLocalLeaf(leaf.user));
         }
     }

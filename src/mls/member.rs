@@ -283,6 +283,12 @@ impl Member {
         Known { local: &self.keys, now }
     }
 
+    /// Rows of private parts whose leaf has not come.
+    pub(super) fn waiting(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let keys = self.overlay.keys(&[WAITING]);
+        keys.into_iter().filter_map(|key| self.overlay.get(&key).map(|value| (key, value))).collect()
+    }
+
     /// The group id.
     #[must_use]
     pub fn group_id(&self) -> &[u8] {
@@ -446,7 +452,8 @@ impl Member {
     }
 
     /// Users for whom the caller shall stage a commit with a path: those whose leaf is past half its lifetime (later
-    /// nobody could join, since joiners check lifetimes), and, if there is no standby, one who then becomes it.
+    /// nobody could join, since joiners check lifetimes), those with a leaf whose key was lost, which goes with it, and,
+    /// if there is no standby, one who then becomes it.
     /// `now` in milliseconds since the epoch.
     #[must_use]
     pub fn refresh_due(&self, now: u64) -> Vec<UserUri> {
@@ -455,8 +462,10 @@ impl Member {
         }
         let seconds = now / 1000;
         let mut due = BTreeSet::new();
-        for leaf in self.leaves().into_iter().filter(|leaf| leaf.local) {
-            if let Some((from, to)) = leaf.lifetime
+        for leaf in self.leaves().into_iter().filter(|leaf| leaf.user.provider() == self.meta.domain) {
+            if !leaf.local {
+                due.insert(leaf.user);
+            } else if let Some((from, to)) = leaf.lifetime
                 && seconds >= from.midpoint(to)
             {
                 due.insert(leaf.user);
@@ -494,6 +503,24 @@ impl Member {
             key.extend_from_slice(&part.public);
             self.overlay.remove(&key);
             self.keys.remove(&part.public);
+        }
+        Ok(())
+    }
+}
+
+impl Member {
+    /// All rows, to be stored somewhere else.
+    pub fn all_rows(&mut self) -> Result<Rows, MlsError> {
+        self.flush()?;
+        Ok(self.overlay.rows())
+    }
+
+    /// Takes back what was adopted for these users and has no leaf: the commit that should have added them was not taken.
+    pub fn abandon_waiting(&mut self, users: &[UserUri]) -> Result<(), MlsError> {
+        for (_, private) in self.waiting() {
+            if users.contains(&PrivatePart::parse(&private)?.user) {
+                self.abandon(&private)?;
+            }
         }
         Ok(())
     }

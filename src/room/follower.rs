@@ -3,8 +3,8 @@
 use super::{
     effect::{Endpoint, Millis},
     group::{GroupError, Origin, Staged},
-    state::{Held, InFlight, Intent, Phase, Submitted},
-    step::{Step, Tag, hash},
+    state::{Held, InFlight, Intent, Lost, Phase, Submitted},
+    step::{Effect, Step, Tag, hash},
 };
 use crate::{
     ident::UserUri,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Messages of epochs that have not come yet: more than these mean that something was lost.
-const MAX_HELD: usize = 1000;
+pub(super) const MAX_HELD: usize = 1000;
 /// Hashes of own messages that are remembered until they come back.
 const MAX_OWN: usize = 1024;
 /// Refusals for the epoch after which an intent is given up.
@@ -25,22 +25,36 @@ const MAX_ATTEMPTS: u32 = 50;
 impl Step<'_> {
     /// One message of the hub.
     pub(super) fn on_fanout(&mut self, fanout: FanoutMessage) {
-        if matches!(self.room.phase, Phase::Broken(_)) {
+        let welcome = matches!(fanout.content, FanoutContent::Welcome { .. });
+        if matches!(self.room.phase, Phase::Broken(_)) && (!welcome || self.group.is_member()) {
             return self.report("a message came for a broken room; it is not shown");
         }
-        if self.room.phase == Phase::Left && !matches!(fanout.content, FanoutContent::Welcome { .. }) {
+        if self.room.phase == Phase::Left && !welcome {
             // A Welcome counts: somebody is in with a KeyPackage of ours, and has to leave again if they are gone.
             return;
         }
         let at = fanout.timestamp;
         self.room.last_accepted = self.room.last_accepted.max(at);
-        match fanout.content {
+        // The hub's way to us works: what is missing may come behind this.
+        self.room.behind_since = self.now;
+        if self.room.rejoin.is_some() {
+            return self.on_fanout_on_the_way(fanout);
+        }
+        self.on_content(fanout.content, at);
+    }
+
+    pub(super) fn on_content(&mut self, content: FanoutContent, at: Millis) {
+        match content {
             FanoutContent::Application { message, .. } => self.on_application(message.as_bytes(), at),
             FanoutContent::Proposal { message, more } => {
                 for proposal in std::iter::once(message).chain(more) {
                     // Also our own, which is pending already unless it was taken back meanwhile.
                     let own = self.forget_own(proposal.as_bytes());
+                    if self.passed_over(proposal.epoch()) {
+                        continue;
+                    }
                     match self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
+                        Err(GroupError::Epoch { message, current }) if message > current => self.fall_behind(message),
                         Err(error) if !own => self.group_failed("a proposal of the hub", &error),
                         // There is something new to commit.
                         Ok(()) => self.room.settle = self.room.settle.filter(|settle| !settle.tried),
@@ -49,7 +63,7 @@ impl Step<'_> {
                 }
             }
             FanoutContent::Commit { message, external_proposals } => {
-                self.on_commit(message.as_bytes());
+                self.on_commit(message.as_bytes(), at);
                 for proposal in external_proposals {
                     if let Err(error) = self.group.store_proposal(proposal.as_bytes(), Origin::Hub, self.now) {
                         self.group_failed("a replacement proposal of the hub", &error);
@@ -64,14 +78,27 @@ impl Step<'_> {
         let RatchetTreeOption::Full(tree) = tree else {
             return self.report("a Welcome without the ratchet tree cannot be used");
         };
-        match self.group.join(message.as_bytes(), tree.as_bytes(), self.now) {
+        let again = self.room.rejoin.is_some();
+        let (epoch, listed) = (self.group.epoch(), self.listed());
+        let member = self.group.is_member() && !again;
+        match self.group.join(message.as_bytes(), tree.as_bytes(), again, self.now) {
             Ok(users) => {
                 if self.state().is_none_or(|state| state.metadata.room_uri != self.room.uri) {
                     return self.mark_broken("the Welcome is for another room than the path says");
                 }
                 self.room.phase = Phase::Active;
-                self.room.behind = 0;
-                self.room.leaving.clear();
+                self.room.waiting = false;
+                self.room.gap.1 = self.room.gap.1.min(self.group.epoch());
+                let moved = member && self.group.epoch() != epoch;
+                if !member || moved {
+                    self.room.behind = 0;
+                    self.room.leaving.clear();
+                }
+                if again {
+                    self.found_the_way();
+                } else if moved {
+                    self.led_on(epoch, &listed);
+                }
                 for user in &users {
                     self.room.asked.remove(user);
                 }
@@ -100,19 +127,33 @@ impl Step<'_> {
         if self.forget_own(message) {
             return;
         }
+        if !self.group.is_member() && self.room.gap.1 == u64::MAX {
+            // On its way before we were out for good.
+            self.room.unreadable += 1;
+            return self.report("a message came that nobody here can read any more");
+        }
         if !self.group.is_member() || self.room.matrix.is_none() {
             return self.hold(message, at);
         }
         match self.group.open(message) {
             Ok(opened) => self.show(&opened.sender.clone(), &opened.plaintext, at),
-            Err(GroupError::Epoch { message: epoch, current }) if epoch > current => self.hold(message, at),
+            Err(GroupError::Epoch { message: epoch, current }) if epoch > current => {
+                self.hold(message, at);
+                self.fall_behind(epoch);
+            }
+            Err(GroupError::Epoch { message: epoch, .. }) if self.passed_over(Some(epoch)) => {
+                self.room.unreadable += 1;
+                self.report(format!("a message of epoch {epoch} cannot be read: the room was not in it"));
+            }
             Err(error) => self.group_failed("a message of the hub", &error),
         }
     }
 
     fn hold(&mut self, message: &[u8], accepted: Millis) {
         if self.room.held.len() >= MAX_HELD {
-            return self.mark_broken("too many messages wait for an epoch that never comes");
+            self.lost(Lost::Way, "too many messages wait for an epoch that never comes");
+            self.room.unreadable += 1;
+            return self.report("a message had to be let go: too many wait");
         }
         self.room.held.push(Held { accepted, message: message.to_vec() });
     }
@@ -123,7 +164,7 @@ impl Step<'_> {
         }
     }
 
-    fn on_commit(&mut self, commit: &[u8]) {
+    fn on_commit(&mut self, commit: &[u8], at: Millis) {
         if !self.group.is_member() {
             // Before our Welcome: not for us.
             return;
@@ -148,10 +189,15 @@ impl Step<'_> {
             }
             Err(GroupError::Epoch { message, current }) if message < current => {}
             Err(GroupError::Epoch { message, current }) => {
-                self.mark_broken(&format!("commits are missing: the hub is in epoch {message}, we are in {current}"));
+                let why = format!("changes are missing: its host is in epoch {message}, this server is in {current}");
+                self.lost_at_commit(&why, commit, at);
             }
             Err(GroupError::Forged(user)) => self.group_failed("a commit", &GroupError::Forged(user)),
-            Err(error) => self.mark_broken(&format!("a commit of the hub cannot be applied: {error}")),
+            // What the room's own rules forbid is not made good by joining behind it.
+            Err(GroupError::Refused(why)) => {
+                self.mark_broken(&format!("its host took a change that the room's rules forbid: {why}"));
+            }
+            Err(error) => self.lost_at_commit(&format!("a change cannot be followed: {error}"), commit, at),
         }
     }
 
@@ -165,11 +211,11 @@ impl Step<'_> {
                 self.after_commit(&applied, &listed);
                 self.open_held();
             }
-            Err(error) => self.mark_broken(&format!("our own commit cannot be merged: {error}")),
+            Err(error) => self.lost(Lost::Way, &format!("a change of its own cannot be followed: {error}")),
         }
     }
 
-    fn remember_own(&mut self, digest: [u8; 32]) {
+    pub(super) fn remember_own(&mut self, digest: [u8; 32]) {
         self.room.own.push_back(digest);
         while self.room.own.len() > MAX_OWN {
             self.room.own.pop_front();
@@ -234,6 +280,7 @@ impl Step<'_> {
         }
         self.dress_portal();
         self.sync_members();
+        self.keep_leaves_fresh();
         self.open_held();
     }
 
@@ -303,7 +350,7 @@ impl Step<'_> {
                 self.submit_failed(digest, "nobody here is in the MIMI room any more");
             }
             Ok(SubmitMessageResponse::EpochTooOld { current_epoch }) => {
-                self.room.behind = self.room.behind.max(current_epoch);
+                self.fall_behind(current_epoch);
                 if let Some(waiting) = self.take_submitted(digest) {
                     self.room.again.push_back(waiting.intent);
                 }
@@ -326,6 +373,10 @@ impl Step<'_> {
 
     fn on_update_answer(&mut self, answer: Result<UpdateRoomResponse, String>) {
         let Some(in_flight) = self.room.in_flight.take() else { return };
+        let sharing = std::mem::take(&mut self.room.sharing);
+        if self.rejoin_is_sent() {
+            return self.on_rejoin_answer(answer, &in_flight);
+        }
         match (answer, in_flight) {
             (Ok(UpdateRoomResponse { outcome: UpdateOutcome::Success { accepted_timestamp }, .. }), sent) => {
                 self.room.last_accepted = self.room.last_accepted.max(accepted_timestamp);
@@ -357,9 +408,17 @@ impl Step<'_> {
                 if let InFlight::Commit { merged: true, .. } = sent {
                     return;
                 }
-                self.room.behind = self.room.behind.max(current_epoch);
+                self.fall_behind(current_epoch);
                 self.room.attempts += 1;
                 self.unsend(sent);
+            }
+            (Ok(answer), InFlight::Commit { .. }) if sharing => {
+                // Its own users one by one is what every hub takes.
+                self.out.push(Effect::Note(format!(
+                    "the hub takes no commit that adds several of ours: {}",
+                    answer.description
+                )));
+                self.room.one_by_one = true;
             }
             (Ok(answer), sent) => {
                 let why = if answer.description.is_empty() {

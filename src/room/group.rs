@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
-    ident::{ProviderDomain, UserUri},
+    ident::{ProviderDomain, RoomUri, UserUri},
     policy::RoomState,
     room::effect::Millis,
     wire::CommitBundle,
@@ -97,6 +97,32 @@ pub struct Applied {
     pub added: Vec<UserUri>,
 }
 
+/// What an outsider needs to join by external commit (section 5.6); opened and verified as the hub's, not yet as the group's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// The raw GroupInfo.
+    pub group_info: Vec<u8>,
+    /// The whole ratchet tree.
+    pub ratchet_tree: Vec<u8>,
+    /// Pending proposals.
+    pub pending_proposals: Vec<Vec<u8>>,
+}
+
+/// Somebody of ours who joins a group again.
+#[derive(Debug, Clone, Copy)]
+pub struct Comeback<'a> {
+    /// Who.
+    pub user: &'a UserUri,
+    /// The room that the group has to be of.
+    pub room: &'a RoomUri,
+    /// The last epoch that we know of: the group does not go back.
+    pub epoch: u64,
+    /// Leaves of ours whose keys were lost are no forgery.
+    pub forgiving: bool,
+    /// What we hold was the group's state: late messages of its epochs are still read with it.
+    pub keep_reading: bool,
+}
+
 /// An opened application message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
@@ -134,6 +160,15 @@ pub trait Group {
     fn stage(&self, user: &UserUri, change: &GroupChange, now: Millis) -> Result<Staged, GroupError>;
     /// Makes the external commit by which a participant of ours gets its leaf; changes nothing yet.
     fn stage_join(&self, user: &UserUri, now: Millis) -> Result<Staged, GroupError>;
+    /// Makes the commit by which this user's leaf gives leaves to several participants of ours at once, with KeyPackages made
+    /// for it; who is not listed is listed by it, too. Nothing but those keys changes yet.
+    fn stage_leaves(
+        &mut self,
+        by: &UserUri,
+        users: &[UserUri],
+        app_data: Vec<(u16, Vec<u8>)>,
+        now: Millis,
+    ) -> Result<Staged, GroupError>;
     /// The hub accepted what was staged.
     fn accept(&mut self, staged: &Staged, now: Millis) -> Result<Applied, GroupError>;
     /// Somebody else's commit.
@@ -154,8 +189,20 @@ pub trait Group {
     fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError>;
     /// Makes the proposals by which this user leaves, and keeps them as pending.
     fn propose_leave(&mut self, user: &UserUri, app_data: Vec<(u16, Vec<u8>)>) -> Result<Vec<Vec<u8>>, GroupError>;
-    /// Joins by Welcome with the KeyPackages that we gave out, or takes over the leaf if we hold the group already.
-    fn join(&mut self, welcome: &[u8], ratchet_tree: &[u8], now: Millis) -> Result<Vec<UserUri>, GroupError>;
+    /// Joins by Welcome with the KeyPackages that we gave out; if the commit that it belongs to was applied, it says nothing
+    /// new. If that never came, the state is the Welcome's from now on, which has to be a later one of the group. `again`:
+    /// what we hold is not the group's state any more, and only our other leaves' keys count.
+    fn join(
+        &mut self,
+        welcome: &[u8],
+        ratchet_tree: &[u8],
+        again: bool,
+        now: Millis,
+    ) -> Result<Vec<UserUri>, GroupError>;
+    /// Joins this room's group again as a participant of ours, from a GroupInfo, by an external commit that removes the
+    /// user's old leaf. The state is the one after the commit from now on, which counts once the hub accepts it; our other
+    /// leaves' keys are kept.
+    fn rejoin(&mut self, comeback: &Comeback<'_>, info: &GroupInfo, now: Millis) -> Result<Staged, GroupError>;
     /// Our leaves that are due for a refresh.
     fn refresh_due(&self, now: Millis) -> Vec<UserUri>;
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     effect::{Endpoint, Millis},
     group::{Applied, GroupChange, GroupError, Origin, Staged},
-    state::{Intent, Phase},
+    state::{Intent, Lost, Phase},
     step::{Effect, Step, Tag},
 };
 use crate::{
@@ -272,7 +272,7 @@ impl Step<'_> {
         };
         if to.remove(self.names.domain())
             && let RatchetTreeOption::Full(tree) = &ratchet_tree
-            && let Err(error) = self.group.join(message.as_bytes(), tree.as_bytes(), self.now)
+            && let Err(error) = self.group.join(message.as_bytes(), tree.as_bytes(), false, self.now)
         {
             self.group_failed("a Welcome for our own users", &error);
         }
@@ -303,14 +303,18 @@ impl Step<'_> {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }
         if applied.over && !self.is_hub() {
-            return self.nobody_left(before);
+            if !self.comes_back(before) {
+                self.nobody_left(before);
+            }
+            return;
         }
         if applied.over {
             self.out
                 .push(Effect::Note("nobody of ours has a leaf any more: the group is seen from outside".to_owned()));
         }
         if applied.state_lost {
-            return self.mark_broken("all leaves whose keys were kept have been removed at once");
+            self.put_out_unlisted(before);
+            return self.lost(Lost::Leaves, "somebody removed those whose keys this server used");
         }
         let after = self.listed();
         let mut gone: BTreeSet<UserUri> = before.difference(&after).cloned().collect();

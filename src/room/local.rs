@@ -269,7 +269,10 @@ impl Step<'_> {
             return (!listed && !may_add).then(|| format!("{requester} asks {target} in, but may add nobody"));
         }
         let asker = self.room.asked.get(target);
-        if self.room.present.contains(target) && asker.is_none_or(|asker| asker.provider() != requester.provider()) {
+        // Who waits to be added again may be added by anybody who was in the room.
+        let back = self.room.waiting && self.room.ghosts.contains(requester);
+        let other = asker.is_none_or(|asker| asker.provider() != requester.provider());
+        if self.room.present.contains(target) && other && !back {
             // Joining was the answer to somebody else's question: another provider cannot take it for its own.
             return Some(format!("{requester} asks {target} in, who consented to others"));
         }
@@ -284,7 +287,7 @@ impl Step<'_> {
         if let Some(why) = self.refuses_asking(&requester, &target) {
             return self.report(why);
         }
-        if self.room.phase == Phase::Left {
+        if self.room.phase == Phase::Left || matches!(self.room.phase, Phase::Broken(_)) && !self.group.is_member() {
             self.room.phase = Phase::Invited;
         }
         if self.room.asked.get(&target).is_some_and(|first| *first != requester) {

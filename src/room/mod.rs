@@ -11,6 +11,7 @@ pub mod group;
 mod hub;
 mod local;
 mod pump;
+mod rejoin;
 mod settle;
 pub mod state;
 pub mod step;
@@ -18,4 +19,4 @@ pub mod step;
 mod tests;
 
 pub use state::{Intent, Phase, Room};
-pub use step::{About, Effect, Input, Names, Recent, Step, Tag};
+pub use step::{About, Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};

@@ -13,6 +13,9 @@ use crate::{
 /// Messages that may wait for the hub's answer at once.
 const WINDOW: usize = 32;
 
+/// Messages that are looked through for users who need a leaf.
+const MAX_TOGETHER: usize = 500;
+
 /// What became of the first intent.
 enum Turn {
     /// It is done, or given up: the next one.
@@ -100,7 +103,7 @@ impl Step<'_> {
     }
 
     /// Works off the queue as far as it goes.
-    pub(super) fn pump(&mut self) {
+    pub fn pump(&mut self) {
         self.come_back();
         self.settle_pending();
         self.work_off();
@@ -112,6 +115,9 @@ impl Step<'_> {
         // More turns than this in one step mean a loop; the rest waits for the next input.
         for _ in 0..10_000 {
             if self.room.phase != Phase::Active || !self.sees_group() || self.room.in_flight.is_some() {
+                return;
+            }
+            if self.room.rejoin.is_some() {
                 return;
             }
             if self.group.epoch() < self.room.behind {
@@ -213,6 +219,10 @@ impl Step<'_> {
                 if !self.group.refresh_due(self.now).contains(user) {
                     return Ok(Turn::Done);
                 }
+                // A leaf whose key was lost is replaced by one that is ours, which takes the old one away.
+                if let Some(first) = self.leaf_first(user)? {
+                    return Ok(first);
+                }
                 self.commit(user, &GroupChange { path: true, ..GroupChange::default() })
             }
         }
@@ -249,6 +259,9 @@ impl Step<'_> {
             }
             return Ok(None);
         }
+        if let Some(shared) = self.leaves_together(user)? {
+            return Ok(Some(shared));
+        }
         if !self.is_participant(user) {
             if !self.may_come(user) {
                 return Err(GroupError::Refused("they are not in the room any more".to_owned()));
@@ -274,6 +287,41 @@ impl Step<'_> {
         }
         let staged = self.group.stage_join(user, self.now)?;
         self.commit_staged(staged).map(Some)
+    }
+
+    /// First speakers of a burst share one commit: one of ours with a leaf lists those who are not listed, and gives leaves to
+    /// all who have something waiting to be said. `None` if that is not possible, or only one waits.
+    fn leaves_together(&mut self, first: &UserUri) -> Result<Option<Turn>, GroupError> {
+        let speakers = self.room.queue.iter().filter_map(|intent| match intent {
+            Intent::Say { user, .. } => Some(user),
+            _ => None,
+        });
+        let mut users: Vec<UserUri> = Vec::new();
+        for user in speakers.take(MAX_TOGETHER) {
+            let comes = self.is_participant(user) || self.may_come(user);
+            if comes && !users.contains(user) && !self.group.in_group(user) && !self.is_leaving(user) {
+                users.push(user.clone());
+            }
+        }
+        let by = self.any_committer().filter(|by| !self.room.stale || self.room.fresh.contains(by));
+        let Some(by) = by.filter(|_| users.len() > 1 && users.contains(first) && !self.room.one_by_one) else {
+            return Ok(None);
+        };
+        if !self.is_hub() && !self.room.submitted.is_empty() {
+            return Ok(Some(Turn::Wait));
+        }
+        let unlisted: Vec<(UserUri, u32)> =
+            users.iter().filter(|user| !self.is_participant(user)).map(|user| (user.clone(), role::MEMBER)).collect();
+        let app_data = self.list_change(|state| policy::update_add(state, &unlisted))?;
+        match self.group.stage_leaves(&by, &users, app_data, self.now) {
+            Ok(staged) => {
+                self.room.sharing = !self.is_hub();
+                self.commit_staged(staged).map(Some)
+            }
+            // One by one, each by itself.
+            Err(GroupError::Refused(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn list_change(
@@ -422,7 +470,10 @@ impl Step<'_> {
 
     /// Whether a room that is being let go is empty of us.
     fn finish_unbridging(&mut self) {
-        let waits = self.room.in_flight.is_some() || !self.room.submitted.is_empty() || !self.room.queue.is_empty();
+        let waits = self.room.in_flight.is_some()
+            || self.room.rejoin.is_some()
+            || !self.room.submitted.is_empty()
+            || !self.room.queue.is_empty();
         if self.room.unbridging && !waits && self.room.phase == Phase::Active {
             self.end();
         }

@@ -30,7 +30,7 @@ impl Step<'_> {
         if self.is_hub() || self.room.phase != Phase::Active || !self.group.is_member() {
             return;
         }
-        if self.room.in_flight.is_some() || !self.group.has_pending() {
+        if self.room.in_flight.is_some() || self.room.rejoin.is_some() || !self.group.has_pending() {
             return;
         }
         let Some(user) = self.settler() else { return };
@@ -84,7 +84,8 @@ impl Step<'_> {
 
     /// Everybody who was in the group leaves, and nobody is left to commit that: the room is over.
     pub(super) fn close_deserted(&mut self) {
-        if self.room.phase != Phase::Active || self.room.in_flight.is_some() || !self.group.is_deserted() {
+        let busy = self.room.in_flight.is_some() || self.room.rejoin.is_some();
+        if self.room.phase != Phase::Active || busy || !self.group.is_deserted() {
             return;
         }
         self.out.push(Effect::Note("everybody left the room: it is over".to_owned()));

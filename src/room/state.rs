@@ -133,8 +133,58 @@ pub struct Held {
     pub message: Vec<u8>,
 }
 
+/// Why a room has to be joined again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lost {
+    /// Commits are missing, or one cannot be applied.
+    Way,
+    /// Somebody removed all our leaves, or those whose keys we kept.
+    Leaves,
+}
+
+/// How far joining again has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RejoinStage {
+    /// The hub is asked for a GroupInfo.
+    Asking,
+    /// The external commit is at the hub; the group's state is the one after it.
+    Sent,
+    /// To be tried again then.
+    Waiting(Millis),
+}
+
+/// A followed room on its way back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejoin {
+    /// Why.
+    pub lost: Lost,
+    /// The same for people.
+    pub why: String,
+    /// Who joins.
+    pub by: UserUri,
+    /// Whom the hub refused.
+    pub refused: BTreeSet<UserUri>,
+    /// Tries so far.
+    pub attempts: u32,
+    /// How far it has come.
+    pub stage: RejoinStage,
+    /// The group's state is none that we know to be the hub's.
+    pub replaced: bool,
+    /// Our users who were listed when it began.
+    pub listed: BTreeSet<UserUri>,
+    /// Our users who had leaves then.
+    pub leaves: BTreeSet<UserUri>,
+    /// The last epoch that we know of.
+    pub epoch: u64,
+    /// The first epoch that we cannot read.
+    pub from: u64,
+    /// Whether something of what came meanwhile had to be let go.
+    pub overflown: bool,
+}
+
 /// The stored record of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct Room {
     /// The room's URI; its provider is the hub.
     pub uri: RoomUri,
@@ -164,6 +214,10 @@ pub struct Room {
     pub queue: VecDeque<Intent>,
     /// As follower: what waits for the hub.
     pub in_flight: Option<InFlight>,
+    /// As follower: the commit in flight gives leaves to several of our users at once.
+    pub sharing: bool,
+    /// As follower: the hub does not take such commits.
+    pub one_by_one: bool,
     /// As follower: the hash of the update whose answer counts.
     pub awaiting: Option<[u8; 32]>,
     /// As follower: users whose KeyPackages were asked of the hub, and who wants them in.
@@ -176,6 +230,18 @@ pub struct Room {
     pub again: VecDeque<Intent>,
     /// Commits up to this epoch have to come before anything is made.
     pub behind: u64,
+    /// Since when they are missed: nothing came from the hub after that.
+    pub behind_since: Millis,
+    /// As follower: the room lost its way, and is joined again.
+    pub rejoin: Option<Rejoin>,
+    /// As follower: what the hub distributed meanwhile, in order; encoded fan-outs.
+    pub late: VecDeque<Vec<u8>>,
+    /// The epochs that were passed over by joining again: the first of them, and the one after.
+    pub gap: (u64, u64),
+    /// Messages of such epochs that came, and could not be read.
+    pub unreadable: u64,
+    /// Those of our users who are listed could not come back by themselves: somebody elsewhere has to add them.
+    pub waiting: bool,
     /// How often the first of the queue was refused for its epoch.
     pub attempts: u32,
     /// As follower: users whose leave the hub took, and whose leaf is still there until the commit comes.
@@ -229,12 +295,20 @@ impl Room {
             asked: BTreeMap::new(),
             queue: VecDeque::new(),
             in_flight: None,
+            sharing: false,
+            one_by_one: false,
             awaiting: None,
             claiming: BTreeMap::new(),
             unbridging: false,
             submitted: VecDeque::new(),
             again: VecDeque::new(),
             behind: 0,
+            behind_since: 0,
+            rejoin: None,
+            late: VecDeque::new(),
+            gap: (0, 0),
+            unreadable: 0,
+            waiting: false,
             attempts: 0,
             leaving: BTreeSet::new(),
             keeper: None,

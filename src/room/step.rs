@@ -111,6 +111,13 @@ pub enum Input {
         /// Raw KeyPackages, or why there are none.
         key_packages: Result<Vec<Vec<u8>>, String>,
     },
+    /// The answer to an [`Effect::AskGroupInfo`].
+    GroupInfo {
+        /// Who asked.
+        user: UserUri,
+        /// What the hub said.
+        answer: GroupInfoAnswer,
+    },
     /// KeyPackages passed through us, the hub, on their way to a follower.
     KeyPackagesPassed {
         /// Their references.
@@ -131,6 +138,17 @@ pub enum Input {
     },
     /// Time passed.
     Tick,
+}
+
+/// What a hub answers to groupInfo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupInfoAnswer {
+    /// Here it is.
+    Given(super::group::GroupInfo),
+    /// It does not let this user in; the text says why.
+    Refused(String),
+    /// Nothing that can be used came; another try may do better.
+    Failed(String),
 }
 
 /// What a consent request says about its room, in `consent_extensions`: components of the room as it is (our own use of
@@ -200,6 +218,12 @@ pub enum Effect {
         requester: UserUri,
         /// Whose.
         target: UserUri,
+    },
+    /// The hub is to be asked for a GroupInfo, signed as this user, behind everything that was sent to it before.
+    /// [`Input::GroupInfo`] follows.
+    AskGroupInfo {
+        /// Who asks.
+        user: UserUri,
     },
     /// KeyPackages of one of our users are to be made and sent with a grant.
     Grant {
@@ -278,6 +302,11 @@ pub struct Step<'a> {
     pub recent: &'a mut Recent,
     /// Milliseconds since the epoch.
     pub now: Millis,
+    /// How long commits that are missing may take to come, in milliseconds.
+    pub catch_up: Millis,
+    /// More comes at once, in the same transaction: what our users want is worked off with the last of it, so that first
+    /// speakers of a burst share a commit.
+    pub more: bool,
     /// What is to be done.
     pub out: Vec<Effect>,
 }
@@ -336,13 +365,22 @@ impl Step<'_> {
                 self.on_answered(tag, result);
                 None
             }
+            Input::GroupInfo { user, answer } => {
+                self.on_group_info(&user, answer);
+                None
+            }
             Input::Tick => {
-                self.keep_leaves_fresh();
-                self.wake_to_settle();
+                self.look_for_the_way();
+                if self.room.rejoin.is_none() {
+                    self.keep_leaves_fresh();
+                    self.wake_to_settle();
+                }
                 None
             }
         };
-        self.pump();
+        if !self.more {
+            self.pump();
+        }
         answer
     }
 

@@ -31,6 +31,8 @@ const SETTLE: Duration = Duration::from_millis(30);
 const QUIET: Duration = Duration::from_secs(3);
 /// How often rooms are looked through for leaves to refresh.
 const TICK: Duration = Duration::from_hours(1);
+/// How long commits that a hub speaks of may take to come: longer than we wait between two tries ourselves.
+const CATCH_UP: Duration = Duration::from_secs(30);
 /// The first wait after a call or a commit that failed.
 const RETRY: Duration = Duration::from_millis(200);
 /// A day, as rows count it.
@@ -153,6 +155,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         retry: RETRY,
         keep: Keep { days: config.store.keep_days, day: DAY },
         open_invitations: config.limits.max_open_invitations_per_peer,
+        catch_up: CATCH_UP,
         may_command,
     };
     let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;

@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     Before,
     /// The other side acts, and the answer is lost.
     After,
+    /// It is refused for good, and the other side never sees it.
+    Refused,
 }
 
 /// Decides about each call, described by a text that is the same for the same call made again.
@@ -278,6 +280,12 @@ impl FakeHomeserver {
         self.set_member(&mut self.lock(), room.as_str(), &by, target, "leave", false);
     }
 
+    /// Bans a full user id.
+    pub(crate) fn ban(&self, room: &RoomId, by: &str, target: &str) {
+        let by = self.user(by);
+        self.set_member(&mut self.lock(), room.as_str(), &by, target, "ban", false);
+    }
+
     /// Says something.
     pub(crate) fn say(&self, room: &RoomId, name: &str, body: &str) -> OwnedEventId {
         let user = self.user(name);
@@ -479,6 +487,7 @@ impl FakeHomeserver {
         match fault {
             Fault::None => call(),
             Fault::Before => Err(lost("connection refused", Retry::Retriable(None))),
+            Fault::Refused => Err(lost("no", Retry::Permanent)),
             Fault::After => call().and_then(|_| Err(lost("the answer was lost", Retry::Uncertain))),
         }
     }

@@ -134,6 +134,9 @@ impl Peers for FakePeers {
             if fault == Fault::Before {
                 return Err(lost("connection refused", Retry::Retriable(None)));
             }
+            if fault == Fault::Refused {
+                return Err(lost("no", Retry::Permanent));
+            }
             let answer = match self.net.deliver(&self.own, peer, endpoint, target, body).await {
                 None => Err(lost("nobody listens", Retry::Retriable(None))),
                 Some(Ok(answer)) => Ok(answer),
@@ -254,6 +257,7 @@ impl Silo {
             retry: Duration::from_millis(5),
             keep: *self.keep.lock().unwrap(),
             open_invitations: self.open_invitations.load(Ordering::Relaxed),
+            catch_up: Duration::from_millis(400),
             may_command: Arc::new(|_| true),
         };
         let peers =

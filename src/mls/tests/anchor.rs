@@ -71,7 +71,7 @@ fn a_remote_removes_anchor_and_standby_and_another_user_rejoins() {
         change: &Change::default(),
         now: now(),
     };
-    let (member, staged) = a.member.rejoin(&join, &mut lenient).unwrap();
+    let (member, staged) = a.member.rejoin(&join, false, &mut lenient).unwrap();
     let applied = b.apply(&staged.commit);
     assert_eq!(applied.view.removes[0].leaf.user, amy);
     let mut a = Gateway::of(member);

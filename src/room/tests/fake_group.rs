@@ -16,7 +16,7 @@ use crate::{
     policy::{self, ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, RoomState},
     room::{
         effect::Millis,
-        group::{Applied, Group, GroupChange, GroupError, Opened, Origin, Staged},
+        group::{Applied, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
         step::hash,
     },
     wire::{
@@ -185,6 +185,8 @@ pub(super) struct FakeGroup {
     domain: ProviderDomain,
     pub(super) shared: Option<Shared>,
     since: u64,
+    /// The epochs that are still read although the group was joined again behind them.
+    old: Option<(u64, u64)>,
     /// Keys of KeyPackages that were given out, and of leaves.
     keys: BTreeSet<u64>,
     /// A hub without a leaf.
@@ -202,6 +204,7 @@ impl FakeGroup {
             domain: domain.clone(),
             shared: None,
             since: 0,
+            old: None,
             keys: BTreeSet::new(),
             public: false,
             anchor: None,
@@ -284,7 +287,9 @@ impl FakeGroup {
         let proposer = commit.by.clone();
         if let Some(key) = commit.joining {
             if shared.leaves.contains_key(&commit.by) {
-                return Err(GroupError::Invalid("has a leaf".to_owned()));
+                // Joins again: the old leaf goes.
+                let (user, proposer) = (commit.by.clone(), commit.by.clone());
+                changes.removes.push(LeafRemove { user, proposer, self_remove: false });
             }
             changes.adds.push(LeafAdd { user: commit.by.clone(), proposer: proposer.clone() });
             let _ = key;
@@ -302,7 +307,7 @@ impl FakeGroup {
             changes.updates.push(ComponentUpdate { component: *component, op, proposer: proposer.clone() });
         }
         let removed: BTreeSet<UserUri> = changes.removes.iter().map(|remove| remove.user.clone()).collect();
-        if removed.contains(&commit.by) {
+        if removed.contains(&commit.by) && commit.joining.is_none() {
             return Err(GroupError::Invalid("a leaf cannot commit its own removal".to_owned()));
         }
         let values =
@@ -333,6 +338,15 @@ impl FakeGroup {
             user,
             state: postcard::to_stdvec(&key).unwrap(),
         })
+    }
+
+    /// What the hub gives to those who may join by themselves.
+    pub(super) fn group_info(&self) -> GroupInfo {
+        GroupInfo {
+            group_info: Vec::new(),
+            ratchet_tree: postcard::to_stdvec(self.shared.as_ref().unwrap()).unwrap(),
+            pending_proposals: self.pending.clone(),
+        }
     }
 
     fn leavers(&self) -> BTreeSet<UserUri> {
@@ -406,7 +420,8 @@ impl Group for FakeGroup {
         if !self.is_member() {
             return Err(GroupError::Invalid("no member".to_owned()));
         }
-        if epoch > current || epoch < self.since.max(current.saturating_sub(PAST_EPOCHS)) {
+        let old = self.old.is_some_and(|(from, to)| (from..=to).contains(&epoch));
+        if !old && (epoch > current || epoch < self.since.max(current.saturating_sub(PAST_EPOCHS))) {
             return Err(GroupError::Epoch { message: epoch, current });
         }
         if by.provider() == self.domain {
@@ -455,6 +470,16 @@ impl Group for FakeGroup {
             path: true,
         })
     }
+    fn stage_leaves(
+        &mut self,
+        by: &UserUri,
+        users: &[UserUri],
+        app_data: Vec<(u16, Vec<u8>)>,
+        now: Millis,
+    ) -> Result<Staged, GroupError> {
+        let adds = users.iter().map(|user| self.give_key_package(user).0).collect();
+        self.stage(by, &GroupChange { adds, app_data, ..GroupChange::default() }, now)
+    }
     fn accept(&mut self, staged: &Staged, _now: Millis) -> Result<Applied, GroupError> {
         if staged.epoch != self.epoch() || !(self.is_member() || self.public) {
             return Err(GroupError::Stale);
@@ -496,7 +521,7 @@ impl Group for FakeGroup {
             if commit.by.provider() != *peer {
                 return Err(GroupError::Refused(format!("{} is not of {peer}", commit.by)));
             }
-            for (user, key) in &commit.adds {
+            for (user, key) in commit.adds.iter().filter(|(user, _)| user.provider() != *peer) {
                 if known.get(&key.to_be_bytes().to_vec()) != Some(&user.provider()) {
                     return Err(GroupError::Refused(format!("the KeyPackage of {user} did not come by the hub")));
                 }
@@ -602,15 +627,60 @@ impl Group for FakeGroup {
         self.pending.extend(all.iter().cloned());
         Ok(all)
     }
-    fn join(&mut self, message: &[u8], _tree: &[u8], _now: Millis) -> Result<Vec<UserUri>, GroupError> {
-        if self.is_member() {
+    fn rejoin(&mut self, comeback: &Comeback<'_>, info: &GroupInfo, _now: Millis) -> Result<Staged, GroupError> {
+        let user = comeback.user;
+        let shared: Shared = postcard::from_bytes(&info.ratchet_tree).unwrap();
+        if shared.epoch < comeback.epoch {
+            return Err(GroupError::Epoch { message: shared.epoch, current: self.epoch() });
+        }
+        let key = self.number();
+        let mut outside = Self { shared: Some(shared), pending: info.pending_proposals.clone(), ..self.clone() };
+        // An external commit takes in nothing else of what is pending.
+        let self_remove =
+            |proposal: &&Vec<u8>| matches!(unpack(proposal).1, Payload::Proposal { what: What::SelfRemove, .. });
+        let refs = outside.pending.iter().filter(self_remove).map(|proposal| hash(proposal)).collect();
+        let commit = Commit {
+            number: self.number(),
+            by: user.clone(),
+            joining: Some(key),
+            adds: Vec::new(),
+            removes: Vec::new(),
+            app_data: Vec::new(),
+            refs,
+            path: true,
+        };
+        if comeback.keep_reading {
+            let first = self.since.max(self.epoch().saturating_sub(PAST_EPOCHS));
+            outside.old = self.is_member().then_some((first, self.epoch()));
+        }
+        let staged = outside.staged(&commit)?;
+        let (next, _) = outside.after(&commit, &staged.commit)?;
+        outside.keys.insert(key);
+        outside.since = next.epoch;
+        outside.shared = Some(next);
+        outside.pending.clear();
+        outside.anchor = Some(user.clone());
+        outside.standby = None;
+        let forged = outside
+            .shared()?
+            .leaves
+            .iter()
+            .find(|(user, key)| user.provider() == outside.domain && !outside.keys.contains(key));
+        if let Some((user, _)) = forged {
+            return Err(GroupError::Forged(user.clone()));
+        }
+        *self = outside;
+        Ok(staged)
+    }
+    fn join(&mut self, message: &[u8], _tree: &[u8], again: bool, _now: Millis) -> Result<Vec<UserUri>, GroupError> {
+        let (refs, shared) = read_welcome(message);
+        if self.is_member() && !again && shared.epoch <= self.epoch() {
             return Ok(self.locals());
         }
-        let (refs, shared) = read_welcome(message);
         if !refs.iter().any(|key| self.keys.contains(key)) {
             return Err(GroupError::Invalid("KeyPackages that were not given out".to_owned()));
         }
-        self.since = shared.epoch;
+        (self.since, self.old) = (shared.epoch, None);
         self.pending.clear();
         self.shared = Some(shared);
         let users = self.locals();

@@ -521,23 +521,6 @@ fn a_leaf_of_ours_that_we_do_not_hold_breaks_the_room() {
 }
 
 #[test]
-fn a_commit_that_goes_missing_breaks_the_room_and_does_not_stay_unnoticed() {
-    let mut world = two();
-    let epoch = world.providers[A].group.epoch();
-    let mut ahead = world.providers[A].group.clone();
-    let first = ahead.stage_now(&a1());
-    ahead.accept(&first, 0).unwrap();
-    let second = MlsMessage::decode(&ahead.stage_now(&a1()).commit).unwrap();
-    let timestamp = world.now;
-    world.step(B, || {
-        let content = FanoutContent::Commit { message: second.clone(), external_proposals: Vec::new() };
-        Input::Fanout(FanoutMessage { timestamp, content })
-    });
-    assert_eq!(second.epoch(), Some(epoch + 1));
-    assert!(matches!(world.providers[B].phase(), Some(Phase::Broken(why)) if why.contains("commits are missing")));
-}
-
-#[test]
 fn the_hub_refuses_what_is_not_for_its_epoch_or_not_the_peers() {
     let mut world = two();
     let hub = world.providers[A].group.clone();

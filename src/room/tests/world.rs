@@ -20,7 +20,7 @@ use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::{self, Preset, role},
     room::{
-        About, Effect, Input, Names, Phase, Recent, Room, Step, Tag,
+        About, Effect, GroupInfoAnswer, Input, Names, Phase, Recent, Room, Step, Tag,
         effect::{Actor, Endpoint, MatrixAction},
         group::Group,
         step::hash,
@@ -30,6 +30,8 @@ use crate::{
 };
 
 pub(super) type Id = [u8; 32];
+
+const CATCH_UP: u64 = 30_000;
 
 /// Splitmix: small, and the same everywhere.
 pub(super) struct Rng(pub(super) u64);
@@ -124,6 +126,7 @@ pub(super) enum Row {
     Call { endpoint: Endpoint, body: Vec<u8>, tag: Tag },
     Grant { requester: UserUri, target: UserUri, key_packages: Vec<Vec<u8>> },
     Claim { requester: UserUri, target: UserUri, answer: Option<Result<Vec<Vec<u8>>, String>> },
+    GroupInfo { user: UserUri },
 }
 
 #[derive(Default)]
@@ -166,6 +169,8 @@ pub(super) struct Provider {
     txns: BTreeMap<String, String>,
     pub(super) notices: Vec<String>,
     pub(super) reports: Vec<String>,
+    /// The epochs that it passed over by joining again.
+    pub(super) gaps: BTreeSet<(u64, u64)>,
 }
 
 impl Provider {
@@ -191,6 +196,7 @@ impl Provider {
             txns: BTreeMap::new(),
             notices: Vec::new(),
             reports: Vec::new(),
+            gaps: BTreeSet::new(),
         }
     }
     pub(super) fn room(&self) -> &Room {
@@ -228,6 +234,10 @@ pub(super) struct World {
     pub(super) now: u64,
     /// How often, in percent, a call or its answer is lost.
     pub(super) loss: usize,
+    /// How often, in percent, the hub gives up on a handshake.
+    pub(super) given_up: usize,
+    /// Whether it did.
+    pub(super) gave_up: bool,
     pub(super) said: Vec<Said>,
     pub(super) accepted: BTreeMap<Vec<u8>, Accepted>,
     /// The epoch that a provider's present membership began with, as the hub knows it.
@@ -300,6 +310,8 @@ impl World {
             rng: Rng(seed),
             now: 1_700_000_000_000,
             loss: 0,
+            given_up: 0,
+            gave_up: false,
             said: Vec::new(),
             accepted: BTreeMap::new(),
             since: BTreeMap::new(),
@@ -421,15 +433,35 @@ impl World {
         let mut loaded: Room = postcard::from_bytes(&stored).unwrap();
         assert_eq!(*room, loaded, "the stored room is another");
         let (mut group, mut recent) = (p.group.clone(), p.recent.clone());
-        let mut twin =
-            Step { room: &mut loaded, group: &mut group, names: &p.names, recent: &mut recent, now, out: Vec::new() };
+        let mut twin = Step {
+            room: &mut loaded,
+            group: &mut group,
+            names: &p.names,
+            recent: &mut recent,
+            now,
+            catch_up: CATCH_UP,
+            more: false,
+            out: Vec::new(),
+        };
         let twin_answer = twin.run(input());
         let twin_out = twin.out;
-        let mut step = Step { room, group: &mut p.group, names: &p.names, recent: &mut p.recent, now, out: Vec::new() };
+        let mut step = Step {
+            room,
+            group: &mut p.group,
+            names: &p.names,
+            recent: &mut p.recent,
+            now,
+            catch_up: CATCH_UP,
+            more: false,
+            out: Vec::new(),
+        };
         let answer = step.run(input());
         let out = step.out;
         assert_eq!(out, twin_out, "the same input has other effects after the room was loaded");
         assert_eq!((&answer, p.room(), &p.group), (&twin_answer, &loaded, &group));
+        let gap = self.providers[at].room().gap;
+        self.providers[at].gaps.retain(|gap| gap.1 != u64::MAX);
+        self.providers[at].gaps.insert(gap);
         if self.tracing {
             let p = &self.providers[at];
             let (room, epoch) = (p.room(), p.group.epoch());
@@ -458,7 +490,16 @@ impl World {
         let now = self.now + 1;
         let p = &mut self.providers[0];
         let room = p.room.as_mut().unwrap();
-        let mut step = Step { room, group: &mut p.group, names: &p.names, recent: &mut p.recent, now, out: Vec::new() };
+        let mut step = Step {
+            room,
+            group: &mut p.group,
+            names: &p.names,
+            recent: &mut p.recent,
+            now,
+            catch_up: CATCH_UP,
+            more: false,
+            out: Vec::new(),
+        };
         what(&mut step);
         let out = step.out;
         self.effects(0, out, false);
@@ -485,6 +526,9 @@ impl World {
                 }
                 Effect::ClaimKeyMaterial { requester, target } => {
                     self.lane(at, &room_uri().hub(), Row::Claim { requester, target, answer: None });
+                }
+                Effect::AskGroupInfo { user } => {
+                    self.lane(at, &room_uri().hub(), Row::GroupInfo { user });
                 }
                 Effect::Grant { requester, target } => {
                     let p = &mut self.providers[at];
@@ -603,6 +647,7 @@ impl World {
                 self.providers[to].inbox.push_back(Mail::Request { from, endpoint, body });
                 return;
             }
+            Row::Call { endpoint: Endpoint::Notify, body, .. } if self.gives_up(&body) => None,
             Row::Call { endpoint: Endpoint::Notify, body, .. } => {
                 let p = &mut self.providers[to];
                 let new = p.notified.insert(hash(&body));
@@ -626,6 +671,16 @@ impl World {
                 self.providers[to].inbox.push_back(Mail::Input(input));
                 None
             }
+            Row::GroupInfo { user } => {
+                let hub = &self.providers[to];
+                let listed = self.participants(to).contains(&user) && hub.phase() == Some(&Phase::Active);
+                let answer = if listed && hub.group.is_member() {
+                    GroupInfoAnswer::Given(hub.group.group_info())
+                } else {
+                    GroupInfoAnswer::Refused("no participant".to_owned())
+                };
+                Some(Input::GroupInfo { user, answer })
+            }
             Row::Claim { requester, target, answer } => {
                 let key_packages = answer.unwrap_or_else(|| self.key_material(to, &requester, &target));
                 if let Some(Row::Claim { answer, .. }) = self.lanes.get_mut(&(from, to)).unwrap().rows.front_mut() {
@@ -639,6 +694,15 @@ impl World {
         }
         self.lanes.get_mut(&(from, to)).unwrap().rows.pop_front();
         self.providers[from].inbox.extend(arrived.map(Mail::Input));
+    }
+
+    /// Whether the hub gives up on a notify; only on what changes the group.
+    fn gives_up(&mut self, body: &[u8]) -> bool {
+        let message = &FanoutMessage::decode_all(body).unwrap()[0];
+        let handshake = matches!(message.content, FanoutContent::Commit { .. } | FanoutContent::Proposal { .. });
+        let gives_up = handshake && self.rng.percent(self.given_up);
+        self.gave_up |= gives_up;
+        gives_up
     }
 
     /// The hub asks the target's provider, and notes what passes.
@@ -799,6 +863,7 @@ fn copy(input: &Input) -> Input {
         Input::KeyMaterial { target, key_packages } => {
             Input::KeyMaterial { target: target.clone(), key_packages: key_packages.clone() }
         }
+        Input::GroupInfo { user, answer } => Input::GroupInfo { user: user.clone(), answer: answer.clone() },
         Input::KeyPackagesPassed { references, provider } => {
             Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() }
         }
