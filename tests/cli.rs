@@ -38,7 +38,7 @@ fn help_and_version_go_to_standard_output() {
     let dir = place();
     let help = gateway(dir.path(), &["--help"]);
     assert!(help.status.success());
-    for part in ["registration", "check", "rooms", "Exit codes:", "First steps:", "MIMI_GATEWAY_"] {
+    for part in ["registration", "check", "rooms", "quarantine", "Exit codes:", "First steps:", "MIMI_GATEWAY_"] {
         assert!(out(&help).contains(part), "{part}");
     }
     let version = gateway(dir.path(), &["version"]);

@@ -19,6 +19,8 @@
 
 #[path = "engine/attacks.rs"]
 mod attacks;
+#[path = "engine/backlog.rs"]
+mod backlog;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/flow.rs"]
@@ -27,9 +29,15 @@ mod flow;
 mod homeserver;
 #[path = "engine/outside.rs"]
 mod outside;
+#[path = "engine/process.rs"]
+mod process;
+#[path = "engine/quota.rs"]
+mod quota;
 #[path = "engine/rejoin.rs"]
 mod rejoin;
 #[path = "engine/reliability.rs"]
 mod reliability;
 #[path = "engine/silo.rs"]
 mod silo;
+#[path = "engine/trim.rs"]
+mod trim;

@@ -26,6 +26,8 @@ pub enum Exit {
     Appservice = 8,
     /// The store cannot be opened or read.
     Store = 9,
+    /// The store failed while the gateway ran, for example by an I/O error: start it again.
+    StoreFailed = 10,
 }
 
 /// What `--help` shows beneath the commands.
@@ -57,6 +59,7 @@ Exit codes:
   7  the homeserver does not answer as one
   8  the homeserver does not know this gateway, or does not reach it
   9  the store cannot be opened or read
+  10 the store failed while the gateway ran (I/O error): look at the disk, start it again
 `check` runs on after a failure where it can, and ends with the lowest code that applies.";
 
 impl From<Exit> for ExitCode {
@@ -71,8 +74,8 @@ mod tests {
 
     #[test]
     fn help_lists_every_code() {
-        for code in 0..=Exit::Store as u8 {
-            assert!(HELP.lines().any(|line| line.starts_with(&format!("  {code}  "))), "{code}");
+        for code in 0..=Exit::StoreFailed as u8 {
+            assert!(HELP.lines().any(|line| line.starts_with(&format!("  {code:<3}"))), "{code}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Commands of the binary: `run`, `registration`, `check`, `rooms`, `version`.
+//! Commands of the binary: `run`, `registration`, `check`, `rooms`, `quarantine`, `version`.
 
 mod check;
 mod exit;
 mod log;
+mod quarantine;
 mod registration;
 mod rooms;
 mod table;
@@ -16,7 +17,10 @@ use url::Url;
 pub use exit::Exit;
 pub use version::DRAFTS;
 
-use crate::{config::Config, runtime};
+use crate::{
+    config::Config,
+    runtime::{self, RuntimeError},
+};
 
 /// What stands on the command line.
 #[derive(Debug, Parser)]
@@ -86,6 +90,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List what could not be worked on or delivered and was set aside.
+    #[command(after_help = "Examples:\n  mimi-gateway quarantine\n  mimi-gateway quarantine --json | jq -r .why")]
+    Quarantine {
+        /// One JSON object a line instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the version, the drafts it implements and the store engines it has.
     Version,
 }
@@ -150,14 +161,28 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Run { restored } => {
             let config = load()?;
             log::start(&config.log);
-            runtime::run(config, *restored).map_err(|e| CliError::new(Exit::Failure, "the gateway stopped", e))?;
+            runtime::run(config, *restored).map_err(|e| CliError::new(exit_of(&e), "the gateway stopped", e))?;
         }
         Command::Registration { out, url } => registration::run(&load()?, out.as_deref(), url.as_ref())?,
         Command::Check { offline } => return Ok(check::run(&cli.config, *offline)),
         Command::Rooms { json } => rooms::run(&load()?, *json)?,
+        Command::Quarantine { json } => quarantine::run(&load()?, *json)?,
         Command::Version => print!("{}", version::text()),
     }
     Ok(Exit::Success)
+}
+
+/// The class of what ended the gateway.
+fn exit_of(error: &RuntimeError) -> Exit {
+    match error {
+        RuntimeError::Config(_) => Exit::Config,
+        RuntimeError::Registration(_) | RuntimeError::Settings(_) => Exit::Registration,
+        RuntimeError::Store(_) | RuntimeError::Asking { .. } => Exit::Store,
+        RuntimeError::StoreFailed(_) => Exit::StoreFailed,
+        RuntimeError::Provider(_) | RuntimeError::Client(_) | RuntimeError::Bot(_) | RuntimeError::Io { .. } => {
+            Exit::Failure
+        }
+    }
 }
 
 #[cfg(test)]

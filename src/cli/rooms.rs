@@ -1,10 +1,7 @@
-//! `mimi-gateway rooms`: the bridged rooms, read from the store.
+//! `mimi-gateway rooms`: the bridged rooms, read from the store, or asked of the gateway that has it.
 
 use super::{CliError, exit::Exit, table};
-use crate::{
-    config::Config,
-    runtime::{self, RoomRow},
-};
+use crate::{admin::RoomRow, config::Config, runtime};
 
 /// Prints the bridged rooms as a table, or as JSON lines.
 pub(super) fn run(config: &Config, json: bool) -> Result<(), CliError> {
@@ -15,17 +12,7 @@ pub(super) fn run(config: &Config, json: bool) -> Result<(), CliError> {
 
 fn render(rows: &[RoomRow], json: bool) -> String {
     if json {
-        return rows
-            .iter()
-            .map(|r| {
-                serde_json::json!({
-                    "mimi_room": r.mimi_room, "matrix_room": r.matrix_room, "role": r.role, "hub": r.hub,
-                    "state": r.state, "epoch": r.epoch, "participants": r.participants,
-                })
-                .to_string()
-                    + "\n"
-            })
-            .collect();
+        return rows.iter().map(|r| serde_json::json!(r).to_string() + "\n").collect();
     }
     if rows.is_empty() {
         return "No rooms are bridged yet. In Matrix, invite the bridge bot into a room and write `!mimi bridge` there.\n".to_owned();

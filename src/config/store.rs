@@ -44,11 +44,19 @@ pub struct StoreConfig {
     pub master_key: Option<Secret>,
     /// A file that holds `master_key`.
     pub master_key_file: Option<PathBuf>,
+    /// Days of running for which is kept what recognises repeats.
+    pub keep_days: u32,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { engine: StoreEngine::default(), path: PathBuf::from("data"), master_key: None, master_key_file: None }
+        Self {
+            engine: StoreEngine::default(),
+            path: PathBuf::from("data"),
+            master_key: None,
+            master_key_file: None,
+            keep_days: 90,
+        }
     }
 }
 
@@ -70,5 +78,11 @@ impl StoreConfig {
 
     pub(super) fn validate(&self, faults: &mut Vec<ConfigError>) {
         faults.extend(self.master_key().err());
+        if !(30..=36_500).contains(&self.keep_days) {
+            faults.push(ConfigError::invalid(
+                "store.keep_days",
+                "must be from 30 to 36500: homeservers and peers may repeat what they sent for weeks",
+            ));
+        }
     }
 }

@@ -114,11 +114,15 @@ fn wrong_types_and_values_say_where_and_what() {
 #[test]
 fn all_faults_across_keys_are_told_at_once() {
     let text = MINIMAL.replace("a.example", "127.0.0.1:8448").replace("http:", "ftp:");
-    let said = fault(&text, &[("MIMI_GATEWAY_ROOMS__GAP_CHECK_INTERVAL_SECONDS", "9000")]);
-    for key in ["`homeserver.url`", "`provider.domain` is missing", "`rooms.gap_check_interval_seconds`"] {
+    let environment =
+        [("MIMI_GATEWAY_ROOMS__GAP_CHECK_INTERVAL_SECONDS", "9000"), ("MIMI_GATEWAY_STORE__KEEP_DAYS", "29")];
+    let said = fault(&text, &environment);
+    for key in
+        ["`homeserver.url`", "`provider.domain` is missing", "`rooms.gap_check_interval_seconds`", "`store.keep_days`"]
+    {
         assert!(said.contains(key), "{key} in {said}");
     }
-    assert_eq!(said.lines().count(), 3);
+    assert_eq!(said.lines().count(), 4);
 }
 
 #[test]

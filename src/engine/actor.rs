@@ -6,15 +6,16 @@
 use tokio::{sync::mpsc, sync::oneshot, time::Instant};
 
 use super::{
+    asking::{Ended, Invitation},
     core::{Engine, lock, now, random},
     group::RoomGroup,
     offer::{Arrivals, Offer, Verdict},
     ports::{Actor as MatrixActor, PathTarget, Problem},
-    tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, QUARANTINE, ROOMS, Wants},
+    tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS, Wants},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
-    room::{About, Effect, GroupInfoAnswer, Input, Names, Phase, Recent, Room, Step, Tag},
+    room::{Effect, GroupInfoAnswer, Input, Phase, Recent, Room, Step, Tag},
     store::{Batch, StoreError},
     translate::RoomEvent,
     wire::{
@@ -121,6 +122,8 @@ pub(super) struct After {
     pub(super) portals: Vec<u64>,
     pub(super) created: Vec<usize>,
     pub(super) joined: Vec<(usize, Result<String, String>)>,
+    /// Invitations that are not open any more.
+    pub(super) ended: Vec<(Invitation, Ended)>,
 }
 
 /// Runs until the mailbox closes.
@@ -172,6 +175,10 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
             actor.compare();
         }
         if !actor.work(batch).await {
+            return;
+        }
+        // Peers may ask about any room: what came to nothing leaves no task.
+        if actor.is_idle() && actor.engine.close_actor(&actor.uri, actor.room.is_some(), &mails) {
             return;
         }
     }
@@ -339,6 +346,9 @@ impl Actor {
         for number in after.portals {
             lock(&inner.portals).remove(&number);
         }
+        for (invitation, how) in after.ended {
+            inner.asking.end(&invitation, how, now());
+        }
         for (lane, number, row) in after.rows {
             self.engine.hand_to_lane(&lane, number, row);
         }
@@ -445,11 +455,20 @@ impl Actor {
             Mail::CompareNow | Mail::Offer(_) => Ok(()),
             Mail::SetAside { mail, why } => {
                 match mail.as_ref() {
-                    Mail::Item { number, .. } => INBOX.remove(batch, &self.uri, *number),
+                    Mail::Item { number, item } => {
+                        INBOX.remove(batch, &self.uri, *number);
+                        if let InboxItem::Asked { requester, target, .. } = item {
+                            after.ended.push((self.invitation(target, requester), Ended::Here));
+                        }
+                    }
                     Mail::Outcome { lane, number, .. } => OUTBOX.remove(batch, lane, *number),
                     _ => {}
                 }
-                self.set_aside(why, batch)
+                let raw = match mail.as_ref() {
+                    Mail::Item { item: InboxItem::Event(raw), .. } => Some(raw.as_str()),
+                    _ => None,
+                };
+                self.set_aside(why, raw, batch)
             }
         }
     }
@@ -462,7 +481,7 @@ impl Actor {
                     .and_then(|raw| RoomEvent::parse(&raw).map_err(|error| error.to_string()));
                 match event {
                     Ok(event) => self.event(event, batch, after).await,
-                    Err(error) => self.set_aside(&format!("event: {error}"), batch),
+                    Err(error) => self.set_aside(&format!("event: {error}"), Some(raw), batch),
                 }
             }
             InboxItem::Notify(body) => match FanoutMessage::decode_all(body) {
@@ -475,34 +494,22 @@ impl Actor {
                     }
                     Ok(())
                 }
-                Err(error) => self.set_aside(&format!("notify: {error}"), batch),
+                Err(error) => self.set_aside(&format!("notify: {error}"), None, batch),
             },
-            InboxItem::Asked { requester, target, about } => {
-                let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(()) };
-                if !user_exists(&self.engine, &id).await? {
-                    tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
-                    return Ok(());
+            InboxItem::Asked { peer, requester, target, about } => {
+                let invitation = self.invitation(target, requester);
+                if self.asked(requester, target, about, batch, after).await?
+                    && CONSENT.get(&self.engine.0.db, &invitation).await? != Some(Consent::Granted)
+                {
+                    return CONSENT.put(&self.engine.0.db, batch, &invitation, &Consent::Pending(peer.clone()));
                 }
-                let mut refused = false;
-                self.in_step(|step| refused = step.refuses_asking(requester, target).is_some());
-                let key = (target.to_string(), requester.to_string(), self.uri.clone());
-                if !refused && CONSENT.get(&self.engine.0.db, &key).await? != Some(Consent::Granted) {
-                    CONSENT.put(&self.engine.0.db, batch, &key, &Consent::Pending)?;
-                }
-                if self.room.is_none() {
-                    let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(()) };
-                    if uri.hub() == *self.engine.0.names.domain() {
-                        tracing::info!(room = %self.uri, %requester, "somebody asks into a room of ours that is not there; nobody is told");
-                        return Ok(());
-                    }
-                    self.room = Some(Room::new(uri, Phase::Invited, MatrixActor::Bot));
-                }
-                let about = About::read(about);
-                let input = Input::Asked { requester: requester.clone(), target: target.clone(), about };
-                self.run(input, batch, after).await.map(drop)
+                after.ended.push((invitation, Ended::Here));
+                Ok(())
             }
             InboxItem::AskCancelled { requester, target } => {
-                CONSENT.delete(batch, &(target.to_string(), requester.to_string(), self.uri.clone()));
+                let invitation = self.invitation(target, requester);
+                CONSENT.delete(batch, &invitation);
+                after.ended.push((invitation, Ended::TakenBack));
                 let input = Input::AskCancelled { requester: requester.clone(), target: target.clone() };
                 self.run(input, batch, after).await.map(drop)
             }
@@ -537,11 +544,11 @@ impl Actor {
         Ok(())
     }
 
-    fn set_aside(&self, what: &str, batch: &mut Batch) -> Result<(), StoreError> {
-        let inner = &self.engine.0;
-        let total = inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        tracing::error!(room = %self.uri, what, total, "set aside: it cannot be worked on");
-        QUARANTINE.put(&inner.db, batch, &(self.uri.clone(), inner.db.next_number()), &what.to_owned())
+    /// `raw`: the Matrix event, if it is one.
+    fn set_aside(&self, why: &str, raw: Option<&str>, batch: &mut Batch) -> Result<(), StoreError> {
+        let raw = raw.and_then(|raw| serde_json::value::RawValue::from_string(raw.to_owned()).ok());
+        let event = raw.and_then(|raw| super::aside::named(&raw).0);
+        self.engine.put_aside(batch, &self.uri, event, why, None)
     }
 
     async fn request(
@@ -564,7 +571,7 @@ impl Actor {
             return Ok(Ok(answer.clone()));
         }
         if let Some(answer) = ANSWERS.get(&self.engine.0.db, &key).await? {
-            return Ok(Ok(answer));
+            return Ok(Ok(answer.value));
         }
         let malformed = |error: crate::wire::DecodeError| Problem::Malformed(error.to_string());
         let input = match kind {
@@ -587,7 +594,7 @@ impl Actor {
             // Nothing happened, so there is nothing to remember: the same bytes are judged again.
             return Ok(Ok(answer));
         }
-        ANSWERS.put(&self.engine.0.db, batch, &key, &answer)?;
+        ANSWERS.put(&self.engine.0.db, batch, &key, &self.engine.0.today.dated(answer.clone()))?;
         after.given.insert(key, answer.clone());
         Ok(Ok(answer))
     }
@@ -614,7 +621,12 @@ impl Actor {
         step.out
     }
 
-    async fn run(&mut self, input: Input, batch: &mut Batch, after: &mut After) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) async fn run(
+        &mut self,
+        input: Input,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let mut answer = None;
         self.guarded(|step| answer = step.run(input), batch, after).await?;
         Ok(answer)
@@ -634,20 +646,6 @@ impl Actor {
         // What is in memory may be half done: the caller throws it away, and sets the input aside.
         let effects = stepped.map_err(|_| StoreError::Invalid("a step panicked".to_owned()))?;
         self.effects(effects, batch, after).await
-    }
-}
-
-/// Asks the homeserver, until it answers, whether the user exists. An error: the engine stops, and nothing is decided.
-async fn user_exists(engine: &Engine, user: &ruma::UserId) -> Result<bool, StoreError> {
-    loop {
-        match engine.0.homeserver.user_exists(user).await {
-            Ok(exists) => return Ok(exists),
-            Err(error) => tracing::warn!(%user, %error, "the homeserver does not say whether a user exists"),
-        }
-        tokio::select! {
-            () = engine.0.stop.cancelled() => return Err(StoreError::Closed("the engine stops".to_owned())),
-            () = tokio::time::sleep(engine.0.settings.retry) => {}
-        }
     }
 }
 

@@ -14,10 +14,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     actor::{self, Mail},
+    asking::Asking,
     lane, lobby,
     names::GatewayNames,
     ports::{Homeserver, MatrixAction, Millis, Peers},
-    tables::{INBOX, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
+    tables::{INBOX, InboxItem, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
+    trim::{Keep, Today},
+    window::{self, LaneEnd},
 };
 use crate::{
     mls::labels::SigningKey,
@@ -39,6 +42,8 @@ pub struct EngineSettings {
     pub tick: Duration,
     /// The first wait after a call or a commit that failed; it doubles up to fifty times that.
     pub retry: Duration,
+    /// Unanswered invitations that one peer may have here.
+    pub open_invitations: usize,
     /// How long commits that a hub speaks of may take to come, before the room is joined again.
     pub catch_up: Duration,
     /// While transactions come thick and fast, each is answered so much later: the homeserver puts what happens meanwhile into
@@ -48,6 +53,8 @@ pub struct EngineSettings {
     pub patience: Duration,
     /// How long an answer of a hub to a message waits for others, so that they share a batch. Zero: never.
     pub settle: Duration,
+    /// How long is kept what recognises repeats.
+    pub keep: Keep,
     /// Who may give commands.
     pub may_command: MayCommand,
 }
@@ -91,12 +98,15 @@ pub(super) struct Inner {
     pub(super) rooms: Mutex<BTreeSet<String>>,
     actors: Mutex<BTreeMap<String, mpsc::UnboundedSender<Mail>>>,
     lobbies: Mutex<BTreeMap<String, mpsc::UnboundedSender<(u64, String)>>>,
-    lanes: Mutex<BTreeMap<String, mpsc::UnboundedSender<(u64, OutRow)>>>,
+    pub(super) lanes: Mutex<BTreeMap<String, LaneEnd>>,
     /// One at a time takes Matrix events in, so that looking for a known event and storing it are one.
     pub(super) ingest: tokio::sync::Mutex<()>,
     /// Portals being made: their Matrix rooms are not linked yet.
     /// By outbox row, and who is invited into them.
     pub(super) portals: Mutex<BTreeMap<u64, Vec<ruma::OwnedUserId>>>,
+    /// Unanswered invitations, by peer.
+    pub(super) asking: Asking,
+    pub(super) today: Today,
     pub(super) quarantined: AtomicU64,
     /// Until then the homeserver is likely to lose events towards us: it, or we, just came back. Milliseconds.
     pub(super) suspect_until: AtomicU64,
@@ -130,6 +140,9 @@ const STOPPED: Millis = 5_000;
 /// How long a homeserver that came back is not trusted to deliver everything, in milliseconds.
 const SUSPECT: Millis = 15_000;
 
+/// The mark with the last generation at whose start all state was taken for old.
+const DISTRUSTED: &str = "distrusted";
+
 /// A lock that a panic cannot poison: what it guards is replaced whole.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -160,6 +173,8 @@ impl Engine {
     ) -> Result<Self, StoreError> {
         let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
         let rooms = ROOMS.scan_all(&db, &()).await?.into_iter().map(|(uri, _)| uri).collect();
+        let asking = Asking::load(&db, settings.open_invitations).await?;
+        let today = Today::load(&db, settings.keep).await?;
         let hub_key = super::keys::hub_key(&db).await?;
         Ok(Self(Arc::new(Inner {
             db,
@@ -175,6 +190,8 @@ impl Engine {
             lanes: Mutex::default(),
             ingest: tokio::sync::Mutex::default(),
             portals: Mutex::default(),
+            asking,
+            today,
             quarantined: AtomicU64::new(0),
             suspect_until: AtomicU64::new(0),
             pulse: AtomicU64::new(now()),
@@ -191,10 +208,10 @@ impl Engine {
     pub async fn start(&self) -> Result<(), StoreError> {
         self.suspect();
         // Everything is read and handed on before anything runs: what runs adds rows of its own, which go behind these.
-        let (mut rows, mut items, mut events) = (Vec::new(), Vec::new(), Vec::new());
-        for lane in OUTBOX.lanes(&self.0.db).await? {
-            let queued = self.queued(&OUTBOX, &lane).await?;
-            rows.push((lane, queued));
+        let (mut items, mut events) = (Vec::new(), Vec::new());
+        let outbox = OUTBOX.lanes(&self.0.db).await?;
+        for lane in outbox.iter().filter(|lane| lane.starts_with("m:")) {
+            self.find_portals(lane).await?;
         }
         for uri in INBOX.lanes(&self.0.db).await? {
             let queued = self.queued(&INBOX, &uri).await?;
@@ -204,13 +221,14 @@ impl Engine {
             let queued = self.queued(&LOBBY, &room).await?;
             events.push((room, queued));
         }
-        for (lane, queued) in rows {
-            for (number, row) in queued {
-                self.hand_to_lane(&lane, number, row);
-            }
+        for lane in &outbox {
+            lock(&self.0.lanes).insert(lane.clone(), self.new_lane(lane, true));
         }
         for (uri, queued) in items {
             for (number, item) in queued {
+                if let InboxItem::Asked { peer, requester, target, .. } = &item {
+                    self.0.asking.restore(peer, (target.to_string(), requester.to_string(), uri.clone()));
+                }
                 self.mail(&uri, Mail::Item { number, item });
             }
         }
@@ -227,6 +245,7 @@ impl Engine {
         }
         let engine = self.clone();
         self.0.tasks.spawn(async move { engine.timers().await });
+        self.0.tasks.spawn(self.clone().keep_trimmed());
         Ok(())
     }
 
@@ -240,18 +259,50 @@ impl Engine {
         V: serde::Serialize + serde::de::DeserializeOwned,
     {
         let (entries, damaged) = queue.all(&self.0.db, lane).await?;
-        if !damaged.is_empty() {
-            let mut batch = crate::store::Batch::new("damaged rows set aside");
-            for number in damaged {
-                tracing::error!(lane, number, "a stored row does not read back and is set aside");
-                self.0.quarantined.fetch_add(1, Ordering::Relaxed);
-                let what = "a stored row that does not read back".to_owned();
-                super::tables::QUARANTINE.put(&self.0.db, &mut batch, &(lane.clone(), number), &what)?;
-                queue.remove(&mut batch, lane, number);
-            }
-            self.0.db.commit(batch).await?;
-        }
+        self.damaged(queue, lane, &damaged).await?;
         Ok(entries)
+    }
+
+    /// Sets rows aside that do not read back.
+    pub(super) async fn damaged<V>(
+        &self,
+        queue: &crate::store::Queue<String, V>,
+        lane: &String,
+        numbers: &[u64],
+    ) -> Result<(), StoreError>
+    where
+        V: serde::Serialize + serde::de::DeserializeOwned,
+    {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let mut batch = crate::store::Batch::new("damaged rows set aside");
+        for number in numbers {
+            self.put_aside(&mut batch, lane, None, "a stored row that does not read back", None)?;
+            queue.remove(&mut batch, lane, *number);
+        }
+        self.0.db.commit(batch).await.map(drop)
+    }
+
+    /// Notes the portals that a lane of the outbox is going to make.
+    async fn find_portals(&self, lane: &str) -> Result<(), StoreError> {
+        let mut last = 0;
+        loop {
+            let (rows, more) = self.rows_after(lane, last).await?;
+            for (number, row) in &rows {
+                self.note_portal(*number, row);
+                last = *number;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn note_portal(&self, number: u64, row: &OutRow) {
+        if let OutRow::Portal(MatrixAction::CreateRoom { invite, .. }) = row {
+            lock(&self.0.portals).insert(number, invite.clone());
+        }
     }
 
     async fn timers(&self) {
@@ -272,11 +323,19 @@ impl Engine {
         }
     }
 
+    /// Whether the state is older than this generation of the store, and was not dealt with yet: the first open after the stop
+    /// may have been another command's, or a start that was cut short.
+    pub async fn must_distrust(&self, stale_before: u64) -> Result<bool, StoreError> {
+        let done = super::tables::MARKS.get(&self.0.db, &DISTRUSTED.to_owned()).await?;
+        Ok(stale_before > done.unwrap_or(0))
+    }
+
     /// After a stop that may have lost what was acknowledged (DESIGN 9): KeyPackages that were given out are dropped, and
     /// every local leaf is made fresh by a commit before its room sends again.
     pub async fn distrust_state(&self) -> Result<(), StoreError> {
         let db = &self.0.db;
         let mut batch = crate::store::Batch::new("state is old");
+        super::tables::MARKS.put(db, &mut batch, &DISTRUSTED.to_owned(), &db.generation())?;
         for (key, _) in super::tables::KEY_PACKAGES.scan_all(db, &()).await? {
             super::tables::KEY_PACKAGES.delete(&mut batch, &key);
         }
@@ -327,6 +386,12 @@ impl Engine {
         self.0.quarantined.load(Ordering::Relaxed)
     }
 
+    /// Rooms that have a task now.
+    #[must_use]
+    pub fn working_rooms(&self) -> usize {
+        lock(&self.0.actors).len()
+    }
+
     /// Runs a task once the engine is started.
     fn run_task(&self, task: impl Future<Output = ()> + Send + 'static) {
         let (go, stop) = (self.0.go.clone(), self.0.stop.clone());
@@ -370,34 +435,49 @@ impl Engine {
         let (sender, receiver) = mpsc::unbounded_channel();
         let _ = sender.send(mail);
         actors.insert(uri.to_owned(), sender);
-        drop(actors);
         lock(&self.0.rooms).insert(uri.to_owned());
+        drop(actors);
         let (engine, uri) = (self.clone(), uri.to_owned());
         self.run_task(async move { actor::run(engine, uri, receiver).await });
     }
 
+    /// Forgets an actor that has nothing to keep in mind. Its next mail starts another.
+    pub(super) fn close_actor(&self, uri: &str, known: bool, mails: &mpsc::UnboundedReceiver<Mail>) -> bool {
+        let mut actors = lock(&self.0.actors);
+        if !mails.is_empty() {
+            return false;
+        }
+        actors.remove(uri);
+        if !known {
+            lock(&self.0.rooms).remove(uri);
+        }
+        true
+    }
+
     /// Hands a stored row to its lane's task.
     pub(super) fn hand_to_lane(&self, lane: &str, number: u64, row: OutRow) {
-        if let OutRow::Portal(MatrixAction::CreateRoom { invite, .. }) = &row {
-            lock(&self.0.portals).insert(number, invite.clone());
-        }
-        let mut lanes = lock(&self.0.lanes);
-        let row = match lanes.get(lane) {
-            Some(sender) => match sender.send((number, row)) {
-                Ok(()) => return,
-                Err(returned) => returned.0.1,
-            },
-            None => row,
-        };
+        self.note_portal(number, &row);
         if self.0.stop.is_cancelled() {
             return;
         }
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let _ = sender.send((number, row));
-        lanes.insert(lane.to_owned(), sender);
-        drop(lanes);
+        let mut lanes = lock(&self.0.lanes);
+        if let Some(end) = lanes.get(lane) {
+            if !end.hand(number, row) {
+                lanes.insert(lane.to_owned(), self.new_lane(lane, true));
+            }
+            return;
+        }
+        let end = self.new_lane(lane, false);
+        end.hand(number, row);
+        lanes.insert(lane.to_owned(), end);
+    }
+
+    /// Starts a lane's task. `behind`: it finds rows in the store.
+    fn new_lane(&self, lane: &str, behind: bool) -> LaneEnd {
+        let (end, rows) = window::lane(behind);
         let (engine, lane) = (self.clone(), lane.to_owned());
-        self.run_task(async move { lane::run(engine, lane, receiver).await });
+        self.run_task(async move { lane::run(engine, lane, rows).await });
+        end
     }
 
     /// Hands a stored event of an unmirrored room to that room's task.
@@ -443,8 +523,30 @@ impl Engine {
 
     /// All rooms, for an operator.
     pub async fn rooms(db: &Database, names: &GatewayNames) -> Result<Vec<RoomSummary>, StoreError> {
+        let (mut rooms, mut after) = (Vec::new(), None);
+        loop {
+            let (page, next) = Self::rooms_after(db, names, after, 100).await?;
+            rooms.extend(page);
+            after = next;
+            if after.is_none() {
+                return Ok(rooms);
+            }
+        }
+    }
+
+    /// Up to `limit` rooms behind this place, in the order of their URIs, and the place to go on at.
+    pub async fn rooms_after(
+        db: &Database,
+        names: &GatewayNames,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<(Vec<RoomSummary>, Option<Vec<u8>>), StoreError> {
+        let page = ROOMS.scan(db, &(), after, limit).await?;
+        for key in &page.damaged {
+            tracing::error!(key = %key.escape_ascii(), "a room's record does not read back");
+        }
         let mut rows = Vec::new();
-        for (uri, room) in ROOMS.scan_all(db, &()).await? {
+        for (uri, room) in page.rows {
             let group = super::rows::load_group(db, &uri, room.group).await.ok();
             let state = group.as_ref().and_then(|group| crate::room::group::Group::state(group).ok());
             rows.push(RoomSummary {
@@ -463,6 +565,18 @@ impl Engine {
                 uri,
             });
         }
-        Ok(rows)
+        Ok((rows, page.next))
+    }
+
+    /// The store that it works on.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.0.db
+    }
+
+    /// The names that it goes by.
+    #[must_use]
+    pub fn names(&self) -> &GatewayNames {
+        &self.0.names
     }
 }

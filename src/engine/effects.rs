@@ -2,6 +2,7 @@
 
 use super::{
     actor::{Actor, After},
+    asking::Ended,
     core::now,
     ports::{Endpoint, PathTarget},
     tables::{CONSENT, Consent, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN, Secret, Wants},
@@ -53,7 +54,9 @@ impl Actor {
             Effect::ForgetConsent { user } => {
                 for ((target, requester, room), _) in CONSENT.scan_all(db, &user.to_string()).await? {
                     if room == self.uri {
-                        CONSENT.delete(batch, &(target, requester, room));
+                        let invitation = (target, requester, room);
+                        CONSENT.delete(batch, &invitation);
+                        after.ended.push((invitation, Ended::Here));
                     }
                 }
                 // KeyPackages that were given out stay until they expire: an Add with one may be on its way, and a leaf of
@@ -68,6 +71,7 @@ impl Actor {
                     return Ok(());
                 }
                 let event = event.map(String::from).unwrap_or_default();
+                let event = engine.0.today.dated(event);
                 SHOWN.put(db, batch, &key, &event)?;
                 LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
             }
@@ -84,14 +88,18 @@ impl Actor {
             }
             Effect::Call { peer, endpoint, target, body, tag } => {
                 let row = OutRow::Call { peer: peer.clone(), endpoint, target, body, wants: Wants::Room(tag) };
-                self.send(format!("p:{peer}:{}", self.uri), row, batch, after)
+                // A lane of its own: a peer that takes no more invitations for a while gets the room's messages all the same.
+                let lane = if endpoint == Endpoint::RequestConsent { "c" } else { "p" };
+                self.send(format!("{lane}:{peer}:{}", self.uri), row, batch, after)
             }
             Effect::ClaimKeyMaterial { requester, target } => self.claim(&requester, &target, batch, after),
             Effect::AskGroupInfo { user } => self.ask_group_info(user, batch, after),
             Effect::Grant { requester, target } => self.grant(&requester, &target, batch, after),
             Effect::Declined { requester, target } => {
                 let key = (target.to_string(), requester.to_string(), self.uri.clone());
-                CONSENT.put(db, batch, &key, &Consent::Declined)
+                CONSENT.put(db, batch, &key, &Consent::Declined)?;
+                after.ended.push((key, Ended::Here));
+                Ok(())
             }
             Effect::Link(room) => {
                 let room = room.to_string();
@@ -240,7 +248,9 @@ impl Actor {
             not_after: made.not_after,
         };
         KEY_PACKAGES.put(db, batch, &(self.uri.clone(), made.reference), &row)?;
-        CONSENT.put(db, batch, &(target.to_string(), requester.to_string(), self.uri.clone()), &Consent::Granted)?;
+        let invitation = (target.to_string(), requester.to_string(), self.uri.clone());
+        CONSENT.put(db, batch, &invitation, &Consent::Granted)?;
+        after.ended.push((invitation, Ended::Here));
         let entry = ConsentEntry {
             action: ConsentAction::Grant { key_packages: vec![key_package] },
             requester: requester.clone(),

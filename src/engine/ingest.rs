@@ -6,10 +6,11 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{
+    aside,
     core::{Engine, lock},
     offer::{Arrival, Arrivals},
     ports::{Actor, CallError, InboundError, MatrixInbound, Transaction},
-    tables::{EVENTS, InboxItem, LOBBY, QUARANTINE, WATERMARKS},
+    tables::{EVENTS, InboxItem, LOBBY, WATERMARKS},
 };
 use crate::{
     room::Names,
@@ -114,10 +115,16 @@ impl Engine {
             let event = match RoomEvent::parse(raw) {
                 Ok(event) => event,
                 Err(error) => {
-                    let total = inner.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-                    tracing::error!(%error, total, "an event that cannot be read is set aside");
-                    let key = ("transactions".to_owned(), inner.db.next_number());
-                    QUARANTINE.put(&inner.db, &mut batch, &key, &raw.get().chars().take(65_536).collect())?;
+                    let (event, room) = aside::named(raw);
+                    let place = room.unwrap_or_else(|| aside::NO_ROOM.to_owned());
+                    if let Some(event) = &event {
+                        let key = (place.clone(), event.clone());
+                        if !seen.insert(key.clone()) || EVENTS.get(&inner.db, &key).await?.is_some() {
+                            continue;
+                        }
+                        EVENTS.put(&inner.db, &mut batch, &key, &inner.today.dated(()))?;
+                    }
+                    self.put_aside(&mut batch, &place, event, &format!("unreadable: {error}"), Some(raw.get()))?;
                     continue;
                 }
             };
@@ -139,12 +146,12 @@ impl Engine {
                         rooms.len() - 1
                     });
                     if let Some((_, arrivals)) = rooms.get_mut(index) {
-                        EVENTS.put(&inner.db, &mut arrivals.writes, &key, &())?;
+                        EVENTS.put(&inner.db, &mut arrivals.writes, &key, &inner.today.dated(()))?;
                         arrivals.items.push(Arrival { item: InboxItem::Event(raw), event: Some(event) });
                     }
                 }
                 _ => {
-                    EVENTS.put(&inner.db, &mut batch, &key, &())?;
+                    EVENTS.put(&inner.db, &mut batch, &key, &inner.today.dated(()))?;
                     let number = LOBBY.append(&inner.db, &mut batch, &room, &raw)?;
                     lobby.push((room, number, raw));
                 }
@@ -187,6 +194,7 @@ impl Engine {
         let mut pages: Vec<Vec<Box<RawValue>>> = Vec::new();
         let mut read = 0;
         let mut older: Option<String> = None;
+        let mut found = false;
         'pages: loop {
             let page = self.0.homeserver.timeline(room, reader, older.as_deref(), PAGE).await?;
             let mut events = page.events;
@@ -199,6 +207,7 @@ impl Engine {
             {
                 events.drain(..=place);
                 pages.push(events);
+                found = true;
                 break 'pages;
             }
             pages.push(events);
@@ -207,7 +216,12 @@ impl Engine {
                 break;
             }
         }
-        let events: Vec<Box<RawValue>> = pages.into_iter().rev().flatten().collect();
+        let mut events: Vec<Box<RawValue>> = pages.into_iter().rev().flatten().collect();
+        if !found {
+            // Without the last known event, what is long done would be taken for new.
+            let forgotten = self.0.today.forgotten_before();
+            events.retain(|raw| sent(raw) >= forgotten);
+        }
         let missing = self.take_in(events).await?;
         if let Some(newest) = newest.filter(|newest| Some(newest) != until.as_ref()) {
             let mut batch = Batch::new("watermark");
@@ -225,6 +239,15 @@ pub(super) fn event_id(raw: &RawValue) -> Option<String> {
         event_id: String,
     }
     serde_json::from_str::<Id>(raw.get()).ok().map(|id| id.event_id)
+}
+
+/// When an event was sent, as its homeserver says.
+fn sent(raw: &RawValue) -> u64 {
+    #[derive(serde::Deserialize)]
+    struct When {
+        origin_server_ts: u64,
+    }
+    serde_json::from_str::<When>(raw.get()).map_or(0, |when| when.origin_server_ts)
 }
 
 impl MatrixInbound for Engine {

@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use super::{
     actor::{Mail, Outcome},
     core::{Engine, lock},
     ports::{CallError, Endpoint, MatrixAction, MatrixDone, Retry},
-    tables::{OUTBOX, OutRow, QUARANTINE, SHOWN},
+    tables::{OUTBOX, OutRow, SHOWN},
+    window::Rows,
 };
 use crate::store::Batch;
 
@@ -21,7 +20,7 @@ const LONGEST_WAIT: u32 = 50;
 const TOGETHER: Duration = Duration::from_millis(200);
 
 /// Sends a lane's rows until the lane is closed.
-pub(super) async fn run(engine: Engine, lane: String, mut rows: mpsc::UnboundedReceiver<(u64, OutRow)>) {
+pub(super) async fn run(engine: Engine, lane: String, mut rows: Rows) {
     // `m:<room>` or `p:<peer>:<room>`; no peer has a colon.
     let room = match lane.split_once(':') {
         Some(("m", room)) => room.to_owned(),
@@ -31,7 +30,7 @@ pub(super) async fn run(engine: Engine, lane: String, mut rows: mpsc::UnboundedR
     loop {
         let next = tokio::select! {
             () = engine.0.stop.cancelled() => return,
-            row = rows.recv() => row,
+            row = rows.next(&engine, &lane) => row,
         };
         let Some((number, row)) = next else { return };
         if !send(&engine, &lane, &room, number, row).await {
@@ -189,7 +188,7 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
         (OutRow::Show { message_id, .. }, Sent::Matrix(MatrixDone::Event(event))) => {
             remove_soon(engine, lane, number, |batch| {
                 let key = (room.to_owned(), message_id);
-                if let Err(error) = SHOWN.put(&engine.0.db, batch, &key, &event.to_string()) {
+                if let Err(error) = SHOWN.put(&engine.0.db, batch, &key, &engine.0.today.dated(event.to_string())) {
                     tracing::warn!(lane, %error, "an event id is not kept");
                 }
             });
@@ -207,7 +206,7 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
 
 /// It will never be taken: whoever waits is told, the operator too, and the lane goes on.
 fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, error: &CallError) {
-    tracing::error!(lane, %error, "refused for good");
+    tracing::warn!(lane, %error, "refused for good");
     match row {
         OutRow::Call { wants, .. } if wants.answer() => {
             let outcome = Outcome::Answered { wants, result: Err(error.to_string()) };
@@ -218,11 +217,9 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
                 let outcome = Outcome::PortalFailed(error.to_string());
                 return engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
             }
-            engine.0.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let what = format!("{}: {error}", describe(&row));
+            let why = format!("{}: {error}", describe(&row));
             remove(engine, lane, number, |batch| {
-                let key = (room.to_owned(), number);
-                if let Err(error) = QUARANTINE.put(&engine.0.db, batch, &key, &what) {
+                if let Err(error) = engine.put_aside(batch, room, None, &why, None) {
                     tracing::warn!(lane, %error, "not noted for the operator");
                 }
             });

@@ -10,7 +10,7 @@ use super::{
     core::{Engine, lock, random},
     ingest::event_id,
     ports::{Actor, CallError, MatrixAction, Retry},
-    tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, QUARANTINE, ROOMS},
+    tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, ROOMS},
 };
 use crate::{
     ident::{RoomUri, UserUri},
@@ -51,7 +51,7 @@ pub(super) async fn run(engine: Engine, room: String, mut events: mpsc::Unbounde
         loop {
             let done = match &refused {
                 None => one(&engine, &room, number, &raw).await,
-                Some(why) => set_aside(&engine, &room, number, why).await,
+                Some(why) => set_aside(&engine, &room, number, &raw, why).await,
             };
             let Err(error) = done else { break };
             tracing::warn!(room, %error, "an event of an unmirrored room could not be handled");
@@ -82,12 +82,13 @@ async fn finish(engine: &Engine, room: &str, number: u64) -> Result<(), StoreErr
 }
 
 /// It will never be handled: the operator can see it, and the room's other events go on.
-async fn set_aside(engine: &Engine, room: &str, number: u64, why: &str) -> Result<(), LobbyError> {
+async fn set_aside(engine: &Engine, room: &str, number: u64, raw: &str, why: &str) -> Result<(), LobbyError> {
     let mut batch = Batch::new("lobby event set aside");
     LOBBY.remove(&mut batch, &room.to_owned(), number);
-    QUARANTINE.put(&engine.0.db, &mut batch, &(room.to_owned(), number), &why.to_owned())?;
+    let raw = serde_json::value::RawValue::from_string(raw.to_owned()).ok();
+    let event = raw.and_then(|raw| super::aside::named(&raw).0);
+    engine.put_aside(&mut batch, room, event, why, None)?;
     engine.0.db.commit(batch).await?;
-    engine.0.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     Ok(())
 }
 

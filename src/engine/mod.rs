@@ -8,6 +8,8 @@
 //! ```
 
 mod actor;
+mod aside;
+mod asking;
 mod core;
 mod effects;
 mod group;
@@ -23,7 +25,11 @@ pub mod ports;
 mod provider;
 mod rows;
 mod tables;
+mod trim;
+mod window;
 
+pub use aside::SetAside;
 pub use core::{Engine, EngineSettings, MayCommand, RoomSummary};
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};
+pub use trim::Keep;

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{
     actor::{Answer, Mail, Request},
+    asking::Ended,
     core::{Engine, lock, now},
     group::RoomGroup,
     offer::{Arrival, Arrivals},
@@ -186,8 +187,33 @@ impl Engine {
         self.unbroken(async move { engine.deliver(&room, arrivals).await }).await
     }
 
+    /// A remote user asks one of ours into a room, if its provider has not asked too many who did not answer yet.
+    async fn ask(
+        &self,
+        peer: &ProviderDomain,
+        requester: UserUri,
+        target: UserUri,
+        room: &RoomUri,
+        about: std::collections::BTreeMap<u16, Vec<u8>>,
+    ) -> Result<(), Problem> {
+        let invitation = (target.to_string(), requester.to_string(), room.to_string());
+        let new = self.0.asking.take(peer, &invitation, now()).inspect_err(|_| {
+            tracing::warn!(%peer, "too many invitations of this peer are unanswered; it is told to ask again later");
+        })?;
+        let item = InboxItem::Asked { peer: peer.clone(), requester, target, about };
+        let stored = self.to_room(room.as_str(), item, Batch::new("consent asked")).await;
+        if stored.is_err() && new {
+            self.0.asking.end(&invitation, Ended::Here, now());
+        }
+        Ok(stored?)
+    }
+
     /// KeyPackages of one of our users, if it consented; else it is asked, and the requester hears no more than that.
-    async fn own_key_material(&self, request: &KeyMaterialRequest) -> Result<KeyMaterialResponse, Problem> {
+    async fn own_key_material(
+        &self,
+        peer: &ProviderDomain,
+        request: &KeyMaterialRequest,
+    ) -> Result<KeyMaterialResponse, Problem> {
         let tbs = request.tbs();
         let target = tbs.target_user.clone();
         let refused = |status| Ok(KeyMaterialResponse::refused(status, target.clone()));
@@ -209,12 +235,8 @@ impl Engine {
         let Some(room) = &tbs.room else { return refused(KeyMaterialUserCode::NoConsent) };
         let key = (target.to_string(), tbs.requesting_user.to_string(), room.to_string());
         if CONSENT.get(&self.0.db, &key).await? != Some(Consent::Granted) {
-            let item = InboxItem::Asked {
-                requester: tbs.requesting_user.clone(),
-                target: target.clone(),
-                about: std::collections::BTreeMap::new(),
-            };
-            self.to_room(room.as_str(), item, Batch::new("asked by keyMaterial")).await?;
+            self.ask(peer, tbs.requesting_user.clone(), target.clone(), room, std::collections::BTreeMap::new())
+                .await?;
             return refused(KeyMaterialUserCode::NoConsent);
         }
         let unused = KEY_PACKAGES.scan_all(&self.0.db, &room.to_string()).await?;
@@ -303,7 +325,7 @@ impl ProviderInbound for Engine {
         Box::pin(async move {
             let key = (peer.domain().to_string(), digest(&[b"keyMaterial", target.as_str().as_bytes(), &body]));
             if let Some(answer) = ANSWERS.get(&self.0.db, &key).await? {
-                return Ok(answer);
+                return Ok(answer.value);
             }
             let request = KeyMaterialRequest::decode(&body).map_err(malformed)?;
             let room = request.tbs().room.clone();
@@ -311,8 +333,11 @@ impl ProviderInbound for Engine {
             if hosted.is_some_and(|room| !self.knows_room(room)) {
                 return Err(Problem::NotFound);
             }
+            if hosted.is_none() && room.as_ref().is_some_and(|room| room.hub() != *peer.domain()) {
+                return Err(Problem::Forbidden("keyMaterial comes by way of the room's hub".to_owned()));
+            }
             let answer = if target.provider() == *self.0.names.domain() {
-                let response = self.own_key_material(&request).await?;
+                let response = self.own_key_material(peer.domain(), &request).await?;
                 if let Some(room) = hosted {
                     self.note_passed(room, &response, target.provider()).await?;
                 }
@@ -331,7 +356,7 @@ impl ProviderInbound for Engine {
                 answer
             };
             let mut batch = Batch::new("keyMaterial answered");
-            ANSWERS.put(&self.0.db, &mut batch, &key, &answer)?;
+            ANSWERS.put(&self.0.db, &mut batch, &key, &self.0.today.dated(answer.clone()))?;
             self.0.db.commit(batch).await.map_err(Problem::from)?;
             Ok(answer)
         })
@@ -355,7 +380,7 @@ impl ProviderInbound for Engine {
             }
             let mut batch = Batch::new("notify");
             batch.require(NOTIFIED.absent(&key));
-            NOTIFIED.put(&self.0.db, &mut batch, &key, &now())?;
+            NOTIFIED.put(&self.0.db, &mut batch, &key, &self.0.today.dated(()))?;
             match self.to_room(room.as_str(), InboxItem::Notify(body), batch).await {
                 Err(error) if error.is_conflict() => Ok(()),
                 result => Ok(result?),
@@ -401,14 +426,18 @@ impl ProviderInbound for Engine {
                 tracing::info!(%requester, %target, "consent for every room is not asked of people yet; nobody is told");
                 return Ok(());
             };
-            let item = match action {
-                ConsentAction::Request => InboxItem::Asked { requester, target, about: extensions.0 },
-                ConsentAction::Cancel => InboxItem::AskCancelled { requester, target },
-                ConsentAction::Grant { .. } | ConsentAction::Revoke => {
-                    return Err(Problem::Malformed("not an operation of requestConsent".to_owned()));
+            match action {
+                ConsentAction::Request => self.ask(peer.domain(), requester, target, &room, extensions.0).await,
+                // Nothing that could be taken back.
+                ConsentAction::Cancel if !self.knows_room(&room) => Ok(()),
+                ConsentAction::Cancel => {
+                    let item = InboxItem::AskCancelled { requester, target };
+                    Ok(self.to_room(room.as_str(), item, Batch::new("consent asked")).await?)
                 }
-            };
-            Ok(self.to_room(room.as_str(), item, Batch::new("consent asked")).await?)
+                ConsentAction::Grant { .. } | ConsentAction::Revoke => {
+                    Err(Problem::Malformed("not an operation of requestConsent".to_owned()))
+                }
+            }
         })
     }
 

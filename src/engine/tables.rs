@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ports::{Endpoint, MatrixAction, PathTarget};
+use super::{
+    aside::Aside,
+    ports::{Endpoint, MatrixAction, Millis, PathTarget},
+    trim::Dated,
+};
 use crate::{
     ident::{ProviderDomain, UserUri},
     room::{Room, Tag},
@@ -16,17 +20,17 @@ pub(crate) const MLS: Table<(String, u64, Vec<u8>), Vec<u8>> = Table::sealed("ml
 /// Matrix room id to room URI.
 pub(crate) const LINKS: Table<String, String> = Table::new("link");
 /// Matrix events that were taken in: Matrix room, event id.
-pub(crate) const EVENTS: Table<(String, String), ()> = Table::new("event");
+pub(crate) const EVENTS: Table<(String, String), Dated<()>> = Table::new("event");
 /// Matrix room id to the newest event of the last comparison with `/messages`.
 pub(crate) const WATERMARKS: Table<String, String> = Table::new("watermark");
 /// The hub-ordered log: room, accepted timestamp, message id; the Matrix event where it was ours.
-pub(crate) const LOG: Table<(String, u64, [u8; 32]), String> = Table::new("log");
+pub(crate) const LOG: Table<(String, u64, [u8; 32]), Dated<String>> = Table::new("log");
 /// Room and message id to the Matrix event that shows it.
-pub(crate) const SHOWN: Table<(String, [u8; 32]), String> = Table::new("shown");
+pub(crate) const SHOWN: Table<(String, [u8; 32]), Dated<String>> = Table::new("shown");
 /// Answers given: peer, hash of path and body.
-pub(crate) const ANSWERS: Table<(String, [u8; 32]), Vec<u8>> = Table::new("answer");
+pub(crate) const ANSWERS: Table<(String, [u8; 32]), Dated<Vec<u8>>> = Table::new("answer");
 /// Notifies taken in: peer, room, hash of the body.
-pub(crate) const NOTIFIED: Table<(String, String, [u8; 32]), u64> = Table::new("notified");
+pub(crate) const NOTIFIED: Table<(String, String, [u8; 32]), Dated<()>> = Table::new("notified");
 /// KeyPackages given out: room, reference. Sealed.
 pub(crate) const KEY_PACKAGES: Table<(String, Vec<u8>), KeyPackageRow> = Table::sealed("keypackage");
 /// Consent of our users: target, requester, room.
@@ -35,8 +39,12 @@ pub(crate) const CONSENT: Table<(String, String, String), Consent> = Table::new(
 pub(crate) const MANAGEMENT: Table<String, String> = Table::new("management");
 /// Keys of the gateway itself, by purpose. Sealed.
 pub(crate) const KEYS: Table<String, Vec<u8>> = Table::sealed("key");
+/// Numbers of the gateway itself, by purpose.
+pub(crate) const MARKS: Table<String, u64> = Table::new("mark");
+/// Days of running, and when each began.
+pub(crate) const DAYS: Table<u32, Millis> = Table::new("day");
 /// What could not be handled, for the operator: where, number.
-pub(crate) const QUARANTINE: Table<(String, u64), String> = Table::sealed("quarantine");
+pub(crate) const QUARANTINE: Table<(String, u64), Dated<Aside>> = Table::sealed("quarantine");
 /// What came for a room, in order.
 pub(crate) const INBOX: Queue<String, InboxItem> = Queue::sealed("inbox");
 /// Events of Matrix rooms that are not mirrored.
@@ -58,10 +66,10 @@ pub(crate) struct KeyPackageRow {
 }
 
 /// Whether one of our users lets a remote user add it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Consent {
-    /// Asked, not answered.
-    Pending,
+    /// Asked by this peer, not answered.
+    Pending(ProviderDomain),
     /// Yes.
     Granted,
     /// No. Nobody is told.
@@ -76,7 +84,7 @@ pub(crate) enum InboxItem {
     /// The body of a notify of the room's hub.
     Notify(Vec<u8>),
     /// A remote user asks one of ours.
-    Asked { requester: UserUri, target: UserUri, about: std::collections::BTreeMap<u16, Vec<u8>> },
+    Asked { peer: ProviderDomain, requester: UserUri, target: UserUri, about: std::collections::BTreeMap<u16, Vec<u8>> },
     /// It takes that back.
     AskCancelled { requester: UserUri, target: UserUri },
     /// A remote user consents.

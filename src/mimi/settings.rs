@@ -236,6 +236,8 @@ pub struct Limits {
     /// Bytes of request bodies of one peer in memory at a time; more have to wait. At least the largest body limit.
     /// Default 32 MiB.
     pub max_body_bytes_per_peer: usize,
+    /// Invitations of one peer that nobody has answered yet; a further one is answered 429. Default 1,000.
+    pub max_open_invitations_per_peer: usize,
     /// Seconds to connect to a peer. Default 5.
     #[serde(rename = "connect_timeout_seconds", deserialize_with = "seconds")]
     pub connect_timeout: Duration,
@@ -259,6 +261,7 @@ impl Default for Limits {
             max_requests_per_peer: 128,
             max_streams_per_connection: 64,
             max_body_bytes_per_peer: 32 << 20,
+            max_open_invitations_per_peer: 1000,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_mins(1),
         }

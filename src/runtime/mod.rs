@@ -1,13 +1,18 @@
 //! Wiring and shutdown: the store, the engine and the two edges, from the settings.
 
+mod listing;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use listing::{list_rooms, list_set_aside};
+
 use crate::{
+    admin::{self, ControlSocket},
     config::{Config, ConfigError, StoreEngine},
-    engine::{Engine, EngineSettings, GatewayNames, MayCommand, ports::CallError},
+    engine::{Engine, EngineSettings, GatewayNames, Keep, MayCommand, ports::CallError},
     ident::IdentityMap,
     matrix::{
         self, ClientError, HomeserverClient, Registration, registration::RegistrationError, settings::SettingsError,
@@ -30,8 +35,13 @@ const TICK: Duration = Duration::from_hours(1);
 const CATCH_UP: Duration = Duration::from_secs(30);
 /// The first wait after a call or a commit that failed.
 const RETRY: Duration = Duration::from_millis(200);
+/// A day, as rows count it.
+const DAY: Duration = Duration::from_hours(24);
 /// How often the homeserver is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long an end that cannot be in good order may take, step by step.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the gateway could not run. Permanent unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +67,17 @@ pub enum RuntimeError {
     /// The bot's name is no Matrix id.
     #[error("the bot's user id: {0}")]
     Bot(#[from] ruma::IdParseError),
+    /// The store failed while the gateway ran. What it acknowledged is on disk; the next start goes on from there.
+    #[error("{0}")]
+    StoreFailed(String),
+    /// Another process has the store, and did not tell what it holds.
+    #[error("another process has the store in {}, and {error}", .data.display())]
+    Asking {
+        /// The data directory.
+        data: std::path::PathBuf,
+        /// Why not.
+        error: admin::AskError,
+    },
     /// Listening, or starting threads.
     #[error("{what}: {source}")]
     Io {
@@ -65,25 +86,6 @@ pub enum RuntimeError {
         /// Why not.
         source: std::io::Error,
     },
-}
-
-/// One bridged room, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoomRow {
-    /// The MIMI room's URI.
-    pub mimi_room: String,
-    /// The Matrix room's id.
-    pub matrix_room: String,
-    /// `hub` or `follower`.
-    pub role: String,
-    /// The provider that is the room's hub.
-    pub hub: String,
-    /// `active`, `broken`, and so on.
-    pub state: String,
-    /// The MLS epoch, once there is a group.
-    pub epoch: Option<u64>,
-    /// Entries in the participant list.
-    pub participants: usize,
 }
 
 fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> RuntimeError {
@@ -108,7 +110,10 @@ fn tokio_runtime() -> Result<tokio::runtime::Runtime, RuntimeError> {
 /// Runs the gateway until it is told to stop (SIGINT or SIGTERM). `restored`: the operator says that the store comes from
 /// a backup, so all MLS state counts as old (DESIGN 9).
 pub fn run(config: Config, restored: bool) -> Result<(), RuntimeError> {
-    tokio_runtime()?.block_on(serve(config, restored))
+    let runtime = tokio_runtime()?;
+    let result = runtime.block_on(serve(config, restored));
+    runtime.shutdown_timeout(LAST_WAIT);
+    result
 }
 
 struct Parts {
@@ -148,19 +153,22 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         settle: SETTLE,
         tick: TICK,
         retry: RETRY,
+        keep: Keep { days: config.store.keep_days, day: DAY },
+        open_invitations: config.limits.max_open_invitations_per_peer,
         catch_up: CATCH_UP,
         may_command,
     };
     let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;
-    if report.stale_state {
+    if engine.must_distrust(report.stale_before).await? {
         tracing::warn!(
             "the store comes from a backup, or its engine may have lost what it acknowledged: all MLS state counts as old"
         );
         engine.distrust_state().await?;
     }
+    let stop = CancellationToken::new();
+    let control = tokio::spawn(control(&config.store.path, engine.clone(), stop.clone()));
     engine.start().await?;
 
-    let stop = CancellationToken::new();
     let provider = mimi::Server::bind(&mimi_settings, Arc::new(engine.clone())).await?;
     let listen = matrix_settings.listen;
     let listener = TcpListener::bind(listen).await.map_err(io(format!("listening on {listen}")))?;
@@ -172,19 +180,41 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let heartbeat = tokio::spawn(heartbeat(homeserver, engine.clone(), stop.clone()));
     tracing::info!(appservice = %listen, provider = %provider_address, domain = %mimi_settings.own_domain, "mimi-gateway is up");
 
-    stopped().await?;
-    tracing::info!("stopping");
-    stop.cancel();
-    for task in [
-        appservice_done(appservice).await,
-        provider.await.map_err(|e| e.to_string()),
-        heartbeat.await.map_err(|e| e.to_string()),
-    ] {
-        if let Err(error) = task {
-            tracing::warn!(error, "a task ended badly");
+    let failed = tokio::select! {
+        told = stopped() => {
+            told?;
+            tracing::info!("stopping");
+            None
         }
+        why = database.store().failed() => {
+            tracing::error!(
+                why,
+                "the store failed, so the gateway ends itself; nothing that it acknowledged is lost. Look at the disk (space, file \
+                 size limits, the kernel's log), then start it again: a service manager that restarts it does so by itself"
+            );
+            Some(why)
+        }
+    };
+    stop.cancel();
+    let ending = async {
+        for task in [
+            appservice_done(appservice).await,
+            provider.await.map_err(|e| e.to_string()),
+            heartbeat.await.map_err(|e| e.to_string()),
+            control.await.map_err(|e| e.to_string()),
+        ] {
+            if let Err(error) = task {
+                tracing::warn!(error, "a task ended badly");
+            }
+        }
+        engine.stop().await;
+    };
+    if let Some(why) = failed {
+        // Whatever hangs on the store goes with the process.
+        let _ = tokio::time::timeout(LAST_WAIT, ending).await;
+        return Err(RuntimeError::StoreFailed(why));
     }
-    engine.stop().await;
+    ending.await;
     drop(engine);
     let stats = database.store().stats();
     for (name, done) in &stats.transactions {
@@ -194,6 +224,20 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     database.store().close().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Makes the control socket, to be served then. The gateway does its work without one, too.
+fn control(data: &std::path::Path, engine: Engine, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+    let socket = ControlSocket::bind(data)
+        .inspect_err(|error| {
+            tracing::warn!(%error, "no control socket: commands such as `rooms` work only while the gateway is stopped");
+        })
+        .ok();
+    async move {
+        if let Some(socket) = socket {
+            admin::serve(socket, admin::router(engine), stop).await;
+        }
+    }
 }
 
 async fn appservice_done(task: tokio::task::JoinHandle<std::io::Result<()>>) -> Result<(), String> {
@@ -251,26 +295,4 @@ async fn heartbeat(homeserver: Arc<HomeserverClient>, engine: Engine, stop: Canc
             () = tokio::time::sleep(wait) => {}
         }
     }
-}
-
-/// Reads the bridged rooms from the store; the gateway must not be running on it.
-pub fn list_rooms(config: &Config) -> Result<Vec<RoomRow>, RuntimeError> {
-    let Parts { names, .. } = parts(config)?;
-    let opened = open_store(config, false)?;
-    tokio_runtime()?.block_on(async {
-        let rooms = Engine::rooms(&opened.database, &names).await?;
-        opened.database.store().close().await?;
-        Ok(rooms
-            .into_iter()
-            .map(|room| RoomRow {
-                hub: crate::ident::RoomUri::parse(&room.uri).map(|uri| uri.hub().to_string()).unwrap_or_default(),
-                mimi_room: room.uri,
-                matrix_room: room.matrix,
-                role: if room.hub { "hub" } else { "follower" }.to_owned(),
-                state: room.state,
-                epoch: room.epoch,
-                participants: room.participants,
-            })
-            .collect())
-    })
 }

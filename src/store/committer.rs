@@ -14,7 +14,7 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     BoxFuture, Committed, Page, ScanRange, Store,
@@ -64,6 +64,8 @@ pub(super) struct Committer {
     quick: Mutex<Option<Box<dyn Reader>>>,
     backlog: Arc<AtomicUsize>,
     meter: Arc<Meter>,
+    /// Why the writer stopped; its sender goes with the writer's thread.
+    failure: watch::Receiver<Option<String>>,
     /// Held until the threads have let go of the files: fields are dropped after `Drop::drop` joined them.
     _lock: std::fs::File,
 }
@@ -78,6 +80,7 @@ impl Committer {
     ) -> Result<Self, StoreError> {
         let (jobs, job_queue) = mpsc::channel();
         let (reads, read_queue) = mpsc::channel();
+        let (fail, failure) = watch::channel(None);
         let read_queue = Arc::new(Mutex::new(read_queue));
         let mut store = Self {
             name,
@@ -89,6 +92,7 @@ impl Committer {
             quick: Mutex::new(parts.quick),
             backlog: Arc::default(),
             meter: Arc::default(),
+            failure,
             _lock: lock,
         };
         for reader in parts.readers {
@@ -96,7 +100,8 @@ impl Committer {
             store.spawn("store-read", move || read_loop(reader, &queue))?;
         }
         let (meter, backlog) = (Arc::clone(&store.meter), Arc::clone(&store.backlog));
-        store.spawn("store-write", move || WriteLoop { writer: Some(parts.writer), meter, backlog }.run(&job_queue))?;
+        let write = WriteLoop { writer: Some(parts.writer), meter, backlog, fail };
+        store.spawn("store-write", move || write.run(&job_queue))?;
         Ok(store)
     }
 
@@ -183,6 +188,14 @@ impl Store for Committer {
         })
     }
 
+    fn failed(&self) -> BoxFuture<'static, String> {
+        let mut failure = self.failure.clone();
+        Box::pin(async move {
+            let failed = failure.wait_for(Option::is_some).await;
+            failed.ok().and_then(|why| why.clone()).unwrap_or_else(|| "its writer ended".to_owned())
+        })
+    }
+
     fn stats(&self) -> StoreStats {
         self.meter.stats()
     }
@@ -239,6 +252,7 @@ struct WriteLoop {
     writer: Option<Box<dyn Writer>>,
     meter: Arc<Meter>,
     backlog: Arc<AtomicUsize>,
+    fail: watch::Sender<Option<String>>,
 }
 
 impl WriteLoop {
@@ -312,9 +326,10 @@ impl WriteLoop {
             Ok(Err(ApplyError::Uncertain(error))) => error,
             Err(panic) => StoreError::Io(format!("the engine stopped: {}", panic_text(panic.as_ref()))),
         };
-        tracing::error!(%error, "the store stops: the outcome of a write is uncertain; restart the gateway");
+        tracing::error!(%error, "the store stops: the outcome of a write is uncertain");
         // Dropped, not closed: the unclean-stop mark stays.
         self.writer = None;
+        self.fail.send_replace(Some(error.to_string()));
         Err(error)
     }
 

@@ -45,6 +45,17 @@ pub enum StoreError {
         /// The newest version that this program reads.
         known: u32,
     },
+    /// The data directory was written by a version that was never released. Permanent.
+    #[error(
+        "the data directory has schema version {found}, from before the first release; this program reads {known}: make a \
+         new store in an empty directory"
+    )]
+    TooOld {
+        /// The version found.
+        found: u32,
+        /// The one that this program reads.
+        known: u32,
+    },
     /// Another process has the data directory open. Permanent until it stops.
     #[error("the data directory {} is in use by another process, such as a gateway that runs: stop it first, or choose another directory", .0.display())]
     Locked(PathBuf),
@@ -83,6 +94,7 @@ impl StoreError {
             Self::ConditionFailed { .. }
             | Self::Corrupt(_)
             | Self::TooNew { .. }
+            | Self::TooOld { .. }
             | Self::Locked(_)
             | Self::OtherEngine { .. }
             | Self::WrongMasterKey

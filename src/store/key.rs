@@ -186,6 +186,15 @@ impl KeyCodec for u64 {
     }
 }
 
+impl KeyCodec for u32 {
+    fn write(&self, key: &mut Key) {
+        key.push_number(u64::from(*self));
+    }
+    fn read(reader: &mut KeyReader<'_>) -> Result<Self, KeyError> {
+        reader.number()?.try_into().map_err(|_| reader.error())
+    }
+}
+
 impl KeyCodec for String {
     fn write(&self, key: &mut Key) {
         key.push_bytes(self.as_bytes());

@@ -198,6 +198,10 @@ impl Store for MemoryStore {
         Box::pin(std::future::ready(result))
     }
 
+    fn failed(&self) -> BoxFuture<'static, String> {
+        Box::pin(std::future::pending())
+    }
+
     fn stats(&self) -> StoreStats {
         self.meter.stats()
     }

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The newest schema version that this program reads, and the one that it writes.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 /// Queue numbers carry the generation in their upper bits: see [`super::Queue`].
 pub(super) const MAX_GENERATION: u64 = (1 << 24) - 1;
 
@@ -88,7 +88,7 @@ fn check_known(version: &[u8], reader: &mut dyn Reader, start: &Start<'_>) -> Re
         return Err(StoreError::TooNew { found, known: SCHEMA_VERSION });
     }
     if found != SCHEMA_VERSION {
-        return Err(StoreError::Corrupt(format!("schema version {found} never existed")));
+        return Err(StoreError::TooOld { found, known: SCHEMA_VERSION });
     }
     let check = reader.get(SEAL_CHECK)?.ok_or_else(|| missing(SEAL_CHECK))?;
     match start.sealer.open(SEAL_CHECK, &check) {

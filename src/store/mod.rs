@@ -35,8 +35,8 @@ pub use key::{Key, KeyCodec, KeyError, KeyReader};
 pub use lease::{Lease, LeaseTable};
 pub use memory::MemoryDisk;
 pub use meta::{OpenReport, SCHEMA_VERSION};
-pub use open::{EngineChoice, OpenOptions, Opened, open, open_memory};
-pub use queue::Queue;
+pub use open::{EngineChoice, OpenOptions, Opened, exists, open, open_memory};
+pub use queue::{Queue, QueuePage};
 pub use seal::{MASTER_KEY_BYTES, MasterKey, SealError, Sealer};
 pub use stats::{StoreStats, TransactionStats};
 pub use tables::{Database, Table, TablePage};
@@ -136,6 +136,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Finishes what was handed in, marks the stop as clean and closes the files. Later calls get
     /// [`StoreError::Closed`]; the data directory is free for others once the store is dropped.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Ends, with the reason, once the store takes no commits any more because the outcome of one is not known (an I/O
+    /// error): only a new process helps then. Never ends as long as all goes well.
+    fn failed(&self) -> BoxFuture<'static, String>;
 
     /// What was done so far, by transaction name.
     fn stats(&self) -> StoreStats;

@@ -119,6 +119,12 @@ const LOCK_FILE: &str = "lock";
 /// Names the engine; written once the store exists, so that its absence later is noticed.
 const ENGINE_FILE: &str = "engine";
 
+/// Whether a store was made in this directory.
+#[must_use]
+pub fn exists(path: &Path) -> bool {
+    path.join(ENGINE_FILE).exists()
+}
+
 /// Opens the store, and makes it if the directory is new. Blocks on the disk: call it before serving, or off the
 /// reactor. On return the new generation and the unclean-stop mark are durable.
 pub fn open(options: &OpenOptions) -> Result<Opened, StoreError> {

@@ -24,6 +24,17 @@ pub struct Queue<L, V> {
     types: PhantomData<fn(L) -> V>,
 }
 
+/// Entries of a lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuePage<V> {
+    /// The entries with their numbers, in order.
+    pub entries: Vec<(u64, V)>,
+    /// Numbers of entries that do not read back: to be set aside and removed.
+    pub damaged: Vec<u64>,
+    /// Whether more follow.
+    pub more: bool,
+}
+
 impl<L: KeyCodec, V: Serialize + DeserializeOwned> Queue<L, V> {
     /// A queue with plain entries.
     #[must_use]
@@ -98,6 +109,28 @@ impl<L: KeyCodec, V: Serialize + DeserializeOwned> Queue<L, V> {
                 None => return Ok((entries, damaged)),
             }
         }
+    }
+
+    /// Up to `limit` entries behind this number, for whoever is the only one to append to the lane, and in order.
+    pub async fn page(
+        &self,
+        database: &Database,
+        lane: &L,
+        after: u64,
+        limit: usize,
+    ) -> Result<QueuePage<V>, StoreError> {
+        let prefix = self.lane(lane);
+        let range = ScanRange::new(prefix.as_bytes(), limit).after(self.lane(lane).number(after));
+        let page = database.store().scan(range).await?;
+        let mut damaged: Vec<u64> = page.damaged.iter().filter_map(|key| number_behind(&prefix, key).ok()).collect();
+        let mut entries = Vec::with_capacity(page.entries.len());
+        for entry in page.entries {
+            match self.entry(database, &prefix, &entry.key, &entry.value) {
+                Ok(entry) => entries.push(entry),
+                Err(_) => damaged.extend(number_behind(&prefix, &entry.key).ok()),
+            }
+        }
+        Ok(QueuePage { entries, damaged, more: page.more })
     }
 
     /// The numbers of the lane's damaged entries among the first `limit`.

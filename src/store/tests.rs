@@ -143,13 +143,18 @@ fn a_newer_schema_is_refused_with_a_helpful_sentence() {
     let (disk, key) = (MemoryDisk::new(), MasterKey::from_bytes([7; 32]));
     drop(open_memory(&disk, &key).unwrap());
     raw_write(&disk, |batch| {
-        batch.put(b"\0schema".to_vec(), 2_u32.to_be_bytes());
+        batch.put(b"\0schema".to_vec(), (SCHEMA_VERSION + 1).to_be_bytes());
     });
     let error = open_memory(&disk, &key).unwrap_err();
-    assert_eq!(error, StoreError::TooNew { found: 2, known: SCHEMA_VERSION });
+    assert_eq!(error, StoreError::TooNew { found: SCHEMA_VERSION + 1, known: SCHEMA_VERSION });
     assert!(error.to_string().contains("run the newer program"), "{error}");
     raw_write(&disk, |batch| {
         batch.put(b"\0schema".to_vec(), 1_u32.to_be_bytes());
+    });
+    let error = open_memory(&disk, &key).unwrap_err();
+    assert!(error.to_string().contains("from before the first release"), "{error}");
+    raw_write(&disk, |batch| {
+        batch.put(b"\0schema".to_vec(), SCHEMA_VERSION.to_be_bytes());
     });
     assert_eq!(open_memory(&disk, &key).unwrap().report.generation, 2, "a refused open changes nothing");
 }

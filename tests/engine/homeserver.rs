@@ -336,6 +336,24 @@ impl FakeHomeserver {
         rooms.map(|(id, _)| OwnedRoomId::try_from(id.as_str()).unwrap()).collect()
     }
 
+    /// The newest event of a room.
+    pub(crate) fn newest(&self, room: &RoomId) -> String {
+        let state = self.lock();
+        state.rooms[room.as_str()].timeline.last().unwrap()["event_id"].as_str().unwrap().to_owned()
+    }
+
+    /// The newest event of a room is gone, as if it had never been.
+    pub(crate) fn purge_newest(&self, room: &RoomId) {
+        self.lock().rooms.get_mut(room.as_str()).unwrap().timeline.pop();
+    }
+
+    /// The portal of a MIMI room.
+    pub(crate) fn portal(&self, room: &mimi_gateway::ident::RoomUri) -> Option<OwnedRoomId> {
+        let alias = self.map.portal_alias(room).unwrap();
+        let state = self.lock();
+        state.aliases.get(alias.alias()).map(|room| OwnedRoomId::try_from(room.as_str()).unwrap())
+    }
+
     /// One field of a state event's content.
     pub(crate) fn state(&self, room: &RoomId, event_type: &str, field: &str) -> Option<String> {
         let state = self.lock();

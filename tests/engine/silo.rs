@@ -3,18 +3,22 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use mimi_gateway::{
     engine::{
-        Engine, EngineSettings, GatewayNames,
+        Engine, EngineSettings, GatewayNames, Keep,
         ports::{CallError, Endpoint, PathTarget, Peers, Problem, ProviderInbound as _, Retry, VerifiedPeer},
     },
     ident::{IdentityMap, ProviderDomain, RoomUri, UserUri},
     store::{
-        BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, ScanRange, StoreError, open, open_memory,
+        BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, ScanRange, StoreError, Table, open,
+        open_memory,
     },
 };
 use ruma::{OwnedRoomId, RoomId};
@@ -158,6 +162,7 @@ impl Peers for FakePeers {
 pub(crate) enum Disk {
     Memory(MemoryDisk),
     Sqlite(PathBuf),
+    Sled(PathBuf),
 }
 
 pub(crate) struct Silo {
@@ -166,6 +171,10 @@ pub(crate) struct Silo {
     pub(crate) net: Arc<Net>,
     pub(crate) disk: Disk,
     pub(crate) faults: Faults,
+    /// How long repeats are known, from the next start on.
+    pub(crate) keep: Mutex<Keep>,
+    /// How many unanswered invitations a peer may have, from the next start on.
+    pub(crate) open_invitations: AtomicUsize,
     /// How long its engine lets the homeserver gather events, from the next start on.
     pub(crate) gather: Mutex<Duration>,
     slot: Slot,
@@ -191,8 +200,10 @@ impl Silo {
         let slot = Slot::default();
         net.silos.lock().unwrap().insert(domain.clone(), slot.clone());
         homeserver.start(slot.clone());
+        let open_invitations = AtomicUsize::new(1000);
         let (net, gather, database) = (Arc::clone(net), Mutex::default(), Mutex::default());
-        let silo = Self { domain, homeserver, net, disk, faults, gather, slot, database };
+        let keep = Mutex::new(Keep { days: 90, day: Duration::from_hours(24) });
+        let silo = Self { domain, homeserver, net, disk, faults, keep, open_invitations, gather, slot, database };
         silo.start().await;
         silo
     }
@@ -218,6 +229,7 @@ impl Silo {
             let result = match &self.disk {
                 Disk::Memory(disk) => open_memory(disk, &master_key()),
                 Disk::Sqlite(path) => open(&OpenOptions::new(EngineChoice::Sqlite, path, master_key())),
+                Disk::Sled(path) => open(&OpenOptions::new(EngineChoice::Sled, path, master_key())),
             };
             match result {
                 Ok(opened) => break opened,
@@ -243,6 +255,8 @@ impl Silo {
             gap_check: Duration::from_millis(500),
             tick: Duration::from_hours(1),
             retry: Duration::from_millis(5),
+            keep: *self.keep.lock().unwrap(),
+            open_invitations: self.open_invitations.load(Ordering::Relaxed),
             catch_up: Duration::from_millis(400),
             may_command: Arc::new(|_| true),
         };
@@ -329,6 +343,13 @@ impl Silo {
             }
             after = page.last_key().map(<[u8]>::to_vec);
         }
+    }
+
+    /// The newest event of a Matrix room when it was last compared.
+    pub(crate) async fn watermark(&self, room: &RoomId) -> Option<String> {
+        let database = self.database.lock().unwrap().clone().unwrap();
+        let table: Table<String, String> = Table::new("watermark");
+        table.get(&database, &room.to_string()).await.unwrap()
     }
 
     /// The URI of the one room that is here.

@@ -1,0 +1,122 @@
+//! The control socket's server: few connections, one request each, everything within a time.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{ControlSocket, Listing, VERSION};
+use crate::{engine::Engine, store::StoreError};
+
+/// Connections at one time; further ones wait.
+const CONNECTIONS: usize = 4;
+/// How long a request's head may take.
+const HEAD: Duration = Duration::from_secs(5);
+/// How long a page may take to be made.
+const PAGE: Duration = Duration::from_secs(20);
+/// How long a connection may last in all.
+const CONNECTION: Duration = Duration::from_secs(30);
+/// Bytes of a request that are kept.
+const HEAD_BYTES: usize = 16 * 1024;
+/// How long requests that are under way may take at the end.
+const GRACE: Duration = Duration::from_secs(1);
+/// Pause after a failed accept (usually: no free file descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Deserialize)]
+struct After {
+    after: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Refusal {
+    version: u32,
+    error: String,
+}
+
+fn refusal(status: StatusCode, error: impl Into<String>) -> Response {
+    (status, Json(Refusal { version: VERSION, error: error.into() })).into_response()
+}
+
+async fn page<T: Serialize>(making: impl Future<Output = Result<Listing<T>, StoreError>>) -> Response {
+    match tokio::time::timeout(PAGE, making).await {
+        Ok(Ok(listing)) => Json(listing).into_response(),
+        Ok(Err(error)) => refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "it took too long"),
+    }
+}
+
+fn place(query: After) -> Result<Option<Vec<u8>>, hex::FromHexError> {
+    query.after.map(hex::decode).transpose()
+}
+
+async fn rooms(State(engine): State<Engine>, Query(query): Query<After>) -> Response {
+    let Ok(after) = place(query) else { return refusal(StatusCode::BAD_REQUEST, "no such place") };
+    page(super::rooms(engine.database(), engine.names(), after)).await
+}
+
+async fn quarantine(State(engine): State<Engine>, Query(query): Query<After>) -> Response {
+    let Ok(after) = place(query) else { return refusal(StatusCode::BAD_REQUEST, "no such place") };
+    page(super::set_aside(engine.database(), after)).await
+}
+
+/// What the control socket answers about this engine.
+pub fn router(engine: Engine) -> Router {
+    let nothing = || async { refusal(StatusCode::NOT_FOUND, "there is no such thing here") };
+    Router::new().route("/rooms", get(rooms)).route("/quarantine", get(quarantine)).fallback(nothing).with_state(engine)
+}
+
+/// Serves the socket until `stop` is cancelled; then it is gone.
+pub async fn serve(socket: ControlSocket, router: Router, stop: CancellationToken) {
+    let tasks = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            () = stop.cancelled() => break,
+        };
+        // Nobody closes the semaphore.
+        let Ok(place) = place else { break };
+        let accepted = tokio::select! {
+            accepted = socket.listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the control socket was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_buf_size(HEAD_BYTES)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        tasks.spawn(async move {
+            if !matches!(tokio::time::timeout(CONNECTION, connection).await, Ok(Ok(()))) {
+                tracing::debug!("a connection to the control socket ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(socket);
+    tasks.close();
+    // What is left ends with the process; it only reads.
+    let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
+}
