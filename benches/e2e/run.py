@@ -170,15 +170,24 @@ def through_gateways(silos: Silos, room: Room, senders: int, count: int, label: 
     return sum(len(each) for each in texts.values()) / (ended - began)
 
 
-def baseline(silos: Silos, rooms: dict[str, str], senders: int, count: int, label: str, ghosts: dict[str, Client]) -> float:
-    """The same sends by a script: to A by clients, at the same time to B by ghosts, one after the other, as order asks for."""
+def shown_with(silos: Silos, room: Room) -> dict:
+    """What a message that the gateway shows at B has in its content besides its text."""
+    events = silos.b.person("b1").client.messages(room.ids["b"])
+    content = next(e["content"] for e in reversed(events) if "/_mimi_" in f"/{e['sender'][1:]}" and e["type"] == "m.room.message")
+    return {key: value for key, value in content.items() if key not in ("msgtype", "body")}
+
+
+def baseline(silos: Silos, rooms: dict[str, str], senders: int, count: int, label: str, ghosts: dict[str, Client],
+             more: dict) -> float:
+    """The same sends by a script: to A by clients, at the same time to B by ghosts with the content that the gateway would send,
+    one after the other, as order asks for."""
     names = ("a1", "a2")[:senders]
     texts = {name: [f"{label} {name} {i}" for i in range(count // senders)] for name in names}
 
     def as_ghosts() -> None:
         for i in range(count // senders):
             for name in names:
-                ghosts[name].send(rooms["b"], texts[name][i], ts=int(time.time() * 1000))
+                ghosts[name].send(rooms["b"], texts[name][i], ts=int(time.time() * 1000), more=more)
 
     began = time.monotonic()
     in_parallel(as_ghosts, *(lambda name=name: say_all(silos.a.person(name).client, rooms["a"], texts[name]) for name in names))
@@ -191,10 +200,13 @@ def rate(results: Results, silos: Silos, room: Room) -> None:
     # Rooms like the mirrored one, but mirrored by nobody.
     ghosts = {name: silos.b.ghost("a.example", name) for name in ("a1", "a2")}
     rooms = {"a": silos.a.person("a1").client.create_room(invite=[silos.a.person("a2").user]),
-             "b": silos.b.person("b1").client.create_room(invite=[ghost.user for ghost in ghosts.values()])}
+             "b": silos.b.person("b1").client.create_room(
+                 invite=[silos.b.person("b2").user, *(ghost.user for ghost in ghosts.values())])}
     silos.a.person("a2").client.join(rooms["a"])
+    silos.b.person("b2").client.join(rooms["b"])
     for ghost in ghosts.values():
         ghost.join(rooms["b"])
+    more = shown_with(silos, room)
     measured: dict[tuple[int, str], list[float]] = {(s, what): [] for s in (1, 2) for what in ("gateways", "baseline")}
     for turn in range(rounds):
         for senders in (1, 2):
@@ -203,7 +215,7 @@ def rate(results: Results, silos: Silos, room: Room) -> None:
         for proc in silos.gateway_procs():
             proc.stop()
         for senders in (1, 2):
-            measured[senders, "baseline"].append(baseline(silos, rooms, senders, count, f"base {turn} of {senders}", ghosts))
+            measured[senders, "baseline"].append(baseline(silos, rooms, senders, count, f"base {turn} of {senders}", ghosts, more))
         start_all(silos.gateway_procs())
         silos.a.person("a1").client.send(room.ids["a"], f"again {turn}")
         wait_last(silos, room, "b", {f"again {turn}"})

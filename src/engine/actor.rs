@@ -3,98 +3,26 @@
 //! Several inputs that wait at once share a batch. If the batch is not stored, what is in memory is thrown away, loaded
 //! again, and the same inputs are worked on once more (DESIGN 2).
 
-use tokio::{sync::mpsc, sync::oneshot, time::Instant};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     asking::{Ended, Invitation},
-    core::{Engine, lock, now, random},
+    core::{Engine, lock, now},
     group::RoomGroup,
-    offer::{Arrivals, Offer, Verdict},
-    ports::{Actor as MatrixActor, PathTarget, Problem},
-    tables::{ANSWERS, CONSENT, Consent, INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS, Wants},
+    mail::{Answer, Mail},
+    ports::{PathTarget, Problem},
+    tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS},
 };
 use crate::{
-    ident::{ProviderDomain, RoomUri, UserUri},
-    room::{Effect, GroupInfoAnswer, Input, Phase, Recent, Room, Step, Tag},
+    ident::ProviderDomain,
+    room::{Effect, Input, Phase, Recent, Room, Step},
     store::{Batch, StoreError},
-    translate::RoomEvent,
-    wire::{
-        FanoutContent, FanoutMessage, HandshakeBundle, KeyMaterialResponse, SubmitMessageRequest,
-        SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire,
-    },
 };
 
 /// Up to so many leaves a group is small.
 const SMALL: usize = 32;
 /// Inputs that share a batch at most.
 const BATCH: usize = 64;
-
-/// What comes to a room's actor.
-#[derive(Debug)]
-pub(super) enum Mail {
-    /// A stored item of the inbox.
-    Item { number: u64, item: InboxItem },
-    /// What may be taken without going through the inbox.
-    Offer(Offer),
-    /// It was taken: it becomes durable with the step, or is given back.
-    Taken { arrivals: Arrivals, verdict: oneshot::Sender<Verdict> },
-    /// A request of a peer, who waits.
-    Request { peer: ProviderDomain, kind: Request, body: Vec<u8>, reply: oneshot::Sender<Answer> },
-    /// A stored row of the outbox has its answer.
-    Outcome { lane: String, number: u64, outcome: Outcome },
-    /// The room is to be made.
-    Create { new: Box<NewRoom>, reply: oneshot::Sender<Result<(), String>> },
-    /// One of our users wants to follow the room.
-    Join { user: UserUri, reply: oneshot::Sender<Result<String, String>> },
-    /// Time passed.
-    Tick,
-    /// Compare with the homeserver's timeline now.
-    CompareNow,
-    /// A mail whose step can never be stored.
-    SetAside { mail: Box<Mail>, why: String },
-}
-
-impl Mail {
-    /// Whether it can be worked on a little later without anybody noticing: the hub took a message of ours.
-    fn can_wait(&self) -> bool {
-        let Self::Outcome { outcome: Outcome::Answered { wants, result: Ok(answer) }, .. } = self else { return false };
-        matches!(wants, Wants::Room(Tag::Submit(_))) && accepted(Request::Submit, answer)
-    }
-}
-
-/// What a waiting peer gets.
-pub(super) type Answer = Result<Vec<u8>, Problem>;
-
-/// What a waiting peer asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Request {
-    Submit,
-    Update,
-    GroupInfo,
-}
-
-/// How a call of the outbox ended.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Portal(ruma::OwnedRoomId),
-    PortalFailed(String),
-    Answered { wants: Wants, result: Result<Vec<u8>, String> },
-}
-
-/// A room that we are going to host.
-#[derive(Debug, Clone)]
-pub(super) struct NewRoom {
-    pub(super) matrix: ruma::OwnedRoomId,
-    pub(super) creator: UserUri,
-    pub(super) present: Vec<UserUri>,
-    pub(super) name: String,
-    pub(super) topic: String,
-    /// A direct chat with this remote user.
-    pub(super) direct_with: Option<UserUri>,
-    pub(super) speaker: MatrixActor,
-    /// The newest event that was there before.
-    pub(super) since: Option<String>,
-}
 
 pub(super) struct Actor {
     pub(super) engine: Engine,
@@ -103,7 +31,7 @@ pub(super) struct Actor {
     pub(super) group: RoomGroup,
     recent: Recent,
     /// Another Matrix event waits in the same batch.
-    more: bool,
+    pub(super) more: bool,
 }
 
 /// What is done once the batch is durable.
@@ -393,34 +321,7 @@ impl Actor {
             }
             Mail::Outcome { lane, number, outcome } => {
                 OUTBOX.remove(batch, lane, *number);
-                if matches!(outcome, Outcome::Answered { wants: Wants::GroupInfo { .. }, .. }) {
-                    self.load_key_packages().await?;
-                }
-                let input = match outcome {
-                    Outcome::Portal(room) => {
-                        after.portals.push(*number);
-                        Input::PortalReady(room.clone())
-                    }
-                    Outcome::PortalFailed(why) => {
-                        after.portals.push(*number);
-                        Input::PortalFailed(why.clone())
-                    }
-                    Outcome::Answered { wants: Wants::Room(tag), result } => {
-                        Input::Answered { tag: *tag, result: result.clone() }
-                    }
-                    Outcome::Answered { wants: Wants::KeyPackages(target), result } => {
-                        let key_packages = result.clone().and_then(|body| key_packages_in(&body));
-                        Input::KeyMaterial { target: target.clone(), key_packages }
-                    }
-                    Outcome::Answered { wants: Wants::GroupInfo { user, key }, result } => {
-                        let answer = match (result, RoomUri::parse(&self.uri)) {
-                            (Ok(body), Ok(room)) => super::provider::open_group_info(&room, &key.0, body),
-                            (Err(why), _) => GroupInfoAnswer::Failed(why.clone()),
-                            (Ok(_), Err(error)) => GroupInfoAnswer::Failed(error.to_string()),
-                        };
-                        Input::GroupInfo { user: user.clone(), answer }
-                    }
-                };
+                let input = self.outcome(*number, outcome, after).await?;
                 self.run(input, batch, after).await.map(drop)
             }
             Mail::Create { new, .. } => {
@@ -444,13 +345,7 @@ impl Actor {
             }
             Mail::Taken { arrivals, .. } => {
                 batch.append(arrivals.writes.clone());
-                for arrival in &arrivals.items {
-                    match &arrival.event {
-                        Some(event) => self.event(event.clone(), batch, after).await?,
-                        None => self.item(&arrival.item, batch, after).await?,
-                    }
-                }
-                Ok(())
+                self.arrivals(&arrivals.items, batch, after).await
             }
             Mail::CompareNow | Mail::Offer(_) => Ok(()),
             Mail::SetAside { mail, why } => {
@@ -471,137 +366,6 @@ impl Actor {
                 self.set_aside(why, raw, batch)
             }
         }
-    }
-
-    async fn item(&mut self, item: &InboxItem, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
-        match item {
-            InboxItem::Event(raw) => {
-                let event = serde_json::value::RawValue::from_string(raw.clone())
-                    .map_err(|error| error.to_string())
-                    .and_then(|raw| RoomEvent::parse(&raw).map_err(|error| error.to_string()));
-                match event {
-                    Ok(event) => self.event(event, batch, after).await,
-                    Err(error) => self.set_aside(&format!("event: {error}"), Some(raw), batch),
-                }
-            }
-            InboxItem::Notify(body) => match FanoutMessage::decode_all(body) {
-                Ok(messages) => {
-                    for message in messages {
-                        if matches!(message.content, FanoutContent::Welcome { .. } | FanoutContent::Commit { .. }) {
-                            self.load_key_packages().await?;
-                        }
-                        self.run(Input::Fanout(message), batch, after).await?;
-                    }
-                    Ok(())
-                }
-                Err(error) => self.set_aside(&format!("notify: {error}"), None, batch),
-            },
-            InboxItem::Asked { peer, requester, target, about } => {
-                let invitation = self.invitation(target, requester);
-                if self.asked(requester, target, about, batch, after).await?
-                    && CONSENT.get(&self.engine.0.db, &invitation).await? != Some(Consent::Granted)
-                {
-                    return CONSENT.put(&self.engine.0.db, batch, &invitation, &Consent::Pending(peer.clone()));
-                }
-                after.ended.push((invitation, Ended::Here));
-                Ok(())
-            }
-            InboxItem::AskCancelled { requester, target } => {
-                let invitation = self.invitation(target, requester);
-                CONSENT.delete(batch, &invitation);
-                after.ended.push((invitation, Ended::TakenBack));
-                let input = Input::AskCancelled { requester: requester.clone(), target: target.clone() };
-                self.run(input, batch, after).await.map(drop)
-            }
-            InboxItem::Granted { requester, target, key_packages } => {
-                let input = Input::Granted {
-                    requester: requester.clone(),
-                    target: target.clone(),
-                    key_packages: key_packages.clone(),
-                };
-                self.run(input, batch, after).await.map(drop)
-            }
-            InboxItem::Passed { references, provider } => {
-                let input = Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
-                self.run(input, batch, after).await.map(drop)
-            }
-        }
-    }
-
-    async fn event(&mut self, event: RoomEvent, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
-        let salt = random()?;
-        self.run(Input::Event { event, salt }, batch, after).await.map(drop)
-    }
-
-    async fn load_key_packages(&mut self) -> Result<(), StoreError> {
-        let rows = KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await?;
-        let seconds = now() / 1000;
-        self.group.key_packages = rows
-            .into_iter()
-            .filter(|(_, row)| row.not_after > seconds)
-            .map(|((_, reference), row)| (reference, row.private))
-            .collect();
-        Ok(())
-    }
-
-    /// `raw`: the Matrix event, if it is one.
-    fn set_aside(&self, why: &str, raw: Option<&str>, batch: &mut Batch) -> Result<(), StoreError> {
-        let raw = raw.and_then(|raw| serde_json::value::RawValue::from_string(raw.to_owned()).ok());
-        let event = raw.and_then(|raw| super::aside::named(&raw).0);
-        self.engine.put_aside(batch, &self.uri, event, why, None)
-    }
-
-    async fn request(
-        &mut self,
-        peer: &ProviderDomain,
-        kind: Request,
-        body: &[u8],
-        batch: &mut Batch,
-        after: &mut After,
-    ) -> Result<Answer, StoreError> {
-        if self.room.is_none() {
-            return Ok(Err(Problem::NotFound));
-        }
-        if kind == Request::GroupInfo {
-            return Ok(self.group_info(peer, body));
-        }
-        let key = (peer.to_string(), answer_hash(kind, &self.uri, body));
-        // The first of two may be in this very batch.
-        if let Some(answer) = after.given.get(&key) {
-            return Ok(Ok(answer.clone()));
-        }
-        if let Some(answer) = ANSWERS.get(&self.engine.0.db, &key).await? {
-            return Ok(Ok(answer.value));
-        }
-        let malformed = |error: crate::wire::DecodeError| Problem::Malformed(error.to_string());
-        let input = match kind {
-            Request::Submit => SubmitMessageRequest::decode(body)
-                .map(|request| Input::Submit { peer: peer.clone(), request })
-                .map_err(malformed),
-            Request::Update | Request::GroupInfo => HandshakeBundle::decode(body)
-                .map(|bundle| Input::Update { peer: peer.clone(), bundle })
-                .map_err(malformed),
-        };
-        let input = match input {
-            Ok(input) => input,
-            Err(problem) => return Ok(Err(problem)),
-        };
-        if kind == Request::Update {
-            self.load_key_packages().await?;
-        }
-        let Some(answer) = self.run(input, batch, after).await? else { return Ok(Err(Problem::Unavailable(1))) };
-        if !accepted(kind, &answer) {
-            // Nothing happened, so there is nothing to remember: the same bytes are judged again.
-            return Ok(Ok(answer));
-        }
-        ANSWERS.put(&self.engine.0.db, batch, &key, &self.engine.0.today.dated(answer.clone()))?;
-        after.given.insert(key, answer.clone());
-        Ok(Ok(answer))
-    }
-
-    fn group_info(&self, peer: &ProviderDomain, body: &[u8]) -> Answer {
-        let Some(room) = &self.room else { return Err(Problem::NotFound) };
-        super::provider::group_info(&self.engine, peer, room, &self.group, body)
     }
 
     /// Runs something within a step and returns its effects.
@@ -632,7 +396,7 @@ impl Actor {
         Ok(answer)
     }
 
-    async fn guarded(
+    pub(super) async fn guarded(
         &mut self,
         what: impl FnOnce(&mut Step<'_>),
         batch: &mut Batch,
@@ -647,34 +411,4 @@ impl Actor {
         let effects = stepped.map_err(|_| StoreError::Invalid("a step panicked".to_owned()))?;
         self.effects(effects, batch, after).await
     }
-}
-
-/// The KeyPackages of an answer to keyMaterial.
-fn key_packages_in(body: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let response = KeyMaterialResponse::decode(body).map_err(|error| format!("unreadable answer: {error}"))?;
-    let packages = super::provider::materials(&response);
-    if packages.is_empty() {
-        return Err(format!("the answer was {:?}", response.status));
-    }
-    Ok(packages)
-}
-
-/// Whether an answer says that something happened.
-fn accepted(kind: Request, answer: &[u8]) -> bool {
-    match kind {
-        Request::Submit => matches!(SubmitMessageResponse::decode(answer), Ok(SubmitMessageResponse::Accepted { .. })),
-        Request::Update => UpdateRoomResponse::decode(answer)
-            .is_ok_and(|answer| matches!(answer.outcome, UpdateOutcome::Success { .. })),
-        Request::GroupInfo => false,
-    }
-}
-
-fn answer_hash(kind: Request, room: &str, body: &[u8]) -> [u8; 32] {
-    use sha2::Digest;
-    let mut hasher = sha2::Sha256::new();
-    hasher.update([kind as u8]);
-    hasher.update(room.as_bytes());
-    hasher.update([0]);
-    hasher.update(body);
-    hasher.finalize().into()
 }

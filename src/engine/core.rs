@@ -13,9 +13,10 @@ use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    actor::{self, Mail},
+    actor,
     asking::Asking,
     lane, lobby,
+    mail::Mail,
     names::GatewayNames,
     ports::{Homeserver, MatrixAction, Millis, Peers},
     tables::{INBOX, InboxItem, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},

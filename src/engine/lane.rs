@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::{
-    actor::{Mail, Outcome},
     core::{Engine, lock},
+    mail::{Mail, Outcome},
     ports::{CallError, Endpoint, MatrixAction, MatrixDone, Retry},
     tables::{OUTBOX, OutRow, SHOWN},
     window::Rows,

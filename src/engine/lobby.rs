@@ -6,9 +6,9 @@ use ruma::OwnedRoomId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    actor::{Mail, NewRoom},
     core::{Engine, lock, random},
     ingest::event_id,
+    mail::{Mail, NewRoom},
     ports::{Actor, CallError, MatrixAction, Retry},
     tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, ROOMS},
 };

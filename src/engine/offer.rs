@@ -10,8 +10,8 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    actor::Mail,
     core::{Engine, lock},
+    mail::Mail,
     tables::{INBOX, InboxItem},
 };
 use crate::{

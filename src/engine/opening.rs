@@ -1,8 +1,9 @@
 //! How a room begins here: made by us, or followed by an external commit of one of our users.
 
 use super::{
-    actor::{Actor, After, NewRoom},
+    actor::{Actor, After},
     core::now,
+    mail::NewRoom,
     ports::Actor as MatrixActor,
     tables::{LINKS, WATERMARKS},
 };

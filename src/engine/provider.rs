@@ -5,10 +5,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::{
-    actor::{Answer, Mail, Request},
     asking::Ended,
     core::{Engine, lock, now},
     group::RoomGroup,
+    mail::{Answer, Mail, Request},
     offer::{Arrival, Arrivals},
     ports::{Endpoint, PathTarget, Problem, ProviderInbound, VerifiedPeer},
     tables::{ANSWERS, CONSENT, Consent, InboxItem, KEY_PACKAGES, KeyPackageRow, NOTIFIED},

@@ -153,9 +153,10 @@ class Client:
     # ---------------------------------------------------------------------------------------------- messages
 
     def send(self, room: str, text: str, html: str | None = None, txn: str | None = None, seconds: float = 0.0,
-             kind: str = "m.room.message", ts: int | None = None) -> str:
-        """Sends a text message. With `seconds`, goes on trying with the same transaction id for that long."""
-        content = {"msgtype": "m.text", "body": text}
+             kind: str = "m.room.message", ts: int | None = None, more: dict | None = None) -> str:
+        """Sends a text message, with `more` in its content. With `seconds`, goes on trying with the same transaction id for that
+        long."""
+        content = {"msgtype": "m.text", "body": text} | (more or {})
         if html is not None:
             content |= {"format": "org.matrix.custom.html", "formatted_body": html}
         path = f"/_matrix/client/v3/rooms/{quote(room)}/send/{kind}/{quote(txn or self.next_txn())}"

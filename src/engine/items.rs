@@ -1,0 +1,173 @@
+//! One thing that came for a room: what it is to the state machine.
+
+use serde_json::value::RawValue;
+
+use super::{
+    actor::{Actor, After},
+    asking::Ended,
+    core::{now, random},
+    mail::Outcome,
+    offer::Arrival,
+    tables::{CONSENT, Consent, InboxItem, KEY_PACKAGES, Wants},
+};
+use crate::{
+    ident::RoomUri,
+    room::{GroupInfoAnswer, Input, Step},
+    store::{Batch, StoreError},
+    translate::RoomEvent,
+    wire::{FanoutContent, FanoutMessage, KeyMaterialResponse, Wire},
+};
+
+impl Actor {
+    /// What came without going through the inbox, in order.
+    pub(super) async fn arrivals(
+        &mut self,
+        items: &[Arrival],
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        for (index, arrival) in items.iter().enumerate() {
+            let Some(event) = &arrival.event else {
+                self.item(&arrival.item, batch, after).await?;
+                continue;
+            };
+            self.more = items.get(index + 1).is_some_and(|next| next.event.is_some());
+            self.event(event.clone(), batch, after).await?;
+        }
+        if items.len() > 1 {
+            // The last of a burst may have been none that the room looks at.
+            self.guarded(|step: &mut Step<'_>| step.pump(), batch, after).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn item(
+        &mut self,
+        item: &InboxItem,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        match item {
+            InboxItem::Event(raw) => {
+                let event = RawValue::from_string(raw.clone())
+                    .map_err(|error| error.to_string())
+                    .and_then(|raw| RoomEvent::parse(&raw).map_err(|error| error.to_string()));
+                match event {
+                    Ok(event) => self.event(event, batch, after).await,
+                    Err(error) => self.set_aside(&format!("event: {error}"), Some(raw), batch),
+                }
+            }
+            InboxItem::Notify(body) => match FanoutMessage::decode_all(body) {
+                Ok(messages) => {
+                    for message in messages {
+                        if matches!(message.content, FanoutContent::Welcome { .. } | FanoutContent::Commit { .. }) {
+                            self.load_key_packages().await?;
+                        }
+                        self.run(Input::Fanout(message), batch, after).await?;
+                    }
+                    Ok(())
+                }
+                Err(error) => self.set_aside(&format!("notify: {error}"), None, batch),
+            },
+            InboxItem::Asked { peer, requester, target, about } => {
+                let invitation = self.invitation(target, requester);
+                if self.asked(requester, target, about, batch, after).await?
+                    && CONSENT.get(&self.engine.0.db, &invitation).await? != Some(Consent::Granted)
+                {
+                    return CONSENT.put(&self.engine.0.db, batch, &invitation, &Consent::Pending(peer.clone()));
+                }
+                after.ended.push((invitation, Ended::Here));
+                Ok(())
+            }
+            InboxItem::AskCancelled { requester, target } => {
+                let invitation = self.invitation(target, requester);
+                CONSENT.delete(batch, &invitation);
+                after.ended.push((invitation, Ended::TakenBack));
+                let input = Input::AskCancelled { requester: requester.clone(), target: target.clone() };
+                self.run(input, batch, after).await.map(drop)
+            }
+            InboxItem::Granted { requester, target, key_packages } => {
+                let input = Input::Granted {
+                    requester: requester.clone(),
+                    target: target.clone(),
+                    key_packages: key_packages.clone(),
+                };
+                self.run(input, batch, after).await.map(drop)
+            }
+            InboxItem::Passed { references, provider } => {
+                let input = Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
+                self.run(input, batch, after).await.map(drop)
+            }
+        }
+    }
+
+    async fn event(&mut self, event: RoomEvent, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        let salt = random()?;
+        self.run(Input::Event { event, salt }, batch, after).await.map(drop)
+    }
+
+    pub(super) async fn load_key_packages(&mut self) -> Result<(), StoreError> {
+        let rows = KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await?;
+        let seconds = now() / 1000;
+        self.group.key_packages = rows
+            .into_iter()
+            .filter(|(_, row)| row.not_after > seconds)
+            .map(|((_, reference), row)| (reference, row.private))
+            .collect();
+        Ok(())
+    }
+
+    /// `raw`: the Matrix event, if it is one.
+    pub(super) fn set_aside(&self, why: &str, raw: Option<&str>, batch: &mut Batch) -> Result<(), StoreError> {
+        let raw = raw.and_then(|raw| RawValue::from_string(raw.to_owned()).ok());
+        let event = raw.and_then(|raw| super::aside::named(&raw).0);
+        self.engine.put_aside(batch, &self.uri, event, why, None)
+    }
+
+    /// How a call of the outbox ended, as the state machine hears it.
+    pub(super) async fn outcome(
+        &mut self,
+        number: u64,
+        outcome: &Outcome,
+        after: &mut After,
+    ) -> Result<Input, StoreError> {
+        if matches!(outcome, Outcome::Answered { wants: Wants::GroupInfo { .. }, .. }) {
+            self.load_key_packages().await?;
+        }
+        Ok(match outcome {
+            Outcome::Portal(room) => {
+                after.portals.push(number);
+                Input::PortalReady(room.clone())
+            }
+            Outcome::PortalFailed(why) => {
+                after.portals.push(number);
+                Input::PortalFailed(why.clone())
+            }
+            Outcome::Answered { wants: Wants::Room(tag), result } => {
+                Input::Answered { tag: *tag, result: result.clone() }
+            }
+            Outcome::Answered { wants: Wants::KeyPackages(target), result } => {
+                let key_packages = result.clone().and_then(|body| key_packages_in(&body));
+                Input::KeyMaterial { target: target.clone(), key_packages }
+            }
+            Outcome::Answered { wants: Wants::GroupInfo { user, key }, result } => {
+                let answer = match (result, RoomUri::parse(&self.uri)) {
+                    (Ok(body), Ok(room)) => super::provider::open_group_info(&room, &key.0, body),
+                    (Err(why), _) => GroupInfoAnswer::Failed(why.clone()),
+                    (Ok(_), Err(error)) => GroupInfoAnswer::Failed(error.to_string()),
+                };
+                Input::GroupInfo { user: user.clone(), answer }
+            }
+        })
+    }
+}
+
+/// The KeyPackages of an answer to keyMaterial.
+fn key_packages_in(body: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let response = KeyMaterialResponse::decode(body).map_err(|error| format!("unreadable answer: {error}"))?;
+    let packages = super::provider::materials(&response);
+    if packages.is_empty() {
+        return Err(format!("the answer was {:?}", response.status));
+    }
+    Ok(packages)
+}

@@ -1,0 +1,81 @@
+//! What comes to a room's actor.
+
+use tokio::sync::oneshot;
+
+use super::{
+    offer::{Arrivals, Offer, Verdict},
+    ports::{Actor as MatrixActor, Problem},
+    requests::accepted,
+    tables::{InboxItem, Wants},
+};
+use crate::{
+    ident::{ProviderDomain, UserUri},
+    room::Tag,
+};
+
+/// What comes to a room's actor.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// A stored item of the inbox.
+    Item { number: u64, item: InboxItem },
+    /// What may be taken without going through the inbox.
+    Offer(Offer),
+    /// It was taken: it becomes durable with the step, or is given back.
+    Taken { arrivals: Arrivals, verdict: oneshot::Sender<Verdict> },
+    /// A request of a peer, who waits.
+    Request { peer: ProviderDomain, kind: Request, body: Vec<u8>, reply: oneshot::Sender<Answer> },
+    /// A stored row of the outbox has its answer.
+    Outcome { lane: String, number: u64, outcome: Outcome },
+    /// The room is to be made.
+    Create { new: Box<NewRoom>, reply: oneshot::Sender<Result<(), String>> },
+    /// One of our users wants to follow the room.
+    Join { user: UserUri, reply: oneshot::Sender<Result<String, String>> },
+    /// Time passed.
+    Tick,
+    /// Compare with the homeserver's timeline now.
+    CompareNow,
+    /// A mail whose step can never be stored.
+    SetAside { mail: Box<Mail>, why: String },
+}
+
+impl Mail {
+    /// Whether it can be worked on a little later without anybody noticing: the hub took a message of ours.
+    pub(super) fn can_wait(&self) -> bool {
+        let Self::Outcome { outcome: Outcome::Answered { wants, result: Ok(answer) }, .. } = self else { return false };
+        matches!(wants, Wants::Room(Tag::Submit(_))) && accepted(Request::Submit, answer)
+    }
+}
+
+/// What a waiting peer gets.
+pub(super) type Answer = Result<Vec<u8>, Problem>;
+
+/// What a waiting peer asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    Submit,
+    Update,
+    GroupInfo,
+}
+
+/// How a call of the outbox ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Portal(ruma::OwnedRoomId),
+    PortalFailed(String),
+    Answered { wants: Wants, result: Result<Vec<u8>, String> },
+}
+
+/// A room that we are going to host.
+#[derive(Debug, Clone)]
+pub(super) struct NewRoom {
+    pub(super) matrix: ruma::OwnedRoomId,
+    pub(super) creator: UserUri,
+    pub(super) present: Vec<UserUri>,
+    pub(super) name: String,
+    pub(super) topic: String,
+    /// A direct chat with this remote user.
+    pub(super) direct_with: Option<UserUri>,
+    pub(super) speaker: MatrixActor,
+    /// The newest event that was there before.
+    pub(super) since: Option<String>,
+}
