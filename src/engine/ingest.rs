@@ -26,9 +26,6 @@ const PAGE: u32 = 100;
 /// An event that comes so much later than it was sent, in milliseconds, comes from a homeserver that catches up.
 const LATE: u64 = 5_000;
 
-/// How many times longer a burst of echoes gathers.
-const ECHOES: u32 = 3;
-
 /// How long a transaction waits for a comparison.
 const LOOK_BEHIND: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -84,9 +81,9 @@ impl Engine {
     }
 
     /// In a burst, lets the homeserver gather the next events into one transaction: it sends one at a time and waits for the
-    /// answer. Echoes of our own ghosts, that nobody waits for, gather longer.
-    async fn gather(&self, came: Instant, echoes: bool) {
-        let span = self.0.settings.gather * if echoes { ECHOES } else { 1 };
+    /// answer.
+    async fn gather(&self, came: Instant) {
+        let span = self.0.settings.gather;
         let burst = lock(&self.0.answered).is_some_and(|last| came.saturating_duration_since(last) < span);
         if burst {
             tokio::select! {
@@ -261,9 +258,8 @@ impl MatrixInbound for Engine {
             }
             let came = Instant::now();
             self.look_behind(&txn).await;
-            let echoes = txn.events.iter().all(|raw| self.0.names.is_echo(raw));
             self.take_in(txn.events).await.map_err(|error| InboundError::NotStored(error.to_string()))?;
-            self.gather(came, echoes).await;
+            self.gather(came).await;
             Ok(())
         })
     }
