@@ -60,15 +60,20 @@ def bodies(silos: Silos, room: Room, letter: str) -> list[str]:
 
 def wait_last(silos: Silos, room: Room, letter: str, last: set[str], seconds: float = 300.0) -> float:
     """Looks at the newest events until these bodies have come; when that was. Few events a look: reading all of them would be
-    work for a homeserver that is being measured."""
+    work for a homeserver that is being measured. Once nothing moves any more, all are looked at."""
     client, missing = silos.silos[letter].person(f"{letter}1").client, set(last)
     path, deadline = f"/_matrix/client/v3/rooms/{room.ids[letter]}/messages", time.monotonic() + seconds
+    newest, moved, limit = None, time.monotonic(), 30
     while True:
-        page = client.call("GET", path, query={"dir": "b", "limit": 30})
-        missing -= {event["content"].get("body") for event in page["chunk"]}
+        page = client.call("GET", path, query={"dir": "b", "limit": limit})["chunk"]
+        now = time.monotonic()
+        missing -= {event["content"].get("body") for event in page}
+        if page and page[0]["event_id"] != newest:
+            newest, moved = page[0]["event_id"], now
         if not missing:
-            return time.monotonic()
-        if time.monotonic() > deadline:
+            return moved
+        limit = 1000 if now - moved > 0.5 else 30
+        if now > deadline:
             raise Wrong(f"{sorted(missing)} did not arrive at {letter} within {seconds:.0f} s")
         time.sleep(0.05)
 

@@ -115,8 +115,8 @@ pub(super) struct Inner {
     pub(super) pulse: AtomicU64,
     /// The last transaction's number.
     pub(super) last_txn: AtomicU64,
-    /// When the last transaction was answered.
-    pub(super) answered: Mutex<Option<tokio::time::Instant>>,
+    /// When the last transaction was answered, and how many came in quick succession by then.
+    pub(super) answered: Mutex<(Option<tokio::time::Instant>, u32)>,
     /// Outbox rows that are done and not taken off yet.
     pub(super) done: Mutex<lane::Done>,
     /// Set off once everything that was stored is handed to its task: what the tasks add goes behind it.

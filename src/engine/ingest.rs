@@ -26,6 +26,9 @@ const PAGE: u32 = 100;
 /// An event that comes so much later than it was sent, in milliseconds, comes from a homeserver that catches up.
 const LATE: u64 = 5_000;
 
+/// So many transactions in quick succession make a burst: more than one act of one person leads to.
+const BURST: u32 = 8;
+
 /// How long a transaction waits for a comparison.
 const LOOK_BEHIND: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -84,14 +87,16 @@ impl Engine {
     /// answer.
     async fn gather(&self, came: Instant) {
         let span = self.0.settings.gather;
-        let burst = lock(&self.0.answered).is_some_and(|last| came.saturating_duration_since(last) < span);
-        if burst {
+        let (last, streak) = *lock(&self.0.answered);
+        let quick = last.is_some_and(|last| came.saturating_duration_since(last) < span);
+        let streak = if quick { streak.saturating_add(1) } else { 0 };
+        if streak >= BURST {
             tokio::select! {
                 () = self.0.stop.cancelled() => {}
                 () = tokio::time::sleep_until(came + span) => {}
             }
         }
-        *lock(&self.0.answered) = Some(Instant::now());
+        *lock(&self.0.answered) = (Some(Instant::now()), streak);
     }
 
     /// Stores new events, in order; returns how many were new. Durable when it returns.

@@ -336,19 +336,26 @@ async fn in_a_burst_answers_wait_and_messages_do_not() {
     two.a.stop().await;
     *two.a.gather.lock().unwrap() = std::time::Duration::from_hours(1);
     two.a.start().await;
-    let send = |txn: &'static str, body: &'static str| {
+    let send = |n: u32| {
+        let (txn, body) = (n.to_string(), format!("{n:02}"));
+        let events = vec![event(&at_a, &format!("$burst{n}:a.test"), &body)];
         let engine = two.a.engine();
-        let events = vec![event(&at_a, &format!("$burst{txn}:a.test"), body)];
-        tokio::spawn(async move { engine.transaction(transaction(txn, events)).await })
+        tokio::spawn(async move { engine.transaction(transaction(&txn, events)).await })
     };
-    let first = send("1", "the first");
-    until_bodies(&two.b, &at_b, &["the first"]).await;
-    let second = send("2", "in the burst");
-    until_bodies(&two.b, &at_b, &["the first", "in the burst"]).await;
-    assert!(!second.is_finished(), "the homeserver is to wait");
+    let mut answers = Vec::new();
+    let mut expected = Vec::new();
+    for n in 0..12 {
+        answers.push(send(n));
+        expected.push(format!("{n:02}"));
+        let texts: Vec<&str> = expected.iter().map(String::as_str).collect();
+        until_bodies(&two.b, &at_b, &texts).await;
+    }
+    assert!(!answers[11].is_finished(), "the homeserver is to wait");
+    assert!(answers[0].is_finished(), "one act of somebody is no burst");
     two.a.stop().await;
-    first.await.unwrap().unwrap();
-    second.await.unwrap().unwrap();
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
 }
 
 /// Messages that a hub accepts in one step go to a peer in one notify, in order.
