@@ -115,12 +115,13 @@ async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), 
         return Ok(());
     }
     if let Some(event) = event {
-        handle(engine, &event).await?;
+        handle(engine, &event, shows_encryption(raw)).await?;
     }
     Ok(finish(engine, room, number).await?)
 }
 
-async fn handle(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
+/// `encrypted`: what an invitation shows of its room says so.
+async fn handle(engine: &Engine, event: &RoomEvent, encrypted: bool) -> Result<(), LobbyError> {
     let names = &engine.0.names;
     if event.event_type == "m.room.member" {
         let target = event.state_key.as_deref().and_then(|key| ruma::UserId::parse(key).ok());
@@ -130,7 +131,7 @@ async fn handle(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
             return bot_invited(engine, event).await;
         }
         if let Some(remote) = names.ghost_uri(&target) {
-            return ghost_invited(engine, event, remote).await;
+            return ghost_invited(engine, event, remote, encrypted).await;
         }
         return Ok(());
     }
@@ -155,13 +156,26 @@ async fn handle(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
     }
 }
 
+/// Whether an invitation shows that its room is encrypted (`unsigned.invite_room_state`).
+fn shows_encryption(raw: &str) -> bool {
+    let event: serde_json::Value = serde_json::from_str(raw).unwrap_or_default();
+    let state = event.pointer("/unsigned/invite_room_state").and_then(serde_json::Value::as_array);
+    let kind =
+        |event: &serde_json::Value| event.get("type").and_then(serde_json::Value::as_str) == Some("m.room.encryption");
+    state.is_some_and(|state| state.iter().any(kind))
+}
+
 fn may_command(engine: &Engine, user: &ruma::UserId) -> bool {
     (engine.0.settings.may_command)(user)
 }
 
 async fn bot_invited(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
     if !may_command(engine, &event.sender) {
-        let leave = MatrixAction::Leave { room: event.room_id.clone(), actor: Actor::Bot };
+        let leave = MatrixAction::Leave {
+            room: event.room_id.clone(),
+            actor: Actor::Bot,
+            reason: Some("The gateway's settings do not let you use this bot.".to_owned()),
+        };
         engine.0.homeserver.perform(&leave).await?;
         tracing::info!(sender = %event.sender, "an invitation of the bot was declined: not permitted");
         return Ok(());
@@ -179,13 +193,24 @@ async fn bot_invited(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyErro
 }
 
 /// Somebody invites a MIMI user into a room that is not mirrored: it becomes a MIMI room of ours.
-async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri) -> Result<(), LobbyError> {
+async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encrypted: bool) -> Result<(), LobbyError> {
     let Some(creator) = engine.0.names.uri(&event.sender) else { return Ok(()) };
     let room = event.room_id.clone();
     let ghost = Actor::Ghost(remote.clone());
-    if !engine.0.peers.knows(&remote.provider()) || !may_command(engine, &event.sender) {
-        tracing::info!(sender = %event.sender, %remote, "an invitation of a MIMI user was declined: unknown provider or not permitted");
-        engine.0.homeserver.perform(&MatrixAction::Leave { room, actor: ghost }).await?;
+    let refusal = if !engine.0.peers.knows(&remote.provider()) {
+        Some(format!("{} is no provider that this gateway talks to.", remote.provider()))
+    } else if !may_command(engine, &event.sender) {
+        Some("The gateway's settings do not let you invite MIMI users.".to_owned())
+    } else if encrypted {
+        Some("Encrypted rooms cannot be carried to MIMI yet. Start the chat with encryption off.".to_owned())
+    } else {
+        None
+    };
+    if let Some(why) = refusal {
+        tracing::info!(sender = %event.sender, %remote, why, "an invitation of a MIMI user was declined");
+        // A ghost that the homeserver does not know cannot decline.
+        engine.0.homeserver.ensure_ghost(&remote).await?;
+        engine.0.homeserver.perform(&MatrixAction::Leave { room, actor: ghost, reason: Some(why) }).await?;
         return Ok(());
     }
     let new = NewRoom {
@@ -274,8 +299,11 @@ async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: 
         Command::Join(uri) => match engine.join(&event.sender, &uri).await {
             Ok(text) | Err(text) => text,
         },
-        Command::Invite(_) => "Say this in the room that they are to join.".to_owned(),
-        Command::Unbridge => "Say this in the room that is to be let go.".to_owned(),
+        Command::Invite(_) => {
+            "This room is not mirrored. Say `!mimi bridge` in the room that they are to join, then invite them there."
+                .to_owned()
+        }
+        Command::Unbridge => "This room is not mirrored. Say this in the room that is to be let go.".to_owned(),
         Command::Unknown(text) => text,
     };
     say(engine, room, &event.event_id, &text).await
@@ -412,4 +440,18 @@ async fn bridge(engine: &Engine, event: &RoomEvent, target: OwnedRoomId) -> Resu
         since,
     };
     Ok(Ok(create(engine, new).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shows_encryption;
+
+    #[test]
+    fn an_invitation_shows_whether_its_room_is_encrypted() {
+        let plain = r#"{"type":"m.room.member","unsigned":{"invite_room_state":[{"type":"m.room.name"},{"type":7}]}}"#;
+        assert!(!shows_encryption(plain));
+        assert!(!shows_encryption(r#"{"unsigned":3}"#) && !shows_encryption("{"));
+        let encrypted = r#"{"unsigned":{"invite_room_state":[{"type":"m.room.name"},{"type":"m.room.encryption"}]}}"#;
+        assert!(shows_encryption(encrypted));
+    }
 }

@@ -83,6 +83,8 @@ pub enum MatrixAction {
         room: OwnedRoomId,
         /// Who leaves.
         actor: Actor,
+        /// Why, for people.
+        reason: Option<String>,
     },
     /// Invite a Matrix user. Already a member or invited is success.
     Invite {

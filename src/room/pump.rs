@@ -459,7 +459,11 @@ impl Step<'_> {
             for ghost in std::mem::take(&mut self.room.ghosts) {
                 if super::effect::Actor::Ghost(ghost.clone()) != self.room.speaker {
                     let actor = super::effect::Actor::Ghost(ghost);
-                    self.out.push(Effect::Matrix(super::effect::MatrixAction::Leave { room: room.clone(), actor }));
+                    self.out.push(Effect::Matrix(super::effect::MatrixAction::Leave {
+                        room: room.clone(),
+                        actor,
+                        reason: None,
+                    }));
                 }
             }
             self.out.push(Effect::Unlink(room));

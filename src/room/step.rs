@@ -522,7 +522,7 @@ impl Step<'_> {
         }
         for user in self.room.ghosts.difference(&remote) {
             let actor = Actor::Ghost(user.clone());
-            self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor }));
+            self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor, reason: None }));
         }
         // Who is listed without a leaf may still be asked: they need somebody to give them one.
         let group = &*self.group;

@@ -450,7 +450,7 @@ impl FakeHomeserver {
                 }
                 Ok(MatrixDone::Done)
             }
-            MatrixAction::Leave { room, actor } => {
+            MatrixAction::Leave { room, actor, .. } => {
                 let user = self.id(actor).to_string();
                 if matches!(Self::membership(state, room.as_str(), &user).as_deref(), Some("join" | "invite")) {
                     self.set_member(state, room.as_str(), &user, &user, "leave", false);

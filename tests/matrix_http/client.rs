@@ -199,7 +199,7 @@ async fn leaving_inviting_and_kicking_may_be_repeated() {
     let fake = Fake::start().await;
     let client = fake.client();
     let alice = UserId::parse("@alice:a.example").unwrap();
-    let leave = MatrixAction::Leave { room: room(), actor: bob() };
+    let leave = MatrixAction::Leave { room: room(), actor: bob(), reason: None };
     client.perform(&leave).await.unwrap();
     assert!(fake.with(|world| world.users.is_empty()), "no ghost is made to leave");
     fake.with(|world| world.members.insert(BOB.into(), "join".into()));

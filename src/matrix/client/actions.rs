@@ -43,7 +43,9 @@ impl HomeserverClient {
             }
             MatrixAction::CreateRoom { .. } => self.create_room(action).await.map(MatrixDone::Room),
             MatrixAction::Join { room, actor } => self.join(room, actor).await.map(|()| MatrixDone::Done),
-            MatrixAction::Leave { room, actor } => self.leave(room, actor).await.map(|()| MatrixDone::Done),
+            MatrixAction::Leave { room, actor, reason } => {
+                self.leave(room, actor, reason.clone()).await.map(|()| MatrixDone::Done)
+            }
             MatrixAction::Invite { room, actor, target } => {
                 let user = self.ensure(actor).await?;
                 self.invite(room, &user, target).await.map(|()| MatrixDone::Done)
@@ -143,9 +145,11 @@ impl HomeserverClient {
     }
 
     /// A ghost that was never registered is in no room, so it is not made for this.
-    async fn leave(&self, room: &RoomId, actor: &Actor) -> Result<(), CallError> {
+    async fn leave(&self, room: &RoomId, actor: &Actor, reason: Option<String>) -> Result<(), CallError> {
         let user = self.actor_id(actor)?;
-        match self.typed("leave", leave_room::v3::Request::new(room.to_owned()), Some(&user)).await {
+        let mut request = leave_room::v3::Request::new(room.to_owned());
+        request.reason = reason;
+        match self.typed("leave", request, Some(&user)).await {
             Ok(_) => Ok(()),
             Err(error) if errors::is(&error, "M_NOT_FOUND") => Ok(()),
             Err(error) if errors::is(&error, "M_FORBIDDEN") => {
