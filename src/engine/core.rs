@@ -113,6 +113,8 @@ pub(super) struct Inner {
     pub(super) suspect_until: AtomicU64,
     /// When this process was last seen running, in milliseconds: a gap means that it was stopped meanwhile.
     pub(super) pulse: AtomicU64,
+    /// On which connection the last transaction came.
+    pub(super) last_connection: AtomicU64,
     /// The last transaction's number.
     pub(super) last_txn: AtomicU64,
     /// When the last transaction was answered, and how many came in quick succession by then.
@@ -197,6 +199,7 @@ impl Engine {
             suspect_until: AtomicU64::new(0),
             pulse: AtomicU64::new(now()),
             last_txn: AtomicU64::new(0),
+            last_connection: AtomicU64::new(0),
             answered: Mutex::default(),
             done: Mutex::default(),
             go: CancellationToken::new(),

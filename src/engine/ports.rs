@@ -26,6 +26,9 @@ pub struct Transaction {
     pub body_hash: [u8; 32],
     /// The room events, in order, each as raw JSON.
     pub events: Vec<Box<RawValue>>,
+    /// On which connection it came, counted since the start: another one than before may mean that the homeserver was
+    /// restarted.
+    pub connection: u64,
 }
 
 /// Why an incoming call could not be served.

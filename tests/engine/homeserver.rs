@@ -119,7 +119,8 @@ impl FakeHomeserver {
                 let engine = slot.lock().unwrap().clone();
                 if let (false, Some(engine)) = (events.is_empty(), engine) {
                     let count = events.len();
-                    let transaction = Transaction { txn_id: txn.to_string(), body_hash: [0; 32], events };
+                    let transaction =
+                        Transaction { txn_id: txn.to_string(), body_hash: [0; 32], events, connection: 1 };
                     tracing::debug!(domain = %homeserver.map.provider(), txn, count, "transaction");
                     let result = engine.transaction(transaction).await;
                     tracing::debug!(domain = %homeserver.map.provider(), txn, ?result, "answered");

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -17,6 +17,10 @@ use super::ServerLimits;
 /// Pause after a failed accept (usually: no free file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A connection, counted since the start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection(pub(super) u64);
+
 /// Serves the router until `stop` is cancelled, then lets open requests end for `limits.grace`. Fails only if the
 /// connection limit is unusable.
 pub async fn serve(
@@ -27,6 +31,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(limits.connections.max(1)));
     let graceful = GracefulShutdown::new();
+    let mut count = 0;
     loop {
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place.map_err(io::Error::other)?,
@@ -47,10 +52,12 @@ pub async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
+        count += 1;
+        let router = router.clone().layer(Extension(Connection(count)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = watched.await {

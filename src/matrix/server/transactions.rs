@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{
-    Json,
+    Extension, Json,
     body::{Body, Bytes},
     extract::{Path, State, rejection::PathRejection},
 };
@@ -19,7 +19,7 @@ use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{Shared, refusal::Refusal};
+use super::{Shared, listen::Connection, refusal::Refusal};
 use crate::engine::ports::{MatrixInbound, Transaction};
 
 /// Longest transaction id taken, in bytes.
@@ -65,6 +65,7 @@ struct TransactionBody {
 pub(super) async fn put_transaction(
     State(shared): State<Arc<Shared>>,
     path: Result<Path<String>, PathRejection>,
+    connection: Option<Extension<Connection>>,
     body: Body,
 ) -> Result<Json<Value>, Refusal> {
     let Ok(Path(txn_id)) = path else { return Err(Refusal::bad_param()) };
@@ -81,7 +82,8 @@ pub(super) async fn put_transaction(
     } else {
         let events = parse(&bytes)?;
         drop(bytes);
-        start(&shared, key, events, permit)
+        let connection = connection.map_or(0, |Extension(connection)| connection.0);
+        start(&shared, key, events, connection, permit)
     };
     wait(outcome).await?;
     Ok(Json(serde_json::json!({})))
@@ -113,6 +115,7 @@ fn start(
     shared: &Shared,
     key: Key,
     events: Vec<Box<RawValue>>,
+    connection: u64,
     permit: OwnedSemaphorePermit,
 ) -> watch::Receiver<Option<Outcome>> {
     let flights = Arc::clone(&shared.flights);
@@ -128,18 +131,18 @@ fn start(
     let inbound = Arc::clone(&shared.inbound);
     tokio::spawn(async move {
         let _permit = permit;
-        let result = store(&*inbound, &landing, events).await;
+        let result = store(&*inbound, &landing, events, connection).await;
         drop(landing);
         done.send_replace(Some(result));
     });
     outcome
 }
 
-async fn store(inbound: &dyn MatrixInbound, landing: &Landing, events: Vec<Box<RawValue>>) -> Outcome {
+async fn store(inbound: &dyn MatrixInbound, landing: &Landing, events: Vec<Box<RawValue>>, connection: u64) -> Outcome {
     let _turn = landing.flights.order.lock().await;
     let (txn_id, body_hash) = landing.key.clone();
     let count = events.len();
-    match inbound.transaction(Transaction { txn_id, body_hash, events }).await {
+    match inbound.transaction(Transaction { txn_id, body_hash, events, connection }).await {
         Ok(()) => {
             tracing::debug!(txn_id = landing.key.0, events = count, "transaction stored");
             Ok(())
