@@ -24,7 +24,19 @@ use super::{
 use crate::ident::UserUri;
 
 /// By-reference proposals that are kept in an epoch.
-pub(super) const MAX_PENDING: usize = 1_000;
+const MAX_PENDING: usize = 1_000;
+
+/// Keeps a by-reference proposal, as received; whether it is new.
+pub(super) fn keep_pending(pending: &mut Vec<Vec<u8>>, message: &[u8]) -> Result<bool, MlsError> {
+    if pending.iter().any(|other| other == message) {
+        return Ok(false);
+    }
+    if pending.len() >= MAX_PENDING {
+        return Err(MlsError::Refused("too many pending proposals".into()));
+    }
+    pending.push(message.to_vec());
+    Ok(true)
+}
 
 /// What a commit of ours shall do. Pending by-reference proposals are always taken in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -367,11 +379,7 @@ impl Member {
         if let Proposed::Add(add) = &view.what {
             self.check_key(&add.user, &add.signature_key, &BTreeSet::new())?;
         }
-        if !self.meta.pending.iter().any(|other| other == message) {
-            if self.meta.pending.len() >= MAX_PENDING {
-                return Err(MlsError::Refused("too many pending proposals".into()));
-            }
-            self.meta.pending.push(message.to_vec());
+        if keep_pending(&mut self.meta.pending, message)? {
             self.store_meta()?;
         }
         Ok(view)

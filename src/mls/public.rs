@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Change, ExternalJoin, GroupInfoParts, Judge, Member, MlsError, RowChanges, Rows, StagedCommit,
-    commit::{MAX_PENDING, Secret},
+    commit::{Secret, keep_pending},
     frame::{HandshakeKind, handshake_kind, parse_commit, self_remove_of},
     identity::CIPHER_SUITE,
     join::{check_tree, external_commit},
@@ -290,11 +290,7 @@ impl PublicView {
         {
             return Err(MlsError::ForgedLocalLeaf(add.user.clone()));
         }
-        if !self.meta.pending.iter().any(|other| other == message) {
-            if self.meta.pending.len() >= MAX_PENDING {
-                return Err(MlsError::Refused("too many pending proposals".into()));
-            }
-            self.meta.pending.push(message.to_vec());
+        if keep_pending(&mut self.meta.pending, message)? {
             self.store_meta()?;
         }
         Ok(view)
