@@ -5,7 +5,9 @@
 //! effects together, or none of them.
 
 pub mod command;
+mod direct;
 pub mod effect;
+mod ending;
 mod follower;
 pub mod group;
 mod hub;
@@ -17,6 +19,7 @@ pub mod state;
 pub mod step;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
 pub use state::{Intent, Phase, Room};
 pub use step::{About, Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};
