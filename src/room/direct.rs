@@ -83,6 +83,8 @@ impl Step<'_> {
         if self.room.present.is_empty() || !gone.contains(speaker) || !self.can_speak() {
             return;
         }
+        // The bot will lack the power for that.
+        self.clear_bridge_state();
         let (room, actor, target) = (room.clone(), self.room.speaker.clone(), self.names.bot());
         self.out.push(Effect::Matrix(MatrixAction::Invite { room: room.clone(), actor, target, is_direct: false }));
         self.out.push(Effect::Matrix(MatrixAction::Join { room, actor: Actor::Bot }));

@@ -45,6 +45,11 @@ impl Step<'_> {
         self.set_state_if_allowed(event_type, state_key, content);
     }
 
+    /// Another bridge may take the room.
+    pub(super) fn clear_bridge_state(&mut self) {
+        self.set_state_if_allowed(BRIDGE.to_owned(), self.bridge_key(), "{}".to_owned());
+    }
+
     /// State that a room can do without: a ghost in somebody's own room may lack the power to set it.
     fn set_state_if_allowed(&mut self, event_type: String, state_key: String, content: String) {
         let Some(room) = self.room.matrix.clone().filter(|_| self.can_speak()) else { return };
@@ -98,6 +103,8 @@ impl Step<'_> {
             || self.room.rejoin.is_some()
             || !self.room.submitted.is_empty()
             || !self.room.queue.is_empty()
+            // What was said before the commit that takes our leaf away still comes.
+            || !self.room.leaving.is_empty()
             // The other side of a direct chat has to commit that we leave.
             || self.room.direct && self.is_hub() && !self.peers().is_empty();
         if self.room.unbridging && !waits && self.room.phase == Phase::Active {
@@ -144,7 +151,10 @@ impl Step<'_> {
     /// The Matrix room is none of ours any more: what we set there is undone, the ghosts leave.
     pub(super) fn let_go(&mut self) {
         let Some(room) = self.room.matrix.clone() else { return };
-        self.set_state_if_allowed(BRIDGE.to_owned(), self.bridge_key(), "{}".to_owned());
+        let handed_over = self.room.direct && self.is_hub() && self.room.speaker == Actor::Bot;
+        if !handed_over {
+            self.clear_bridge_state();
+        }
         if !self.is_hub() {
             // A portal is found by its alias; a new one gets it next time.
             self.set_state_if_allowed("m.room.canonical_alias".to_owned(), String::new(), "{}".to_owned());
