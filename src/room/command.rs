@@ -34,7 +34,7 @@ pub const HELP: &str = "I connect Matrix rooms to other messaging providers by M
     • invite mimi://provider/u/name — ask a MIMI user into this room\n\
     • join mimi://provider/r/name — follow a MIMI room (here with me)\n\
     • status — how this room, or the gateway, stands\n\
-    • unbridge — stop mirroring this room";
+    • unbridge — stop mirroring this room, or end this direct chat";
 
 /// Reads a message of an ordinary room; `None` if it is no command.
 #[must_use]

@@ -70,7 +70,7 @@ impl Step<'_> {
 
     /// As hub without a leaf: who of ours is listed and here gets one.
     pub(super) fn come_back(&mut self) {
-        if self.room.phase != Phase::Active || self.room.unbridging || !self.group.is_public() {
+        if self.room.phase != Phase::Active || !self.group.is_public() {
             return;
         }
         let mut here = self.listed().into_iter().filter(|user| self.room.present.contains(user));
