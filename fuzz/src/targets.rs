@@ -6,13 +6,15 @@ use mimi_gateway::{
     ident::{ClientUri, GroupUri, MimiUri, ProviderDomain, RoomUri, UserUri},
     mimi::{host_is_ours, named_peer},
     wire::{
-        directory::{Directory, DirectoryEntry, Target},
+        directory::{self, Directory, DirectoryEntry},
         path,
     },
 };
 
+type Target = fn(&[u8]);
+
 /// Targets beside those of the kinds of `mimi-gateway inspect`.
-const OTHERS: [(&str, fn(&[u8])); 5] =
+const OTHERS: [(&str, Target); 5] =
     [("any", any), ("directory-urls", directory_urls), ("headers", headers), ("paths", paths), ("uris", uris)];
 
 /// All targets: one for each kind, called like it, and the others.
@@ -87,15 +89,20 @@ fn uris(data: &[u8]) {
 
 /// A directory leads to https URLs on the hosts that its templates name, whatever is filled in.
 fn directory_urls(data: &[u8]) {
-    let Ok(directory) = Directory::from_json(data) else { return };
+    let Ok(document) = Directory::from_json(data) else { return };
     let room = MimiUri::parse("mimi://a.example/r/x%2F..%2F%40evil.example").expect("a URI");
     let domain = room.provider();
+    let targets = [
+        directory::Target::Uri(&room),
+        directory::Target::Domain(&domain),
+        directory::Target::Url("https://e.example/"),
+        directory::Target::Nothing,
+    ];
     for entry in DirectoryEntry::ALL {
-        let Some(template) = directory.template(entry) else { continue };
+        let Some(template) = document.template(entry) else { continue };
         let authority = |url: &str| url.split('/').nth(2).map(str::to_owned);
-        for target in [Target::Uri(&room), Target::Domain(&domain), Target::Url("https://e.example/"), Target::Nothing]
-        {
-            if let Ok(url) = directory.url(entry, target) {
+        for target in targets {
+            if let Ok(url) = document.url(entry, target) {
                 assert!(url.starts_with("https://") && url.is_ascii(), "{url}");
                 assert_eq!(authority(&url), authority(template), "{url}");
             }

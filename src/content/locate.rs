@@ -45,14 +45,14 @@ const MULTI: [&str; 5] = ["disposition", "language", "cardinality", "partSemanti
 pub fn fault(bytes: &[u8]) -> Option<ContentFault> {
     let error = MimiContent::decode(bytes).err()?;
     let mut scanner = Scanner::new(bytes);
-    let scanned = scanner.item(MAX_CBOR_DEPTH);
+    let well_formed = scanner.item(MAX_CBOR_DEPTH);
     let offset = bytes.len() - scanner.left();
     let fields = items(bytes, 0);
-    if scanned.is_err() || scanner.left() > 0 {
+    if well_formed.is_err() || scanner.left() > 0 {
         // No CBOR: the last field that began before the fault.
         let begun = fields.iter().take_while(|start| **start <= offset && **start < bytes.len()).count();
         let path = begun.checked_sub(1).and_then(|index| MESSAGE.get(index)).copied();
-        let path = if scanned.is_ok() { "end of message" } else { path.unwrap_or("message") };
+        let path = if well_formed.is_ok() { "end of message" } else { path.unwrap_or("message") };
         return Some(ContentFault { path: path.to_owned(), offset, error });
     }
     let at = |name: &str| {

@@ -167,7 +167,7 @@ macro_rules! kinds {
     ($($kind:ident, $body:ty, $guess:literal, $name:literal, $about:literal;)+) => {
         /// What bytes are.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Kind { $(#[doc = $about] $kind),+ }
+        pub enum Kind { $(#[doc = concat!("`", $name, "`")] $kind),+ }
 
         impl Kind {
             /// All kinds.

@@ -12,6 +12,7 @@ mod kind;
 mod notes;
 
 use std::{
+    fmt::Write as _,
     fs,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -155,13 +156,13 @@ impl Visit for Decode<'_> {
             notes: body.notes(bytes, self.context),
             received: (!ours).then(|| hex::encode(bytes)),
         };
-        let text = serde_json::to_string_pretty(&document).map_err(|e| unencodable(kind, e))?;
+        let text = serde_json::to_string_pretty(&document).map_err(|e| unencodable(kind, e.to_string()))?;
         Ok(steady(&text) + "\n")
     }
 }
 
-fn unencodable(kind: Kind, why: impl ToString) -> InspectError {
-    InspectError::Unencodable { kind, why: why.to_string() }
+fn unencodable(kind: Kind, why: impl Into<String>) -> InspectError {
+    InspectError::Unencodable { kind, why: why.into() }
 }
 
 /// JSON in which nothing steers a terminal: such characters stand in strings only, where JSON can escape them.
@@ -171,7 +172,8 @@ fn steady(json: &str) -> String {
         if c != '\n' && table::steers(c) {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
-                out.push_str(&format!("\\u{unit:04x}"));
+                // Writing to a string never fails.
+                let _ = write!(out, "\\u{unit:04x}");
             }
         } else {
             out.push(c);
@@ -213,15 +215,15 @@ impl Visit for Encode<'_> {
     type Out = Result<Vec<u8>, InspectError>;
 
     fn visit<B: Body + Notes>(self, kind: Kind) -> Self::Out {
-        let written: Written<B> = serde_json::from_str(self.0).map_err(|e| unencodable(kind, e))?;
-        let wanted = serde_json::to_value(&written.body).map_err(|e| unencodable(kind, e))?;
+        let written: Written<B> = serde_json::from_str(self.0).map_err(|e| unencodable(kind, e.to_string()))?;
+        let wanted = serde_json::to_value(&written.body).map_err(|e| unencodable(kind, e.to_string()))?;
         let bytes = match &written.received {
             Some(received) => hex::decode(received).map_err(|e| unencodable(kind, format!("`received`: {e}")))?,
             None => written.body.to_bytes().map_err(|e| unencodable(kind, e))?,
         };
         // What comes out has to say what was written: no limit is passed, and no variant carries another's message.
         let again = B::from_bytes(&bytes).map_err(|fault| unencodable(kind, fault.text))?;
-        if serde_json::to_value(&again).map_err(|e| unencodable(kind, e))? != wanted {
+        if serde_json::to_value(&again).map_err(|e| unencodable(kind, e.to_string()))? != wanted {
             let why = if written.received.is_some() {
                 "`body` says another thing than the bytes in `received`: without `received`, it is encoded anew"
             } else {
@@ -269,14 +271,12 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn write(out: Option<&Path>, bytes: &[u8]) -> io::Result<()> {
-    match out {
-        Some(file) => fs::write(file, bytes),
-        None => {
-            let mut out = io::stdout().lock();
-            out.write_all(bytes)?;
-            out.flush()
-        }
+    if let Some(file) = out {
+        return fs::write(file, bytes);
     }
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
 }
 
 fn convert(arguments: &Arguments, input: &[u8]) -> Result<Vec<u8>, InspectError> {

@@ -22,7 +22,7 @@ use crate::{
 
 /// What is told of a body beside its fields; not needed to encode it.
 pub(super) trait Notes {
-    fn notes(&self, _bytes: &[u8], _context: &Context) -> Map<String, Value> {
+    fn notes(&self, _bytes: &[u8], _from: &Context) -> Map<String, Value> {
         Map::new()
     }
 }
@@ -68,9 +68,9 @@ without_notes!(
 );
 
 /// Ids of a message; `application_data` is what was encrypted, framing included.
-fn of_content(content: &MimiContent, bytes: &[u8], application_data: &[u8], context: &Context) -> Map<String, Value> {
-    let sender = context.sender.clone().or_else(|| UserUri::parse(content.sender_uri()?).ok());
-    let room = context.room.clone().or_else(|| RoomUri::parse(content.room_uri()?).ok());
+fn of_content(content: &MimiContent, bytes: &[u8], application_data: &[u8], from: &Context) -> Map<String, Value> {
+    let sender = from.sender.clone().or_else(|| UserUri::parse(content.sender_uri()?).ok());
+    let room = from.room.clone().or_else(|| RoomUri::parse(content.room_uri()?).ok());
     let mut notes = Map::new();
     if let (Some(sender), Some(room)) = (&sender, &room) {
         notes.insert("messageId".to_owned(), json!(message_id(sender, room, bytes, &content.salt).to_string()));
@@ -85,24 +85,24 @@ fn of_content(content: &MimiContent, bytes: &[u8], application_data: &[u8], cont
 }
 
 /// Ids of application data, with or without framing.
-fn of_application_data(data: &[u8], context: &Context) -> Option<Map<String, Value>> {
+fn of_application_data(data: &[u8], from: &Context) -> Option<Map<String, Value>> {
     if let Ok(content) = MimiContent::decode(data) {
-        return Some(of_content(&content, data, data, context));
+        return Some(of_content(&content, data, data, from));
     }
     let framing = ApplicationFraming::decode(data).ok()?;
     let content = MimiContent::decode(&framing.content).ok()?;
-    Some(of_content(&content, &framing.content, data, context))
+    Some(of_content(&content, &framing.content, data, from))
 }
 
 impl Notes for MimiContent {
-    fn notes(&self, bytes: &[u8], context: &Context) -> Map<String, Value> {
-        of_content(self, bytes, bytes, context)
+    fn notes(&self, bytes: &[u8], from: &Context) -> Map<String, Value> {
+        of_content(self, bytes, bytes, from)
     }
 }
 
 impl Notes for ApplicationFraming {
-    fn notes(&self, bytes: &[u8], context: &Context) -> Map<String, Value> {
-        let mut notes = of_application_data(bytes, context).unwrap_or_default();
+    fn notes(&self, bytes: &[u8], from: &Context) -> Map<String, Value> {
+        let mut notes = of_application_data(bytes, from).unwrap_or_default();
         if let Ok(content) = MimiContent::decode(&self.content) {
             notes.insert("content".to_owned(), json!(content));
         }
@@ -111,9 +111,9 @@ impl Notes for ApplicationFraming {
 }
 
 impl Notes for AbuseReport {
-    fn notes(&self, _: &[u8], context: &Context) -> Map<String, Value> {
-        let context = Context { sender: Some(self.alleged_abuser.clone()), room: context.room.clone() };
-        let messages = self.messages.iter().map(|m| of_application_data(&m.message_content, &context));
+    fn notes(&self, _: &[u8], from: &Context) -> Map<String, Value> {
+        let from = Context { sender: Some(self.alleged_abuser.clone()), room: from.room.clone() };
+        let messages = self.messages.iter().map(|m| of_application_data(&m.message_content, &from));
         [("messages".to_owned(), json!(messages.collect::<Vec<_>>()))].into_iter().collect()
     }
 }
