@@ -167,7 +167,7 @@ mod tests {
         let expires = |value: &str| format!("87 5007070707070707070707070707070707 f6 40 {value} f6 a0 83016000");
         assert_eq!(told(&expires("82f440")), ("expires".to_owned(), 20));
         assert_eq!(told(&expires("f6").replace("a0", "a10107")), ("extensions".to_owned(), 22));
-        assert_eq!(told("87 41"), ("salt".to_owned(), 2));
+        assert_eq!(told("87 41"), ("salt".to_owned(), 1));
         assert_eq!(told("00"), ("message".to_owned(), 0));
         assert_eq!(told(""), ("message".to_owned(), 0));
     }
