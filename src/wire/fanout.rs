@@ -5,9 +5,9 @@
 
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer},
+    frank::Frank,
     limits,
     mls::{ContentType, MlsMessage, MlsMessageFields},
-    submit::Frank,
     tree::RatchetTreeOption,
     update::read_proposals,
 };

@@ -9,6 +9,7 @@ mod common;
 pub mod consent;
 pub mod directory;
 pub mod fanout;
+pub mod frank;
 pub mod group_info;
 pub mod key_material;
 pub mod limits;
@@ -24,6 +25,7 @@ pub use common::{AppDataDictionary, Protocol};
 pub use consent::{ConsentAction, ConsentEntry};
 pub use directory::Directory;
 pub use fanout::{FanoutContent, FanoutMessage};
+pub use frank::{Frank, FrankingAgentData, FrankingIntegrityTbs, ServerFrankingContext};
 pub use group_info::{
     GroupInfoRatchetTree, GroupInfoRequest, GroupInfoRequestTbs, GroupInfoResponse, GroupInfoResponseTbs,
     PendingProposal, SignedGroupInfo,
@@ -37,7 +39,7 @@ pub use mls::{
     RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome, RequiredCapabilities, Sender,
 };
 pub use problem::{ProblemDocument, ProblemType};
-pub use submit::{Frank, SubmitMessageRequest, SubmitMessageResponse};
+pub use submit::{SubmitMessageRequest, SubmitMessageResponse};
 pub use tree::{GroupInfoOption, PartialGroupInfo, RatchetTreeOption, RatchetTreePresence};
 pub use update::{CommitBundle, HandshakeBundle, UpdateOutcome, UpdateRequest, UpdateRoomResponse};
 

@@ -1,10 +1,9 @@
-//! `POST /submitMessage/{roomId}` (draft-ietf-mimi-protocol-06 section 5.4), and the frank that a hub puts on a message
-//! (5.4.1).
+//! `POST /submitMessage/{roomId}` (draft-ietf-mimi-protocol-06 section 5.4).
 
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer, octet_enum},
     common::{Protocol, read_uri},
-    limits,
+    frank::Frank,
     mls::MlsMessage,
 };
 use crate::ident::UserUri;
@@ -42,33 +41,6 @@ impl Wire for SubmitMessageRequest {
         Protocol::Mls10.write(writer);
         self.app_message.write(writer);
         writer.opaque(self.sending_user.as_str().as_bytes());
-    }
-}
-
-/// The hub's stamp on an accepted message. Not verified here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frank {
-    /// HMAC that only the hub can check.
-    pub server_frank: [u8; 32],
-    /// Cipher suite of the signature.
-    pub signature_ciphersuite: u16,
-    /// The hub's signature over server frank and context.
-    pub integrity_signature: Vec<u8>,
-}
-
-impl Wire for Frank {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            server_frank: reader.array("server_frank")?,
-            signature_ciphersuite: reader.u16("franking_signature_ciphersuite")?,
-            integrity_signature: reader.opaque("franking_integrity_signature", limits::KEY_OR_TAG)?.to_vec(),
-        })
-    }
-
-    fn write(&self, writer: &mut Writer) {
-        writer.raw(&self.server_frank);
-        writer.u16(self.signature_ciphersuite);
-        writer.opaque(&self.integrity_signature);
     }
 }
 
