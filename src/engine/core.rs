@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     actor,
     asking::Asking,
+    franking::Franking,
     lane, lobby,
     mail::Mail,
     names::GatewayNames,
@@ -93,6 +94,8 @@ pub(super) struct Inner {
     pub(super) names: GatewayNames,
     pub(super) settings: EngineSettings,
     pub(super) hub_key: SigningKey,
+    /// What we stamp messages with.
+    pub(super) franking: Arc<Franking>,
     /// Matrix room id to room URI.
     pub(super) links: Mutex<BTreeMap<String, String>>,
     /// Known rooms.
@@ -179,6 +182,7 @@ impl Engine {
         let asking = Asking::load(&db, settings.open_invitations).await?;
         let today = Today::load(&db, settings.keep).await?;
         let hub_key = super::keys::hub_key(&db).await?;
+        let franking = Arc::new(Franking::load(&db, names.domain()).await?);
         Ok(Self(Arc::new(Inner {
             db,
             homeserver,
@@ -186,6 +190,7 @@ impl Engine {
             names,
             settings,
             hub_key,
+            franking,
             links: Mutex::new(links),
             rooms: Mutex::new(rooms),
             actors: Mutex::default(),

@@ -5,7 +5,9 @@ use super::{
     asking::Ended,
     core::now,
     ports::{Endpoint, PathTarget},
-    tables::{CONSENT, Consent, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN, Secret, Wants},
+    tables::{
+        CONSENT, Consent, FRANKED, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN, Secret, Wants,
+    },
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
@@ -74,6 +76,12 @@ impl Actor {
                 let event = engine.0.today.dated(event);
                 SHOWN.put(db, batch, &key, &event)?;
                 LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
+            }
+            Effect::Franked { message_id, franked } => {
+                if known.contains(&message_id) {
+                    return Ok(());
+                }
+                FRANKED.put(db, batch, &(self.uri.clone(), message_id), &engine.0.today.dated(franked))
             }
             Effect::Call { peer, endpoint: Endpoint::RequestConsent, .. } if !engine.0.peers.knows(&peer) => {
                 for effect in self.in_step(|step| step.nobody_to_ask(&peer)) {

@@ -12,6 +12,7 @@ mod aside;
 mod asking;
 mod core;
 mod effects;
+mod franking;
 mod group;
 mod ingest;
 mod items;

@@ -2,7 +2,10 @@
 
 use openmls::prelude::{ProposalOrRefIn, Welcome, tls_codec::Deserialize as _};
 
-use super::MlsError;
+use super::{
+    MlsError,
+    components::{self, AadItems},
+};
 
 /// The proposal type `self_remove`.
 const SELF_REMOVE: u16 = 0x000a;
@@ -84,6 +87,18 @@ pub fn handshake_kind(message: &[u8]) -> Result<HandshakeKind, MlsError> {
         5 => Ok(HandshakeKind::KeyPackage),
         other => Ok(HandshakeKind::Other(other)),
     }
+}
+
+/// The Safe AAD items beside an application message, as they stand in its frame.
+pub fn application_aad(message: &[u8]) -> Result<AadItems, MlsError> {
+    let HandshakeKind::Application(_) = handshake_kind(message)? else {
+        return Err(MlsError::Malformed("not an application message".into()));
+    };
+    let mut reader = Reader(message.get(4..).unwrap_or_default());
+    reader.vector()?;
+    reader.u64()?;
+    reader.u8()?;
+    Ok(components::items_of(reader.vector()?))
 }
 
 /// The references of the KeyPackages that a Welcome is for; takes a raw Welcome as well as an `MLSMessage`.

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     MlsError,
+    components::{self, AadItems},
     frame::{HandshakeKind, handshake_kind},
     identity::{PAST_EPOCHS, user_of_credential},
     key_package::PrivatePart,
@@ -77,6 +78,8 @@ pub struct Opened {
     pub epoch: u64,
     /// The sender's leaf in that epoch.
     pub leaf: u32,
+    /// What came beside it as Safe AAD, as far as [`components`](super::components) knows it.
+    pub aad: AadItems,
 }
 
 /// A GroupInfo for joiners.
@@ -365,11 +368,13 @@ impl Member {
     }
 
     /// Encrypts application data as this user's leaf: an `MLSMessage` with a PrivateMessage.
-    pub fn seal(&mut self, as_user: &UserUri, plaintext: &[u8]) -> Result<Vec<u8>, MlsError> {
+    /// The items go along as Safe AAD where the group has that.
+    pub fn seal(&mut self, as_user: &UserUri, plaintext: &[u8], aad: &AadItems) -> Result<Vec<u8>, MlsError> {
         self.live()?;
         let leaf = self.local_leaf(as_user)?;
         self.speak_as(leaf.index)?;
         self.overlay.defer_secrets(true);
+        self.group.set_safe_aad(components::items(aad)).map_err(MlsError::invalid)?;
         let message = self.group.create_message(&self.overlay, &*leaf.pair, plaintext).map_err(MlsError::invalid)?;
         message.to_bytes().map_err(MlsError::invalid)
     }
@@ -393,12 +398,13 @@ impl Member {
             return Err(MlsError::Invalid("an application message by somebody who is no member".into()));
         };
         let (client, user) = user_of_credential(processed.credential())?;
+        let aad = components::known_items(processed.safe_aad());
         match processed.into_content() {
             ProcessedMessageContent::ApplicationMessage(content) => {
                 if epoch == current && self.local.values().any(|leaf| leaf.index == sender.u32()) {
                     return Err(MlsError::OwnMessage);
                 }
-                Ok(Opened { client, user, plaintext: content.into_bytes(), epoch, leaf: sender.u32() })
+                Ok(Opened { client, user, plaintext: content.into_bytes(), epoch, leaf: sender.u32(), aad })
             }
             ProcessedMessageContent::OwnPrivateMessage => Err(MlsError::OwnMessage),
             _ => Err(MlsError::Malformed("not an application message".into())),

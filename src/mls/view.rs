@@ -15,7 +15,7 @@ use openmls::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MlsError,
+    MlsError, components,
     frame::{CommitFrame, FrameSender},
     identity::{user_of, user_of_credential},
     key_package,
@@ -202,8 +202,9 @@ impl Known<'_> {
             Sender::NewMemberCommit => ProposalSender::Committer,
         })
     }
-    fn add(&self, key_package: &[u8], sender: ProposalSender) -> Result<AddView, MlsError> {
-        let (_, view) = key_package::parse(key_package, self.now)?;
+    fn add(&self, group: &PublicGroup, key_package: &[u8], sender: ProposalSender) -> Result<AddView, MlsError> {
+        let (key_package, view) = key_package::parse(key_package, self.now)?;
+        components::check_leaf(key_package.leaf_node(), &components(group))?;
         Ok(AddView {
             client: view.client,
             user: view.user,
@@ -218,7 +219,7 @@ impl Known<'_> {
         let what = match queued.proposal() {
             Proposal::Add(add) => {
                 let bytes = add.key_package().tls_serialize_detached().map_err(MlsError::malformed)?;
-                Proposed::Add(self.add(&bytes, sender.clone())?)
+                Proposed::Add(self.add(group, &bytes, sender.clone())?)
             }
             Proposal::Remove(remove) => Proposed::Remove(self.leaf_at(group, remove.removed().u32())?),
             Proposal::SelfRemove => Proposed::SelfRemove,
@@ -298,7 +299,7 @@ impl Known<'_> {
                     match &**proposal {
                         ProposalIn::Add(add) => {
                             let bytes = add.tls_serialize_detached().map_err(MlsError::malformed)?;
-                            view.adds.push(self.add(&bytes, sender)?);
+                            view.adds.push(self.add(group, &bytes, sender)?);
                         }
                         ProposalIn::Remove(target) => {
                             let leaf = self.leaf_at(group, target.removed().u32())?;
@@ -375,6 +376,7 @@ pub(super) fn check_staged(
         if let Sender::Member(index) = sender {
             same_identity(group, index.u32(), node)?;
         }
+        components::check_leaf(node, &components(group))?;
         let (_, user) = user_of_credential(node.credential())?;
         check_key(&user, node.signature_key().as_slice())?;
     }
@@ -382,6 +384,7 @@ pub(super) fn check_staged(
         if let Sender::Member(index) = update.sender() {
             let node = update.update_proposal().leaf_node();
             same_identity(group, index.u32(), node)?;
+            components::check_leaf(node, &components(group))?;
             let (_, user) = user_of_credential(node.credential())?;
             check_key(&user, node.signature_key().as_slice())?;
         }

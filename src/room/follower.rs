@@ -9,9 +9,9 @@ use super::{
 use crate::{
     ident::UserUri,
     wire::{
-        CommitBundle, FanoutContent, FanoutMessage, GroupInfoOption, HandshakeBundle, MlsMessage, RatchetTreeOption,
-        RawGroupInfo, RawRatchetTree, RawWelcome, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome,
-        UpdateRoomResponse, Wire,
+        CommitBundle, FanoutContent, FanoutMessage, Frank, GroupInfoOption, HandshakeBundle, MlsMessage,
+        RatchetTreeOption, RawGroupInfo, RawRatchetTree, RawWelcome, SubmitMessageRequest, SubmitMessageResponse,
+        UpdateOutcome, UpdateRoomResponse, Wire,
     },
 };
 
@@ -45,7 +45,9 @@ impl Step<'_> {
 
     pub(super) fn on_content(&mut self, content: FanoutContent, at: Millis) {
         match content {
-            FanoutContent::Application { message, .. } => self.on_application(message.as_bytes(), at),
+            FanoutContent::Application { message, frank } => {
+                self.on_application(message.as_bytes(), at, frank.as_ref());
+            }
             FanoutContent::Proposal { message, more } => {
                 for proposal in std::iter::once(message).chain(more) {
                     // Also our own, which is pending already unless it was taken back meanwhile.
@@ -118,11 +120,11 @@ impl Step<'_> {
         }
     }
 
-    fn on_application(&mut self, message: &[u8], at: Millis) {
+    fn on_application(&mut self, message: &[u8], at: Millis, frank: Option<&Frank>) {
         let digest = hash(message);
         if self.room.submitted.iter().any(|waiting| waiting.hash == digest) {
             // It overtook the hub's answer.
-            return self.submit_accepted(digest, at);
+            return self.submit_accepted(digest, at, frank);
         }
         if self.forget_own(message) {
             return;
@@ -133,12 +135,12 @@ impl Step<'_> {
             return self.report("a message came that nobody here can read any more");
         }
         if !self.group.is_member() || self.room.matrix.is_none() {
-            return self.hold(message, at);
+            return self.hold(message, at, frank);
         }
         match self.group.open(message) {
-            Ok(opened) => self.show(&opened.sender.clone(), &opened.plaintext, at),
+            Ok(opened) => self.show(&opened, at, frank),
             Err(GroupError::Epoch { message: epoch, current }) if epoch > current => {
-                self.hold(message, at);
+                self.hold(message, at, frank);
                 self.fall_behind(epoch);
             }
             Err(GroupError::Epoch { message: epoch, .. }) if self.passed_over(Some(epoch)) => {
@@ -149,18 +151,19 @@ impl Step<'_> {
         }
     }
 
-    fn hold(&mut self, message: &[u8], accepted: Millis) {
+    fn hold(&mut self, message: &[u8], accepted: Millis, frank: Option<&Frank>) {
         if self.room.held.len() >= MAX_HELD {
             self.lost(Lost::Way, "too many messages wait for an epoch that never comes");
             self.room.unreadable += 1;
             return self.report("a message had to be let go: too many wait");
         }
-        self.room.held.push(Held { accepted, message: message.to_vec() });
+        self.room.held.push(Held { accepted, message: message.to_vec(), frank: frank.map(Wire::encode) });
     }
 
     pub(super) fn open_held(&mut self) {
         for held in std::mem::take(&mut self.room.held) {
-            self.on_application(&held.message, held.accepted);
+            let frank = held.frank.and_then(|bytes| Frank::decode(&bytes).ok());
+            self.on_application(&held.message, held.accepted, frank.as_ref());
         }
     }
 
@@ -328,11 +331,13 @@ impl Step<'_> {
         }
     }
 
-    fn submit_accepted(&mut self, digest: [u8; 32], at: Millis) {
+    fn submit_accepted(&mut self, digest: [u8; 32], at: Millis, frank: Option<&Frank>) {
         let Some(place) = self.room.submitted.iter().position(|waiting| waiting.hash == digest) else { return };
-        if let Some(Submitted { intent: Intent::Say { event, message_id, .. }, .. }) = self.room.submitted.remove(place)
+        if let Some(Submitted { intent, .. }) = self.room.submitted.remove(place)
+            && let Intent::Say { user, event, content, message_id } = intent
         {
             self.log_own(at, message_id, event);
+            self.keep_frank(&user, &content, message_id, at, frank);
         }
     }
 
@@ -342,9 +347,9 @@ impl Step<'_> {
             return;
         }
         match answer {
-            Ok(SubmitMessageResponse::Accepted { accepted_timestamp, .. }) => {
+            Ok(SubmitMessageResponse::Accepted { accepted_timestamp, frank }) => {
                 self.remember_own(digest);
-                self.submit_accepted(digest, accepted_timestamp);
+                self.submit_accepted(digest, accepted_timestamp, frank.as_ref());
             }
             Ok(SubmitMessageResponse::EpochTooOld { .. }) if self.room.phase != Phase::Active => {
                 self.submit_failed(digest, "nobody here is in the MIMI room any more");

@@ -10,7 +10,7 @@ use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::RoomState,
     room::effect::Millis,
-    wire::CommitBundle,
+    wire::{CommitBundle, Frank, ServerFrankingContext},
 };
 
 /// Why the group did not do it.
@@ -130,6 +130,18 @@ pub struct Opened {
     pub sender: UserUri,
     /// The application data.
     pub plaintext: Vec<u8>,
+    /// What was said beside it.
+    pub beside: Beside,
+}
+
+/// What the sender says of a message beside it, under the same signature (Safe AAD). Whether it is true of the content is
+/// not checked yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// The franking tag (draft-ietf-mimi-protocol-06 section 10.1).
+    pub tag: Option<[u8; 32]>,
+    /// The message id (draft-mahy-mimi-msgid-aad).
+    pub message_id: Option<[u8; 32]>,
 }
 
 /// The room's group as the state machine sees it.
@@ -152,8 +164,12 @@ pub trait Group {
     fn providers(&self) -> std::collections::BTreeSet<ProviderDomain>;
     /// Our users with a leaf, the anchor first.
     fn local_users(&self) -> Vec<UserUri>;
-    /// Seals application data as this user's leaf.
-    fn seal(&mut self, user: &UserUri, plaintext: &[u8]) -> Result<Vec<u8>, GroupError>;
+    /// Seals application data as this user's leaf; the franking tag goes beside it where the group takes one.
+    fn seal(&mut self, user: &UserUri, plaintext: &[u8], tag: Option<[u8; 32]>) -> Result<Vec<u8>, GroupError>;
+    /// As hub: our stamp on a message with a franking tag, if we are the room's franking agent (section 5.4.1.2).
+    fn frank(&self, message: &[u8], context: &ServerFrankingContext) -> Option<Frank>;
+    /// Whether a stamp is the hub's (section 5.4.1.3).
+    fn check_frank(&self, frank: &Frank, context: &ServerFrankingContext) -> Result<(), GroupError>;
     /// Opens a PrivateMessage.
     fn open(&mut self, message: &[u8]) -> Result<Opened, GroupError>;
     /// Makes a commit as this user's leaf, pending proposals included; changes nothing yet.

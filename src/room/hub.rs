@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     effect::{Endpoint, Millis},
-    group::{Applied, GroupChange, GroupError, Origin, Staged},
+    frank::{check_beside, tag},
+    group::{Applied, GroupChange, GroupError, Opened, Origin, Staged},
     state::{Intent, Lost, Phase},
     step::{Effect, Step, Tag},
 };
@@ -12,8 +13,8 @@ use crate::{
     content::MimiContent,
     ident::{ProviderDomain, UserUri},
     wire::{
-        FanoutContent, FanoutMessage, HandshakeBundle, MlsMessage, RatchetTreeOption, RawRatchetTree, RawWelcome,
-        SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire,
+        FanoutContent, FanoutMessage, Frank, HandshakeBundle, MlsMessage, RatchetTreeOption, RawRatchetTree,
+        RawWelcome, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire,
     },
 };
 
@@ -46,8 +47,8 @@ impl Step<'_> {
         }
     }
 
-    /// A message of one of our own users, sealed already.
-    pub(super) fn hub_accept_own_message(&mut self, sealed: &[u8]) -> Option<Millis> {
+    /// A message of one of our own users, sealed already: when it was accepted, and our stamp on it.
+    pub(super) fn hub_accept_own_message(&mut self, user: &UserUri, sealed: &[u8]) -> Option<(Millis, Option<Frank>)> {
         let message = match MlsMessage::decode(sealed) {
             Ok(message) => message,
             Err(error) => {
@@ -57,8 +58,9 @@ impl Step<'_> {
         };
         let at = self.accept_time();
         let peers = self.peers();
-        self.fan_out(&peers, at, FanoutContent::Application { message, frank: None });
-        Some(at)
+        let frank = self.stamp(sealed, user, at);
+        self.fan_out(&peers, at, FanoutContent::Application { message, frank: frank.clone() });
+        Some((at, frank))
     }
 
     /// `POST /submitMessage/{roomId}`.
@@ -99,17 +101,26 @@ impl Step<'_> {
             self.report(format!("{peer} submits as {}, but the leaf is {}'s", request.sending_user, opened.sender));
             return refused;
         }
-        let content = MimiContent::decode(&opened.plaintext);
-        if let Err(error) = content.and_then(|content| content.check_origin(&opened.sender, &self.room.uri)) {
-            self.report(format!("a message that {peer} submits as {} is refused: {error}", opened.sender));
+        if let Err(why) = self.check_content(&opened) {
+            self.report(format!("a message that {peer} submits as {} is refused: {why}", opened.sender));
             return refused;
         }
         let at = self.accept_time();
         let peers = self.peers();
         let message = request.app_message.clone();
-        self.fan_out(&peers, at, FanoutContent::Application { message, frank: None });
-        self.show(&opened.sender, &opened.plaintext, at);
-        SubmitMessageResponse::Accepted { accepted_timestamp: at, frank: None }.encode()
+        let frank = self.stamp(message.as_bytes(), &opened.sender, at);
+        self.fan_out(&peers, at, FanoutContent::Application { message, frank: frank.clone() });
+        self.show(&opened, at, frank.as_ref());
+        SubmitMessageResponse::Accepted { accepted_timestamp: at, frank }.encode()
+    }
+
+    /// A hub that can read a message takes only one whose sender and room are those that it names, and that has beside it
+    /// nothing that is not true of it.
+    fn check_content(&self, opened: &Opened) -> Result<(), String> {
+        let content = MimiContent::decode(&opened.plaintext).map_err(|error| error.to_string())?;
+        content.check_origin(&opened.sender, &self.room.uri).map_err(|error| error.to_string())?;
+        let id = crate::content::message_id(&opened.sender, &self.room.uri, &opened.plaintext, &content.salt).0;
+        check_beside(&opened.beside, &id, &tag(&content.salt, &opened.plaintext)).map_err(str::to_owned)
     }
 
     /// Distributes a message that we have no leaf to read with: what its frame says has to fit.
@@ -130,8 +141,9 @@ impl Step<'_> {
         }
         let at = self.accept_time();
         let peers = self.peers();
-        self.fan_out(&peers, at, FanoutContent::Application { message, frank: None });
-        Ok(SubmitMessageResponse::Accepted { accepted_timestamp: at, frank: None }.encode())
+        let frank = self.stamp(message.as_bytes(), &request.sending_user, at);
+        self.fan_out(&peers, at, FanoutContent::Application { message, frank: frank.clone() });
+        Ok(SubmitMessageResponse::Accepted { accepted_timestamp: at, frank }.encode())
     }
 
     /// Whether we can judge what happens in the group: by a leaf of ours, or as hub from outside.

@@ -7,6 +7,7 @@
 pub mod command;
 pub mod effect;
 mod follower;
+mod frank;
 pub mod group;
 mod hub;
 mod local;
@@ -18,5 +19,6 @@ pub mod step;
 #[cfg(test)]
 mod tests;
 
+pub use frank::{Franked, hmac, tag};
 pub use state::{Intent, Phase, Room};
 pub use step::{About, Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};

@@ -131,6 +131,8 @@ pub struct Held {
     pub accepted: Millis,
     /// The PrivateMessage.
     pub message: Vec<u8>,
+    /// The hub's stamp, encoded.
+    pub frank: Option<Vec<u8>>,
 }
 
 /// Why a room has to be joined again.

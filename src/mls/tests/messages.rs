@@ -40,7 +40,7 @@ fn bursts_are_stored_once_and_without_restarts_in_between() {
     let mut messages = Vec::new();
     for turn in 0..20 {
         let who = if turn % 3 == 0 { "ann@a.example" } else { "alice@a.example" };
-        messages.push((who, a.member.seal(&user(who), format!("{turn}").as_bytes()).unwrap()));
+        messages.push((who, a.member.seal(&user(who), format!("{turn}").as_bytes(), &AadItems::new()).unwrap()));
     }
     let changes = a.member.take_changes().unwrap();
     assert!(changes.put.len() <= 2, "{changes:?}");
@@ -79,10 +79,10 @@ fn the_stored_own_index_is_the_one_that_we_present() {
 fn throwing_the_member_away_gives_the_stored_state_and_no_generation_twice() {
     let mut a = Gateway::create("alice@a.example");
     let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
-    let stored = a.member.seal(&user("alice@a.example"), b"stored").unwrap();
+    let stored = a.member.seal(&user("alice@a.example"), b"stored", &AadItems::new()).unwrap();
     a.save();
     // This batch fails: the message never left the process.
-    let lost = a.member.seal(&user("alice@a.example"), b"lost").unwrap();
+    let lost = a.member.seal(&user("alice@a.example"), b"lost", &AadItems::new()).unwrap();
     a.reload();
     let next = a.seal("alice@a.example", "next");
     assert_eq!(b.open(&stored).1, "stored");
@@ -169,5 +169,8 @@ fn others_groups_and_rubbish_are_refused() {
     for len in 0..message.len() {
         assert!(c.member.open(&message[..len]).is_err());
     }
-    assert_eq!(a.member.seal(&user("ann@a.example"), b""), Err(MlsError::NoLeaf(user("ann@a.example"))));
+    assert_eq!(
+        a.member.seal(&user("ann@a.example"), b"", &AadItems::new()),
+        Err(MlsError::NoLeaf(user("ann@a.example")))
+    );
 }

@@ -76,7 +76,7 @@ impl Gateway {
         self.member = Member::from_rows(self.rows.clone()).unwrap();
     }
     pub(super) fn seal(&mut self, who: &str, text: &str) -> Vec<u8> {
-        let message = self.member.seal(&user(who), text.as_bytes()).unwrap();
+        let message = self.member.seal(&user(who), text.as_bytes(), &AadItems::new()).unwrap();
         self.save();
         message
     }
