@@ -25,6 +25,8 @@ mod backlog;
 mod crashes;
 #[path = "engine/flow.rs"]
 mod flow;
+#[path = "engine/franks.rs"]
+mod franks;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
 #[path = "engine/outside.rs"]
