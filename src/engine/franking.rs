@@ -1,7 +1,5 @@
 //! The hub's stamp on messages (draft-ietf-mimi-protocol-06 section 5.4.1.2), and how others check it (5.4.1.3).
 
-use subtle::ConstantTimeEq as _;
-
 use super::tables::KEYS;
 use crate::{
     ident::ProviderDomain,
@@ -9,14 +7,14 @@ use crate::{
         CIPHER_SUITE, MlsError,
         labels::{SigningKey, sign_with_label, verify_with_label},
     },
-    room::{group::GroupError, hmac},
+    room::group::GroupError,
     store::{Batch, Database, StoreError},
-    wire::{Credential, Frank, FrankingAgentData, FrankingIntegrityTbs, ServerFrankingContext, Wire},
+    wire::{Credential, Frank, FrankingAgent, FrankingIntegrityTbs, FrankingTag, ServerFrankingContext, Wire},
 };
 
 const SIGNER: &str = "franking";
 const SECRET: &str = "franking secret";
-const LABEL: &str = "FrankingIntegrityTBS";
+const LABEL: &str = FrankingIntegrityTbs::LABEL;
 
 /// What this provider franks with, as a hub.
 pub(crate) struct Franking {
@@ -56,7 +54,7 @@ impl Franking {
 
     fn new(signer: SigningKey, secret: [u8; 32], domain: &ProviderDomain) -> Self {
         let credential = Credential::Basic { identity: format!("mimi://{domain}").into_bytes() };
-        let agent = FrankingAgentData { signature_key: signer.public().to_vec(), credential }.encode();
+        let agent = FrankingAgent { franking_signature_key: signer.public().to_vec(), credential }.encode();
         Self { signer, secret, agent }
     }
 
@@ -65,31 +63,24 @@ impl Franking {
         &self.agent
     }
 
-    fn server_frank(&self, tag: &[u8; 32], context: &ServerFrankingContext) -> [u8; 32] {
-        hmac(&self.secret, &[&tag[..], &context.encode()].concat())
-    }
-
     /// Stamps a message with this franking tag.
-    pub(crate) fn stamp(&self, tag: &[u8; 32], context: &ServerFrankingContext) -> Result<Frank, MlsError> {
-        let server_frank = self.server_frank(tag, context);
-        let tbs = tbs(server_frank, CIPHER_SUITE, context);
-        let integrity_signature = sign_with_label(&self.signer, LABEL, &tbs)?;
-        Ok(Frank { server_frank, signature_ciphersuite: CIPHER_SUITE, integrity_signature })
+    pub(crate) fn stamp(&self, tag: &FrankingTag, context: &ServerFrankingContext) -> Result<Frank, MlsError> {
+        let server_frank = context.server_frank(&self.secret, tag);
+        let mut frank = Frank { server_frank, signature_ciphersuite: CIPHER_SUITE, integrity_signature: Vec::new() };
+        frank.integrity_signature = sign_with_label(&self.signer, LABEL, &frank.tbs(context.clone()).encode())?;
+        Ok(frank)
     }
 
     /// Whether we stamped a message with this tag in this context (section 5.9).
     #[cfg_attr(not(test), expect(dead_code, reason = "asked by reportAbuse, which is not there yet"))]
-    pub(crate) fn recognises(&self, tag: &[u8; 32], frank: &Frank, context: &ServerFrankingContext) -> bool {
-        let ours = self.server_frank(tag, context);
-        let signed = tbs(frank.server_frank, frank.signature_ciphersuite, context);
-        let suites = [frank.signature_ciphersuite];
-        bool::from(ours.ct_eq(&frank.server_frank))
-            && verify_with_label(&suites, self.signer.public(), LABEL, &signed, &frank.integrity_signature).is_ok()
+    pub(crate) fn recognises(&self, tag: &FrankingTag, frank: &Frank, context: &ServerFrankingContext) -> bool {
+        context.is_of(&self.secret, tag, &frank.server_frank) && is_signed(self.signer.public(), frank, context).is_ok()
     }
 }
 
-fn tbs(server_frank: [u8; 32], signature_ciphersuite: u16, context: &ServerFrankingContext) -> Vec<u8> {
-    FrankingIntegrityTbs { server_frank, signature_ciphersuite, context: context.clone() }.encode()
+fn is_signed(key: &[u8], frank: &Frank, context: &ServerFrankingContext) -> Result<(), MlsError> {
+    let tbs = frank.tbs(context.clone()).encode();
+    verify_with_label(&[frank.signature_ciphersuite], key, LABEL, &tbs, &frank.integrity_signature)
 }
 
 /// Whether a frank is that of the room's hub: `agent` is the room's component, `hub` its domain.
@@ -101,7 +92,7 @@ pub(crate) fn check(
 ) -> Result<(), GroupError> {
     let invalid = |why: String| GroupError::Invalid(why);
     let agent = agent.ok_or_else(|| invalid("the room has no franking agent".to_owned()))?;
-    let agent = FrankingAgentData::decode(agent).map_err(|error| invalid(format!("the franking agent: {error}")))?;
+    let agent = FrankingAgent::decode(agent).map_err(|error| invalid(format!("the franking agent: {error}")))?;
     let named = Credential::Basic { identity: format!("mimi://{hub}").into_bytes() };
     if agent.credential != named {
         return Err(invalid(format!("the franking agent is not {hub}")));
@@ -109,9 +100,7 @@ pub(crate) fn check(
     if frank.signature_ciphersuite != CIPHER_SUITE {
         return Err(invalid("the frank is of another cipher suite".to_owned()));
     }
-    let signed = tbs(frank.server_frank, frank.signature_ciphersuite, context);
-    verify_with_label(&[CIPHER_SUITE], &agent.signature_key, LABEL, &signed, &frank.integrity_signature)
-        .map_err(|error| invalid(error.to_string()))
+    is_signed(&agent.franking_signature_key, frank, context).map_err(|error| invalid(error.to_string()))
 }
 
 #[cfg(test)]
@@ -129,8 +118,8 @@ mod tests {
 
     fn context() -> ServerFrankingContext {
         ServerFrankingContext {
-            sender: UserUri::parse("mimi://b.example/u/alice").unwrap(),
-            room: RoomUri::parse("mimi://hub.example/r/club").unwrap(),
+            sender_uri: UserUri::parse("mimi://b.example/u/alice").unwrap(),
+            room_uri: RoomUri::parse("mimi://hub.example/r/club").unwrap(),
             accepted_timestamp: 1_700_000_000_000,
         }
     }
@@ -138,36 +127,36 @@ mod tests {
     #[test]
     fn a_stamp_is_known_again_and_verifies() {
         let franking = franking();
-        let frank = franking.stamp(&[1; 32], &context()).unwrap();
+        let frank = franking.stamp(&FrankingTag([1; 32]), &context()).unwrap();
         assert_eq!(check(Some(franking.agent()), &hub(), &frank, &context()), Ok(()));
-        assert!(franking.recognises(&[1; 32], &frank, &context()));
-        assert!(!franking.recognises(&[2; 32], &frank, &context()), "another message");
+        assert!(franking.recognises(&FrankingTag([1; 32]), &frank, &context()));
+        assert!(!franking.recognises(&FrankingTag([2; 32]), &frank, &context()), "another message");
     }
 
     #[test]
     fn nothing_that_the_stamp_covers_can_be_changed() {
         let franking = franking();
-        let frank = franking.stamp(&[1; 32], &context()).unwrap();
+        let frank = franking.stamp(&FrankingTag([1; 32]), &context()).unwrap();
         let others = [
             ServerFrankingContext { accepted_timestamp: 1, ..context() },
-            ServerFrankingContext { sender: UserUri::parse("mimi://b.example/u/bob").unwrap(), ..context() },
-            ServerFrankingContext { room: RoomUri::parse("mimi://hub.example/r/other").unwrap(), ..context() },
+            ServerFrankingContext { sender_uri: UserUri::parse("mimi://b.example/u/bob").unwrap(), ..context() },
+            ServerFrankingContext { room_uri: RoomUri::parse("mimi://hub.example/r/other").unwrap(), ..context() },
         ];
         for other in others {
             assert!(check(Some(franking.agent()), &hub(), &frank, &other).is_err());
-            assert!(!franking.recognises(&[1; 32], &frank, &other));
+            assert!(!franking.recognises(&FrankingTag([1; 32]), &frank, &other));
         }
         let mut forged = frank.clone();
         forged.server_frank[0] ^= 1;
         assert!(check(Some(franking.agent()), &hub(), &forged, &context()).is_err());
-        assert!(!franking.recognises(&[1; 32], &forged, &context()));
+        assert!(!franking.recognises(&FrankingTag([1; 32]), &forged, &context()));
         let mut forged = frank.clone();
         forged.signature_ciphersuite = 3;
         assert!(check(Some(franking.agent()), &hub(), &forged, &context()).is_err());
         let mut forged = frank.clone();
         forged.integrity_signature[0] ^= 1;
         assert!(check(Some(franking.agent()), &hub(), &forged, &context()).is_err());
-        assert!(!franking.recognises(&[1; 32], &forged, &context()));
+        assert!(!franking.recognises(&FrankingTag([1; 32]), &forged, &context()));
         // Somebody else's room, and a room without agent.
         let other = ProviderDomain::parse("other.example").unwrap();
         assert!(check(Some(franking.agent()), &other, &frank, &context()).is_err());

@@ -20,7 +20,7 @@ use crate::{
         effect::Millis,
         group::{Applied, Beside, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
     },
-    wire::{CommitBundle, Frank, ServerFrankingContext},
+    wire::{CommitBundle, FRANKING_AGENT, Frank, FrankingTag, SafeAad, ServerFrankingContext},
 };
 
 /// The room's group as it is loaded.
@@ -134,7 +134,7 @@ impl RoomGroup {
             (None, None) => BTreeMap::new(),
         };
         let view = Arc::new(View {
-            franking_agent: components.get(&mls::components::FRANKING_AGENT).cloned(),
+            franking_agent: components.get(&FRANKING_AGENT).cloned(),
             group_id: group_id.to_vec(),
             epoch,
             state: RoomState::from_components(&components)
@@ -266,9 +266,8 @@ impl RoomGroup {
 }
 
 /// What the sender says of a message; what has another length says nothing.
-fn beside(aad: &mls::AadItems) -> Beside {
-    let item = |component: u16| aad.get(&component).and_then(|data| data.as_slice().try_into().ok());
-    Beside { tag: item(mls::components::FRANK_AAD), message_id: item(mls::components::MESSAGE_ID) }
+fn beside(aad: &SafeAad) -> Beside {
+    Beside { tag: aad.franking_tag().unwrap_or_default(), message_id: aad.message_id().unwrap_or_default() }
 }
 
 /// Leaves by user.
@@ -345,8 +344,8 @@ impl Group for RoomGroup {
         users.sort_by_key(|user| Some(user) != anchor.as_ref());
         users
     }
-    fn seal(&mut self, user: &UserUri, plaintext: &[u8], tag: Option<[u8; 32]>) -> Result<Vec<u8>, GroupError> {
-        let aad = tag.map(|tag| (mls::components::FRANK_AAD, tag.to_vec())).into_iter().collect();
+    fn seal(&mut self, user: &UserUri, plaintext: &[u8], tag: Option<FrankingTag>) -> Result<Vec<u8>, GroupError> {
+        let aad = SafeAad::new(tag, None);
         Ok(self.member_mut()?.seal(user, plaintext, &aad)?)
     }
     fn frank(&self, message: &[u8], context: &ServerFrankingContext) -> Option<Frank> {
@@ -359,7 +358,7 @@ impl Group for RoomGroup {
         stamped.inspect_err(|error| tracing::error!(%error, "a message cannot be franked")).ok()
     }
     fn check_frank(&self, frank: &Frank, context: &ServerFrankingContext) -> Result<(), GroupError> {
-        franking::check(self.view()?.franking_agent.as_deref(), &context.room.hub(), frank, context)
+        franking::check(self.view()?.franking_agent.as_deref(), &context.room_uri.hub(), frank, context)
     }
     fn open(&mut self, message: &[u8]) -> Result<Opened, GroupError> {
         let opened = match (self.member_mut()?.open(message), &mut self.old) {

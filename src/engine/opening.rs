@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     ident::{RoomUri, UserUri},
-    mls::{self, Member, NewGroup},
+    mls::{Member, NewGroup},
     policy,
     room::{Names, Phase, Room},
     store::{Batch, StoreError},
@@ -37,7 +37,7 @@ impl Actor {
         let preset = if new.direct_with.is_some() { policy::Preset::Direct } else { policy::Preset::default() };
         let state = policy::initial(uri.clone(), &new.name, &new.topic, participants, preset);
         let mut components = state.to_components().map_err(|error| invalid(error.to_string()))?;
-        components.insert(mls::components::FRANKING_AGENT, self.engine.0.franking.agent().to_vec());
+        components.insert(crate::wire::FRANKING_AGENT, self.engine.0.franking.agent().to_vec());
         let group_id = uri.group(0).map_err(|error| invalid(error.to_string()))?.as_str().as_bytes().to_vec();
         let hub = self.engine.0.names.domain();
         let group = NewGroup {

@@ -5,22 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openmls::prelude::{
-    AppDataDictionary, AppDataDictionaryExtension, Extension, Extensions, LeafNode, SafeAad, SafeAadItem,
+    AppDataDictionary, AppDataDictionaryExtension, Extension, Extensions, LeafNode, SafeAadItem,
     tls_codec::DeserializeBytes as _,
 };
 
 use super::MlsError;
+use crate::wire::{FRANK_AAD, FRANKING_AGENT, MESSAGE_ID, SafeAad};
 
 /// Which components are supported (in a leaf) or required (in a group).
 const APP_COMPONENTS: u16 = 0x0001;
 /// Which of them go into Safe AAD. In a group, its presence says that all additional data is Safe AAD.
 const SAFE_AAD: u16 = 0x0002;
-/// The franking tag of a message (draft-ietf-mimi-protocol-06 section 10.1), in Safe AAD.
-pub const FRANK_AAD: u16 = 0x0020;
-/// The key that a hub signs its franks with (section 10.2), in the `GroupContext`.
-pub const FRANKING_AGENT: u16 = 0x0021;
-/// The message id of a message (draft-mahy-mimi-msgid-aad), in Safe AAD.
-pub const MESSAGE_ID: u16 = 0x0040;
 
 /// Components of the `GroupContext` that our leaves understand: franking agent, participant list, room metadata, MLS
 /// operational policy, roles, base policy.
@@ -28,9 +23,6 @@ const SUPPORTED: [u16; 10] =
     [APP_COMPONENTS, SAFE_AAD, FRANK_AAD, FRANKING_AGENT, 0x0022, 0x0023, 0x0024, 0x0025, 0x0027, MESSAGE_ID];
 /// Those that a member of a room of ours has to understand: who does not would judge commits otherwise.
 const REQUIRED: [u16; 4] = [0x0022, 0x0023, 0x0025, 0x0027];
-
-/// Safe AAD items by component.
-pub type AadItems = BTreeMap<u16, Vec<u8>>;
 
 /// `ComponentsList`: ids, behind their length in bytes.
 fn list(ids: &[u16]) -> Vec<u8> {
@@ -76,22 +68,15 @@ pub(super) fn check_leaf(node: &LeafNode, group: &BTreeMap<u16, Vec<u8>>) -> Res
     Ok(())
 }
 
-/// Safe AAD items for a message.
-pub(super) fn items(items: &AadItems) -> Vec<SafeAadItem> {
-    items.iter().map(|(component, data)| SafeAadItem::new(*component, data.clone())).collect()
+/// Safe AAD items for OpenMLS.
+pub(super) fn items(aad: &SafeAad) -> Vec<SafeAadItem> {
+    aad.0.iter().map(|(component, data)| SafeAadItem::new(*component, data.clone())).collect()
 }
 
-/// What of a message's Safe AAD we know: its franking tag, its message id.
-pub(super) fn known_items(aad: Option<&SafeAad>) -> AadItems {
-    let item = |component: u16| aad.and_then(|aad| aad.get(component)).map(|data| (component, data.to_vec()));
-    [FRANK_AAD, MESSAGE_ID].into_iter().filter_map(item).collect()
-}
-
-/// The same from a message's additional data as it stands in its frame, which nobody has verified. What is no Safe AAD has
-/// no items; what follows it is ignored.
-pub(super) fn items_of(authenticated_data: &[u8]) -> AadItems {
-    let aad = SafeAad::tls_deserialize_bytes(authenticated_data).ok().map(|(aad, _)| aad);
-    known_items(aad.as_ref())
+/// Safe AAD as OpenMLS read it; none is an empty one.
+pub(super) fn read(aad: Option<&openmls::prelude::SafeAad>) -> SafeAad {
+    let items = aad.map(openmls::prelude::SafeAad::items).unwrap_or_default();
+    SafeAad(items.iter().map(|item| (item.component_id(), item.data().to_vec())).collect())
 }
 
 #[cfg(test)]
@@ -104,15 +89,5 @@ mod tests {
         assert_eq!(list(&[0x20, 0x40]), [4, 0, 0x20, 0, 0x40]);
         assert_eq!(read_list(&[4, 0, 0x20, 0, 0x40]).unwrap(), BTreeSet::from([0x20, 0x40]));
         assert!(read_list(&[4, 0, 0x20]).is_err());
-    }
-
-    /// `SafeAADItem{ component_id, aad_item_data<V> } aad_items<V>`.
-    #[test]
-    fn safe_aad_of_a_frame() {
-        let bytes = [7, 0, 0x20, 1, 9, 0, 0x41, 0, 5, 5];
-        assert_eq!(items_of(&bytes), AadItems::from([(FRANK_AAD, vec![9])]));
-        assert_eq!(items_of(&[7, 0, 0x20]), AadItems::new(), "too short");
-        assert_eq!(items_of(&[8, 0, 0x20, 1, 9, 0, 0x20, 1, 9]), AadItems::new(), "twice the same");
-        assert_eq!(items_of(&[]), AadItems::new());
     }
 }

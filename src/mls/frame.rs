@@ -2,10 +2,8 @@
 
 use openmls::prelude::{ProposalOrRefIn, Welcome, tls_codec::Deserialize as _};
 
-use super::{
-    MlsError,
-    components::{self, AadItems},
-};
+use super::MlsError;
+use crate::wire::SafeAad;
 
 /// The proposal type `self_remove`.
 const SELF_REMOVE: u16 = 0x000a;
@@ -89,8 +87,8 @@ pub fn handshake_kind(message: &[u8]) -> Result<HandshakeKind, MlsError> {
     }
 }
 
-/// The Safe AAD items beside an application message, as they stand in its frame.
-pub fn application_aad(message: &[u8]) -> Result<AadItems, MlsError> {
+/// The Safe AAD beside an application message, as it stands in its frame; what is none is an empty one.
+pub fn application_aad(message: &[u8]) -> Result<SafeAad, MlsError> {
     let HandshakeKind::Application(_) = handshake_kind(message)? else {
         return Err(MlsError::Malformed("not an application message".into()));
     };
@@ -98,7 +96,7 @@ pub fn application_aad(message: &[u8]) -> Result<AadItems, MlsError> {
     reader.vector()?;
     reader.u64()?;
     reader.u8()?;
-    Ok(components::items_of(reader.vector()?))
+    Ok(SafeAad::decode_front(reader.vector()?).map(|(aad, _)| aad).unwrap_or_default())
 }
 
 /// The references of the KeyPackages that a Welcome is for; takes a raw Welcome as well as an `MLSMessage`.

@@ -36,7 +36,7 @@ pub struct NewGroup {
     pub group_id: Vec<u8>,
     /// The first member: a user of ours.
     pub creator: UserUri,
-    /// The room's components in the `GroupContext`'s `app_data_dictionary`; those of [`components`](super::components) are added.
+    /// The room's components in the `GroupContext`'s `app_data_dictionary`; those that MLS itself needs are added.
     pub components: BTreeMap<u16, Vec<u8>>,
     /// Signature key and basic identity of each external sender.
     pub external_senders: Vec<(Vec<u8>, Vec<u8>)>,

@@ -22,15 +22,17 @@ use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MlsError,
-    components::{self, AadItems},
+    MlsError, components,
     frame::{HandshakeKind, handshake_kind},
     identity::{PAST_EPOCHS, user_of_credential},
     key_package::PrivatePart,
     overlay::{CRYPTO, Overlay},
     view::{self, Known, Leaf},
 };
-use crate::ident::{MimiUri, ProviderDomain, UserUri};
+use crate::{
+    ident::{MimiUri, ProviderDomain, UserUri},
+    wire::SafeAad,
+};
 
 /// All stored rows of one room's group. Keys carry no room prefix; values are secret.
 pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -78,8 +80,8 @@ pub struct Opened {
     pub epoch: u64,
     /// The sender's leaf in that epoch.
     pub leaf: u32,
-    /// What came beside it as Safe AAD, as far as [`components`](super::components) knows it.
-    pub aad: AadItems,
+    /// What came beside it.
+    pub aad: SafeAad,
 }
 
 /// A GroupInfo for joiners.
@@ -368,8 +370,8 @@ impl Member {
     }
 
     /// Encrypts application data as this user's leaf: an `MLSMessage` with a PrivateMessage.
-    /// The items go along as Safe AAD where the group has that.
-    pub fn seal(&mut self, as_user: &UserUri, plaintext: &[u8], aad: &AadItems) -> Result<Vec<u8>, MlsError> {
+    /// `aad` goes along where the group has Safe AAD.
+    pub fn seal(&mut self, as_user: &UserUri, plaintext: &[u8], aad: &SafeAad) -> Result<Vec<u8>, MlsError> {
         self.live()?;
         let leaf = self.local_leaf(as_user)?;
         self.speak_as(leaf.index)?;
@@ -398,7 +400,7 @@ impl Member {
             return Err(MlsError::Invalid("an application message by somebody who is no member".into()));
         };
         let (client, user) = user_of_credential(processed.credential())?;
-        let aad = components::known_items(processed.safe_aad());
+        let aad = components::read(processed.safe_aad());
         match processed.into_content() {
             ProcessedMessageContent::ApplicationMessage(content) => {
                 if epoch == current && self.local.values().any(|leaf| leaf.index == sender.u32()) {

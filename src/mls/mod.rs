@@ -1,7 +1,7 @@
 //! OpenMLS behind our own types: one stored member state a room (RFC 9420, draft-ietf-mls-extensions).
 
 mod commit;
-pub mod components;
+mod components;
 mod error;
 mod frame;
 mod identity;
@@ -15,7 +15,6 @@ mod secrets;
 mod view;
 
 pub use commit::{Announced, AppDataChange, Applied, Change, StagedCommit};
-pub use components::AadItems;
 pub use error::MlsError;
 pub use frame::{Frame, FrameSender, HandshakeKind, application_aad, handshake_kind, welcome_refs};
 pub use identity::{CIPHER_SUITE, DEVICE, LIFETIME_SECONDS, PAST_EPOCHS, user_of};

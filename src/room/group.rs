@@ -10,7 +10,7 @@ use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::RoomState,
     room::effect::Millis,
-    wire::{CommitBundle, Frank, ServerFrankingContext},
+    wire::{CommitBundle, Frank, FrankingTag, ServerFrankingContext},
 };
 
 /// Why the group did not do it.
@@ -139,7 +139,7 @@ pub struct Opened {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Beside {
     /// The franking tag (draft-ietf-mimi-protocol-06 section 10.1).
-    pub tag: Option<[u8; 32]>,
+    pub tag: Option<FrankingTag>,
     /// The message id (draft-mahy-mimi-msgid-aad).
     pub message_id: Option<[u8; 32]>,
 }
@@ -165,7 +165,7 @@ pub trait Group {
     /// Our users with a leaf, the anchor first.
     fn local_users(&self) -> Vec<UserUri>;
     /// Seals application data as this user's leaf; the franking tag goes beside it where the group takes one.
-    fn seal(&mut self, user: &UserUri, plaintext: &[u8], tag: Option<[u8; 32]>) -> Result<Vec<u8>, GroupError>;
+    fn seal(&mut self, user: &UserUri, plaintext: &[u8], tag: Option<FrankingTag>) -> Result<Vec<u8>, GroupError>;
     /// As hub: our stamp on a message with a franking tag, if we are the room's franking agent (section 5.4.1.2).
     fn frank(&self, message: &[u8], context: &ServerFrankingContext) -> Option<Frank>;
     /// Whether a stamp is the hub's (section 5.4.1.3).

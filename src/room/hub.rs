@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     effect::{Endpoint, Millis},
-    frank::{check_beside, tag},
+    frank::check_beside,
     group::{Applied, GroupChange, GroupError, Opened, Origin, Staged},
     state::{Intent, Lost, Phase},
     step::{Effect, Step, Tag},
@@ -120,7 +120,7 @@ impl Step<'_> {
         let content = MimiContent::decode(&opened.plaintext).map_err(|error| error.to_string())?;
         content.check_origin(&opened.sender, &self.room.uri).map_err(|error| error.to_string())?;
         let id = crate::content::message_id(&opened.sender, &self.room.uri, &opened.plaintext, &content.salt).0;
-        check_beside(&opened.beside, &id, &tag(&content.salt, &opened.plaintext)).map_err(str::to_owned)
+        check_beside(&opened.beside, &id, &content, &opened.plaintext).map_err(str::to_owned)
     }
 
     /// Distributes a message that we have no leaf to read with: what its frame says has to fit.

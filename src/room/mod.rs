@@ -19,6 +19,6 @@ pub mod step;
 #[cfg(test)]
 mod tests;
 
-pub use frank::{Franked, hmac, tag};
+pub use frank::Franked;
 pub use state::{Intent, Phase, Room};
 pub use step::{About, Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};

@@ -465,7 +465,7 @@ impl Step<'_> {
             return self.report(format!("a message of {sender} claims another origin: {error}"));
         }
         let id = crate::content::message_id(sender, &self.room.uri, plaintext, &content.salt).0;
-        let honest = super::frank::check_beside(beside, &id, &super::frank::tag(&content.salt, plaintext));
+        let honest = super::frank::check_beside(beside, &id, &content, plaintext);
         if let (Err(why), Some(other)) = (honest, beside.message_id)
             && other != id
         {

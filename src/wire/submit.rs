@@ -1,19 +1,23 @@
 //! `POST /submitMessage/{roomId}` (draft-ietf-mimi-protocol-06 section 5.4).
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer, octet_enum},
     common::{Protocol, read_uri},
-    frank::Frank,
+    franking::Frank,
     mls::MlsMessage,
 };
 use crate::ident::UserUri;
 
 /// An application message for the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubmitMessageRequest {
     /// A PrivateMessage with application data.
     pub app_message: MlsMessage,
     /// Who sends it, by word of the sender's provider.
+    #[serde(rename = "sendingUri")]
     pub sending_user: UserUri,
 }
 
@@ -32,7 +36,7 @@ impl Wire for SubmitMessageRequest {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Protocol::read(reader)?;
         Ok(Self {
-            app_message: read_application(reader, "appMessage")?,
+            app_message: reader.inside("appMessage", |r| read_application(r, "appMessage"))?,
             sending_user: read_uri(reader, "sendingUri", UserUri::from_bytes)?,
         })
     }
@@ -57,7 +61,8 @@ octet_enum!(
 );
 
 /// The answer to a submission.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum SubmitMessageResponse {
     /// Accepted.
     Accepted {
@@ -71,6 +76,7 @@ pub enum SubmitMessageResponse {
     /// Seal the same content again in the current epoch.
     EpochTooOld {
         /// The hub's epoch.
+        #[serde(rename = "currentEpoch")]
         current_epoch: u64,
     },
 }
@@ -81,7 +87,7 @@ impl Wire for SubmitMessageResponse {
         Ok(match SubmitResponseCode::read(reader)? {
             SubmitResponseCode::Accepted => Self::Accepted {
                 accepted_timestamp: reader.u64("accepted_timestamp")?,
-                frank: reader.optional("frank", Frank::read)?,
+                frank: reader.optional("frank", |r| r.inside("frank", Frank::read))?,
             },
             SubmitResponseCode::NotAllowed => Self::NotAllowed,
             SubmitResponseCode::EpochTooOld => Self::EpochTooOld { current_epoch: reader.u64("currentEpoch")? },

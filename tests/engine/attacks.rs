@@ -15,7 +15,7 @@ use mimi_gateway::{
         AppDataDictionary, CommitBundle, ConsentAction, ConsentEntry, Credential, FanoutContent, FanoutMessage,
         GroupInfoOption, GroupInfoRatchetTree, GroupInfoRequest, GroupInfoRequestTbs, GroupInfoResponse,
         HandshakeBundle, MlsMessage, RatchetTreeOption, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome,
-        SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire as _,
+        SafeAad, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire as _,
     },
 };
 use ruma::OwnedRoomId;
@@ -156,7 +156,7 @@ impl Rogue {
         plaintext: &[u8],
     ) -> SubmitMessageResponse {
         let leaf = self.uri(as_leaf);
-        let sealed = self.member.as_mut().unwrap().seal(&leaf, plaintext, &mls::AadItems::new()).unwrap();
+        let sealed = self.member.as_mut().unwrap().seal(&leaf, plaintext, &SafeAad::default()).unwrap();
         let body =
             SubmitMessageRequest { app_message: MlsMessage::decode(&sealed).unwrap(), sending_user: named.clone() };
         let answer = self.send(to, Endpoint::SubmitMessage, &path(room), &body.encode()).await.unwrap();
@@ -571,7 +571,7 @@ async fn s13_two_commits_for_one_epoch_and_old_ones_again() {
     rogue.member.as_mut().unwrap().accept_staged(&first, &mut yes(BTreeMap::new()), now()).unwrap();
     let m1 = rogue.uri("m1");
     let words = Rogue::words(&m1, &uri, "on the first one");
-    let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words, &mls::AadItems::new()).unwrap();
+    let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words, &SafeAad::default()).unwrap();
     let message = || FanoutContent::Application { message: MlsMessage::decode(&sealed).unwrap(), frank: None };
     notify(&rogue, &two.b, &uri, message()).await.unwrap();
     notify(&rogue, &two.b, &uri, message()).await.unwrap();
@@ -581,7 +581,7 @@ async fn s13_two_commits_for_one_epoch_and_old_ones_again() {
         [(&two.b.uri("b1"), &uri), (&two.a.uri("a1"), &uri), (&m1, &RoomUri::new(&rogue.domain, "x").unwrap())]
     {
         let words = Rogue::words(says, room, "not so");
-        let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words, &mls::AadItems::new()).unwrap();
+        let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words, &SafeAad::default()).unwrap();
         let content = FanoutContent::Application { message: MlsMessage::decode(&sealed).unwrap(), frank: None };
         notify(&rogue, &two.b, &uri, content).await.unwrap();
     }
@@ -591,7 +591,7 @@ async fn s13_two_commits_for_one_epoch_and_old_ones_again() {
         content.salt = [6; 16];
         content.encode_with_id(&m1, &uri).unwrap().0
     };
-    let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words, &mls::AadItems::new()).unwrap();
+    let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words, &SafeAad::default()).unwrap();
     let content = FanoutContent::Application { message: MlsMessage::decode(&sealed).unwrap(), frank: None };
     notify(&rogue, &two.b, &uri, content).await.unwrap();
     until_bodies(&two.b, &portal, &["on the first one", "the end"]).await;

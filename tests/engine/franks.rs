@@ -8,8 +8,11 @@ use mimi_gateway::{
     content::{MimiContent, message_id},
     engine::ports::Endpoint,
     ident::{RoomUri, UserUri},
-    mls::{AadItems, CIPHER_SUITE, components, labels},
-    wire::{FanoutContent, FanoutMessage, Frank, MlsMessage, SubmitMessageRequest, SubmitMessageResponse, Wire as _},
+    mls::{CIPHER_SUITE, labels},
+    wire::{
+        FRANK_AAD, FanoutContent, FanoutMessage, Frank, MESSAGE_ID, MlsMessage, SafeAad, SubmitMessageRequest,
+        SubmitMessageResponse, Wire as _,
+    },
 };
 use ruma::RoomId;
 use sha2::Sha256;
@@ -56,7 +59,7 @@ fn verifies(key: &[u8], frank: &Frank, sender: &UserUri, room: &RoomUri, accepte
 }
 
 /// Application messages that the hub sent, with what they say.
-fn messages(rogue: &mut Rogue) -> Vec<(u64, String, Frank, AadItems)> {
+fn messages(rogue: &mut Rogue) -> Vec<(u64, String, Frank, SafeAad)> {
     let fanned_out = rogue.fanned_out();
     let member = rogue.member.as_mut().unwrap();
     let mut out = Vec::new();
@@ -64,7 +67,7 @@ fn messages(rogue: &mut Rogue) -> Vec<(u64, String, Frank, AadItems)> {
         if let FanoutContent::Application { message, frank } = fanout.content
             && let Ok(opened) = member.open(message.as_bytes())
         {
-            assert_eq!(opened.aad[&0x20], tag(&opened.plaintext), "the sender's own tag");
+            assert_eq!(opened.aad.0[&0x20], tag(&opened.plaintext), "the sender's own tag");
             let said = opened.user.to_string();
             out.push((fanout.timestamp, said, frank.expect("a frank"), opened.aad));
         }
@@ -119,13 +122,9 @@ async fn a_hub_refuses_what_is_not_true_of_a_message() {
     let wrong = said("another message", 1);
     let words = said("hello", 2);
     let cases = [
-        ("a tag of another message", AadItems::from([(components::FRANK_AAD, tag(&wrong))]), false),
-        ("an id of another message", AadItems::from([(components::MESSAGE_ID, id(&wrong, 1))]), false),
-        (
-            "both are right",
-            AadItems::from([(components::FRANK_AAD, tag(&words)), (components::MESSAGE_ID, id(&words, 2))]),
-            true,
-        ),
+        ("a tag of another message", SafeAad(BTreeMap::from([(FRANK_AAD, tag(&wrong))])), false),
+        ("an id of another message", SafeAad(BTreeMap::from([(MESSAGE_ID, id(&wrong, 1))])), false),
+        ("both are right", SafeAad(BTreeMap::from([(FRANK_AAD, tag(&words)), (MESSAGE_ID, id(&words, 2))])), true),
     ];
     for (what, aad, good) in cases {
         let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words, &aad).unwrap();
@@ -166,7 +165,7 @@ async fn a_follower_keeps_only_stamps_of_its_hub() {
         let mut content = MimiContent::decode(&Rogue::words(&m1, &uri, case)).unwrap();
         content.salt = [u8::try_from(number).unwrap(); 16];
         let words = content.encode_with_id(&m1, &uri).unwrap().0;
-        let aad = AadItems::from([(components::FRANK_AAD, tag(&words))]);
+        let aad = SafeAad(BTreeMap::from([(FRANK_AAD, tag(&words))]));
         let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words, &aad).unwrap();
         let accepted = now();
         let stated = if case == "another time" { accepted - 1000 } else { accepted };

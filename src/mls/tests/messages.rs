@@ -40,7 +40,7 @@ fn bursts_are_stored_once_and_without_restarts_in_between() {
     let mut messages = Vec::new();
     for turn in 0..20 {
         let who = if turn % 3 == 0 { "ann@a.example" } else { "alice@a.example" };
-        messages.push((who, a.member.seal(&user(who), format!("{turn}").as_bytes(), &AadItems::new()).unwrap()));
+        messages.push((who, a.member.seal(&user(who), format!("{turn}").as_bytes(), &SafeAad::default()).unwrap()));
     }
     let changes = a.member.take_changes().unwrap();
     assert!(changes.put.len() <= 2, "{changes:?}");
@@ -79,10 +79,10 @@ fn the_stored_own_index_is_the_one_that_we_present() {
 fn throwing_the_member_away_gives_the_stored_state_and_no_generation_twice() {
     let mut a = Gateway::create("alice@a.example");
     let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
-    let stored = a.member.seal(&user("alice@a.example"), b"stored", &AadItems::new()).unwrap();
+    let stored = a.member.seal(&user("alice@a.example"), b"stored", &SafeAad::default()).unwrap();
     a.save();
     // This batch fails: the message never left the process.
-    let lost = a.member.seal(&user("alice@a.example"), b"lost", &AadItems::new()).unwrap();
+    let lost = a.member.seal(&user("alice@a.example"), b"lost", &SafeAad::default()).unwrap();
     a.reload();
     let next = a.seal("alice@a.example", "next");
     assert_eq!(b.open(&stored).1, "stored");
@@ -170,7 +170,7 @@ fn others_groups_and_rubbish_are_refused() {
         assert!(c.member.open(&message[..len]).is_err());
     }
     assert_eq!(
-        a.member.seal(&user("ann@a.example"), b"", &AadItems::new()),
+        a.member.seal(&user("ann@a.example"), b"", &SafeAad::default()),
         Err(MlsError::NoLeaf(user("ann@a.example")))
     );
 }
@@ -179,7 +179,7 @@ fn others_groups_and_rubbish_are_refused() {
 fn what_is_said_beside_a_message_goes_as_safe_aad() {
     let mut a = Gateway::create("alice@a.example");
     let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
-    let beside = AadItems::from([(components::FRANK_AAD, vec![7; 32]), (components::MESSAGE_ID, vec![8; 32])]);
+    let beside = SafeAad::new(Some(FrankingTag([7; 32])), Some([8; 32]));
     let sealed = a.member.seal(&user("alice@a.example"), b"said", &beside).unwrap();
     a.save();
     // Everybody can see it, the hub too: two sorted items behind their length (mls-extensions, "Safe AAD").
@@ -194,7 +194,7 @@ fn what_is_said_beside_a_message_goes_as_safe_aad() {
     b.save();
     // It is for one message only, and no message can do without the frame.
     let next = a.seal("alice@a.example", "next");
-    assert_eq!(application_aad(&next).unwrap(), AadItems::new());
+    assert_eq!(application_aad(&next).unwrap(), SafeAad::default());
     assert_eq!(b.open(&next).1, "next");
     // What a member did not sign is not taken.
     let mut forged = a.seal("alice@a.example", "forged");

@@ -20,7 +20,7 @@ use crate::{
         step::hash,
     },
     wire::{
-        Frank, GroupInfoOption, ServerFrankingContext, Wire,
+        Frank, FrankingTag, GroupInfoOption, ServerFrankingContext, Wire,
         codec::{Reader, Writer},
     },
 };
@@ -407,7 +407,7 @@ impl Group for FakeGroup {
         users.sort_by_key(|user| Some(user) != self.anchor.as_ref());
         users
     }
-    fn seal(&mut self, user: &UserUri, plaintext: &[u8], _: Option<[u8; 32]>) -> Result<Vec<u8>, GroupError> {
+    fn seal(&mut self, user: &UserUri, plaintext: &[u8], _: Option<FrankingTag>) -> Result<Vec<u8>, GroupError> {
         if !self.is_member() || !self.is_local(user) {
             return Err(GroupError::NoLeaf(user.clone()));
         }
@@ -434,12 +434,12 @@ impl Group for FakeGroup {
             return Err(GroupError::Invalid("opened before".to_owned()));
         }
         let salt = crate::content::MimiContent::decode(&plaintext).map(|content| content.salt);
-        let tag = salt.ok().map(|salt| crate::room::tag(&salt, &plaintext));
+        let tag = salt.ok().map(|salt| FrankingTag::of(&salt, &plaintext));
         Ok(Opened { sender: by, plaintext, beside: Beside { tag, message_id: None } })
     }
     fn frank(&self, _: &[u8], context: &ServerFrankingContext) -> Option<Frank> {
         let server_frank = hash(&context.encode());
-        (context.room.hub() == self.domain).then(|| Frank {
+        (context.room_uri.hub() == self.domain).then(|| Frank {
             server_frank,
             signature_ciphersuite: 1,
             integrity_signature: vec![1],

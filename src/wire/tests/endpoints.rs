@@ -524,32 +524,9 @@ pub(super) fn corpus() -> Vec<Vec<u8>> {
         SubmitMessageRequest { app_message: message(&private("01")), sending_user: alice() }.encode(),
         GroupInfoRequest::new(group_info_tbs(None), vec![1]).encode(),
         grant.encode(),
+        identifier::found().encode(),
+        franking::report().encode(),
     ];
     out.extend(fanned_out().into_iter().map(|(wire, _)| wire));
     out
-}
-
-#[test]
-fn franking() {
-    let context = ServerFrankingContext { sender: alice(), room: club(), accepted_timestamp: 0x0102 };
-    let integrity = FrankingIntegrityTbs { server_frank: [7; 32], signature_ciphersuite: 1, context };
-    let dump = [
-        ("0707070707070707070707070707070707070707070707070707070707070707", "server_frank[32]"),
-        ("0001", "franking_signature_ciphersuite"),
-        ("18", "sender_uri, 24 bytes"),
-        ALICE,
-        ("17", "room_uri, 23 bytes"),
-        CLUB,
-        ("0000000000000102", "accepted_timestamp"),
-    ];
-    check(&dump, &integrity);
-    check(&dump[2..], &integrity.context);
-    let dump = [
-        ("02 5152", "franking_signature_key"),
-        ("0001", "credential_type basic"),
-        ("10", "identity, 16 bytes"),
-        ("'mimi://a.example", "identity"),
-    ];
-    let agent = FrankingAgentData { signature_key: vec![0x51, 0x52], credential: basic("mimi://a.example") };
-    check(&dump, &agent);
 }

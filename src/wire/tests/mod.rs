@@ -7,7 +7,9 @@ use super::{codec::Reader, *};
 mod codec;
 mod directory;
 mod endpoints;
+mod franking;
 mod hostile;
+mod identifier;
 pub(super) mod pieces;
 
 /// The bytes of an annotated dump: hex or quoted text, and what it is.
