@@ -39,6 +39,8 @@ mod quota;
 mod rejoin;
 #[path = "engine/reliability.rs"]
 mod reliability;
+#[path = "engine/reports.rs"]
+mod reports;
 #[path = "engine/silo.rs"]
 mod silo;
 #[path = "engine/trim.rs"]

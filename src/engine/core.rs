@@ -57,6 +57,8 @@ pub struct EngineSettings {
     pub settle: Duration,
     /// How long is kept what recognises repeats.
     pub keep: Keep,
+    /// The Matrix room in which reports of abuse appear; the bot has to be in it.
+    pub admin_room: Option<ruma::OwnedRoomId>,
     /// Who may give commands.
     pub may_command: MayCommand,
 }
@@ -94,6 +96,8 @@ pub(super) struct Inner {
     pub(super) names: GatewayNames,
     pub(super) settings: EngineSettings,
     pub(super) hub_key: SigningKey,
+    /// Reports of abuse of each peer.
+    pub(super) reports: Mutex<BTreeMap<crate::ident::ProviderDomain, super::report::Reports>>,
     /// What we stamp messages with.
     pub(super) franking: Arc<Franking>,
     /// Matrix room id to room URI.
@@ -191,6 +195,7 @@ impl Engine {
             settings,
             hub_key,
             franking,
+            reports: Mutex::default(),
             links: Mutex::new(links),
             rooms: Mutex::new(rooms),
             actors: Mutex::default(),

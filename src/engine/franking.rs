@@ -72,7 +72,6 @@ impl Franking {
     }
 
     /// Whether we stamped a message with this tag in this context (section 5.9).
-    #[cfg_attr(not(test), expect(dead_code, reason = "asked by reportAbuse, which is not there yet"))]
     pub(crate) fn recognises(&self, tag: &FrankingTag, frank: &Frank, context: &ServerFrankingContext) -> bool {
         context.is_of(&self.secret, tag, &frank.server_frank) && is_signed(self.signer.public(), frank, context).is_ok()
     }

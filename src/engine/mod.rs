@@ -26,6 +26,7 @@ mod offer;
 mod opening;
 pub mod ports;
 mod provider;
+mod report;
 mod requests;
 mod rows;
 mod tables;

@@ -253,6 +253,17 @@ pub enum Effect {
         /// The Matrix event that it came from, if it was ours.
         event: Option<OwnedEventId>,
     },
+    /// One of our users reports a message of the room.
+    ReportAbuse {
+        /// Who.
+        by: UserUri,
+        /// Whether the reporter's name goes along.
+        openly: bool,
+        /// The Matrix event of the message.
+        event: OwnedEventId,
+        /// For those who read the report.
+        note: String,
+    },
     /// A message's stamp is to be kept; it belongs to the [`Effect::Log`] before it.
     Franked {
         /// The message id.
@@ -440,7 +451,7 @@ impl Step<'_> {
     }
 
     /// Shows a line of the gateway's own in the Matrix room.
-    pub(super) fn notice(&mut self, text: &str) {
+    pub(crate) fn notice(&mut self, text: &str) {
         let Some(room) = self.room.matrix.clone() else { return };
         let digest = hash(format!("{}\n{}\n{text}\n{}", self.room.uri, self.now, self.out.len()).as_bytes());
         let content = serde_json::json!({ "msgtype": "m.notice", "body": text, CONTENT_KEY: {} }).to_string();
