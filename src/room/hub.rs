@@ -28,6 +28,19 @@ fn welcome_message(welcome: &RawWelcome) -> Option<MlsMessage> {
     MlsMessage::decode(&bytes).ok()
 }
 
+/// Why an update is not taken.
+struct Rejected {
+    error: GroupError,
+    /// The reference of the proposal that is to blame.
+    proposal: Option<Vec<u8>>,
+}
+
+impl From<GroupError> for Rejected {
+    fn from(error: GroupError) -> Self {
+        Self { error, proposal: None }
+    }
+}
+
 impl Step<'_> {
     /// The next accepted timestamp: strictly increasing.
     pub(super) fn accept_time(&mut self) -> Millis {
@@ -169,21 +182,33 @@ impl Step<'_> {
         }
         match self.update(peer, bundle) {
             Ok(accepted_timestamp) => UpdateRoomResponse::from(UpdateOutcome::Success { accepted_timestamp }).encode(),
-            Err(error) => {
+            Err(Rejected { error, proposal }) => {
                 // A forged leaf, too: what the hub refuses has not happened, so the room is as good as before.
                 self.report(format!("an update of {peer} is refused: {error}"));
-                refused(&error.to_string())
+                let description = error.to_string();
+                let invalid = match (error, proposal) {
+                    (GroupError::UnknownProposals(references), _) => references,
+                    (GroupError::Refused(_) | GroupError::Incomplete(_), _) => Vec::new(),
+                    (_, Some(reference)) => vec![reference],
+                    (_, None) => Vec::new(),
+                };
+                if invalid.is_empty() {
+                    return refused(&description);
+                }
+                UpdateRoomResponse { description, outcome: UpdateOutcome::InvalidProposal { proposals: invalid } }
+                    .encode()
             }
         }
     }
 
-    fn update(&mut self, peer: &ProviderDomain, bundle: HandshakeBundle) -> Result<Millis, GroupError> {
+    fn update(&mut self, peer: &ProviderDomain, bundle: HandshakeBundle) -> Result<Millis, Rejected> {
         let known = self.room.key_packages.clone();
         match bundle {
             HandshakeBundle::Commit(bundle) => {
                 let before = self.peers();
                 let listed = self.listed();
                 let origin = Origin::Follower(peer, &known, Some(&bundle));
+                self.group.is_complete(bundle.commit.as_bytes())?;
                 let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
                 let at = self.accept_time();
                 let content = FanoutContent::Commit { message: bundle.commit, external_proposals: Vec::new() };
@@ -200,10 +225,10 @@ impl Step<'_> {
             HandshakeBundle::Proposals(proposals) => {
                 let origin = Origin::Follower(peer, &known, None);
                 let raw: Vec<Vec<u8>> = proposals.iter().map(|proposal| proposal.as_bytes().to_vec()).collect();
-                for proposal in &raw {
-                    if let Err(error) = self.group.store_proposal(proposal, origin, self.now) {
+                for proposal in &proposals {
+                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), origin, self.now) {
                         self.group.forget(&raw)?;
-                        return Err(error);
+                        return Err(Rejected { error, proposal: proposal.proposal_reference() });
                     }
                 }
                 // The hub commits at once, if it has a leaf that stays; what its own policy refuses it does not keep.
@@ -216,7 +241,7 @@ impl Step<'_> {
                     Ok(staged) => staged,
                     Err(error) => {
                         self.group.forget(&raw)?;
-                        return Err(error);
+                        return Err(error.into());
                     }
                 };
                 let at = self.fan_out_proposals(proposals);

@@ -120,7 +120,7 @@ impl Step<'_> {
             if self.room.rejoin.is_some() {
                 return;
             }
-            if self.group.epoch() < self.room.behind {
+            if self.group.epoch() < self.room.behind || self.now < self.room.pause {
                 return;
             }
             if !self.room.again.is_empty() {
