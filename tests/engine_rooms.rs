@@ -27,6 +27,8 @@ mod crashes;
 mod direct;
 #[path = "engine/flow.rs"]
 mod flow;
+#[path = "engine/franks.rs"]
+mod franks;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
 #[path = "engine/outside.rs"]
@@ -39,6 +41,8 @@ mod quota;
 mod rejoin;
 #[path = "engine/reliability.rs"]
 mod reliability;
+#[path = "engine/reports.rs"]
+mod reports;
 #[path = "engine/silo.rs"]
 mod silo;
 #[path = "engine/trim.rs"]

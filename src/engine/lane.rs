@@ -9,7 +9,7 @@ use super::{
     core::{Engine, lock},
     mail::{Mail, Outcome},
     ports::{CallError, Endpoint, MatrixAction, MatrixDone, Retry},
-    tables::{OUTBOX, OutRow, SHOWN},
+    tables::{BY_EVENT, OUTBOX, OutRow, SHOWN},
     window::Rows,
 };
 use crate::store::Batch;
@@ -187,8 +187,12 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
         }
         (OutRow::Show { message_id, .. }, Sent::Matrix(MatrixDone::Event(event))) => {
             remove_soon(engine, lane, number, |batch| {
-                let key = (room.to_owned(), message_id);
-                if let Err(error) = SHOWN.put(&engine.0.db, batch, &key, &engine.0.today.dated(event.to_string())) {
+                let (key, today) = ((room.to_owned(), message_id), &engine.0.today);
+                let by_event = (room.to_owned(), event.to_string());
+                let kept = SHOWN
+                    .put(&engine.0.db, batch, &key, &today.dated(event.to_string()))
+                    .and_then(|()| BY_EVENT.put(&engine.0.db, batch, &by_event, &today.dated(message_id)));
+                if let Err(error) = kept {
                     tracing::warn!(lane, %error, "an event id is not kept");
                 }
             });
@@ -221,7 +225,7 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
                 let outcome = Outcome::PortalFailed(error.to_string());
                 return engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
             }
-            let why = format!("{}: {error}", describe(&row));
+            let why = format!("{}: {error}", super::report::text_of(lane, &row).unwrap_or_else(|| describe(&row)));
             remove(engine, lane, number, |batch| {
                 if let Err(error) = engine.put_aside(batch, room, None, &why, None) {
                     tracing::warn!(lane, %error, "not noted for the operator");

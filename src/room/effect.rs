@@ -134,6 +134,8 @@ pub enum Endpoint {
     RequestConsent,
     /// Section 5.7.
     UpdateConsent,
+    /// Section 5.9.
+    ReportAbuse,
 }
 
 impl fmt::Display for Endpoint {
@@ -146,6 +148,7 @@ impl fmt::Display for Endpoint {
             Self::GroupInfo => "groupInfo",
             Self::RequestConsent => "requestConsent",
             Self::UpdateConsent => "updateConsent",
+            Self::ReportAbuse => "reportAbuse",
         })
     }
 }

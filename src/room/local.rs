@@ -27,11 +27,10 @@ impl Step<'_> {
         if event.state_key.is_some() {
             return;
         }
-        let body = event.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
         if event.event_type == "m.room.message"
-            && let Some(command) = super::command::in_room(body)
+            && let Some(command) = super::command::in_room(super::command::spoken(&event.content))
         {
-            return self.on_command(&event.sender.clone(), &command);
+            return self.on_command(event, &command);
         }
         self.say(event, salt);
     }

@@ -9,6 +9,7 @@ mod direct;
 pub mod effect;
 mod ending;
 mod follower;
+mod frank;
 pub mod group;
 mod hub;
 mod local;
@@ -21,5 +22,6 @@ pub mod step;
 mod tests;
 pub mod words;
 
+pub use frank::Franked;
 pub use state::{Intent, Phase, Room};
 pub use step::{About, Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};

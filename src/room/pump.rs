@@ -120,7 +120,7 @@ impl Step<'_> {
             if self.room.rejoin.is_some() {
                 return;
             }
-            if self.group.epoch() < self.room.behind {
+            if self.group.epoch() < self.room.behind || self.now < self.room.pause {
                 return;
             }
             if !self.room.again.is_empty() {
@@ -181,13 +181,14 @@ impl Step<'_> {
                         return Ok(Turn::Wait);
                     }
                     // Commits close an epoch: nothing of it may be sealed behind one.
-                    let sealed = self.group.seal(user, content)?;
+                    let sealed = self.group.seal(user, content, Self::tag_of(content))?;
                     self.submit(user, &sealed, intent.clone());
                     return Ok(Turn::Done);
                 }
-                let sealed = self.group.seal(user, content)?;
-                if let Some(at) = self.hub_accept_own_message(&sealed) {
+                let sealed = self.group.seal(user, content, Self::tag_of(content))?;
+                if let Some((at, frank)) = self.hub_accept_own_message(user, &sealed) {
                     self.log_own(at, *message_id, event.clone());
+                    self.keep_own_frank(user, content, *message_id, at, frank.as_ref());
                 }
                 Ok(Turn::Done)
             }

@@ -131,6 +131,8 @@ pub struct Held {
     pub accepted: Millis,
     /// The PrivateMessage.
     pub message: Vec<u8>,
+    /// The hub's stamp, encoded.
+    pub frank: Option<Vec<u8>>,
 }
 
 /// Why a room has to be joined again.
@@ -244,6 +246,8 @@ pub struct Room {
     pub waiting: bool,
     /// How often the first of the queue was refused for its epoch.
     pub attempts: u32,
+    /// As follower: nothing is committed before, unless proposals come: the hub knows of some that did not come yet.
+    pub pause: Millis,
     /// As follower: users whose leave the hub took, and whose leaf is still there until the commit comes.
     pub leaving: BTreeSet<UserUri>,
     /// As hub: the user with the last leaf of all, who left the Matrix room: nobody is there to commit that they leave. They
@@ -310,6 +314,7 @@ impl Room {
             unreadable: 0,
             waiting: false,
             attempts: 0,
+            pause: 0,
             leaving: BTreeSet::new(),
             keeper: None,
             own: VecDeque::new(),

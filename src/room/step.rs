@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
-    group::{Group, GroupError},
+    group::{Group, GroupError, Opened},
     state::{Phase, Room},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     ident::{ProviderDomain, UserUri},
     policy::{self, BaseRoomPolicy, RoomMetadata, RoomState},
     translate::{self, CONTENT_KEY},
-    wire::{FanoutMessage, HandshakeBundle, SubmitMessageRequest},
+    wire::{FanoutMessage, Frank, HandshakeBundle, SubmitMessageRequest},
 };
 
 /// How the two worlds name each other; made once from the settings.
@@ -253,6 +253,24 @@ pub enum Effect {
         /// The Matrix event that it came from, if it was ours.
         event: Option<OwnedEventId>,
     },
+    /// One of our users reports a message of the room.
+    ReportAbuse {
+        /// Who.
+        by: UserUri,
+        /// Whether the reporter's name goes along.
+        openly: bool,
+        /// The Matrix event of the message.
+        event: OwnedEventId,
+        /// For those who read the report.
+        note: String,
+    },
+    /// A message's stamp is to be kept; it belongs to the [`Effect::Log`] before it.
+    Franked {
+        /// The message id.
+        message_id: [u8; 32],
+        /// Stamp and content.
+        franked: super::frank::Franked,
+    },
     /// The Matrix room belongs to this room from now on.
     Link(OwnedRoomId),
     /// It does not any more.
@@ -435,7 +453,8 @@ impl Step<'_> {
     }
 
     /// Shows an opened message of a remote user; once.
-    pub(super) fn show(&mut self, sender: &UserUri, plaintext: &[u8], accepted: Millis) {
+    pub(super) fn show(&mut self, opened: &Opened, accepted: Millis, frank: Option<&Frank>) {
+        let Opened { sender, plaintext, beside } = opened;
         let content = match MimiContent::decode(plaintext) {
             Ok(content) => content,
             Err(error) => return self.report(format!("a message of {sender} is no MIMI content: {error}")),
@@ -444,10 +463,20 @@ impl Step<'_> {
             return self.report(format!("a message of {sender} claims another origin: {error}"));
         }
         let id = crate::content::message_id(sender, &self.room.uri, plaintext, &content.salt).0;
+        let honest = super::frank::check_beside(beside, &id, &content, plaintext);
+        if let (Err(why), Some(other)) = (honest, beside.message_id)
+            && other != id
+        {
+            return self.report(format!("a message of {sender} is not shown: {why}"));
+        }
         if !self.recent.insert(id) {
             return;
         }
         self.out.push(Effect::Log { accepted, message_id: id, event: None });
+        match honest {
+            Ok(()) => self.keep_frank(sender, plaintext, id, accepted, frank),
+            Err(why) => self.report(format!("a message of {sender} counts as not franked: {why}")),
+        }
         if self.is_ours(sender) {
             return;
         }

@@ -53,7 +53,7 @@ pub fn wants_answer(event: &RoomEvent) -> bool {
 
 impl Step<'_> {
     /// Shows a line of the gateway's own in the Matrix room.
-    pub(super) fn notice(&mut self, text: &str) {
+    pub(crate) fn notice(&mut self, text: &str) {
         let Some(room) = self.room.matrix.clone() else { return };
         if !self.can_speak() {
             if self.room.to_say.len() < MAX_TO_SAY {

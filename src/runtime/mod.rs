@@ -156,6 +156,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         keep: Keep { days: config.store.keep_days, day: DAY },
         open_invitations: config.limits.max_open_invitations_per_peer,
         catch_up: CATCH_UP,
+        admin_room: config.permissions.admin_room.clone(),
         may_command,
     };
     let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;

@@ -33,7 +33,9 @@ pub use consent::{ConsentAction, ConsentEntry, ConsentScope};
 pub use directory::Directory;
 pub use fanout::{FanoutContent, FanoutMessage};
 pub use framing::{ApplicationFraming, MediaType, MediaTypeList, MediaTypeParameter};
-pub use franking::{Frank, FrankingAgent, FrankingIntegrityTbs, FrankingTag, ServerFrankingContext};
+pub use franking::{
+    FRANK_AAD, FRANKING_AGENT, Frank, FrankingAgent, FrankingIntegrityTbs, FrankingTag, ServerFrankingContext,
+};
 pub use group_info::{
     GroupInfoRatchetTree, GroupInfoRequest, GroupInfoRequestTbs, GroupInfoResponse, GroupInfoResponseTbs,
     PendingProposal, SignedGroupInfo,

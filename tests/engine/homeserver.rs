@@ -296,7 +296,22 @@ impl FakeHomeserver {
         self.post(&mut state, room.as_str(), &user, "m.room.message", None, content, None)
     }
 
+    /// Replies to an event.
+    pub(crate) fn reply(&self, room: &RoomId, name: &str, to: &str, body: &str) {
+        let user = self.user(name);
+        let relation = json!({ "m.in_reply_to": { "event_id": to } });
+        let content = json!({ "msgtype": "m.text", "body": body, "m.relates_to": relation });
+        self.post(&mut self.lock(), room.as_str(), &user, "m.room.message", None, content, None);
+    }
+
     // ---------------------------------------------------------------------------------------------- what one sees
+
+    /// The id of the event with this text.
+    pub(crate) fn event(&self, room: &RoomId, body: &str) -> String {
+        let state = self.lock();
+        let event = state.rooms[room.as_str()].timeline.iter().find(|event| event["content"]["body"] == body).unwrap();
+        event["event_id"].as_str().unwrap().to_owned()
+    }
 
     /// The messages of a room, without notices and commands.
     pub(crate) fn messages(&self, room: &RoomId) -> Vec<Seen> {
