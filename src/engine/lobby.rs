@@ -281,7 +281,11 @@ async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: 
     let text = match command {
         Command::Help => HELP.to_owned(),
         Command::Status if management => overview(engine).await?,
-        Command::Status => "This room is not mirrored.".to_owned(),
+        Command::Report { openly, note } if management => match engine.0.names.uri(&event.sender) {
+            Some(user) => engine.complain_quietly(user, &note, openly).await?,
+            None => return Ok(()),
+        },
+        Command::Status | Command::Report { .. } => "This room is not mirrored.".to_owned(),
         Command::Bridge(target) => {
             let target = match target.as_deref() {
                 None if management => {
@@ -316,11 +320,6 @@ async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: 
             "This room is not mirrored. Say `!mimi bridge` in the room that they are to join, then invite them there."
                 .to_owned()
         }
-        Command::Report { openly, note } if management => match engine.0.names.uri(&event.sender) {
-            Some(user) => engine.complain_quietly(user, &note, openly).await?,
-            None => return Ok(()),
-        },
-        Command::Report { .. } => "This room is not mirrored.".to_owned(),
         Command::Unbridge => "This room is not mirrored. Say this in the room that is to be let go.".to_owned(),
         Command::Unknown(text) => text,
     };

@@ -193,9 +193,8 @@ impl Step<'_> {
                 let description = error.to_string();
                 let invalid = match (error, proposal) {
                     (GroupError::UnknownProposals(references), _) => references,
-                    (GroupError::Refused(_) | GroupError::Incomplete(_), _) => Vec::new(),
+                    (GroupError::Refused(_) | GroupError::Incomplete(_), _) | (_, None) => Vec::new(),
                     (_, Some(reference)) => vec![reference],
-                    (_, None) => Vec::new(),
                 };
                 if invalid.is_empty() {
                     return refused(&description);

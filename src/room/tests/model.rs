@@ -242,7 +242,11 @@ pub(super) fn check(world: &World, removals: bool) {
         assert_eq!(accepted + refused, 1, "“{}” ({}): {accepted} accepted, {refused} refused", said.body, said.event);
         assert!(accepted == 1 || removals || gone || p.phase() != Some(&Phase::Active), "“{}” was refused", said.body);
     }
-    // Each sender's messages in the order of sending.
+    in_order(world);
+}
+
+/// Each sender's messages in the order of sending.
+fn in_order(world: &World) {
     let events: BTreeMap<_, _> = world.said.iter().enumerate().map(|(i, said)| (&said.event, (i, &said.by))).collect();
     for p in &world.providers {
         let mut mine: Vec<_> = p.log.iter().filter_map(|(at, _, event)| Some((at, events[event.as_ref()?]))).collect();

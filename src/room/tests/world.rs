@@ -561,9 +561,8 @@ impl World {
                         assert_eq!(before, None, "one message has one stamp");
                     }
                 }
-                Effect::ReportAbuse { .. } => {}
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
-                Effect::Unlink(_) | Effect::Ended(_) => {}
+                Effect::Unlink(_) | Effect::Ended(_) | Effect::ReportAbuse { .. } => {}
                 Effect::Wake(time) => {
                     assert!(time > self.now);
                     self.wakes.insert((time, at));
