@@ -75,12 +75,9 @@ impl Actor {
                 SHOWN.put(db, batch, &key, &event)?;
                 LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
             }
+            // It was a peer when it was asked.
             Effect::Call { peer, endpoint: Endpoint::RequestConsent, .. } if !engine.0.peers.knows(&peer) => {
-                for effect in self.in_step(|step| step.nobody_to_ask(&peer)) {
-                    if let Effect::Matrix(action) = effect {
-                        self.send(matrix_lane.clone(), OutRow::Matrix(action), batch, after)?;
-                    }
-                }
+                tracing::warn!(room = %self.uri, %peer, "a consent request is not sent: no peer any more");
                 Ok(())
             }
             Effect::Call { peer, endpoint: Endpoint::Notify, target, body, .. } => {

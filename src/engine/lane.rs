@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{
     core::{Engine, lock},
     mail::{Mail, Outcome},
-    ports::{CallError, Endpoint, MatrixAction, MatrixDone, Retry},
+    ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry},
     tables::{OUTBOX, OutRow, SHOWN},
     window::Rows,
 };
@@ -213,8 +213,17 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
         row => {
-            if matches!(row, OutRow::Portal(_)) {
-                let outcome = Outcome::PortalFailed(error.to_string());
+            let outcome = match &row {
+                OutRow::Portal(_) => Some(Outcome::PortalFailed(error.to_string())),
+                OutRow::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) => {
+                    Some(Outcome::ShutOut { user: user.clone(), why: error.to_string() })
+                }
+                OutRow::Show { action: MatrixAction::Send { actor: Actor::Ghost(user), .. }, .. } => {
+                    Some(Outcome::NotShown { user: user.clone(), why: error.to_string() })
+                }
+                _ => None,
+            };
+            if let Some(outcome) = outcome {
                 return engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
             }
             let why = format!("{}: {error}", describe(&row));
@@ -240,6 +249,8 @@ fn describe(row: &OutRow) -> String {
             MatrixAction::Leave { .. } => "leaving",
             MatrixAction::Invite { .. } => "inviting",
             MatrixAction::Kick { .. } => "removing",
+            MatrixAction::Unban { .. } => "lifting a ban",
+            MatrixAction::Decline { .. } => "declining an invitation",
         }
         .to_owned(),
     }

@@ -62,6 +62,16 @@ pub(super) enum Request {
 pub(super) enum Outcome {
     Portal(ruma::OwnedRoomId),
     PortalFailed(String),
+    /// The homeserver does not let the ghost of this user join.
+    ShutOut {
+        user: UserUri,
+        why: String,
+    },
+    /// It does not take a message of the ghost of this user.
+    NotShown {
+        user: UserUri,
+        why: String,
+    },
     Answered { wants: Wants, result: Result<Vec<u8>, String> },
 }
 
@@ -76,6 +86,8 @@ pub(super) struct NewRoom {
     /// A direct chat with this remote user.
     pub(super) direct_with: Option<UserUri>,
     pub(super) speaker: MatrixActor,
+    /// Remote users whose ghosts are banned there.
+    pub(super) banned: Vec<UserUri>,
     /// The newest event that was there before.
     pub(super) since: Option<String>,
 }

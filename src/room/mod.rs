@@ -4,6 +4,7 @@
 //! knows no clock. One [`step::Step`] is one transaction: the engine stores the room, the group's changes and the
 //! effects together, or none of them.
 
+mod ban;
 pub mod command;
 pub mod effect;
 mod follower;
@@ -18,5 +19,6 @@ pub mod step;
 #[cfg(test)]
 mod tests;
 
+pub use local::NOBODY;
 pub use state::{Intent, Phase, Room};
 pub use step::{About, Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};

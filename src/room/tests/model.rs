@@ -66,7 +66,15 @@ fn one(world: &mut World, removals: bool) {
         }
         _ if removals => {
             let admin = user("u0@a");
-            if at == 0 && joined.contains(&admin) {
+            let ghosts = world.providers[0].ghosts.clone();
+            if at == 0 && joined.contains(&admin) && world.rng.percent(40) {
+                let banned = world.providers[0].banned.clone();
+                if let Some(who) = world.rng.pick(banned).filter(|_| world.rng.percent(60)) {
+                    world.unban(&admin, &who);
+                } else if let Some(who) = world.rng.pick(ghosts) {
+                    world.ban(&admin, &who);
+                }
+            } else if at == 0 && joined.contains(&admin) {
                 let everybody = joined.iter().chain(&world.providers[0].ghosts).filter(|who| **who != admin).cloned();
                 if let Some(who) = world.rng.pick(everybody.collect::<Vec<_>>()) {
                     world.kick(&admin, &who);
@@ -161,6 +169,7 @@ pub(super) fn check(world: &World, removals: bool) {
         };
         assert!(first_waits || room.queue.iter().all(waits), "{home}: {:?} {:?}", room.phase, room.queue);
         assert!(!p.group.has_pending(), "{home}");
+        assert!(listed.intersection(&hub.banned).next().is_none() || hub.group.is_public(), "banned, and in the room");
         if room.phase == Phase::Active {
             assert_eq!(p.group.shared, hub.group.shared, "{home} and the hub differ");
             // Who was asked by somebody elsewhere and came waits to be added.
