@@ -27,6 +27,8 @@ mod crashes;
 mod flow;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
+#[path = "engine/invites.rs"]
+mod invites;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/process.rs"]

@@ -209,7 +209,9 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         Some("Encrypted rooms cannot be carried to MIMI yet. Start the chat with encryption off.".to_owned())
     } else if !direct && !alone(engine, event, &ghost).await? {
         let bot = engine.0.names.bot();
-        Some(format!("Several people are in this room. Invite the bot {bot}, say “!mimi bridge” here, then invite me again."))
+        Some(format!(
+            "Several people are in this room. Invite the bot {bot}, say “!mimi bridge” here, then invite me again."
+        ))
     } else {
         None
     };

@@ -72,7 +72,10 @@ pub(super) enum Outcome {
         user: UserUri,
         why: String,
     },
-    Answered { wants: Wants, result: Result<Vec<u8>, String> },
+    Answered {
+        wants: Wants,
+        result: Result<Vec<u8>, String>,
+    },
 }
 
 /// A room that we are going to host.

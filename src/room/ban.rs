@@ -145,7 +145,9 @@ impl Step<'_> {
     pub(super) fn ban_failed(&mut self, user: &UserUri, why: &str) -> String {
         let name = self.names.display(user);
         if self.is_hub() {
-            return format!("{name} could not be taken out of the MIMI room: {why}. They can still read what is said here.");
+            return format!(
+                "{name} could not be taken out of the MIMI room: {why}. They can still read what is said here."
+            );
         }
         self.room.banned.remove(user);
         if let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) {
@@ -153,7 +155,9 @@ impl Step<'_> {
             self.out.push(Effect::Matrix(MatrixAction::Unban { room, actor, target }));
         }
         self.sync_members();
-        format!("{name} could not be banned from the MIMI room: {why}. They would read on unseen, so the ban is undone here.")
+        format!(
+            "{name} could not be banned from the MIMI room: {why}. They would read on unseen, so the ban is undone here."
+        )
     }
 
     /// As hub: before the last of ours goes who may remove and ban others, another one becomes a moderator. What moderators of

@@ -82,13 +82,12 @@ impl Step<'_> {
             Command::Invite(remote) if self.is_ours(remote) => {
                 self.notice("That user is here on this server: invite them the Matrix way.");
             }
-            Command::Invite(remote) => match self.not_to_be_invited(remote) {
-                Some(why) => self.notice(&why),
-                None => {
+            Command::Invite(remote) => {
+                if self.not_to_be_invited(remote).is_none() {
                     self.notice(&format!("{} is asked to join.", self.names.display(remote)));
-                    self.invite(user, remote.clone());
                 }
-            },
+                self.invite(user, remote.clone());
+            }
             Command::Bridge(_) => self.notice("This room is mirrored already."),
             Command::Join(_) => self.notice("Say this in a chat with me alone."),
             Command::Unbridge => self.unbridge(&user),

@@ -227,9 +227,8 @@ impl Step<'_> {
             return Some(format!("{}.", self.says_banned(remote)));
         }
         let provider = remote.provider();
-        (!self.names.is_peer(&provider)).then(|| {
-            format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it.")
-        })
+        (!self.names.is_peer(&provider))
+            .then(|| format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."))
     }
 
     /// A ghost does not take an invitation, and says why.
