@@ -470,6 +470,10 @@ impl Step<'_> {
         }
         self.room.asked.remove(target);
         if self.room.present.contains(target) {
+            if !self.will_be_participant(target) && !self.group.in_group(target) {
+                // They came too late, and nobody will add them.
+                self.put_out(target, "the invitation was taken back");
+            }
             return;
         }
         if let (Some(room), Some(id)) = (self.room.matrix.clone(), self.names.matrix_id(target)) {

@@ -147,8 +147,8 @@ fn run_in(world: &mut World, seed: u64) -> bool {
         return false;
     }
     let listed = world.participants(0);
-    let seen = listed.intersection(&world.providers[0].banned).next();
-    assert!(seen.is_none() || world.providers[0].group.is_public(), "banned, and in the room");
+    let reads_on = listed.intersection(&world.providers[0].banned).next();
+    assert!(reads_on.is_none() || world.providers[0].group.is_public(), "banned, and in the room");
     check(world, removals);
     true
 }
@@ -239,10 +239,9 @@ pub(super) fn check(world: &World, removals: bool) {
         let (of, broken) = (format!("{} of", said.event), format!("{} is not carried, the room is broken", said.event));
         let refused = p.reports.iter().filter(|text| text.starts_with(&of) || text.starts_with(&broken));
         let gone = refused.clone().any(|text| {
-            text.contains("not in the room any more")
-                || text.contains("in the MIMI room any more")
-                || text.contains("banned from this room")
-                || text.contains("lost its connection")
+            ["not in the room any more", "in the MIMI room any more", "banned from this room", "lost its connection"]
+                .iter()
+                .any(|part| text.contains(part))
                 || text.starts_with(&broken)
         });
         let refused = refused.count();
