@@ -220,8 +220,12 @@ impl Step<'_> {
 
     /// Why a remote user cannot be asked in, for whoever wants it.
     pub(super) fn not_to_be_invited(&self, remote: &UserUri) -> Option<String> {
-        if self.room.phase != Phase::Active {
-            return Some("This room is not connected to MIMI.".to_owned());
+        match self.room.phase {
+            Phase::Active => {}
+            Phase::Invited | Phase::Joining => {
+                return Some("This room is not connected to MIMI yet. Try again in a moment.".to_owned());
+            }
+            Phase::Left | Phase::Broken(_) => return Some("This room is not connected to MIMI.".to_owned()),
         }
         if self.is_banned(remote) {
             return Some(format!("{}.", self.says_banned(remote)));
