@@ -23,6 +23,8 @@ mod attacks;
 mod backlog;
 #[path = "engine/crashes.rs"]
 mod crashes;
+#[path = "engine/direct.rs"]
+mod direct;
 #[path = "engine/flow.rs"]
 mod flow;
 #[path = "engine/homeserver.rs"]

@@ -5,7 +5,7 @@ use super::{
     asking::Ended,
     core::now,
     ports::{Endpoint, PathTarget},
-    tables::{CONSENT, Consent, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN, Secret, Wants},
+    tables::{CONSENT, Consent, ENDED, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN, Secret, Wants},
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
@@ -110,6 +110,7 @@ impl Actor {
                 after.unlink = Some(room);
                 Ok(())
             }
+            Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
             Effect::Wake(at) => {
                 after.wake = Some(after.wake.map_or(at, |other| other.min(at)));
                 Ok(())

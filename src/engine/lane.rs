@@ -206,6 +206,10 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
 
 /// It will never be taken: whoever waits is told, the operator too, and the lane goes on.
 fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, error: &CallError) {
+    if let OutRow::Matrix(MatrixAction::SetState { optional: true, event_type, .. }) = &row {
+        tracing::info!(lane, event_type, %error, "state that the room can do without was not set");
+        return remove(engine, lane, number, |_| {});
+    }
     tracing::warn!(lane, %error, "refused for good");
     match row {
         OutRow::Call { wants, .. } if wants.answer() => {
@@ -251,6 +255,7 @@ fn describe(row: &OutRow) -> String {
             MatrixAction::Kick { .. } => "removing",
             MatrixAction::Unban { .. } => "lifting a ban",
             MatrixAction::Decline { .. } => "declining an invitation",
+            MatrixAction::RemoveAlias { .. } => "removing an alias",
         }
         .to_owned(),
     }

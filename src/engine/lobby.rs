@@ -26,7 +26,7 @@ use crate::{
 const LONGEST_WAIT: u32 = 50;
 
 #[derive(Debug, thiserror::Error)]
-enum LobbyError {
+pub(super) enum LobbyError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
@@ -126,6 +126,9 @@ async fn handle(engine: &Engine, event: &RoomEvent, encrypted: bool) -> Result<(
     if event.event_type == "m.room.member" {
         let target = event.state_key.as_deref().and_then(|key| ruma::UserId::parse(key).ok());
         let membership = event.content.get("membership").and_then(serde_json::Value::as_str);
+        if let (Some(target), Some("leave" | "ban")) = (&target, membership) {
+            return super::ended::left(engine, event, target).await;
+        }
         let (Some(target), Some("invite")) = (target, membership) else { return Ok(()) };
         if names.is_bot(&target) {
             return bot_invited(engine, event).await;
@@ -136,6 +139,9 @@ async fn handle(engine: &Engine, event: &RoomEvent, encrypted: bool) -> Result<(
         if names.is_stray(&target) {
             return stray_invited(engine, event, target).await;
         }
+        return Ok(());
+    }
+    if super::ended::answer(engine, event).await? {
         return Ok(());
     }
     if event.event_type == "m.room.encrypted"
@@ -234,7 +240,14 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         // What was said before the invitation is not for the one who is invited.
         since: Some(event.event_id.to_string()),
     };
-    create(engine, new).await.map(drop)
+    let again = super::ended::is_ended(engine, &new.matrix).await?;
+    let room = new.matrix.clone();
+    create(engine, new).await?;
+    if again {
+        // The ghost speaks from now on; a chat of two has no third member.
+        super::ended::withdraw(engine, &room).await?;
+    }
+    Ok(())
 }
 
 /// Whether the room has nobody but the inviter and the ghost. An invited one does not see that, so the ghost joins.

@@ -12,6 +12,7 @@ mod aside;
 mod asking;
 mod core;
 mod effects;
+mod ended;
 mod group;
 mod ingest;
 mod items;

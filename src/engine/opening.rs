@@ -5,7 +5,7 @@ use super::{
     core::now,
     mail::NewRoom,
     ports::Actor as MatrixActor,
-    tables::{LINKS, WATERMARKS},
+    tables::{ENDED, LINKS, WATERMARKS},
 };
 use crate::{
     ident::{RoomUri, UserUri},
@@ -58,6 +58,7 @@ impl Actor {
         self.room = Some(room);
         let matrix = new.matrix.to_string();
         LINKS.put(&self.engine.0.db, batch, &matrix, &self.uri)?;
+        ENDED.delete(batch, &matrix);
         if let Some(since) = &new.since {
             WATERMARKS.put(&self.engine.0.db, batch, &matrix, since)?;
         }

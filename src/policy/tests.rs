@@ -163,7 +163,7 @@ fn base_room_policy_bytes() {
         "00",      // max_clients: absent
         "00",      // max_users: absent
         "00",      // pseudonyms_allowed
-        "01",      // persistent_room
+        "00",      // persistent_room
         "00",      // discoverable
         "02 0025", // policy_component_ids: roles_list
     ];

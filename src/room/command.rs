@@ -34,7 +34,7 @@ pub const HELP: &str = "I connect Matrix rooms to other messaging providers by M
     • invite mimi://provider/u/name — ask a MIMI user into this room\n\
     • join mimi://provider/r/name — follow a MIMI room (here with me)\n\
     • status — how this room, or the gateway, stands\n\
-    • unbridge — stop mirroring this room";
+    • unbridge — stop mirroring this room, or end this direct chat";
 
 /// Reads a message of an ordinary room; `None` if it is no command.
 #[must_use]
@@ -90,7 +90,7 @@ impl Step<'_> {
             }
             Command::Bridge(_) => self.notice("This room is mirrored already."),
             Command::Join(_) => self.notice("Say this in a chat with me alone."),
-            Command::Unbridge => self.unbridge(&user),
+            Command::Unbridge => self.unbridge(sender, &user),
             Command::Unknown(text) => self.notice(text),
         }
     }
@@ -118,40 +118,6 @@ impl Step<'_> {
             self.group.epoch(),
             self.room.queue.len() + self.room.submitted.len(),
         )
-    }
-
-    /// Our users leave, then nothing is carried any more. As hub we let the others go first.
-    fn unbridge(&mut self, by: &UserUri) {
-        use super::state::Intent;
-        if !self.may_unbridge(by) {
-            return self.notice("Only those who may remove participants can unbridge this room; anybody can leave it.");
-        }
-        self.notice("This room is not mirrored any more.");
-        self.room.queue.clear();
-        self.room.unbridging = true;
-        let (ours, theirs): (Vec<UserUri>, Vec<UserUri>) = self
-            .state()
-            .into_iter()
-            .flat_map(|state| state.participants.clone())
-            .map(|(user, _)| user)
-            .partition(|user| self.is_ours(user));
-        if self.is_hub() {
-            for user in theirs {
-                self.want(Intent::Remove { by: by.clone(), user });
-            }
-        } else {
-            for user in ours {
-                self.want(Intent::Leave { user });
-            }
-        }
-    }
-
-    fn may_unbridge(&self, by: &UserUri) -> bool {
-        if self.is_hub() {
-            return self.state().is_some_and(|s| s.can(by, crate::policy::Capability::RemoveParticipant));
-        }
-        // In a followed room it ends the room for all of ours: for the first of them, who brought it here.
-        self.group.local_users().first() == Some(by)
     }
 }
 

@@ -87,6 +87,7 @@ impl Step<'_> {
                     return self.mark_broken("the Welcome is for another room than the path says");
                 }
                 self.room.phase = Phase::Active;
+                self.room.direct = self.is_fixed();
                 self.room.waiting = false;
                 self.room.gap.1 = self.room.gap.1.min(self.group.epoch());
                 let moved = member && self.group.epoch() != epoch;
@@ -275,6 +276,7 @@ impl Step<'_> {
     /// The hub let us in: a portal for those who joined.
     fn joined(&mut self) {
         self.room.phase = Phase::Active;
+        self.room.direct = self.is_fixed();
         for user in self.group.local_users() {
             self.invite_back(&user);
         }

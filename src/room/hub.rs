@@ -68,6 +68,11 @@ impl Step<'_> {
             self.report(format!("{peer} submits to a room that is not active"));
             return refused;
         }
+        if self.room.direct && self.room.unbridging {
+            // Better refused than accepted for nobody: its sender is told.
+            self.out.push(Effect::Note(format!("{peer} submits to a direct chat that the other side left")));
+            return refused;
+        }
         if request.sending_user.provider() != *peer || !self.is_participant(&request.sending_user) {
             self.report(format!("{peer} submits as {}, who is no participant of its", request.sending_user));
             return refused;
@@ -338,7 +343,7 @@ impl Step<'_> {
     /// Leaves that a commit did not take in, or only in part, are proposed anew: proposals end with their epoch.
     fn leave_anew(&mut self) {
         for user in std::mem::take(&mut self.room.leaving) {
-            if self.group.in_group(&user) || self.is_participant(&user) {
+            if self.has_to_leave(&user) {
                 self.want_first(Intent::Leave { user });
             }
         }
@@ -346,6 +351,9 @@ impl Step<'_> {
 
     /// As follower: no leaf of ours is left. `before` are our users who were listed.
     pub(super) fn nobody_left(&mut self, before: &BTreeSet<UserUri>) {
+        if self.room.unbridging || self.room.direct {
+            return self.end();
+        }
         self.remove_from_matrix(before);
         // Who was asked and is not in yet can still come in.
         self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };

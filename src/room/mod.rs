@@ -6,7 +6,9 @@
 
 mod ban;
 pub mod command;
+mod direct;
 pub mod effect;
+mod ending;
 mod follower;
 pub mod group;
 mod hub;
@@ -18,6 +20,7 @@ pub mod state;
 pub mod step;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
 pub use local::NOBODY;
 pub use state::{Intent, Phase, Room};

@@ -210,10 +210,14 @@ pub struct Room {
     pub matrix: Option<OwnedRoomId>,
     /// Where it stands.
     pub phase: Phase,
-    /// A direct chat.
+    /// A direct chat: a room of fixed membership. It ends when one side leaves.
     pub direct: bool,
     /// Who speaks for the gateway in the Matrix room.
     pub speaker: Actor,
+    /// People were told that the gateway reads along.
+    pub greeted: bool,
+    /// What the gateway has to say once the ghost that speaks for it is in the Matrix room.
+    pub to_say: Vec<String>,
     /// Which group of the room is the present one.
     pub group: u32,
     /// Last accepted timestamp: as hub the last given, as follower the last seen.
@@ -302,6 +306,8 @@ impl Room {
             phase,
             direct: false,
             speaker,
+            greeted: false,
+            to_say: Vec::new(),
             group: 0,
             last_accepted: 0,
             present: BTreeSet::new(),

@@ -275,6 +275,8 @@ pub enum Effect {
     Link(OwnedRoomId),
     /// It does not any more.
     Unlink(OwnedRoomId),
+    /// In this Matrix room somebody is left of a direct chat that is over: what is written there is answered.
+    Ended(OwnedRoomId),
     /// [`Input::Tick`] is wanted at this time.
     Wake(Millis),
     /// The operator should know.
@@ -459,21 +461,6 @@ impl Step<'_> {
         self.notice(&format!("This room is not connected any more: {why}. Nothing is sent to MIMI until an administrator has looked at it."));
     }
 
-    /// Shows a line of the gateway's own in the Matrix room.
-    pub(super) fn notice(&mut self, text: &str) {
-        let Some(room) = self.room.matrix.clone() else { return };
-        let digest = hash(format!("{}\n{}\n{text}\n{}", self.room.uri, self.now, self.out.len()).as_bytes());
-        let content = serde_json::json!({ "msgtype": "m.notice", "body": text, CONTENT_KEY: {} }).to_string();
-        self.out.push(Effect::Matrix(MatrixAction::Send {
-            room,
-            actor: self.room.speaker.clone(),
-            event_type: "m.room.message".to_owned(),
-            content,
-            ts: None,
-            txn_id: format!("n{}", hex::encode(digest.get(..16).unwrap_or(&digest))),
-        }));
-    }
-
     /// Shows an opened message of a remote user; once.
     pub(super) fn show(&mut self, sender: &UserUri, plaintext: &[u8], accepted: Millis) {
         let content = match MimiContent::decode(plaintext) {
@@ -532,17 +519,19 @@ impl Step<'_> {
             .filter(|(_, role)| !state.is_banned_role(*role))
             .map(|(user, _)| user.clone())
             .collect();
+        let fixed = state.base_policy.fixed_membership;
         let remote: BTreeSet<UserUri> = listed
             .iter()
             .filter(|user| !self.is_ours(user) && !self.room.banned.contains(*user))
-            // Whom we still ask is listed already in a direct chat; the ghost joins when the user did.
-            .filter(|user| {
-                !state.base_policy.fixed_membership
-                    || !self.room.asking.contains_key(*user)
-                    || self.group.in_group(user)
-            })
+            // Of a fixed membership those are here who have a client: who did not come yet has none, nor who left.
+            .filter(|user| !fixed || self.group.in_group(user))
             .cloned()
             .collect();
+        if fixed {
+            self.sync_direct(&room, &remote);
+            let group = &*self.group;
+            return self.room.asking.retain(|user, _| !group.in_group(user));
+        }
         for user in remote.difference(&self.room.ghosts.clone()) {
             let actor = Actor::Ghost(user.clone());
             self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));

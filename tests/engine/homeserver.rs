@@ -337,6 +337,18 @@ impl FakeHomeserver {
         notices.map(|event| event["content"]["body"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Everything that happened in a room.
+    pub(crate) fn events(&self, room: &RoomId) -> Vec<Value> {
+        self.lock().rooms[room.as_str()].timeline.clone()
+    }
+
+    /// The contents of a room's state of one type, by key.
+    pub(crate) fn states(&self, room: &RoomId, event_type: &str) -> Vec<Value> {
+        let state = self.lock();
+        let all = state.rooms[room.as_str()].state.iter().filter(|((kind, _), _)| kind == event_type);
+        all.map(|(_, event)| event["content"].clone()).collect()
+    }
+
     /// How a full user id stands to a room.
     pub(crate) fn member(&self, room: &RoomId, user: &str) -> Option<String> {
         Self::membership(&self.lock(), room.as_str(), user)
@@ -407,7 +419,7 @@ impl FakeHomeserver {
                 state.sent.insert(key, event.clone());
                 Ok(MatrixDone::Event(event))
             }
-            MatrixAction::SetState { room, actor, event_type, state_key, content } => {
+            MatrixAction::SetState { room, actor, event_type, state_key, content, .. } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
                 let content: Value = serde_json::from_str(content).unwrap();
@@ -482,7 +494,11 @@ impl FakeHomeserver {
                 }
                 Ok(MatrixDone::Done)
             }
-            MatrixAction::Invite { room, actor, target } => {
+            MatrixAction::RemoveAlias { alias_localpart } => {
+                state.aliases.remove(alias_localpart);
+                Ok(MatrixDone::Done)
+            }
+            MatrixAction::Invite { room, actor, target, is_direct } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
                 if Self::membership(state, room.as_str(), target.as_str()).as_deref() == Some("ban") {
@@ -492,7 +508,7 @@ impl FakeHomeserver {
                     Self::membership(state, room.as_str(), target.as_str()).as_deref(),
                     Some("join" | "invite")
                 ) {
-                    self.set_member(state, room.as_str(), &user, target.as_str(), "invite", false);
+                    self.set_member(state, room.as_str(), &user, target.as_str(), "invite", *is_direct);
                 }
                 Ok(MatrixDone::Done)
             }

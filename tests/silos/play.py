@@ -10,29 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from . import judge
+from . import endings, judge
 from .matrix import Seen, Watcher
+from .play_parts import Said, Wrong
 from .stage import LETTERS, Silo, Silos, domain, in_parallel, start_all
-
-
-class Wrong(Exception):
-    """The conversation did not go as it must."""
 
 
 class Narrator(Protocol):
     def step(self, number: int, title: str) -> None: ...
     def act(self, who: str, what: str) -> None: ...
     def saw(self, who: str, what: str, milliseconds: float) -> None: ...
-
-
-@dataclass
-class Said:
-    """A message that was sent, and who has to have it."""
-
-    who: str  # MIMI URI
-    body: str
-    audience: set[str]  # names of people
-    timely: bool  # sent while everything ran: its time must be right everywhere
 
 
 @dataclass
@@ -69,8 +56,11 @@ class Play:
             ("killed gateways", "Both gateways are killed mid-talk and come back", ("invite",), self.killed_gateways),
             ("leave", "B1 leaves and can no longer read", ("second guest",), self.leave),
             ("direct", "A1 starts a direct chat with B2", (), self.direct),
+            ("direct ends", "B2 leaves the direct chat; A1 is told, asks again, and ends it", ("direct",),
+             lambda: endings.direct_ends(self)),
             ("hosted by b", "B1 hosts a room; A1, whose leaf is the anchor of A's side, leaves", (), self.hosted_by_b),
             ("without host", "Everybody of the hosting side leaves; the guests talk on, and ask A1 back", (), self.without_host),
+            ("let go", "B1 has a room of A's no longer mirrored at B", (), lambda: endings.let_go(self)),
         ]
 
     # ------------------------------------------------------------------------------------------------ helpers
@@ -366,6 +356,7 @@ class Play:
         extra = people - {self.person("b2").user, self.as_seen_by("b2", "a1"), self.silos.b.gateway.bot}
         if extra:
             raise Wrong(f"strangers in the direct chat: {extra}")
+        endings.begun(self, room)
 
     def hosted_by_b(self) -> None:
         room, bot = self.rooms["hosted by b"], self.silos.b.gateway.bot

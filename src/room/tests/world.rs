@@ -585,7 +585,7 @@ impl World {
                     }
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
-                Effect::Unlink(_) => {}
+                Effect::Unlink(_) | Effect::Ended(_) => {}
                 Effect::Wake(time) => {
                     assert!(time > self.now);
                     self.wakes.insert((time, at));
