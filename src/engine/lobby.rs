@@ -255,12 +255,15 @@ async fn alone(engine: &Engine, event: &RoomEvent, ghost: &Actor) -> Result<bool
     let homeserver = &engine.0.homeserver;
     homeserver.perform(&MatrixAction::Join { room: event.room_id.clone(), actor: ghost.clone() }).await?;
     let me = homeserver.user_id(ghost);
+    // There the bot stands in for the ghost of a chat that is over.
+    let stands_in = super::ended::is_ended(engine, &event.room_id).await?;
     let members = match homeserver.members(&event.room_id, ghost).await {
         Ok(members) => members,
         Err(error) if error.retry == Retry::Permanent => return Ok(false),
         Err(error) => return Err(error.into()),
     };
-    Ok(members.iter().all(|member| *member == event.sender || *member == me))
+    let counts = |member: &ruma::OwnedUserId| !(stands_in && engine.0.names.is_bot(member));
+    Ok(members.iter().filter(|member| counts(member)).all(|member| *member == event.sender || *member == me))
 }
 
 /// An id among those of our ghosts is invited that stands for nobody.
