@@ -28,6 +28,8 @@ pub enum Exit {
     Store = 9,
     /// The store failed while the gateway ran, for example by an I/O error: start it again.
     StoreFailed = 10,
+    /// `inspect`: the input is not what it should be.
+    Input = 13,
 }
 
 /// What `--help` shows beneath the commands.
@@ -60,7 +62,23 @@ Exit codes:
   8  the homeserver does not know this gateway, or does not reach it
   9  the store cannot be opened or read
   10 the store failed while the gateway ran (I/O error): look at the disk, start it again
+  13 `inspect`: the input is not what it should be
 `check` runs on after a failure where it can, and ends with the lowest code that applies.";
+
+/// Beneath the help of `inspect`.
+pub(super) const INSPECT: &str = "\
+Exit codes:
+  0  done
+  1  the file cannot be read or written
+  2  the command line cannot be understood, or the file can be several kinds
+  13 the input is not what it should be: offset, field and reason are told
+
+Examples:
+  mimi-gateway inspect --list
+  mimi-gateway inspect body.bin
+  mimi-gateway inspect --as notify - <body.bin | jq '.body[].timestamp'
+  mimi-gateway inspect --as content --sender mimi://b.example/u/bob --room mimi://a.example/r/club message.cbor
+  mimi-gateway inspect body.bin --out body.json && mimi-gateway inspect --encode body.json --out again.bin";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -14,5 +14,6 @@ mod settings;
 mod tls;
 
 pub use client::MimiPeers;
-pub use server::Server;
+pub use from::named_peer;
+pub use server::{Server, host_is_ours};
 pub use settings::{Limits, PeerSettings, PemSource, Settings, SetupError};
