@@ -5,17 +5,13 @@ use std::sync::Arc;
 use mimi_gateway::{
     engine::ports::{Endpoint, PathTarget},
     ident::{RoomUri, UserUri},
-    mls::{CIPHER_SUITE, DEVICE, labels},
     store::MemoryDisk,
-    wire::{
-        Credential, KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode,
-        RequiredCapabilities, Wire as _,
-    },
+    wire::{KeyMaterialResponse, KeyMaterialUserCode, Wire as _},
 };
 use ruma::RoomId;
 
 use crate::{
-    flow::until_room,
+    flow::{key_request, until_room},
     homeserver::{Fault, Faults, no_faults},
     silo::{Disk, Net, Silo, Two, bring, until, until_bodies, until_true},
 };
@@ -30,20 +26,7 @@ async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
 
 /// Asks A, the hub, for KeyPackages of somebody elsewhere, as a follower does.
 async fn keys_through_the_hub(a: &Silo, requester: &UserUri, target: &UserUri, room: &RoomUri) -> KeyMaterialResponse {
-    let key = labels::SigningKey::generate().unwrap();
-    let tbs = KeyMaterialRequestTbs {
-        requesting_user: requester.clone(),
-        target_user: target.clone(),
-        room: Some(room.clone()),
-        acceptable_ciphersuites: vec![CIPHER_SUITE],
-        required_capabilities: RequiredCapabilities::default(),
-        requester_signature_key: key.public().to_vec(),
-        requester_credential: Credential::Basic {
-            identity: requester.client(DEVICE).unwrap().as_str().as_bytes().to_vec(),
-        },
-    };
-    let signature = labels::sign_with_label(&key, KeyMaterialRequestTbs::LABEL, &tbs.encode()).unwrap();
-    let body = KeyMaterialRequest::new(tbs, signature).encode();
+    let body = key_request(requester, target, room);
     let path = PathTarget::Uri(target.as_uri().clone());
     let answer = a.net.deliver(&requester.provider(), &a.domain, Endpoint::KeyMaterial, &path, &body).await.unwrap();
     KeyMaterialResponse::decode(&answer.unwrap()).unwrap()
