@@ -327,9 +327,10 @@ impl Silo {
 
     /// Whether what people do in a Matrix room is carried by now.
     pub(crate) async fn is_active(&self, matrix: &RoomId) -> bool {
-        let database = self.database.lock().unwrap().clone().unwrap();
+        // It may be between two lives.
+        let Some(database) = self.database.lock().unwrap().clone() else { return false };
         let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
-        let rooms = Engine::rooms(&database, &names).await.unwrap();
+        let rooms = Engine::rooms(&database, &names).await.unwrap_or_default();
         rooms.iter().any(|room| room.matrix == matrix.as_str() && room.state == "active")
     }
 
