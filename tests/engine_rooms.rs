@@ -31,6 +31,8 @@ mod flow;
 mod franks;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
+#[path = "engine/invites.rs"]
+mod invites;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/process.rs"]

@@ -9,7 +9,7 @@ use super::{
     asking::{Ended, Invitation},
     core::{Engine, lock, now},
     group::RoomGroup,
-    mail::{Answer, Mail},
+    mail::{Answer, Mail, Outcome},
     ports::{PathTarget, Problem},
     tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS},
 };
@@ -322,6 +322,10 @@ impl Actor {
             }
             Mail::Outcome { lane, number, outcome } => {
                 OUTBOX.remove(batch, lane, *number);
+                if let Outcome::NotShown { user, why } = outcome {
+                    let why = format!("showing a message of {user}: {why}");
+                    self.engine.put_aside(batch, &self.uri, None, &why, None)?;
+                }
                 let input = self.outcome(*number, outcome, after).await?;
                 self.run(input, batch, after).await.map(drop)
             }

@@ -181,6 +181,8 @@ impl Engine {
         names: GatewayNames,
         settings: EngineSettings,
     ) -> Result<Self, StoreError> {
+        let mut names = names;
+        names.peers = Some(Arc::clone(&peers));
         let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
         let rooms = ROOMS.scan_all(&db, &()).await?.into_iter().map(|(uri, _)| uri).collect();
         let asking = Asking::load(&db, settings.open_invitations).await?;

@@ -94,8 +94,10 @@ impl Actor {
                 }
                 FRANKED.put(db, batch, &(self.uri.clone(), message_id), &engine.0.today.dated(franked))
             }
+            // It was a peer when it was asked.
             Effect::Call { peer, endpoint: Endpoint::RequestConsent, .. } if !engine.0.peers.knows(&peer) => {
-                self.say(|step| step.nobody_to_ask(&peer), batch, after)
+                tracing::warn!(room = %self.uri, %peer, "a consent request is not sent: no peer any more");
+                Ok(())
             }
             Effect::Call { peer, endpoint: Endpoint::Notify, target, body, .. } => {
                 self.notify(peer, target, &body, batch, after)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{
     core::{Engine, lock},
     mail::{Mail, Outcome},
-    ports::{CallError, Endpoint, MatrixAction, MatrixDone, Retry},
+    ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry},
     tables::{BY_EVENT, OUTBOX, OutRow, SHOWN},
     window::Rows,
 };
@@ -221,8 +221,17 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
         row => {
-            if matches!(row, OutRow::Portal(_)) {
-                let outcome = Outcome::PortalFailed(error.to_string());
+            let outcome = match &row {
+                OutRow::Portal(_) => Some(Outcome::PortalFailed(error.to_string())),
+                OutRow::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) => {
+                    Some(Outcome::ShutOut { user: user.clone(), why: error.to_string() })
+                }
+                OutRow::Show { action: MatrixAction::Send { actor: Actor::Ghost(user), .. }, .. } => {
+                    Some(Outcome::NotShown { user: user.clone(), why: error.to_string() })
+                }
+                _ => None,
+            };
+            if let Some(outcome) = outcome {
                 return engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
             }
             let why = format!("{}: {error}", super::report::text_of(lane, &row).unwrap_or_else(|| describe(&row)));
@@ -248,6 +257,8 @@ fn describe(row: &OutRow) -> String {
             MatrixAction::Leave { .. } => "leaving",
             MatrixAction::Invite { .. } => "inviting",
             MatrixAction::Kick { .. } => "removing",
+            MatrixAction::Unban { .. } => "lifting a ban",
+            MatrixAction::Decline { .. } => "declining an invitation",
             MatrixAction::RemoveAlias { .. } => "removing an alias",
         }
         .to_owned(),

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     ident::{RoomUri, UserUri},
     room::{
-        Names,
+        NOBODY, Names,
         command::{Command, HELP, in_management, in_room},
     },
     store::{Batch, StoreError},
@@ -136,6 +136,9 @@ async fn handle(engine: &Engine, event: &RoomEvent, encrypted: bool) -> Result<(
         if let Some(remote) = names.ghost_uri(&target) {
             return ghost_invited(engine, event, remote, encrypted).await;
         }
+        if names.is_stray(&target) {
+            return stray_invited(engine, event, target).await;
+        }
         return Ok(());
     }
     if super::ended::answer(engine, event).await? {
@@ -203,12 +206,18 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
     let Some(creator) = engine.0.names.uri(&event.sender) else { return Ok(()) };
     let room = event.room_id.clone();
     let ghost = Actor::Ghost(remote.clone());
+    let direct = event.content.get("is_direct").and_then(serde_json::Value::as_bool).unwrap_or_default();
     let refusal = if !engine.0.peers.knows(&remote.provider()) {
         Some(format!("{} is no provider that this gateway talks to.", remote.provider()))
     } else if !may_command(engine, &event.sender) {
         Some("The gateway's settings do not let you invite MIMI users.".to_owned())
     } else if encrypted {
         Some("Encrypted rooms cannot be carried to MIMI yet. Start the chat with encryption off.".to_owned())
+    } else if !direct && !alone(engine, event, &ghost).await? {
+        let bot = engine.0.names.bot();
+        Some(format!(
+            "Several people are in this room. Invite the bot {bot}, say “!mimi bridge” here, then invite me again."
+        ))
     } else {
         None
     };
@@ -227,6 +236,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         topic: String::new(),
         direct_with: Some(remote),
         speaker: ghost,
+        banned: Vec::new(),
         // What was said before the invitation is not for the one who is invited.
         since: Some(event.event_id.to_string()),
     };
@@ -237,6 +247,30 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         // The ghost speaks from now on; a chat of two has no third member.
         super::ended::withdraw(engine, &room).await?;
     }
+    Ok(())
+}
+
+/// Whether the room has nobody but the inviter and the ghost. An invited one does not see that, so the ghost joins.
+async fn alone(engine: &Engine, event: &RoomEvent, ghost: &Actor) -> Result<bool, LobbyError> {
+    let homeserver = &engine.0.homeserver;
+    homeserver.perform(&MatrixAction::Join { room: event.room_id.clone(), actor: ghost.clone() }).await?;
+    let me = homeserver.user_id(ghost);
+    // There the bot stands in for the ghost of a chat that is over.
+    let stands_in = super::ended::is_ended(engine, &event.room_id).await?;
+    let members = match homeserver.members(&event.room_id, ghost).await {
+        Ok(members) => members,
+        Err(error) if error.retry == Retry::Permanent => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let counts = |member: &ruma::OwnedUserId| !(stands_in && engine.0.names.is_bot(member));
+    Ok(members.iter().filter(|member| counts(member)).all(|member| *member == event.sender || *member == me))
+}
+
+/// An id among those of our ghosts is invited that stands for nobody.
+async fn stray_invited(engine: &Engine, event: &RoomEvent, target: ruma::OwnedUserId) -> Result<(), LobbyError> {
+    tracing::info!(sender = %event.sender, %target, "an invitation of nobody was declined");
+    let decline = MatrixAction::Decline { room: event.room_id.clone(), target, reason: NOBODY.to_owned() };
+    engine.0.homeserver.perform(&decline).await?;
     Ok(())
 }
 
@@ -352,6 +386,8 @@ struct RoomFacts {
     encrypted: bool,
     missing: Vec<&'static str>,
     may: bool,
+    /// Remote users whose ghosts are banned.
+    banned: Vec<UserUri>,
 }
 
 fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &ruma::UserId) -> RoomFacts {
@@ -374,6 +410,11 @@ fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &r
                 }
             }
             "m.room.power_levels" => powers = content,
+            "m.room.member" if text("membership") == "ban" => {
+                let target = event.get("state_key").and_then(serde_json::Value::as_str);
+                let target = target.and_then(|key| ruma::UserId::parse(key).ok());
+                facts.banned.extend(target.and_then(|target| engine.0.names.ghost_uri(&target)));
+            }
             "m.room.create" => {
                 creators.extend(event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned));
                 let more = content.get("additional_creators").and_then(serde_json::Value::as_array);
@@ -454,6 +495,7 @@ async fn bridge(engine: &Engine, event: &RoomEvent, target: OwnedRoomId) -> Resu
         topic: facts.topic,
         direct_with: None,
         speaker: Actor::Bot,
+        banned: facts.banned,
         since,
     };
     Ok(Ok(create(engine, new).await?))

@@ -122,7 +122,9 @@ impl Step<'_> {
                 self.notice("That user is here on this server: invite them the Matrix way.");
             }
             Command::Invite(remote) => {
-                self.notice(&format!("{} is asked to join.", self.names.display(remote)));
+                if self.not_to_be_invited(remote).is_none() {
+                    self.notice(&format!("{} is asked to join.", self.names.display(remote)));
+                }
                 self.invite(user, remote.clone());
             }
             Command::Bridge(_) => self.notice("This room is mirrored already."),
@@ -154,8 +156,9 @@ impl Step<'_> {
             format!("hosted by {}", self.room.uri.hub())
         };
         let (here, there) = self.state().map_or((0, 0), |state| {
-            let ours = state.participants.iter().filter(|(user, _)| self.is_ours(user)).count();
-            (ours, state.participants.len() - ours)
+            let listed = state.participants.iter().filter(|(_, role)| !state.is_banned_role(*role));
+            let (ours, theirs): (Vec<_>, Vec<_>) = listed.partition(|(user, _)| self.is_ours(user));
+            (ours.len(), theirs.len())
         });
         format!(
             "{}: {how}, {role}. {here} participants here, {there} elsewhere; epoch {}; {} waiting. Encryption towards MIMI ends at this gateway.",

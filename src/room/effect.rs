@@ -110,6 +110,25 @@ pub enum MatrixAction {
         /// Shown to the target.
         reason: String,
     },
+    /// Lift the ban of a Matrix user or ghost. Not being banned is success.
+    Unban {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who lifts it.
+        actor: Actor,
+        /// Who is banned.
+        target: OwnedUserId,
+    },
+    /// Decline the invitation of an id in our namespace that stands for nobody. Registers the id if need be: else it cannot
+    /// decline. Not being invited is success.
+    Decline {
+        /// The room.
+        room: OwnedRoomId,
+        /// The id.
+        target: OwnedUserId,
+        /// Why, for people.
+        reason: String,
+    },
     /// Take an alias of ours off the room that it names. Not being there is success.
     RemoveAlias {
         /// Alias localpart (without `#` and server).

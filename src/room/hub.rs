@@ -325,8 +325,10 @@ impl Step<'_> {
         let state = self.state();
         state
             .into_iter()
-            .flat_map(|state| state.participants.clone())
-            .map(|(user, _)| user)
+            .flat_map(|state| {
+                let listed = state.participants.iter().filter(|(_, role)| !state.is_banned_role(*role));
+                listed.map(|(user, _)| user.clone()).collect::<Vec<_>>()
+            })
             .filter(|user| self.is_ours(user))
             .collect()
     }
@@ -369,6 +371,7 @@ impl Step<'_> {
         for user in &applied.added {
             self.leave_absent(user);
         }
+        self.keep_bans();
         self.sync_members();
         self.keep_leaves_fresh();
     }

@@ -9,11 +9,15 @@ use super::{
     step::{About, Effect, Step, Tag},
 };
 use crate::{
-    ident::{ProviderDomain, UserUri},
+    ident::UserUri,
     policy::{self, component},
     translate::{self, CONTENT_KEY, NotCarried, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
+
+/// What an id among those of our ghosts says that stands for nobody.
+pub const NOBODY: &str = "This address stands for no user of another provider that I could read from it. In a room that I mirror, say \
+                          “!mimi invite mimi://provider/u/name”; users of this server are invited by their own Matrix id.";
 
 impl Step<'_> {
     /// An event of the Matrix room.
@@ -92,6 +96,12 @@ impl Step<'_> {
         if let Some(remote) = self.names.ghost_uri(&target) {
             if !self.names.is_bridged(&event.sender) {
                 self.on_ghost_member(&event.sender.clone(), remote, membership);
+            }
+            return;
+        }
+        if self.names.is_stray(&target) {
+            if membership == "invite" && !self.names.is_bridged(&event.sender) {
+                self.decline_stray(target);
             }
             return;
         }
@@ -186,17 +196,22 @@ impl Step<'_> {
     fn on_ghost_member(&mut self, sender: &UserId, remote: UserUri, membership: &str) {
         let Some(by) = self.names.uri(sender) else { return };
         match membership {
-            "invite" => self.invite(by, remote),
+            "invite" => {
+                self.on_ghost_unbanned(&by, &remote);
+                match self.not_to_be_invited(&remote) {
+                    Some(why) => self.decline(remote, why),
+                    None => self.invite(by, remote),
+                }
+            }
             "leave" | "ban" if self.is_only_other(&remote) => {
                 self.room.ghosts.remove(&remote);
                 self.part();
             }
-            "leave" | "ban" => {
+            "ban" => self.on_ghost_banned(by, remote),
+            "leave" if self.on_ghost_unbanned(&by, &remote) => {}
+            "leave" => {
                 self.room.ghosts.remove(&remote);
-                if let Some(requester) = self.room.asking.remove(&remote) {
-                    self.ask(ConsentAction::Cancel, requester, remote.clone());
-                }
-                self.room.claiming.remove(&remote);
+                self.stop_asking(&remote);
                 if self.will_be_participant(&remote) {
                     self.want(Intent::Remove { by, user: remote });
                 }
@@ -205,22 +220,57 @@ impl Step<'_> {
         }
     }
 
+    /// Nobody wants this remote user in any more.
+    pub(super) fn stop_asking(&mut self, remote: &UserUri) {
+        if let Some(requester) = self.room.asking.remove(remote) {
+            self.ask(ConsentAction::Cancel, requester, remote.clone());
+        }
+        self.room.claiming.remove(remote);
+    }
+
+    /// Why a remote user cannot be asked in, for whoever wants it.
+    pub(super) fn not_to_be_invited(&self, remote: &UserUri) -> Option<String> {
+        match self.room.phase {
+            Phase::Active => {}
+            Phase::Invited | Phase::Joining => {
+                return Some("This room is not connected to MIMI yet. Try again in a moment.".to_owned());
+            }
+            Phase::Left | Phase::Broken(_) => return Some("This room is not connected to MIMI.".to_owned()),
+        }
+        if self.is_banned(remote) {
+            return Some(format!("{}.", self.says_banned(remote)));
+        }
+        let provider = remote.provider();
+        (!self.names.is_peer(&provider))
+            .then(|| format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."))
+    }
+
+    /// A ghost does not take an invitation, and says why.
+    fn decline(&mut self, remote: UserUri, why: String) {
+        self.notice(&why);
+        if let Some(room) = self.room.matrix.clone() {
+            let actor = Actor::Ghost(remote);
+            self.out.push(Effect::Matrix(MatrixAction::Leave { room, actor, reason: Some(why) }));
+        }
+    }
+
+    fn decline_stray(&mut self, target: OwnedUserId) {
+        self.notice(&format!("{target}: {NOBODY}"));
+        if let Some(room) = self.room.matrix.clone() {
+            self.out.push(Effect::Matrix(MatrixAction::Decline { room, target, reason: NOBODY.to_owned() }));
+        }
+    }
+
     /// One of our users wants a remote user in: consent comes first.
     pub(super) fn invite(&mut self, by: UserUri, remote: UserUri) {
-        if self.room.phase != Phase::Active {
-            return self.notice("This room is not connected to MIMI.");
+        if let Some(why) = self.not_to_be_invited(&remote) {
+            return self.notice(&why);
         }
         if self.group.in_group(&remote) {
             return self.sync_members();
         }
         self.room.asking.insert(remote.clone(), by.clone());
         self.ask(ConsentAction::Request, by, remote);
-    }
-
-    /// Nobody of a provider that is no peer can be asked; whoever wanted it hears so.
-    pub fn nobody_to_ask(&mut self, provider: &ProviderDomain) {
-        self.room.asking.retain(|user, _| user.provider() != *provider);
-        self.notice(&format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."));
     }
 
     /// The components of the room that a consent request carries.
@@ -300,7 +350,10 @@ impl Step<'_> {
         if self.room.phase == Phase::Left || matches!(self.room.phase, Phase::Broken(_)) && !self.group.is_member() {
             self.room.phase = Phase::Invited;
         }
-        if self.room.asked.get(&target).is_some_and(|first| *first != requester) {
+        let other = self.room.asked.get(&target).filter(|first| **first != requester);
+        // Somebody else of the same provider, after whoever asked first went away: the target has agreed to come.
+        let instead = |first: &UserUri| self.room.present.contains(&target) && first.provider() == requester.provider();
+        if other.is_some_and(|first| !instead(first)) {
             // The invitation that is shown is another's: the answer to it must not go to this one.
             return self.report(format!("{requester} asks {target}, who is asked by another already"));
         }
@@ -427,7 +480,13 @@ impl Step<'_> {
         }
         self.room.asked.remove(target);
         if self.room.present.contains(target) {
-            return self.taken_back(requester);
+            if self.room.direct {
+                self.taken_back(requester);
+            } else if !self.will_be_participant(target) && !self.group.in_group(target) {
+                // They came too late, and nobody will add them.
+                self.put_out(target, "the invitation was taken back");
+            }
+            return;
         }
         if let (Some(room), Some(id)) = (self.room.matrix.clone(), self.names.matrix_id(target)) {
             self.out.push(Effect::Matrix(MatrixAction::Kick {

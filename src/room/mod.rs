@@ -4,6 +4,7 @@
 //! knows no clock. One [`step::Step`] is one transaction: the engine stores the room, the group's changes and the
 //! effects together, or none of them.
 
+mod ban;
 pub mod command;
 mod direct;
 pub mod effect;
@@ -23,5 +24,6 @@ mod tests;
 pub mod words;
 
 pub use frank::Franked;
+pub use local::NOBODY;
 pub use state::{Intent, Phase, Room};
 pub use step::{About, Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};

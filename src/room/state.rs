@@ -71,6 +71,20 @@ pub enum Intent {
         /// Whose leaf commits.
         user: UserUri,
     },
+    /// Make a remote user a banned one, who is in the room no more and whom nobody adds.
+    Ban {
+        /// Who wants it.
+        by: UserUri,
+        /// Who is banned.
+        user: UserUri,
+    },
+    /// Lift a ban.
+    Unban {
+        /// Who wants it.
+        by: UserUri,
+        /// Who is banned.
+        user: UserUri,
+    },
 }
 
 impl Intent {
@@ -78,7 +92,11 @@ impl Intent {
     #[must_use]
     pub fn member(&self) -> Option<&UserUri> {
         match self {
-            Self::Add { user, .. } | Self::Remove { user, .. } | Self::Leave { user } => Some(user),
+            Self::Add { user, .. }
+            | Self::Remove { user, .. }
+            | Self::Leave { user }
+            | Self::Ban { user, .. }
+            | Self::Unban { user, .. } => Some(user),
             Self::Say { .. } | Self::Refresh { .. } | Self::Settle { .. } => None,
         }
     }
@@ -88,7 +106,7 @@ impl Intent {
     pub fn actor(&self) -> &UserUri {
         match self {
             Self::Say { user, .. } | Self::Leave { user } | Self::Refresh { user } | Self::Settle { user } => user,
-            Self::Add { by, .. } | Self::Remove { by, .. } => by,
+            Self::Add { by, .. } | Self::Remove { by, .. } | Self::Ban { by, .. } | Self::Unban { by, .. } => by,
         }
     }
 }
@@ -267,6 +285,8 @@ pub struct Room {
     pub proposed: BTreeMap<[u8; 32], Millis>,
     /// As follower: when we commit what is pending, if nobody else does before.
     pub settle: Option<Settle>,
+    /// Remote users whose ghosts are banned in the Matrix room.
+    pub banned: BTreeSet<UserUri>,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -324,6 +344,7 @@ impl Room {
             key_packages: BTreeMap::new(),
             proposed: BTreeMap::new(),
             settle: None,
+            banned: BTreeSet::new(),
         }
     }
 }

@@ -37,6 +37,10 @@ pub trait Names: Send + Sync {
     fn uri(&self, user: &UserId) -> Option<UserUri>;
     /// The remote MIMI user behind one of our ghosts. `None` for anybody else.
     fn ghost_uri(&self, user: &UserId) -> Option<UserUri>;
+    /// Whether this is an id among those of our ghosts that stands for no remote user (as far as one can read it).
+    fn is_stray(&self, user: &UserId) -> bool;
+    /// Whether somebody of this provider can be asked.
+    fn is_peer(&self, provider: &ProviderDomain) -> bool;
     /// Whether this is a ghost of any gateway, or our bot: its events are never carried.
     fn is_bridged(&self, user: &UserId) -> bool;
     /// The Matrix user that a MIMI user is: one of ours, or a ghost.
@@ -135,6 +139,20 @@ pub enum Input {
         tag: Tag,
         /// The answer's body, or why there will be none.
         result: Result<Vec<u8>, String>,
+    },
+    /// The homeserver does not let the ghost of this user join, for good.
+    ShutOut {
+        /// Who.
+        user: UserUri,
+        /// What it says.
+        why: String,
+    },
+    /// The homeserver does not take a message of this user's ghost, for good.
+    NotShown {
+        /// Who.
+        user: UserUri,
+        /// What it says.
+        why: String,
     },
     /// Time passed.
     Tick,
@@ -389,6 +407,14 @@ impl Step<'_> {
                 self.on_group_info(&user, answer);
                 None
             }
+            Input::ShutOut { user, why } => {
+                self.on_shut_out(&user, &why);
+                None
+            }
+            Input::NotShown { user, why } => {
+                self.on_not_shown(&user, &why);
+                None
+            }
             Input::Tick => {
                 self.look_for_the_way();
                 if self.room.rejoin.is_none() {
@@ -425,8 +451,9 @@ impl Step<'_> {
         self.group.state().ok()
     }
 
+    /// Whether the user is on the participant list, and not as a banned one.
     pub(super) fn is_participant(&self, user: &UserUri) -> bool {
-        self.state().is_some_and(|state| state.participants.iter().any(|(listed, _)| listed == user))
+        self.state().is_some_and(|state| state.takes_part(user))
     }
 
     /// The other providers with active participants, to whom everything is distributed (section 5.5).
@@ -518,13 +545,13 @@ impl Step<'_> {
         let listed: BTreeSet<UserUri> = state
             .participants
             .iter()
-            .filter(|(_, role)| *role != crate::policy::role::BANNED)
+            .filter(|(_, role)| !state.is_banned_role(*role))
             .map(|(user, _)| user.clone())
             .collect();
         let fixed = state.base_policy.fixed_membership;
         let remote: BTreeSet<UserUri> = listed
             .iter()
-            .filter(|user| !self.is_ours(user))
+            .filter(|user| !self.is_ours(user) && !self.room.banned.contains(*user))
             // Of a fixed membership those are here who have a client: who did not come yet has none, nor who left.
             .filter(|user| !fixed || self.group.in_group(user))
             .cloned()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from . import endings, judge
+from . import bans, endings, judge
 from .matrix import Seen, Watcher
 from .play_parts import Said, Wrong
 from .stage import LETTERS, Silo, Silos, domain, in_parallel, start_all
@@ -61,6 +61,8 @@ class Play:
             ("hosted by b", "B1 hosts a room; A1, whose leaf is the anchor of A's side, leaves", (), self.hosted_by_b),
             ("without host", "Everybody of the hosting side leaves; the guests talk on, and ask A1 back", (), self.without_host),
             ("let go", "B1 has a room of A's no longer mirrored at B", (), lambda: endings.let_go(self)),
+            ("ban", "A1 bans B2, whom nobody gets in again before the ban is lifted", (), lambda: bans.ban(self)),
+            ("declines", "A1 invites those who cannot come", (), lambda: bans.declines(self)),
         ]
 
     # ------------------------------------------------------------------------------------------------ helpers

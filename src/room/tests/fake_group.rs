@@ -32,7 +32,7 @@ const PAST_EPOCHS: u64 = 5;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Shared {
     pub(super) epoch: u64,
-    components: BTreeMap<u16, Vec<u8>>,
+    pub(super) components: BTreeMap<u16, Vec<u8>>,
     /// The key of each user's leaf.
     leaves: BTreeMap<UserUri, u64>,
     /// The hash of all commits: equal for those who applied the same ones.
