@@ -12,7 +12,9 @@ mod refusal;
 mod server;
 mod settings;
 mod tls;
+mod validity;
 
 pub use client::MimiPeers;
-pub use server::Server;
+pub use server::{Listening, Server};
 pub use settings::{Limits, PeerSettings, PemSource, Settings, SetupError};
+pub use validity::{OWN, Period, Validity};

@@ -66,7 +66,17 @@ const REQUEST_LINES: u32 = 200;
 /// Seconds after which a peer over its budget may come again.
 const RETRY_SOON: u32 = 1;
 
-/// The provider server, listening.
+/// Certificate, key and CAs are read, and the address is ours; nobody is accepted, and no engine is needed yet.
+pub struct Listening {
+    settings: Settings,
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    verifier: Arc<PeerVerifier>,
+    public_host: String,
+    directory: Vec<u8>,
+}
+
+/// The provider server, ready to run.
 pub struct Server {
     listener: TcpListener,
     gate: Arc<Gate>,
@@ -101,9 +111,9 @@ struct Authenticated {
     _places: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
-impl Server {
-    /// Reads certificate, key and CAs and listens. No connection is accepted before [`Server::run`].
-    pub async fn bind(settings: &Settings, inbound: Arc<dyn ProviderInbound>) -> Result<Self, SetupError> {
+impl Listening {
+    /// Reads certificate, key and CAs and listens. Who connects from now on waits for [`Server::run`].
+    pub async fn bind(settings: &Settings) -> Result<Self, SetupError> {
         let identity = Identity::load(settings)?;
         let (config, verifier) = tls::server_config(settings, &identity)?;
         let base = settings.base_url()?;
@@ -111,13 +121,22 @@ impl Server {
             .ok()
             .and_then(|url| url.host_str().map(str::to_owned))
             .ok_or_else(|| SetupError::PublicUrl(base.clone()))?;
-        let app = Arc::new(App::new(settings, public_host, endpoints::directory::document(&base)?, inbound));
+        let directory = endpoints::directory::document(&base)?;
         let addr = settings.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| SetupError::Listen { addr, source })?;
-        let limits = settings.limits.clone();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { settings: settings.clone(), listener, acceptor, verifier, public_host, directory })
+    }
+
+    /// The server, with the engine behind it.
+    #[must_use]
+    pub fn serve(self, inbound: Arc<dyn ProviderInbound>) -> Server {
+        let Self { settings, listener, acceptor, verifier, public_host, directory } = self;
+        let app = Arc::new(App::new(&settings, public_host, directory, inbound));
+        let limits = settings.limits;
         let (http1, http2) = builders(&limits);
         let gate = Gate {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            acceptor,
             verifier,
             slots: Arc::new(HandshakeSlots::new(limits.max_handshakes)),
             connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
@@ -131,7 +150,14 @@ impl Server {
                 noise: Noise::new(REQUEST_LINES, NOISE_WINDOW),
             }),
         };
-        Ok(Self { listener, gate: Arc::new(gate) })
+        Server { listener, gate: Arc::new(gate) }
+    }
+}
+
+impl Server {
+    /// [`Listening::bind`] and [`Listening::serve`] in one.
+    pub async fn bind(settings: &Settings, inbound: Arc<dyn ProviderInbound>) -> Result<Self, SetupError> {
+        Ok(Listening::bind(settings).await?.serve(inbound))
     }
 
     /// The address that it listens on (with the real port when 0 was asked for).
