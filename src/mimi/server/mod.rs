@@ -8,6 +8,7 @@
 
 mod connection;
 mod slots;
+mod unread;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -31,7 +32,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use self::slots::HandshakeSlots;
+use self::{slots::HandshakeSlots, unread::Unread};
 use super::{
     app::{App, Caller},
     endpoints, from,
@@ -269,6 +270,7 @@ impl Shared {
     async fn answer(&self, proven: &[ProviderDomain], request: http::Request<Incoming>) -> http::Response<Body> {
         let http1 = request.version() < http::Version::HTTP_2;
         let endpoint = endpoints::label(request.uri().path());
+        let request = request.map(|body| if http1 { Body::new(body) } else { Body::new(Unread::new(body)) });
         let mut response = match timeout(self.limits.request_timeout, self.checked(proven, request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(refusal)) => refusal.into_response(),
@@ -280,7 +282,7 @@ impl Shared {
                 let (status, left_out, rest_only_counted) = (refusal.status().as_u16(), line.left_out, line.last);
                 tracing::warn!(peer, endpoint, status, reason = %refusal, left_out, rest_only_counted, "refused a request");
             }
-            // The rest of an unread body is not worth reading; HTTP/2 resets the stream instead.
+            // The rest of an unread body is not worth reading; over HTTP/2 the stream alone ends.
             if http1 && matches!(refusal, Refusal::TooLarge(_) | Refusal::SlowBody | Refusal::BrokenBody) {
                 response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
             }
@@ -291,13 +293,12 @@ impl Shared {
     async fn checked(
         &self,
         proven: &[ProviderDomain],
-        request: http::Request<Incoming>,
+        mut request: http::Request<Body>,
     ) -> Result<http::Response<Body>, Refusal> {
         let peer = from::verified_peer(request.headers(), proven)?;
         self.check_host(&request)?;
         let budget = self.app.budgets.get(peer.domain()).ok_or(Refusal::FromMismatch)?;
         let _turn = budget.requests.try_acquire().map_err(|_| Problem::TooMany(RETRY_SOON))?;
-        let mut request = request.map(Body::new);
         request.extensions_mut().insert(Caller(peer));
         match self.router.clone().oneshot(request).await {
             Ok(response) => Ok(response),
@@ -306,7 +307,7 @@ impl Shared {
     }
 
     /// The target provider is the one in `Host` (its port does not count). IP literals name no provider and pass.
-    fn check_host(&self, request: &http::Request<Incoming>) -> Result<(), Refusal> {
+    fn check_host(&self, request: &http::Request<Body>) -> Result<(), Refusal> {
         let authority = if let Some(authority) = request.uri().authority() {
             authority.as_str()
         } else {
