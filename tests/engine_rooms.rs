@@ -29,6 +29,8 @@ mod flow;
 mod homeserver;
 #[path = "engine/outside.rs"]
 mod outside;
+#[path = "engine/presence.rs"]
+mod presence;
 #[path = "engine/process.rs"]
 mod process;
 #[path = "engine/quota.rs"]
