@@ -8,7 +8,12 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, ChildStderr, Command, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
 };
+
+/// How long a line of the log may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn gateway(dir: &Path, arguments: &[&str]) -> Output {
     command(dir).args(arguments).output().unwrap()
@@ -144,14 +149,22 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Starts it and reads its log up to the line that says this.
+    /// Starts it and reads its log up to the line that says this. It is ended if that line does not come.
     fn start(dir: &Path, until: &str) -> (Self, String) {
         let mut child = command(dir).arg("run").stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let mut running = Self { child, log };
+        let (found, waiting) = mpsc::channel::<()>();
+        let pid = running.child.id().to_string();
+        std::thread::spawn(move || {
+            if waiting.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").arg(pid).status();
+            }
+        });
         let (mut seen, mut last) = (String::new(), 0);
         while running.log.read_line(&mut seen).unwrap() > 0 {
             if seen[last..].contains(until) {
+                drop(found);
                 return (running, seen);
             }
             last = seen.len();

@@ -132,11 +132,11 @@ pub(super) enum To<'a> {
 }
 
 impl<'a> To<'a> {
-    /// `m:<room>` or `p:<peer>:<room>`; no peer has a colon.
+    /// `m:<room>` is for the homeserver, `<letter>:<peer>:<room>` for a peer; no peer has a colon.
     pub(super) fn of(lane: &'a str) -> Self {
         match lane.split_once(':') {
-            Some(("p", rest)) => Self::Peer(rest.split_once(':').map_or(rest, |(peer, _)| peer)),
-            _ => Self::Homeserver,
+            Some(("m", _)) | None => Self::Homeserver,
+            Some((_, rest)) => Self::Peer(rest.split_once(':').map_or(rest, |(peer, _)| peer)),
         }
     }
 
@@ -153,13 +153,6 @@ impl<'a> To<'a> {
         match self {
             Self::Homeserver => "the homeserver",
             Self::Peer(peer) => peer,
-        }
-    }
-
-    fn lanes(self) -> String {
-        match self {
-            Self::Homeserver => "m:".to_owned(),
-            Self::Peer(peer) => format!("p:{peer}:"),
         }
     }
 }
@@ -179,16 +172,18 @@ impl Engine {
         let who = to.shown();
         match tell {
             Tell::Away(long) | Tell::StillAway(long) => {
-                let (since, waiting) = (began(long), self.waiting(&to.lanes()).await);
+                let (since, waiting) = (began(long), self.waiting(|lane| To::of(lane).name() == to.name()).await);
+                // Whoever answers is there; it has no use for what it gets, though.
+                let how = if error.status.is_some() { "there, but takes nothing" } else { "away" };
                 if matches!(tell, Tell::Away(_)) {
-                    tracing::warn!(%since, waiting, why = %error, "{who} is away; what is for it waits, and is tried again until it is back");
+                    tracing::warn!(%since, waiting, why = %error, "{who} is {how}; what is for it waits, and is tried again");
                 } else {
                     let away_for = duration(long);
-                    tracing::warn!(away_for, %since, waiting, why = %error, "{who} is still away; what is for it waits");
+                    tracing::warn!(away_for, %since, waiting, why = %error, "{who} is still {how}; what is for it waits");
                 }
             }
             Tell::Stuck(long) => {
-                let (since, waiting) = (began(long), self.waiting(lane).await);
+                let (since, waiting) = (began(long), self.waiting(|other| other == lane).await);
                 tracing::warn!(lane, %since, waiting, why = %error, "{who} is there, but takes nothing of this lane; it waits, and is tried again");
             }
         }
@@ -220,13 +215,12 @@ impl Engine {
         self.0.doubted.swap(false, std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// How many rows wait in the lanes with this beginning; counted up to a limit, and as far as they can be read.
-    async fn waiting(&self, lanes: &str) -> usize {
+    /// How many rows wait in these lanes; counted up to a limit, and as far as they can be read.
+    async fn waiting(&self, wanted: impl Fn(&str) -> bool) -> usize {
         let db = &self.0.db;
         let mut rows = 0;
-        let lanes = async { OUTBOX.lanes(db).await.map(|all| all.into_iter().filter(|lane| lane.starts_with(lanes))) };
-        for lane in lanes.await.into_iter().flatten() {
-            rows += OUTBOX.count(db, &lane, COUNTED.saturating_sub(rows)).await.unwrap_or(0);
+        for lane in OUTBOX.lanes(db).await.unwrap_or_default().iter().filter(|lane| wanted(lane)) {
+            rows += OUTBOX.count(db, lane, COUNTED.saturating_sub(rows)).await.unwrap_or(0);
         }
         rows
     }
@@ -322,6 +316,18 @@ mod tests {
         assert_eq!(told, [Tell::Stuck(65 * SECOND)]);
         assert_eq!(watch.answered("x", 400), Some(Back::Lane(400 * SECOND)));
         assert!(lock(&watch.presence.0).is_empty());
+    }
+
+    #[test]
+    fn every_lane_is_for_somebody() {
+        for (lane, wanted) in [
+            ("m:mimi://a.example/r/x", "the homeserver"),
+            ("p:b.example:mimi://a.example/r/x", "b.example"),
+            ("k:c.example:mimi://a.example/r/x", "c.example"),
+            ("heartbeat", "the homeserver"),
+        ] {
+            assert_eq!(To::of(lane).shown(), wanted, "{lane}");
+        }
     }
 
     #[test]
