@@ -91,7 +91,7 @@ fn ours(members: usize, speakers: usize) -> Outcome<Rates> {
     let mut messages = Vec::with_capacity(MESSAGES);
     for n in 0..MESSAGES {
         let name = names.get(n % names.len()).ok_or("no name")?;
-        messages.push(sender.seal(name, &BODY)?);
+        messages.push(sender.seal(name, &BODY, &mimi_gateway::wire::SafeAad::default())?);
         if n % BURST == BURST - 1 {
             sender.take_changes()?.apply(&mut rows);
         }

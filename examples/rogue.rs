@@ -52,7 +52,7 @@ use mimi_gateway::{
     wire::{
         AppDataDictionary, CommitBundle, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, GroupInfoOption,
         HandshakeBundle, MlsMessage, RatchetTreeOption, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome,
-        SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire as _,
+        SafeAad, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire as _,
     },
 };
 use serde_json::{Value, json};
@@ -191,6 +191,9 @@ impl ProviderInbound for Inbound {
     fn group_info(&self, _: VerifiedPeer, _: RoomUri, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>> {
         Box::pin(async { Err(Problem::NotFound) })
     }
+    fn report_abuse(&self, _: VerifiedPeer, _: RoomUri, _: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async { Err(Problem::NotFound) })
+    }
     fn request_consent(&self, _: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
             let entry = ConsentEntry::decode(&body).map_err(|error| Problem::Malformed(error.to_string()))?;
@@ -299,7 +302,7 @@ impl Rogue {
         let (user, _) = self.seat()?;
         let sealed = {
             let mut state = self.inbound.state.lock().unwrap();
-            let sealed = state.member.as_mut().ok_or("no group")?.seal(user, plaintext)?;
+            let sealed = state.member.as_mut().ok_or("no group")?.seal(user, plaintext, &SafeAad::default())?;
             state.keep();
             sealed
         };
@@ -437,7 +440,7 @@ impl Rogue {
 
     async fn tell(&mut self, plaintext: &[u8]) -> Result<Value, Failure> {
         let hosted = self.hosted()?;
-        let sealed = hosted.member.seal(&hosted.user, plaintext)?;
+        let sealed = hosted.member.seal(&hosted.user, plaintext, &SafeAad::default())?;
         self.notify(FanoutContent::Application { message: MlsMessage::decode(&sealed)?, frank: None }).await
     }
 
@@ -478,7 +481,7 @@ impl Rogue {
             "forged-commit" => self.late_commit(true).await,
             "late-say" => {
                 let user = self.seat()?.0.clone();
-                let sealed = self.ghost_of_us()?.seal(&user, &self.content(&user, rest)?)?;
+                let sealed = self.ghost_of_us()?.seal(&user, &self.content(&user, rest)?, &SafeAad::default())?;
                 self.submit(sealed, user).await
             }
             "heard" => {

@@ -299,3 +299,49 @@ fn every_command_says_its_exit_codes() {
         }
     }
 }
+
+#[test]
+fn inspect_shows_a_body_and_makes_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let body = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/mimi-content/original.cbor")).unwrap();
+    fs::write(dir.path().join("message"), &body).unwrap();
+    // Without any configuration, and guessed.
+    let shown = gateway(dir.path(), &["inspect", "message"]);
+    assert!(shown.status.success(), "{}", err(&shown));
+    for part in ["\"kind\": \"content\"", "\"sha256\": \"", "\"messageId\": \"017ce548"] {
+        assert!(out(&shown).contains(part), "{part} in {}", out(&shown));
+    }
+    fs::write(dir.path().join("json"), &shown.stdout).unwrap();
+    let again = gateway(dir.path(), &["inspect", "--encode", "json"]);
+    assert_eq!((again.status.code(), &again.stdout), (Some(0), &body));
+    let to_file = gateway(dir.path(), &["inspect", "json", "--encode", "--out", "bytes"]);
+    assert!(to_file.status.success() && to_file.stdout.is_empty());
+    assert_eq!(fs::read(dir.path().join("bytes")).unwrap(), body);
+    let sender = ["inspect", "message", "--as", "content", "--sender", "mimi://b.example/u/bob"];
+    assert!(out(&gateway(dir.path(), &sender)).contains("names another sender"));
+    let list = gateway(dir.path(), &["inspect", "--list"]);
+    assert!(out(&list).lines().any(|line| line.starts_with("key-material-request ")));
+}
+
+#[test]
+fn inspect_says_where_a_body_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("bad"), [1, 9]).unwrap();
+    let bad = gateway(dir.path(), &["inspect", "--as", "submit-response", "bad"]);
+    assert_eq!(bad.status.code(), Some(13));
+    assert_eq!(err(&bad), "error: bad: not submit-response: statusCode, byte 1: unknown value 9\n");
+    assert!(bad.stdout.is_empty());
+    // No kind fits: the nearest are told.
+    let unknown = gateway(dir.path(), &["inspect", "bad"]);
+    assert_eq!(unknown.status.code(), Some(13));
+    assert!(err(&unknown).contains("byte "), "{}", err(&unknown));
+    fs::write(dir.path().join("empty-list"), [0]).unwrap();
+    let several = gateway(dir.path(), &["inspect", "empty-list"]);
+    assert_eq!(several.status.code(), Some(2));
+    assert!(err(&several).contains("participant-list, roles-list"), "{}", err(&several));
+    let json = gateway(dir.path(), &["inspect", "--encode", "bad"]);
+    assert_eq!(json.status.code(), Some(13));
+    assert_eq!(gateway(dir.path(), &["inspect", "nowhere"]).status.code(), Some(1));
+    assert_eq!(gateway(dir.path(), &["inspect"]).status.code(), Some(2));
+    assert_eq!(gateway(dir.path(), &["inspect", "--as", "notifi", "bad"]).status.code(), Some(2));
+}

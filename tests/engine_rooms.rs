@@ -23,8 +23,12 @@ mod attacks;
 mod backlog;
 #[path = "engine/crashes.rs"]
 mod crashes;
+#[path = "engine/direct.rs"]
+mod direct;
 #[path = "engine/flow.rs"]
 mod flow;
+#[path = "engine/franks.rs"]
+mod franks;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
 #[path = "engine/outside.rs"]
@@ -39,6 +43,8 @@ mod quota;
 mod rejoin;
 #[path = "engine/reliability.rs"]
 mod reliability;
+#[path = "engine/reports.rs"]
+mod reports;
 #[path = "engine/silo.rs"]
 mod silo;
 #[path = "engine/trim.rs"]

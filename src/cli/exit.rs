@@ -32,6 +32,8 @@ pub enum Exit {
     Listen = 11,
     /// `check --strict`: nothing fails, and there are warnings.
     Warnings = 12,
+    /// `inspect`: the input is not what it should be.
+    Input = 13,
 }
 
 /// What `--help` shows beneath the commands.
@@ -66,6 +68,7 @@ Exit codes:
   10 the store failed while the gateway ran (I/O error): look at the disk, start it again
   11 an address cannot be listened on: the port is in use, or the address is not this machine's
   12 `check --strict`: nothing fails, but there are warnings
+  13 `inspect`: the input is not what it should be
 Each command's --help says which of them it uses.";
 
 /// Beneath the help of `run`.
@@ -126,6 +129,21 @@ Examples:
   mimi-gateway quarantine
   mimi-gateway quarantine --json | jq -r .why";
 
+/// Beneath the help of `inspect`.
+pub(super) const INSPECT: &str = "\
+Exit codes:
+  0  done
+  1  the file cannot be read or written
+  2  the command line cannot be understood, or the file can be several kinds
+  13 the input is not what it should be: offset, field and reason are told
+
+Examples:
+  mimi-gateway inspect --list
+  mimi-gateway inspect body.bin
+  mimi-gateway inspect --as notify - <body.bin | jq '.body[].timestamp'
+  mimi-gateway inspect --as content --sender mimi://b.example/u/bob --room mimi://a.example/r/club message.cbor
+  mimi-gateway inspect body.bin --out body.json && mimi-gateway inspect --encode body.json --out again.bin";
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -138,7 +156,7 @@ mod tests {
 
     #[test]
     fn help_lists_every_code() {
-        for code in 0..=Exit::Warnings as u8 {
+        for code in 0..=Exit::Input as u8 {
             assert!(HELP.lines().any(|line| line.starts_with(&format!("  {code:<3}"))), "{code}");
         }
     }

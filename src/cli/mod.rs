@@ -1,7 +1,8 @@
-//! Commands of the binary: `run`, `registration`, `check`, `rooms`, `quarantine`, `version`.
+//! Commands of the binary: `run`, `registration`, `check`, `rooms`, `quarantine`, `inspect`, `version`.
 
 mod check;
 mod exit;
+pub mod inspect;
 mod log;
 mod quarantine;
 mod registration;
@@ -110,6 +111,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show any MIMI body as JSON, and make the bytes of JSON again.
+    ///
+    /// Reads a request or response of any endpoint, a room's components, or a decrypted message. What the file holds is
+    /// guessed if it can be only one thing; else say --as KIND. Needs no configuration, and checks no signature.
+    #[command(after_help = exit::INSPECT)]
+    Inspect(inspect::Arguments),
     /// Show the version, the drafts it implements and the store engines it has.
     Version,
 }
@@ -191,6 +198,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Check { offline, strict } => return Ok(check::run(&cli.config, *offline, *strict)),
         Command::Rooms { json } => rooms::run(&load()?, *json)?,
         Command::Quarantine { json } => quarantine::run(&load()?, *json)?,
+        Command::Inspect(arguments) => inspect::run(arguments)?,
         Command::Version => print!("{}", version::text()),
     }
     Ok(Exit::Success)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ruma::{ServerName, UserId};
+use ruma::{OwnedRoomId, ServerName, UserId};
 use serde::Deserialize;
 
 use super::error::ConfigError;
@@ -59,6 +59,8 @@ impl fmt::Debug for UserPattern {
 pub struct PermissionsConfig {
     /// Whom the bot obeys. Default: every user of the own homeserver.
     pub users: Option<Vec<UserPattern>>,
+    /// The Matrix room in which reports of abuse appear. Default: none, they are only listed.
+    pub admin_room: Option<OwnedRoomId>,
 }
 
 impl PermissionsConfig {
@@ -114,8 +116,10 @@ mod tests {
 
     #[test]
     fn patterns_replace_the_default() {
-        let config =
-            PermissionsConfig { users: Some(vec![UserPattern::try_from("@ops:a.example".to_owned()).unwrap()]) };
+        let config = PermissionsConfig {
+            users: Some(vec![UserPattern::try_from("@ops:a.example".to_owned()).unwrap()]),
+            ..PermissionsConfig::default()
+        };
         assert!(config.may_use_bot(user_id!("@ops:a.example"), server_name!("a.example")));
         assert!(!config.may_use_bot(user_id!("@alice:a.example"), server_name!("a.example")));
         assert!(UserPattern::try_from("*".to_owned()).is_err());

@@ -181,6 +181,7 @@ impl Actor {
         self.room = ROOMS.get(db, &self.uri).await?;
         let number = self.room.as_ref().map_or(0, |room| room.group);
         self.group = super::rows::load_group(db, &self.uri, number).await?;
+        self.group.franking = Some(std::sync::Arc::clone(&self.engine.0.franking));
         self.recent = Recent::default();
         Ok(())
     }

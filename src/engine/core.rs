@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     actor,
     asking::Asking,
+    franking::Franking,
     lane, lobby,
     mail::Mail,
     names::GatewayNames,
@@ -57,6 +58,8 @@ pub struct EngineSettings {
     pub settle: Duration,
     /// How long is kept what recognises repeats.
     pub keep: Keep,
+    /// The Matrix room in which reports of abuse appear; the bot has to be in it.
+    pub admin_room: Option<ruma::OwnedRoomId>,
     /// Who may give commands.
     pub may_command: MayCommand,
 }
@@ -94,6 +97,10 @@ pub(super) struct Inner {
     pub(super) names: GatewayNames,
     pub(super) settings: EngineSettings,
     pub(super) hub_key: SigningKey,
+    /// Reports of abuse of each peer.
+    pub(super) reports: Mutex<BTreeMap<crate::ident::ProviderDomain, super::report::Reports>>,
+    /// What we stamp messages with.
+    pub(super) franking: Arc<Franking>,
     /// Matrix room id to room URI.
     pub(super) links: Mutex<BTreeMap<String, String>>,
     /// Known rooms.
@@ -183,6 +190,7 @@ impl Engine {
         let asking = Asking::load(&db, settings.open_invitations).await?;
         let today = Today::load(&db, settings.keep).await?;
         let hub_key = super::keys::hub_key(&db).await?;
+        let franking = Arc::new(Franking::load(&db, names.domain()).await?);
         Ok(Self(Arc::new(Inner {
             db,
             homeserver,
@@ -190,6 +198,8 @@ impl Engine {
             names,
             settings,
             hub_key,
+            franking,
+            reports: Mutex::default(),
             links: Mutex::new(links),
             rooms: Mutex::new(rooms),
             actors: Mutex::default(),

@@ -5,7 +5,10 @@ use super::{
     asking::Ended,
     core::now,
     ports::{Endpoint, PathTarget},
-    tables::{CONSENT, Consent, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN, Secret, Wants},
+    tables::{
+        BY_EVENT, CONSENT, Consent, ENDED, FRANKED, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN,
+        Secret, Wants,
+    },
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
@@ -71,9 +74,30 @@ impl Actor {
                     return Ok(());
                 }
                 let event = event.map(String::from).unwrap_or_default();
+                if !event.is_empty() {
+                    let by_event = (self.uri.clone(), event.clone());
+                    BY_EVENT.put(db, batch, &by_event, &engine.0.today.dated(message_id))?;
+                }
                 let event = engine.0.today.dated(event);
                 SHOWN.put(db, batch, &key, &event)?;
                 LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
+            }
+            Effect::ReportAbuse { by, openly, event, note } => {
+                let complaint = super::report::Complaint { by, openly, event: event.to_string(), note };
+                let (told, row) = engine.complain(&self.uri, complaint, batch).await?;
+                after.rows.extend(row);
+                for effect in self.in_step(|step| step.notice(&told)) {
+                    if let Effect::Matrix(action) = effect {
+                        self.send(matrix_lane.clone(), OutRow::Matrix(action), batch, after)?;
+                    }
+                }
+                Ok(())
+            }
+            Effect::Franked { message_id, franked } => {
+                if known.contains(&message_id) {
+                    return Ok(());
+                }
+                FRANKED.put(db, batch, &(self.uri.clone(), message_id), &engine.0.today.dated(franked))
             }
             Effect::Call { peer, endpoint: Endpoint::RequestConsent, .. } if !engine.0.peers.knows(&peer) => {
                 for effect in self.in_step(|step| step.nobody_to_ask(&peer)) {
@@ -113,6 +137,7 @@ impl Actor {
                 after.unlink = Some(room);
                 Ok(())
             }
+            Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
             Effect::Wake(at) => {
                 after.wake = Some(after.wake.map_or(at, |other| other.min(at)));
                 Ok(())

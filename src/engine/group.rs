@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use super::franking::{self, Franking};
 use crate::{
     ident::{ProviderDomain, UserUri},
     mls::{
@@ -17,9 +18,9 @@ use crate::{
     policy::{self, ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, RoomState},
     room::{
         effect::Millis,
-        group::{Applied, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
+        group::{Applied, Beside, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
     },
-    wire::CommitBundle,
+    wire::{CommitBundle, FRANKING_AGENT, Frank, FrankingTag, MlsMessage, SafeAad, ServerFrankingContext, Wire as _},
 };
 
 /// The room's group as it is loaded.
@@ -37,6 +38,8 @@ pub(crate) struct RoomGroup {
     pub(crate) replaced: bool,
     /// References of KeyPackages that were used by the present step.
     pub(crate) used: Vec<Vec<u8>>,
+    /// What we stamp messages with, as a hub.
+    pub(crate) franking: Option<Arc<Franking>>,
     /// What every message asks for, read once an epoch: it grows with the group.
     view: RefCell<Option<Arc<View>>>,
 }
@@ -48,6 +51,7 @@ struct View {
     state: Result<Arc<RoomState>, GroupError>,
     users: BTreeSet<UserUri>,
     providers: BTreeSet<ProviderDomain>,
+    franking_agent: Option<Vec<u8>>,
 }
 
 impl From<MlsError> for GroupError {
@@ -130,6 +134,7 @@ impl RoomGroup {
             (None, None) => BTreeMap::new(),
         };
         let view = Arc::new(View {
+            franking_agent: components.get(&FRANKING_AGENT).cloned(),
             group_id: group_id.to_vec(),
             epoch,
             state: RoomState::from_components(&components)
@@ -260,6 +265,11 @@ impl RoomGroup {
     }
 }
 
+/// What the sender says of a message; what has another length says nothing.
+fn beside(aad: &SafeAad) -> Beside {
+    Beside { tag: aad.franking_tag().unwrap_or_default(), message_id: aad.message_id().unwrap_or_default() }
+}
+
 /// Leaves by user.
 fn count(leaves: Vec<Leaf>) -> BTreeMap<UserUri, u32> {
     let mut counts = BTreeMap::new();
@@ -334,8 +344,21 @@ impl Group for RoomGroup {
         users.sort_by_key(|user| Some(user) != anchor.as_ref());
         users
     }
-    fn seal(&mut self, user: &UserUri, plaintext: &[u8]) -> Result<Vec<u8>, GroupError> {
-        Ok(self.member_mut()?.seal(user, plaintext)?)
+    fn seal(&mut self, user: &UserUri, plaintext: &[u8], tag: Option<FrankingTag>) -> Result<Vec<u8>, GroupError> {
+        let aad = SafeAad::new(tag, None);
+        Ok(self.member_mut()?.seal(user, plaintext, &aad)?)
+    }
+    fn frank(&self, message: &[u8], context: &ServerFrankingContext) -> Option<Frank> {
+        let franking = self.franking.as_ref()?;
+        if self.view().ok()?.franking_agent.as_deref() != Some(franking.agent()) {
+            return None;
+        }
+        let tag = beside(&mls::application_aad(message).ok()?).tag?;
+        let stamped = franking.stamp(&tag, context);
+        stamped.inspect_err(|error| tracing::error!(%error, "a message cannot be franked")).ok()
+    }
+    fn check_frank(&self, frank: &Frank, context: &ServerFrankingContext) -> Result<(), GroupError> {
+        franking::check(self.view()?.franking_agent.as_deref(), &context.room_uri.hub(), frank, context)
     }
     fn open(&mut self, message: &[u8]) -> Result<Opened, GroupError> {
         let opened = match (self.member_mut()?.open(message), &mut self.old) {
@@ -344,7 +367,7 @@ impl Group for RoomGroup {
             }
             (opened, _) => opened?,
         };
-        Ok(Opened { sender: opened.user, plaintext: opened.plaintext })
+        Ok(Opened { sender: opened.user, plaintext: opened.plaintext, beside: beside(&opened.aad) })
     }
     fn stage(&self, user: &UserUri, change: &GroupChange, now: Millis) -> Result<Staged, GroupError> {
         let member = self.member()?;
@@ -462,6 +485,21 @@ impl Group for RoomGroup {
     }
     fn has_pending(&self) -> bool {
         !self.pending_proposals().is_empty()
+    }
+    fn is_complete(&self, commit: &[u8]) -> Result<(), GroupError> {
+        let (taken_in, external) = mls::commit_references(commit)?;
+        let pending = self.pending_proposals();
+        let wanted = pending.iter().filter(|message| !external || mls::is_self_remove(message));
+        let reference = |message: &Vec<u8>| MlsMessage::decode(message).ok()?.proposal_reference();
+        let known: BTreeSet<Vec<u8>> = pending.iter().filter_map(reference).collect();
+        let unknown: Vec<Vec<u8>> = taken_in.iter().filter(|taken| !known.contains(*taken)).cloned().collect();
+        if !unknown.is_empty() {
+            return Err(GroupError::UnknownProposals(unknown));
+        }
+        match wanted.filter_map(reference).filter(|wanted| !taken_in.contains(wanted)).count() {
+            0 => Ok(()),
+            missing => Err(GroupError::Incomplete(missing)),
+        }
     }
     fn ratchet_tree(&self) -> Result<Vec<u8>, GroupError> {
         if let Some(public) = &self.public {

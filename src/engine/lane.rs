@@ -10,7 +10,7 @@ use super::{
     mail::{Mail, Outcome},
     ports::{CallError, Endpoint, MatrixAction, MatrixDone, Retry},
     presence::To,
-    tables::{OUTBOX, OutRow, SHOWN},
+    tables::{BY_EVENT, OUTBOX, OutRow, SHOWN},
     window::Rows,
 };
 use crate::store::Batch;
@@ -191,8 +191,12 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
         }
         (OutRow::Show { message_id, .. }, Sent::Matrix(MatrixDone::Event(event))) => {
             remove_soon(engine, lane, number, |batch| {
-                let key = (room.to_owned(), message_id);
-                if let Err(error) = SHOWN.put(&engine.0.db, batch, &key, &engine.0.today.dated(event.to_string())) {
+                let (key, today) = ((room.to_owned(), message_id), &engine.0.today);
+                let by_event = (room.to_owned(), event.to_string());
+                let kept = SHOWN
+                    .put(&engine.0.db, batch, &key, &today.dated(event.to_string()))
+                    .and_then(|()| BY_EVENT.put(&engine.0.db, batch, &by_event, &today.dated(message_id)));
+                if let Err(error) = kept {
                     tracing::warn!(lane, %error, "an event id is not kept");
                 }
             });
@@ -210,6 +214,10 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
 
 /// It will never be taken: whoever waits is told, the operator too, and the lane goes on.
 fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, error: &CallError) {
+    if let OutRow::Matrix(MatrixAction::SetState { optional: true, event_type, .. }) = &row {
+        tracing::info!(lane, event_type, %error, "state that the room can do without was not set");
+        return remove(engine, lane, number, |_| {});
+    }
     tracing::warn!(lane, %error, "refused for good");
     match row {
         OutRow::Call { wants, .. } if wants.answer() => {
@@ -221,7 +229,7 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
                 let outcome = Outcome::PortalFailed(error.to_string());
                 return engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
             }
-            let why = format!("{}: {error}", describe(&row));
+            let why = format!("{}: {error}", super::report::text_of(lane, &row).unwrap_or_else(|| describe(&row)));
             remove(engine, lane, number, |batch| {
                 if let Err(error) = engine.put_aside(batch, room, None, &why, None) {
                     tracing::warn!(lane, %error, "not noted for the operator");
@@ -244,6 +252,7 @@ fn describe(row: &OutRow) -> String {
             MatrixAction::Leave { .. } => "leaving",
             MatrixAction::Invite { .. } => "inviting",
             MatrixAction::Kick { .. } => "removing",
+            MatrixAction::RemoveAlias { .. } => "removing an alias",
         }
         .to_owned(),
     }

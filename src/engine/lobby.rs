@@ -27,7 +27,7 @@ use crate::{
 const LONGEST_WAIT: u32 = 50;
 
 #[derive(Debug, thiserror::Error)]
-enum LobbyError {
+pub(super) enum LobbyError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
@@ -140,6 +140,9 @@ async fn handle(engine: &Engine, event: &RoomEvent, encrypted: bool) -> Result<(
     if event.event_type == "m.room.member" {
         let target = event.state_key.as_deref().and_then(|key| ruma::UserId::parse(key).ok());
         let membership = event.content.get("membership").and_then(serde_json::Value::as_str);
+        if let (Some(target), Some("leave" | "ban")) = (&target, membership) {
+            return super::ended::left(engine, event, target).await;
+        }
         let (Some(target), Some("invite")) = (target, membership) else { return Ok(()) };
         if names.is_bot(&target) {
             return bot_invited(engine, event).await;
@@ -147,6 +150,9 @@ async fn handle(engine: &Engine, event: &RoomEvent, encrypted: bool) -> Result<(
         if let Some(remote) = names.ghost_uri(&target) {
             return ghost_invited(engine, event, remote, encrypted).await;
         }
+        return Ok(());
+    }
+    if super::ended::answer(engine, event).await? {
         return Ok(());
     }
     if event.event_type == "m.room.encrypted"
@@ -238,7 +244,14 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         // What was said before the invitation is not for the one who is invited.
         since: Some(event.event_id.to_string()),
     };
-    create(engine, new).await.map(drop)
+    let again = super::ended::is_ended(engine, &new.matrix).await?;
+    let room = new.matrix.clone();
+    create(engine, new).await?;
+    if again {
+        // The ghost speaks from now on; a chat of two has no third member.
+        super::ended::withdraw(engine, &room).await?;
+    }
+    Ok(())
 }
 
 async fn create(engine: &Engine, new: NewRoom) -> Result<String, LobbyError> {
@@ -317,6 +330,11 @@ async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: 
             "This room is not mirrored. Say `!mimi bridge` in the room that they are to join, then invite them there."
                 .to_owned()
         }
+        Command::Report { openly, note } if management => match engine.0.names.uri(&event.sender) {
+            Some(user) => engine.complain_quietly(user, &note, openly).await?,
+            None => return Ok(()),
+        },
+        Command::Report { .. } => "This room is not mirrored.".to_owned(),
         Command::Unbridge => "This room is not mirrored. Say this in the room that is to be let go.".to_owned(),
         Command::Unknown(text) => text,
     };

@@ -5,7 +5,7 @@ use super::{
     core::now,
     mail::NewRoom,
     ports::Actor as MatrixActor,
-    tables::{LINKS, WATERMARKS},
+    tables::{ENDED, LINKS, WATERMARKS},
 };
 use crate::{
     ident::{RoomUri, UserUri},
@@ -36,7 +36,8 @@ impl Actor {
         participants.extend(new.direct_with.iter().map(|user| (user.clone(), policy::role::MEMBER)));
         let preset = if new.direct_with.is_some() { policy::Preset::Direct } else { policy::Preset::default() };
         let state = policy::initial(uri.clone(), &new.name, &new.topic, participants, preset);
-        let components = state.to_components().map_err(|error| invalid(error.to_string()))?;
+        let mut components = state.to_components().map_err(|error| invalid(error.to_string()))?;
+        components.insert(crate::wire::FRANKING_AGENT, self.engine.0.franking.agent().to_vec());
         let group_id = uri.group(0).map_err(|error| invalid(error.to_string()))?.as_str().as_bytes().to_vec();
         let hub = self.engine.0.names.domain();
         let group = NewGroup {
@@ -56,6 +57,7 @@ impl Actor {
         self.room = Some(room);
         let matrix = new.matrix.to_string();
         LINKS.put(&self.engine.0.db, batch, &matrix, &self.uri)?;
+        ENDED.delete(batch, &matrix);
         if let Some(since) = &new.since {
             WATERMARKS.put(&self.engine.0.db, batch, &matrix, since)?;
         }

@@ -201,6 +201,8 @@ pub trait ProviderInbound: Send + Sync + 'static {
     fn group_info(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
     /// `POST /requestConsent/{targetDomain}`: `Ok` is 201.
     fn request_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>>;
+    /// `POST /reportAbuse/{roomId}`: `Ok` (201) once it is durable.
+    fn report_abuse(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>>;
     /// `POST /updateConsent/{requesterDomain}`: `Ok` is 201.
     fn update_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>>;
 }

@@ -168,7 +168,7 @@ fn tbs_label() -> &'static str {
 }
 
 impl Engine {
-    fn knows_room(&self, room: &RoomUri) -> bool {
+    pub(super) fn knows_room(&self, room: &RoomUri) -> bool {
         lock(&self.0.rooms).contains(room.as_str())
     }
 
@@ -404,6 +404,10 @@ impl ProviderInbound for Engine {
                 answer => answer,
             }
         })
+    }
+
+    fn report_abuse(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move { self.take_report(peer.domain(), &room, &body).await })
     }
 
     fn request_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
-    room::{Room, Tag},
+    room::{Franked, Room, Tag},
     store::{Queue, Table},
 };
 
@@ -27,6 +27,10 @@ pub(crate) const WATERMARKS: Table<String, String> = Table::new("watermark");
 pub(crate) const LOG: Table<(String, u64, [u8; 32]), Dated<String>> = Table::new("log");
 /// Room and message id to the Matrix event that shows it.
 pub(crate) const SHOWN: Table<(String, [u8; 32]), Dated<String>> = Table::new("shown");
+/// Messages with the stamp of their hub: room, message id. What a report of abuse is made of. Sealed.
+pub(crate) const FRANKED: Table<(String, [u8; 32]), Dated<Franked>> = Table::sealed("franked");
+/// Room and Matrix event to the message id that it stands for.
+pub(crate) const BY_EVENT: Table<(String, String), Dated<[u8; 32]>> = Table::new("byevent");
 /// Answers given: peer, hash of path and body.
 pub(crate) const ANSWERS: Table<(String, [u8; 32]), Dated<Vec<u8>>> = Table::new("answer");
 /// Notifies taken in: peer, room, hash of the body.
@@ -37,6 +41,8 @@ pub(crate) const KEY_PACKAGES: Table<(String, Vec<u8>), KeyPackageRow> = Table::
 pub(crate) const CONSENT: Table<(String, String, String), Consent> = Table::new("consent");
 /// Matrix rooms in which somebody talks with the bot alone.
 pub(crate) const MANAGEMENT: Table<String, String> = Table::new("management");
+/// Matrix rooms in which somebody is left of a direct chat that is over.
+pub(crate) const ENDED: Table<String, ()> = Table::new("ended");
 /// Keys of the gateway itself, by purpose. Sealed.
 pub(crate) const KEYS: Table<String, Vec<u8>> = Table::sealed("key");
 /// Numbers of the gateway itself, by purpose.

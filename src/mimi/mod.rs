@@ -15,6 +15,7 @@ mod tls;
 mod validity;
 
 pub use client::MimiPeers;
-pub use server::{Listening, Server};
+pub use from::named_peer;
+pub use server::{Listening, Server, host_is_ours};
 pub use settings::{Limits, PeerSettings, PemSource, Settings, SetupError};
 pub use validity::{OWN, Period, Validity};

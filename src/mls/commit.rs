@@ -13,11 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     Member, MlsError,
     frame::{CommitFrame, HandshakeKind, handshake_kind, parse_commit},
-    key_package,
     member::{LocalLeaf, load, protocol_message},
     overlay::{CRYPTO, Overlay, STATE_KEY},
     view::{
-        self, AddView, AppDataOp, AppDataView, CommitSender, CommitView, Judge, Known, NewComponents, ProposalSender,
+        self, AppDataOp, AppDataView, CommitSender, CommitView, Judge, Known, NewComponents, ProposalSender,
         ProposalView, Proposed, RemoveView, judged,
     },
 };
@@ -604,15 +603,9 @@ fn change_view(
 ) -> Result<Vec<openmls::prelude::KeyPackage>, MlsError> {
     let mut key_packages = Vec::new();
     for bytes in &change.adds {
-        let (key_package, add) = key_package::parse(bytes, known.now)?;
+        let (key_package, add) = known.add(group, bytes, ProposalSender::Committer)?;
         key_packages.push(key_package);
-        view.adds.push(AddView {
-            client: add.client,
-            user: add.user,
-            key_package_ref: add.reference,
-            signature_key: add.signature_key,
-            sender: ProposalSender::Committer,
-        });
+        view.adds.push(add);
     }
     for index in &change.removes {
         let leaf = known.leaf_at(group, *index)?;

@@ -16,6 +16,7 @@ use openmls::messages::group_info::VerifiableGroupInfo;
 use super::{
     Change, Judge, Member, MlsError, Rows, StagedCommit,
     commit::Secret,
+    components,
     frame::{parse_welcome, self_remove_of},
     identity::{
         DEVICE, PAST_EPOCHS, SUITE, capabilities, check_lifetime, credential_for, join_config, lifetime, padding,
@@ -35,7 +36,7 @@ pub struct NewGroup {
     pub group_id: Vec<u8>,
     /// The first member: a user of ours.
     pub creator: UserUri,
-    /// The `GroupContext`'s `app_data_dictionary`.
+    /// The room's components in the `GroupContext`'s `app_data_dictionary`; those that MLS itself needs are added.
     pub components: BTreeMap<u16, Vec<u8>>,
     /// Signature key and basic identity of each external sender.
     pub external_senders: Vec<(Vec<u8>, Vec<u8>)>,
@@ -65,7 +66,7 @@ impl Member {
     pub fn create(new: NewGroup) -> Result<Self, MlsError> {
         let pair = new_signer()?;
         let mut dictionary = AppDataDictionary::new();
-        for (component, value) in new.components {
+        for (component, value) in components::for_new_group().into_iter().chain(new.components) {
             dictionary.insert(component, value);
         }
         let required = RequiredCapabilitiesExtension::new(
@@ -89,6 +90,8 @@ impl Member {
             .ciphersuite(SUITE)
             .with_wire_format_policy(PURE_PLAINTEXT_WIRE_FORMAT_POLICY)
             .with_capabilities(capabilities())
+            .with_leaf_node_extensions(components::of_our_leaves()?)
+            .map_err(MlsError::invalid)?
             .with_group_context_extensions(Extensions::from_vec(extensions).map_err(MlsError::invalid)?)
             .lifetime(lifetime(new.now))
             .max_past_epochs(PAST_EPOCHS)
@@ -327,7 +330,12 @@ pub(super) fn external_commit(
         .skip_lifetime_validation()
         .build_group(&overlay, group_info, credential)
         .map_err(MlsError::invalid)?
-        .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(capabilities()).build());
+        .leaf_node_parameters(
+            LeafNodeParameters::builder()
+                .with_capabilities(capabilities())
+                .with_extensions(components::of_our_leaves()?)
+                .build(),
+        );
     for change in &join.change.app_data {
         builder = builder
             .add_app_data_update_proposal(AppDataUpdateProposal::update(change.component, change.update.clone()));

@@ -8,7 +8,7 @@ use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MlsError,
+    MlsError, components,
     identity::{SUITE, capabilities, check_lifetime, credential_for, lifetime, user_of_credential},
     overlay::{CRYPTO, Overlay},
 };
@@ -84,6 +84,7 @@ pub fn make_key_package(user: &UserUri, now: u64) -> Result<MadeKeyPackage, MlsE
     let bundle = KeyPackage::builder()
         .key_package_lifetime(lifetime)
         .leaf_node_capabilities(capabilities())
+        .leaf_node_extensions(components::of_our_leaves()?)
         .build(SUITE, &overlay, &pair, credential_for(user, &pair)?)
         .map_err(MlsError::invalid)?;
     let key_package = bundle.key_package();

@@ -22,14 +22,17 @@ use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MlsError,
+    MlsError, components,
     frame::{HandshakeKind, handshake_kind},
     identity::{PAST_EPOCHS, user_of_credential},
     key_package::PrivatePart,
     overlay::{CRYPTO, Overlay},
     view::{self, Known, Leaf},
 };
-use crate::ident::{MimiUri, ProviderDomain, UserUri};
+use crate::{
+    ident::{MimiUri, ProviderDomain, UserUri},
+    wire::SafeAad,
+};
 
 /// All stored rows of one room's group. Keys carry no room prefix; values are secret.
 pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -77,6 +80,8 @@ pub struct Opened {
     pub epoch: u64,
     /// The sender's leaf in that epoch.
     pub leaf: u32,
+    /// What came beside it.
+    pub aad: SafeAad,
 }
 
 /// A GroupInfo for joiners.
@@ -365,11 +370,13 @@ impl Member {
     }
 
     /// Encrypts application data as this user's leaf: an `MLSMessage` with a PrivateMessage.
-    pub fn seal(&mut self, as_user: &UserUri, plaintext: &[u8]) -> Result<Vec<u8>, MlsError> {
+    /// `aad` goes along where the group has Safe AAD.
+    pub fn seal(&mut self, as_user: &UserUri, plaintext: &[u8], aad: &SafeAad) -> Result<Vec<u8>, MlsError> {
         self.live()?;
         let leaf = self.local_leaf(as_user)?;
         self.speak_as(leaf.index)?;
         self.overlay.defer_secrets(true);
+        self.group.set_safe_aad(components::items(aad)).map_err(MlsError::invalid)?;
         let message = self.group.create_message(&self.overlay, &*leaf.pair, plaintext).map_err(MlsError::invalid)?;
         message.to_bytes().map_err(MlsError::invalid)
     }
@@ -393,12 +400,13 @@ impl Member {
             return Err(MlsError::Invalid("an application message by somebody who is no member".into()));
         };
         let (client, user) = user_of_credential(processed.credential())?;
+        let aad = components::read(processed.safe_aad());
         match processed.into_content() {
             ProcessedMessageContent::ApplicationMessage(content) => {
                 if epoch == current && self.local.values().any(|leaf| leaf.index == sender.u32()) {
                     return Err(MlsError::OwnMessage);
                 }
-                Ok(Opened { client, user, plaintext: content.into_bytes(), epoch, leaf: sender.u32() })
+                Ok(Opened { client, user, plaintext: content.into_bytes(), epoch, leaf: sender.u32(), aad })
             }
             ProcessedMessageContent::OwnPrivateMessage => Err(MlsError::OwnMessage),
             _ => Err(MlsError::Malformed("not an application message".into())),

@@ -1,7 +1,7 @@
 //! The `update` fields of AppDataUpdate proposals.
 
 use super::{
-    codec::CodecError,
+    bytes::CodecError,
     components::{ParticipantListUpdate, RoomMetadata},
     state::RoomState,
 };

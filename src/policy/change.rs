@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::codec::CodecError;
+use super::bytes::CodecError;
 use crate::ident::UserUri;
 
 /// A leaf that a commit adds.

@@ -10,10 +10,11 @@
 //! hub's commits on arrival.
 
 mod build;
+mod bytes;
 mod capability;
 mod change;
-mod codec;
 mod components;
+mod json;
 mod judge;
 mod operational;
 mod presets;
@@ -23,9 +24,9 @@ mod state;
 mod tests;
 
 pub use build::{update_add, update_metadata, update_remove, update_roles};
+pub use bytes::CodecError;
 pub use capability::Capability;
 pub use change::{ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, Refusal};
-pub use codec::CodecError;
 pub use components::{
     BaseRoomPolicy, MAX_PARTICIPANTS, ParticipantList, ParticipantListUpdate, RichDescription, Role, RoleChanges,
     RoleList, RoomMetadata, encode_component_ids,

@@ -1,10 +1,10 @@
 //! When members commit what others proposed: `PendingProposalPolicy` in the MLS operational policy (0x0024,
 //! draft-ietf-mimi-room-policy-03 section 7).
 
-use super::{
-    codec::{CodecError, Reader, Result},
-    component,
-    state::RoomState,
+use super::{component, state::RoomState};
+use crate::wire::{
+    DecodeError, DecodeErrorKind,
+    codec::{MAX_VECTOR, Reader},
 };
 
 /// How long a follower waits before it commits pending proposals, in milliseconds, where the room does not say.
@@ -32,25 +32,27 @@ impl Delay {
 }
 
 /// Reads `OperationalParameters` up to its `pending_proposal_policy`. `None`: unspecified.
-fn read(bytes: &[u8]) -> Result<Option<Delay>> {
-    let mut reader = Reader::front(bytes);
+fn read(bytes: &[u8]) -> Result<Option<Delay>, DecodeError> {
+    // What follows the policy is not looked at.
+    let mut reader = Reader::for_body(bytes)?;
     // Capabilities, then handshake_formats.
     for _ in 0..=CAPABILITIES {
-        reader.opaque("capabilities")?;
+        reader.opaque("capabilities", MAX_VECTOR)?;
     }
     reader.bool("external_proposal_allowed")?;
     reader.bool("external_commit_allowed")?;
-    match reader.u8()? {
+    let at = reader.clone();
+    match reader.u8("pending_proposal_strategy")? {
         0 => Ok(None),
         1 => Ok(Some(Delay { min: 0, max: 0 })),
         2 => {
-            let (min, max) = (reader.u64()?, reader.u64()?);
+            let (min, max) = (reader.u64("minimum_delay_ms")?, reader.u64("maximum_delay_ms")?);
             if max < min {
-                return Err(CodecError::Value("maximum_delay_ms"));
+                return Err(at.error("maximum_delay_ms", DecodeErrorKind::NotAllowed("less than the minimum")));
             }
             Ok(Some(Delay { min: min.min(LONGEST), max: max.min(LONGEST) }))
         }
-        _ => Err(CodecError::Value("pending_proposal_strategy")),
+        other => Err(at.error("pending_proposal_strategy", DecodeErrorKind::Unknown(other.into()))),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    codec::CodecError,
+    bytes::CodecError,
     component,
     components::{BaseRoomPolicy, ParticipantList, RoleList, RoomMetadata},
     role,

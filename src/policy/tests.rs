@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ident::{RoomUri, UserUri};
+use crate::{
+    ident::{RoomUri, UserUri},
+    wire::DecodeErrorKind,
+};
 
 fn user(name: &str) -> UserUri {
     UserUri::parse(&format!("mimi://{name}.example/u/{name}")).unwrap()
@@ -163,7 +166,7 @@ fn base_room_policy_bytes() {
         "00",      // max_clients: absent
         "00",      // max_users: absent
         "00",      // pseudonyms_allowed
-        "01",      // persistent_room
+        "00",      // persistent_room
         "00",      // discoverable
         "02 0025", // policy_component_ids: roles_list
     ];
@@ -187,15 +190,20 @@ fn lengths_are_written_in_the_shortest_form_and_no_other_is_read() {
     assert!(with_name("x".repeat(4097)).encode().is_err());
     assert!(with_name("a\0b".into()).encode().is_err());
     for (hex, error) in [
-        ("4000", CodecError::Value("participants")),             // 0 in two bytes
-        ("80000000", CodecError::Value("participants")),         // 0 in four bytes
-        ("c000000000000000", CodecError::Value("participants")), // the eight-byte form
-        ("bfffffff", CodecError::Truncated),
-        ("0000", CodecError::Trailing),
-        ("", CodecError::Truncated),
+        ("4000", DecodeErrorKind::Length),             // 0 in two bytes
+        ("80000000", DecodeErrorKind::Length),         // 0 in four bytes
+        ("c000000000000000", DecodeErrorKind::Length), // the eight-byte form
+        ("bfffffff", DecodeErrorKind::Truncated),
+        ("0000", DecodeErrorKind::Trailing(1)),
+        ("", DecodeErrorKind::Truncated),
     ] {
-        assert_eq!(ParticipantList::decode(&hex::decode(hex).unwrap()), Err(error), "{hex}");
+        let Err(CodecError::Decode(found)) = ParticipantList::decode(&hex::decode(hex).unwrap()) else {
+            panic!("{hex}")
+        };
+        assert_eq!(found.kind, error, "{hex}");
     }
+    let error = RoomMetadata::decode(&hex::decode("176d696d693a2f2f612e6578616d706c652f722f636c7562024100").unwrap());
+    assert_eq!(error.unwrap_err().to_string(), "room_name, byte 24: not plain UTF-8 text");
 }
 
 #[test]

@@ -1,9 +1,16 @@
 //! What people tell the gateway: the words, and what a bridged room does with them.
 
-use ruma::UserId;
+use ruma::OwnedEventId;
+use serde_json::Value;
 
-use super::{state::Phase, step::Step};
-use crate::ident::{RoomUri, UserUri};
+use super::{
+    state::Phase,
+    step::{Effect, Step},
+};
+use crate::{
+    ident::{RoomUri, UserUri},
+    translate::RoomEvent,
+};
 
 /// The word that begins a command in a room that is no management room.
 pub const PREFIX: &str = "!mimi";
@@ -23,6 +30,13 @@ pub enum Command {
     Status,
     /// Stop mirroring.
     Unbridge,
+    /// Report the message that this one replies to.
+    Report {
+        /// Whether the reporter's name goes along.
+        openly: bool,
+        /// For those who read the report.
+        note: String,
+    },
     /// Not understood; the text says what to do.
     Unknown(String),
 }
@@ -33,8 +47,28 @@ pub const HELP: &str = "I connect Matrix rooms to other messaging providers by M
     • bridge — mirror this room as a MIMI room (here with me: bridge ROOM-ID)\n\
     • invite mimi://provider/u/name — ask a MIMI user into this room\n\
     • join mimi://provider/r/name — follow a MIMI room (here with me)\n\
+    • report — as a reply to a message: report it to the room's host; `report openly` gives your name, a note may follow\n\
     • status — how this room, or the gateway, stands\n\
-    • unbridge — stop mirroring this room";
+    • unbridge — stop mirroring this room, or end this direct chat";
+
+/// Said where `report` is no reply.
+pub const REPORT: &str = "Say `!mimi report` as a reply to the message that you want to report; in a chat with me alone: \
+    report LINK-TO-THE-MESSAGE. A note may follow. Your name is not given, unless you say `report openly`.";
+
+/// The event that a message replies to.
+fn replied_to(content: &Value) -> Option<OwnedEventId> {
+    let event = content.pointer("/m.relates_to/m.in_reply_to/event_id")?.as_str()?;
+    OwnedEventId::try_from(event).ok()
+}
+
+/// What somebody says, without the quote that older clients put before a reply.
+pub(super) fn spoken(content: &Value) -> &str {
+    let body = content.get("body").and_then(Value::as_str).unwrap_or_default();
+    if replied_to(content).is_none() || !body.starts_with("> ") {
+        return body;
+    }
+    body.split_once("\n\n").map_or(body, |(_, said)| said)
+}
 
 /// Reads a message of an ordinary room; `None` if it is no command.
 #[must_use]
@@ -56,6 +90,11 @@ fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Command {
         ("status", _) => Command::Status,
         ("unbridge", _) => Command::Unbridge,
         ("bridge", room) => Command::Bridge(room.map(str::to_owned)),
+        ("report", first) => {
+            let openly = first == Some("openly");
+            let note: Vec<&str> = first.filter(|_| !openly).into_iter().chain(words).collect();
+            Command::Report { openly, note: note.join(" ") }
+        }
         ("invite", Some(uri)) => UserUri::parse(uri).map_or_else(
             |error| Command::Unknown(format!("{uri}: {error}. A user looks like mimi://provider.example/u/name.")),
             Command::Invite,
@@ -71,8 +110,8 @@ fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Command {
 
 impl Step<'_> {
     /// A command in the bridged room itself.
-    pub(super) fn on_command(&mut self, sender: &UserId, command: &Command) {
-        let Some(user) = self.names.uri(sender) else { return };
+    pub(super) fn on_command(&mut self, event: &RoomEvent, command: &Command) {
+        let Some(user) = self.names.uri(&event.sender) else { return };
         match command {
             Command::Help => self.notice(HELP),
             Command::Status => {
@@ -88,7 +127,16 @@ impl Step<'_> {
             }
             Command::Bridge(_) => self.notice("This room is mirrored already."),
             Command::Join(_) => self.notice("Say this in a chat with me alone."),
-            Command::Unbridge => self.unbridge(&user),
+            Command::Unbridge => self.unbridge(&event.sender, &user),
+            Command::Report { openly, note } => match replied_to(&event.content) {
+                Some(reported) => self.out.push(Effect::ReportAbuse {
+                    by: user,
+                    openly: *openly,
+                    event: reported,
+                    note: note.clone(),
+                }),
+                None => self.notice(REPORT),
+            },
             Command::Unknown(text) => self.notice(text),
         }
     }
@@ -115,40 +163,6 @@ impl Step<'_> {
             self.group.epoch(),
             self.room.queue.len() + self.room.submitted.len(),
         )
-    }
-
-    /// Our users leave, then nothing is carried any more. As hub we let the others go first.
-    fn unbridge(&mut self, by: &UserUri) {
-        use super::state::Intent;
-        if !self.may_unbridge(by) {
-            return self.notice("Only those who may remove participants can unbridge this room; anybody can leave it.");
-        }
-        self.notice("This room is not mirrored any more.");
-        self.room.queue.clear();
-        self.room.unbridging = true;
-        let (ours, theirs): (Vec<UserUri>, Vec<UserUri>) = self
-            .state()
-            .into_iter()
-            .flat_map(|state| state.participants.clone())
-            .map(|(user, _)| user)
-            .partition(|user| self.is_ours(user));
-        if self.is_hub() {
-            for user in theirs {
-                self.want(Intent::Remove { by: by.clone(), user });
-            }
-        } else {
-            for user in ours {
-                self.want(Intent::Leave { user });
-            }
-        }
-    }
-
-    fn may_unbridge(&self, by: &UserUri) -> bool {
-        if self.is_hub() {
-            return self.state().is_some_and(|s| s.can(by, crate::policy::Capability::RemoveParticipant));
-        }
-        // In a followed room it ends the room for all of ours: for the first of them, who brought it here.
-        self.group.local_users().first() == Some(by)
     }
 }
 

@@ -50,6 +50,8 @@ pub enum MatrixAction {
         state_key: String,
         /// The content, JSON text.
         content: String,
+        /// It is done where the sender has the power to; being refused is no failure.
+        optional: bool,
     },
     /// Make a room, or find the one that this alias already names. Answers the room's id.
     CreateRoom {
@@ -94,6 +96,8 @@ pub enum MatrixAction {
         actor: Actor,
         /// Who is invited.
         target: OwnedUserId,
+        /// Whether clients shall show it as a direct chat.
+        is_direct: bool,
     },
     /// Remove a Matrix user or ghost from a room. Not being in it is success.
     Kick {
@@ -105,6 +109,11 @@ pub enum MatrixAction {
         target: OwnedUserId,
         /// Shown to the target.
         reason: String,
+    },
+    /// Take an alias of ours off the room that it names. Not being there is success.
+    RemoveAlias {
+        /// Alias localpart (without `#` and server).
+        alias_localpart: String,
     },
 }
 
@@ -125,6 +134,8 @@ pub enum Endpoint {
     RequestConsent,
     /// Section 5.7.
     UpdateConsent,
+    /// Section 5.9.
+    ReportAbuse,
 }
 
 impl fmt::Display for Endpoint {
@@ -137,6 +148,7 @@ impl fmt::Display for Endpoint {
             Self::GroupInfo => "groupInfo",
             Self::RequestConsent => "requestConsent",
             Self::UpdateConsent => "updateConsent",
+            Self::ReportAbuse => "reportAbuse",
         })
     }
 }

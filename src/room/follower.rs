@@ -2,16 +2,16 @@
 
 use super::{
     effect::{Endpoint, Millis},
-    group::{GroupError, Origin, Staged},
+    group::{GroupError, Origin, PENDING, Staged},
     state::{Held, InFlight, Intent, Lost, Phase, Submitted},
-    step::{Step, Tag, hash},
+    step::{Effect, Step, Tag, hash},
 };
 use crate::{
     ident::UserUri,
     wire::{
-        CommitBundle, FanoutContent, FanoutMessage, GroupInfoOption, HandshakeBundle, MlsMessage, RatchetTreeOption,
-        RawGroupInfo, RawRatchetTree, RawWelcome, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome,
-        UpdateRoomResponse, Wire,
+        CommitBundle, FanoutContent, FanoutMessage, Frank, GroupInfoOption, HandshakeBundle, MlsMessage,
+        RatchetTreeOption, RawGroupInfo, RawRatchetTree, RawWelcome, SubmitMessageRequest, SubmitMessageResponse,
+        UpdateOutcome, UpdateRoomResponse, Wire,
     },
 };
 
@@ -19,6 +19,10 @@ use crate::{
 pub(super) const MAX_HELD: usize = 1000;
 /// Hashes of own messages that are remembered until they come back.
 const MAX_OWN: usize = 1024;
+/// How long proposals that the hub knows of may take to come before a commit is tried again, in milliseconds.
+const UNKNOWN_PROPOSALS: Millis = 1_000;
+/// How often that is waited for.
+const MAX_UNKNOWN: u32 = 5;
 /// Refusals for the epoch after which an intent is given up.
 const MAX_ATTEMPTS: u32 = 50;
 
@@ -45,7 +49,9 @@ impl Step<'_> {
 
     pub(super) fn on_content(&mut self, content: FanoutContent, at: Millis) {
         match content {
-            FanoutContent::Application { message, .. } => self.on_application(message.as_bytes(), at),
+            FanoutContent::Application { message, frank } => {
+                self.on_application(message.as_bytes(), at, frank.as_ref());
+            }
             FanoutContent::Proposal { message, more } => {
                 for proposal in std::iter::once(message).chain(more) {
                     // Also our own, which is pending already unless it was taken back meanwhile.
@@ -57,7 +63,10 @@ impl Step<'_> {
                         Err(GroupError::Epoch { message, current }) if message > current => self.fall_behind(message),
                         Err(error) if !own => self.group_failed("a proposal of the hub", &error),
                         // There is something new to commit.
-                        Ok(()) => self.room.settle = self.room.settle.filter(|settle| !settle.tried),
+                        Ok(()) => {
+                            self.room.settle = self.room.settle.filter(|settle| !settle.tried);
+                            self.room.pause = 0;
+                        }
                         Err(_) => {}
                     }
                 }
@@ -87,6 +96,7 @@ impl Step<'_> {
                     return self.mark_broken("the Welcome is for another room than the path says");
                 }
                 self.room.phase = Phase::Active;
+                self.room.direct = self.is_fixed();
                 self.room.waiting = false;
                 self.room.gap.1 = self.room.gap.1.min(self.group.epoch());
                 let moved = member && self.group.epoch() != epoch;
@@ -118,11 +128,11 @@ impl Step<'_> {
         }
     }
 
-    fn on_application(&mut self, message: &[u8], at: Millis) {
+    fn on_application(&mut self, message: &[u8], at: Millis, frank: Option<&Frank>) {
         let digest = hash(message);
         if self.room.submitted.iter().any(|waiting| waiting.hash == digest) {
             // It overtook the hub's answer.
-            return self.submit_accepted(digest, at);
+            return self.submit_accepted(digest, at, frank);
         }
         if self.forget_own(message) {
             return;
@@ -133,12 +143,12 @@ impl Step<'_> {
             return self.report("a message came that nobody here can read any more");
         }
         if !self.group.is_member() || self.room.matrix.is_none() {
-            return self.hold(message, at);
+            return self.hold(message, at, frank);
         }
         match self.group.open(message) {
-            Ok(opened) => self.show(&opened.sender.clone(), &opened.plaintext, at),
+            Ok(opened) => self.show(&opened, at, frank),
             Err(GroupError::Epoch { message: epoch, current }) if epoch > current => {
-                self.hold(message, at);
+                self.hold(message, at, frank);
                 self.fall_behind(epoch);
             }
             Err(GroupError::Epoch { message: epoch, .. }) if self.passed_over(Some(epoch)) => {
@@ -149,18 +159,19 @@ impl Step<'_> {
         }
     }
 
-    fn hold(&mut self, message: &[u8], accepted: Millis) {
+    fn hold(&mut self, message: &[u8], accepted: Millis, frank: Option<&Frank>) {
         if self.room.held.len() >= MAX_HELD {
             self.lost(Lost::Way, "too many messages wait for an epoch that never comes");
             self.room.unreadable += 1;
             return self.report("a message had to be let go: too many wait");
         }
-        self.room.held.push(Held { accepted, message: message.to_vec() });
+        self.room.held.push(Held { accepted, message: message.to_vec(), frank: frank.map(Wire::encode) });
     }
 
     pub(super) fn open_held(&mut self) {
         for held in std::mem::take(&mut self.room.held) {
-            self.on_application(&held.message, held.accepted);
+            let frank = held.frank.and_then(|bytes| Frank::decode(&bytes).ok());
+            self.on_application(&held.message, held.accepted, frank.as_ref());
         }
     }
 
@@ -275,6 +286,7 @@ impl Step<'_> {
     /// The hub let us in: a portal for those who joined.
     fn joined(&mut self) {
         self.room.phase = Phase::Active;
+        self.room.direct = self.is_fixed();
         for user in self.group.local_users() {
             self.invite_back(&user);
         }
@@ -328,11 +340,13 @@ impl Step<'_> {
         }
     }
 
-    fn submit_accepted(&mut self, digest: [u8; 32], at: Millis) {
+    fn submit_accepted(&mut self, digest: [u8; 32], at: Millis, frank: Option<&Frank>) {
         let Some(place) = self.room.submitted.iter().position(|waiting| waiting.hash == digest) else { return };
-        if let Some(Submitted { intent: Intent::Say { event, message_id, .. }, .. }) = self.room.submitted.remove(place)
+        if let Some(Submitted { intent, .. }) = self.room.submitted.remove(place)
+            && let Intent::Say { user, event, content, message_id } = intent
         {
             self.log_own(at, message_id, event);
+            self.keep_frank(&user, &content, message_id, at, frank);
         }
     }
 
@@ -342,9 +356,9 @@ impl Step<'_> {
             return;
         }
         match answer {
-            Ok(SubmitMessageResponse::Accepted { accepted_timestamp, .. }) => {
+            Ok(SubmitMessageResponse::Accepted { accepted_timestamp, frank }) => {
                 self.remember_own(digest);
-                self.submit_accepted(digest, accepted_timestamp);
+                self.submit_accepted(digest, accepted_timestamp, frank.as_ref());
             }
             Ok(SubmitMessageResponse::EpochTooOld { .. }) if self.room.phase != Phase::Active => {
                 self.submit_failed(digest, "nobody here is in the MIMI room any more");
@@ -411,6 +425,14 @@ impl Step<'_> {
                 self.room.attempts += 1;
                 self.unsend(sent);
             }
+            (Ok(answer), sent @ InFlight::Commit { merged: false, .. }) if self.comes_too_early(&answer, &sent) => {
+                self.room.attempts += 1;
+                self.unsend(sent);
+                if self.room.pause > self.now && self.room.attempts > MAX_UNKNOWN {
+                    self.room.pause = 0;
+                    self.lost(Lost::Way, "its host speaks of proposals that never came");
+                }
+            }
             (Ok(answer), sent) => {
                 let why = if answer.description.is_empty() {
                     "the hub does not allow it".to_owned()
@@ -424,6 +446,24 @@ impl Step<'_> {
     }
 
     /// The update did not happen: what it was for waits for another try.
+    /// Whether our commit was refused because it leaves out what is proposed: made anew it takes that in. If we do not know
+    /// of it yet, it is on its way to us.
+    fn comes_too_early(&mut self, answer: &UpdateRoomResponse, sent: &InFlight) -> bool {
+        let InFlight::Commit { staged, .. } = sent else { return false };
+        if answer.outcome != UpdateOutcome::NotAllowed || self.room.phase == Phase::Joining {
+            return false;
+        }
+        if matches!(self.group.is_complete(&staged.commit), Err(GroupError::Incomplete(_))) {
+            return true;
+        }
+        if staged.epoch != self.group.epoch() || !answer.description.contains(PENDING) {
+            return false;
+        }
+        self.room.pause = self.now.saturating_add(UNKNOWN_PROPOSALS);
+        self.out.push(Effect::Wake(self.room.pause));
+        true
+    }
+
     fn unsend(&mut self, sent: InFlight) {
         if let InFlight::Leave { user, proposals } = sent {
             self.take_back(&proposals);

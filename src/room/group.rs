@@ -10,8 +10,12 @@ use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::RoomState,
     room::effect::Millis,
-    wire::CommitBundle,
+    wire::{CommitBundle, Frank, FrankingTag, ServerFrankingContext},
 };
+
+/// What a hub of ours says of a commit that leaves out what is proposed (section 7.3): who made it takes that in and tries
+/// again.
+pub const PENDING: &str = "the pending proposals of this epoch have to be in the commit";
 
 /// Why the group did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +40,12 @@ pub enum GroupError {
     /// The staged commit is not for the present state; stage it anew. Retriable.
     #[error("the staged commit is out of date")]
     Stale,
+    /// A commit takes in proposals that we do not have, by their `ProposalRef`. Permanent.
+    #[error("{} of the proposals that it takes in are not known here", .0.len())]
+    UnknownProposals(Vec<Vec<u8>>),
+    /// A commit does not take in what is proposed in its epoch. Retriable: made anew with it.
+    #[error("{PENDING}: {0} are missing")]
+    Incomplete(usize),
     /// Does not verify, or cannot be used. Permanent.
     #[error("{0}")]
     Invalid(String),
@@ -130,6 +140,18 @@ pub struct Opened {
     pub sender: UserUri,
     /// The application data.
     pub plaintext: Vec<u8>,
+    /// What was said beside it.
+    pub beside: Beside,
+}
+
+/// What the sender says of a message beside it, under the same signature (Safe AAD). Whether it is true of the content is
+/// not checked yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// The franking tag (draft-ietf-mimi-protocol-06 section 10.1).
+    pub tag: Option<FrankingTag>,
+    /// The message id (draft-mahy-mimi-msgid-aad).
+    pub message_id: Option<[u8; 32]>,
 }
 
 /// The room's group as the state machine sees it.
@@ -152,8 +174,12 @@ pub trait Group {
     fn providers(&self) -> std::collections::BTreeSet<ProviderDomain>;
     /// Our users with a leaf, the anchor first.
     fn local_users(&self) -> Vec<UserUri>;
-    /// Seals application data as this user's leaf.
-    fn seal(&mut self, user: &UserUri, plaintext: &[u8]) -> Result<Vec<u8>, GroupError>;
+    /// Seals application data as this user's leaf; the franking tag goes beside it where the group takes one.
+    fn seal(&mut self, user: &UserUri, plaintext: &[u8], tag: Option<FrankingTag>) -> Result<Vec<u8>, GroupError>;
+    /// As hub: our stamp on a message with a franking tag, if we are the room's franking agent (section 5.4.1.2).
+    fn frank(&self, message: &[u8], context: &ServerFrankingContext) -> Option<Frank>;
+    /// Whether a stamp is the hub's (section 5.4.1.3).
+    fn check_frank(&self, frank: &Frank, context: &ServerFrankingContext) -> Result<(), GroupError>;
     /// Opens a PrivateMessage.
     fn open(&mut self, message: &[u8]) -> Result<Opened, GroupError>;
     /// Makes a commit as this user's leaf, pending proposals included; changes nothing yet.
@@ -181,6 +207,9 @@ pub trait Group {
     fn discard(&mut self);
     /// Whether proposals wait for a commit.
     fn has_pending(&self) -> bool;
+    /// Whether a commit takes in what is proposed in its epoch, as far as we know (an external one can only take in that
+    /// members leave by themselves), and nothing that we do not know.
+    fn is_complete(&self, commit: &[u8]) -> Result<(), GroupError>;
     /// Whether the policy lets those who stay commit the pending proposals.
     fn judge_pending(&self, now: Millis) -> Result<(), GroupError>;
     /// Whether everybody in the group has a pending proposal to leave it: nobody is left to commit them.

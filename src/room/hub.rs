@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     effect::{Endpoint, Millis},
-    group::{Applied, GroupChange, GroupError, Origin, Staged},
+    frank::check_beside,
+    group::{Applied, GroupChange, GroupError, Opened, Origin, Staged},
     state::{Intent, Lost, Phase},
     step::{Effect, Step, Tag},
 };
@@ -12,8 +13,8 @@ use crate::{
     content::MimiContent,
     ident::{ProviderDomain, UserUri},
     wire::{
-        FanoutContent, FanoutMessage, HandshakeBundle, MlsMessage, RatchetTreeOption, RawRatchetTree, RawWelcome,
-        SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire,
+        FanoutContent, FanoutMessage, Frank, HandshakeBundle, MlsMessage, RatchetTreeOption, RawRatchetTree,
+        RawWelcome, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire,
     },
 };
 
@@ -25,6 +26,19 @@ fn welcome_message(welcome: &RawWelcome) -> Option<MlsMessage> {
     let mut bytes = vec![0, 1, 0, 3];
     bytes.extend_from_slice(welcome.as_bytes());
     MlsMessage::decode(&bytes).ok()
+}
+
+/// Why an update is not taken.
+struct Rejected {
+    error: GroupError,
+    /// The reference of the proposal that is to blame.
+    proposal: Option<Vec<u8>>,
+}
+
+impl From<GroupError> for Rejected {
+    fn from(error: GroupError) -> Self {
+        Self { error, proposal: None }
+    }
 }
 
 impl Step<'_> {
@@ -46,8 +60,8 @@ impl Step<'_> {
         }
     }
 
-    /// A message of one of our own users, sealed already.
-    pub(super) fn hub_accept_own_message(&mut self, sealed: &[u8]) -> Option<Millis> {
+    /// A message of one of our own users, sealed already: when it was accepted, and our stamp on it.
+    pub(super) fn hub_accept_own_message(&mut self, user: &UserUri, sealed: &[u8]) -> Option<(Millis, Option<Frank>)> {
         let message = match MlsMessage::decode(sealed) {
             Ok(message) => message,
             Err(error) => {
@@ -57,8 +71,9 @@ impl Step<'_> {
         };
         let at = self.accept_time();
         let peers = self.peers();
-        self.fan_out(&peers, at, FanoutContent::Application { message, frank: None });
-        Some(at)
+        let frank = self.stamp(sealed, user, at);
+        self.fan_out(&peers, at, FanoutContent::Application { message, frank: frank.clone() });
+        Some((at, frank))
     }
 
     /// `POST /submitMessage/{roomId}`.
@@ -66,6 +81,11 @@ impl Step<'_> {
         let refused = SubmitMessageResponse::NotAllowed.encode();
         if self.room.phase != Phase::Active || !self.sees_group() {
             self.report(format!("{peer} submits to a room that is not active"));
+            return refused;
+        }
+        if self.room.direct && self.room.unbridging {
+            // Better refused than accepted for nobody: its sender is told.
+            self.out.push(Effect::Note(format!("{peer} submits to a direct chat that the other side left")));
             return refused;
         }
         if request.sending_user.provider() != *peer || !self.is_participant(&request.sending_user) {
@@ -99,17 +119,26 @@ impl Step<'_> {
             self.report(format!("{peer} submits as {}, but the leaf is {}'s", request.sending_user, opened.sender));
             return refused;
         }
-        let content = MimiContent::decode(&opened.plaintext);
-        if let Err(error) = content.and_then(|content| content.check_origin(&opened.sender, &self.room.uri)) {
-            self.report(format!("a message that {peer} submits as {} is refused: {error}", opened.sender));
+        if let Err(why) = self.check_content(&opened) {
+            self.report(format!("a message that {peer} submits as {} is refused: {why}", opened.sender));
             return refused;
         }
         let at = self.accept_time();
         let peers = self.peers();
         let message = request.app_message.clone();
-        self.fan_out(&peers, at, FanoutContent::Application { message, frank: None });
-        self.show(&opened.sender, &opened.plaintext, at);
-        SubmitMessageResponse::Accepted { accepted_timestamp: at, frank: None }.encode()
+        let frank = self.stamp(message.as_bytes(), &opened.sender, at);
+        self.fan_out(&peers, at, FanoutContent::Application { message, frank: frank.clone() });
+        self.show(&opened, at, frank.as_ref());
+        SubmitMessageResponse::Accepted { accepted_timestamp: at, frank }.encode()
+    }
+
+    /// A hub that can read a message takes only one whose sender and room are those that it names, and that has beside it
+    /// nothing that is not true of it.
+    fn check_content(&self, opened: &Opened) -> Result<(), String> {
+        let content = MimiContent::decode(&opened.plaintext).map_err(|error| error.to_string())?;
+        content.check_origin(&opened.sender, &self.room.uri).map_err(|error| error.to_string())?;
+        let id = crate::content::message_id(&opened.sender, &self.room.uri, &opened.plaintext, &content.salt).0;
+        check_beside(&opened.beside, &id, &content, &opened.plaintext).map_err(str::to_owned)
     }
 
     /// Distributes a message that we have no leaf to read with: what its frame says has to fit.
@@ -130,8 +159,9 @@ impl Step<'_> {
         }
         let at = self.accept_time();
         let peers = self.peers();
-        self.fan_out(&peers, at, FanoutContent::Application { message, frank: None });
-        Ok(SubmitMessageResponse::Accepted { accepted_timestamp: at, frank: None }.encode())
+        let frank = self.stamp(message.as_bytes(), &request.sending_user, at);
+        self.fan_out(&peers, at, FanoutContent::Application { message, frank: frank.clone() });
+        Ok(SubmitMessageResponse::Accepted { accepted_timestamp: at, frank }.encode())
     }
 
     /// Whether we can judge what happens in the group: by a leaf of ours, or as hub from outside.
@@ -157,21 +187,33 @@ impl Step<'_> {
         }
         match self.update(peer, bundle) {
             Ok(accepted_timestamp) => UpdateRoomResponse::from(UpdateOutcome::Success { accepted_timestamp }).encode(),
-            Err(error) => {
+            Err(Rejected { error, proposal }) => {
                 // A forged leaf, too: what the hub refuses has not happened, so the room is as good as before.
                 self.report(format!("an update of {peer} is refused: {error}"));
-                refused(&error.to_string())
+                let description = error.to_string();
+                let invalid = match (error, proposal) {
+                    (GroupError::UnknownProposals(references), _) => references,
+                    (GroupError::Refused(_) | GroupError::Incomplete(_), _) => Vec::new(),
+                    (_, Some(reference)) => vec![reference],
+                    (_, None) => Vec::new(),
+                };
+                if invalid.is_empty() {
+                    return refused(&description);
+                }
+                UpdateRoomResponse { description, outcome: UpdateOutcome::InvalidProposal { proposals: invalid } }
+                    .encode()
             }
         }
     }
 
-    fn update(&mut self, peer: &ProviderDomain, bundle: HandshakeBundle) -> Result<Millis, GroupError> {
+    fn update(&mut self, peer: &ProviderDomain, bundle: HandshakeBundle) -> Result<Millis, Rejected> {
         let known = self.room.key_packages.clone();
         match bundle {
             HandshakeBundle::Commit(bundle) => {
                 let before = self.peers();
                 let listed = self.listed();
                 let origin = Origin::Follower(peer, &known, Some(&bundle));
+                self.group.is_complete(bundle.commit.as_bytes())?;
                 let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
                 let at = self.accept_time();
                 let content = FanoutContent::Commit { message: bundle.commit, external_proposals: Vec::new() };
@@ -188,10 +230,10 @@ impl Step<'_> {
             HandshakeBundle::Proposals(proposals) => {
                 let origin = Origin::Follower(peer, &known, None);
                 let raw: Vec<Vec<u8>> = proposals.iter().map(|proposal| proposal.as_bytes().to_vec()).collect();
-                for proposal in &raw {
-                    if let Err(error) = self.group.store_proposal(proposal, origin, self.now) {
+                for proposal in &proposals {
+                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), origin, self.now) {
                         self.group.forget(&raw)?;
-                        return Err(error);
+                        return Err(Rejected { error, proposal: proposal.proposal_reference() });
                     }
                 }
                 // The hub commits at once, if it has a leaf that stays; what its own policy refuses it does not keep.
@@ -204,7 +246,7 @@ impl Step<'_> {
                     Ok(staged) => staged,
                     Err(error) => {
                         self.group.forget(&raw)?;
-                        return Err(error);
+                        return Err(error.into());
                     }
                 };
                 let at = self.fan_out_proposals(proposals);
@@ -335,7 +377,7 @@ impl Step<'_> {
     /// Leaves that a commit did not take in, or only in part, are proposed anew: proposals end with their epoch.
     fn leave_anew(&mut self) {
         for user in std::mem::take(&mut self.room.leaving) {
-            if self.group.in_group(&user) || self.is_participant(&user) {
+            if self.has_to_leave(&user) {
                 self.want_first(Intent::Leave { user });
             }
         }
@@ -343,6 +385,9 @@ impl Step<'_> {
 
     /// As follower: no leaf of ours is left. `before` are our users who were listed.
     pub(super) fn nobody_left(&mut self, before: &BTreeSet<UserUri>) {
+        if self.room.unbridging || self.room.direct {
+            return self.end();
+        }
         self.remove_from_matrix(before);
         // Who was asked and is not in yet can still come in.
         self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };

@@ -27,17 +27,19 @@ impl Step<'_> {
         if event.state_key.is_some() {
             return;
         }
-        let body = event.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
         if event.event_type == "m.room.message"
-            && let Some(command) = super::command::in_room(body)
+            && let Some(command) = super::command::in_room(super::command::spoken(&event.content))
         {
-            return self.on_command(&event.sender.clone(), &command);
+            return self.on_command(event, &command);
         }
         self.say(event, salt);
     }
 
     fn say(&mut self, event: &RoomEvent, salt: [u8; 16]) {
         let Some(user) = self.names.uri(&event.sender) else { return };
+        if self.room.direct && (self.room.unbridging || self.room.phase == Phase::Left) {
+            return self.undelivered(event);
+        }
         if self.room.unbridging {
             return;
         }
@@ -116,6 +118,7 @@ impl Step<'_> {
         if !self.room.present.insert(user.clone()) {
             return;
         }
+        self.greet_portal();
         if let Some(requester) = self.room.asked.get(&user).cloned() {
             // Joining the Matrix room is the consent.
             self.out.push(Effect::Grant { requester, target: user.clone() });
@@ -166,6 +169,9 @@ impl Step<'_> {
             self.out.push(Effect::Declined { requester, target: user.clone() });
         }
         self.room.present.remove(&user);
+        if self.room.direct && self.room.phase == Phase::Active && self.room.present.is_empty() {
+            return self.part();
+        }
         // Whom we removed ourselves is off the list already, unless they came back before our removal was done.
         if self.room.phase != Phase::Active || !self.will_be_participant(&user) {
             return;
@@ -181,6 +187,10 @@ impl Step<'_> {
         let Some(by) = self.names.uri(sender) else { return };
         match membership {
             "invite" => self.invite(by, remote),
+            "leave" | "ban" if self.is_only_other(&remote) => {
+                self.room.ghosts.remove(&remote);
+                self.part();
+            }
             "leave" | "ban" => {
                 self.room.ghosts.remove(&remote);
                 if let Some(requester) = self.room.asking.remove(&remote) {
@@ -221,7 +231,7 @@ impl Step<'_> {
         components
     }
 
-    fn ask(&mut self, action: ConsentAction, requester: UserUri, target: UserUri) {
+    pub(super) fn ask(&mut self, action: ConsentAction, requester: UserUri, target: UserUri) {
         let peer = target.provider();
         let entry = ConsentEntry {
             action,
@@ -305,7 +315,8 @@ impl Step<'_> {
             None => self.make_portal(&requester, id, about),
             Some(room) => {
                 let actor = self.inviter(&requester);
-                self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target: id }));
+                let is_direct = self.room.direct;
+                self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target: id, is_direct }));
             }
         }
     }
@@ -324,6 +335,7 @@ impl Step<'_> {
         };
         self.room.direct = about.direct;
         self.room.ghosts.insert(requester.clone());
+        let display = if about.direct { self.names.display(requester) } else { String::new() };
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
             creator: Actor::Ghost(requester.clone()),
             alias_localpart: self.names.portal_alias(&self.room.uri),
@@ -332,18 +344,8 @@ impl Step<'_> {
             is_direct: about.direct,
             members: vec![self.room.speaker.clone()],
             invite: vec![invite],
-            initial_state: vec![self.bridge_state()],
+            initial_state: vec![self.bridge_state(if about.name.is_empty() { &display } else { &about.name })],
         }));
-    }
-
-    /// `m.bridge` (MSC2346): which MIMI room this is.
-    pub(super) fn bridge_state(&self) -> (String, String, String) {
-        let content = json!({
-            "bridgebot": self.names.bot(),
-            "protocol": { "id": "mimi", "displayname": "MIMI" },
-            "channel": { "id": self.room.uri.as_str(), "displayname": self.room.uri.tail() },
-        });
-        ("m.bridge".to_owned(), format!("org.mimi-gateway://{}", self.room.uri.as_str()), content.to_string())
     }
 
     /// A user of ours was added, but left again before they were let in.
@@ -358,7 +360,8 @@ impl Step<'_> {
         let Some(target) = self.names.matrix_id(user) else { return };
         let actor = self.room.speaker.clone();
         if let Some(room) = self.room.matrix.clone() {
-            self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target }));
+            let is_direct = self.room.direct;
+            self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target, is_direct }));
             return;
         }
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
@@ -366,10 +369,10 @@ impl Step<'_> {
             alias_localpart: self.names.portal_alias(&self.room.uri),
             name: None,
             topic: None,
-            is_direct: false,
+            is_direct: self.room.direct,
             members: Vec::new(),
             invite: vec![target],
-            initial_state: vec![self.bridge_state()],
+            initial_state: vec![self.bridge_state(&self.channel_name())],
         }));
     }
 
@@ -383,7 +386,8 @@ impl Step<'_> {
         for (target, requester) in self.room.asked.clone() {
             if let Some(target) = self.names.matrix_id(&target) {
                 let actor = self.inviter(&requester);
-                self.out.push(Effect::Matrix(MatrixAction::Invite { room: room.clone(), actor, target }));
+                let (room, is_direct) = (room.clone(), self.room.direct);
+                self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target, is_direct }));
             }
         }
         if self.room.phase == Phase::Active {
@@ -404,6 +408,7 @@ impl Step<'_> {
                 event_type: event_type.to_owned(),
                 state_key: String::new(),
                 content: content.to_string(),
+                optional: false,
             }));
         };
         let (name, topic) = (state.metadata.name.clone(), state.metadata.subject.clone());
@@ -413,6 +418,7 @@ impl Step<'_> {
         if !topic.is_empty() {
             set("m.room.topic", json!({ "topic": topic }));
         }
+        self.set_bridge_state();
     }
 
     pub(super) fn on_ask_cancelled(&mut self, requester: &UserUri, target: &UserUri) {
@@ -421,7 +427,7 @@ impl Step<'_> {
         }
         self.room.asked.remove(target);
         if self.room.present.contains(target) {
-            return;
+            return self.taken_back(requester);
         }
         if let (Some(room), Some(id)) = (self.room.matrix.clone(), self.names.matrix_id(target)) {
             self.out.push(Effect::Matrix(MatrixAction::Kick {
@@ -437,15 +443,14 @@ impl Step<'_> {
 impl Step<'_> {
     /// First words in a room that was just mirrored; in a direct chat the other user is asked.
     pub fn welcome_room(&mut self, direct_with: Option<&UserUri>, creator: &UserUri) {
-        if let (Some(room), Actor::Bot) = (self.room.matrix.clone(), self.room.speaker.clone()) {
-            let (event_type, state_key, content) = self.bridge_state();
-            let actor = Actor::Bot;
-            self.out.push(Effect::Matrix(MatrixAction::SetState { room, actor, event_type, state_key, content }));
+        if self.room.speaker == Actor::Bot {
+            self.set_bridge_state();
         }
         if let Some(remote) = direct_with {
             self.invite(creator.clone(), remote.clone());
         } else {
             let uri = self.room.uri.clone();
+            self.room.greeted = true;
             self.notice(&format!(
                 "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
                  Encryption towards MIMI ends at this gateway: its operator could read what is said here."

@@ -5,8 +5,11 @@
 //! effects together, or none of them.
 
 pub mod command;
+mod direct;
 pub mod effect;
+mod ending;
 mod follower;
+mod frank;
 pub mod group;
 mod hub;
 mod local;
@@ -17,6 +20,8 @@ pub mod state;
 pub mod step;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
+pub use frank::Franked;
 pub use state::{Intent, Phase, Room};
 pub use step::{About, Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};

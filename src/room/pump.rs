@@ -120,7 +120,7 @@ impl Step<'_> {
             if self.room.rejoin.is_some() {
                 return;
             }
-            if self.group.epoch() < self.room.behind {
+            if self.group.epoch() < self.room.behind || self.now < self.room.pause {
                 return;
             }
             if !self.room.again.is_empty() {
@@ -181,13 +181,14 @@ impl Step<'_> {
                         return Ok(Turn::Wait);
                     }
                     // Commits close an epoch: nothing of it may be sealed behind one.
-                    let sealed = self.group.seal(user, content)?;
+                    let sealed = self.group.seal(user, content, Self::tag_of(content))?;
                     self.submit(user, &sealed, intent.clone());
                     return Ok(Turn::Done);
                 }
-                let sealed = self.group.seal(user, content)?;
-                if let Some(at) = self.hub_accept_own_message(&sealed) {
+                let sealed = self.group.seal(user, content, Self::tag_of(content))?;
+                if let Some((at, frank)) = self.hub_accept_own_message(user, &sealed) {
                     self.log_own(at, *message_id, event.clone());
+                    self.keep_own_frank(user, content, *message_id, at, frank.as_ref());
                 }
                 Ok(Turn::Done)
             }
@@ -364,7 +365,7 @@ impl Step<'_> {
     }
 
     fn leave(&mut self, user: &UserUri) -> Result<Turn, GroupError> {
-        if !self.group.in_group(user) && !self.is_participant(user) {
+        if !self.has_to_leave(user) {
             return Ok(Turn::Done);
         }
         if !self.group.has_leaf(user) {
@@ -378,9 +379,6 @@ impl Step<'_> {
         if !self.is_hub() && !self.room.submitted.is_empty() {
             return Ok(Turn::Wait);
         }
-        if self.group.state()?.base_policy.fixed_membership {
-            return Err(GroupError::Refused("a direct chat keeps its members".to_owned()));
-        }
         if !self.room.leaving.is_empty() {
             // One at a time: who takes over is known only when the one before is gone.
             return Ok(Turn::Wait);
@@ -389,7 +387,12 @@ impl Step<'_> {
             return Ok(first);
         }
         let committer = self.group.local_users().into_iter().find(|other| other != user);
-        let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
+        let app_data = if self.is_fixed() {
+            // Their clients go; the list stays as it is (room-policy-03 section 5).
+            Vec::new()
+        } else {
+            self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?
+        };
         if !self.is_hub() {
             let proposals = self.group.propose_leave(user, app_data)?;
             self.room.queue.pop_front();
@@ -448,39 +451,6 @@ impl Step<'_> {
         }
     }
 
-    /// Nothing is carried any more.
-    pub(super) fn end(&mut self) {
-        self.room.phase = Phase::Left;
-        self.room.unbridging = false;
-        self.room.queue.clear();
-        self.room.again.clear();
-        self.room.present.clear();
-        if let Some(room) = self.room.matrix.take() {
-            for ghost in std::mem::take(&mut self.room.ghosts) {
-                if super::effect::Actor::Ghost(ghost.clone()) != self.room.speaker {
-                    let actor = super::effect::Actor::Ghost(ghost);
-                    self.out.push(Effect::Matrix(super::effect::MatrixAction::Leave {
-                        room: room.clone(),
-                        actor,
-                        reason: None,
-                    }));
-                }
-            }
-            self.out.push(Effect::Unlink(room));
-        }
-    }
-
-    /// Whether a room that is being let go is empty of us.
-    fn finish_unbridging(&mut self) {
-        let waits = self.room.in_flight.is_some()
-            || self.room.rejoin.is_some()
-            || !self.room.submitted.is_empty()
-            || !self.room.queue.is_empty();
-        if self.room.unbridging && !waits && self.room.phase == Phase::Active {
-            self.end();
-        }
-    }
-
     /// Somebody of ours with a leaf.
     fn any_committer(&self) -> Option<UserUri> {
         self.group.local_users().into_iter().find(|user| self.is_participant(user) && !self.is_leaving(user))
@@ -518,6 +488,9 @@ impl Step<'_> {
                 // Its ghost comes back.
                 self.sync_members();
                 format!("{} could not be removed: {why}.", self.names.display(user))
+            }
+            Intent::Leave { .. } if self.room.unbridging && self.room.direct => {
+                return self.report(format!("{who} is still listed at the hub of a direct chat that is over: {why}"));
             }
             Intent::Leave { .. } => format!("{name} left here, but is still listed at the hub: {why}."),
             Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),

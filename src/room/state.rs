@@ -131,6 +131,8 @@ pub struct Held {
     pub accepted: Millis,
     /// The PrivateMessage.
     pub message: Vec<u8>,
+    /// The hub's stamp, encoded.
+    pub frank: Option<Vec<u8>>,
 }
 
 /// Why a room has to be joined again.
@@ -192,10 +194,14 @@ pub struct Room {
     pub matrix: Option<OwnedRoomId>,
     /// Where it stands.
     pub phase: Phase,
-    /// A direct chat.
+    /// A direct chat: a room of fixed membership. It ends when one side leaves.
     pub direct: bool,
     /// Who speaks for the gateway in the Matrix room.
     pub speaker: Actor,
+    /// People were told that the gateway reads along.
+    pub greeted: bool,
+    /// What the gateway has to say once the ghost that speaks for it is in the Matrix room.
+    pub to_say: Vec<String>,
     /// Which group of the room is the present one.
     pub group: u32,
     /// Last accepted timestamp: as hub the last given, as follower the last seen.
@@ -240,6 +246,8 @@ pub struct Room {
     pub waiting: bool,
     /// How often the first of the queue was refused for its epoch.
     pub attempts: u32,
+    /// As follower: nothing is committed before, unless proposals come: the hub knows of some that did not come yet.
+    pub pause: Millis,
     /// As follower: users whose leave the hub took, and whose leaf is still there until the commit comes.
     pub leaving: BTreeSet<UserUri>,
     /// As hub: the user with the last leaf of all, who left the Matrix room: nobody is there to commit that they leave. They
@@ -282,6 +290,8 @@ impl Room {
             phase,
             direct: false,
             speaker,
+            greeted: false,
+            to_say: Vec::new(),
             group: 0,
             last_accepted: 0,
             present: BTreeSet::new(),
@@ -304,6 +314,7 @@ impl Room {
             unreadable: 0,
             waiting: false,
             attempts: 0,
+            pause: 0,
             leaving: BTreeSet::new(),
             keeper: None,
             own: VecDeque::new(),

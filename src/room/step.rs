@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
-    group::{Group, GroupError},
+    group::{Group, GroupError, Opened},
     state::{Phase, Room},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     ident::{ProviderDomain, UserUri},
     policy::{self, BaseRoomPolicy, RoomMetadata, RoomState},
     translate::{self, CONTENT_KEY},
-    wire::{FanoutMessage, HandshakeBundle, SubmitMessageRequest},
+    wire::{FanoutMessage, Frank, HandshakeBundle, SubmitMessageRequest},
 };
 
 /// How the two worlds name each other; made once from the settings.
@@ -253,10 +253,30 @@ pub enum Effect {
         /// The Matrix event that it came from, if it was ours.
         event: Option<OwnedEventId>,
     },
+    /// One of our users reports a message of the room.
+    ReportAbuse {
+        /// Who.
+        by: UserUri,
+        /// Whether the reporter's name goes along.
+        openly: bool,
+        /// The Matrix event of the message.
+        event: OwnedEventId,
+        /// For those who read the report.
+        note: String,
+    },
+    /// A message's stamp is to be kept; it belongs to the [`Effect::Log`] before it.
+    Franked {
+        /// The message id.
+        message_id: [u8; 32],
+        /// Stamp and content.
+        franked: super::frank::Franked,
+    },
     /// The Matrix room belongs to this room from now on.
     Link(OwnedRoomId),
     /// It does not any more.
     Unlink(OwnedRoomId),
+    /// In this Matrix room somebody is left of a direct chat that is over: what is written there is answered.
+    Ended(OwnedRoomId),
     /// [`Input::Tick`] is wanted at this time.
     Wake(Millis),
     /// The operator should know.
@@ -432,23 +452,9 @@ impl Step<'_> {
         self.notice(&format!("This room is not connected any more: {why}. Nothing is sent to MIMI until an administrator has looked at it."));
     }
 
-    /// Shows a line of the gateway's own in the Matrix room.
-    pub(super) fn notice(&mut self, text: &str) {
-        let Some(room) = self.room.matrix.clone() else { return };
-        let digest = hash(format!("{}\n{}\n{text}\n{}", self.room.uri, self.now, self.out.len()).as_bytes());
-        let content = serde_json::json!({ "msgtype": "m.notice", "body": text, CONTENT_KEY: {} }).to_string();
-        self.out.push(Effect::Matrix(MatrixAction::Send {
-            room,
-            actor: self.room.speaker.clone(),
-            event_type: "m.room.message".to_owned(),
-            content,
-            ts: None,
-            txn_id: format!("n{}", hex::encode(digest.get(..16).unwrap_or(&digest))),
-        }));
-    }
-
     /// Shows an opened message of a remote user; once.
-    pub(super) fn show(&mut self, sender: &UserUri, plaintext: &[u8], accepted: Millis) {
+    pub(super) fn show(&mut self, opened: &Opened, accepted: Millis, frank: Option<&Frank>) {
+        let Opened { sender, plaintext, beside } = opened;
         let content = match MimiContent::decode(plaintext) {
             Ok(content) => content,
             Err(error) => return self.report(format!("a message of {sender} is no MIMI content: {error}")),
@@ -457,10 +463,20 @@ impl Step<'_> {
             return self.report(format!("a message of {sender} claims another origin: {error}"));
         }
         let id = crate::content::message_id(sender, &self.room.uri, plaintext, &content.salt).0;
+        let honest = super::frank::check_beside(beside, &id, &content, plaintext);
+        if let (Err(why), Some(other)) = (honest, beside.message_id)
+            && other != id
+        {
+            return self.report(format!("a message of {sender} is not shown: {why}"));
+        }
         if !self.recent.insert(id) {
             return;
         }
         self.out.push(Effect::Log { accepted, message_id: id, event: None });
+        match honest {
+            Ok(()) => self.keep_frank(sender, plaintext, id, accepted, frank),
+            Err(why) => self.report(format!("a message of {sender} counts as not franked: {why}")),
+        }
         if self.is_ours(sender) {
             return;
         }
@@ -505,17 +521,19 @@ impl Step<'_> {
             .filter(|(_, role)| *role != crate::policy::role::BANNED)
             .map(|(user, _)| user.clone())
             .collect();
+        let fixed = state.base_policy.fixed_membership;
         let remote: BTreeSet<UserUri> = listed
             .iter()
             .filter(|user| !self.is_ours(user))
-            // Whom we still ask is listed already in a direct chat; the ghost joins when the user did.
-            .filter(|user| {
-                !state.base_policy.fixed_membership
-                    || !self.room.asking.contains_key(*user)
-                    || self.group.in_group(user)
-            })
+            // Of a fixed membership those are here who have a client: who did not come yet has none, nor who left.
+            .filter(|user| !fixed || self.group.in_group(user))
             .cloned()
             .collect();
+        if fixed {
+            self.sync_direct(&room, &remote);
+            let group = &*self.group;
+            return self.room.asking.retain(|user, _| !group.in_group(user));
+        }
         for user in remote.difference(&self.room.ghosts.clone()) {
             let actor = Actor::Ghost(user.clone());
             self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));

@@ -172,6 +172,7 @@ fn engine_settings(config: &Config) -> EngineSettings {
         keep: Keep { days: config.store.keep_days, day: DAY },
         open_invitations: config.limits.max_open_invitations_per_peer,
         catch_up: CATCH_UP,
+        admin_room: config.permissions.admin_room.clone(),
         may_command,
     }
 }

@@ -13,14 +13,38 @@ pub const MAX_VECTOR: usize = (1 << 30) - 1;
 
 /// Why received bytes are not the structure they should be. Permanent: the same bytes never decode. Becomes HTTP 400.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}, byte {offset}: {kind}")]
+#[error("{}, byte {offset}: {kind}", self.path())]
 pub struct DecodeError {
     /// The field, as the draft calls it.
     pub field: &'static str,
+    /// What the field is in, outermost first: `clients[2].keyPackage`. Empty for a field of the body itself.
+    pub within: String,
     /// Where the field starts, in bytes from the start of the body.
     pub offset: usize,
     /// What is wrong with it.
     pub kind: DecodeErrorKind,
+}
+
+impl DecodeError {
+    /// The field with all that it is in: `clients[2].keyPackage.cipher_suite`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self.within.rsplit_once('[') {
+            // An item of a vector of numbers or strings is called as the vector is.
+            Some((list, _)) if self.within.ends_with(']') && list.rsplit('.').next() == Some(self.field) => {
+                self.within.clone()
+            }
+            _ if self.within.is_empty() => self.field.to_owned(),
+            _ => format!("{}.{}", self.within, self.field),
+        }
+    }
+
+    /// The same error, seen from around `outer`.
+    #[must_use]
+    fn inside(mut self, outer: &dyn fmt::Display) -> Self {
+        self.within = if self.within.is_empty() { outer.to_string() } else { format!("{outer}.{}", self.within) };
+        self
+    }
 }
 
 /// What is wrong with a field.
@@ -135,7 +159,7 @@ impl<'a> Reader<'a> {
     /// An error about the field that starts at the current place.
     #[must_use]
     pub fn error(&self, field: &'static str, kind: DecodeErrorKind) -> DecodeError {
-        DecodeError { field, offset: self.offset(), kind }
+        DecodeError { field, within: String::new(), offset: self.offset(), kind }
     }
 
     /// Refuses bytes that are left over.
@@ -229,7 +253,7 @@ impl<'a> Reader<'a> {
             if count == items {
                 return Err(inner.error(field, DecodeErrorKind::TooMany(items)));
             }
-            item(&mut inner)?;
+            item(&mut inner).map_err(|e| e.inside(&format_args!("{field}[{count}]")))?;
             count += 1;
         }
         Ok(count)
@@ -265,12 +289,55 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// `bool`: one octet, 0 or 1 (draft-ietf-mimi-room-policy-03).
+    pub fn bool(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+        let at = self.clone();
+        match self.u8(field)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(at.error(field, DecodeErrorKind::Unknown(other.into()))),
+        }
+    }
+
+    /// A structure in a field: what is wrong inside of it is told with the field's name.
+    pub fn inside<T>(
+        &mut self,
+        field: &'static str,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        read(self).map_err(|e| e.inside(&field))
+    }
+
+    /// One of several structures that follow each other without an outer length.
+    pub fn item<T>(
+        &mut self,
+        field: &'static str,
+        index: usize,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        read(self).map_err(|e| e.inside(&format_args!("{field}[{index}]")))
+    }
+
+    /// `UTF8String` (`opaque string<V>`): any UTF-8 without NUL (draft-ietf-mimi-protocol-06 section 7.6).
+    pub fn utf8(&mut self, field: &'static str, limit: usize) -> Result<String, DecodeError> {
+        self.text_if(field, limit, |c| c != '\0')
+    }
+
     /// `string x` (`opaque x<V>`, UTF-8): without NUL and other control characters, except line feed and tab.
     pub fn text(&mut self, field: &'static str, limit: usize) -> Result<String, DecodeError> {
+        self.text_if(field, limit, |c| !c.is_control() || c == '\n' || c == '\t')
+    }
+
+    fn text_if(
+        &mut self,
+        field: &'static str,
+        limit: usize,
+        allowed: impl Fn(char) -> bool,
+    ) -> Result<String, DecodeError> {
         let at = self.clone();
         let text = std::str::from_utf8(self.opaque(field, limit)?)
             .ok()
-            .filter(|t| !t.chars().any(|c| c.is_control() && c != '\n' && c != '\t'))
+            .filter(|t| t.chars().all(allowed))
             .ok_or_else(|| at.error(field, DecodeErrorKind::Text))?;
         Ok(text.to_owned())
     }
@@ -309,6 +376,11 @@ impl Writer {
         self.0.push(value);
     }
 
+    /// `bool`.
+    pub fn bool(&mut self, value: bool) {
+        self.u8(u8::from(value));
+    }
+
     /// `uint16`.
     pub fn u16(&mut self, value: u16) {
         self.raw(&value.to_be_bytes());
@@ -344,6 +416,11 @@ impl Writer {
         self.opaque(&inner.0);
     }
 
+    /// A `<V>` vector of what `write` makes of each item.
+    pub fn each<T>(&mut self, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut Writer, T)) {
+        self.vector(|w| items.into_iter().for_each(|item| write(w, item)));
+    }
+
     /// A `<V>` vector of structures.
     pub fn list<T: Wire>(&mut self, items: &[T]) {
         self.vector(|w| items.iter().for_each(|item| item.write(w)));
@@ -363,6 +440,8 @@ macro_rules! octet_enum {
     ($(#[$doc:meta])* $name:ident, $field:literal, { $($(#[$vdoc:meta])* $variant:ident = $code:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
         #[repr(u8)]
         pub enum $name { $($(#[$vdoc])* $variant = $code),+ }
 

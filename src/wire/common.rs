@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer, octet_enum},
     limits,
@@ -52,34 +54,47 @@ pub(super) fn write_code_points(writer: &mut Writer, codes: &[u16]) {
     writer.vector(|w| codes.iter().for_each(|code| w.u16(*code)));
 }
 
+/// Reads a vector of component ids with data: sorted, each id once.
+pub(super) fn read_components(
+    reader: &mut Reader<'_>,
+    field: &'static str,
+    data: &'static str,
+    items: usize,
+) -> Result<BTreeMap<u16, Vec<u8>>, DecodeError> {
+    let mut out = BTreeMap::new();
+    let mut last = None;
+    reader.each(field, limits::MLS_OBJECT, items, |r| {
+        let at = r.clone();
+        let id = r.u16("component_id")?;
+        if last.is_some_and(|last| id <= last) {
+            let why = DecodeErrorKind::NotAllowed("components must be sorted and unique");
+            return Err(at.error("component_id", why));
+        }
+        last = Some(id);
+        out.insert(id, r.opaque(data, limits::MLS_OBJECT)?.to_vec());
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+/// Writes a vector of component ids with data.
+pub(super) fn write_components(writer: &mut Writer, components: &BTreeMap<u16, Vec<u8>>) {
+    writer.each(components, |w, (id, data)| {
+        w.u16(*id);
+        w.opaque(data);
+    });
+}
+
 /// Data of application components by component id: sorted, each id once.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AppDataDictionary(pub BTreeMap<u16, Vec<u8>>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppDataDictionary(#[serde(with = "super::json::components")] pub BTreeMap<u16, Vec<u8>>);
 
 impl Wire for AppDataDictionary {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut out = BTreeMap::new();
-        let mut last = None;
-        reader.each("component_data", limits::MLS_OBJECT, limits::COMPONENTS, |r| {
-            let at = r.clone();
-            let id = r.u16("component_id")?;
-            if last.is_some_and(|last| id <= last) {
-                let why = DecodeErrorKind::NotAllowed("components must be sorted and unique");
-                return Err(at.error("component_id", why));
-            }
-            last = Some(id);
-            out.insert(id, r.opaque("data", limits::MLS_OBJECT)?.to_vec());
-            Ok(())
-        })?;
-        Ok(Self(out))
+        read_components(reader, "component_data", "data", limits::COMPONENTS).map(Self)
     }
 
     fn write(&self, writer: &mut Writer) {
-        writer.vector(|w| {
-            for (id, data) in &self.0 {
-                w.u16(*id);
-                w.opaque(data);
-            }
-        });
+        write_components(writer, &self.0);
     }
 }

@@ -1,6 +1,8 @@
 //! `POST /requestConsent/{targetDomain}` and `POST /updateConsent/{requesterDomain}` (draft-ietf-mimi-protocol-06
 //! section 5.7): both bodies are a `ConsentEntry`.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     codec::{DecodeError, Reader, Wire, Writer, octet_enum},
     common::{AppDataDictionary, read_optional_room, read_uri},
@@ -24,7 +26,8 @@ octet_enum!(
 );
 
 /// What is done about consent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum ConsentAction {
     /// Takes a request back (requestConsent).
     Cancel,
@@ -33,6 +36,7 @@ pub enum ConsentAction {
     /// Allows (updateConsent).
     Grant {
         /// KeyPackages of the target's clients, to be used once each.
+        #[serde(rename = "clientKeyPackages")]
         key_packages: Vec<RawKeyPackage>,
     },
     /// Forbids, or takes a grant back (updateConsent).
@@ -40,26 +44,69 @@ pub enum ConsentAction {
 }
 
 /// One act about consent. Unsigned: only as good as the connection that it came over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConsentEntry {
     /// What is done.
+    #[serde(rename = "consentOperation")]
     pub action: ConsentAction,
     /// Who will ask for KeyPackages later.
+    #[serde(rename = "requesterUri")]
     pub requester: UserUri,
     /// Whose KeyPackages.
+    #[serde(rename = "targetUri")]
     pub target: UserUri,
     /// The only room that it is about; every room if there is none.
+    #[serde(rename = "roomId")]
     pub room: Option<RoomUri>,
     /// Data of application components.
+    #[serde(rename = "consent_extensions")]
     pub extensions: AppDataDictionary,
+}
+
+/// What a consent is about: the same scope takes a request back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsentScope {
+    /// Who will ask for KeyPackages later.
+    #[serde(rename = "requesterUri")]
+    pub requester: UserUri,
+    /// Whose KeyPackages.
+    #[serde(rename = "targetUri")]
+    pub target: UserUri,
+    /// The only room that it is about; every room if there is none.
+    #[serde(rename = "roomId")]
+    pub room: Option<RoomUri>,
+}
+
+impl ConsentEntry {
+    /// What it is about.
+    #[must_use]
+    pub fn scope(&self) -> ConsentScope {
+        ConsentScope { requester: self.requester.clone(), target: self.target.clone(), room: self.room.clone() }
+    }
+}
+
+impl Wire for ConsentScope {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            requester: read_uri(reader, "requesterUri", UserUri::from_bytes)?,
+            target: read_uri(reader, "targetUri", UserUri::from_bytes)?,
+            room: read_optional_room(reader)?,
+        })
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.opaque(self.requester.as_str().as_bytes());
+        writer.opaque(self.target.as_str().as_bytes());
+        writer.optional(self.room.as_ref(), |w, room| w.opaque(room.as_str().as_bytes()));
+    }
 }
 
 impl Wire for ConsentEntry {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let operation = ConsentOperation::read(reader)?;
-        let requester = read_uri(reader, "requesterUri", UserUri::from_bytes)?;
-        let target = read_uri(reader, "targetUri", UserUri::from_bytes)?;
-        let room = read_optional_room(reader)?;
+        let ConsentScope { requester, target, room } = ConsentScope::read(reader)?;
         let action = match operation {
             ConsentOperation::Cancel => ConsentAction::Cancel,
             ConsentOperation::Request => ConsentAction::Request,
@@ -73,7 +120,13 @@ impl Wire for ConsentEntry {
             },
             ConsentOperation::Revoke => ConsentAction::Revoke,
         };
-        Ok(Self { action, requester, target, room, extensions: AppDataDictionary::read(reader)? })
+        Ok(Self {
+            action,
+            requester,
+            target,
+            room,
+            extensions: reader.inside("consent_extensions", AppDataDictionary::read)?,
+        })
     }
 
     fn write(&self, writer: &mut Writer) {
@@ -84,9 +137,7 @@ impl Wire for ConsentEntry {
             ConsentAction::Revoke => ConsentOperation::Revoke,
         };
         operation.write(writer);
-        writer.opaque(self.requester.as_str().as_bytes());
-        writer.opaque(self.target.as_str().as_bytes());
-        writer.optional(self.room.as_ref(), |w, room| w.opaque(room.as_str().as_bytes()));
+        self.scope().write(writer);
         if let ConsentAction::Grant { key_packages } = &self.action {
             writer.list(key_packages);
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{limits, path};
@@ -10,6 +11,9 @@ use crate::ident::{MimiUri, ProviderDomain};
 
 /// Where a provider's directory is.
 pub const WELL_KNOWN_PATH: &str = "/.well-known/mimi-protocol-directory";
+
+/// The number of the draft that our endpoints follow.
+const DRAFT: &str = "06";
 
 /// Why a directory or a template cannot be used. Permanent until the provider changes its directory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +41,8 @@ pub enum DirectoryError {
 }
 
 /// An endpoint that a directory lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum DirectoryEntry {
     /// `keyMaterial`.
     KeyMaterial,
@@ -59,11 +64,16 @@ pub enum DirectoryEntry {
     ReportAbuse,
     /// `proxyDownload`.
     ProxyDownload,
+    /// `ohttpGateway`: where encapsulated requests go (RFC 9458). The draft demands the gateway and names no entry for it;
+    /// the name is ours, a plain URL without variable.
+    OhttpGateway,
+    /// `ohttpKeys`: where the gateway's key configurations are (`application/ohttp-keys`). Ours, as `ohttpGateway`.
+    OhttpKeys,
 }
 
 impl DirectoryEntry {
     /// Every endpoint.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::KeyMaterial,
         Self::Update,
         Self::Notify,
@@ -74,6 +84,8 @@ impl DirectoryEntry {
         Self::IdentifierQuery,
         Self::ReportAbuse,
         Self::ProxyDownload,
+        Self::OhttpGateway,
+        Self::OhttpKeys,
     ];
 
     /// The endpoint's name in the document, and in our own paths.
@@ -90,23 +102,30 @@ impl DirectoryEntry {
             Self::IdentifierQuery => "identifierQuery",
             Self::ReportAbuse => "reportAbuse",
             Self::ProxyDownload => "proxyDownload",
+            Self::OhttpGateway => "ohttpGateway",
+            Self::OhttpKeys => "ohttpKeys",
         }
     }
 
     /// Whether rooms work without it.
     fn is_optional(self) -> bool {
-        matches!(self, Self::IdentifierQuery | Self::ReportAbuse | Self::ProxyDownload)
+        matches!(
+            self,
+            Self::IdentifierQuery | Self::ReportAbuse | Self::ProxyDownload | Self::OhttpGateway | Self::OhttpKeys
+        )
     }
 
-    /// The variable in our own templates. Section 5.7 is newer than the example in 5.1: consent goes to a domain.
-    fn variable(self) -> &'static str {
+    /// The variable in our own templates, `None` for a plain URL. Section 5.7 is newer than the example in 5.1: consent
+    /// goes to a domain.
+    fn variable(self) -> Option<&'static str> {
         match self {
-            Self::KeyMaterial => "targetUser",
-            Self::Update | Self::Notify | Self::SubmitMessage | Self::GroupInfo | Self::ReportAbuse => "roomId",
-            Self::RequestConsent => "targetDomain",
-            Self::UpdateConsent => "requesterDomain",
-            Self::IdentifierQuery => "domain",
-            Self::ProxyDownload => "downloadUrl",
+            Self::KeyMaterial => Some("targetUser"),
+            Self::Update | Self::Notify | Self::SubmitMessage | Self::GroupInfo | Self::ReportAbuse => Some("roomId"),
+            Self::RequestConsent => Some("targetDomain"),
+            Self::UpdateConsent => Some("requesterDomain"),
+            Self::IdentifierQuery => Some("domain"),
+            Self::ProxyDownload => Some("downloadUrl"),
+            Self::OhttpGateway | Self::OhttpKeys => None,
         }
     }
 }
@@ -120,28 +139,32 @@ pub enum Target<'a> {
     Domain(&'a ProviderDomain),
     /// An asset's URL, for proxyDownload.
     Url(&'a str),
+    /// Nothing: the entry is a plain URL.
+    Nothing,
 }
 
 /// URL templates by endpoint. Unknown members of the document are ignored.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directory(BTreeMap<DirectoryEntry, String>);
 
 impl Directory {
-    /// Our own directory: `<base>/<name>/{variable}` for each of `entries`. `base` is an https URL without a trailing
+    /// Our own directory: `<base>/<name>/{variable}`, or `<base>/<name>`, for each of `entries`. `base` is an https URL without a trailing
     /// slash, like `https://mimi.example.com/v1`.
     pub fn own(base: &str, entries: &[DirectoryEntry]) -> Result<Self, DirectoryError> {
         let template = |entry: &DirectoryEntry| {
-            let template = format!("{base}/{}/{{{}}}", entry.name(), entry.variable());
-            check_template(entry.name(), &template).map(|()| (*entry, template))
+            let variable = entry.variable().map(|name| format!("/{{{name}}}")).unwrap_or_default();
+            let template = format!("{base}/{}{variable}", entry.name());
+            check_template(*entry, &template).map(|()| (*entry, template))
         };
         entries.iter().map(template).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The document.
+    /// The document. Beside the endpoints it says which draft they follow, for which the draft has no place: `draft`.
     #[must_use]
     pub fn to_json(&self) -> String {
         let members = self.0.iter().map(|(entry, template)| (entry.name().to_owned(), Value::from(template.as_str())));
-        Value::Object(members.collect()).to_string()
+        let draft = std::iter::once(("draft".to_owned(), Value::from(DRAFT)));
+        Value::Object(members.chain(draft).collect()).to_string()
     }
 
     /// Reads a peer's document. If the template of an endpoint that rooms cannot do without is unusable, the document
@@ -158,7 +181,7 @@ impl Directory {
             let name = entry.name();
             let template = match members.get(name) {
                 None | Some(Value::Null) => continue,
-                Some(Value::String(template)) => check_template(name, template).map(|()| template),
+                Some(Value::String(template)) => check_template(entry, template).map(|()| template),
                 Some(_) => Err(DirectoryError::Template { name, why: "not a string" }),
             };
             match template {
@@ -209,7 +232,8 @@ fn parts<'a>(name: &'static str, template: &'a str) -> Result<Vec<Part<'a>>, Dir
     Ok(out)
 }
 
-fn check_template(name: &'static str, template: &str) -> Result<(), DirectoryError> {
+fn check_template(entry: DirectoryEntry, template: &str) -> Result<(), DirectoryError> {
+    let name = entry.name();
     let bad = |why| Err(DirectoryError::Template { name, why });
     if template.len() > limits::TEMPLATE {
         return bad("too long");
@@ -230,9 +254,11 @@ fn check_template(name: &'static str, template: &str) -> Result<(), DirectoryErr
     if template.contains('#') {
         return bad("it has a fragment");
     }
-    match parts(name, template)?.iter().filter(|part| matches!(part, Part::Variable(_))).count() {
-        1 => Ok(()),
-        _ => bad("exactly one variable is wanted"),
+    let variables = parts(name, template)?.iter().filter(|part| matches!(part, Part::Variable(_))).count();
+    match (variables, entry.variable()) {
+        (1, Some(_)) | (0, None) => Ok(()),
+        (_, Some(_)) => bad("exactly one variable is wanted"),
+        (_, None) => bad("no variable is wanted"),
     }
 }
 

@@ -3,17 +3,20 @@
 //! A body is one or more `FanoutMessages`, one after the other, without an outer length; each ends where its MLS message
 //! and the rest of it end. If one cannot be delimited, the whole body is refused: nothing of it may be acknowledged.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer},
+    franking::Frank,
     limits,
     mls::{ContentType, MlsMessage, MlsMessageFields},
-    submit::Frank,
     tree::RatchetTreeOption,
     update::read_proposals,
 };
 
 /// What the hub distributes. The variant follows from the MLS message; there is no discriminator on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum FanoutContent {
     /// A PrivateMessage with application data.
     Application {
@@ -27,6 +30,7 @@ pub enum FanoutContent {
         /// The message.
         message: MlsMessage,
         /// The ratchet tree of the epoch that it welcomes to.
+        #[serde(rename = "ratchetTreeOption")]
         ratchet_tree: RatchetTreeOption,
     },
     /// A PublicMessage with a proposal.
@@ -34,6 +38,7 @@ pub enum FanoutContent {
         /// The message.
         message: MlsMessage,
         /// Further proposals of the same update.
+        #[serde(rename = "moreProposals")]
         more: Vec<MlsMessage>,
     },
     /// A PublicMessage with a commit.
@@ -41,6 +46,7 @@ pub enum FanoutContent {
         /// The message.
         message: MlsMessage,
         /// The hub's replacements of proposals that an external commit made invalid.
+        #[serde(rename = "externalProposals")]
         external_proposals: Vec<MlsMessage>,
     },
 }
@@ -59,7 +65,8 @@ impl FanoutContent {
 }
 
 /// One message of the hub to a follower.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FanoutMessage {
     /// When the hub accepted it, in milliseconds since the UNIX epoch.
     pub timestamp: u64,
@@ -71,12 +78,12 @@ impl FanoutMessage {
     /// All messages of a notify body, in order; at least one.
     pub fn decode_all(body: &[u8]) -> Result<Vec<Self>, DecodeError> {
         let mut reader = Reader::for_body(body)?;
-        let mut out = vec![Self::read(&mut reader)?];
-        while !reader.is_empty() {
+        let mut out: Vec<Self> = Vec::new();
+        while out.is_empty() || !reader.is_empty() {
             if out.len() == limits::FANOUT_MESSAGES {
                 return Err(reader.error("FanoutMessage", DecodeErrorKind::TooMany(limits::FANOUT_MESSAGES)));
             }
-            out.push(Self::read(&mut reader)?);
+            out.push(reader.item("FanoutMessage", out.len(), Self::read)?);
         }
         Ok(out)
     }
@@ -96,7 +103,7 @@ impl Wire for FanoutMessage {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let timestamp = reader.u64("timestamp")?;
         let at = reader.clone();
-        let message = MlsMessage::read(reader)?;
+        let message = reader.inside("message", MlsMessage::read)?;
         let content = match message.fields() {
             MlsMessageFields::Public(public) => match public.content_type {
                 ContentType::Commit => {
@@ -107,11 +114,15 @@ impl Wire for FanoutMessage {
                 }
             },
             MlsMessageFields::Private(private) if private.content_type == ContentType::Application => {
-                FanoutContent::Application { message, frank: reader.optional("frank", Frank::read)? }
+                FanoutContent::Application {
+                    message,
+                    frank: reader.optional("frank", |r| r.inside("frank", Frank::read))?,
+                }
             }
-            MlsMessageFields::Welcome(_) => {
-                FanoutContent::Welcome { message, ratchet_tree: RatchetTreeOption::read(reader)? }
-            }
+            MlsMessageFields::Welcome(_) => FanoutContent::Welcome {
+                message,
+                ratchet_tree: reader.inside("ratchetTreeOption", RatchetTreeOption::read)?,
+            },
             MlsMessageFields::Private(_) | MlsMessageFields::GroupInfo(_) | MlsMessageFields::KeyPackage(_) => {
                 let why =
                     DecodeErrorKind::NotAllowed("only application messages, handshakes and Welcomes are fanned out");

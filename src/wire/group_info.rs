@@ -1,8 +1,11 @@
 //! `POST /groupInfo/{roomId}` (draft-ietf-mimi-protocol-06 section 5.6).
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer, octet_enum},
     common::{Protocol, read_uri},
+    json::Signed,
     limits,
     mls::{ContentType, Credential, ExternalSender, HpkeCiphertext, MlsMessage, RawGroupInfo},
     tree::RatchetTreeOption,
@@ -11,17 +14,22 @@ use super::{
 use crate::ident::RoomUri;
 
 /// Asks for what an external commit needs: what the requester signs (`GroupInfoRequestTBS`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GroupInfoRequestTbs {
     /// Cipher suite of the keys.
+    #[serde(rename = "cipher_suite")]
     pub cipher_suite: u16,
     /// The key that signs the request.
+    #[serde(with = "super::json::hex_bytes")]
     pub requesting_signature_key: Vec<u8>,
     /// Whose key that is.
     pub requesting_credential: Credential,
     /// A fresh HPKE key to encrypt the answer to.
+    #[serde(with = "super::json::hex_bytes")]
     pub group_info_public_key: Vec<u8>,
     /// Proof of an invitation.
+    #[serde(with = "super::json::hex_option")]
     pub joining_code: Option<Vec<u8>>,
 }
 
@@ -34,7 +42,7 @@ impl GroupInfoRequestTbs {
         Ok(Self {
             cipher_suite: reader.u16("cipher_suite")?,
             requesting_signature_key: reader.opaque("requestingSignatureKey", limits::KEY_OR_TAG)?.to_vec(),
-            requesting_credential: Credential::read(reader)?,
+            requesting_credential: reader.inside("requestingCredential", Credential::read)?,
             group_info_public_key: reader.opaque("groupInfoPublicKey", limits::KEY_OR_TAG)?.to_vec(),
             joining_code: None,
         })
@@ -67,7 +75,8 @@ impl Wire for GroupInfoRequestTbs {
 /// We read the joining code as `optional` in the request as in its TBS. A peer that takes the draft literally leaves
 /// the presence octet out of the request; such a body is understood where the first reading fails, and its signature
 /// then covers the TBS with the octet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Signed<GroupInfoRequestTbs>", into = "Signed<GroupInfoRequestTbs>")]
 pub struct GroupInfoRequest {
     tbs: GroupInfoRequestTbs,
     tbs_bytes: Vec<u8>,
@@ -112,6 +121,18 @@ fn read_signature(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
     reader.opaque("signature", limits::KEY_OR_TAG).map(<[u8]>::to_vec)
 }
 
+impl From<Signed<GroupInfoRequestTbs>> for GroupInfoRequest {
+    fn from(signed: Signed<GroupInfoRequestTbs>) -> Self {
+        Self::new(signed.tbs, signed.signature)
+    }
+}
+
+impl From<GroupInfoRequest> for Signed<GroupInfoRequestTbs> {
+    fn from(request: GroupInfoRequest) -> Self {
+        Self { tbs: request.tbs, signature: request.signature }
+    }
+}
+
 impl Wire for GroupInfoRequest {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let start = reader.offset();
@@ -147,15 +168,19 @@ octet_enum!(
 );
 
 /// What the hub signs (`GroupInfoResponseTBS`, always with status success).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GroupInfoResponseTbs {
     /// The room, as received: its bytes are the context of the encryption.
+    #[serde(rename = "room_id")]
     pub room: RoomUri,
     /// Cipher suite of the encryption and the signature.
+    #[serde(rename = "cipher_suite")]
     pub cipher_suite: u16,
     /// The hub as external sender of the group.
     pub hub_sender: ExternalSender,
     /// `EncryptWithLabel` of a [`GroupInfoRatchetTree`].
+    #[serde(rename = "encrypted_groupinfo_and_tree")]
     pub encrypted: HpkeCiphertext,
 }
 
@@ -167,8 +192,8 @@ impl GroupInfoResponseTbs {
         Ok(Self {
             room,
             cipher_suite: reader.u16("cipher_suite")?,
-            hub_sender: ExternalSender::read(reader)?,
-            encrypted: HpkeCiphertext::read(reader)?,
+            hub_sender: reader.inside("hub_sender", ExternalSender::read)?,
+            encrypted: reader.inside("encrypted_groupinfo_and_tree", HpkeCiphertext::read)?,
         })
     }
 }
@@ -202,11 +227,24 @@ impl Wire for GroupInfoResponseTbs {
 }
 
 /// A GroupInfo with the hub's signature, which is not checked here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Signed<GroupInfoResponseTbs>", into = "Signed<GroupInfoResponseTbs>")]
 pub struct SignedGroupInfo {
     tbs: GroupInfoResponseTbs,
     tbs_bytes: Vec<u8>,
     signature: Vec<u8>,
+}
+
+impl From<Signed<GroupInfoResponseTbs>> for SignedGroupInfo {
+    fn from(signed: Signed<GroupInfoResponseTbs>) -> Self {
+        Self { tbs_bytes: signed.tbs.encode(), tbs: signed.tbs, signature: signed.signature }
+    }
+}
+
+impl From<SignedGroupInfo> for Signed<GroupInfoResponseTbs> {
+    fn from(signed: SignedGroupInfo) -> Self {
+        Self { tbs: signed.tbs, signature: signed.signature }
+    }
 }
 
 impl SignedGroupInfo {
@@ -230,7 +268,8 @@ impl SignedGroupInfo {
 }
 
 /// The hub's answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum GroupInfoResponse {
     /// Here it is, encrypted.
     Success(Box<SignedGroupInfo>),
@@ -244,7 +283,7 @@ impl GroupInfoResponse {
     /// Puts an answer together; `signature` is `SignWithLabel` over `tbs.encode()`.
     #[must_use]
     pub fn success(tbs: GroupInfoResponseTbs, signature: Vec<u8>) -> Self {
-        Self::Success(Box::new(SignedGroupInfo { tbs_bytes: tbs.encode(), tbs, signature }))
+        Self::Success(Box::new(Signed { tbs, signature }.into()))
     }
 }
 
@@ -275,7 +314,8 @@ impl Wire for GroupInfoResponse {
 }
 
 /// A proposal that the hub accepted in the current epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PendingProposal {
     /// The proposal, a PublicMessage.
     pub proposal: MlsMessage,
@@ -296,11 +336,14 @@ impl Wire for PendingProposal {
 }
 
 /// What is encrypted to the requester (`GroupInfoRatchetTreeTBE`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GroupInfoRatchetTree {
     /// The GroupInfo, without ratchet tree.
+    #[serde(rename = "groupInfo")]
     pub group_info: RawGroupInfo,
     /// The ratchet tree.
+    #[serde(rename = "ratchetTreeOption")]
     pub ratchet_tree: RatchetTreeOption,
     /// Pending proposals of the current epoch. An external commit must include the `SelfRemoves` among them.
     pub pending_proposals: Vec<PendingProposal>,
@@ -314,8 +357,8 @@ impl GroupInfoRatchetTree {
 impl Wire for GroupInfoRatchetTree {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
-            group_info: RawGroupInfo::read(reader)?,
-            ratchet_tree: RatchetTreeOption::read(reader)?,
+            group_info: reader.inside("groupInfo", RawGroupInfo::read)?,
+            ratchet_tree: reader.inside("ratchetTreeOption", RatchetTreeOption::read)?,
             pending_proposals: reader.list(
                 "pending_proposals",
                 limits::MLS_OBJECT,

@@ -1,27 +1,33 @@
 //! `POST /keyMaterial/{targetUser}` (draft-ietf-mimi-protocol-06 section 5.2).
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer, octet_enum},
     common::{Protocol, read_code_points, read_uri, read_uri_or_empty, write_code_points},
+    json::Signed,
     limits,
     mls::{Capabilities, Credential, RawKeyPackage, RequiredCapabilities},
 };
 use crate::ident::{MimiUri, RoomUri, UserUri};
 
 /// Asks for KeyPackages of all clients of a user: what the requester signs (`KeyMaterialRequestTBS`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeyMaterialRequestTbs {
     /// Who asks.
     pub requesting_user: UserUri,
     /// Whose KeyPackages are wanted.
     pub target_user: UserUri,
     /// The room that they are for; an empty URI on the wire if there is none.
+    #[serde(rename = "roomId")]
     pub room: Option<RoomUri>,
     /// Cipher suites that will do, best first; not empty.
     pub acceptable_ciphersuites: Vec<u16>,
     /// What the clients must support.
     pub required_capabilities: RequiredCapabilities,
     /// The key that signs the request.
+    #[serde(with = "super::json::hex_bytes")]
     pub requester_signature_key: Vec<u8>,
     /// Whose key that is.
     pub requester_credential: Credential,
@@ -49,9 +55,9 @@ impl Wire for KeyMaterialRequestTbs {
             target_user,
             room,
             acceptable_ciphersuites,
-            required_capabilities: RequiredCapabilities::read(reader)?,
+            required_capabilities: reader.inside("requiredCapabilities", RequiredCapabilities::read)?,
             requester_signature_key: reader.opaque("requesterSignatureKey", limits::KEY_OR_TAG)?.to_vec(),
-            requester_credential: Credential::read(reader)?,
+            requester_credential: reader.inside("requesterCredential", Credential::read)?,
         })
     }
 
@@ -68,7 +74,8 @@ impl Wire for KeyMaterialRequestTbs {
 }
 
 /// A signed request. The signature is not checked here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Signed<KeyMaterialRequestTbs>", into = "Signed<KeyMaterialRequestTbs>")]
 pub struct KeyMaterialRequest {
     tbs: KeyMaterialRequestTbs,
     tbs_bytes: Vec<u8>,
@@ -98,6 +105,18 @@ impl KeyMaterialRequest {
     #[must_use]
     pub fn signature(&self) -> &[u8] {
         &self.signature
+    }
+}
+
+impl From<Signed<KeyMaterialRequestTbs>> for KeyMaterialRequest {
+    fn from(signed: Signed<KeyMaterialRequestTbs>) -> Self {
+        Self::new(signed.tbs, signed.signature)
+    }
+}
+
+impl From<KeyMaterialRequest> for Signed<KeyMaterialRequestTbs> {
+    fn from(request: KeyMaterialRequest) -> Self {
+        Self { tbs: request.tbs, signature: request.signature }
     }
 }
 
@@ -158,7 +177,8 @@ octet_enum!(
 );
 
 /// What one client gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum ClientMaterial {
     /// A KeyPackage, to be used once.
     Success(RawKeyPackage),
@@ -169,9 +189,11 @@ pub enum ClientMaterial {
 }
 
 /// One client of the target user.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ClientKeyMaterial {
     /// The client; not checked to belong to the user.
+    #[serde(rename = "clientUri")]
     pub client: MimiUri,
     /// What it gave.
     pub material: ClientMaterial,
@@ -182,7 +204,9 @@ impl Wire for ClientKeyMaterial {
         let status = KeyMaterialClientCode::read(reader)?;
         let client = read_uri(reader, "clientUri", MimiUri::from_bytes)?;
         let material = match status {
-            KeyMaterialClientCode::Success => ClientMaterial::Success(RawKeyPackage::read(reader)?),
+            KeyMaterialClientCode::Success => {
+                ClientMaterial::Success(reader.inside("keyPackage", RawKeyPackage::read)?)
+            }
             KeyMaterialClientCode::KeyMaterialExhausted => ClientMaterial::Exhausted,
             KeyMaterialClientCode::NothingCompatible => {
                 ClientMaterial::NothingCompatible(reader.optional("clientCapabilities", Capabilities::read)?)
@@ -210,11 +234,14 @@ impl Wire for ClientKeyMaterial {
 }
 
 /// The answer. Unsigned: only as good as the connection that it came over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyMaterialResponse {
     /// How it went.
+    #[serde(rename = "userStatus")]
     pub status: KeyMaterialUserCode,
     /// The target user.
+    #[serde(rename = "userUri")]
     pub user: UserUri,
     /// Its clients. Empty unless the status is success, partialSuccess or noCompatibleMaterial.
     pub clients: Vec<ClientKeyMaterial>,

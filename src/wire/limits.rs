@@ -40,3 +40,27 @@ pub const COMPONENTS: usize = 256;
 pub const DIRECTORY: usize = 64 << 10;
 /// One URL template of a directory.
 pub const TEMPLATE: usize = 2 << 10;
+/// Elements of one identifier query.
+pub const QUERY_ELEMENTS: usize = 16;
+/// A value that is searched for, and the name of the field that it is searched in.
+pub const SEARCH_VALUE: usize = 1 << 10;
+/// Users in the answer to an identifier query.
+pub const PROFILES: usize = 256;
+/// Fields in one profile.
+pub const PROFILE_FIELDS: usize = 64;
+/// One field's value in a profile (a photo may be in it).
+pub const PROFILE_VALUE: usize = 64 << 10;
+/// `note` in an abuse report.
+pub const NOTE: usize = 16 << 10;
+/// Messages in one abuse report.
+pub const ABUSIVE_MESSAGES: usize = 64;
+/// One reported message: the application data as it was decrypted.
+pub const APPLICATION_DATA: usize = 128 << 10;
+/// Items in one SafeAAD.
+pub const AAD_ITEMS: usize = 64;
+/// A media type, or a name or value of its parameters.
+pub const MEDIA_TYPE: usize = 1 << 10;
+/// Parameters of one media type, or media types in one list.
+pub const MEDIA_TYPES: usize = 64;
+/// The URL of an asset.
+pub const DOWNLOAD_URL: usize = 4 << 10;

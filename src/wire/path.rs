@@ -1,4 +1,4 @@
-//! Targets in request paths: `{roomId}`, `{targetUser}`, `{domain}` (draft-ietf-mimi-protocol-06 sections 3 and 5).
+//! Targets in request paths: `{roomId}`, `{targetUser}`, `{domain}`, `{downloadUrl}` (draft-ietf-mimi-protocol-06 sections 3 and 5).
 //!
 //! We send the whole URI as one percent-encoded segment. The draft's figures also show `/update/a.example/r/clubhouse`,
 //! sometimes without `/r/`: a remainder of several segments without scheme is understood too. A path is decoded exactly
@@ -6,6 +6,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::limits;
 use crate::ident::{IdentError, MimiUri, ProviderDomain, RoomUri, UserUri};
 
 /// What RFC 6570 leaves unencoded in simple expansion: RFC 3986's unreserved characters.
@@ -58,4 +59,78 @@ pub fn user(raw: &str) -> Result<UserUri, IdentError> {
 pub fn domain(raw: &str) -> Result<ProviderDomain, IdentError> {
     let decoded = decode_once(raw)?;
     ProviderDomain::parse(&decoded).or_else(|_| uri(raw, "u").map(|uri| uri.provider()))
+}
+
+/// Why a URL is not one that anybody may ask the hub to fetch. Permanent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DownloadUrlError {
+    /// Longer than [`limits::DOWNLOAD_URL`] bytes.
+    #[error("the URL is longer than {} bytes", limits::DOWNLOAD_URL)]
+    TooLong,
+    /// Not a URL, or not in its normal form: what is checked here has to be what is fetched.
+    #[error("not a URL in its normal form")]
+    Malformed,
+    /// Another scheme than https.
+    #[error("not an https URL")]
+    Scheme,
+    /// A user, a password, a port or a fragment.
+    #[error("the URL has a user, a port or a fragment")]
+    Extra,
+    /// An address instead of a name.
+    #[error("the host is no DNS name")]
+    Host,
+}
+
+/// The URL of an asset as proxyDownload takes it (section 5.10.2): https, a DNS name, the usual port. That the host is an
+/// asset domain of a known peer, and what it resolves to, is for the hub to check.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DownloadUrl {
+    text: String,
+    host: ProviderDomain,
+}
+
+impl DownloadUrl {
+    /// Checks a URL. It has to be in the normal form of the URL standard already, so that it means the same to everybody.
+    pub fn parse(text: &str) -> Result<Self, DownloadUrlError> {
+        if text.len() > limits::DOWNLOAD_URL {
+            return Err(DownloadUrlError::TooLong);
+        }
+        let url = url::Url::parse(text).map_err(|_| DownloadUrlError::Malformed)?;
+        if url.scheme() != "https" {
+            return Err(DownloadUrlError::Scheme);
+        }
+        // `:443` is left out of the normal form, so it shows as another text below.
+        if !url.username().is_empty() || url.password().is_some() || url.port().is_some() || url.fragment().is_some() {
+            return Err(DownloadUrlError::Extra);
+        }
+        let Some(url::Host::Domain(host)) = url.host() else {
+            return Err(DownloadUrlError::Host);
+        };
+        let host = ProviderDomain::parse(host).map_err(|_| DownloadUrlError::Host)?;
+        if url.as_str() != text {
+            return Err(DownloadUrlError::Malformed);
+        }
+        Ok(Self { text: text.to_owned(), host })
+    }
+
+    /// The URL.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The host.
+    #[must_use]
+    pub fn host(&self) -> &ProviderDomain {
+        &self.host
+    }
+}
+
+/// The asset of a raw path remainder (what follows `/proxyDownload/`): one segment, decoded once.
+pub fn download(raw: &str) -> Result<DownloadUrl, DownloadUrlError> {
+    if raw.len() > limits::DOWNLOAD_URL * 3 {
+        return Err(DownloadUrlError::TooLong);
+    }
+    let decoded = percent_decode_str(raw).decode_utf8().map_err(|_| DownloadUrlError::Malformed)?;
+    DownloadUrl::parse(&decoded)
 }

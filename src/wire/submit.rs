@@ -1,20 +1,23 @@
-//! `POST /submitMessage/{roomId}` (draft-ietf-mimi-protocol-06 section 5.4), and the frank that a hub puts on a message
-//! (5.4.1).
+//! `POST /submitMessage/{roomId}` (draft-ietf-mimi-protocol-06 section 5.4).
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer, octet_enum},
     common::{Protocol, read_uri},
-    limits,
+    franking::Frank,
     mls::MlsMessage,
 };
 use crate::ident::UserUri;
 
 /// An application message for the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubmitMessageRequest {
     /// A PrivateMessage with application data.
     pub app_message: MlsMessage,
     /// Who sends it, by word of the sender's provider.
+    #[serde(rename = "sendingUri")]
     pub sending_user: UserUri,
 }
 
@@ -33,7 +36,7 @@ impl Wire for SubmitMessageRequest {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Protocol::read(reader)?;
         Ok(Self {
-            app_message: read_application(reader, "appMessage")?,
+            app_message: reader.inside("appMessage", |r| read_application(r, "appMessage"))?,
             sending_user: read_uri(reader, "sendingUri", UserUri::from_bytes)?,
         })
     }
@@ -42,33 +45,6 @@ impl Wire for SubmitMessageRequest {
         Protocol::Mls10.write(writer);
         self.app_message.write(writer);
         writer.opaque(self.sending_user.as_str().as_bytes());
-    }
-}
-
-/// The hub's stamp on an accepted message. Not verified here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frank {
-    /// HMAC that only the hub can check.
-    pub server_frank: [u8; 32],
-    /// Cipher suite of the signature.
-    pub signature_ciphersuite: u16,
-    /// The hub's signature over server frank and context.
-    pub integrity_signature: Vec<u8>,
-}
-
-impl Wire for Frank {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            server_frank: reader.array("server_frank")?,
-            signature_ciphersuite: reader.u16("franking_signature_ciphersuite")?,
-            integrity_signature: reader.opaque("franking_integrity_signature", limits::KEY_OR_TAG)?.to_vec(),
-        })
-    }
-
-    fn write(&self, writer: &mut Writer) {
-        writer.raw(&self.server_frank);
-        writer.u16(self.signature_ciphersuite);
-        writer.opaque(&self.integrity_signature);
     }
 }
 
@@ -85,7 +61,8 @@ octet_enum!(
 );
 
 /// The answer to a submission.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum SubmitMessageResponse {
     /// Accepted.
     Accepted {
@@ -99,6 +76,7 @@ pub enum SubmitMessageResponse {
     /// Seal the same content again in the current epoch.
     EpochTooOld {
         /// The hub's epoch.
+        #[serde(rename = "currentEpoch")]
         current_epoch: u64,
     },
 }
@@ -109,7 +87,7 @@ impl Wire for SubmitMessageResponse {
         Ok(match SubmitResponseCode::read(reader)? {
             SubmitResponseCode::Accepted => Self::Accepted {
                 accepted_timestamp: reader.u64("accepted_timestamp")?,
-                frank: reader.optional("frank", Frank::read)?,
+                frank: reader.optional("frank", |r| r.inside("frank", Frank::read))?,
             },
             SubmitResponseCode::NotAllowed => Self::NotAllowed,
             SubmitResponseCode::EpochTooOld => Self::EpochTooOld { current_epoch: reader.u64("currentEpoch")? },

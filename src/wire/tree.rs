@@ -3,6 +3,8 @@
 //!
 //! `full` carries `optional<Node>` like RFC 9420's `ratchet_tree` extension, although the draft writes `Node`.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer, octet_enum},
     limits,
@@ -24,7 +26,8 @@ octet_enum!(
 );
 
 /// Where a group's ratchet tree is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum RatchetTreeOption {
     /// Here.
     Full(RawRatchetTree),
@@ -39,7 +42,7 @@ pub enum RatchetTreeOption {
 impl Wire for RatchetTreeOption {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match RatchetTreeRepresentation::read(reader)? {
-            RatchetTreeRepresentation::Full => Self::Full(RawRatchetTree::read(reader)?),
+            RatchetTreeRepresentation::Full => Self::Full(reader.inside("ratchet_tree", RawRatchetTree::read)?),
             RatchetTreeRepresentation::HttpsUri => {
                 let at = reader.clone();
                 let url = reader.text("ratchet_tree_url", limits::TREE_URL)?;
@@ -84,13 +87,15 @@ octet_enum!(
 );
 
 /// What a distribution service cannot work out itself to rebuild a GroupInfo.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PartialGroupInfo {
     /// Whether the signed GroupInfo has a `ratchet_tree` extension.
     pub ratchet_tree_presence: RatchetTreePresence,
     /// The GroupInfo's extensions without `ratchet_tree`; usually `external_pub`.
     pub group_info_extensions: Vec<Extension>,
     /// The signer's signature over the whole GroupInfo, unchecked.
+    #[serde(with = "super::json::hex_bytes")]
     pub signature: Vec<u8>,
 }
 
@@ -126,7 +131,8 @@ octet_enum!(
 );
 
 /// The GroupInfo of the epoch that a commit enters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum GroupInfoOption {
     /// Whole, without ratchet tree.
     Full(RawGroupInfo),
@@ -137,8 +143,10 @@ pub enum GroupInfoOption {
 impl Wire for GroupInfoOption {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match GroupInfoRepresentation::read(reader)? {
-            GroupInfoRepresentation::Full => Self::Full(RawGroupInfo::read(reader)?),
-            GroupInfoRepresentation::Partial => Self::Partial(PartialGroupInfo::read(reader)?),
+            GroupInfoRepresentation::Full => Self::Full(reader.inside("groupInfo", RawGroupInfo::read)?),
+            GroupInfoRepresentation::Partial => {
+                Self::Partial(reader.inside("partialGroupInfo", PartialGroupInfo::read)?)
+            }
         })
     }
 

@@ -3,6 +3,8 @@
 //! The request has no protocol octet: its bytes are those of the `HandshakeBundle`. Handshakes are `PublicMessages`;
 //! `SemiPrivateMessage` is a wire format that we refuse.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer, octet_enum},
     limits,
@@ -11,7 +13,8 @@ use super::{
 };
 
 /// A commit with what joiners and the hub need, or proposals.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum HandshakeBundle {
     /// One commit. Boxed: it is much larger than the other variant.
     Commit(Box<CommitBundle>),
@@ -20,15 +23,18 @@ pub enum HandshakeBundle {
 }
 
 /// A commit and what belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CommitBundle {
     /// The commit, a PublicMessage.
     pub commit: MlsMessage,
     /// For those whom the commit adds, if it adds any; without ratchet tree.
     pub welcome: Option<RawWelcome>,
     /// The GroupInfo of the new epoch.
+    #[serde(rename = "groupInfoOption")]
     pub group_info: GroupInfoOption,
     /// The ratchet tree of the new epoch.
+    #[serde(rename = "ratchetTreeOption")]
     pub ratchet_tree: RatchetTreeOption,
 }
 
@@ -70,13 +76,13 @@ impl HandshakeBundle {
 
 impl Wire for HandshakeBundle {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let (message, content) = read_handshake(reader, "proposalOrCommit", None)?;
+        let (message, content) = reader.inside("proposalOrCommit", |r| read_handshake(r, "proposalOrCommit", None))?;
         if content == ContentType::Commit {
             return Ok(Self::Commit(Box::new(CommitBundle {
                 commit: message,
-                welcome: reader.optional("welcome", RawWelcome::read)?,
-                group_info: GroupInfoOption::read(reader)?,
-                ratchet_tree: RatchetTreeOption::read(reader)?,
+                welcome: reader.optional("welcome", |r| r.inside("welcome", RawWelcome::read))?,
+                group_info: reader.inside("groupInfoOption", GroupInfoOption::read)?,
+                ratchet_tree: reader.inside("ratchetTreeOption", RatchetTreeOption::read)?,
             })));
         }
         let mut proposals = vec![message];
@@ -117,7 +123,8 @@ octet_enum!(
 );
 
 /// What comes with the code.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum UpdateOutcome {
     /// Accepted.
     Success {
@@ -127,6 +134,7 @@ pub enum UpdateOutcome {
     /// Made for another epoch. Apply the missing commits and make it anew.
     WrongEpoch {
         /// The hub's epoch.
+        #[serde(rename = "currentEpoch")]
         current_epoch: u64,
     },
     /// Forbidden. Permanent until policy or membership change.
@@ -134,16 +142,20 @@ pub enum UpdateOutcome {
     /// At least one proposal is invalid.
     InvalidProposal {
         /// `ProposalRefs` of those.
+        #[serde(rename = "invalidProposals", with = "super::json::hex_list")]
         proposals: Vec<Vec<u8>>,
     },
 }
 
 /// The answer to an update. There is no protocol octet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct UpdateRoomResponse {
     /// For people; may be empty.
+    #[serde(rename = "errorDescription")]
     pub description: String,
     /// What came of it.
+    #[serde(rename = "responseCode")]
     pub outcome: UpdateOutcome,
 }
 

@@ -15,7 +15,7 @@ use mimi_gateway::{
         AppDataDictionary, CommitBundle, ConsentAction, ConsentEntry, Credential, FanoutContent, FanoutMessage,
         GroupInfoOption, GroupInfoRatchetTree, GroupInfoRequest, GroupInfoRequestTbs, GroupInfoResponse,
         HandshakeBundle, MlsMessage, RatchetTreeOption, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome,
-        SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire as _,
+        SafeAad, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire as _,
     },
 };
 use ruma::OwnedRoomId;
@@ -156,7 +156,7 @@ impl Rogue {
         plaintext: &[u8],
     ) -> SubmitMessageResponse {
         let leaf = self.uri(as_leaf);
-        let sealed = self.member.as_mut().unwrap().seal(&leaf, plaintext).unwrap();
+        let sealed = self.member.as_mut().unwrap().seal(&leaf, plaintext, &SafeAad::default()).unwrap();
         let body =
             SubmitMessageRequest { app_message: MlsMessage::decode(&sealed).unwrap(), sending_user: named.clone() };
         let answer = self.send(to, Endpoint::SubmitMessage, &path(room), &body.encode()).await.unwrap();
@@ -457,6 +457,11 @@ async fn s14_who_was_removed_is_refused() {
 
 /// A room that the rogue hosts, with B1 in it: its URI, and the portal at B.
 async fn hosted_by(rogue: &mut Rogue, b: &Silo) -> (RoomUri, OwnedRoomId) {
+    hosted_by_with(rogue, b, NewComponents::new()).await
+}
+
+/// The same with more components.
+pub(crate) async fn hosted_by_with(rogue: &mut Rogue, b: &Silo, more: NewComponents) -> (RoomUri, OwnedRoomId) {
     let uri = RoomUri::new(&rogue.domain, "trap").unwrap();
     let (m1, b1) = (rogue.uri("m1"), b.uri("b1"));
     let state = policy::initial(uri.clone(), "Trap", "", vec![(m1.clone(), role::ADMIN)], policy::Preset::default());
@@ -464,7 +469,7 @@ async fn hosted_by(rogue: &mut Rogue, b: &Silo) -> (RoomUri, OwnedRoomId) {
         Member::create(NewGroup {
             group_id: uri.group(0).unwrap().as_str().as_bytes().to_vec(),
             creator: m1.clone(),
-            components: state.to_components().unwrap(),
+            components: state.to_components().unwrap().into_iter().chain(more).collect(),
             external_senders: vec![],
             now: now(),
         })
@@ -566,7 +571,7 @@ async fn s13_two_commits_for_one_epoch_and_old_ones_again() {
     rogue.member.as_mut().unwrap().accept_staged(&first, &mut yes(BTreeMap::new()), now()).unwrap();
     let m1 = rogue.uri("m1");
     let words = Rogue::words(&m1, &uri, "on the first one");
-    let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words).unwrap();
+    let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words, &SafeAad::default()).unwrap();
     let message = || FanoutContent::Application { message: MlsMessage::decode(&sealed).unwrap(), frank: None };
     notify(&rogue, &two.b, &uri, message()).await.unwrap();
     notify(&rogue, &two.b, &uri, message()).await.unwrap();
@@ -576,7 +581,7 @@ async fn s13_two_commits_for_one_epoch_and_old_ones_again() {
         [(&two.b.uri("b1"), &uri), (&two.a.uri("a1"), &uri), (&m1, &RoomUri::new(&rogue.domain, "x").unwrap())]
     {
         let words = Rogue::words(says, room, "not so");
-        let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words).unwrap();
+        let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words, &SafeAad::default()).unwrap();
         let content = FanoutContent::Application { message: MlsMessage::decode(&sealed).unwrap(), frank: None };
         notify(&rogue, &two.b, &uri, content).await.unwrap();
     }
@@ -586,7 +591,7 @@ async fn s13_two_commits_for_one_epoch_and_old_ones_again() {
         content.salt = [6; 16];
         content.encode_with_id(&m1, &uri).unwrap().0
     };
-    let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words).unwrap();
+    let sealed = rogue.member.as_mut().unwrap().seal(&m1, &words, &SafeAad::default()).unwrap();
     let content = FanoutContent::Application { message: MlsMessage::decode(&sealed).unwrap(), frank: None };
     notify(&rogue, &two.b, &uri, content).await.unwrap();
     until_bodies(&two.b, &portal, &["on the first one", "the end"]).await;

@@ -296,7 +296,22 @@ impl FakeHomeserver {
         self.post(&mut state, room.as_str(), &user, "m.room.message", None, content, None)
     }
 
+    /// Replies to an event.
+    pub(crate) fn reply(&self, room: &RoomId, name: &str, to: &str, body: &str) {
+        let user = self.user(name);
+        let relation = json!({ "m.in_reply_to": { "event_id": to } });
+        let content = json!({ "msgtype": "m.text", "body": body, "m.relates_to": relation });
+        self.post(&mut self.lock(), room.as_str(), &user, "m.room.message", None, content, None);
+    }
+
     // ---------------------------------------------------------------------------------------------- what one sees
+
+    /// The id of the event with this text.
+    pub(crate) fn event(&self, room: &RoomId, body: &str) -> String {
+        let state = self.lock();
+        let event = state.rooms[room.as_str()].timeline.iter().find(|event| event["content"]["body"] == body).unwrap();
+        event["event_id"].as_str().unwrap().to_owned()
+    }
 
     /// The messages of a room, without notices and commands.
     pub(crate) fn messages(&self, room: &RoomId) -> Vec<Seen> {
@@ -322,6 +337,18 @@ impl FakeHomeserver {
         let notices =
             state.rooms[room.as_str()].timeline.iter().filter(|event| event["content"]["msgtype"] == "m.notice");
         notices.map(|event| event["content"]["body"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Everything that happened in a room.
+    pub(crate) fn events(&self, room: &RoomId) -> Vec<Value> {
+        self.lock().rooms[room.as_str()].timeline.clone()
+    }
+
+    /// The contents of a room's state of one type, by key.
+    pub(crate) fn states(&self, room: &RoomId, event_type: &str) -> Vec<Value> {
+        let state = self.lock();
+        let all = state.rooms[room.as_str()].state.iter().filter(|((kind, _), _)| kind == event_type);
+        all.map(|(_, event)| event["content"].clone()).collect()
     }
 
     /// How a full user id stands to a room.
@@ -394,7 +421,7 @@ impl FakeHomeserver {
                 state.sent.insert(key, event.clone());
                 Ok(MatrixDone::Event(event))
             }
-            MatrixAction::SetState { room, actor, event_type, state_key, content } => {
+            MatrixAction::SetState { room, actor, event_type, state_key, content, .. } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
                 let content: Value = serde_json::from_str(content).unwrap();
@@ -458,14 +485,18 @@ impl FakeHomeserver {
                 }
                 Ok(MatrixDone::Done)
             }
-            MatrixAction::Invite { room, actor, target } => {
+            MatrixAction::RemoveAlias { alias_localpart } => {
+                state.aliases.remove(alias_localpart);
+                Ok(MatrixDone::Done)
+            }
+            MatrixAction::Invite { room, actor, target, is_direct } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
                 if !matches!(
                     Self::membership(state, room.as_str(), target.as_str()).as_deref(),
                     Some("join" | "invite")
                 ) {
-                    self.set_member(state, room.as_str(), &user, target.as_str(), "invite", false);
+                    self.set_member(state, room.as_str(), &user, target.as_str(), "invite", *is_direct);
                 }
                 Ok(MatrixDone::Done)
             }

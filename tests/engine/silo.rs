@@ -108,6 +108,7 @@ impl Net {
             Endpoint::GroupInfo => engine.group_info(peer, room(), bytes).await,
             Endpoint::RequestConsent => engine.request_consent(peer, bytes).await.map(|()| Vec::new()),
             Endpoint::UpdateConsent => engine.update_consent(peer, bytes).await.map(|()| Vec::new()),
+            Endpoint::ReportAbuse => engine.report_abuse(peer, room(), bytes).await.map(|()| Vec::new()),
         };
         self.note(from, to, endpoint, target, body, answer.clone());
         Some(answer)
@@ -177,6 +178,8 @@ pub(crate) struct Silo {
     pub(crate) open_invitations: AtomicUsize,
     /// How long its engine lets the homeserver gather events, from the next start on.
     pub(crate) gather: Mutex<Duration>,
+    /// Where reports of abuse appear, from the next start on.
+    pub(crate) admin_room: Mutex<Option<OwnedRoomId>>,
     slot: Slot,
     database: Mutex<Option<Database>>,
 }
@@ -201,9 +204,11 @@ impl Silo {
         net.silos.lock().unwrap().insert(domain.clone(), slot.clone());
         homeserver.start(slot.clone());
         let open_invitations = AtomicUsize::new(1000);
-        let (net, gather, database) = (Arc::clone(net), Mutex::default(), Mutex::default());
+        let (net, gather, admin_room, database) =
+            (Arc::clone(net), Mutex::default(), Mutex::default(), Mutex::default());
         let keep = Mutex::new(Keep { days: 90, day: Duration::from_hours(24) });
-        let silo = Self { domain, homeserver, net, disk, faults, keep, open_invitations, gather, slot, database };
+        let silo =
+            Self { domain, homeserver, net, disk, faults, keep, open_invitations, gather, admin_room, slot, database };
         silo.start().await;
         silo
     }
@@ -258,6 +263,7 @@ impl Silo {
             keep: *self.keep.lock().unwrap(),
             open_invitations: self.open_invitations.load(Ordering::Relaxed),
             catch_up: Duration::from_millis(400),
+            admin_room: self.admin_room.lock().unwrap().clone(),
             may_command: Arc::new(|_| true),
         };
         let peers =

@@ -3,9 +3,9 @@
 use mimi_gateway::{
     ident::{RoomUri, UserUri},
     wire::{
-        AppDataDictionary, ConsentAction, ConsentEntry, Credential, FanoutContent, FanoutMessage, GroupInfoRequest,
-        GroupInfoRequestTbs, HandshakeBundle, KeyMaterialRequest, KeyMaterialRequestTbs, MlsMessage,
-        RequiredCapabilities, SubmitMessageRequest, Wire, codec::Writer,
+        AbuseReport, AbuseType, AppDataDictionary, ConsentAction, ConsentEntry, Credential, FanoutContent,
+        FanoutMessage, GroupInfoRequest, GroupInfoRequestTbs, HandshakeBundle, KeyMaterialRequest,
+        KeyMaterialRequestTbs, MlsMessage, RequiredCapabilities, SubmitMessageRequest, Wire, codec::Writer,
     },
 };
 
@@ -55,6 +55,18 @@ fn remove_proposal() -> MlsMessage {
     w.opaque(b"signature");
     w.opaque(b"membership tag");
     MlsMessage::from_bytes(w.into_bytes()).unwrap()
+}
+
+pub(crate) fn report(by: Option<&str>) -> Vec<u8> {
+    AbuseReport {
+        reporting_user: by.map(user),
+        alleged_abuser: user("alice@a"),
+        reason: AbuseType::Reserved,
+        note: "spam".to_owned(),
+        messages: Vec::new(),
+        extensions: AppDataDictionary::default(),
+    }
+    .encode()
 }
 
 pub(crate) fn submit(sender: &str) -> Vec<u8> {

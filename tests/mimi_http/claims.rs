@@ -3,7 +3,7 @@
 use mimi_gateway::{engine::ports::Problem, wire::ConsentAction};
 
 use crate::{
-    bodies::{consent, group_info, key_material, notify, room, segment, submit, update, user},
+    bodies::{consent, group_info, key_material, notify, report, room, segment, submit, update, user},
     harness::{ANSWER, Call, Gateway},
 };
 
@@ -24,6 +24,8 @@ async fn good_requests_reach_the_engine_byte_for_byte() {
         ("notify", to_room("notify", "b"), room("b").to_string(), notify(), 201),
         ("submitMessage", to_room("submitMessage", "a"), room("a").to_string(), submit("bob@b"), 200),
         ("groupInfo", to_room("groupInfo", "a"), room("a").to_string(), group_info("bob@b"), 200),
+        ("reportAbuse", to_room("reportAbuse", "a"), room("a").to_string(), report(Some("bob@b")), 201),
+        ("reportAbuse", to_room("reportAbuse", "a"), room("a").to_string(), report(None), 201),
         (
             "requestConsent",
             "/v1/requestConsent/a.example".to_owned(),
@@ -66,6 +68,9 @@ async fn s3_claims_for_others_are_refused() {
         ("update for another's room", to_room("update", "c"), update(), 404),
         ("joiner of C", to_room("groupInfo", "a"), group_info("carol@c"), 403),
         ("group of another's room", to_room("groupInfo", "b"), group_info("bob@b"), 404),
+        ("report by C's user", to_room("reportAbuse", "a"), report(Some("carol@c")), 403),
+        ("report by our user", to_room("reportAbuse", "a"), report(Some("alice@a")), 403),
+        ("report in another's room", to_room("reportAbuse", "b"), report(None), 404),
         ("fan-out for C's room", to_room("notify", "c"), notify(), 403),
         ("fan-out for our room", to_room("notify", "a"), notify(), 403),
         ("keys for C's user", to_user("alice@a"), key_material("carol@c", "alice@a", None), 403),

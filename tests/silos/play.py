@@ -11,13 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from . import judge
+from . import endings, judge
 from .matrix import Seen, Watcher
+from .play_parts import Said, Wrong
 from .stage import LETTERS, Silo, Silos, domain, in_parallel, start_all
-
-
-class Wrong(Exception):
-    """The conversation did not go as it must."""
 
 
 class Narrator(Protocol):
@@ -46,16 +43,6 @@ class Told:
     def seen(self, who: str, what: str, seen: Seen) -> None:
         """Something on a screen, timed from the last act."""
         self._narrator.saw(who, what, (seen.at - self.at) * 1000)
-
-
-@dataclass
-class Said:
-    """A message that was sent, and who has to have it."""
-
-    who: str  # MIMI URI
-    body: str
-    audience: set[str]  # names of people
-    timely: bool  # sent while everything ran: its time must be right everywhere
 
 
 @dataclass
@@ -92,8 +79,11 @@ class Play:
             ("killed gateways", "Both gateways are killed in the middle of a talk, and come back", ("invite",), self.killed_gateways),
             ("leave", "B1 leaves, and can no longer read", ("second guest",), self.leave),
             ("direct", "A1 starts a direct chat with B2", (), self.direct),
+            ("direct ends", "B2 leaves the direct chat; A1 is told, asks again, and ends it", ("direct",),
+             lambda: endings.direct_ends(self)),
             ("hosted by b", "B1 hosts a room; A1 and A2 come, A1 leaves, A2 stays", (), self.hosted_by_b),
             ("without host", "Everybody of the hosting side leaves; the guests talk on, and ask A1 back", (), self.without_host),
+            ("let go", "B1 has a room of A's no longer mirrored at B", (), lambda: endings.let_go(self)),
         ]
 
     # ------------------------------------------------------------------------------------------------ helpers
@@ -406,6 +396,7 @@ class Play:
         extra = people - {self.person("b2").user, self.as_seen_by("b2", "a1"), self.silos.b.gateway.bot}
         if extra:
             raise Wrong(f"strangers in the direct chat: {extra}")
+        endings.begun(self, room)
 
     def hosted_by_b(self) -> None:
         room, bot = self.rooms["hosted by b"], self.silos.b.gateway.bot

@@ -37,7 +37,7 @@ impl HomeserverClient {
             MatrixAction::Send { room, actor, event_type, content, ts, txn_id } => {
                 self.send(actor, &Message { room, event_type, content, ts: *ts, txn_id }).await.map(MatrixDone::Event)
             }
-            MatrixAction::SetState { room, actor, event_type, state_key, content } => {
+            MatrixAction::SetState { room, actor, event_type, state_key, content, optional: _ } => {
                 let user = self.ensure(actor).await?;
                 self.set_state(room, &user, event_type, state_key, content.clone()).await.map(MatrixDone::Event)
             }
@@ -46,13 +46,23 @@ impl HomeserverClient {
             MatrixAction::Leave { room, actor, reason } => {
                 self.leave(room, actor, reason.clone()).await.map(|()| MatrixDone::Done)
             }
-            MatrixAction::Invite { room, actor, target } => {
+            MatrixAction::Invite { room, actor, target, is_direct } => {
                 let user = self.ensure(actor).await?;
-                self.invite(room, &user, target).await.map(|()| MatrixDone::Done)
+                let invited = if *is_direct {
+                    self.invite_directly(room, &user, target).await
+                } else {
+                    self.invite(room, &user, target).await
+                };
+                invited.map(|()| MatrixDone::Done)
             }
             MatrixAction::Kick { room, actor, target, reason } => {
                 let user = self.ensure(actor).await?;
                 self.kick(room, &user, target, reason).await.map(|()| MatrixDone::Done)
+            }
+            MatrixAction::RemoveAlias { alias_localpart } => {
+                let alias = self.names.alias(alias_localpart);
+                let alias = alias.ok_or_else(|| errors::unusable("delete alias", "it is not a Matrix alias"))?;
+                self.delete_alias(&alias).await.map(|()| MatrixDone::Done)
             }
         }
     }
@@ -176,6 +186,16 @@ impl HomeserverClient {
             },
             Err(error) => Err(error),
         }
+    }
+
+    /// Invites into a direct chat: only as state can the invitation say that it is one. Who is there or invited stays so.
+    pub(super) async fn invite_directly(&self, room: &RoomId, user: &UserId, target: &UserId) -> Result<(), CallError> {
+        let membership = self.membership(room, target, user).await?;
+        if matches!(membership.as_deref(), Some("join" | "invite")) {
+            return Ok(());
+        }
+        let content = json!({ "membership": "invite", "is_direct": true }).to_string();
+        self.set_state(room, user, "m.room.member", target.as_str(), content).await.map(drop)
     }
 
     async fn kick(&self, room: &RoomId, user: &UserId, target: &UserId, reason: &str) -> Result<(), CallError> {

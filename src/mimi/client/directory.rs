@@ -175,6 +175,7 @@ fn entry(endpoint: Endpoint) -> DirectoryEntry {
         Endpoint::GroupInfo => DirectoryEntry::GroupInfo,
         Endpoint::RequestConsent => DirectoryEntry::RequestConsent,
         Endpoint::UpdateConsent => DirectoryEntry::UpdateConsent,
+        Endpoint::ReportAbuse => DirectoryEntry::ReportAbuse,
     }
 }
 

@@ -7,6 +7,7 @@ pub(super) mod directory;
 mod group_info;
 mod key_material;
 mod notify;
+mod report_abuse;
 mod request_consent;
 mod submit_message;
 mod update;
@@ -40,6 +41,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/notify/{*room}", post(notify::post))
         .route("/v1/submitMessage/{*room}", post(submit_message::post))
         .route("/v1/groupInfo/{*room}", post(group_info::post))
+        .route("/v1/reportAbuse/{*room}", post(report_abuse::post))
         .route("/v1/requestConsent/{*target}", post(request_consent::post))
         .route("/v1/updateConsent/{*requester}", post(update_consent::post))
         .fallback(async || Refusal::UnknownPath)

@@ -322,7 +322,9 @@ impl Shared {
     }
 }
 
-fn host_is_ours(authority: &str, names: [&str; 2]) -> bool {
+/// Whether `Host` names this provider: one of its names, or an IPv4 address, whatever the port.
+#[must_use]
+pub fn host_is_ours(authority: &str, names: [&str; 2]) -> bool {
     if authority.starts_with('[') {
         return true;
     }

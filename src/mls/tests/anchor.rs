@@ -58,7 +58,7 @@ fn a_remote_removes_anchor_and_standby_and_another_user_rejoins() {
     assert!(applied.state_lost && !applied.last_local_removed);
     assert_eq!(a.member.local_users(), vec![user("amy@a.example")]);
     assert_eq!(a.member.anchor(), None);
-    assert_eq!(a.member.seal(&user("amy@a.example"), b""), Err(MlsError::NotAMember));
+    assert_eq!(a.member.seal(&user("amy@a.example"), b"", &SafeAad::default()), Err(MlsError::NotAMember));
     assert!(a.member.refresh_due(now()).is_empty());
 
     let info = b.member.group_info(None).unwrap();

@@ -193,7 +193,7 @@ fn pending_proposals_do_not_stop_messages_and_are_committed() {
     assert_eq!(a.member.component(LIST).unwrap(), b"without bob");
     assert!(a.member.pending_proposals().is_empty());
     talk(&mut a, "alice@a.example", &mut [&mut c]);
-    assert_eq!(b.member.seal(&user("bob@b.example"), b""), Err(MlsError::NotAMember));
+    assert_eq!(b.member.seal(&user("bob@b.example"), b"", &SafeAad::default()), Err(MlsError::NotAMember));
 }
 
 #[test]

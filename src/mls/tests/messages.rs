@@ -40,7 +40,7 @@ fn bursts_are_stored_once_and_without_restarts_in_between() {
     let mut messages = Vec::new();
     for turn in 0..20 {
         let who = if turn % 3 == 0 { "ann@a.example" } else { "alice@a.example" };
-        messages.push((who, a.member.seal(&user(who), format!("{turn}").as_bytes()).unwrap()));
+        messages.push((who, a.member.seal(&user(who), format!("{turn}").as_bytes(), &SafeAad::default()).unwrap()));
     }
     let changes = a.member.take_changes().unwrap();
     assert!(changes.put.len() <= 2, "{changes:?}");
@@ -79,10 +79,10 @@ fn the_stored_own_index_is_the_one_that_we_present() {
 fn throwing_the_member_away_gives_the_stored_state_and_no_generation_twice() {
     let mut a = Gateway::create("alice@a.example");
     let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
-    let stored = a.member.seal(&user("alice@a.example"), b"stored").unwrap();
+    let stored = a.member.seal(&user("alice@a.example"), b"stored", &SafeAad::default()).unwrap();
     a.save();
     // This batch fails: the message never left the process.
-    let lost = a.member.seal(&user("alice@a.example"), b"lost").unwrap();
+    let lost = a.member.seal(&user("alice@a.example"), b"lost", &SafeAad::default()).unwrap();
     a.reload();
     let next = a.seal("alice@a.example", "next");
     assert_eq!(b.open(&stored).1, "stored");
@@ -169,5 +169,85 @@ fn others_groups_and_rubbish_are_refused() {
     for len in 0..message.len() {
         assert!(c.member.open(&message[..len]).is_err());
     }
-    assert_eq!(a.member.seal(&user("ann@a.example"), b""), Err(MlsError::NoLeaf(user("ann@a.example"))));
+    assert_eq!(
+        a.member.seal(&user("ann@a.example"), b"", &SafeAad::default()),
+        Err(MlsError::NoLeaf(user("ann@a.example")))
+    );
+}
+
+#[test]
+fn what_is_said_beside_a_message_goes_as_safe_aad() {
+    let mut a = Gateway::create("alice@a.example");
+    let mut b = add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
+    let beside = SafeAad::new(Some(FrankingTag([7; 32])), Some([8; 32]));
+    let sealed = a.member.seal(&user("alice@a.example"), b"said", &beside).unwrap();
+    a.save();
+    // Everybody can see it, the hub too: two sorted items behind their length (mls-extensions, "Safe AAD").
+    let mut bytes = vec![0x40, 70, 0, 0x20, 32];
+    bytes.extend_from_slice(&[7; 32]);
+    bytes.extend_from_slice(&[0, 0x40, 32]);
+    bytes.extend_from_slice(&[8; 32]);
+    assert!(sealed.windows(bytes.len()).any(|part| part == bytes));
+    assert_eq!(application_aad(&sealed).unwrap(), beside);
+    let opened = b.member.open(&sealed).unwrap();
+    assert_eq!((opened.plaintext, opened.aad), (b"said".to_vec(), beside));
+    b.save();
+    // It is for one message only, and no message can do without the frame.
+    let next = a.seal("alice@a.example", "next");
+    assert_eq!(application_aad(&next).unwrap(), SafeAad::default());
+    assert_eq!(b.open(&next).1, "next");
+    // What a member did not sign is not taken.
+    let mut forged = a.seal("alice@a.example", "forged");
+    let at = forged.len() - 1;
+    forged[at] ^= 1;
+    assert!(b.member.open(&forged).is_err());
+}
+
+/// draft-ietf-mls-extensions, "Negotiating Extensions and Components": what the group requires every leaf lists.
+#[test]
+fn our_leaves_list_what_our_groups_require() {
+    let a = Gateway::create("alice@a.example");
+    assert_eq!(a.member.component(1).unwrap(), [8, 0, 0x22, 0, 0x23, 0, 0x25, 0, 0x27]);
+    assert_eq!(a.member.component(2).unwrap(), [2, 0, 0x20]);
+    let leaf = |member: &Member| {
+        let tree = member.group.treesync();
+        let (_, node) = tree.full_leaves().next().unwrap();
+        let dictionary = node.extensions().app_data_dictionary().unwrap().dictionary().clone();
+        (dictionary.get(&1).unwrap().to_vec(), dictionary.get(&2).unwrap().to_vec())
+    };
+    let listed = (
+        vec![20, 0, 1, 0, 2, 0, 0x20, 0, 0x21, 0, 0x22, 0, 0x23, 0, 0x24, 0, 0x25, 0, 0x27, 0, 0x40],
+        vec![4, 0, 0x20, 0, 0x40],
+    );
+    assert_eq!(leaf(&a.member), listed);
+    // A refreshed leaf lists it still.
+    let mut a = a;
+    commit(&mut a, "alice@a.example", &Change { path: true, ..Change::default() }, &mut []);
+    assert_eq!(leaf(&a.member), listed);
+}
+
+/// A KeyPackage whose leaf lists nothing: whoever is in the room without knowing its rules would judge otherwise.
+#[test]
+fn who_does_not_list_what_the_room_requires_is_not_added() {
+    let mut a = Gateway::create("alice@a.example");
+    let (bob, overlay, pair) =
+        (user("bob@b.example"), overlay::Overlay::new(Rows::new()), key_package::new_signer().unwrap());
+    let bundle = openmls::prelude::KeyPackage::builder()
+        .key_package_lifetime(identity::lifetime(now()))
+        .leaf_node_capabilities(identity::capabilities())
+        .build(identity::SUITE, &overlay, &pair, identity::credential_for(&bob, &pair).unwrap())
+        .unwrap();
+    let bytes = openmls::prelude::tls_codec::Serialize::tls_serialize_detached(bundle.key_package()).unwrap();
+    check_key_package(&bytes, now()).unwrap();
+    let change = Change { adds: vec![bytes], ..Change::default() };
+    let refused = a.member.stage_commit(&user("alice@a.example"), &change, &mut lenient, now()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        MlsError::Refused(
+            "the room requires component 0x0022, which the client does not list in app_components".into()
+        )
+        .to_string()
+    );
+    assert_eq!(a.member.epoch(), 0);
+    add(&mut a, "alice@a.example", &["bob@b.example"], &mut []);
 }

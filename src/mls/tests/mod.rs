@@ -10,7 +10,10 @@ mod small;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::ident::{ProviderDomain, UserUri};
+use crate::{
+    ident::{ProviderDomain, UserUri},
+    wire::{FrankingTag, SafeAad},
+};
 
 pub(super) const LIST: u16 = 0x22;
 pub(super) const NAME: u16 = 0x23;
@@ -76,7 +79,7 @@ impl Gateway {
         self.member = Member::from_rows(self.rows.clone()).unwrap();
     }
     pub(super) fn seal(&mut self, who: &str, text: &str) -> Vec<u8> {
-        let message = self.member.seal(&user(who), text.as_bytes()).unwrap();
+        let message = self.member.seal(&user(who), text.as_bytes(), &SafeAad::default()).unwrap();
         self.save();
         message
     }

@@ -16,11 +16,11 @@ use crate::{
     policy::{self, ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, RoomState},
     room::{
         effect::Millis,
-        group::{Applied, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
+        group::{Applied, Beside, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
         step::hash,
     },
     wire::{
-        GroupInfoOption,
+        Frank, FrankingTag, GroupInfoOption, ServerFrankingContext, Wire,
         codec::{Reader, Writer},
     },
 };
@@ -407,7 +407,7 @@ impl Group for FakeGroup {
         users.sort_by_key(|user| Some(user) != self.anchor.as_ref());
         users
     }
-    fn seal(&mut self, user: &UserUri, plaintext: &[u8]) -> Result<Vec<u8>, GroupError> {
+    fn seal(&mut self, user: &UserUri, plaintext: &[u8], _: Option<FrankingTag>) -> Result<Vec<u8>, GroupError> {
         if !self.is_member() || !self.is_local(user) {
             return Err(GroupError::NoLeaf(user.clone()));
         }
@@ -433,7 +433,21 @@ impl Group for FakeGroup {
         if !self.opened.insert(hash(message)) {
             return Err(GroupError::Invalid("opened before".to_owned()));
         }
-        Ok(Opened { sender: by, plaintext })
+        let salt = crate::content::MimiContent::decode(&plaintext).map(|content| content.salt);
+        let tag = salt.ok().map(|salt| FrankingTag::of(&salt, &plaintext));
+        Ok(Opened { sender: by, plaintext, beside: Beside { tag, message_id: None } })
+    }
+    fn frank(&self, _: &[u8], context: &ServerFrankingContext) -> Option<Frank> {
+        let server_frank = hash(&context.encode());
+        (context.room_uri.hub() == self.domain).then(|| Frank {
+            server_frank,
+            signature_ciphersuite: 1,
+            integrity_signature: vec![1],
+        })
+    }
+    fn check_frank(&self, frank: &Frank, context: &ServerFrankingContext) -> Result<(), GroupError> {
+        let right = frank.server_frank == hash(&context.encode());
+        right.then_some(()).ok_or_else(|| GroupError::Invalid("forged".to_owned()))
     }
     fn stage(&self, user: &UserUri, change: &GroupChange, _now: Millis) -> Result<Staged, GroupError> {
         if !self.is_member() || !self.is_local(user) {
@@ -584,6 +598,21 @@ impl Group for FakeGroup {
     }
     fn discard(&mut self) {
         *self = Self { made: self.made.clone(), ..Self::none(&self.domain) };
+    }
+    fn is_complete(&self, commit: &[u8]) -> Result<(), GroupError> {
+        let Payload::Commit(commit) = unpack(commit).1 else { panic!("no commit") };
+        let known = self.refs();
+        let unknown: Vec<Vec<u8>> =
+            commit.refs.iter().filter(|taken| !known.contains(taken)).map(|taken| taken.to_vec()).collect();
+        if !unknown.is_empty() {
+            return Err(GroupError::UnknownProposals(unknown));
+        }
+        let leaves = |message: &&Vec<u8>| matches!(unpack(message).1, Payload::Proposal { what: What::SelfRemove, .. });
+        let wanted = self.pending.iter().filter(|message| commit.joining.is_none() || leaves(message));
+        match wanted.filter(|message| !commit.refs.contains(&hash(message))).count() {
+            0 => Ok(()),
+            missing => Err(GroupError::Incomplete(missing)),
+        }
     }
     fn has_pending(&self) -> bool {
         !self.pending.is_empty()

@@ -208,6 +208,7 @@ pub(super) fn check(world: &World, removals: bool) {
         let shown: Vec<_> = p.timeline.iter().map(|shown| (shown.accepted, shown.id)).collect();
         assert!(shown.windows(2).all(|pair| pair[0].0 < pair[1].0), "{home}: {:?}", p.timeline);
         assert!(p.log.iter().all(|(at, id, _)| order.contains(&(*at, *id))), "{home} has another time or message");
+        assert_eq!(p.franked, p.log.iter().map(|(at, id, _)| (*id, *at)).collect(), "{home}: each has its stamp");
         for (id, (at, to, by_outsider)) in &by_id {
             let (mine, seen) =
                 (p.log.iter().any(|(_, known, event)| known == id && event.is_some()), shown.contains(&(*at, *id)));

@@ -158,6 +158,8 @@ pub(super) struct Provider {
     consents: BTreeSet<(UserUri, UserUri)>,
     /// The hub-ordered log: accepted, id, and the Matrix event if it was ours.
     pub(super) log: Vec<(u64, Id, Option<OwnedEventId>)>,
+    /// The stamps that are kept, by message.
+    pub(super) franked: BTreeMap<Id, u64>,
     // The homeserver.
     pub(super) matrix: Option<OwnedRoomId>,
     pub(super) joined: BTreeSet<UserUri>,
@@ -187,6 +189,7 @@ impl Provider {
             notified: BTreeSet::new(),
             consents: BTreeSet::new(),
             log: Vec::new(),
+            franked: BTreeMap::new(),
             matrix: None,
             joined: BTreeSet::new(),
             invited: BTreeSet::new(),
@@ -551,8 +554,16 @@ impl World {
                         hidden.insert(message_id);
                     }
                 }
+                Effect::Franked { message_id, franked } => {
+                    let p = &mut self.providers[at];
+                    if !hidden.contains(&message_id) {
+                        let before = p.franked.insert(message_id, franked.accepted);
+                        assert_eq!(before, None, "one message has one stamp");
+                    }
+                }
+                Effect::ReportAbuse { .. } => {}
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
-                Effect::Unlink(_) => {}
+                Effect::Unlink(_) | Effect::Ended(_) => {}
                 Effect::Wake(time) => {
                     assert!(time > self.now);
                     self.wakes.insert((time, at));

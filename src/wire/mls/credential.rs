@@ -1,6 +1,8 @@
 //! Small MLS structures that are read whole: Credential (RFC 9420 section 5.3), Capabilities (7.2),
 //! `RequiredCapabilities` (11.1), `ExternalSender` (12.1.8.1), `HPKECiphertext` (7.6).
 
+use serde::{Deserialize, Serialize};
+
 use crate::wire::{
     codec::{DecodeError, DecodeErrorKind, Reader, Wire, Writer},
     common::{read_code_points, write_code_points},
@@ -8,16 +10,19 @@ use crate::wire::{
 };
 
 /// Who a key belongs to. Other credential types cannot be delimited and are refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Credential {
     /// A bare identity; in MIMI a client or user URI.
     Basic {
         /// The identity's bytes, as received.
+        #[serde(with = "crate::wire::json::text_or_hex")]
         identity: Vec<u8>,
     },
     /// A certificate chain, leaf first.
     X509 {
         /// DER certificates, unread.
+        #[serde(rename = "certificates", with = "crate::wire::json::hex_list")]
         chain: Vec<Vec<u8>>,
     },
 }
@@ -53,7 +58,8 @@ impl Wire for Credential {
 }
 
 /// What a client can do, as code points of the MLS registries.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Capabilities {
     /// Protocol versions.
     pub versions: Vec<u16>,
@@ -86,7 +92,8 @@ impl Wire for Capabilities {
 }
 
 /// What every client of a group must support beyond the defaults.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RequiredCapabilities {
     /// Extension types.
     pub extensions: Vec<u16>,
@@ -113,9 +120,11 @@ impl Wire for RequiredCapabilities {
 }
 
 /// A party outside the group that may propose: in MIMI the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExternalSender {
     /// Its signature public key.
+    #[serde(with = "crate::wire::json::hex_bytes")]
     pub signature_key: Vec<u8>,
     /// Its credential.
     pub credential: Credential,
@@ -125,7 +134,7 @@ impl Wire for ExternalSender {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             signature_key: reader.opaque("signature_key", limits::KEY_OR_TAG)?.to_vec(),
-            credential: Credential::read(reader)?,
+            credential: reader.inside("credential", Credential::read)?,
         })
     }
 
@@ -136,11 +145,14 @@ impl Wire for ExternalSender {
 }
 
 /// An HPKE encapsulation with its ciphertext.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HpkeCiphertext {
     /// The encapsulated key.
+    #[serde(with = "crate::wire::json::hex_bytes")]
     pub kem_output: Vec<u8>,
     /// The ciphertext with its tag.
+    #[serde(with = "crate::wire::json::hex_bytes")]
     pub ciphertext: Vec<u8>,
 }
 

@@ -148,6 +148,8 @@ pub struct PublicFields {
     pub epoch: u64,
     /// Its sender.
     pub sender: Sender,
+    /// Data that its signature covers, unread: a [`SafeAad`](crate::wire::SafeAad) where the group has `safe_aad`.
+    pub authenticated_data: Vec<u8>,
     /// Proposal or commit; never application data.
     pub content_type: ContentType,
 }
@@ -161,6 +163,8 @@ pub struct PrivateFields {
     pub epoch: u64,
     /// What it carries.
     pub content_type: ContentType,
+    /// Data that its encryption covers, unread: a [`SafeAad`](crate::wire::SafeAad) where the group has `safe_aad`.
+    pub authenticated_data: Vec<u8>,
 }
 
 /// An `MLSMessage` by wire format; one that is not listed is refused.
@@ -240,7 +244,7 @@ impl MlsStruct for MlsMessageFields {
     }
 }
 
-const HEADER_LEN: usize = 4;
+pub(super) const HEADER_LEN: usize = 4;
 
 impl MlsMessage {
     /// The group that a public or private message or group info belongs to.

@@ -2,10 +2,13 @@
 //! routing needs. Nothing here is verified: signatures, tags and trees are the MLS layer's business.
 
 mod credential;
+mod json;
 mod message;
+mod refs;
 mod walk;
 
 pub use credential::{Capabilities, Credential, ExternalSender, HpkeCiphertext, RequiredCapabilities};
+pub use json::MlsView;
 pub use message::{
     ContentType, GroupInfoFields, KeyPackageFields, MlsMessage, MlsMessageFields, MlsStruct, PrivateFields,
     PublicFields, RatchetTreeFields, Raw, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome, Sender,

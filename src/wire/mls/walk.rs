@@ -3,6 +3,8 @@
 //! Nothing is recursive, so nesting cannot exhaust the stack. A proposal type that is not listed is refused: its end
 //! cannot be known.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     credential::{Capabilities, Credential},
     message::{ContentType, GroupInfoFields, KeyPackageFields, PrivateFields, PublicFields, Sender, WelcomeFields},
@@ -15,11 +17,13 @@ use crate::wire::{
 type Walk<T = ()> = Result<T, DecodeError>;
 
 /// An MLS extension with its data unread.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Extension {
     /// Its type.
     pub extension_type: u16,
     /// Its data.
+    #[serde(rename = "extension_data", with = "crate::wire::json::hex_bytes")]
     pub data: Vec<u8>,
 }
 
@@ -174,7 +178,7 @@ fn pre_shared_key_id(r: &mut Reader<'_>) -> Walk {
     skip_opaque(r, "psk_nonce", KEY_OR_TAG)
 }
 
-fn proposal(r: &mut Reader<'_>) -> Walk {
+pub(super) fn proposal(r: &mut Reader<'_>) -> Walk {
     let at = r.clone();
     match r.u16("proposal_type")? {
         0x0001 => key_package(r).map(drop),
@@ -244,7 +248,7 @@ pub(super) fn public_message(r: &mut Reader<'_>) -> Walk<PublicFields> {
     let group_id = r.opaque("group_id", GROUP_ID)?.to_vec();
     let epoch = r.u64("epoch")?;
     let sender = sender(r)?;
-    skip_opaque(r, "authenticated_data", MLS_OBJECT)?;
+    let authenticated_data = r.opaque("authenticated_data", MLS_OBJECT)?.to_vec();
     let at = r.clone();
     let content_type = ContentType::read(r)?;
     match content_type {
@@ -262,15 +266,15 @@ pub(super) fn public_message(r: &mut Reader<'_>) -> Walk<PublicFields> {
     if matches!(sender, Sender::Member(_)) {
         skip_opaque(r, "membership_tag", KEY_OR_TAG)?;
     }
-    Ok(PublicFields { group_id, epoch, sender, content_type })
+    Ok(PublicFields { group_id, epoch, sender, authenticated_data, content_type })
 }
 
 pub(super) fn private_message(r: &mut Reader<'_>) -> Walk<PrivateFields> {
     let group_id = r.opaque("group_id", GROUP_ID)?.to_vec();
     let epoch = r.u64("epoch")?;
     let content_type = ContentType::read(r)?;
-    skip_opaque(r, "authenticated_data", MLS_OBJECT)?;
+    let authenticated_data = r.opaque("authenticated_data", MLS_OBJECT)?.to_vec();
     skip_opaque(r, "encrypted_sender_data", KEY_OR_TAG)?;
     skip_opaque(r, "ciphertext", MLS_OBJECT)?;
-    Ok(PrivateFields { group_id, epoch, content_type })
+    Ok(PrivateFields { group_id, epoch, content_type, authenticated_data })
 }

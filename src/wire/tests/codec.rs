@@ -47,7 +47,8 @@ fn errors_say_where() {
     assert_eq!(inner.since(2), [1]);
     assert_eq!(inner.finish("outer").unwrap_err().kind, DecodeErrorKind::Trailing(2));
     let error = inner.opaque("b", 0).unwrap_err();
-    assert_eq!(error, DecodeError { field: "b", offset: 3, kind: DecodeErrorKind::TooLong { len: 1, limit: 0 } });
+    let kind = DecodeErrorKind::TooLong { len: 1, limit: 0 };
+    assert_eq!(error, DecodeError { field: "b", within: String::new(), offset: 3, kind });
     assert_eq!(error.to_string(), "b, byte 3: 1 bytes, at most 0 are accepted");
 }
 
@@ -84,4 +85,18 @@ proptest! {
         let bytes = writer.into_bytes();
         prop_assert_eq!(read_opaque(&bytes, len).map(<[u8]>::len), Ok(len));
     }
+}
+
+#[test]
+fn errors_say_where_in_the_structure_they_are() {
+    // A list in a list in a structure; the last number of the second inner list is cut.
+    let bytes = [7, 2, 0, 1, 3, 0, 2, 9];
+    let mut reader = Reader::new(&bytes[..]);
+    let error = reader
+        .inside("body", |r| r.list("outer", 10, 10, |r| r.list("numbers", 10, 10, |r| r.u16("numbers"))))
+        .unwrap_err();
+    assert_eq!(error.path(), "body.outer[1].numbers[1]");
+    assert_eq!(error.to_string(), "body.outer[1].numbers[1], byte 7: input ends inside the field");
+    let error = Reader::new(&bytes[..]).list("outer", 10, 10, |r| r.u64("number")).unwrap_err();
+    assert_eq!(error.path(), "outer[0].number");
 }

@@ -18,11 +18,20 @@ fn our_own_document() {
         "keyMaterial": "https://mimi.example.com/v1/keyMaterial/{targetUser}",
         "update": "https://mimi.example.com/v1/update/{roomId}",
         "requestConsent": "https://mimi.example.com/v1/requestConsent/{targetDomain}",
+        "draft": "06",
     });
     assert_eq!(serde_json::from_str::<serde_json::Value>(&own.to_json()).unwrap(), expected);
     assert_eq!(Directory::from_json(own.to_json().as_bytes()), Ok(own));
     let all = Directory::own("https://mimi.example.com:8443", &DirectoryEntry::ALL).unwrap();
-    assert_eq!(Directory::from_json(all.to_json().as_bytes()), Ok(all));
+    assert_eq!(Directory::from_json(all.to_json().as_bytes()), Ok(all.clone()));
+    let gateway = all.url(DirectoryEntry::OhttpGateway, Target::Nothing).unwrap();
+    assert_eq!(gateway, "https://mimi.example.com:8443/ohttpGateway");
+    assert_eq!(all.template(DirectoryEntry::OhttpKeys), Some("https://mimi.example.com:8443/ohttpKeys"));
+    // An entry that is no template has to be a plain URL, and rooms do without it.
+    let odd = br#"{"ohttpKeys": "https://b.example/{x}", "ohttpGateway": "https://b.example/o"}"#;
+    let odd = Directory::from_json(odd).unwrap();
+    assert_eq!(odd.template(DirectoryEntry::OhttpKeys), None);
+    assert_eq!(odd.template(DirectoryEntry::OhttpGateway), Some("https://b.example/o"));
     assert!(Directory::own("http://mimi.example.com", &entries).is_err());
 }
 
@@ -163,4 +172,40 @@ fn domains_in_paths() {
     for raw in ["", "b..example", "B.example", "b.example:80", "127.0.0.1", "b.example?"] {
         assert!(path::domain(raw).is_err(), "{raw}");
     }
+}
+
+#[test]
+fn a_download_is_an_https_url_on_a_name() {
+    use path::{DownloadUrlError, download, encode_segment};
+    let url = "https://assets.b.example/x/y%20z?k=v";
+    let found = download(&encode_segment(url)).unwrap();
+    assert_eq!((found.as_str(), found.host().as_str()), (url, "assets.b.example"));
+    for (bad, why) in [
+        ("http://b.example/x", DownloadUrlError::Scheme),
+        ("ftp://b.example/x", DownloadUrlError::Scheme),
+        ("https://u@b.example/x", DownloadUrlError::Extra),
+        ("https://:p@b.example/x", DownloadUrlError::Extra),
+        ("https://b.example:8443/x", DownloadUrlError::Extra),
+        ("https://b.example:443/x", DownloadUrlError::Malformed),
+        ("https://b.example/x#y", DownloadUrlError::Extra),
+        ("https://127.0.0.1/x", DownloadUrlError::Host),
+        ("https://0x7f.1/x", DownloadUrlError::Host),
+        ("https://2130706433/x", DownloadUrlError::Host),
+        ("https://0177.0.0.01/x", DownloadUrlError::Host),
+        ("https://[::1]/x", DownloadUrlError::Host),
+        ("https://b.example./x", DownloadUrlError::Host),
+        ("https://B.example/x", DownloadUrlError::Malformed),
+        ("https://b\u{fc}cher.example/x", DownloadUrlError::Malformed),
+        ("https:/b.example/x", DownloadUrlError::Malformed),
+        ("https://b.example\\x", DownloadUrlError::Malformed),
+        ("https://b.example/a/../x", DownloadUrlError::Malformed),
+        (" https://b.example/x", DownloadUrlError::Malformed),
+        ("https://b.example/\tx", DownloadUrlError::Malformed),
+        ("x", DownloadUrlError::Malformed),
+    ] {
+        assert_eq!(download(&encode_segment(bad)), Err(why), "{bad}");
+    }
+    let long = format!("https://b.example/{}", "a".repeat(crate::wire::limits::DOWNLOAD_URL));
+    assert_eq!(download(&long), Err(DownloadUrlError::TooLong));
+    assert_eq!(download("%ff"), Err(DownloadUrlError::Malformed));
 }

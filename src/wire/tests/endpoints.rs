@@ -524,6 +524,8 @@ pub(super) fn corpus() -> Vec<Vec<u8>> {
         SubmitMessageRequest { app_message: message(&private("01")), sending_user: alice() }.encode(),
         GroupInfoRequest::new(group_info_tbs(None), vec![1]).encode(),
         grant.encode(),
+        identifier::found().encode(),
+        franking::report().encode(),
     ];
     out.extend(fanned_out().into_iter().map(|(wire, _)| wire));
     out

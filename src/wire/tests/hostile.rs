@@ -29,6 +29,16 @@ fn every_decoder(input: &[u8]) {
     same_again::<MlsMessage>(input);
     same_again::<RawRatchetTree>(input);
     same_again::<Credential>(input);
+    same_again::<IdentifierRequest>(input);
+    same_again::<IdentifierResponse>(input);
+    same_again::<AbuseReport>(input);
+    same_again::<SafeAad>(input);
+    same_again::<FrankingAgent>(input);
+    same_again::<FrankingIntegrityTbs>(input);
+    same_again::<ApplicationFraming>(input);
+    same_again::<MediaTypeList>(input);
+    same_again::<PseudonymousCredential>(input);
+    same_again::<IdentityLink>(input);
     // This one reads a second spelling.
     if let Ok(value) = GroupInfoRequest::decode(input) {
         assert_eq!(GroupInfoRequest::decode(&value.encode()), Ok(value));
