@@ -35,6 +35,8 @@ mod homeserver;
 mod invites;
 #[path = "engine/outside.rs"]
 mod outside;
+#[path = "engine/presence.rs"]
+mod presence;
 #[path = "engine/process.rs"]
 mod process;
 #[path = "engine/quota.rs"]

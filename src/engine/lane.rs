@@ -9,6 +9,7 @@ use super::{
     core::{Engine, lock},
     mail::{Mail, Outcome},
     ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry},
+    presence::To,
     tables::{BY_EVENT, OUTBOX, OutRow, SHOWN},
     window::Rows,
 };
@@ -50,6 +51,7 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
         };
         match result {
             Ok(answer) => {
+                engine.call_answered(To::of(lane), lane);
                 if repeats_show(&row) && !remove_now(engine, lane, number).await {
                     return false;
                 }
@@ -57,6 +59,7 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
                 return true;
             }
             Err(error) if error.retry == Retry::Permanent => {
+                engine.call_answered(To::of(lane), lane);
                 refused(engine, lane, room, number, row, &error);
                 return true;
             }
@@ -65,7 +68,8 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
                     Retry::Retriable(Some(after)) => after.max(wait),
                     Retry::Retriable(None) | Retry::Uncertain | Retry::Permanent => wait,
                 };
-                tracing::warn!(lane, %error, again_in_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX), "not sent yet");
+                tracing::debug!(lane, %error, again_in_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX), "not sent yet");
+                engine.call_failed(To::of(lane), lane, &error).await;
                 tokio::select! {
                     () = engine.0.stop.cancelled() => return false,
                     () = tokio::time::sleep(after) => {}

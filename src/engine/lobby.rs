@@ -10,6 +10,7 @@ use super::{
     ingest::event_id,
     mail::{Mail, NewRoom},
     ports::{Actor, CallError, MatrixAction, Retry},
+    presence::To,
     tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, ROOMS},
 };
 use crate::{
@@ -48,13 +49,26 @@ pub(super) async fn run(engine: Engine, room: String, mut events: mpsc::Unbounde
         };
         let mut wait = engine.0.settings.retry;
         let mut refused: Option<String> = None;
+        let mut waits = false;
         loop {
             let done = match &refused {
                 None => one(&engine, &room, number, &raw).await,
                 Some(why) => set_aside(&engine, &room, number, &raw, why).await,
             };
-            let Err(error) = done else { break };
-            tracing::warn!(room, %error, "an event of an unmirrored room could not be handled");
+            let Err(error) = done else {
+                if std::mem::take(&mut waits) {
+                    engine.call_answered(To::Homeserver, &room);
+                }
+                break;
+            };
+            match &error {
+                LobbyError::Call(call) if call.retry != Retry::Permanent => {
+                    tracing::debug!(room, %error, "an event of an unmirrored room is not handled yet");
+                    engine.call_failed(To::Homeserver, &room, call).await;
+                    waits = true;
+                }
+                _ => tracing::warn!(room, %error, "an event of an unmirrored room could not be handled"),
+            }
             match &error {
                 LobbyError::Call(call) if refused.is_none() && call.retry == Retry::Permanent => {
                     refused = Some(error.to_string());

@@ -12,8 +12,10 @@ mod refusal;
 mod server;
 mod settings;
 mod tls;
+mod validity;
 
 pub use client::MimiPeers;
 pub use from::named_peer;
-pub use server::{Server, host_is_ours};
+pub use server::{Listening, Server, host_is_ours};
 pub use settings::{Limits, PeerSettings, PemSource, Settings, SetupError};
+pub use validity::{OWN, Period, Validity};

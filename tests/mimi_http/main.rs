@@ -7,4 +7,5 @@ mod bodies;
 mod calls;
 mod claims;
 mod harness;
+mod oversized;
 mod pki;

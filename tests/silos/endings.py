@@ -15,10 +15,9 @@ def bridges(play, name: str, room_id: str) -> list[dict]:
 
 def told(play, name: str, room_id: str, text: str, sender: str, mark: int = 0) -> Seen:
     """Waits until the gateway says something with `text`, by the mouth of `sender`."""
-    began = time.monotonic()
     seen = play.person(name).wait(f"the gateway say {text!r}", lambda seen: seen.room == room_id and seen.sender == sender
                                   and seen.content.get("msgtype") == "m.notice" and text in seen.body, play.patience, mark)
-    play.tell.saw(name, f"is told: {seen.body}", max(seen.at - began, 0) * 1000)
+    play.tell.seen(name, f"is told: {seen.body}", seen)
     return seen
 
 
@@ -27,13 +26,12 @@ def in_vain(play, room, name: str, body: str) -> None:
     person, room_id = play.person(name), play.here(room, name)
     play.tell.act(name, f"writes {body!r}")
     room.said.append(Said(play.mimi(name), body, {name}, timely=True))
-    began = time.monotonic()
     event = person.client.send(room_id, body)
     seen = person.wait("an answer", lambda seen: seen.content.get("m.relates_to", {}).get("m.in_reply_to", {}).get("event_id")
                        == event, play.patience)
     if seen.sender != play.silo(name).gateway.bot or "not delivered" not in seen.body:
         raise Wrong(f"{body!r} was answered by {seen.sender} with {seen.body!r}")
-    play.tell.saw(name, f"is answered: {seen.body}", (seen.at - began) * 1000)
+    play.tell.seen(name, f"is answered: {seen.body}", seen)
 
 
 def begun(play, room) -> None:
@@ -72,6 +70,8 @@ def direct_ends(play) -> None:
     invite = b2.wait_invite("another invite", lambda seen: seen.sender == play.as_seen_by("b2", "a1"), play.patience, marks["b2"])
     if invite.room == room.ids["b"] or invite.content.get("is_direct") is not True:
         raise Wrong(f"the second invite is {invite.content} into {invite.room}")
+    play.invited("b2", invite)
+    play.tell.act("b2", "accepts")
     b2.client.join(invite.room)
     a1.wait_member(room.ids["a"], ghost, "join", play.patience, marks["a1"])
     room.ids["b"] = invite.room
