@@ -177,7 +177,7 @@ fn exit_of(error: &RuntimeError) -> Exit {
     match error {
         RuntimeError::Config(_) => Exit::Config,
         RuntimeError::Registration(_) | RuntimeError::Settings(_) => Exit::Registration,
-        RuntimeError::Store(_) | RuntimeError::Asking { .. } => Exit::Store,
+        RuntimeError::Store(_) | RuntimeError::Assets(_) | RuntimeError::Asking { .. } => Exit::Store,
         RuntimeError::StoreFailed(_) => Exit::StoreFailed,
         RuntimeError::Provider(_) | RuntimeError::Client(_) | RuntimeError::Bot(_) | RuntimeError::Io { .. } => {
             Exit::Failure

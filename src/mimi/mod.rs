@@ -5,6 +5,7 @@
 //! [`Peers`](crate::engine::ports::Peers).
 
 mod app;
+mod assets;
 mod client;
 mod endpoints;
 mod from;
@@ -13,6 +14,7 @@ mod server;
 mod settings;
 mod tls;
 
+pub use assets::{AssetSettings, Assets, Lookup, SystemLookup, Way};
 pub use client::MimiPeers;
 pub use server::Server;
 pub use settings::{Limits, PeerSettings, PemSource, Settings, SetupError};

@@ -11,13 +11,17 @@ pub use listing::{list_rooms, list_set_aside};
 
 use crate::{
     admin::{self, ControlSocket},
+    assets::{AssetError, AssetStore},
     config::{Config, ConfigError, StoreEngine},
-    engine::{Engine, EngineSettings, GatewayNames, Keep, MayCommand, ports::CallError},
+    engine::{
+        Engine, EngineSettings, GatewayNames, Keep, MayCommand,
+        ports::{CallError, Millis},
+    },
     ident::IdentityMap,
     matrix::{
         self, ClientError, HomeserverClient, Registration, registration::RegistrationError, settings::SettingsError,
     },
-    mimi::{self, SetupError},
+    mimi::{self, Assets, SetupError},
     store::{self, EngineChoice, MasterKey, OpenOptions, Opened, StoreError},
 };
 
@@ -37,6 +41,8 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(200);
 /// A day, as rows count it.
 const DAY: Duration = Duration::from_hours(24);
+/// How often assets are looked through for those whose time is over.
+const SWEEP: Duration = Duration::from_mins(10);
 /// How often the homeserver is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -61,6 +67,9 @@ pub enum RuntimeError {
     /// The provider side: certificates, peers, listening.
     #[error("the provider side: {0}")]
     Provider(#[from] SetupError),
+    /// The assets.
+    #[error(transparent)]
+    Assets(#[from] AssetError),
     /// The homeserver client.
     #[error("the homeserver client: {0}")]
     Client(#[from] ClientError),
@@ -145,6 +154,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let permissions = config.permissions.clone();
     let server = matrix_settings.server_name.clone();
     let may_command: MayCommand = Arc::new(move |user| permissions.may_use_bot(user, &server));
+    let assets = Arc::new(assets(&config, &mimi_settings, &database, Arc::clone(&peers)).await?);
     let settings = EngineSettings {
         quiet: QUIET,
         gap_check: config.rooms.gap_check_interval(),
@@ -170,7 +180,8 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let control = tokio::spawn(control(&config.store.path, engine.clone(), stop.clone()));
     engine.start().await?;
 
-    let provider = mimi::Server::bind(&mimi_settings, Arc::new(engine.clone())).await?;
+    let provider =
+        mimi::Server::bind_with_assets(&mimi_settings, Arc::new(engine.clone()), Some(Arc::clone(&assets))).await?;
     let listen = matrix_settings.listen;
     let listener = TcpListener::bind(listen).await.map_err(io(format!("listening on {listen}")))?;
     let limits = matrix_settings.server_limits();
@@ -178,6 +189,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let appservice = tokio::spawn(matrix::serve(listener, app, limits, stop.clone()));
     let provider_address = provider.local_addr().map_err(io("the provider's address"))?;
     let provider = tokio::spawn(provider.run(stop.clone()));
+    let sweep = tokio::spawn(sweep(assets, stop.clone()));
     let heartbeat = tokio::spawn(heartbeat(homeserver, engine.clone(), stop.clone()));
     tracing::info!(appservice = %listen, provider = %provider_address, domain = %mimi_settings.own_domain, "mimi-gateway is up");
 
@@ -203,6 +215,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
             provider.await.map_err(|e| e.to_string()),
             heartbeat.await.map_err(|e| e.to_string()),
             control.await.map_err(|e| e.to_string()),
+            sweep.await.map_err(|e| e.to_string()),
         ] {
             if let Err(error) = task {
                 tracing::warn!(error, "a task ended badly");
@@ -225,6 +238,40 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     database.store().close().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens our users' assets, and what brings others'.
+async fn assets(
+    config: &Config,
+    settings: &mimi::Settings,
+    database: &store::Database,
+    peers: Arc<mimi::MimiPeers>,
+) -> Result<Assets, RuntimeError> {
+    let dir = &config.store.path;
+    let quotas = settings.assets.quotas();
+    let (store, swept) = AssetStore::open(database.clone(), settings.own_domain.clone(), dir, quotas, now()).await?;
+    let (expired, lost, orphans) = (swept.expired, swept.lost, swept.orphans);
+    tracing::info!(bytes = store.bytes(), expired, lost, orphans, "the assets are open");
+    Ok(Assets::open(settings, peers, store, dir)?)
+}
+
+/// Removes assets whose time is over.
+async fn sweep(assets: Arc<Assets>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+        match assets.store().sweep(now()).await {
+            Ok(swept) => tracing::debug!(expired = swept.expired, "swept the assets"),
+            Err(error) => tracing::warn!(%error, "the assets cannot be swept"),
+        }
+    }
+}
+
+fn now() -> Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Makes the control socket, to be served then. The gateway does its work without one, too.

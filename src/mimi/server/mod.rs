@@ -34,6 +34,7 @@ use tower::ServiceExt;
 use self::slots::HandshakeSlots;
 use super::{
     app::{App, Caller},
+    assets::Assets,
     endpoints, from,
     refusal::Refusal,
     settings::{Limits, Settings, SetupError},
@@ -102,8 +103,17 @@ struct Authenticated {
 }
 
 impl Server {
-    /// Reads certificate, key and CAs and listens. No connection is accepted before [`Server::run`].
+    /// Reads certificate, key and CAs and listens. No connection is accepted before [`Server::run`]. It serves no assets.
     pub async fn bind(settings: &Settings, inbound: Arc<dyn ProviderInbound>) -> Result<Self, SetupError> {
+        Self::bind_with_assets(settings, inbound, None).await
+    }
+
+    /// The same, with assets of our own, and others' for those who ask for them.
+    pub async fn bind_with_assets(
+        settings: &Settings,
+        inbound: Arc<dyn ProviderInbound>,
+        assets: Option<Arc<Assets>>,
+    ) -> Result<Self, SetupError> {
         let identity = Identity::load(settings)?;
         let (config, verifier) = tls::server_config(settings, &identity)?;
         let base = settings.base_url()?;
@@ -111,7 +121,8 @@ impl Server {
             .ok()
             .and_then(|url| url.host_str().map(str::to_owned))
             .ok_or_else(|| SetupError::PublicUrl(base.clone()))?;
-        let app = Arc::new(App::new(settings, public_host, endpoints::directory::document(&base)?, inbound));
+        let directory = endpoints::directory::document(&base, assets.is_some())?;
+        let app = Arc::new(App::new(settings, public_host, directory, inbound, assets));
         let addr = settings.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| SetupError::Listen { addr, source })?;
         let limits = settings.limits.clone();
@@ -287,7 +298,8 @@ impl Shared {
             let value = request.headers().get(http::header::HOST).ok_or(Refusal::WrongHost)?;
             value.to_str().map_err(|_| Refusal::WrongHost)?
         };
-        if host_is_ours(authority, [self.app.own_domain.as_str(), &self.app.public_host]) {
+        if host_is_ours(authority, [self.app.own_domain.as_str(), &self.app.public_host, self.app.asset_host.as_str()])
+        {
             Ok(())
         } else {
             Err(Refusal::WrongHost)
@@ -295,7 +307,7 @@ impl Shared {
     }
 }
 
-fn host_is_ours(authority: &str, names: [&str; 2]) -> bool {
+fn host_is_ours(authority: &str, names: [&str; 3]) -> bool {
     if authority.starts_with('[') {
         return true;
     }
@@ -309,8 +321,10 @@ mod tests {
 
     #[test]
     fn the_host_names_this_provider_whatever_the_port() {
-        let ours = |authority| host_is_ours(authority, ["a.example", "mimi.a.example"]);
-        for good in ["a.example", "A.example:8449", "mimi.a.example:443", "127.0.0.1:8449", "[::1]:8449"] {
+        let ours = |authority| host_is_ours(authority, ["a.example", "mimi.a.example", "files.a.example"]);
+        for good in
+            ["a.example", "A.example:8449", "mimi.a.example:443", "files.a.example", "127.0.0.1:8449", "[::1]:8449"]
+        {
             assert!(ours(good), "{good}");
         }
         for bad in ["b.example", "", "x.a.example", "a.example.", "a.example.evil:443"] {
