@@ -42,7 +42,7 @@ use mimi_gateway::{
     content::{MimiContent, NestedPart, TEXT_PLAIN},
     engine::ports::{Endpoint, PathTarget, Peers as _, Problem, ProviderInbound, VerifiedPeer},
     ident::{ProviderDomain, RoomUri, UserUri},
-    mimi::{Limits, MimiPeers, PeerSettings, PemSource, Server, Settings},
+    mimi::{AssetSettings, Limits, MimiPeers, PeerSettings, PemSource, Server, Settings},
     mls::{
         AppDataChange, AppDataOp, Change, CommitView, Member, NewComponents, NewGroup, Rows, StagedCommit,
         make_key_package,
@@ -189,6 +189,9 @@ impl ProviderInbound for Inbound {
         Box::pin(async { Err(Problem::NotFound) })
     }
     fn group_info(&self, _: VerifiedPeer, _: RoomUri, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>> {
+        Box::pin(async { Err(Problem::NotFound) })
+    }
+    fn report_abuse(&self, _: VerifiedPeer, _: RoomUri, _: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async { Err(Problem::NotFound) })
     }
     fn request_consent(&self, _: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {

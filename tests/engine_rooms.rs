@@ -23,14 +23,20 @@ mod attacks;
 mod backlog;
 #[path = "engine/crashes.rs"]
 mod crashes;
+#[path = "engine/direct.rs"]
+mod direct;
 #[path = "engine/flow.rs"]
 mod flow;
 #[path = "engine/franks.rs"]
 mod franks;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
+#[path = "engine/invites.rs"]
+mod invites;
 #[path = "engine/outside.rs"]
 mod outside;
+#[path = "engine/presence.rs"]
+mod presence;
 #[path = "engine/process.rs"]
 mod process;
 #[path = "engine/quota.rs"]

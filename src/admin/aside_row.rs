@@ -19,6 +19,7 @@ pub struct AsideRow {
     /// The room's MIMI or Matrix address, or a lane of the outbox.
     pub place: String,
     /// The Matrix event, where it was one and its id can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
     /// Why.
     pub why: String,

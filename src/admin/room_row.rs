@@ -16,8 +16,9 @@ const PAGE: usize = 50;
 pub struct RoomRow {
     /// The MIMI room's URI.
     pub mimi_room: String,
-    /// The Matrix room's id.
-    pub matrix_room: String,
+    /// The Matrix room's id, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix_room: Option<String>,
     /// `hub` or `follower`.
     pub role: String,
     /// The provider that is the room's hub.
@@ -25,6 +26,7 @@ pub struct RoomRow {
     /// `active`, `broken`, and so on.
     pub state: String,
     /// The MLS epoch, once there is a group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
     /// Entries in the participant list.
     pub participants: usize,
@@ -35,7 +37,7 @@ impl From<RoomSummary> for RoomRow {
         Self {
             hub: crate::ident::RoomUri::parse(&room.uri).map(|uri| uri.hub().to_string()).unwrap_or_default(),
             mimi_room: room.uri,
-            matrix_room: room.matrix,
+            matrix_room: Some(room.matrix).filter(|room| !room.is_empty()),
             role: if room.hub { "hub" } else { "follower" }.to_owned(),
             state: room.state,
             epoch: room.epoch,

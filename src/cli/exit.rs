@@ -28,6 +28,12 @@ pub enum Exit {
     Store = 9,
     /// The store failed while the gateway ran, for example by an I/O error: start it again.
     StoreFailed = 10,
+    /// An address cannot be listened on: another program has the port, or it is not this machine's.
+    Listen = 11,
+    /// `check --strict`: nothing fails, and there are warnings.
+    Warnings = 12,
+    /// `inspect`: the input is not what it should be.
+    Input = 13,
 }
 
 /// What `--help` shows beneath the commands.
@@ -39,7 +45,7 @@ const FIRST_STEPS: &str = "\
 First steps:
   cp config/mimi-gateway.example.toml mimi-gateway.toml   then fill in names and certificates
   openssl rand -hex 32 > master.key                       encrypts keys at rest
-  mimi-gateway registration                               writes registration.yaml; tell the homeserver of it
+  mimi-gateway registration                               writes registration.yaml, for Synapse
   mimi-gateway check                                      says what is still wrong, and what to do
   mimi-gateway run
 
@@ -50,7 +56,7 @@ MIMI_GATEWAY_STORE__MASTER_KEY_FILE=/run/secrets/master_key.";
 pub(super) const HELP: &str = "\
 Exit codes:
   0  all went well
-  1  the gateway failed while it ran, or another fault
+  1  a fault without a code of its own
   2  the command line cannot be understood
   3  configuration file, environment variable, or a file that holds a secret
   4  registration file: missing, unreadable, in the way, or not fitting the configuration
@@ -58,9 +64,85 @@ Exit codes:
   6  the clock is wrong
   7  the homeserver does not answer as one
   8  the homeserver does not know this gateway, or does not reach it
-  9  the store cannot be opened or read
+  9  the store cannot be opened or read: other master key or engine, damaged, not writable, in use
   10 the store failed while the gateway ran (I/O error): look at the disk, start it again
-`check` runs on after a failure where it can, and ends with the lowest code that applies.";
+  11 an address cannot be listened on: the port is in use, or the address is not this machine's
+  12 `check --strict`: nothing fails, but there are warnings
+  13 `inspect`: the input is not what it should be
+Each command's --help says which of them it uses.";
+
+/// Beneath the help of `run`.
+pub(super) const RUN: &str = "\
+Exit codes:
+  0  it was told to stop, and did so in good order
+  1  a fault without a code of its own
+  3  configuration
+  4  registration file
+  5  own certificate or key, or a peer's CA, cannot be used (an expired one is logged as an error)
+  9  the store cannot be opened
+  10 the store failed while the gateway ran (I/O error): look at the disk, start it again
+  11 a port is in use, or the address is not this machine's
+`mimi-gateway check` says more about each but 10.
+
+Example:
+  mimi-gateway --config /etc/mimi-gateway/mimi-gateway.toml run";
+
+/// Beneath the help of `check`.
+pub(super) const CHECK: &str = "\
+Exit codes: the lowest that applies.
+  0  nothing fails
+  3  configuration
+  4  registration file
+  5  own certificate or key, or a peer's CA
+  6  the clock is wrong
+  7  the homeserver does not answer as one
+  8  the homeserver does not know this gateway, or does not reach it
+  9  the store cannot be opened
+  11 a port is in use by another program, or the address is not this machine's
+  12 with --strict: nothing fails, but there are warnings
+
+Examples:
+  mimi-gateway check
+  mimi-gateway check --offline --strict   before a restart, in a script";
+
+/// Beneath the help of `registration`.
+pub(super) const REGISTRATION: &str = "\
+Exit codes: 0, 3 configuration, 4 the file exists or cannot be written.
+
+Examples:
+  mimi-gateway registration
+  mimi-gateway registration --out /etc/synapse/mimi.yaml --url http://gateway:29319";
+
+/// Beneath the help of `rooms`.
+pub(super) const ROOMS: &str = "\
+Exit codes: 0, 3 configuration, 4 registration file, 9 the store cannot be read.
+
+Examples:
+  mimi-gateway rooms
+  mimi-gateway rooms --json | jq -r .mimi_room";
+
+/// Beneath the help of `quarantine`.
+pub(super) const QUARANTINE: &str = "\
+Exit codes: 0, 3 configuration, 4 registration file, 9 the store cannot be read.
+
+Examples:
+  mimi-gateway quarantine
+  mimi-gateway quarantine --json | jq -r .why";
+
+/// Beneath the help of `inspect`.
+pub(super) const INSPECT: &str = "\
+Exit codes:
+  0  done
+  1  the file cannot be read or written
+  2  the command line cannot be understood, or the file can be several kinds
+  13 the input is not what it should be: offset, field and reason are told
+
+Examples:
+  mimi-gateway inspect --list
+  mimi-gateway inspect body.bin
+  mimi-gateway inspect --as notify - <body.bin | jq '.body[].timestamp'
+  mimi-gateway inspect --as content --sender mimi://b.example/u/bob --room mimi://a.example/r/club message.cbor
+  mimi-gateway inspect body.bin --out body.json && mimi-gateway inspect --encode body.json --out again.bin";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -74,7 +156,7 @@ mod tests {
 
     #[test]
     fn help_lists_every_code() {
-        for code in 0..=Exit::StoreFailed as u8 {
+        for code in 0..=Exit::Input as u8 {
             assert!(HELP.lines().any(|line| line.starts_with(&format!("  {code:<3}"))), "{code}");
         }
     }

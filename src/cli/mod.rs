@@ -1,7 +1,8 @@
-//! Commands of the binary: `run`, `registration`, `check`, `rooms`, `quarantine`, `version`.
+//! Commands of the binary: `run`, `registration`, `check`, `rooms`, `quarantine`, `inspect`, `version`.
 
 mod check;
 mod exit;
+pub mod inspect;
 mod log;
 mod quarantine;
 mod registration;
@@ -19,6 +20,8 @@ pub use version::DRAFTS;
 
 use crate::{
     config::Config,
+    matrix::ClientError,
+    mimi::SetupError,
     runtime::{self, RuntimeError},
 };
 
@@ -51,10 +54,15 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway until SIGINT or SIGTERM.
-    #[command(after_help = "Example:\n  mimi-gateway --config /etc/mimi-gateway/mimi-gateway.toml run")]
+    ///
+    /// The log goes to standard error. A start that fails changes nothing in the store, and ends with the code of what is
+    /// wrong. Whether the homeserver and the peers are there does not matter: the gateway waits for them, and says so.
+    #[command(after_help = exit::RUN, after_long_help = exit::RUN)]
     Run {
-        /// The store was restored from a backup: give this once, at the first start after it. All MLS state counts as old, so
-        /// every user's leaf is made fresh before it sends again, and KeyPackages that were given out are dropped.
+        /// The store was restored from a backup: give this once, at the first start after it.
+        ///
+        /// All MLS state counts as old then: every user's leaf is made fresh before it sends again, and KeyPackages that were
+        /// given out are dropped.
         #[arg(long)]
         restored: bool,
     },
@@ -62,41 +70,53 @@ enum Command {
     ///
     /// Tokens are random, the file can be read by its owner only, and an existing file is never overwritten. Name the
     /// file in the homeserver's configuration (Synapse: `app_service_config_files`) and restart the homeserver.
-    #[command(
-        after_help = "Examples:\n  mimi-gateway registration\n  mimi-gateway registration --out /etc/synapse/mimi.yaml --url http://gateway:29319\n\nExit codes: 3 configuration, 4 the file exists or cannot be written."
-    )]
+    #[command(after_help = exit::REGISTRATION, after_long_help = exit::REGISTRATION)]
     Registration {
-        /// Where to write it. Default: `appservice.registration` of the configuration. `-` is standard output.
+        /// Where to write it, `-` for standard output [default: `appservice.registration` of the configuration].
         #[arg(long, short, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// The URL under which the homeserver reaches the gateway. Default: `appservice.url` of the configuration.
+        /// The URL under which the homeserver reaches the gateway [default: `appservice.url` of the configuration].
         #[arg(long, value_name = "URL")]
         url: Option<Url>,
     },
-    /// Check settings, registration, certificates, clock and the way to the homeserver and back.
+    /// Check everything that `run` needs, and say what to do about what is wrong.
     ///
-    /// Prints one line for each check: ok, warn or FAIL, and what to do about it. While it runs it answers the
-    /// homeserver's ping in the gateway's place, unless the gateway itself is running.
-    #[command(after_help = exit::HELP)]
+    /// Looks at settings, registration, store, certificates, ports, peers, clock, and the way to the homeserver and back; prints
+    /// one line for each: ok, warn, FAIL, or skip where something else has to work first. Nothing is changed. While it
+    /// runs it answers the homeserver's ping in the gateway's place, unless the gateway itself is running.
+    #[command(after_help = exit::CHECK, after_long_help = exit::CHECK)]
     Check {
-        /// Only what can be told without the network: no clock, homeserver or ping.
+        /// Only what can be told without the network: no peers, clock, homeserver or ping.
         #[arg(long)]
         offline: bool,
+        /// Warnings count as failures: for scripts.
+        #[arg(long)]
+        strict: bool,
     },
     /// List the bridged rooms.
-    #[command(after_help = "Examples:\n  mimi-gateway rooms\n  mimi-gateway rooms --json | jq -r .mimi_room")]
+    ///
+    /// Asks the gateway if it runs, and reads the store otherwise. Run it as the gateway's user.
+    #[command(after_help = exit::ROOMS, after_long_help = exit::ROOMS)]
     Rooms {
-        /// One JSON object a line instead of a table.
+        /// One JSON object a line instead of a table. What a room does not have is left out.
         #[arg(long)]
         json: bool,
     },
     /// List what could not be worked on or delivered and was set aside.
-    #[command(after_help = "Examples:\n  mimi-gateway quarantine\n  mimi-gateway quarantine --json | jq -r .why")]
+    ///
+    /// Asks the gateway if it runs, and reads the store otherwise. Run it as the gateway's user.
+    #[command(after_help = exit::QUARANTINE, after_long_help = exit::QUARANTINE)]
     Quarantine {
-        /// One JSON object a line instead of a table.
+        /// One JSON object a line instead of a table. What an entry does not have is left out.
         #[arg(long)]
         json: bool,
     },
+    /// Show any MIMI body as JSON, and make the bytes of JSON again.
+    ///
+    /// Reads a request or response of any endpoint, a room's components, or a decrypted message. What the file holds is
+    /// guessed if it can be only one thing; else say --as KIND. Needs no configuration, and checks no signature.
+    #[command(after_help = exit::INSPECT)]
+    Inspect(inspect::Arguments),
     /// Show the version, the drafts it implements and the store engines it has.
     Version,
 }
@@ -107,11 +127,18 @@ struct CliError {
     exit: Exit,
     what: String,
     source: Box<dyn Error + Send + Sync>,
+    advice: Option<String>,
 }
 
 impl CliError {
     fn new(exit: Exit, what: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit, what: what.into(), source: source.into() }
+        Self { exit, what: what.into(), source: source.into(), advice: None }
+    }
+
+    /// With the code and the advice that belong to the error.
+    fn of_runtime(what: &str, error: RuntimeError) -> Self {
+        let (exit, advice) = (exit_of(&error), error.advice());
+        Self { advice, ..Self::new(exit, what, error) }
     }
 }
 
@@ -149,7 +176,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     match dispatch(&cli) {
         Ok(exit) => exit,
         Err(e) => {
-            eprintln!("error: {}", sentence(&e.what, e.source.as_ref()));
+            let advice = e.advice.map(|advice| format!(". What to do: {advice}")).unwrap_or_default();
+            eprintln!("error: {}{advice}", sentence(&e.what, e.source.as_ref()));
             e.exit
         }
     }
@@ -161,27 +189,34 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Run { restored } => {
             let config = load()?;
             log::start(&config.log);
-            runtime::run(config, *restored).map_err(|e| CliError::new(exit_of(&e), "the gateway stopped", e))?;
+            runtime::run(config, *restored).map_err(|e| {
+                let stopped = matches!(e, RuntimeError::StoreFailed(_));
+                CliError::of_runtime(if stopped { "the gateway stopped" } else { "the gateway did not start" }, e)
+            })?;
         }
         Command::Registration { out, url } => registration::run(&load()?, out.as_deref(), url.as_ref())?,
-        Command::Check { offline } => return Ok(check::run(&cli.config, *offline)),
+        Command::Check { offline, strict } => return Ok(check::run(&cli.config, *offline, *strict)),
         Command::Rooms { json } => rooms::run(&load()?, *json)?,
         Command::Quarantine { json } => quarantine::run(&load()?, *json)?,
+        Command::Inspect(arguments) => inspect::run(arguments)?,
         Command::Version => print!("{}", version::text()),
     }
     Ok(Exit::Success)
 }
 
-/// The class of what ended the gateway.
+/// The class of what ended the gateway, or a command.
 fn exit_of(error: &RuntimeError) -> Exit {
     match error {
-        RuntimeError::Config(_) => Exit::Config,
-        RuntimeError::Registration(_) | RuntimeError::Settings(_) => Exit::Registration,
+        RuntimeError::Config(_) | RuntimeError::Provider(SetupError::PublicUrl(_)) => Exit::Config,
+        RuntimeError::Registration(_)
+        | RuntimeError::Settings(_)
+        | RuntimeError::Client(ClientError::Token)
+        | RuntimeError::Bot(_) => Exit::Registration,
+        RuntimeError::Provider(SetupError::Listen { .. }) | RuntimeError::Listen { .. } => Exit::Listen,
+        RuntimeError::Provider(_) => Exit::Certificate,
         RuntimeError::Store(_) | RuntimeError::Assets(_) | RuntimeError::Asking { .. } => Exit::Store,
         RuntimeError::StoreFailed(_) => Exit::StoreFailed,
-        RuntimeError::Provider(_) | RuntimeError::Client(_) | RuntimeError::Bot(_) | RuntimeError::Io { .. } => {
-            Exit::Failure
-        }
+        RuntimeError::Client(ClientError::Http(_)) | RuntimeError::Io { .. } => Exit::Failure,
     }
 }
 

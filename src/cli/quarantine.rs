@@ -1,12 +1,12 @@
 //! `mimi-gateway quarantine`: what was set aside, read from the store, or asked of the gateway that has it.
 
-use super::{CliError, exit::Exit, table};
+use super::{CliError, table};
 use crate::{admin::AsideRow, config::Config, runtime};
 
 /// Prints what was set aside as a table, or as JSON lines.
 pub(super) fn run(config: &Config, json: bool) -> Result<(), CliError> {
     let rows =
-        runtime::list_set_aside(config).map_err(|e| CliError::new(Exit::Store, "cannot list what was set aside", e))?;
+        runtime::list_set_aside(config).map_err(|e| CliError::of_runtime("cannot list what was set aside", e))?;
     print!("{}", render(&rows, json));
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! `mimi-gateway rooms`: the bridged rooms, read from the store, or asked of the gateway that has it.
 
-use super::{CliError, exit::Exit, table};
+use super::{CliError, table};
 use crate::{admin::RoomRow, config::Config, runtime};
 
 /// Prints the bridged rooms as a table, or as JSON lines.
 pub(super) fn run(config: &Config, json: bool) -> Result<(), CliError> {
-    let rows = runtime::list_rooms(config).map_err(|e| CliError::new(Exit::Store, "cannot list the rooms", e))?;
+    let rows = runtime::list_rooms(config).map_err(|e| CliError::of_runtime("cannot list the rooms", e))?;
     print!("{}", render(&rows, json));
     Ok(())
 }
@@ -26,7 +26,7 @@ fn render(rows: &[RoomRow], json: bool) -> String {
                 r.role.clone(),
                 r.hub.clone(),
                 r.mimi_room.clone(),
-                r.matrix_room.clone(),
+                r.matrix_room.clone().unwrap_or_else(|| "-".to_owned()),
                 r.state.clone(),
                 epoch,
                 participants,
@@ -43,7 +43,7 @@ mod tests {
     fn row() -> RoomRow {
         RoomRow {
             mimi_room: "mimi://a.example/r/x1".into(),
-            matrix_room: "!abc".into(),
+            matrix_room: Some("!abc".into()),
             role: "hub".into(),
             hub: "a.example".into(),
             state: "active".into(),
@@ -63,6 +63,10 @@ mod tests {
         );
         let json: serde_json::Value = serde_json::from_str(&render(&[row()], true)).unwrap();
         assert_eq!(json["epoch"], 7);
+        let bare = RoomRow { matrix_room: None, epoch: None, ..row() };
+        let json: serde_json::Value = serde_json::from_str(&render(std::slice::from_ref(&bare), true)).unwrap();
+        assert!(json.get("epoch").is_none() && json.get("matrix_room").is_none(), "what is absent is left out: {json}");
+        assert!(render(&[bare], false).contains(" -  "), "in the table it is a dash");
         assert_eq!(render(&[], true), "");
         assert!(render(&[], false).contains("bridge"));
     }

@@ -33,11 +33,30 @@ pub enum CborError {
     Malformed,
 }
 
-struct Scanner<'a> {
+/// Walks over items and allocates nothing.
+pub(super) struct Scanner<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Scanner<'a> {
+    /// Begins at the front of `bytes`.
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// How many bytes are left.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Reads the head of an array and answers how many items it has; `None` if there is something else.
+    pub(super) fn array(&mut self) -> Result<Option<u64>, CborError> {
+        match self.head()? {
+            (4, _, count) => Ok(Some(count)),
+            _ => Ok(None),
+        }
+    }
+
     fn take(&mut self, count: u64) -> Result<&'a [u8], CborError> {
         let count = usize::try_from(count).map_err(|_| CborError::Truncated)?;
         let (head, rest) = self.rest.split_at_checked(count).ok_or(CborError::Truncated)?;
@@ -45,7 +64,8 @@ impl<'a> Scanner<'a> {
         Ok(head)
     }
 
-    fn item(&mut self, depth: usize) -> Result<(), CborError> {
+    /// Major type, additional information, argument.
+    fn head(&mut self) -> Result<(u8, u8, u64), CborError> {
         let initial = self.take(1)?.first().copied().ok_or(CborError::Truncated)?;
         let (major, info) = (initial >> 5, initial & 0x1f);
         let value = match info {
@@ -53,6 +73,12 @@ impl<'a> Scanner<'a> {
             24..=27 => self.take(1 << (info - 24))?.iter().fold(0, |acc, byte| (acc << 8) | u64::from(*byte)),
             _ => return Err(CborError::Indefinite),
         };
+        Ok((major, info, value))
+    }
+
+    /// Moves behind one item.
+    pub(super) fn item(&mut self, depth: usize) -> Result<(), CborError> {
+        let (major, info, value) = self.head()?;
         let children = match major {
             2 => return self.take(value).map(|_| ()),
             3 => return std::str::from_utf8(self.take(value)?).map(|_| ()).map_err(|_| CborError::Utf8),
@@ -75,7 +101,7 @@ impl<'a> Scanner<'a> {
 /// Checks that `bytes` are exactly one well-formed item of definite lengths with at most `max_depth` arrays, maps and tags
 /// around each other.
 pub(super) fn scan(bytes: &[u8], max_depth: usize) -> Result<(), CborError> {
-    let mut scanner = Scanner { rest: bytes };
+    let mut scanner = Scanner::new(bytes);
     scanner.item(max_depth)?;
     if scanner.rest.is_empty() { Ok(()) } else { Err(CborError::Trailing) }
 }

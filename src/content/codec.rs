@@ -21,7 +21,7 @@ pub const MAX_TOPIC_LEN: usize = 4096;
 /// Most levels within the extensions map, which is level 1 (section 5.3).
 const MAX_EXTENSION_DEPTH: usize = 4;
 /// The message's array, and two arrays for each level of parts.
-const MAX_CBOR_DEPTH: usize = 1 + 2 * MAX_PART_DEPTH;
+pub(super) const MAX_CBOR_DEPTH: usize = 1 + 2 * MAX_PART_DEPTH;
 
 /// Why a message cannot be read or written. Permanent: the same message never becomes valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -158,7 +158,7 @@ fn check_extension(key: &ExtensionKey, value: &Value) -> Result<()> {
     }
 }
 
-fn decode_part(value: Value, depth: usize, parts_left: &mut usize) -> Result<NestedPart> {
+pub(super) fn decode_part(value: Value, depth: usize, parts_left: &mut usize) -> Result<NestedPart> {
     let inner = depth.checked_sub(1).ok_or(ContentError::Parts)?;
     *parts_left = parts_left.checked_sub(1).ok_or(ContentError::Parts)?;
     let mut fields = value.into_array().map_err(|_| ContentError::Field("part"))?.into_iter();

@@ -10,6 +10,8 @@
 mod cbor;
 mod codec;
 mod id;
+mod json;
+mod locate;
 mod types;
 
 #[cfg(test)]
@@ -19,6 +21,7 @@ pub use cbor::CborError;
 pub use ciborium::Value as CborValue;
 pub use codec::{ContentError, MAX_BODY_PARTS, MAX_CONTENT_LEN, MAX_PART_DEPTH, MAX_TOPIC_LEN};
 pub use id::{MessageId, message_id};
+pub use locate::{ContentFault, fault};
 pub use types::{
     Body, Disposition, Expiration, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics, SenderTimestamp,
 };

@@ -3,6 +3,7 @@
 use std::{cmp::Ordering, collections::BTreeMap};
 
 use ciborium::Value;
+use serde::{Deserialize, Serialize};
 
 use super::{
     codec::ContentError,
@@ -11,26 +12,33 @@ use super::{
 use crate::ident::{RoomUri, UserUri};
 
 /// One message: text, an edit, a reaction, an attachment ... (section 4).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MimiContent {
     /// Random, drawn once and stored: the message id depends on it.
+    #[serde(with = "super::json::salt")]
     pub salt: [u8; 16],
     /// The message that this one edits or deletes.
+    #[serde(with = "super::json::reference")]
     pub replaces: Option<MessageId>,
     /// Groups messages; empty for none. At most [`MAX_TOPIC_LEN`](super::MAX_TOPIC_LEN) bytes.
+    #[serde(with = "super::json::text_or_hex")]
     pub topic_id: Vec<u8>,
     /// When receivers shall delete it.
     pub expires: Option<Expiration>,
     /// The message that this one answers or reacts to.
+    #[serde(with = "super::json::reference")]
     pub in_reply_to: Option<MessageId>,
     /// Extension fields; no value is looked at except those that have a method here.
+    #[serde(with = "super::json::extensions")]
     pub extensions: BTreeMap<ExtensionKey, Value>,
     /// What is shown.
     pub body: NestedPart,
 }
 
 /// When a message shall be deleted (section 4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Expiration {
     /// Seconds after the receiver read it.
     AfterReading(u32),
@@ -88,7 +96,8 @@ pub struct SenderTimestamp {
 }
 
 /// The intended use of a part (section 4.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "u8", into = "u8")]
 pub enum Disposition {
     /// 0
     Unspecified,
@@ -131,6 +140,12 @@ impl Disposition {
     }
 }
 
+impl From<Disposition> for u8 {
+    fn from(disposition: Disposition) -> Self {
+        disposition.code()
+    }
+}
+
 impl From<u8> for Disposition {
     fn from(code: u8) -> Self {
         match code {
@@ -149,7 +164,8 @@ impl From<u8> for Disposition {
 }
 
 /// A body part with its purpose and language.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NestedPart {
     /// The intended use.
     pub disposition: Disposition,
@@ -173,15 +189,18 @@ impl NestedPart {
 }
 
 /// What a part holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Body {
     /// Nothing: deletes what `replaces` names.
     Null,
     /// Content carried in the message.
     Single {
         /// IANA media type with parameters.
+        #[serde(rename = "contentType")]
         content_type: String,
         /// The content.
+        #[serde(with = "super::json::text_or_hex")]
         content: Vec<u8>,
     },
     /// Content at a URL.
@@ -189,6 +208,7 @@ pub enum Body {
     /// Two or more parts.
     Multi {
         /// How they belong together.
+        #[serde(rename = "partSemantics")]
         semantics: PartSemantics,
         /// The parts.
         parts: Vec<NestedPart>,
@@ -196,7 +216,8 @@ pub enum Body {
 }
 
 /// How the parts of a multi-part belong together (section 4.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum PartSemantics {
     /// 0: the receiver picks exactly one.
     ChooseOne,
@@ -207,7 +228,8 @@ pub enum PartSemantics {
 }
 
 /// Content at a URL, usually encrypted (section 4.5).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExternalPart {
     /// IANA media type.
     pub content_type: String,
@@ -220,14 +242,18 @@ pub struct ExternalPart {
     /// IANA AEAD number; 0 for none.
     pub enc_alg: u16,
     /// AEAD key.
+    #[serde(with = "super::json::hex_bytes")]
     pub key: Vec<u8>,
     /// AEAD nonce.
+    #[serde(with = "super::json::hex_bytes")]
     pub nonce: Vec<u8>,
     /// AEAD additional data.
+    #[serde(with = "super::json::hex_bytes")]
     pub aad: Vec<u8>,
     /// IANA named-information hash; 0 for none.
     pub hash_alg: u8,
     /// Hash of what the URL answers.
+    #[serde(with = "super::json::hex_bytes")]
     pub content_hash: Vec<u8>,
     /// For humans; may be empty.
     pub description: String,

@@ -9,8 +9,10 @@ use super::{
     asking::{Ended, Invitation},
     core::{Engine, lock, now},
     group::RoomGroup,
-    mail::{Answer, Mail},
-    ports::{PathTarget, Problem},
+    ingest::CompareError,
+    mail::{Answer, Mail, Outcome},
+    ports::{PathTarget, Problem, Retry},
+    presence::To,
     tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS},
 };
 use crate::{
@@ -21,6 +23,8 @@ use crate::{
 
 /// Up to so many leaves a group is small.
 const SMALL: usize = 32;
+/// Who asks for timelines, as the log knows it.
+const TIMELINES: &str = "timelines";
 /// Inputs that share a batch at most.
 const BATCH: usize = 64;
 
@@ -133,8 +137,15 @@ impl Actor {
         let Some(matrix) = room.matrix.clone() else { return };
         let (engine, uri, reader) = (self.engine.clone(), self.uri.clone(), room.speaker.clone());
         self.engine.0.tasks.spawn(async move {
-            if let Err(error) = engine.reconcile(&matrix, &reader).await {
-                tracing::warn!(room = %uri, %error, "the timeline could not be compared with what came");
+            match engine.reconcile(&matrix, &reader).await {
+                Ok(()) => engine.call_answered(To::Homeserver, TIMELINES),
+                Err(CompareError::Call(error)) if error.retry != Retry::Permanent => {
+                    tracing::debug!(room = %uri, %error, "the timeline is not compared now");
+                    engine.call_failed(To::Homeserver, TIMELINES, &error).await;
+                }
+                Err(error) => {
+                    tracing::warn!(room = %uri, %error, "the timeline could not be compared with what came");
+                }
             }
         });
     }
@@ -322,6 +333,10 @@ impl Actor {
             }
             Mail::Outcome { lane, number, outcome } => {
                 OUTBOX.remove(batch, lane, *number);
+                if let Outcome::NotShown { user, why } = outcome {
+                    let why = format!("showing a message of {user}: {why}");
+                    self.engine.put_aside(batch, &self.uri, None, &why, None)?;
+                }
                 let input = self.outcome(*number, outcome, after).await?;
                 self.run(input, batch, after).await.map(drop)
             }

@@ -13,6 +13,7 @@ use super::{
     actor::{Actor, After},
     core::{Engine, lock},
     ports::{Actor as MatrixActor, Millis, Problem},
+    presence::To,
     tables::{CONSENT, Consent},
 };
 use crate::{
@@ -152,8 +153,14 @@ impl Actor {
 async fn user_exists(engine: &Engine, user: &ruma::UserId) -> Result<bool, StoreError> {
     loop {
         match engine.0.homeserver.user_exists(user).await {
-            Ok(exists) => return Ok(exists),
-            Err(error) => tracing::warn!(%user, %error, "the homeserver does not say whether a user exists"),
+            Ok(exists) => {
+                engine.call_answered(To::Homeserver, "users");
+                return Ok(exists);
+            }
+            Err(error) => {
+                tracing::debug!(%user, %error, "the homeserver does not say whether a user exists");
+                engine.call_failed(To::Homeserver, "users", &error).await;
+            }
         }
         tokio::select! {
             () = engine.0.stop.cancelled() => return Err(StoreError::Closed("the engine stops".to_owned())),

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,6 +20,7 @@ use super::{
     mail::Mail,
     names::GatewayNames,
     ports::{Homeserver, MatrixAction, Millis, Peers},
+    presence::Presence,
     tables::{INBOX, InboxItem, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
     trim::{Keep, Today},
     window::{self, LaneEnd},
@@ -116,6 +117,9 @@ pub(super) struct Inner {
     pub(super) asking: Asking,
     pub(super) today: Today,
     pub(super) quarantined: AtomicU64,
+    pub(super) presence: Presence,
+    /// The homeserver refused our token.
+    pub(super) doubted: AtomicBool,
     /// Until then the homeserver is likely to lose events towards us: it, or we, just came back. Milliseconds.
     pub(super) suspect_until: AtomicU64,
     /// When this process was last seen running, in milliseconds: a gap means that it was stopped meanwhile.
@@ -181,6 +185,8 @@ impl Engine {
         names: GatewayNames,
         settings: EngineSettings,
     ) -> Result<Self, StoreError> {
+        let mut names = names;
+        names.peers = Some(Arc::clone(&peers));
         let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
         let rooms = ROOMS.scan_all(&db, &()).await?.into_iter().map(|(uri, _)| uri).collect();
         let asking = Asking::load(&db, settings.open_invitations).await?;
@@ -206,6 +212,8 @@ impl Engine {
             asking,
             today,
             quarantined: AtomicU64::new(0),
+            presence: Presence::default(),
+            doubted: AtomicBool::new(false),
             suspect_until: AtomicU64::new(0),
             pulse: AtomicU64::new(now()),
             last_txn: AtomicU64::new(0),

@@ -6,8 +6,8 @@ use super::{
     core::now,
     ports::{Endpoint, PathTarget},
     tables::{
-        BY_EVENT, CONSENT, Consent, FRANKED, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN, Secret,
-        Wants,
+        BY_EVENT, CONSENT, Consent, ENDED, FRANKED, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN,
+        Secret, Wants,
     },
 };
 use crate::{
@@ -86,12 +86,7 @@ impl Actor {
                 let complaint = super::report::Complaint { by, openly, event: event.to_string(), note };
                 let (told, row) = engine.complain(&self.uri, complaint, batch).await?;
                 after.rows.extend(row);
-                for effect in self.in_step(|step| step.notice(&told)) {
-                    if let Effect::Matrix(action) = effect {
-                        self.send(matrix_lane.clone(), OutRow::Matrix(action), batch, after)?;
-                    }
-                }
-                Ok(())
+                self.say(|step| step.notice(&told), batch, after)
             }
             Effect::Franked { message_id, franked } => {
                 if known.contains(&message_id) {
@@ -99,12 +94,9 @@ impl Actor {
                 }
                 FRANKED.put(db, batch, &(self.uri.clone(), message_id), &engine.0.today.dated(franked))
             }
+            // It was a peer when it was asked.
             Effect::Call { peer, endpoint: Endpoint::RequestConsent, .. } if !engine.0.peers.knows(&peer) => {
-                for effect in self.in_step(|step| step.nobody_to_ask(&peer)) {
-                    if let Effect::Matrix(action) = effect {
-                        self.send(matrix_lane.clone(), OutRow::Matrix(action), batch, after)?;
-                    }
-                }
+                tracing::warn!(room = %self.uri, %peer, "a consent request is not sent: no peer any more");
                 Ok(())
             }
             Effect::Call { peer, endpoint: Endpoint::Notify, target, body, .. } => {
@@ -137,6 +129,7 @@ impl Actor {
                 after.unlink = Some(room);
                 Ok(())
             }
+            Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
             Effect::Wake(at) => {
                 after.wake = Some(after.wake.map_or(at, |other| other.min(at)));
                 Ok(())
@@ -150,6 +143,22 @@ impl Actor {
                 Ok(())
             }
         }
+    }
+
+    /// Puts what the room says to its people into its lane.
+    fn say(
+        &mut self,
+        words: impl FnOnce(&mut crate::room::Step<'_>),
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let lane = format!("m:{}", self.uri);
+        for effect in self.in_step(words) {
+            if let Effect::Matrix(action) = effect {
+                self.send(lane.clone(), OutRow::Matrix(action), batch, after)?;
+            }
+        }
+        Ok(())
     }
 
     /// Messages that a step tells a peer of this room go out as one notify: its body is any number of `FanoutMessage`s

@@ -20,7 +20,7 @@ use crate::{
         effect::Millis,
         group::{Applied, Beside, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
     },
-    wire::{CommitBundle, FRANKING_AGENT, Frank, FrankingTag, SafeAad, ServerFrankingContext},
+    wire::{CommitBundle, FRANKING_AGENT, Frank, FrankingTag, MlsMessage, SafeAad, ServerFrankingContext, Wire as _},
 };
 
 /// The room's group as it is loaded.
@@ -485,6 +485,21 @@ impl Group for RoomGroup {
     }
     fn has_pending(&self) -> bool {
         !self.pending_proposals().is_empty()
+    }
+    fn is_complete(&self, commit: &[u8]) -> Result<(), GroupError> {
+        let (taken_in, external) = mls::commit_references(commit)?;
+        let pending = self.pending_proposals();
+        let wanted = pending.iter().filter(|message| !external || mls::is_self_remove(message));
+        let reference = |message: &Vec<u8>| MlsMessage::decode(message).ok()?.proposal_reference();
+        let known: BTreeSet<Vec<u8>> = pending.iter().filter_map(reference).collect();
+        let unknown: Vec<Vec<u8>> = taken_in.iter().filter(|taken| !known.contains(*taken)).cloned().collect();
+        if !unknown.is_empty() {
+            return Err(GroupError::UnknownProposals(unknown));
+        }
+        match wanted.filter_map(reference).filter(|wanted| !taken_in.contains(wanted)).count() {
+            0 => Ok(()),
+            missing => Err(GroupError::Incomplete(missing)),
+        }
     }
     fn ratchet_tree(&self) -> Result<Vec<u8>, GroupError> {
         if let Some(public) = &self.public {

@@ -15,7 +15,7 @@ use crate::{
     room::{GroupInfoAnswer, Input, Step},
     store::{Batch, StoreError},
     translate::RoomEvent,
-    wire::{FanoutContent, FanoutMessage, KeyMaterialResponse, Wire},
+    wire::{FanoutContent, FanoutMessage, KeyMaterialResponse, KeyMaterialUserCode, Wire},
 };
 
 impl Actor {
@@ -143,6 +143,8 @@ impl Actor {
                 after.portals.push(number);
                 Input::PortalFailed(why.clone())
             }
+            Outcome::ShutOut { user, why } => Input::ShutOut { user: user.clone(), why: why.clone() },
+            Outcome::NotShown { user, why } => Input::NotShown { user: user.clone(), why: why.clone() },
             Outcome::Answered { wants: Wants::Room(tag), result } => {
                 Input::Answered { tag: *tag, result: result.clone() }
             }
@@ -162,12 +164,25 @@ impl Actor {
     }
 }
 
+/// Why somebody cannot be added, for people.
+fn no_key_material(status: KeyMaterialUserCode) -> &'static str {
+    match status {
+        KeyMaterialUserCode::NoConsent => "they have not agreed to it",
+        KeyMaterialUserCode::NoConsentForThisRoom => "they have not agreed to it, or may not be in this room",
+        KeyMaterialUserCode::UserUnknown | KeyMaterialUserCode::UserDeleted => "there is no such user",
+        KeyMaterialUserCode::IncompatibleProtocol | KeyMaterialUserCode::NoCompatibleMaterial => {
+            "their apps have nothing to offer that this gateway can use"
+        }
+        KeyMaterialUserCode::Success | KeyMaterialUserCode::PartialSuccess => "their apps have no key material now",
+    }
+}
+
 /// The KeyPackages of an answer to keyMaterial.
 fn key_packages_in(body: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let response = KeyMaterialResponse::decode(body).map_err(|error| format!("unreadable answer: {error}"))?;
     let packages = super::provider::materials(&response);
     if packages.is_empty() {
-        return Err(format!("the answer was {:?}", response.status));
+        return Err(no_key_material(response.status).to_owned());
     }
     Ok(packages)
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::{
     core::{Engine, lock},
     mail::{Mail, Outcome},
-    ports::{CallError, Endpoint, MatrixAction, MatrixDone, Retry},
+    ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry},
+    presence::To,
     tables::{BY_EVENT, OUTBOX, OutRow, SHOWN},
     window::Rows,
 };
@@ -50,6 +51,7 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
         };
         match result {
             Ok(answer) => {
+                engine.call_answered(To::of(lane), lane);
                 if repeats_show(&row) && !remove_now(engine, lane, number).await {
                     return false;
                 }
@@ -57,6 +59,7 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
                 return true;
             }
             Err(error) if error.retry == Retry::Permanent => {
+                engine.call_answered(To::of(lane), lane);
                 refused(engine, lane, room, number, row, &error);
                 return true;
             }
@@ -65,7 +68,8 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
                     Retry::Retriable(Some(after)) => after.max(wait),
                     Retry::Retriable(None) | Retry::Uncertain | Retry::Permanent => wait,
                 };
-                tracing::warn!(lane, %error, again_in_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX), "not sent yet");
+                tracing::debug!(lane, %error, again_in_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX), "not sent yet");
+                engine.call_failed(To::of(lane), lane, &error).await;
                 tokio::select! {
                     () = engine.0.stop.cancelled() => return false,
                     () = tokio::time::sleep(after) => {}
@@ -210,6 +214,10 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
 
 /// It will never be taken: whoever waits is told, the operator too, and the lane goes on.
 fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, error: &CallError) {
+    if let OutRow::Matrix(MatrixAction::SetState { optional: true, event_type, .. }) = &row {
+        tracing::info!(lane, event_type, %error, "state that the room can do without was not set");
+        return remove(engine, lane, number, |_| {});
+    }
     tracing::warn!(lane, %error, "refused for good");
     match row {
         OutRow::Call { wants, .. } if wants.answer() => {
@@ -217,8 +225,17 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
         row => {
-            if matches!(row, OutRow::Portal(_)) {
-                let outcome = Outcome::PortalFailed(error.to_string());
+            let outcome = match &row {
+                OutRow::Portal(_) => Some(Outcome::PortalFailed(error.to_string())),
+                OutRow::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) => {
+                    Some(Outcome::ShutOut { user: user.clone(), why: error.to_string() })
+                }
+                OutRow::Show { action: MatrixAction::Send { actor: Actor::Ghost(user), .. }, .. } => {
+                    Some(Outcome::NotShown { user: user.clone(), why: error.to_string() })
+                }
+                _ => None,
+            };
+            if let Some(outcome) = outcome {
                 return engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
             }
             let why = format!("{}: {error}", super::report::text_of(lane, &row).unwrap_or_else(|| describe(&row)));
@@ -244,6 +261,9 @@ fn describe(row: &OutRow) -> String {
             MatrixAction::Leave { .. } => "leaving",
             MatrixAction::Invite { .. } => "inviting",
             MatrixAction::Kick { .. } => "removing",
+            MatrixAction::Unban { .. } => "lifting a ban",
+            MatrixAction::Decline { .. } => "declining an invitation",
+            MatrixAction::RemoveAlias { .. } => "removing an alias",
         }
         .to_owned(),
     }

@@ -10,12 +10,13 @@ use super::{
     ingest::event_id,
     mail::{Mail, NewRoom},
     ports::{Actor, CallError, MatrixAction, Retry},
+    presence::To,
     tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, ROOMS},
 };
 use crate::{
     ident::{RoomUri, UserUri},
     room::{
-        Names,
+        NOBODY, Names,
         command::{Command, HELP, in_management, in_room},
     },
     store::{Batch, StoreError},
@@ -26,7 +27,7 @@ use crate::{
 const LONGEST_WAIT: u32 = 50;
 
 #[derive(Debug, thiserror::Error)]
-enum LobbyError {
+pub(super) enum LobbyError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
@@ -48,13 +49,26 @@ pub(super) async fn run(engine: Engine, room: String, mut events: mpsc::Unbounde
         };
         let mut wait = engine.0.settings.retry;
         let mut refused: Option<String> = None;
+        let mut waits = false;
         loop {
             let done = match &refused {
                 None => one(&engine, &room, number, &raw).await,
                 Some(why) => set_aside(&engine, &room, number, &raw, why).await,
             };
-            let Err(error) = done else { break };
-            tracing::warn!(room, %error, "an event of an unmirrored room could not be handled");
+            let Err(error) = done else {
+                if std::mem::take(&mut waits) {
+                    engine.call_answered(To::Homeserver, &room);
+                }
+                break;
+            };
+            match &error {
+                LobbyError::Call(call) if call.retry != Retry::Permanent => {
+                    tracing::debug!(room, %error, "an event of an unmirrored room is not handled yet");
+                    engine.call_failed(To::Homeserver, &room, call).await;
+                    waits = true;
+                }
+                _ => tracing::warn!(room, %error, "an event of an unmirrored room could not be handled"),
+            }
             match &error {
                 LobbyError::Call(call) if refused.is_none() && call.retry == Retry::Permanent => {
                     refused = Some(error.to_string());
@@ -126,6 +140,9 @@ async fn handle(engine: &Engine, event: &RoomEvent, encrypted: bool) -> Result<(
     if event.event_type == "m.room.member" {
         let target = event.state_key.as_deref().and_then(|key| ruma::UserId::parse(key).ok());
         let membership = event.content.get("membership").and_then(serde_json::Value::as_str);
+        if let (Some(target), Some("leave" | "ban")) = (&target, membership) {
+            return super::ended::left(engine, event, target).await;
+        }
         let (Some(target), Some("invite")) = (target, membership) else { return Ok(()) };
         if names.is_bot(&target) {
             return bot_invited(engine, event).await;
@@ -133,6 +150,12 @@ async fn handle(engine: &Engine, event: &RoomEvent, encrypted: bool) -> Result<(
         if let Some(remote) = names.ghost_uri(&target) {
             return ghost_invited(engine, event, remote, encrypted).await;
         }
+        if names.is_stray(&target) {
+            return stray_invited(engine, event, target).await;
+        }
+        return Ok(());
+    }
+    if super::ended::answer(engine, event).await? {
         return Ok(());
     }
     if event.event_type == "m.room.encrypted"
@@ -197,12 +220,18 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
     let Some(creator) = engine.0.names.uri(&event.sender) else { return Ok(()) };
     let room = event.room_id.clone();
     let ghost = Actor::Ghost(remote.clone());
+    let direct = event.content.get("is_direct").and_then(serde_json::Value::as_bool).unwrap_or_default();
     let refusal = if !engine.0.peers.knows(&remote.provider()) {
         Some(format!("{} is no provider that this gateway talks to.", remote.provider()))
     } else if !may_command(engine, &event.sender) {
         Some("The gateway's settings do not let you invite MIMI users.".to_owned())
     } else if encrypted {
         Some("Encrypted rooms cannot be carried to MIMI yet. Start the chat with encryption off.".to_owned())
+    } else if !direct && !alone(engine, event, &ghost).await? {
+        let bot = engine.0.names.bot();
+        Some(format!(
+            "Several people are in this room. Invite the bot {bot}, say “!mimi bridge” here, then invite me again."
+        ))
     } else {
         None
     };
@@ -221,10 +250,42 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         topic: String::new(),
         direct_with: Some(remote),
         speaker: ghost,
+        banned: Vec::new(),
         // What was said before the invitation is not for the one who is invited.
         since: Some(event.event_id.to_string()),
     };
-    create(engine, new).await.map(drop)
+    let again = super::ended::is_ended(engine, &new.matrix).await?;
+    let room = new.matrix.clone();
+    create(engine, new).await?;
+    if again {
+        // The ghost speaks from now on; a chat of two has no third member.
+        super::ended::withdraw(engine, &room).await?;
+    }
+    Ok(())
+}
+
+/// Whether the room has nobody but the inviter and the ghost. An invited one does not see that, so the ghost joins.
+async fn alone(engine: &Engine, event: &RoomEvent, ghost: &Actor) -> Result<bool, LobbyError> {
+    let homeserver = &engine.0.homeserver;
+    homeserver.perform(&MatrixAction::Join { room: event.room_id.clone(), actor: ghost.clone() }).await?;
+    let me = homeserver.user_id(ghost);
+    // There the bot stands in for the ghost of a chat that is over.
+    let stands_in = super::ended::is_ended(engine, &event.room_id).await?;
+    let members = match homeserver.members(&event.room_id, ghost).await {
+        Ok(members) => members,
+        Err(error) if error.retry == Retry::Permanent => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let counts = |member: &ruma::OwnedUserId| !(stands_in && engine.0.names.is_bot(member));
+    Ok(members.iter().filter(|member| counts(member)).all(|member| *member == event.sender || *member == me))
+}
+
+/// An id among those of our ghosts is invited that stands for nobody.
+async fn stray_invited(engine: &Engine, event: &RoomEvent, target: ruma::OwnedUserId) -> Result<(), LobbyError> {
+    tracing::info!(sender = %event.sender, %target, "an invitation of nobody was declined");
+    let decline = MatrixAction::Decline { room: event.room_id.clone(), target, reason: NOBODY.to_owned() };
+    engine.0.homeserver.perform(&decline).await?;
+    Ok(())
 }
 
 async fn create(engine: &Engine, new: NewRoom) -> Result<String, LobbyError> {
@@ -268,7 +329,11 @@ async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: 
     let text = match command {
         Command::Help => HELP.to_owned(),
         Command::Status if management => overview(engine).await?,
-        Command::Status => "This room is not mirrored.".to_owned(),
+        Command::Report { openly, note } if management => match engine.0.names.uri(&event.sender) {
+            Some(user) => engine.complain_quietly(user, &note, openly).await?,
+            None => return Ok(()),
+        },
+        Command::Status | Command::Report { .. } => "This room is not mirrored.".to_owned(),
         Command::Bridge(target) => {
             let target = match target.as_deref() {
                 None if management => {
@@ -303,11 +368,6 @@ async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: 
             "This room is not mirrored. Say `!mimi bridge` in the room that they are to join, then invite them there."
                 .to_owned()
         }
-        Command::Report { openly, note } if management => match engine.0.names.uri(&event.sender) {
-            Some(user) => engine.complain_quietly(user, &note, openly).await?,
-            None => return Ok(()),
-        },
-        Command::Report { .. } => "This room is not mirrored.".to_owned(),
         Command::Unbridge => "This room is not mirrored. Say this in the room that is to be let go.".to_owned(),
         Command::Unknown(text) => text,
     };
@@ -340,6 +400,8 @@ struct RoomFacts {
     encrypted: bool,
     missing: Vec<&'static str>,
     may: bool,
+    /// Remote users whose ghosts are banned.
+    banned: Vec<UserUri>,
 }
 
 fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &ruma::UserId) -> RoomFacts {
@@ -362,6 +424,11 @@ fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &r
                 }
             }
             "m.room.power_levels" => powers = content,
+            "m.room.member" if text("membership") == "ban" => {
+                let target = event.get("state_key").and_then(serde_json::Value::as_str);
+                let target = target.and_then(|key| ruma::UserId::parse(key).ok());
+                facts.banned.extend(target.and_then(|target| engine.0.names.ghost_uri(&target)));
+            }
             "m.room.create" => {
                 creators.extend(event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned));
                 let more = content.get("additional_creators").and_then(serde_json::Value::as_array);
@@ -442,6 +509,7 @@ async fn bridge(engine: &Engine, event: &RoomEvent, target: OwnedRoomId) -> Resu
         topic: facts.topic,
         direct_with: None,
         speaker: Actor::Bot,
+        banned: facts.banned,
         since,
     };
     Ok(Ok(create(engine, new).await?))

@@ -62,7 +62,20 @@ pub(super) enum Request {
 pub(super) enum Outcome {
     Portal(ruma::OwnedRoomId),
     PortalFailed(String),
-    Answered { wants: Wants, result: Result<Vec<u8>, String> },
+    /// The homeserver does not let the ghost of this user join.
+    ShutOut {
+        user: UserUri,
+        why: String,
+    },
+    /// It does not take a message of the ghost of this user.
+    NotShown {
+        user: UserUri,
+        why: String,
+    },
+    Answered {
+        wants: Wants,
+        result: Result<Vec<u8>, String>,
+    },
 }
 
 /// A room that we are going to host.
@@ -76,6 +89,8 @@ pub(super) struct NewRoom {
     /// A direct chat with this remote user.
     pub(super) direct_with: Option<UserUri>,
     pub(super) speaker: MatrixActor,
+    /// Remote users whose ghosts are banned there.
+    pub(super) banned: Vec<UserUri>,
     /// The newest event that was there before.
     pub(super) since: Option<String>,
 }

@@ -1,15 +1,18 @@
 //! The names of the two worlds, from the settings: what `room` asks of [`Names`].
 
+use std::sync::Arc;
+
 use ruma::{OwnedUserId, UserId};
 use serde_json::value::RawValue;
 
+use super::ports::Peers;
 use crate::{
     ident::{GhostOf, IdentityMap, ProviderDomain, RoomUri, UserUri, display_name, is_ghost_pattern},
     room::Names,
 };
 
 /// [`Names`] of this gateway.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct GatewayNames {
     /// The mapping.
     pub map: IdentityMap,
@@ -18,6 +21,14 @@ pub struct GatewayNames {
     /// Up to how many Matrix members all are listed as participants.
     pub list_all_up_to: usize,
     domain: ProviderDomain,
+    /// Who can be asked, once the engine is loaded.
+    pub(super) peers: Option<Arc<dyn Peers>>,
+}
+
+impl std::fmt::Debug for GatewayNames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayNames").field("map", &self.map).field("bot", &self.bot).finish_non_exhaustive()
+    }
 }
 
 impl GatewayNames {
@@ -25,7 +36,7 @@ impl GatewayNames {
     #[must_use]
     pub fn new(map: IdentityMap, bot: OwnedUserId, list_all_up_to: usize) -> Self {
         let domain = map.provider().clone();
-        Self { map, bot, list_all_up_to, domain }
+        Self { map, bot, list_all_up_to, domain, peers: None }
     }
 }
 
@@ -54,6 +65,13 @@ impl Names for GatewayNames {
             Some(GhostOf::User(uri)) => Some(uri),
             Some(_) | None => None,
         }
+    }
+    fn is_stray(&self, user: &UserId) -> bool {
+        let among_ours = is_ghost_pattern(user) && user.server_name() == self.map.server_name();
+        among_ours && !self.is_bot(user) && self.ghost_uri(user).is_none()
+    }
+    fn is_peer(&self, provider: &ProviderDomain) -> bool {
+        self.peers.as_ref().is_some_and(|peers| peers.knows(provider))
     }
     fn is_bridged(&self, user: &UserId) -> bool {
         self.is_bot(user) || is_ghost_pattern(user)

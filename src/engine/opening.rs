@@ -5,7 +5,7 @@ use super::{
     core::now,
     mail::NewRoom,
     ports::Actor as MatrixActor,
-    tables::{LINKS, WATERMARKS},
+    tables::{ENDED, LINKS, WATERMARKS},
 };
 use crate::{
     ident::{RoomUri, UserUri},
@@ -34,6 +34,7 @@ impl Actor {
             participants.extend(others.map(|user| (user.clone(), policy::role::MEMBER)));
         }
         participants.extend(new.direct_with.iter().map(|user| (user.clone(), policy::role::MEMBER)));
+        participants.extend(new.banned.iter().map(|user| (user.clone(), policy::role::BANNED)));
         let preset = if new.direct_with.is_some() { policy::Preset::Direct } else { policy::Preset::default() };
         let state = policy::initial(uri.clone(), &new.name, &new.topic, participants, preset);
         let mut components = state.to_components().map_err(|error| invalid(error.to_string()))?;
@@ -54,9 +55,11 @@ impl Actor {
         room.direct = new.direct_with.is_some();
         room.present = new.present.iter().cloned().collect();
         room.present.insert(new.creator.clone());
+        room.banned = new.banned.iter().cloned().collect();
         self.room = Some(room);
         let matrix = new.matrix.to_string();
         LINKS.put(&self.engine.0.db, batch, &matrix, &self.uri)?;
+        ENDED.delete(batch, &matrix);
         if let Some(since) = &new.since {
             WATERMARKS.put(&self.engine.0.db, batch, &matrix, since)?;
         }

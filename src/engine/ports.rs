@@ -126,6 +126,12 @@ pub trait Homeserver: Send + Sync + 'static {
     fn room_state<'a>(&'a self, room: &'a ruma::RoomId) -> BoxFuture<'a, Result<Vec<Box<RawValue>>, CallError>>;
     /// Joined members of a room.
     fn joined_members<'a>(&'a self, room: &'a ruma::RoomId) -> BoxFuture<'a, Result<Vec<JoinedMember>, CallError>>;
+    /// Everybody who is in a room or invited into it, as this member of ours sees it.
+    fn members<'a>(
+        &'a self,
+        room: &'a ruma::RoomId,
+        reader: &'a Actor,
+    ) -> BoxFuture<'a, Result<Vec<OwnedUserId>, CallError>>;
     /// The room that an alias names; `None` if it names none.
     fn resolve_alias<'a>(&'a self, alias: &'a RoomAliasId) -> BoxFuture<'a, Result<Option<OwnedRoomId>, CallError>>;
     /// Whether a local user exists (is registered) on the homeserver.

@@ -11,7 +11,7 @@ use super::{
     mail::{Answer, Mail, Request},
     offer::{Arrival, Arrivals},
     ports::{Endpoint, PathTarget, Problem, ProviderInbound, VerifiedPeer},
-    tables::{ANSWERS, CONSENT, Consent, InboxItem, KEY_PACKAGES, KeyPackageRow, NOTIFIED},
+    tables::{ANSWERS, CONSENT, Consent, InboxItem, KEY_PACKAGES, KeyPackageRow, NOTIFIED, ROOMS},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -335,6 +335,13 @@ impl ProviderInbound for Engine {
             }
             if hosted.is_none() && room.as_ref().is_some_and(|room| room.hub() != *peer.domain()) {
                 return Err(Problem::Forbidden("keyMaterial comes by way of the room's hub".to_owned()));
+            }
+            if let Some(room) = hosted
+                && let Some(record) = ROOMS.get(&self.0.db, &room.to_string()).await?
+                && record.banned.contains(&target)
+            {
+                tracing::info!(peer = %peer.domain(), %target, %room, "no KeyPackages are passed on: banned from the room");
+                return Ok(KeyMaterialResponse::refused(KeyMaterialUserCode::NoConsentForThisRoom, target).encode());
             }
             let answer = if target.provider() == *self.0.names.domain() {
                 let response = self.own_key_material(peer.domain(), &request).await?;

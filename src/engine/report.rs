@@ -1,6 +1,8 @@
 //! Reports of abuse (draft-ietf-mimi-protocol-06 section 5.9): those of our users go to the room's hub with the hub's own
 //! stamp, those of others come to the people who run this gateway, with the verdict on the stamp.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -63,13 +65,13 @@ fn verdict(franking: &Franking, room: &RoomUri, alleged: &UserUri, message: &Abu
     if let Err(error) = content.check_origin(alleged, room) {
         return (format!("NOT PROVEN: {error}"), text);
     }
-    let context = ServerFrankingContext {
+    let stamped = ServerFrankingContext {
         sender_uri: alleged.clone(),
         room_uri: room.clone(),
         accepted_timestamp: message.accepted_timestamp,
     };
     let tag = FrankingTag::of(&content.salt, &message.message_content);
-    if franking.recognises(&tag, &message.frank, &context) {
+    if franking.recognises(&tag, &message.frank, &stamped) {
         ("PROVEN: this server accepted it from that user in that room at that time".to_owned(), text)
     } else {
         ("NOT PROVEN: the stamp is not this server's for this message, user, room and time".to_owned(), text)
@@ -85,7 +87,7 @@ fn words(franking: &Franking, room: &RoomUri, from: Option<&ProviderDomain>, rep
     };
     let mut text = format!("Abuse is reported in {room}\nby {by}\nof {}", report.alleged_abuser);
     if !report.note.is_empty() {
-        text.push_str(&format!("\nnote: {}", report.note));
+        let _ = write!(text, "\nnote: {}", report.note);
     }
     if report.messages.is_empty() {
         text.push_str("\nwithout a message");
@@ -94,9 +96,9 @@ fn words(franking: &Franking, room: &RoomUri, from: Option<&ProviderDomain>, rep
         let (verdict, said) = verdict(franking, room, &report.alleged_abuser, message);
         let at = message.accepted_timestamp;
         let time = httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_millis(at));
-        text.push_str(&format!("\n• {verdict}\n  accepted {time} ({at} ms)"));
+        let _ = write!(text, "\n• {verdict}\n  accepted {time} ({at} ms)");
         if !said.is_empty() {
-            text.push_str(&format!("\n  “{said}”"));
+            let _ = write!(text, "\n  “{said}”");
         }
     }
     text

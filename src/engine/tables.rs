@@ -41,6 +41,8 @@ pub(crate) const KEY_PACKAGES: Table<(String, Vec<u8>), KeyPackageRow> = Table::
 pub(crate) const CONSENT: Table<(String, String, String), Consent> = Table::new("consent");
 /// Matrix rooms in which somebody talks with the bot alone.
 pub(crate) const MANAGEMENT: Table<String, String> = Table::new("management");
+/// Matrix rooms in which somebody is left of a direct chat that is over.
+pub(crate) const ENDED: Table<String, ()> = Table::new("ended");
 /// Keys of the gateway itself, by purpose. Sealed.
 pub(crate) const KEYS: Table<String, Vec<u8>> = Table::sealed("key");
 /// Numbers of the gateway itself, by purpose.

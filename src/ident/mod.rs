@@ -3,6 +3,7 @@
 //! URIs are stored and compared byte by byte as received (draft-ietf-mimi-protocol-06 has no canonical form); only the
 //! authority is checked to be a lower-case DNS name without port or user info.
 
+pub(crate) mod json;
 mod mapping;
 mod uri;
 

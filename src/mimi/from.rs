@@ -28,6 +28,12 @@ pub(super) fn verified_peer(headers: &HeaderMap, proven: &[ProviderDomain]) -> R
     }
 }
 
+/// The provider that `From` and certificate name together, if they do; as [`Server`](super::Server) takes it.
+#[must_use]
+pub fn named_peer(headers: &HeaderMap, proven: &[ProviderDomain]) -> Option<ProviderDomain> {
+    verified_peer(headers, proven).ok().map(|peer| peer.domain().clone())
+}
+
 /// The `From` that we send.
 pub(super) fn own(domain: &ProviderDomain) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("mimi@{domain}")).ok()

@@ -13,8 +13,11 @@ mod refusal;
 mod server;
 mod settings;
 mod tls;
+mod validity;
 
 pub use assets::{AssetSettings, Assets, Lookup, SystemLookup, Way};
 pub use client::MimiPeers;
-pub use server::Server;
+pub use from::named_peer;
+pub use server::{Listening, Server, host_is_ours};
 pub use settings::{Limits, PeerSettings, PemSource, Settings, SetupError};
+pub use validity::{OWN, Period, Validity};

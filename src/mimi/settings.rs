@@ -12,7 +12,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::assets::AssetSettings;
-use crate::{engine::ports::Millis, ident::ProviderDomain};
+use crate::ident::ProviderDomain;
 
 /// Why the MIMI edge cannot start. Permanent until an operator changes the settings or the files they name.
 #[derive(Debug, thiserror::Error)]
@@ -176,10 +176,10 @@ impl Settings {
         self.assets.domain.as_ref().unwrap_or(&self.own_domain)
     }
 
-    /// When our certificate expires. [`Settings::validate`] does not look at it: an expired one is no reason not to
-    /// start, but one to warn.
-    pub fn certificate_expires(&self) -> Result<Millis, SetupError> {
-        super::tls::expires(self)
+    /// When our certificate (first) and the authorities of the peers are good. [`Settings::validate`] does not look at it: an
+    /// expired one is no reason not to start, but one to say so.
+    pub fn periods(&self) -> Result<Vec<super::Period>, SetupError> {
+        super::validity::periods(self)
     }
 }
 

@@ -19,7 +19,7 @@ use rustls::{
 };
 
 use super::settings::{PeerSettings, PemSource, Settings, SetupError};
-use crate::{engine::ports::Millis, ident::ProviderDomain};
+use crate::ident::ProviderDomain;
 
 /// ALPN names, most wanted first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -39,9 +39,9 @@ fn provider() -> Arc<CryptoProvider> {
 impl Identity {
     /// Reads and checks the certificate and key that the settings name.
     pub(super) fn load(settings: &Settings) -> Result<Self, SetupError> {
-        let chain = certificates("certificate", &settings.certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(&settings.private_key.read()?)
-            .map_err(|error| SetupError::Pem { what: "private_key".into(), why: error.to_string() })?;
+        let chain = certificates("provider.certificate", &settings.certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(&read("provider.private_key", &settings.private_key)?)
+            .map_err(|error| SetupError::Pem { what: "provider.private_key".into(), why: error.to_string() })?;
         CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider())
             .map_err(|error| SetupError::Identity(error.to_string()))?;
         let leaf = chain.first().ok_or_else(|| SetupError::Identity("no certificate".into()))?;
@@ -52,17 +52,6 @@ impl Identity {
             .map_err(|_| SetupError::WrongName(settings.asset_domain().clone()))?;
         Ok(Self { chain, key })
     }
-}
-
-/// When our certificate expires.
-pub(super) fn expires(settings: &Settings) -> Result<Millis, SetupError> {
-    let chain = certificates("certificate", &settings.certificate)?;
-    let seconds = chain
-        .first()
-        .and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok())
-        .map(|(_, leaf)| leaf.validity().not_after.timestamp())
-        .ok_or_else(|| SetupError::Identity("the certificate cannot be read".into()))?;
-    Ok(u64::try_from(seconds).unwrap_or_default().saturating_mul(1000))
 }
 
 /// The server's side: mutual TLS with the configured peers, TLS 1.2 or 1.3, HTTP/2 or 1.1.
@@ -99,9 +88,14 @@ pub(super) fn client_config(
     Ok(config)
 }
 
-fn certificates(what: &str, source: &PemSource) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+/// The PEM text; an error names the setting, since the same file may be named by several.
+fn read(what: &str, source: &PemSource) -> Result<Vec<u8>, SetupError> {
+    source.read().map_err(|error| SetupError::Pem { what: what.to_owned(), why: error.to_string() })
+}
+
+pub(super) fn certificates(what: &str, source: &PemSource) -> Result<Vec<CertificateDer<'static>>, SetupError> {
     let bad = |why: String| SetupError::Pem { what: what.to_owned(), why };
-    let text = source.read()?;
+    let text = read(what, source)?;
     let all: Vec<_> = CertificateDer::pem_slice_iter(&text)
         .take(MAX_CERTIFICATES)
         .collect::<Result<_, _>>()
@@ -111,7 +105,7 @@ fn certificates(what: &str, source: &PemSource) -> Result<Vec<CertificateDer<'st
 
 fn roots(domain: &ProviderDomain, peer: &PeerSettings) -> Result<RootCertStore, SetupError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(&format!("CA of peer {domain}"), &peer.ca)? {
+    for certificate in certificates(&format!("peers.\"{domain}\".ca"), &peer.ca)? {
         roots
             .add(certificate)
             .map_err(|error| SetupError::Peer { peer: domain.clone(), why: format!("its CA: {error}") })?;

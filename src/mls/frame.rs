@@ -87,6 +87,23 @@ pub fn handshake_kind(message: &[u8]) -> Result<HandshakeKind, MlsError> {
     }
 }
 
+/// The proposals that a commit takes in by reference (`ProposalRef`s), and whether it is an external one.
+pub fn commit_references(commit: &[u8]) -> Result<(Vec<Vec<u8>>, bool), MlsError> {
+    let commit = parse_commit(commit)?;
+    let external = commit.frame.sender == Some(FrameSender::NewMemberCommit);
+    let references = commit.proposals.iter().filter_map(|proposal| match proposal {
+        ProposalOrRefIn::Reference(reference) => Some(reference.as_slice().to_vec()),
+        ProposalOrRefIn::Proposal(_) => None,
+    });
+    Ok((references.collect(), external))
+}
+
+/// Whether a message is a member's SelfRemove.
+#[must_use]
+pub fn is_self_remove(message: &[u8]) -> bool {
+    self_remove_of(message).is_ok_and(|leaf| leaf.is_some())
+}
+
 /// The Safe AAD beside an application message, as it stands in its frame; what is none is an empty one.
 pub fn application_aad(message: &[u8]) -> Result<SafeAad, MlsError> {
     let HandshakeKind::Application(_) = handshake_kind(message)? else {

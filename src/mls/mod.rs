@@ -16,7 +16,9 @@ mod view;
 
 pub use commit::{Announced, AppDataChange, Applied, Change, StagedCommit};
 pub use error::MlsError;
-pub use frame::{Frame, FrameSender, HandshakeKind, application_aad, handshake_kind, welcome_refs};
+pub use frame::{
+    Frame, FrameSender, HandshakeKind, application_aad, commit_references, handshake_kind, is_self_remove, welcome_refs,
+};
 pub use identity::{CIPHER_SUITE, DEVICE, LIFETIME_SECONDS, PAST_EPOCHS, user_of};
 pub use join::{ExternalJoin, NewGroup, epoch_outside, users_outside};
 pub use key_package::{KeyPackageView, MadeKeyPackage, check_key_package, make_key_package};

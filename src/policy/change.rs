@@ -75,6 +75,9 @@ pub enum Refusal {
         /// What, as an infinitive.
         what: &'static str,
     },
+    /// Somebody wants a banned user in.
+    #[error("{0} is banned from this room")]
+    Banned(UserUri),
     /// An AppDataUpdate for a component that the room does not have or that this gateway does not know.
     #[error("component {0:#06x} is not known here")]
     UnknownComponent(u16),
@@ -120,6 +123,7 @@ impl Refusal {
             | Self::TouchedTwice(_)
             | Self::Role(_) => true,
             Self::NotParticipant(_)
+            | Self::Banned(_)
             | Self::NotAuthorized { .. }
             | Self::Leaf { .. }
             | Self::Constraint(_)

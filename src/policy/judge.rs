@@ -193,6 +193,9 @@ impl<'a> Judge<'a> {
     }
 
     fn addition(&self, proposer: &UserUri, user: &UserUri, to: u32) -> Result<(), Refusal> {
+        if self.before.get(user).is_some_and(|index| self.state.is_banned_role(*index)) {
+            return Err(Refusal::Banned(user.clone()));
+        }
         if self.before.contains_key(user) {
             return Err(Refusal::Update(component::PARTICIPANT_LIST, "adds a user who is in the list"));
         }
@@ -321,6 +324,9 @@ impl<'a> Judge<'a> {
         let Some(index) = after.get(&add.user) else {
             return Err(Refusal::Leaf { user: add.user.clone(), why: "gets a client, but is not a participant" });
         };
+        if self.state.is_banned_role(*index) {
+            return Err(Refusal::Banned(add.user.clone()));
+        }
         if !self.may_be_active(*index) {
             return Err(Refusal::Leaf { user: add.user.clone(), why: "gets a client, but its role may have none" });
         }

@@ -64,7 +64,8 @@ pub fn initial(
             max_clients: None,
             max_users: None,
             pseudonyms_allowed: false,
-            persistent_room: true,
+            // With the last client gone a direct chat is over: so there is never a second one of the same participants.
+            persistent_room: !direct,
             discoverable: false,
             policy_components: vec![component::ROLES_LIST],
         },

@@ -166,7 +166,7 @@ fn base_room_policy_bytes() {
         "00",      // max_clients: absent
         "00",      // max_users: absent
         "00",      // pseudonyms_allowed
-        "01",      // persistent_room
+        "00",      // persistent_room
         "00",      // discoverable
         "02 0025", // policy_component_ids: roles_list
     ];
@@ -378,9 +378,20 @@ fn banning_removes_the_clients_and_keeps_the_user_out() {
     assert!(!state.takes_part(&bob));
     assert!(matches!(
         judge(&state, &bob, &changes(&state).add(&bob, &bob).external()),
-        Err(Refusal::Leaf { .. } | Refusal::NotParticipant(_))
+        Err(Refusal::Banned(_) | Refusal::NotParticipant(_))
     ));
     assert!(matches!(judge(&state, &bob, &changes(&state)), Err(Refusal::NotParticipant(_))));
+    // Nobody gets it in again: neither with a new entry of the list nor with a client for the one that is there.
+    let alice = user("alice");
+    let listing = changes(&state).list(update_add(&state, &[(bob.clone(), role::MEMBER)]), &alice).add(&bob, &alice);
+    for again in [listing, changes(&state).add(&bob, &alice)] {
+        let refusal = judge(&state, &alice, &again).unwrap_err();
+        assert_eq!(refusal.to_string(), format!("{bob} is banned from this room"));
+    }
+    // Off the list is not banned any more.
+    let lifted = after(&state, &mo, &changes(&state).list(update_remove(&state, std::slice::from_ref(&bob)), &mo));
+    let again = changes(&lifted).list(update_add(&lifted, &[(bob.clone(), role::MEMBER)]), &alice).add(&bob, &alice);
+    assert!(after(&lifted, &alice, &again).takes_part(&bob));
     let unban = changes(&state).list(update_roles(&state, &[(bob.clone(), role::MEMBER)]), &mo);
     assert!(after(&state, &mo, &unban).takes_part(&bob));
 }

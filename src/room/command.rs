@@ -49,7 +49,7 @@ pub const HELP: &str = "I connect Matrix rooms to other messaging providers by M
     • join mimi://provider/r/name — follow a MIMI room (here with me)\n\
     • report — as a reply to a message: report it to the room's host; `report openly` gives your name, a note may follow\n\
     • status — how this room, or the gateway, stands\n\
-    • unbridge — stop mirroring this room";
+    • unbridge — stop mirroring this room, or end this direct chat";
 
 /// Said where `report` is no reply.
 pub const REPORT: &str = "Say `!mimi report` as a reply to the message that you want to report; in a chat with me alone: \
@@ -122,12 +122,14 @@ impl Step<'_> {
                 self.notice("That user is here on this server: invite them the Matrix way.");
             }
             Command::Invite(remote) => {
-                self.notice(&format!("{} is asked to join.", self.names.display(remote)));
+                if self.not_to_be_invited(remote).is_none() {
+                    self.notice(&format!("{} is asked to join.", self.names.display(remote)));
+                }
                 self.invite(user, remote.clone());
             }
             Command::Bridge(_) => self.notice("This room is mirrored already."),
             Command::Join(_) => self.notice("Say this in a chat with me alone."),
-            Command::Unbridge => self.unbridge(&user),
+            Command::Unbridge => self.unbridge(&event.sender, &user),
             Command::Report { openly, note } => match replied_to(&event.content) {
                 Some(reported) => self.out.push(Effect::ReportAbuse {
                     by: user,
@@ -154,8 +156,9 @@ impl Step<'_> {
             format!("hosted by {}", self.room.uri.hub())
         };
         let (here, there) = self.state().map_or((0, 0), |state| {
-            let ours = state.participants.iter().filter(|(user, _)| self.is_ours(user)).count();
-            (ours, state.participants.len() - ours)
+            let listed = state.participants.iter().filter(|(_, role)| !state.is_banned_role(*role));
+            let (ours, theirs): (Vec<_>, Vec<_>) = listed.partition(|(user, _)| self.is_ours(user));
+            (ours.len(), theirs.len())
         });
         format!(
             "{}: {how}, {role}. {here} participants here, {there} elsewhere; epoch {}; {} waiting. Encryption towards MIMI ends at this gateway.",
@@ -163,40 +166,6 @@ impl Step<'_> {
             self.group.epoch(),
             self.room.queue.len() + self.room.submitted.len(),
         )
-    }
-
-    /// Our users leave, then nothing is carried any more. As hub we let the others go first.
-    fn unbridge(&mut self, by: &UserUri) {
-        use super::state::Intent;
-        if !self.may_unbridge(by) {
-            return self.notice("Only those who may remove participants can unbridge this room; anybody can leave it.");
-        }
-        self.notice("This room is not mirrored any more.");
-        self.room.queue.clear();
-        self.room.unbridging = true;
-        let (ours, theirs): (Vec<UserUri>, Vec<UserUri>) = self
-            .state()
-            .into_iter()
-            .flat_map(|state| state.participants.clone())
-            .map(|(user, _)| user)
-            .partition(|user| self.is_ours(user));
-        if self.is_hub() {
-            for user in theirs {
-                self.want(Intent::Remove { by: by.clone(), user });
-            }
-        } else {
-            for user in ours {
-                self.want(Intent::Leave { user });
-            }
-        }
-    }
-
-    fn may_unbridge(&self, by: &UserUri) -> bool {
-        if self.is_hub() {
-            return self.state().is_some_and(|s| s.can(by, crate::policy::Capability::RemoveParticipant));
-        }
-        // In a followed room it ends the room for all of ours: for the first of them, who brought it here.
-        self.group.local_users().first() == Some(by)
     }
 }
 

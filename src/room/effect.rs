@@ -50,6 +50,8 @@ pub enum MatrixAction {
         state_key: String,
         /// The content, JSON text.
         content: String,
+        /// It is done where the sender has the power to; being refused is no failure.
+        optional: bool,
     },
     /// Make a room, or find the one that this alias already names. Answers the room's id.
     CreateRoom {
@@ -94,6 +96,8 @@ pub enum MatrixAction {
         actor: Actor,
         /// Who is invited.
         target: OwnedUserId,
+        /// Whether clients shall show it as a direct chat.
+        is_direct: bool,
     },
     /// Remove a Matrix user or ghost from a room. Not being in it is success.
     Kick {
@@ -105,6 +109,30 @@ pub enum MatrixAction {
         target: OwnedUserId,
         /// Shown to the target.
         reason: String,
+    },
+    /// Lift the ban of a Matrix user or ghost. Not being banned is success.
+    Unban {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who lifts it.
+        actor: Actor,
+        /// Who is banned.
+        target: OwnedUserId,
+    },
+    /// Decline the invitation of an id in our namespace that stands for nobody. Registers the id if need be: else it cannot
+    /// decline. Not being invited is success.
+    Decline {
+        /// The room.
+        room: OwnedRoomId,
+        /// The id.
+        target: OwnedUserId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Take an alias of ours off the room that it names. Not being there is success.
+    RemoveAlias {
+        /// Alias localpart (without `#` and server).
+        alias_localpart: String,
     },
 }
 

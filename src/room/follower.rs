@@ -2,9 +2,9 @@
 
 use super::{
     effect::{Endpoint, Millis},
-    group::{GroupError, Origin, Staged},
+    group::{GroupError, Origin, PENDING, Staged},
     state::{Held, InFlight, Intent, Lost, Phase, Submitted},
-    step::{Step, Tag, hash},
+    step::{Effect, Step, Tag, hash},
 };
 use crate::{
     ident::UserUri,
@@ -19,6 +19,10 @@ use crate::{
 pub(super) const MAX_HELD: usize = 1000;
 /// Hashes of own messages that are remembered until they come back.
 const MAX_OWN: usize = 1024;
+/// How long proposals that the hub knows of may take to come before a commit is tried again, in milliseconds.
+const UNKNOWN_PROPOSALS: Millis = 1_000;
+/// How often that is waited for.
+const MAX_UNKNOWN: u32 = 5;
 /// Refusals for the epoch after which an intent is given up.
 const MAX_ATTEMPTS: u32 = 50;
 
@@ -59,7 +63,10 @@ impl Step<'_> {
                         Err(GroupError::Epoch { message, current }) if message > current => self.fall_behind(message),
                         Err(error) if !own => self.group_failed("a proposal of the hub", &error),
                         // There is something new to commit.
-                        Ok(()) => self.room.settle = self.room.settle.filter(|settle| !settle.tried),
+                        Ok(()) => {
+                            self.room.settle = self.room.settle.filter(|settle| !settle.tried);
+                            self.room.pause = 0;
+                        }
                         Err(_) => {}
                     }
                 }
@@ -89,6 +96,7 @@ impl Step<'_> {
                     return self.mark_broken("the Welcome is for another room than the path says");
                 }
                 self.room.phase = Phase::Active;
+                self.room.direct = self.is_fixed();
                 self.room.waiting = false;
                 self.room.gap.1 = self.room.gap.1.min(self.group.epoch());
                 let moved = member && self.group.epoch() != epoch;
@@ -278,6 +286,7 @@ impl Step<'_> {
     /// The hub let us in: a portal for those who joined.
     fn joined(&mut self) {
         self.room.phase = Phase::Active;
+        self.room.direct = self.is_fixed();
         for user in self.group.local_users() {
             self.invite_back(&user);
         }
@@ -416,6 +425,14 @@ impl Step<'_> {
                 self.room.attempts += 1;
                 self.unsend(sent);
             }
+            (Ok(answer), sent @ InFlight::Commit { merged: false, .. }) if self.comes_too_early(&answer, &sent) => {
+                self.room.attempts += 1;
+                self.unsend(sent);
+                if self.room.pause > self.now && self.room.attempts > MAX_UNKNOWN {
+                    self.room.pause = 0;
+                    self.lost(Lost::Way, "its host speaks of proposals that never came");
+                }
+            }
             (Ok(answer), sent) => {
                 let why = if answer.description.is_empty() {
                     "the hub does not allow it".to_owned()
@@ -429,6 +446,24 @@ impl Step<'_> {
     }
 
     /// The update did not happen: what it was for waits for another try.
+    /// Whether our commit was refused because it leaves out what is proposed: made anew it takes that in. If we do not know
+    /// of it yet, it is on its way to us.
+    fn comes_too_early(&mut self, answer: &UpdateRoomResponse, sent: &InFlight) -> bool {
+        let InFlight::Commit { staged, .. } = sent else { return false };
+        if answer.outcome != UpdateOutcome::NotAllowed || self.room.phase == Phase::Joining {
+            return false;
+        }
+        if matches!(self.group.is_complete(&staged.commit), Err(GroupError::Incomplete(_))) {
+            return true;
+        }
+        if staged.epoch != self.group.epoch() || !answer.description.contains(PENDING) {
+            return false;
+        }
+        self.room.pause = self.now.saturating_add(UNKNOWN_PROPOSALS);
+        self.out.push(Effect::Wake(self.room.pause));
+        true
+    }
+
     fn unsend(&mut self, sent: InFlight) {
         if let InFlight::Leave { user, proposals } = sent {
             self.take_back(&proposals);

@@ -13,6 +13,10 @@ use crate::{
     wire::{CommitBundle, Frank, FrankingTag, ServerFrankingContext},
 };
 
+/// What a hub of ours says of a commit that leaves out what is proposed (section 7.3): who made it takes that in and tries
+/// again.
+pub const PENDING: &str = "the pending proposals of this epoch have to be in the commit";
+
 /// Why the group did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {
@@ -36,6 +40,12 @@ pub enum GroupError {
     /// The staged commit is not for the present state; stage it anew. Retriable.
     #[error("the staged commit is out of date")]
     Stale,
+    /// A commit takes in proposals that we do not have, by their `ProposalRef`. Permanent.
+    #[error("{} of the proposals that it takes in are not known here", .0.len())]
+    UnknownProposals(Vec<Vec<u8>>),
+    /// A commit does not take in what is proposed in its epoch. Retriable: made anew with it.
+    #[error("{PENDING}: {0} are missing")]
+    Incomplete(usize),
     /// Does not verify, or cannot be used. Permanent.
     #[error("{0}")]
     Invalid(String),
@@ -197,6 +207,9 @@ pub trait Group {
     fn discard(&mut self);
     /// Whether proposals wait for a commit.
     fn has_pending(&self) -> bool;
+    /// Whether a commit takes in what is proposed in its epoch, as far as we know (an external one can only take in that
+    /// members leave by themselves), and nothing that we do not know.
+    fn is_complete(&self, commit: &[u8]) -> Result<(), GroupError>;
     /// Whether the policy lets those who stay commit the pending proposals.
     fn judge_pending(&self, now: Millis) -> Result<(), GroupError>;
     /// Whether everybody in the group has a pending proposal to leave it: nobody is left to commit them.

@@ -28,6 +28,19 @@ fn welcome_message(welcome: &RawWelcome) -> Option<MlsMessage> {
     MlsMessage::decode(&bytes).ok()
 }
 
+/// Why an update is not taken.
+struct Rejected {
+    error: GroupError,
+    /// The reference of the proposal that is to blame.
+    proposal: Option<Vec<u8>>,
+}
+
+impl From<GroupError> for Rejected {
+    fn from(error: GroupError) -> Self {
+        Self { error, proposal: None }
+    }
+}
+
 impl Step<'_> {
     /// The next accepted timestamp: strictly increasing.
     pub(super) fn accept_time(&mut self) -> Millis {
@@ -68,6 +81,11 @@ impl Step<'_> {
         let refused = SubmitMessageResponse::NotAllowed.encode();
         if self.room.phase != Phase::Active || !self.sees_group() {
             self.report(format!("{peer} submits to a room that is not active"));
+            return refused;
+        }
+        if self.room.direct && self.room.unbridging {
+            // Better refused than accepted for nobody: its sender is told.
+            self.out.push(Effect::Note(format!("{peer} submits to a direct chat that the other side left")));
             return refused;
         }
         if request.sending_user.provider() != *peer || !self.is_participant(&request.sending_user) {
@@ -169,21 +187,32 @@ impl Step<'_> {
         }
         match self.update(peer, bundle) {
             Ok(accepted_timestamp) => UpdateRoomResponse::from(UpdateOutcome::Success { accepted_timestamp }).encode(),
-            Err(error) => {
+            Err(Rejected { error, proposal }) => {
                 // A forged leaf, too: what the hub refuses has not happened, so the room is as good as before.
                 self.report(format!("an update of {peer} is refused: {error}"));
-                refused(&error.to_string())
+                let description = error.to_string();
+                let invalid = match (error, proposal) {
+                    (GroupError::UnknownProposals(references), _) => references,
+                    (GroupError::Refused(_) | GroupError::Incomplete(_), _) | (_, None) => Vec::new(),
+                    (_, Some(reference)) => vec![reference],
+                };
+                if invalid.is_empty() {
+                    return refused(&description);
+                }
+                UpdateRoomResponse { description, outcome: UpdateOutcome::InvalidProposal { proposals: invalid } }
+                    .encode()
             }
         }
     }
 
-    fn update(&mut self, peer: &ProviderDomain, bundle: HandshakeBundle) -> Result<Millis, GroupError> {
+    fn update(&mut self, peer: &ProviderDomain, bundle: HandshakeBundle) -> Result<Millis, Rejected> {
         let known = self.room.key_packages.clone();
         match bundle {
             HandshakeBundle::Commit(bundle) => {
                 let before = self.peers();
                 let listed = self.listed();
                 let origin = Origin::Follower(peer, &known, Some(&bundle));
+                self.group.is_complete(bundle.commit.as_bytes())?;
                 let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
                 let at = self.accept_time();
                 let content = FanoutContent::Commit { message: bundle.commit, external_proposals: Vec::new() };
@@ -200,10 +229,10 @@ impl Step<'_> {
             HandshakeBundle::Proposals(proposals) => {
                 let origin = Origin::Follower(peer, &known, None);
                 let raw: Vec<Vec<u8>> = proposals.iter().map(|proposal| proposal.as_bytes().to_vec()).collect();
-                for proposal in &raw {
-                    if let Err(error) = self.group.store_proposal(proposal, origin, self.now) {
+                for proposal in &proposals {
+                    if let Err(error) = self.group.store_proposal(proposal.as_bytes(), origin, self.now) {
                         self.group.forget(&raw)?;
-                        return Err(error);
+                        return Err(Rejected { error, proposal: proposal.proposal_reference() });
                     }
                 }
                 // The hub commits at once, if it has a leaf that stays; what its own policy refuses it does not keep.
@@ -216,7 +245,7 @@ impl Step<'_> {
                     Ok(staged) => staged,
                     Err(error) => {
                         self.group.forget(&raw)?;
-                        return Err(error);
+                        return Err(error.into());
                     }
                 };
                 let at = self.fan_out_proposals(proposals);
@@ -296,8 +325,10 @@ impl Step<'_> {
         let state = self.state();
         state
             .into_iter()
-            .flat_map(|state| state.participants.clone())
-            .map(|(user, _)| user)
+            .flat_map(|state| {
+                let listed = state.participants.iter().filter(|(_, role)| !state.is_banned_role(*role));
+                listed.map(|(user, _)| user.clone()).collect::<Vec<_>>()
+            })
             .filter(|user| self.is_ours(user))
             .collect()
     }
@@ -340,6 +371,7 @@ impl Step<'_> {
         for user in &applied.added {
             self.leave_absent(user);
         }
+        self.keep_bans();
         self.sync_members();
         self.keep_leaves_fresh();
     }
@@ -347,7 +379,7 @@ impl Step<'_> {
     /// Leaves that a commit did not take in, or only in part, are proposed anew: proposals end with their epoch.
     fn leave_anew(&mut self) {
         for user in std::mem::take(&mut self.room.leaving) {
-            if self.group.in_group(&user) || self.is_participant(&user) {
+            if self.has_to_leave(&user) {
                 self.want_first(Intent::Leave { user });
             }
         }
@@ -355,6 +387,9 @@ impl Step<'_> {
 
     /// As follower: no leaf of ours is left. `before` are our users who were listed.
     pub(super) fn nobody_left(&mut self, before: &BTreeSet<UserUri>) {
+        if self.room.unbridging || self.room.direct {
+            return self.end();
+        }
         self.remove_from_matrix(before);
         // Who was asked and is not in yet can still come in.
         self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };

@@ -9,11 +9,15 @@ use super::{
     step::{About, Effect, Step, Tag},
 };
 use crate::{
-    ident::{ProviderDomain, UserUri},
+    ident::UserUri,
     policy::{self, component},
     translate::{self, CONTENT_KEY, NotCarried, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
+
+/// What an id among those of our ghosts says that stands for nobody.
+pub const NOBODY: &str = "This address stands for no user of another provider that I could read from it. In a room that I mirror, say \
+                          “!mimi invite mimi://provider/u/name”; users of this server are invited by their own Matrix id.";
 
 impl Step<'_> {
     /// An event of the Matrix room.
@@ -37,6 +41,9 @@ impl Step<'_> {
 
     fn say(&mut self, event: &RoomEvent, salt: [u8; 16]) {
         let Some(user) = self.names.uri(&event.sender) else { return };
+        if self.room.direct && (self.room.unbridging || self.room.phase == Phase::Left) {
+            return self.undelivered(event);
+        }
         if self.room.unbridging {
             return;
         }
@@ -92,6 +99,12 @@ impl Step<'_> {
             }
             return;
         }
+        if self.names.is_stray(&target) {
+            if membership == "invite" && !self.names.is_bridged(&event.sender) {
+                self.decline_stray(target);
+            }
+            return;
+        }
         if self.names.is_bot(&target) {
             if matches!(membership, "leave" | "ban") && !self.names.is_bridged(&event.sender) {
                 self.report(format!("{} removed the bot from the Matrix room", event.sender));
@@ -115,6 +128,7 @@ impl Step<'_> {
         if !self.room.present.insert(user.clone()) {
             return;
         }
+        self.greet_portal();
         if let Some(requester) = self.room.asked.get(&user).cloned() {
             // Joining the Matrix room is the consent.
             self.out.push(Effect::Grant { requester, target: user.clone() });
@@ -165,6 +179,9 @@ impl Step<'_> {
             self.out.push(Effect::Declined { requester, target: user.clone() });
         }
         self.room.present.remove(&user);
+        if self.room.direct && self.room.phase == Phase::Active && self.room.present.is_empty() {
+            return self.part();
+        }
         // Whom we removed ourselves is off the list already, unless they came back before our removal was done.
         if self.room.phase != Phase::Active || !self.will_be_participant(&user) {
             return;
@@ -179,13 +196,22 @@ impl Step<'_> {
     fn on_ghost_member(&mut self, sender: &UserId, remote: UserUri, membership: &str) {
         let Some(by) = self.names.uri(sender) else { return };
         match membership {
-            "invite" => self.invite(by, remote),
-            "leave" | "ban" => {
-                self.room.ghosts.remove(&remote);
-                if let Some(requester) = self.room.asking.remove(&remote) {
-                    self.ask(ConsentAction::Cancel, requester, remote.clone());
+            "invite" => {
+                self.on_ghost_unbanned(&by, &remote);
+                match self.not_to_be_invited(&remote) {
+                    Some(why) => self.decline(remote, why),
+                    None => self.invite(by, remote),
                 }
-                self.room.claiming.remove(&remote);
+            }
+            "leave" | "ban" if self.is_only_other(&remote) => {
+                self.room.ghosts.remove(&remote);
+                self.part();
+            }
+            "ban" => self.on_ghost_banned(by, remote),
+            "leave" if self.on_ghost_unbanned(&by, &remote) => {}
+            "leave" => {
+                self.room.ghosts.remove(&remote);
+                self.stop_asking(&remote);
                 if self.will_be_participant(&remote) {
                     self.want(Intent::Remove { by, user: remote });
                 }
@@ -194,22 +220,57 @@ impl Step<'_> {
         }
     }
 
+    /// Nobody wants this remote user in any more.
+    pub(super) fn stop_asking(&mut self, remote: &UserUri) {
+        if let Some(requester) = self.room.asking.remove(remote) {
+            self.ask(ConsentAction::Cancel, requester, remote.clone());
+        }
+        self.room.claiming.remove(remote);
+    }
+
+    /// Why a remote user cannot be asked in, for whoever wants it.
+    pub(super) fn not_to_be_invited(&self, remote: &UserUri) -> Option<String> {
+        match self.room.phase {
+            Phase::Active => {}
+            Phase::Invited | Phase::Joining => {
+                return Some("This room is not connected to MIMI yet. Try again in a moment.".to_owned());
+            }
+            Phase::Left | Phase::Broken(_) => return Some("This room is not connected to MIMI.".to_owned()),
+        }
+        if self.is_banned(remote) {
+            return Some(format!("{}.", self.says_banned(remote)));
+        }
+        let provider = remote.provider();
+        (!self.names.is_peer(&provider))
+            .then(|| format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."))
+    }
+
+    /// A ghost does not take an invitation, and says why.
+    fn decline(&mut self, remote: UserUri, why: String) {
+        self.notice(&why);
+        if let Some(room) = self.room.matrix.clone() {
+            let actor = Actor::Ghost(remote);
+            self.out.push(Effect::Matrix(MatrixAction::Leave { room, actor, reason: Some(why) }));
+        }
+    }
+
+    fn decline_stray(&mut self, target: OwnedUserId) {
+        self.notice(&format!("{target}: {NOBODY}"));
+        if let Some(room) = self.room.matrix.clone() {
+            self.out.push(Effect::Matrix(MatrixAction::Decline { room, target, reason: NOBODY.to_owned() }));
+        }
+    }
+
     /// One of our users wants a remote user in: consent comes first.
     pub(super) fn invite(&mut self, by: UserUri, remote: UserUri) {
-        if self.room.phase != Phase::Active {
-            return self.notice("This room is not connected to MIMI.");
+        if let Some(why) = self.not_to_be_invited(&remote) {
+            return self.notice(&why);
         }
         if self.group.in_group(&remote) {
             return self.sync_members();
         }
         self.room.asking.insert(remote.clone(), by.clone());
         self.ask(ConsentAction::Request, by, remote);
-    }
-
-    /// Nobody of a provider that is no peer can be asked; whoever wanted it hears so.
-    pub fn nobody_to_ask(&mut self, provider: &ProviderDomain) {
-        self.room.asking.retain(|user, _| user.provider() != *provider);
-        self.notice(&format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."));
     }
 
     /// The components of the room that a consent request carries.
@@ -220,7 +281,7 @@ impl Step<'_> {
         components
     }
 
-    fn ask(&mut self, action: ConsentAction, requester: UserUri, target: UserUri) {
+    pub(super) fn ask(&mut self, action: ConsentAction, requester: UserUri, target: UserUri) {
         let peer = target.provider();
         let entry = ConsentEntry {
             action,
@@ -289,7 +350,10 @@ impl Step<'_> {
         if self.room.phase == Phase::Left || matches!(self.room.phase, Phase::Broken(_)) && !self.group.is_member() {
             self.room.phase = Phase::Invited;
         }
-        if self.room.asked.get(&target).is_some_and(|first| *first != requester) {
+        let other = self.room.asked.get(&target).filter(|first| **first != requester);
+        // Somebody else of the same provider, after whoever asked first went away: the target has agreed to come.
+        let instead = |first: &UserUri| self.room.present.contains(&target) && first.provider() == requester.provider();
+        if other.is_some_and(|first| !instead(first)) {
             // The invitation that is shown is another's: the answer to it must not go to this one.
             return self.report(format!("{requester} asks {target}, who is asked by another already"));
         }
@@ -304,7 +368,8 @@ impl Step<'_> {
             None => self.make_portal(&requester, id, about),
             Some(room) => {
                 let actor = self.inviter(&requester);
-                self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target: id }));
+                let is_direct = self.room.direct;
+                self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target: id, is_direct }));
             }
         }
     }
@@ -323,6 +388,7 @@ impl Step<'_> {
         };
         self.room.direct = about.direct;
         self.room.ghosts.insert(requester.clone());
+        let display = if about.direct { self.names.display(requester) } else { String::new() };
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
             creator: Actor::Ghost(requester.clone()),
             alias_localpart: self.names.portal_alias(&self.room.uri),
@@ -331,18 +397,8 @@ impl Step<'_> {
             is_direct: about.direct,
             members: vec![self.room.speaker.clone()],
             invite: vec![invite],
-            initial_state: vec![self.bridge_state()],
+            initial_state: vec![self.bridge_state(if about.name.is_empty() { &display } else { &about.name })],
         }));
-    }
-
-    /// `m.bridge` (MSC2346): which MIMI room this is.
-    pub(super) fn bridge_state(&self) -> (String, String, String) {
-        let content = json!({
-            "bridgebot": self.names.bot(),
-            "protocol": { "id": "mimi", "displayname": "MIMI" },
-            "channel": { "id": self.room.uri.as_str(), "displayname": self.room.uri.tail() },
-        });
-        ("m.bridge".to_owned(), format!("org.mimi-gateway://{}", self.room.uri.as_str()), content.to_string())
     }
 
     /// A user of ours was added, but left again before they were let in.
@@ -357,7 +413,8 @@ impl Step<'_> {
         let Some(target) = self.names.matrix_id(user) else { return };
         let actor = self.room.speaker.clone();
         if let Some(room) = self.room.matrix.clone() {
-            self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target }));
+            let is_direct = self.room.direct;
+            self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target, is_direct }));
             return;
         }
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
@@ -365,10 +422,10 @@ impl Step<'_> {
             alias_localpart: self.names.portal_alias(&self.room.uri),
             name: None,
             topic: None,
-            is_direct: false,
+            is_direct: self.room.direct,
             members: Vec::new(),
             invite: vec![target],
-            initial_state: vec![self.bridge_state()],
+            initial_state: vec![self.bridge_state(&self.channel_name())],
         }));
     }
 
@@ -382,7 +439,8 @@ impl Step<'_> {
         for (target, requester) in self.room.asked.clone() {
             if let Some(target) = self.names.matrix_id(&target) {
                 let actor = self.inviter(&requester);
-                self.out.push(Effect::Matrix(MatrixAction::Invite { room: room.clone(), actor, target }));
+                let (room, is_direct) = (room.clone(), self.room.direct);
+                self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target, is_direct }));
             }
         }
         if self.room.phase == Phase::Active {
@@ -403,6 +461,7 @@ impl Step<'_> {
                 event_type: event_type.to_owned(),
                 state_key: String::new(),
                 content: content.to_string(),
+                optional: false,
             }));
         };
         let (name, topic) = (state.metadata.name.clone(), state.metadata.subject.clone());
@@ -412,6 +471,7 @@ impl Step<'_> {
         if !topic.is_empty() {
             set("m.room.topic", json!({ "topic": topic }));
         }
+        self.set_bridge_state();
     }
 
     pub(super) fn on_ask_cancelled(&mut self, requester: &UserUri, target: &UserUri) {
@@ -420,6 +480,12 @@ impl Step<'_> {
         }
         self.room.asked.remove(target);
         if self.room.present.contains(target) {
+            if self.room.direct {
+                self.taken_back(requester);
+            } else if !self.will_be_participant(target) && !self.group.in_group(target) {
+                // They came too late, and nobody will add them.
+                self.put_out(target, "the invitation was taken back");
+            }
             return;
         }
         if let (Some(room), Some(id)) = (self.room.matrix.clone(), self.names.matrix_id(target)) {
@@ -436,15 +502,14 @@ impl Step<'_> {
 impl Step<'_> {
     /// First words in a room that was just mirrored; in a direct chat the other user is asked.
     pub fn welcome_room(&mut self, direct_with: Option<&UserUri>, creator: &UserUri) {
-        if let (Some(room), Actor::Bot) = (self.room.matrix.clone(), self.room.speaker.clone()) {
-            let (event_type, state_key, content) = self.bridge_state();
-            let actor = Actor::Bot;
-            self.out.push(Effect::Matrix(MatrixAction::SetState { room, actor, event_type, state_key, content }));
+        if self.room.speaker == Actor::Bot {
+            self.set_bridge_state();
         }
         if let Some(remote) = direct_with {
             self.invite(creator.clone(), remote.clone());
         } else {
             let uri = self.room.uri.clone();
+            self.room.greeted = true;
             self.notice(&format!(
                 "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
                  Encryption towards MIMI ends at this gateway: its operator could read what is said here."

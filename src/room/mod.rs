@@ -4,8 +4,11 @@
 //! knows no clock. One [`step::Step`] is one transaction: the engine stores the room, the group's changes and the
 //! effects together, or none of them.
 
+mod ban;
 pub mod command;
+mod direct;
 pub mod effect;
+mod ending;
 mod follower;
 mod frank;
 pub mod group;
@@ -18,7 +21,9 @@ pub mod state;
 pub mod step;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
 pub use frank::Franked;
+pub use local::NOBODY;
 pub use state::{Intent, Phase, Room};
 pub use step::{About, Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};

@@ -17,7 +17,7 @@ const WINDOW: usize = 32;
 const MAX_TOGETHER: usize = 500;
 
 /// What became of the first intent.
-enum Turn {
+pub(super) enum Turn {
     /// It is done, or given up: the next one.
     Done,
     /// Something else has to happen first and did, at once: look at the same one again.
@@ -120,7 +120,7 @@ impl Step<'_> {
             if self.room.rejoin.is_some() {
                 return;
             }
-            if self.group.epoch() < self.room.behind {
+            if self.group.epoch() < self.room.behind || self.now < self.room.pause {
                 return;
             }
             if !self.room.again.is_empty() {
@@ -193,28 +193,10 @@ impl Step<'_> {
                 Ok(Turn::Done)
             }
             Intent::Add { by, user, key_packages } => self.add(by, user, key_packages),
-            Intent::Remove { by, user } => {
-                if !self.is_participant(user) && !self.group.in_group(user) {
-                    return Ok(Turn::Done);
-                }
-                let Some(by) = self.committer(by, user) else {
-                    if self.is_ours(user) {
-                        // Out of the Matrix room is out: what nobody here may do to them they can do themselves.
-                        return self.leave(user);
-                    }
-                    return Err(GroupError::Refused("nobody of ours may remove them".to_owned()));
-                };
-                if let Some(first) = self.leaf_first(&by)? {
-                    return Ok(first);
-                }
-                let change = GroupChange {
-                    removes: if self.group.in_group(user) { vec![user.clone()] } else { Vec::new() },
-                    app_data: self.list_change(|state| policy::update_remove(state, std::slice::from_ref(user)))?,
-                    ..GroupChange::default()
-                };
-                self.commit(&by, &change)
-            }
+            Intent::Remove { by, user } => self.remove(by, user),
             Intent::Leave { user } => self.leave(user),
+            Intent::Ban { by, user } => self.ban(by, user),
+            Intent::Unban { by, user } => self.unban(by, user),
             Intent::Settle { .. } => Ok(Turn::Done),
             Intent::Refresh { user } => {
                 if !self.group.refresh_due(self.now).contains(user) {
@@ -229,8 +211,30 @@ impl Step<'_> {
         }
     }
 
+    pub(super) fn remove(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
+        if !self.is_participant(user) && !self.group.in_group(user) {
+            return Ok(Turn::Done);
+        }
+        let Some(by) = self.committer(by, user) else {
+            if self.is_ours(user) {
+                // Out of the Matrix room is out: what nobody here may do to them they can do themselves.
+                return self.leave(user);
+            }
+            return Err(GroupError::Refused("nobody of ours may remove them".to_owned()));
+        };
+        if let Some(first) = self.leaf_first(&by)? {
+            return Ok(first);
+        }
+        let change = GroupChange {
+            removes: if self.group.in_group(user) { vec![user.clone()] } else { Vec::new() },
+            app_data: self.list_change(|state| policy::update_remove(state, std::slice::from_ref(user)))?,
+            ..GroupChange::default()
+        };
+        self.commit(&by, &change)
+    }
+
     /// Makes this user's commit and, as hub, accepts it at once.
-    fn commit(&mut self, user: &UserUri, change: &GroupChange) -> Result<Turn, GroupError> {
+    pub(super) fn commit(&mut self, user: &UserUri, change: &GroupChange) -> Result<Turn, GroupError> {
         let staged = self.group.stage(user, change, self.now)?;
         self.commit_staged(staged)
     }
@@ -249,7 +253,7 @@ impl Step<'_> {
     }
 
     /// A user who acts has to be listed and to have a leaf; `Some` if that has to happen first.
-    fn leaf_first(&mut self, user: &UserUri) -> Result<Option<Turn>, GroupError> {
+    pub(super) fn leaf_first(&mut self, user: &UserUri) -> Result<Option<Turn>, GroupError> {
         if self.group.has_leaf(user) {
             if self.room.stale && !self.room.fresh.contains(user) {
                 // A ratchet that may have been used before is not used again: a new epoch with a new leaf first.
@@ -264,6 +268,9 @@ impl Step<'_> {
             return Ok(Some(shared));
         }
         if !self.is_participant(user) {
+            if self.is_banned_now(user) {
+                return Err(GroupError::Refused("they are banned from this room".to_owned()));
+            }
             if !self.may_come(user) {
                 return Err(GroupError::Refused("they are not in the room any more".to_owned()));
             }
@@ -303,7 +310,7 @@ impl Step<'_> {
         });
         let mut users: Vec<UserUri> = Vec::new();
         for user in speakers.take(MAX_TOGETHER) {
-            let comes = self.is_participant(user) || self.may_come(user);
+            let comes = self.is_participant(user) || self.may_come(user) && !self.is_banned_now(user);
             if comes && !users.contains(user) && !self.group.in_group(user) && !self.is_leaving(user) {
                 users.push(user.clone());
             }
@@ -323,7 +330,7 @@ impl Step<'_> {
         }
     }
 
-    fn list_change(
+    pub(super) fn list_change(
         &self,
         make: impl Fn(&policy::RoomState) -> Result<Vec<u8>, policy::CodecError>,
     ) -> Result<Vec<(u16, Vec<u8>)>, GroupError> {
@@ -333,6 +340,9 @@ impl Step<'_> {
     }
 
     fn add(&mut self, by: &UserUri, user: &UserUri, key_packages: &[Vec<u8>]) -> Result<Turn, GroupError> {
+        if self.room.banned.contains(user) || self.is_banned_now(user) {
+            return Err(GroupError::Refused(self.says_banned(user)));
+        }
         let listed = self.is_participant(user);
         if listed && (key_packages.is_empty() || self.group.in_group(user)) {
             return Ok(Turn::Done);
@@ -352,6 +362,11 @@ impl Step<'_> {
             return Ok(first);
         }
         if key_packages.is_empty() && !self.is_ours(user) && !self.is_hub() {
+            if self.room.asking.get(user).is_some_and(|asked_by| *asked_by != by) {
+                // They agreed to somebody's asking who is gone: to the one who adds them, they have not.
+                self.invite(by, user.clone());
+                return Ok(Turn::Done);
+            }
             // KeyPackages for a room come by way of its hub (section 5.2).
             self.claim(&by, user);
             return Ok(Turn::Done);
@@ -365,7 +380,7 @@ impl Step<'_> {
     }
 
     fn leave(&mut self, user: &UserUri) -> Result<Turn, GroupError> {
-        if !self.group.in_group(user) && !self.is_participant(user) {
+        if !self.has_to_leave(user) {
             return Ok(Turn::Done);
         }
         if !self.group.has_leaf(user) {
@@ -379,9 +394,6 @@ impl Step<'_> {
         if !self.is_hub() && !self.room.submitted.is_empty() {
             return Ok(Turn::Wait);
         }
-        if self.group.state()?.base_policy.fixed_membership {
-            return Err(GroupError::Refused("a direct chat keeps its members".to_owned()));
-        }
         if !self.room.leaving.is_empty() {
             // One at a time: who takes over is known only when the one before is gone.
             return Ok(Turn::Wait);
@@ -389,8 +401,16 @@ impl Step<'_> {
         if let Some(first) = self.successor_first(user)? {
             return Ok(first);
         }
+        if let Some(first) = self.moderator_first(user)? {
+            return Ok(first);
+        }
         let committer = self.group.local_users().into_iter().find(|other| other != user);
-        let app_data = self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?;
+        let app_data = if self.is_fixed() {
+            // Their clients go; the list stays as it is (room-policy-03 section 5).
+            Vec::new()
+        } else {
+            self.list_change(|s| policy::update_remove(s, std::slice::from_ref(user)))?
+        };
         if !self.is_hub() {
             let proposals = self.group.propose_leave(user, app_data)?;
             self.room.queue.pop_front();
@@ -449,46 +469,13 @@ impl Step<'_> {
         }
     }
 
-    /// Nothing is carried any more.
-    pub(super) fn end(&mut self) {
-        self.room.phase = Phase::Left;
-        self.room.unbridging = false;
-        self.room.queue.clear();
-        self.room.again.clear();
-        self.room.present.clear();
-        if let Some(room) = self.room.matrix.take() {
-            for ghost in std::mem::take(&mut self.room.ghosts) {
-                if super::effect::Actor::Ghost(ghost.clone()) != self.room.speaker {
-                    let actor = super::effect::Actor::Ghost(ghost);
-                    self.out.push(Effect::Matrix(super::effect::MatrixAction::Leave {
-                        room: room.clone(),
-                        actor,
-                        reason: None,
-                    }));
-                }
-            }
-            self.out.push(Effect::Unlink(room));
-        }
-    }
-
-    /// Whether a room that is being let go is empty of us.
-    fn finish_unbridging(&mut self) {
-        let waits = self.room.in_flight.is_some()
-            || self.room.rejoin.is_some()
-            || !self.room.submitted.is_empty()
-            || !self.room.queue.is_empty();
-        if self.room.unbridging && !waits && self.room.phase == Phase::Active {
-            self.end();
-        }
-    }
-
     /// Somebody of ours with a leaf.
     fn any_committer(&self) -> Option<UserUri> {
         self.group.local_users().into_iter().find(|user| self.is_participant(user) && !self.is_leaving(user))
     }
 
     /// Who of ours removes `target`: the one who wants it, or one whose role may.
-    fn committer(&self, by: &UserUri, target: &UserUri) -> Option<UserUri> {
+    pub(super) fn committer(&self, by: &UserUri, target: &UserUri) -> Option<UserUri> {
         if by != target && (self.group.has_leaf(by) || self.is_participant(by)) && self.may_remove(by) {
             return Some(by.clone());
         }
@@ -520,7 +507,14 @@ impl Step<'_> {
                 self.sync_members();
                 format!("{} could not be removed: {why}.", self.names.display(user))
             }
+            Intent::Leave { .. } if self.room.unbridging && self.room.direct => {
+                return self.report(format!("{who} is still listed at the hub of a direct chat that is over: {why}"));
+            }
             Intent::Leave { .. } => format!("{name} left here, but is still listed at the hub: {why}."),
+            Intent::Ban { user, .. } => self.ban_failed(user, why),
+            Intent::Unban { user, .. } => {
+                format!("The ban of {} could not be lifted in the MIMI room: {why}.", self.names.display(user))
+            }
             Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),
             Intent::Settle { .. } => return self.report(format!("pending proposals could not be committed: {why}")),
         };

@@ -71,6 +71,20 @@ pub enum Intent {
         /// Whose leaf commits.
         user: UserUri,
     },
+    /// Make a remote user a banned one, who is in the room no more and whom nobody adds.
+    Ban {
+        /// Who wants it.
+        by: UserUri,
+        /// Who is banned.
+        user: UserUri,
+    },
+    /// Lift a ban.
+    Unban {
+        /// Who wants it.
+        by: UserUri,
+        /// Who is banned.
+        user: UserUri,
+    },
 }
 
 impl Intent {
@@ -78,7 +92,11 @@ impl Intent {
     #[must_use]
     pub fn member(&self) -> Option<&UserUri> {
         match self {
-            Self::Add { user, .. } | Self::Remove { user, .. } | Self::Leave { user } => Some(user),
+            Self::Add { user, .. }
+            | Self::Remove { user, .. }
+            | Self::Leave { user }
+            | Self::Ban { user, .. }
+            | Self::Unban { user, .. } => Some(user),
             Self::Say { .. } | Self::Refresh { .. } | Self::Settle { .. } => None,
         }
     }
@@ -88,7 +106,7 @@ impl Intent {
     pub fn actor(&self) -> &UserUri {
         match self {
             Self::Say { user, .. } | Self::Leave { user } | Self::Refresh { user } | Self::Settle { user } => user,
-            Self::Add { by, .. } | Self::Remove { by, .. } => by,
+            Self::Add { by, .. } | Self::Remove { by, .. } | Self::Ban { by, .. } | Self::Unban { by, .. } => by,
         }
     }
 }
@@ -194,10 +212,14 @@ pub struct Room {
     pub matrix: Option<OwnedRoomId>,
     /// Where it stands.
     pub phase: Phase,
-    /// A direct chat.
+    /// A direct chat: a room of fixed membership. It ends when one side leaves.
     pub direct: bool,
     /// Who speaks for the gateway in the Matrix room.
     pub speaker: Actor,
+    /// People were told that the gateway reads along.
+    pub greeted: bool,
+    /// What the gateway has to say once the ghost that speaks for it is in the Matrix room.
+    pub to_say: Vec<String>,
     /// Which group of the room is the present one.
     pub group: u32,
     /// Last accepted timestamp: as hub the last given, as follower the last seen.
@@ -242,6 +264,8 @@ pub struct Room {
     pub waiting: bool,
     /// How often the first of the queue was refused for its epoch.
     pub attempts: u32,
+    /// As follower: nothing is committed before, unless proposals come: the hub knows of some that did not come yet.
+    pub pause: Millis,
     /// As follower: users whose leave the hub took, and whose leaf is still there until the commit comes.
     pub leaving: BTreeSet<UserUri>,
     /// As hub: the user with the last leaf of all, who left the Matrix room: nobody is there to commit that they leave. They
@@ -261,6 +285,8 @@ pub struct Room {
     pub proposed: BTreeMap<[u8; 32], Millis>,
     /// As follower: when we commit what is pending, if nobody else does before.
     pub settle: Option<Settle>,
+    /// Remote users whose ghosts are banned in the Matrix room.
+    pub banned: BTreeSet<UserUri>,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -284,6 +310,8 @@ impl Room {
             phase,
             direct: false,
             speaker,
+            greeted: false,
+            to_say: Vec::new(),
             group: 0,
             last_accepted: 0,
             present: BTreeSet::new(),
@@ -306,6 +334,7 @@ impl Room {
             unreadable: 0,
             waiting: false,
             attempts: 0,
+            pause: 0,
             leaving: BTreeSet::new(),
             keeper: None,
             own: VecDeque::new(),
@@ -315,6 +344,7 @@ impl Room {
             key_packages: BTreeMap::new(),
             proposed: BTreeMap::new(),
             settle: None,
+            banned: BTreeSet::new(),
         }
     }
 }

@@ -37,6 +37,10 @@ pub trait Names: Send + Sync {
     fn uri(&self, user: &UserId) -> Option<UserUri>;
     /// The remote MIMI user behind one of our ghosts. `None` for anybody else.
     fn ghost_uri(&self, user: &UserId) -> Option<UserUri>;
+    /// Whether this is an id among those of our ghosts that stands for no remote user (as far as one can read it).
+    fn is_stray(&self, user: &UserId) -> bool;
+    /// Whether somebody of this provider can be asked.
+    fn is_peer(&self, provider: &ProviderDomain) -> bool;
     /// Whether this is a ghost of any gateway, or our bot: its events are never carried.
     fn is_bridged(&self, user: &UserId) -> bool;
     /// The Matrix user that a MIMI user is: one of ours, or a ghost.
@@ -135,6 +139,20 @@ pub enum Input {
         tag: Tag,
         /// The answer's body, or why there will be none.
         result: Result<Vec<u8>, String>,
+    },
+    /// The homeserver does not let the ghost of this user join, for good.
+    ShutOut {
+        /// Who.
+        user: UserUri,
+        /// What it says.
+        why: String,
+    },
+    /// The homeserver does not take a message of this user's ghost, for good.
+    NotShown {
+        /// Who.
+        user: UserUri,
+        /// What it says.
+        why: String,
     },
     /// Time passed.
     Tick,
@@ -275,6 +293,8 @@ pub enum Effect {
     Link(OwnedRoomId),
     /// It does not any more.
     Unlink(OwnedRoomId),
+    /// In this Matrix room somebody is left of a direct chat that is over: what is written there is answered.
+    Ended(OwnedRoomId),
     /// [`Input::Tick`] is wanted at this time.
     Wake(Millis),
     /// The operator should know.
@@ -387,6 +407,14 @@ impl Step<'_> {
                 self.on_group_info(&user, answer);
                 None
             }
+            Input::ShutOut { user, why } => {
+                self.on_shut_out(&user, &why);
+                None
+            }
+            Input::NotShown { user, why } => {
+                self.on_not_shown(&user, &why);
+                None
+            }
             Input::Tick => {
                 self.look_for_the_way();
                 if self.room.rejoin.is_none() {
@@ -423,8 +451,9 @@ impl Step<'_> {
         self.group.state().ok()
     }
 
+    /// Whether the user is on the participant list, and not as a banned one.
     pub(super) fn is_participant(&self, user: &UserUri) -> bool {
-        self.state().is_some_and(|state| state.participants.iter().any(|(listed, _)| listed == user))
+        self.state().is_some_and(|state| state.takes_part(user))
     }
 
     /// The other providers with active participants, to whom everything is distributed (section 5.5).
@@ -448,21 +477,6 @@ impl Step<'_> {
         self.room.phase = Phase::Broken(why.to_owned());
         self.report(format!("the room is broken: {why}"));
         self.notice(&format!("This room is not connected any more: {why}. Nothing is sent to MIMI until an administrator has looked at it."));
-    }
-
-    /// Shows a line of the gateway's own in the Matrix room.
-    pub(crate) fn notice(&mut self, text: &str) {
-        let Some(room) = self.room.matrix.clone() else { return };
-        let digest = hash(format!("{}\n{}\n{text}\n{}", self.room.uri, self.now, self.out.len()).as_bytes());
-        let content = serde_json::json!({ "msgtype": "m.notice", "body": text, CONTENT_KEY: {} }).to_string();
-        self.out.push(Effect::Matrix(MatrixAction::Send {
-            room,
-            actor: self.room.speaker.clone(),
-            event_type: "m.room.message".to_owned(),
-            content,
-            ts: None,
-            txn_id: format!("n{}", hex::encode(digest.get(..16).unwrap_or(&digest))),
-        }));
     }
 
     /// Shows an opened message of a remote user; once.
@@ -531,20 +545,22 @@ impl Step<'_> {
         let listed: BTreeSet<UserUri> = state
             .participants
             .iter()
-            .filter(|(_, role)| *role != crate::policy::role::BANNED)
+            .filter(|(_, role)| !state.is_banned_role(*role))
             .map(|(user, _)| user.clone())
             .collect();
+        let fixed = state.base_policy.fixed_membership;
         let remote: BTreeSet<UserUri> = listed
             .iter()
-            .filter(|user| !self.is_ours(user))
-            // Whom we still ask is listed already in a direct chat; the ghost joins when the user did.
-            .filter(|user| {
-                !state.base_policy.fixed_membership
-                    || !self.room.asking.contains_key(*user)
-                    || self.group.in_group(user)
-            })
+            .filter(|user| !self.is_ours(user) && !self.room.banned.contains(*user))
+            // Of a fixed membership those are here who have a client: who did not come yet has none, nor who left.
+            .filter(|user| !fixed || self.group.in_group(user))
             .cloned()
             .collect();
+        if fixed {
+            self.sync_direct(&room, &remote);
+            let group = &*self.group;
+            return self.room.asking.retain(|user, _| !group.in_group(user));
+        }
         for user in remote.difference(&self.room.ghosts.clone()) {
             let actor = Actor::Ghost(user.clone());
             self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));

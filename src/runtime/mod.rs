@@ -1,28 +1,32 @@
 //! Wiring and shutdown: the store, the engine and the two edges, from the settings.
 
+mod assets;
+mod error;
+mod heartbeat;
 mod listing;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
+pub use error::{RuntimeError, listen_advice, registration_advice, store_advice};
 pub use listing::{list_rooms, list_set_aside};
+pub(crate) use watch::unix_seconds;
+pub use watch::validity_advice;
 
 use crate::{
     admin::{self, ControlSocket},
-    assets::{AssetError, AssetStore},
-    config::{Config, ConfigError, StoreEngine},
-    engine::{
-        Engine, EngineSettings, GatewayNames, Keep, MayCommand,
-        ports::{CallError, Millis},
-    },
+    config::{Config, StoreEngine},
+    engine::{Engine, EngineSettings, GatewayNames, Keep, MayCommand},
     ident::IdentityMap,
-    matrix::{
-        self, ClientError, HomeserverClient, Registration, registration::RegistrationError, settings::SettingsError,
-    },
-    mimi::{self, Assets, SetupError},
-    store::{self, EngineChoice, MasterKey, OpenOptions, Opened, StoreError},
+    matrix::{self, HomeserverClient, Registration},
+    mimi::{self, SetupError},
+    store::{self, EngineChoice, Look, MasterKey, OpenOptions, Opened, StoreError},
 };
 
 /// In a burst the homeserver gathers events for so long. Nobody sees it: they wait less than they would in a queue.
@@ -41,75 +45,46 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(200);
 /// A day, as rows count it.
 const DAY: Duration = Duration::from_hours(24);
-/// How often assets are looked through for those whose time is over.
-const SWEEP: Duration = Duration::from_mins(10);
-/// How often the homeserver is asked whether it is there.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-
+/// How long another command may have the store at a start.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// How long an end that cannot be in good order may take, step by step.
 const LAST_WAIT: Duration = Duration::from_secs(5);
-
-/// Why the gateway could not run. Permanent unless the variant says otherwise.
-#[derive(Debug, thiserror::Error)]
-pub enum RuntimeError {
-    /// The settings.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The registration file.
-    #[error("the registration: {0}")]
-    Registration(#[from] RegistrationError),
-    /// Tokens are missing or in conflict.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The store.
-    #[error("the store: {0}")]
-    Store(#[from] StoreError),
-    /// The provider side: certificates, peers, listening.
-    #[error("the provider side: {0}")]
-    Provider(#[from] SetupError),
-    /// The assets.
-    #[error(transparent)]
-    Assets(#[from] AssetError),
-    /// The homeserver client.
-    #[error("the homeserver client: {0}")]
-    Client(#[from] ClientError),
-    /// The bot's name is no Matrix id.
-    #[error("the bot's user id: {0}")]
-    Bot(#[from] ruma::IdParseError),
-    /// The store failed while the gateway ran. What it acknowledged is on disk; the next start goes on from there.
-    #[error("{0}")]
-    StoreFailed(String),
-    /// Another process has the store, and did not tell what it holds.
-    #[error("another process has the store in {}, and {error}", .data.display())]
-    Asking {
-        /// The data directory.
-        data: std::path::PathBuf,
-        /// Why not.
-        error: admin::AskError,
-    },
-    /// Listening, or starting threads.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// Why not.
-        source: std::io::Error,
-    },
-}
 
 fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> RuntimeError {
     let what = what.into();
     move |source| RuntimeError::Io { what, source }
 }
 
-fn open_store(config: &Config, restored: bool) -> Result<Opened, RuntimeError> {
+fn store_options(config: &Config, restored: bool) -> Result<OpenOptions, RuntimeError> {
     let engine = match config.store.engine {
         StoreEngine::Sqlite => EngineChoice::Sqlite,
         StoreEngine::Sled => EngineChoice::Sled,
     };
     let key = MasterKey::from_bytes(*config.store.master_key()?);
-    let options = OpenOptions { restored, ..OpenOptions::new(engine, &config.store.path, key) };
-    Ok(store::open(&options)?)
+    Ok(OpenOptions { restored, ..OpenOptions::new(engine, &config.store.path, key) })
+}
+
+fn open_store(config: &Config, restored: bool) -> Result<Opened, RuntimeError> {
+    Ok(store::open(&store_options(config, restored)?)?)
+}
+
+/// Opens the store. Another command may have it for a moment.
+async fn open_store_soon(config: &Config, restored: bool) -> Result<Opened, RuntimeError> {
+    let since = std::time::Instant::now();
+    loop {
+        match open_store(config, restored) {
+            Err(RuntimeError::Store(StoreError::Locked(_))) if since.elapsed() < LOCK_PATIENCE => {
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Says what the next start would find in the store, without changing anything.
+pub fn look_at_store(config: &Config) -> Result<Look, RuntimeError> {
+    Ok(store::look(&store_options(config, false)?)?)
 }
 
 fn tokio_runtime() -> Result<tokio::runtime::Runtime, RuntimeError> {
@@ -133,8 +108,13 @@ struct Parts {
 
 fn parts(config: &Config) -> Result<Parts, RuntimeError> {
     let settings = config.to_matrix_settings();
-    let registration = Registration::load(&settings.registration)?;
-    let credentials = settings.credentials(Some(&registration))?;
+    let registration = match Registration::load(&settings.registration) {
+        Ok(registration) => Some(registration),
+        // Tokens may come from the configuration, where the homeserver's copy cannot be read here.
+        Err(_) if settings.as_token.is_some() && !settings.registration.exists() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let credentials = settings.credentials(registration.as_ref())?;
     let map = IdentityMap::new(config.provider_domain()?, settings.server_name.clone());
     let bot = ruma::UserId::parse(format!("@{}:{}", credentials.sender_localpart, settings.server_name))?;
     let list = usize::try_from(config.rooms.list_all_members_up_to).unwrap_or(usize::MAX);
@@ -142,20 +122,47 @@ fn parts(config: &Config) -> Result<Parts, RuntimeError> {
     Ok(Parts { credentials, map: Arc::new(map), names })
 }
 
-async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
-    let Parts { credentials, map, names } = parts(&config)?;
+/// Everything that a start needs besides the store: what fails here leaves no trace.
+struct Ground {
+    names: GatewayNames,
+    matrix_names: matrix::Names,
+    hs_token: secrecy::SecretString,
+    homeserver: Arc<HomeserverClient>,
+    peers: Arc<mimi::MimiPeers>,
+    provider: mimi::Listening,
+    appservice: TcpListener,
+    signals: Signals,
+}
+
+async fn prepare(config: &Config) -> Result<Ground, RuntimeError> {
+    let Parts { credentials, map, names } = parts(config)?;
     let matrix_settings = config.to_matrix_settings();
     let mimi_settings = config.to_mimi_settings()?;
-    let Opened { database, report } = open_store(&config, restored)?;
-    tracing::info!(generation = report.generation, unclean_stop = report.unclean_stop, "the store is open");
     let matrix_names = matrix::Names::new(map, &credentials.sender_localpart, &matrix_settings.bot_display_name)?;
     let homeserver = Arc::new(HomeserverClient::new(&matrix_settings, &credentials, matrix_names.clone())?);
     let peers = Arc::new(mimi::MimiPeers::new(&mimi_settings)?);
+    let in_use = |source, setting, address| {
+        // Two gateways on one store are told as that: it is why the address is in use.
+        match look_at_store(config) {
+            Ok(Look::InUse) => RuntimeError::Store(StoreError::Locked(config.store.path.clone())),
+            _ => RuntimeError::Listen { setting, address, source },
+        }
+    };
+    let provider = mimi::Listening::bind(&mimi_settings).await.map_err(|error| match error {
+        SetupError::Listen { addr, source } => in_use(source, "provider.listen", addr),
+        other => other.into(),
+    })?;
+    let listen = matrix_settings.listen;
+    let appservice = TcpListener::bind(listen).await.map_err(|source| in_use(source, "appservice.listen", listen))?;
+    let signals = Signals::new()?;
+    Ok(Ground { names, matrix_names, hs_token: credentials.hs_token, homeserver, peers, provider, appservice, signals })
+}
+
+fn engine_settings(config: &Config) -> EngineSettings {
     let permissions = config.permissions.clone();
-    let server = matrix_settings.server_name.clone();
+    let server = config.homeserver.server_name.clone();
     let may_command: MayCommand = Arc::new(move |user| permissions.may_use_bot(user, &server));
-    let assets = Arc::new(assets(&config, &mimi_settings, &database, Arc::clone(&peers)).await?);
-    let settings = EngineSettings {
+    EngineSettings {
         quiet: QUIET,
         gap_check: config.rooms.gap_check_interval(),
         gather: GATHER,
@@ -168,34 +175,69 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         catch_up: CATCH_UP,
         admin_room: config.permissions.admin_room.clone(),
         may_command,
-    };
-    let engine = Engine::load(database.clone(), Arc::clone(&homeserver) as _, peers, names, settings).await?;
+    }
+}
+
+/// Starts the engine on an open store. If that fails, nothing of it runs on.
+async fn start_engine(config: &Config, opened: &Opened, ground: &Ground) -> Result<Engine, RuntimeError> {
+    let Opened { database, report } = opened;
+    let (homeserver, peers) = (Arc::clone(&ground.homeserver) as _, Arc::clone(&ground.peers) as _);
+    let engine =
+        Engine::load(database.clone(), homeserver, peers, ground.names.clone(), engine_settings(config)).await?;
     if engine.must_distrust(report.stale_before).await? {
         tracing::warn!(
             "the store comes from a backup, or its engine may have lost what it acknowledged: all MLS state counts as old"
         );
         engine.distrust_state().await?;
     }
+    if let Err(error) = engine.start().await {
+        engine.stop().await;
+        return Err(error.into());
+    }
+    Ok(engine)
+}
+
+async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
+    let ground = prepare(&config).await?;
+    let certificates = config.to_mimi_settings()?.periods()?;
+    let opened = open_store_soon(&config, restored).await?;
+    let report = opened.report;
+    tracing::info!(generation = report.generation, unclean_stop = report.unclean_stop, "the store is open");
+    let started = async {
+        let assets = assets::open(&config, &opened.database, Arc::clone(&ground.peers)).await?;
+        Ok((assets, start_engine(&config, &opened, &ground).await?))
+    };
+    let (assets, engine) = match started.await {
+        Ok(started) => started,
+        Err(error) => {
+            // Nothing was served: the next start has nothing to repair.
+            if let Err(error) = opened.database.store().close().await {
+                tracing::warn!(%error, "the store was not closed in good order");
+            }
+            return Err(error);
+        }
+    };
+    let database = opened.database;
+    let Ground { matrix_names, hs_token, homeserver, provider, appservice, mut signals, .. } = ground;
     let stop = CancellationToken::new();
     let control = tokio::spawn(control(&config.store.path, engine.clone(), stop.clone()));
-    engine.start().await?;
-
-    let provider =
-        mimi::Server::bind_with_assets(&mimi_settings, Arc::new(engine.clone()), Some(Arc::clone(&assets))).await?;
-    let listen = matrix_settings.listen;
-    let listener = TcpListener::bind(listen).await.map_err(io(format!("listening on {listen}")))?;
+    let matrix_settings = config.to_matrix_settings();
     let limits = matrix_settings.server_limits();
-    let app = matrix::router(Arc::new(engine.clone()), matrix_names, &credentials.hs_token, limits.clone());
-    let appservice = tokio::spawn(matrix::serve(listener, app, limits, stop.clone()));
-    let provider_address = provider.local_addr().map_err(io("the provider's address"))?;
+    let app = matrix::router(Arc::new(engine.clone()), matrix_names, &hs_token, limits.clone());
+    let appservice_address = matrix_settings.listen;
+    let appservice = tokio::spawn(matrix::serve(appservice, app, limits, stop.clone()));
+    let sweep = tokio::spawn(assets::sweep(Arc::clone(&assets), stop.clone()));
+    let provider = provider.serve_with_assets(Arc::new(engine.clone()), Some(assets));
+    let provider_address = provider.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
     let provider = tokio::spawn(provider.run(stop.clone()));
-    let sweep = tokio::spawn(sweep(assets, stop.clone()));
-    let heartbeat = tokio::spawn(heartbeat(homeserver, engine.clone(), stop.clone()));
-    tracing::info!(appservice = %listen, provider = %provider_address, domain = %mimi_settings.own_domain, "mimi-gateway is up");
+    let registration = matrix_settings.registration.clone();
+    let heartbeat = tokio::spawn(heartbeat::run(homeserver, engine.clone(), registration, stop.clone()));
+    let watch = tokio::spawn(watch::run(certificates, stop.clone()));
+    let domain = config.provider_domain()?;
+    tracing::info!(appservice = %appservice_address, provider = provider_address, %domain, "mimi-gateway is up");
 
     let failed = tokio::select! {
-        told = stopped() => {
-            told?;
+        () = signals.told() => {
             tracing::info!("stopping");
             None
         }
@@ -214,8 +256,9 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
             appservice_done(appservice).await,
             provider.await.map_err(|e| e.to_string()),
             heartbeat.await.map_err(|e| e.to_string()),
-            control.await.map_err(|e| e.to_string()),
+            watch.await.map_err(|e| e.to_string()),
             sweep.await.map_err(|e| e.to_string()),
+            control.await.map_err(|e| e.to_string()),
         ] {
             if let Err(error) = task {
                 tracing::warn!(error, "a task ended badly");
@@ -235,43 +278,9 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         tracing::debug!(name, committed = done.committed, bytes = done.bytes, longest = ?done.longest, "batches since the start");
     }
     tracing::debug!(syncs = stats.groups, largest = stats.largest_group, "syncs since the start");
-    database.store().close().await?;
+    database.store().close().await.map_err(|error| RuntimeError::StoreFailed(error.to_string()))?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Opens our users' assets, and what brings others'.
-async fn assets(
-    config: &Config,
-    settings: &mimi::Settings,
-    database: &store::Database,
-    peers: Arc<mimi::MimiPeers>,
-) -> Result<Assets, RuntimeError> {
-    let dir = &config.store.path;
-    let quotas = settings.assets.quotas();
-    let (store, swept) = AssetStore::open(database.clone(), settings.own_domain.clone(), dir, quotas, now()).await?;
-    let (expired, lost, orphans) = (swept.expired, swept.lost, swept.orphans);
-    tracing::info!(bytes = store.bytes(), expired, lost, orphans, "the assets are open");
-    Ok(Assets::open(settings, peers, store, dir)?)
-}
-
-/// Removes assets whose time is over.
-async fn sweep(assets: Arc<Assets>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP) => {}
-        }
-        match assets.store().sweep(now()).await {
-            Ok(swept) => tracing::debug!(expired = swept.expired, "swept the assets"),
-            Err(error) => tracing::warn!(%error, "the assets cannot be swept"),
-        }
-    }
-}
-
-fn now() -> Millis {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Makes the control socket, to be served then. The gateway does its work without one, too.
@@ -292,55 +301,25 @@ async fn appservice_done(task: tokio::task::JoinHandle<std::io::Result<()>>) -> 
     task.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
-async fn stopped() -> Result<(), RuntimeError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(io("listening for SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(io("listening for SIGINT"))?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+/// SIGTERM and SIGINT, heard from when this is made.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Asks the homeserver now and then whether it is there. When it comes (back), it is pinged, which makes it send what it
-/// kept, and every room is compared with its timeline, because a homeserver that stopped has lost events (DESIGN 8).
-async fn heartbeat(homeserver: Arc<HomeserverClient>, engine: Engine, stop: CancellationToken) {
-    let mut away = true;
-    let mut told = false;
-    let mut beat: u64 = 0;
-    let mut last = std::time::Instant::now();
-    loop {
-        // A process that was stopped meanwhile has been given up by the homeserver, whose next try may be minutes away.
-        away |= last.elapsed() > 3 * HEARTBEAT;
-        last = std::time::Instant::now();
-        let result: Result<(), CallError> = homeserver.versions().await.map(drop);
-        match result {
-            Ok(()) if away => {
-                beat += 1;
-                match homeserver.ping(&format!("ping{beat}")).await {
-                    Ok(took) => {
-                        tracing::info!(took_ms = took.as_millis(), "the homeserver is there and reaches us");
-                        away = false;
-                        told = false;
-                        engine.compare_all();
-                    }
-                    Err(error) => tracing::warn!(%error, "the homeserver does not reach us; run `mimi-gateway check`"),
-                }
-            }
-            Ok(()) => {}
-            Err(error) => {
-                if !told {
-                    tracing::warn!(%error, "the homeserver does not answer");
-                    told = true;
-                }
-                away = true;
-            }
-        }
-        let wait = if away { Duration::from_secs(1) } else { HEARTBEAT };
+impl Signals {
+    fn new() -> Result<Self, RuntimeError> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(io("listening for SIGTERM"))?,
+            interrupt: signal(SignalKind::interrupt()).map_err(io("listening for SIGINT"))?,
+        })
+    }
+
+    /// Waits for one of them.
+    async fn told(&mut self) {
         tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

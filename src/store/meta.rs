@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The newest schema version that this program reads, and the one that it writes.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 /// Queue numbers carry the generation in their upper bits: see [`super::Queue`].
 pub(super) const MAX_GENERATION: u64 = (1 << 24) - 1;
 
@@ -53,7 +53,7 @@ pub(super) fn start(
 ) -> Result<OpenReport, StoreError> {
     let mut batch = Batch::new("store_open");
     if let Some(version) = reader.get(SCHEMA)? {
-        check_known(&version, reader, start)?;
+        check_known(&version, reader, start.sealer)?;
     } else {
         let rows = reader.scan(&ScanRange::new([], 1))?;
         if start.must_exist || rows != super::Page::default() || reader.get(GENERATION)?.is_some() {
@@ -81,8 +81,21 @@ pub(super) fn start(
     Ok(OpenReport { generation, unclean_stop, stale_state, stale_before })
 }
 
+/// What the next open would find, read only: whether the stop was unclean. `None`: a new store. Fails as [`start`] would.
+pub(super) fn look(reader: &mut dyn Reader, sealer: &Sealer, must_exist: bool) -> Result<Option<bool>, StoreError> {
+    let Some(version) = reader.get(SCHEMA)? else {
+        let rows = reader.scan(&ScanRange::new([], 1))?;
+        let empty = !must_exist && rows == super::Page::default() && reader.get(GENERATION)?.is_none();
+        return if empty { Ok(None) } else { Err(missing(SCHEMA)) };
+    };
+    check_known(&version, reader, sealer)?;
+    let generation = reader.get(GENERATION)?.ok_or_else(|| missing(GENERATION))?;
+    exact::<8>(GENERATION, &generation)?;
+    Ok(Some(reader.get(OPEN)?.is_some()))
+}
+
 /// Checks the version and the master key of a store that is not new.
-fn check_known(version: &[u8], reader: &mut dyn Reader, start: &Start<'_>) -> Result<(), StoreError> {
+fn check_known(version: &[u8], reader: &mut dyn Reader, sealer: &Sealer) -> Result<(), StoreError> {
     let found = u32::from_be_bytes(exact(SCHEMA, version)?);
     if found > SCHEMA_VERSION {
         return Err(StoreError::TooNew { found, known: SCHEMA_VERSION });
@@ -91,7 +104,7 @@ fn check_known(version: &[u8], reader: &mut dyn Reader, start: &Start<'_>) -> Re
         return Err(StoreError::TooOld { found, known: SCHEMA_VERSION });
     }
     let check = reader.get(SEAL_CHECK)?.ok_or_else(|| missing(SEAL_CHECK))?;
-    match start.sealer.open(SEAL_CHECK, &check) {
+    match sealer.open(SEAL_CHECK, &check) {
         Ok(plain) if plain.as_slice() == SEAL_PLAIN => Ok(()),
         _ => Err(StoreError::WrongMasterKey),
     }

@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod key;
 mod lease;
+mod look;
 mod memory;
 mod meta;
 mod open;
@@ -33,6 +34,7 @@ pub use batch::{Batch, Condition, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTE
 pub use error::{ErrorKind, StoreError};
 pub use key::{Key, KeyCodec, KeyError, KeyReader};
 pub use lease::{Lease, LeaseTable};
+pub use look::{Look, look};
 pub use memory::MemoryDisk;
 pub use meta::{OpenReport, SCHEMA_VERSION};
 pub use open::{EngineChoice, OpenOptions, Opened, exists, open, open_memory};

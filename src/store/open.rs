@@ -115,7 +115,7 @@ pub struct Opened {
 }
 
 /// Holds the lock of an open data directory.
-const LOCK_FILE: &str = "lock";
+pub(super) const LOCK_FILE: &str = "lock";
 /// Names the engine; written once the store exists, so that its absence later is noticed.
 const ENGINE_FILE: &str = "engine";
 
@@ -206,7 +206,7 @@ fn lock_dir(dir: &Path) -> Result<fs::File, StoreError> {
 }
 
 /// Whether a store exists in the directory. One of another engine is refused.
-fn check_engine(dir: &Path, chosen: EngineChoice) -> Result<bool, StoreError> {
+pub(super) fn check_engine(dir: &Path, chosen: EngineChoice) -> Result<bool, StoreError> {
     let text = match fs::read(dir.join(ENGINE_FILE)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -230,6 +230,6 @@ fn write_engine_file(dir: &Path, engine: EngineChoice) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }
 
-fn io_error(dir: &Path, error: &io::Error) -> StoreError {
+pub(super) fn io_error(dir: &Path, error: &io::Error) -> StoreError {
     StoreError::Io(format!("{}: {error}", dir.display()))
 }

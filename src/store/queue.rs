@@ -145,6 +145,20 @@ impl<L: KeyCodec, V: Serialize + DeserializeOwned> Queue<L, V> {
         Ok(numbers)
     }
 
+    /// How many entries the lane has, up to `limit`.
+    pub async fn count(&self, database: &Database, lane: &L, limit: usize) -> Result<usize, StoreError> {
+        let prefix = self.lane(lane);
+        let (mut count, mut range) = (0, ScanRange::new(prefix.as_bytes(), limit.min(1000)));
+        loop {
+            let page = database.store().scan(range).await?;
+            count += page.entries.len() + page.damaged.len();
+            match page.last_key().filter(|_| page.more && count < limit) {
+                Some(last) => range = ScanRange::new(prefix.as_bytes(), (limit - count).min(1000)).after(last),
+                None => return Ok(count),
+            }
+        }
+    }
+
     fn entry(&self, database: &Database, lane: &Key, key: &[u8], stored: &[u8]) -> Result<(u64, V), StoreError> {
         Ok((number_behind(lane, key)?, self.form.decode(database, key, stored)?))
     }

@@ -4,6 +4,7 @@
 use std::{
     fs,
     ops::Bound,
+    os::unix::ffi::OsStrExt as _,
     path::Path,
     sync::{
         Arc,
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, params};
 
 use super::{
     Page, ScanRange,
@@ -74,6 +75,30 @@ pub(super) fn open(dir: &Path, verify: bool) -> Result<Parts, StoreError> {
     let quick = Box::new(SqliteReader::open(&path)?);
     let writer = Box::new(SqliteWriter { connection: writer, checkpointer, wal_pages: 0 });
     Ok(Parts { writer, readers, quick: Some(quick) })
+}
+
+/// Opens the database at `path` for reading alone, so that its files stay as they are (after an unclean stop SQLite makes its
+/// index of the log anew). `None`: there is nothing in it. Call it only while the directory's lock is held.
+pub(super) fn open_to_look(path: &Path, verify: bool) -> Result<Option<impl Reader + use<>>, StoreError> {
+    let logged = fs::metadata(path.with_extension("sqlite-wal")).map_or(0, |meta| meta.len());
+    let connection = if logged == 0 {
+        // Nobody writes, and there is nothing but this file: SQLite need not make the files by which users agree.
+        let name = percent_encoding::percent_encode(path.as_os_str().as_bytes(), percent_encoding::NON_ALPHANUMERIC);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)?
+    } else {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection
+    };
+    connection.execute_batch("PRAGMA cache_size = -2048; PRAGMA cell_size_check = ON;")?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'kv'", [], |row| row.get(0))?;
+    if tables == 0 {
+        return Ok(None);
+    }
+    check(&connection, path, verify)?;
+    Ok(Some(SqliteReader(connection)))
 }
 
 fn check(connection: &Connection, path: &Path, verify: bool) -> Result<(), StoreError> {

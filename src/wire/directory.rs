@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{limits, path};
@@ -40,7 +41,8 @@ pub enum DirectoryError {
 }
 
 /// An endpoint that a directory lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum DirectoryEntry {
     /// `keyMaterial`.
     KeyMaterial,
@@ -142,7 +144,7 @@ pub enum Target<'a> {
 }
 
 /// URL templates by endpoint. Unknown members of the document are ignored.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directory(BTreeMap<DirectoryEntry, String>);
 
 impl Directory {

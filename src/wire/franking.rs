@@ -23,7 +23,7 @@ use crate::ident::{RoomUri, UserUri};
 
 /// Component id of `frank_aad` in a SafeAAD. Its data are the tag's 32 bytes.
 pub const FRANK_AAD: u16 = 0x0020;
-/// Component id of `franking_agent` in the GroupContext. Its data are a [`FrankingAgent`].
+/// Component id of `franking_agent` in the `GroupContext`. Its data are a [`FrankingAgent`].
 pub const FRANKING_AGENT: u16 = 0x0021;
 
 /// The sender's commitment to the content, `FrankAAD`.
@@ -57,7 +57,9 @@ impl Wire for FrankingTag {
 #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
 fn keyed(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac
 }
 

@@ -26,7 +26,7 @@ octet_enum!(
         PartialName = 5,
         /// Part of anything.
         WholeProfile = 6,
-        /// An OpenID Connect claim.
+        /// An `OpenID` Connect claim.
         OidcStdClaim = 7,
         /// A vCard property.
         VcardField = 8,
@@ -49,7 +49,7 @@ pub enum SearchField {
     PartialName,
     /// A substring of any searchable field.
     WholeProfile,
-    /// This UserInfo standard claim (OpenID Connect Core section 5.1), exactly.
+    /// This `UserInfo` standard claim (`OpenID` Connect Core section 5.1), exactly.
     OidcStdClaim(String),
     /// This registered vCard property, exactly.
     VcardField(String),
@@ -152,7 +152,7 @@ octet_enum!(
 octet_enum!(
     /// Whose names a profile field's name is from.
     FieldSource, "fieldSource", {
-        /// OpenID Connect's UserInfo standard claims.
+        /// `OpenID` Connect's `UserInfo` standard claims.
         OidcStdClaim = 7,
         /// The vCard properties.
         VcardField = 8,

@@ -88,8 +88,28 @@ def environment_file(silos: Silos) -> None:
             raise Wrong("something listens at the spare peer's port")
 
 
+def quiet_start(silos: Silos) -> None:
+    """Nothing that an operator would have to look at is in the logs of two gateways that were just started."""
+    for letter in LETTERS:
+        loud = [line for line in silos.silos[letter].gateway.log_text().splitlines() if " WARN " in line or " ERROR " in line]
+        if loud:
+            raise Wrong(f"gateway {letter} says after its start: {loud[0]}")
+
+
+def told_once(silos: Silos, strikes: int) -> None:
+    """Each absence of the homeserver or the other gateway is a line or two in the log, however often they were called meanwhile."""
+    for letter in LETTERS:
+        lines = silos.silos[letter].gateway.log_text().splitlines()
+        tries = [line for line in lines if "not sent yet" in line]
+        away = [line for line in lines if " WARN " in line and ("is away;" in line or "takes nothing" in line)]
+        # A strike takes one of four processes, and may be felt on two sides; step "killed gateways" is one more.
+        if tries or len(away) > 2 * (strikes + 1):
+            raise Wrong(f"gateway {letter}: {len(away)} absences and {len(tries)} tries in the log after {strikes} strikes: {away[-3:]}")
+
+
 def play_and_attack(report: Report, silos: Silos) -> None:
     report.run("environment: env.json says what others need", lambda: environment_file(silos))
+    report.run("environment: gateways start without a warning", lambda: quiet_start(silos))
     play = Play(silos, report, patience=float(os.environ.get("E2E_PATIENCE", "30")))
     names = {name for name, *_ in play.steps if report.wants(f"flow: {name}")}
     for _ in play.steps:  # and what those need
@@ -111,6 +131,7 @@ def play_and_attack(report: Report, silos: Silos) -> None:
               f"{talk.seconds:.0f} s", flush=True)
         talk.run()
         talk.judge()
+        told_once(silos, len(talk.strikes))
 
     report.run("kills: a long conversation survives them", conversation)
 

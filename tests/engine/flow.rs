@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mimi_gateway::{
     engine::ports::{Endpoint, PathTarget},
-    ident::RoomUri,
+    ident::{RoomUri, UserUri},
     mls::{CIPHER_SUITE, DEVICE, labels},
     wire::{
         Credential, KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode,
@@ -241,9 +241,8 @@ async fn declining_tells_nobody() {
     assert_eq!(two.a.homeserver.member(&at_a, &two.a.ghost(&two.b.uri("b1"))), None);
 }
 
-/// A asks B for KeyPackages of one of B's people, without having asked for consent.
-async fn ask_for_keys(two: &Two, name: &str, room: &RoomUri) -> KeyMaterialResponse {
-    let (requester, target) = (two.a.uri("a1"), two.b.uri(name));
+/// A keyMaterial request, signed as the requester.
+pub(crate) fn key_request(requester: &UserUri, target: &UserUri, room: &RoomUri) -> Vec<u8> {
     let key = labels::SigningKey::generate().unwrap();
     let tbs = KeyMaterialRequestTbs {
         requesting_user: requester.clone(),
@@ -257,7 +256,13 @@ async fn ask_for_keys(two: &Two, name: &str, room: &RoomUri) -> KeyMaterialRespo
         },
     };
     let signature = labels::sign_with_label(&key, KeyMaterialRequestTbs::LABEL, &tbs.encode()).unwrap();
-    let body = KeyMaterialRequest::new(tbs, signature).encode();
+    KeyMaterialRequest::new(tbs, signature).encode()
+}
+
+/// A asks B for KeyPackages of one of B's people, without having asked for consent.
+async fn ask_for_keys(two: &Two, name: &str, room: &RoomUri) -> KeyMaterialResponse {
+    let (requester, target) = (two.a.uri("a1"), two.b.uri(name));
+    let body = key_request(&requester, &target, room);
     let path = PathTarget::Uri(target.as_uri().clone());
     let answer = two.b.receive("a", Endpoint::KeyMaterial, &path, &body).await.unwrap();
     KeyMaterialResponse::decode(&answer).unwrap()

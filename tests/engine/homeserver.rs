@@ -287,6 +287,19 @@ impl FakeHomeserver {
         self.set_member(&mut self.lock(), room.as_str(), &by, target, "ban", false);
     }
 
+    /// Lifts the ban of a full user id.
+    pub(crate) fn unban(&self, room: &RoomId, by: &str, target: &str) {
+        assert_eq!(self.member(room, target).as_deref(), Some("ban"), "{by} lifts the ban of {target}");
+        self.kick(room, by, target);
+    }
+
+    /// Why somebody is not in a room any more, as they say.
+    pub(crate) fn reason(&self, room: &RoomId, user: &str) -> Option<String> {
+        let state = self.lock();
+        let event = state.rooms[room.as_str()].state.get(&("m.room.member".to_owned(), user.to_owned()))?;
+        event["content"]["reason"].as_str().map(str::to_owned)
+    }
+
     /// Says something.
     pub(crate) fn say(&self, room: &RoomId, name: &str, body: &str) -> OwnedEventId {
         let user = self.user(name);
@@ -337,6 +350,18 @@ impl FakeHomeserver {
         let notices =
             state.rooms[room.as_str()].timeline.iter().filter(|event| event["content"]["msgtype"] == "m.notice");
         notices.map(|event| event["content"]["body"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Everything that happened in a room.
+    pub(crate) fn events(&self, room: &RoomId) -> Vec<Value> {
+        self.lock().rooms[room.as_str()].timeline.clone()
+    }
+
+    /// The contents of a room's state of one type, by key.
+    pub(crate) fn states(&self, room: &RoomId, event_type: &str) -> Vec<Value> {
+        let state = self.lock();
+        let all = state.rooms[room.as_str()].state.iter().filter(|((kind, _), _)| kind == event_type);
+        all.map(|(_, event)| event["content"].clone()).collect()
     }
 
     /// How a full user id stands to a room.
@@ -409,7 +434,7 @@ impl FakeHomeserver {
                 state.sent.insert(key, event.clone());
                 Ok(MatrixDone::Event(event))
             }
-            MatrixAction::SetState { room, actor, event_type, state_key, content } => {
+            MatrixAction::SetState { room, actor, event_type, state_key, content, .. } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
                 let content: Value = serde_json::from_str(content).unwrap();
@@ -457,6 +482,7 @@ impl FakeHomeserver {
                 match Self::membership(state, room.as_str(), &user).as_deref() {
                     Some("join") => {}
                     Some("invite") => self.set_member(state, room.as_str(), &user, &user, "join", false),
+                    Some("ban") => return Err(forbidden(&format!("{user} is banned from {room}"))),
                     _ => {
                         let bot = self.bot.to_string();
                         Self::must_be_in(state, room.as_str(), &bot)?;
@@ -466,21 +492,38 @@ impl FakeHomeserver {
                 }
                 Ok(MatrixDone::Done)
             }
-            MatrixAction::Leave { room, actor, .. } => {
+            MatrixAction::Leave { room, actor, reason } => {
                 let user = self.id(actor).to_string();
-                if matches!(Self::membership(state, room.as_str(), &user).as_deref(), Some("join" | "invite")) {
-                    self.set_member(state, room.as_str(), &user, &user, "leave", false);
+                self.go(state, room, &user, reason.as_deref());
+                Ok(MatrixDone::Done)
+            }
+            MatrixAction::Decline { room, target, reason } => {
+                self.go(state, room, target.as_str(), Some(reason));
+                Ok(MatrixDone::Done)
+            }
+            MatrixAction::Unban { room, actor, target } => {
+                let user = self.id(actor).to_string();
+                Self::must_be_in(state, room.as_str(), &user)?;
+                if Self::membership(state, room.as_str(), target.as_str()).as_deref() == Some("ban") {
+                    self.set_member(state, room.as_str(), &user, target.as_str(), "leave", false);
                 }
                 Ok(MatrixDone::Done)
             }
-            MatrixAction::Invite { room, actor, target } => {
+            MatrixAction::RemoveAlias { alias_localpart } => {
+                state.aliases.remove(alias_localpart);
+                Ok(MatrixDone::Done)
+            }
+            MatrixAction::Invite { room, actor, target, is_direct } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
+                if Self::membership(state, room.as_str(), target.as_str()).as_deref() == Some("ban") {
+                    return Err(forbidden(&format!("{target} is banned from {room}")));
+                }
                 if !matches!(
                     Self::membership(state, room.as_str(), target.as_str()).as_deref(),
                     Some("join" | "invite")
                 ) {
-                    self.set_member(state, room.as_str(), &user, target.as_str(), "invite", false);
+                    self.set_member(state, room.as_str(), &user, target.as_str(), "invite", *is_direct);
                 }
                 Ok(MatrixDone::Done)
             }
@@ -493,6 +536,14 @@ impl FakeHomeserver {
                 }
                 Ok(MatrixDone::Done)
             }
+        }
+    }
+
+    /// Somebody of the gateway's goes out of a room, or declines.
+    fn go(&self, state: &mut State, room: &RoomId, user: &str, reason: Option<&str>) {
+        if matches!(Self::membership(state, room.as_str(), user).as_deref(), Some("join" | "invite")) {
+            let content = json!({ "membership": "leave", "reason": reason });
+            self.post(state, room.as_str(), user, "m.room.member", Some(user), content, None);
         }
     }
 
@@ -551,6 +602,21 @@ impl Homeserver for FakeHomeserver {
                 .collect())
         };
         Box::pin(async move { self.with_faults(&format!("members {room}"), members).await })
+    }
+
+    fn members<'a>(
+        &'a self,
+        room: &'a RoomId,
+        reader: &'a Actor,
+    ) -> BoxFuture<'a, Result<Vec<OwnedUserId>, CallError>> {
+        let members = move || {
+            let state = self.lock();
+            Self::must_be_in(&state, room.as_str(), self.id(reader).as_str())?;
+            let members = state.rooms[room.as_str()].members.iter();
+            let there = members.filter(|(_, how)| matches!(how.as_str(), "join" | "invite"));
+            Ok(there.map(|(user, _)| UserId::parse(user).unwrap()).collect())
+        };
+        Box::pin(async move { self.with_faults(&format!("everybody {room}"), members).await })
     }
 
     fn resolve_alias<'a>(&'a self, _alias: &'a RoomAliasId) -> BoxFuture<'a, Result<Option<OwnedRoomId>, CallError>> {

@@ -331,6 +331,15 @@ impl Silo {
         Some((room.state, room.epoch, room.participants))
     }
 
+    /// Whether what people do in a Matrix room is carried by now.
+    pub(crate) async fn is_active(&self, matrix: &RoomId) -> bool {
+        // It may be between two lives.
+        let Some(database) = self.database.lock().unwrap().clone() else { return false };
+        let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
+        let rooms = Engine::rooms(&database, &names).await.unwrap_or_default();
+        rooms.iter().any(|room| room.matrix == matrix.as_str() && room.state == "active")
+    }
+
     /// Bytes of keys and values on disk, by table.
     pub(crate) async fn bytes(&self) -> BTreeMap<String, usize> {
         let database = self.database.lock().unwrap().clone().unwrap();
@@ -480,5 +489,10 @@ pub(crate) async fn bring(from: &Silo, room: &RoomId, by: &str, to: &Silo, name:
         .await;
     until_true("the guest's ghost", || from.homeserver.member(room, &from.ghost(&guest)).as_deref() == Some("join"))
         .await;
+    let since = Instant::now();
+    while !to.is_active(&portal).await {
+        assert!(since.elapsed() < PATIENCE, "{} is not in the room within {PATIENCE:?}", to.domain);
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
     portal
 }

@@ -207,7 +207,7 @@ async fn leaving_inviting_and_kicking_may_be_repeated() {
     assert_eq!(client.perform(&leave).await.unwrap_err().retry, Retry::Permanent, "still in the room");
     client.perform(&leave).await.unwrap();
 
-    let invite = MatrixAction::Invite { room: room(), actor: Actor::Bot, target: alice.clone() };
+    let invite = MatrixAction::Invite { room: room(), actor: Actor::Bot, target: alice.clone(), is_direct: false };
     client.perform(&invite).await.unwrap();
     client.perform(&invite).await.unwrap();
     fake.with(|world| world.members.insert(alice.to_string(), "join".into()));
@@ -232,6 +232,36 @@ async fn leaving_inviting_and_kicking_may_be_repeated() {
 }
 
 #[tokio::test]
+async fn an_invitation_to_a_direct_chat_says_so() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let alice = UserId::parse("@alice:a.example").unwrap();
+    let invite = MatrixAction::Invite { room: room(), actor: Actor::Bot, target: alice.clone(), is_direct: true };
+    client.perform(&invite).await.unwrap();
+    let asked = fake.asked();
+    let last = asked.last().unwrap();
+    assert_eq!(last.path, ["rooms", ROOM, "state", "m.room.member", alice.as_str()]);
+    assert_eq!(last.body(), json!({"membership": "invite", "is_direct": true}));
+    // Who is in the room already is not asked again.
+    fake.with(|world| world.members.insert(alice.to_string(), "join".into()));
+    client.perform(&invite).await.unwrap();
+    assert!(fake.asked().iter().all(|seen| seen.what() != "PUT rooms state"), "{:?}", fake.asked_words());
+}
+
+#[tokio::test]
+async fn an_alias_is_taken_off_and_may_be_gone_already() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let action = MatrixAction::RemoveAlias { alias_localpart: "_mimi_portal".into() };
+    client.perform(&action).await.unwrap();
+    let asked = fake.asked();
+    let last = asked.last().unwrap();
+    assert_eq!(last.path, ["directory", "room", "#_mimi_portal:a.example"]);
+    fake.once("DELETE directory room", 404, json!({"errcode": "M_NOT_FOUND", "error": "none"}));
+    client.perform(&action).await.unwrap();
+}
+
+#[tokio::test]
 async fn state_is_set_under_type_and_key() {
     let fake = Fake::start().await;
     let client = fake.client();
@@ -242,6 +272,7 @@ async fn state_is_set_under_type_and_key() {
             event_type: "m.bridge".into(),
             state_key: key.into(),
             content: "{}".into(),
+            optional: false,
         };
         assert_eq!(event(&client.perform(&action).await.unwrap()), "$state");
         let asked = fake.asked();

@@ -39,7 +39,7 @@ async fn assets_of(settings: &Settings, lookup: Arc<dyn Lookup>) -> (Arc<Assets>
     let database = open_memory(&MemoryDisk::new(), &MasterKey::from_bytes([7; 32])).unwrap().database;
     let quotas = settings.assets.quotas();
     let (store, _) = AssetStore::open(database, settings.own_domain.clone(), dir.path(), quotas, now()).await.unwrap();
-    let peers = Arc::new(MimiPeers::with_lookup(settings, lookup).unwrap());
+    let peers = Arc::new(MimiPeers::with_lookup(settings, &lookup).unwrap());
     (Arc::new(Assets::open(settings, peers, store, dir.path()).unwrap()), dir)
 }
 

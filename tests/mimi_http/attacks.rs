@@ -371,11 +371,3 @@ fn goaway(mut frames: &[u8]) -> Option<u32> {
     }
     None
 }
-
-#[tokio::test]
-async fn s5_a_large_body_gets_413_on_http_2() {
-    let gateway = Gateway::a().await;
-    let path = format!("/v1/submitMessage/{}", segment(room("a").as_str()));
-    assert_eq!(gateway.post("b.example", &path, vec![0; (1 << 20) + 1]).await.status(), 413);
-    assert_eq!(gateway.engine.count(), 0);
-}

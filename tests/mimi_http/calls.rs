@@ -317,7 +317,7 @@ fn setup_mistakes_are_told() {
     let world = world();
     let good = settings_of_a();
     assert!(good.validate().is_ok());
-    assert_eq!(good.certificate_expires().unwrap(), 3_786_912_000_000);
+    assert_eq!(good.periods().unwrap()[0].until.timestamp(), 3_786_912_000);
     let told = |settings: &Settings| settings.validate().unwrap_err().to_string();
     assert!(told(&Settings { own_domain: domain("d.example"), ..good.clone() }).contains("subjectAltName"));
     assert!(told(&Settings { private_key: PemSource::new(&*world.cert_b.key), ..good.clone() }).contains("key"));

@@ -9,7 +9,7 @@ use std::{
 use mimi_gateway::{
     engine::ports::{Problem, ProviderInbound, VerifiedPeer},
     ident::{ProviderDomain, RoomUri, UserUri},
-    mimi::{AssetSettings, Assets, Limits, PeerSettings, PemSource, Server, Settings},
+    mimi::{AssetSettings, Assets, Limits, Listening, PeerSettings, PemSource, Settings},
     store::BoxFuture,
 };
 use rustls::{
@@ -187,7 +187,7 @@ impl Gateway {
     pub(crate) async fn start_with(settings: &Settings, assets: Option<Arc<Assets>>) -> Self {
         let engine = Arc::new(FakeEngine::default());
         let inbound = Arc::clone(&engine) as Arc<dyn ProviderInbound>;
-        let server = Server::bind_with_assets(settings, inbound, assets).await.unwrap();
+        let server = Listening::bind(settings).await.unwrap().serve_with_assets(inbound, assets);
         let addr = server.local_addr().unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.run(stop.clone()));

@@ -9,4 +9,5 @@ mod calls;
 mod claims;
 mod harness;
 mod oblivious;
+mod oversized;
 mod pki;

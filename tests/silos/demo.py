@@ -2,8 +2,10 @@
 otherwise it keeps running, so that you can log in yourself."""
 
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 import time
 
@@ -33,11 +35,11 @@ class Transcript:
         self._print("\n" + paint("bold", f"{number}. {title}"))
 
     def act(self, who: str, what: str) -> None:
-        self._print(f"   {self._name(who)} {_one_line(what)}")
+        self._print(f"   {self._name(who)} {_wrapped(_one_line(what), 7)}")
 
     def saw(self, who: str, what: str, milliseconds: float) -> None:
         delay = paint("dim", f"  ({milliseconds:.0f} ms)") if milliseconds >= 1 else ""
-        self._print(f"   {self._name(who)} · {_one_line(what)}{delay}")
+        self._print(f"   {self._name(who)} · {_wrapped(_one_line(what), 9)}{delay}")
 
     def _name(self, who: str) -> str:
         label = who.upper() if len(who) == 2 else who
@@ -46,7 +48,28 @@ class Transcript:
 
 def _one_line(text: str) -> str:
     text = " ⏎ ".join(line for line in text.splitlines() if line.strip())
-    return text if len(text) <= 240 else text[:239] + "…"
+    return text if len(text) <= 600 else text[:599] + "…"
+
+
+def _wrapped(text: str, indent: int) -> str:
+    """As wide as the terminal, the lines after the first one further in."""
+    width = max(min(shutil.get_terminal_size((110, 24)).columns, 140), 60)
+    lines = textwrap.wrap(text, width - indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
+    return ("\n" + " " * (indent + 2)).join(lines)
+
+
+def cast(silos: Silos) -> str:
+    """Who is who, for one who sees the transcript for the first time."""
+    lines = ["== who is who"]
+    for letter, silo in silos.silos.items():
+        names = " and ".join(f"{letter.upper()}{number}" for number in (1, 2))
+        lines.append(f"   {names} have their accounts on {silo.server_name}; its gateway is the MIMI provider {silo.domain}")
+    lines += [
+        f"   The homeservers do not federate. @_mimi_b.example=2fb1:{silos.a.server_name} is what {silos.a.server_name} calls",
+        f"   {silos.b.mimi('b1')}; clients show it as “b1 (b.example)”.",
+        "   A line with · is what somebody's client shows, with the time since the act above it.",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -57,6 +80,7 @@ def main() -> int:
     print(paint("bold", "== starting two homeservers that know nothing of each other, and a gateway for each"), flush=True)
     with Silos.build("demo") as silos:
         silos.start(lambda text: print(f"   {text}", flush=True))
+        print("\n" + cast(silos), flush=True)
         results: list[tuple[str, str, float]] = []
 
         def finished(name: str, error: Exception | None, seconds: float) -> None:

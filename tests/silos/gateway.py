@@ -4,7 +4,7 @@ import http.client
 import json
 import os
 import secrets
-import socket
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,18 @@ def build() -> None:
         raise SystemExit(f"there is no gateway at {binary()}")
 
 
+def _answers(connection: http.client.HTTPConnection, method: str, path: str, headers: dict[str, str]) -> bool:
+    try:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def ghost_localpart(domain: str, user: str) -> str:
     """The ghost of `mimi://DOMAIN/u/USER`, for names that need no escape."""
     return f"_mimi_{domain}=2f{user}"
@@ -59,6 +71,8 @@ class GatewayPlan:
     # A bench puts proxies in front: where the homeserver shall send transactions instead of the appservice port.
     appservice_public_port: int | None = None
     engine: str = "sqlite"
+    # A peer's domain and papers, to see whether the gateway serves peers; without, only the homeserver's side is looked at.
+    probe: tuple[str, Pair] | None = None
 
 
 class Gateway:
@@ -134,16 +148,21 @@ class Gateway:
         return f"@{ghost_localpart(domain, user)}:{self.plan.server_name}"
 
     def _serves(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.plan.appservice_port, timeout=5)
-        try:
-            connection.request("GET", "/")
-            connection.getresponse().read()
-            socket.create_connection(("127.0.0.1", self.plan.mimi_port), 5).close()
-            return True
-        except (OSError, http.client.HTTPException):
+        """Whether both doors are open: asked as those would who may enter, so that the log has no refusals of ours."""
+        token = {"Authorization": f"Bearer {self.registration['hs_token']}"}
+        plan = self.plan
+        homeserver = http.client.HTTPConnection("127.0.0.1", plan.appservice_port, timeout=5)
+        if not _answers(homeserver, "POST", "/_matrix/app/v1/ping", token):
             return False
-        finally:
-            connection.close()
+        if plan.probe is None:
+            return True
+        trust = ssl.create_default_context(cafile=str(plan.ca))
+        trust.load_cert_chain(plan.probe[1].cert, plan.probe[1].key)
+        # The certificate is for the domain, the probe goes to this machine.
+        trust.check_hostname = False
+        provider = http.client.HTTPSConnection("127.0.0.1", plan.mimi_port, timeout=5, context=trust)
+        head = {"Host": plan.domain, "From": f"mimi@{plan.probe[0]}"}
+        return _answers(provider, "GET", "/.well-known/mimi-protocol-directory", head)
 
     def log_text(self) -> str:
         try:

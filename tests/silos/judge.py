@@ -39,7 +39,10 @@ def lines(events: list[dict], own_domain: str, domains: Iterable[str], bot: str)
         who, remote = mimi_uri(event["sender"], own_domain, domains)
         if not remote and content["body"].startswith("!mimi"):
             continue
-        accepted = content.get("im.mimi-gateway.message", {}).get("accepted", 0)
+        origin = content.get("im.mimi-gateway.message", {})
+        if remote and content.get("msgtype") == "m.notice" and "id" not in origin:
+            continue  # the gateway's own words, where it has no other voice
+        accepted = origin.get("accepted", 0)
         html = content.get("formatted_body", "")
         found.append(Line(who, content["body"], html, event["origin_server_ts"], remote, accepted))
     return found

@@ -128,6 +128,12 @@ class Client:
     def kick(self, room: str, user: str, reason: str = "") -> None:
         self.call("POST", f"/_matrix/client/v3/rooms/{quote(room)}/kick", {"user_id": user, "reason": reason})
 
+    def ban(self, room: str, user: str) -> None:
+        self.call("POST", f"/_matrix/client/v3/rooms/{quote(room)}/ban", {"user_id": user})
+
+    def unban(self, room: str, user: str) -> None:
+        self.call("POST", f"/_matrix/client/v3/rooms/{quote(room)}/unban", {"user_id": user})
+
     def set_state(self, room: str, kind: str, content: dict, key: str = "") -> str:
         return self.call("PUT", f"/_matrix/client/v3/rooms/{quote(room)}/state/{kind}/{quote(key)}", content)["event_id"]
 

@@ -4,19 +4,17 @@ Every step waits for what the people must see, and ends by comparing both homese
 once, from the right sender, in the right order and with the right time.
 """
 
+import json
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from . import judge
+from . import bans, endings, judge
 from .matrix import Seen, Watcher
+from .play_parts import Said, Wrong
 from .stage import LETTERS, Silo, Silos, domain, in_parallel, start_all
-
-
-class Wrong(Exception):
-    """The conversation did not go as it must."""
 
 
 class Narrator(Protocol):
@@ -25,14 +23,26 @@ class Narrator(Protocol):
     def saw(self, who: str, what: str, milliseconds: float) -> None: ...
 
 
-@dataclass
-class Said:
-    """A message that was sent, and who has to have it."""
+class Told:
+    """A narrator that knows when the last act began: what people see is timed from there."""
 
-    who: str  # MIMI URI
-    body: str
-    audience: set[str]  # names of people
-    timely: bool  # sent while everything ran: its time must be right everywhere
+    def __init__(self, narrator: Narrator):
+        self._narrator, self.at = narrator, time.monotonic()
+
+    def step(self, number: int, title: str) -> None:
+        self._narrator.step(number, title)
+
+    def act(self, who: str, what: str) -> None:
+        """To be called right before the act."""
+        self._narrator.act(who, what)
+        self.at = time.monotonic()
+
+    def saw(self, who: str, what: str, milliseconds: float) -> None:
+        self._narrator.saw(who, what, milliseconds)
+
+    def seen(self, who: str, what: str, seen: Seen) -> None:
+        """Something on a screen, timed from the last act."""
+        self._narrator.saw(who, what, (seen.at - self.at) * 1000)
 
 
 @dataclass
@@ -55,22 +65,27 @@ class Play:
     NAME, TOPIC = "Garden club", "Tomatoes, and what ate them"
 
     def __init__(self, silos: Silos, narrator: Narrator, patience: float = 30.0):
-        self.silos, self.tell, self.patience = silos, narrator, patience
+        self.silos, self.tell, self.patience = silos, Told(narrator), patience
         self.rooms: dict[str, Room] = {"club": Room(), "direct": Room(), "hosted by b": Room()}
         for name in ("a1", "a2", "b1", "b2"):
             self.person(name)
         # name, title, what it needs, function
         self.steps: list[tuple[str, str, tuple[str, ...], Callable[[], None]]] = [
-            ("bridge", "A1 makes a room and has it mirrored", (), self.bridge),
+            ("bridge", "A1 makes a room and has it mirrored as a MIMI room", (), self.bridge),
             ("invite", "A1 invites a user of another provider", ("bridge",), self.invite),
             ("talk", "A1 and B1 talk", ("invite",), self.talk),
-            ("second guest", "B1 invites B2 through the hub", ("invite",), self.second_guest),
-            ("no set-up", "A2, a member of the room, just writes", ("invite",), self.without_setup),
-            ("killed gateways", "Both gateways are killed mid-talk and come back", ("invite",), self.killed_gateways),
-            ("leave", "B1 leaves and can no longer read", ("second guest",), self.leave),
+            ("second guest", "B1, a guest, invites B2", ("invite",), self.second_guest),
+            ("no set-up", "A2, a member of the room since step 1, just writes", ("invite",), self.without_setup),
+            ("killed gateways", "Both gateways are killed in the middle of a talk, and come back", ("invite",), self.killed_gateways),
+            ("leave", "B1 leaves, and can no longer read", ("second guest",), self.leave),
             ("direct", "A1 starts a direct chat with B2", (), self.direct),
-            ("hosted by b", "B1 hosts a room; A1, whose leaf is the anchor of A's side, leaves", (), self.hosted_by_b),
+            ("direct ends", "B2 leaves the direct chat; A1 is told, asks again, and ends it", ("direct",),
+             lambda: endings.direct_ends(self)),
+            ("hosted by b", "B1 hosts a room; A1 and A2 come, A1 leaves, A2 stays", (), self.hosted_by_b),
             ("without host", "Everybody of the hosting side leaves; the guests talk on, and ask A1 back", (), self.without_host),
+            ("let go", "B1 has a room of A's no longer mirrored at B", (), lambda: endings.let_go(self)),
+            ("ban", "A1 bans B2, whom nobody gets in again before the ban is lifted", (), lambda: bans.ban(self)),
+            ("declines", "A1 invites those who cannot come", (), lambda: bans.declines(self)),
         ]
 
     # ------------------------------------------------------------------------------------------------ helpers
@@ -92,21 +107,37 @@ class Play:
     def here(self, room: Room, name: str) -> str:
         return room.ids[name[0]]
 
+    def shown(self, reader: str, user: str) -> str:
+        """How `reader`'s client shows a user: by the display name that it got with a member event."""
+        for seen in reversed(self.person(reader).seen):
+            if seen.kind == "m.room.member" and seen.event.get("state_key") == user and seen.content.get("displayname"):
+                return seen.content["displayname"]
+        return user
+
+    def invited(self, name: str, invite: Seen) -> None:
+        """Tells the invite as `name`'s client shows it: by whom, and into what."""
+        titles = [seen.content.get("name") for seen in self.person(name).seen
+                  if seen.invite and seen.room == invite.room and seen.kind == "m.room.name"]
+        into = f"into {titles[-1]!r}" if titles and titles[-1] else "to a chat" if invite.content.get("is_direct") else "into a room"
+        shown = self.shown(name, invite.sender)
+        who = shown if shown == invite.sender else f"{shown}, that is {invite.sender}"
+        self.tell.seen(name, f"is invited {into} by {who}", invite)
+
     def command(self, room_id: str, name: str, text: str) -> Seen:
         """Writes a command and waits for the bot's answer."""
         person, bot = self.person(name), self.silo(name).gateway.bot
-        mark, began = person.mark(), time.monotonic()
+        mark = person.mark()
         self.tell.act(name, f"writes {text!r}")
         person.client.send(room_id, text)
         answer = person.wait(f"an answer of the bot to {text!r}", lambda seen: seen.room == room_id and seen.sender == bot
                              and bool(seen.body), self.patience, mark)
-        self.tell.saw(name, f"sees the bot answer: {answer.body}", (answer.at - began) * 1000)
+        self.tell.seen(name, f"sees the bot answer: {answer.body}", answer)
         return answer
 
-    def say(self, room: Room, name: str, body: str, html: str | None = None) -> dict[str, Seen]:
-        """Sends a message and waits until all who are present see it, from the right sender."""
+    def say(self, room: Room, name: str, body: str, html: str | None = None, local: bool = False) -> dict[str, Seen]:
+        """Sends a message and waits until all who are present see it, from the right sender. Those on the sender's own
+        homeserver are told of only if `local` is set."""
         self.tell.act(name, f"writes {html or body!r}")
-        began = time.monotonic()
         self.person(name).client.send(self.here(room, name), body, html)
         room.said.append(Said(self.mimi(name), body, set(room.present), timely=True))
         found = {}
@@ -115,9 +146,9 @@ class Play:
                 continue
             seen = self.wait_message(room, other, name, body)
             found[other] = seen
-            if other[0] != name[0]:
-                self.tell.saw(other, f"sees {seen.content.get('formatted_body') or seen.body!r} from {seen.sender}",
-                              (seen.at - began) * 1000)
+            if local or other[0] != name[0]:
+                words = f"{seen.content.get('formatted_body') or seen.body!r} from {self.shown(other, seen.sender)}"
+                self.tell.seen(other, f"sees {words}{', on the same homeserver' if other[0] == name[0] else ''}", seen)
         return found
 
     def wait_message(self, room: Room, reader: str, sender: str, body: str, seconds: float | None = None) -> Seen:
@@ -129,24 +160,23 @@ class Play:
 
     def accept(self, room: Room, name: str, inviter: str | None, seconds: float | None = None) -> Seen:
         """Waits for an invite to `name`, from `inviter` as seen there, and joins."""
-        person, began = self.person(name), time.monotonic()
+        person = self.person(name)
         sender = self.as_seen_by(name, inviter) if inviter else None
         invite = person.wait_invite(f"an invite from {sender or 'anybody'}",
                                     lambda seen: sender is None or seen.sender == sender, seconds or self.patience)
-        self.tell.saw(name, f"sees an invite from {invite.sender}", (invite.at - began) * 1000)
+        self.invited(name, invite)
+        self.tell.act(name, "accepts")
         person.client.join(invite.room)
-        self.tell.act(name, "accepts it")
         room.ids.setdefault(name[0], invite.room)
         if room.ids[name[0]] != invite.room:
             raise Wrong(f"{name} was invited into {invite.room}, not into the room of the others, {room.ids[name[0]]}")
         return invite
 
     def sees_member(self, room: Room, reader: str, other: str, membership: str = "join") -> Seen:
-        began = time.monotonic()
         user = self.as_seen_by(reader, other)
         seen = self.person(reader).wait_member(self.here(room, reader), user, membership, self.patience)
-        verb = {"join": "in the room", "leave": "gone"}[membership]
-        self.tell.saw(reader, f"sees {seen.content.get('displayname') or user} {verb}", (seen.at - began) * 1000)
+        verb = {"join": "in the room", "leave": "leave"}[membership]
+        self.tell.seen(reader, f"sees {self.shown(reader, user)} {verb}", seen)
         return seen
 
     def check(self, room: Room) -> None:
@@ -186,6 +216,7 @@ class Play:
         first, second = f"{host}1", f"{host}2"
         bot, room = self.silos.silos[host].gateway.bot, Room()
         owner = self.person(first)
+        self.tell.act(first, f"makes the room {title!r}, and invites {second.upper()} and the bot")
         room_id = room.ids[host] = owner.client.create_room(
             name=title, preset="private_chat", power_level_content_override={"users": {bot: 100}},
             invite=[bot, self.person(second).user])
@@ -198,6 +229,8 @@ class Play:
             self.command(room_id, first, f"!mimi invite {self.mimi(name)}")
             invite = self.person(name).wait_invite("an invite", lambda seen, name=name:
                                                    seen.sender == self.as_seen_by(name, first), self.patience, mark)
+            self.invited(name, invite)
+            self.tell.act(name, "accepts")
             self.person(name).client.join(invite.room)
             room.ids[other] = invite.room
             room.enter(name)
@@ -209,16 +242,15 @@ class Play:
     def bridge(self) -> None:
         room, bot = self.rooms["club"], self.silos.a.gateway.bot
         a1, a2 = self.person("a1"), self.person("a2")
+        self.tell.act("a1", f"makes the room {self.NAME!r} with the topic {self.TOPIC!r}, and invites A2, who joins")
         room_id = a1.client.create_room(name=self.NAME, topic=self.TOPIC, preset="private_chat",
                                         power_level_content_override={"users": {bot: 100}}, invite=[a2.user])
-        self.tell.act("a1", f"makes the room {self.NAME!r}, topic {self.TOPIC!r}, and invites A2")
         a2.client.join(room_id)
         room.ids["a"] = room_id
         room.enter("a1", "a2")
-        began = time.monotonic()
+        self.tell.act("a1", f"invites the gateway's bot, {bot}")
         a1.client.invite(room_id, bot)
-        seen = a1.wait_member(room_id, bot, "join", self.patience)
-        self.tell.saw("a1", f"sees the bot {bot} join", (seen.at - began) * 1000)
+        self.tell.seen("a1", "sees the bot join", a1.wait_member(room_id, bot, "join", self.patience))
         self.command(room_id, "a1", "!mimi bridge")
 
     def invite(self) -> None:
@@ -226,11 +258,11 @@ class Play:
         self.command(room.ids["a"], "a1", f"!mimi invite {self.mimi('b1')}")
         self.accept(room, "b1", "a1")
         room.enter("b1")
-        began, b1 = time.monotonic(), self.person("b1")
+        b1 = self.person("b1")
         for kind, key, wanted in (("m.room.name", "name", self.NAME), ("m.room.topic", "topic", self.TOPIC)):
             seen = b1.wait(f"the room's {key} {wanted!r}", lambda seen, kind=kind, key=key, wanted=wanted:
                            seen.room == room.ids["b"] and seen.kind == kind and seen.content.get(key) == wanted, self.patience)
-            self.tell.saw("b1", f"sees the room's {key}: {wanted!r}", (seen.at - began) * 1000)
+            self.tell.seen("b1", f"sees the room's {key}: {wanted!r}", seen)
         for other in ("a1", "a2"):
             member = self.sees_member(room, "b1", other)
             if other not in (member.content.get("displayname") or "").lower():
@@ -255,7 +287,6 @@ class Play:
         marker = html[html.index("<"):html.index(">") + 1]
         self.tell.act(name, f"writes {html}")
         marks = {other: self.person(other).mark() for other in room.present}
-        began = time.monotonic()
         self.person(name).client.send(self.here(room, name), body, html)
         room.said.append(Said(self.mimi(name), body, {other for other in room.present if other[0] == name[0]}, timely=True))
         for other in room.present:
@@ -265,7 +296,7 @@ class Play:
             seen = self.person(other).wait(f"a message with {marker}", lambda seen, sender=sender: seen.sender == sender
                                            and seen.room == self.here(room, other)
                                            and marker in seen.content.get("formatted_body", ""), self.patience, marks[other])
-            self.tell.saw(other, f"sees {seen.content['formatted_body']} from {seen.sender}", (seen.at - began) * 1000)
+            self.tell.seen(other, f"sees {seen.content['formatted_body']} from {self.shown(other, seen.sender)}", seen)
             if seen.content.get("format") != "org.matrix.custom.html":
                 raise Wrong(f"{other} sees formatted text without its format")
             if seen.body == body:
@@ -309,12 +340,12 @@ class Play:
             third.wait(60)
             for proc in gateways:
                 proc.kill()
-            self.tell.act("both gateways", "are killed (SIGKILL) while A1 and B1 go on writing")
+            self.tell.act("both gateways", "are killed (SIGKILL), while A1 and B1 go on writing")
             two_thirds.wait(60)
             start_all(gateways)
-            self.tell.act("both gateways", "run again")
+            self.tell.act("both gateways", "run again, on what they have on disk")
 
-        self.tell.act("a1, b1", f"write {count} messages each")
+        self.tell.act("A1 and B1", f"write {count} messages each, seven a second")
         in_parallel(lambda: speak("a1"), lambda: speak("b1"), strike)
         began = time.monotonic()
         for number in range(1, count + 1):
@@ -324,7 +355,8 @@ class Play:
                 for other in room.present:
                     if other != name:
                         self.wait_message(room, other, name, body, 4 * self.patience)
-        self.tell.saw("everybody", "has every message", (time.monotonic() - began) * 1000)
+        late = time.monotonic() - began
+        self.tell.saw("everybody", f"has all {2 * count} messages {late:.1f} s after the last was written", 0)
         self.say(room, "b1", "All there?")
         self.say(room, "a1", "All there.")
         self.check(room)
@@ -339,7 +371,7 @@ class Play:
         self.say(room, "a1", "Now that B1 is gone: the party is on Friday.")
         self.say(room, "b2", "I'll bring cake.")
         self.check(room)
-        self.tell.saw("b1", "does not see it: " + self.last_words("b1", room), 0)
+        self.tell.saw("b1", "does not see any of that: " + self.last_words("b1", room), 0)
 
     def last_words(self, name: str, room: Room) -> str:
         bodies = [event["content"]["body"] for event in self.person(name).client.messages(self.here(room, name))
@@ -350,7 +382,7 @@ class Play:
         room, a1 = self.rooms["direct"], self.person("a1")
         ghost = self.as_seen_by("a1", "b2")
         self.person("b2")
-        self.tell.act("a1", f"starts a direct chat with {ghost}")
+        self.tell.act("a1", f"starts a direct chat with {self.shown('a1', ghost)} in its client, by inviting {ghost}")
         room.ids["a"] = a1.client.create_direct(ghost)
         room.enter("a1")
         invite = self.accept(room, "b2", "a1")
@@ -366,34 +398,35 @@ class Play:
         extra = people - {self.person("b2").user, self.as_seen_by("b2", "a1"), self.silos.b.gateway.bot}
         if extra:
             raise Wrong(f"strangers in the direct chat: {extra}")
+        endings.begun(self, room)
 
     def hosted_by_b(self) -> None:
         room, bot = self.rooms["hosted by b"], self.silos.b.gateway.bot
         b1 = self.person("b1")
         marks = {name: self.person(name).mark() for name in ("a1", "a2")}
+        self.tell.act("b1", "makes the room 'Book circle' and invites the bot")
         room_id = b1.client.create_room(name="Book circle", topic="One chapter a week", preset="private_chat",
                                         power_level_content_override={"users": {bot: 100}}, invite=[bot])
         room.ids["b"] = room_id
         room.enter("b1")
-        self.tell.act("b1", "makes the room 'Book circle' and invites the bot")
         b1.wait_member(room_id, bot, "join", self.patience)
         self.command(room_id, "b1", "!mimi bridge")
         for name in ("a1", "a2"):
             self.command(room_id, "b1", f"!mimi invite {self.mimi(name)}")
-            person, began = self.person(name), time.monotonic()
+            person = self.person(name)
             sender = self.as_seen_by(name, "b1")
             invite = person.wait_invite(f"an invite from {sender}", lambda seen, sender=sender: seen.sender == sender,
                                         self.patience, marks[name])
-            self.tell.saw(name, f"sees an invite from {invite.sender}", (invite.at - began) * 1000)
+            self.invited(name, invite)
+            self.tell.act(name, "accepts")
             person.client.join(invite.room)
-            self.tell.act(name, "accepts it")
             if room.ids.setdefault("a", invite.room) != invite.room:
                 raise Wrong("A1 and A2 were invited into different rooms")
             room.enter(name)
             self.sees_member(room, "b1", name)
             self.say(room, name, f"{name} is here")
         self.say(room, "b1", "Chapter one, then.")
-        self.tell.act("a1", "leaves; its leaf was the anchor of A's side")
+        self.tell.act("a1", "leaves; A's gateway has read the room with A1's keys, and goes on with A2's")
         self.person("a1").client.leave(room.ids["a"])
         room.present.remove("a1")
         self.sees_member(room, "b1", "a1", "leave")
@@ -405,33 +438,48 @@ class Play:
     def without_host(self) -> None:
         room = self.gather("Reading room")
         self.say(room, "b2", "Who is going to close up?")
-        for name in ("a1", "a2"):
-            self.tell.act(name, "leaves")
+        for name, words in (("a1", "leaves"), ("a2", "leaves, the last one of the hosting side; a guest's gateway completes that")):
+            self.tell.act(name, words)
             self.person(name).client.leave(room.ids["a"])
             room.present.remove(name)
             for reader in room.present:
                 if reader[0] == "b":
                     self.sees_member(room, reader, name, "leave")
-        self.say(room, "b1", "Not me, I only live here.")
-        self.say(room, "b2", "A's gateway still orders what we say, and cannot read it.")
+        self.say(room, "b1", "Not me, I only live here.", local=True)
+        self.say(room, "b2", "A's gateway still orders what we say, and cannot read it.", local=True)
         self.check(room)
-        a1 = self.person("a1")
+        self.tell.saw("a1", "does not see any of that: " + self.last_words("a1", room), 0)
+        self.tell.saw("A's operator", f"finds the room with `mimi-gateway rooms`: {self.as_listed('a', room)}", 0)
+        a1, b2 = self.person("a1"), self.person("b2")
         mark = a1.mark()
         self.command(room.ids["b"], "b1", f"!mimi invite {self.mimi('a1')}")
         sender = self.as_seen_by("a1", "b1")
-        began = time.monotonic()
         invite = a1.wait_invite(f"an invite from {sender}", lambda seen: seen.sender == sender, self.patience, mark)
-        self.tell.saw("a1", f"sees an invite from {invite.sender}", (invite.at - began) * 1000)
+        self.invited("a1", invite)
         if invite.room != room.ids["a"]:
             raise Wrong(f"A1 was invited into {invite.room}, not into {room.ids['a']}")
-        mark = self.person("b2").mark()
+        marks = {name: self.person(name).mark() for name in ("b1", "b2")}
+        self.tell.act("a1", "accepts, and is in the room that it had left")
         a1.client.join(invite.room)
-        self.tell.act("a1", "accepts it")
-        self.person("b2").wait_member(room.ids["b"], self.as_seen_by("b2", "a1"), "join", self.patience, mark)
+        for name, mark in marks.items():
+            ghost = self.as_seen_by(name, "a1")
+            seen = self.person(name).wait_member(room.ids["b"], ghost, "join", self.patience, mark)
+            self.tell.seen(name, f"sees {self.shown(name, ghost)} in the room again", seen)
         room.enter("a1")
-        self.say(room, "b1", "Good that you are back.")
+        self.say(room, "b1", "Good that you are back.", local=True)
         self.say(room, "a1", "I have the key.")
         self.check(room)
+
+    def as_listed(self, letter: str, room: Room) -> str:
+        """What the room's gateway says of it to its operator."""
+        listed = self.silos.silos[letter].gateway.run("rooms", "--json")
+        rows = [json.loads(line) for line in listed.stdout.splitlines()]
+        row = next((row for row in rows if row.get("matrix_room") == room.ids[letter]), None)
+        if row is None:
+            raise Wrong(f"the gateway of {letter} does not list the room: {listed.stdout}{listed.stderr}")
+        if (row["role"], row["state"], row["participants"]) != ("hub", "active", len(room.present)):
+            raise Wrong(f"the gateway of {letter} lists the room as {row}")
+        return f"role {row['role']}, {row['state']}, epoch {row['epoch']}, {row['participants']} participants"
 
     def run(self, finished: Callable[[str, Exception | None, float], None]) -> bool:
         """Plays all steps; `finished` hears of each by name, with the error if it failed. True if all went well."""

@@ -14,11 +14,13 @@ use x509_parser::{
 };
 
 use super::report::Report;
-use crate::{cli::exit::Exit, config::Config, ident::ProviderDomain};
-
-/// Below this many seconds left a certificate gets a warning.
-const SOON_SECONDS: i64 = 14 * 86_400;
-const DAY_SECONDS: i64 = 86_400;
+use crate::{
+    cli::exit::Exit,
+    config::Config,
+    ident::ProviderDomain,
+    mimi::{OWN, Period, Validity},
+    runtime::validity_advice,
+};
 
 /// `now` is in seconds since the UNIX epoch.
 pub(super) fn check(config: &Config, domain: &ProviderDomain, now: i64, report: &mut Report<'_>) {
@@ -78,7 +80,7 @@ fn leaf(chain: &[CertificateDer<'static>], domain: &ProviderDomain, now: i64, re
             "Get one for the provider's domain, or set `provider.domain` to a name that it has; peers believe nothing else",
         );
     }
-    validity("certificate", "the certificate", &certificate, now, report);
+    validity("certificate", OWN, &certificate, now, report);
     usage(&certificate, report);
 }
 
@@ -100,16 +102,16 @@ fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
 
 fn validity(name: &'static str, what: &str, certificate: &X509Certificate<'_>, now: i64, report: &mut Report<'_>) {
     let class = Exit::Certificate;
-    let (from, until) = (certificate.validity().not_before, certificate.validity().not_after);
-    let left = until.timestamp() - now;
-    if from.timestamp() > now {
-        report.fail(class, name, format!("{what} is not valid before {from}"), "Wait, or correct this machine's clock");
-    } else if left < 0 {
-        report.fail(class, name, format!("{what} expired at {until}"), "Renew it");
-    } else if left < SOON_SECONDS {
-        report.warn(class, name, format!("{what} expires at {until}, in {} days", left / DAY_SECONDS), "Renew it soon");
-    } else {
-        report.ok(class, name, format!("{what} is valid until {until}"));
+    let period = Period::of(what, certificate);
+    let validity = period.at(now);
+    match (validity_advice(&period, validity), validity) {
+        (None, _) => report.ok(class, name, format!("{what} is valid until {}", period.until)),
+        (Some((seen, advice)), Validity::EndsIn(_) | Validity::Good) => {
+            report.warn(class, name, seen, super::capital(advice));
+        }
+        (Some((seen, advice)), Validity::Over(_) | Validity::NotYet) => {
+            report.fail(class, name, seen, super::capital(advice));
+        }
     }
 }
 

@@ -187,11 +187,17 @@ async fn token(home: &Home, config: &Config, credentials: &Credentials, report: 
         }
         None => {
             let errcode = answer.get("errcode").and_then(Value::as_str).unwrap_or("no errcode");
+            let registration = &config.appservice.registration;
+            let path = std::path::absolute(registration).unwrap_or_else(|_| registration.clone());
             report.fail(
                 class,
                 name,
                 format!("the homeserver refuses our token ({status}, {errcode})"),
-                "Name the registration file in the homeserver's configuration (Synapse: app_service_config_files) and restart the homeserver",
+                format!(
+                    "Add {} to `app_service_config_files` in Synapse's homeserver.yaml and restart Synapse; if it stands there already, \
+                     restart it: it has read another version of the file",
+                    path.display()
+                ),
             );
             false
         }

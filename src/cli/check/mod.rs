@@ -1,7 +1,7 @@
 //! `mimi-gateway check`: is everything in place, and if not, what to do.
 //!
 //! ```text
-//! configuration -> registration -> secrets -> store -> certificates -> peers -> clock + homeserver -> token -> ping
+//! configuration -> registration -> store -> certificates -> ports -> peers -> clock + homeserver -> token -> ping
 //! ```
 //! A check whose ground is missing is skipped and says so; all others go on, so that one run shows all there is to do.
 
@@ -12,12 +12,9 @@ mod responder;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io::Write as _,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{io::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
+
+use tokio::net::TcpListener;
 
 use super::{exit::Exit, sentence};
 use crate::{
@@ -27,11 +24,13 @@ use crate::{
         registration::{Expected, Registration},
     },
     mimi::{MimiPeers, Settings},
+    runtime::{RuntimeError, listen_advice, look_at_store, registration_advice, store_advice, unix_seconds},
+    store::Look,
 };
 use report::Report;
 
 /// Runs all checks, prints a line for each as it ends, and answers the exit code.
-pub(super) fn run(path: &Path, offline: bool) -> Exit {
+pub(super) fn run(path: &Path, offline: bool, strict: bool) -> Exit {
     let mut tell = |line: &report::Line| {
         // A closed pipe does not change the exit code.
         let _ = writeln!(std::io::stdout(), "{line}");
@@ -41,25 +40,31 @@ pub(super) fn run(path: &Path, offline: bool) -> Exit {
         Ok(runtime) => runtime,
         Err(e) => {
             report.fail(Exit::Failure, "start", e.to_string(), "Check this process's limits");
-            return report.exit();
+            return report.exit(strict);
         }
     };
     runtime.block_on(all(path, offline, &mut report));
-    report.exit()
+    report.exit(strict)
 }
 
 async fn all(path: &Path, offline: bool, report: &mut Report<'_>) {
     let Some(config) = configuration(path, report) else { return };
     let credentials = registration(&config, report);
-    store(&config, report);
+    let in_use = store(&config, report);
     match config.provider_domain() {
         Ok(domain) => certificates::check(&config, &domain, unix_seconds(), report),
         Err(e) => report.fail(Exit::Config, "configuration", e.to_string(), ""),
     }
     let ready = mimi_edge(&config, report);
+    listening(&config, in_use, report).await;
     if offline {
-        report.skip(Exit::Certificate, "peer", "not asked for (--offline)");
-        for (class, name) in [(Exit::Clock, "clock"), (Exit::Homeserver, "homeserver"), (Exit::Appservice, "ping")] {
+        for (class, name) in [
+            (Exit::Certificate, "peer"),
+            (Exit::Clock, "clock"),
+            (Exit::Homeserver, "homeserver"),
+            (Exit::Appservice, "token"),
+            (Exit::Appservice, "ping"),
+        ] {
             report.skip(class, name, "not asked for (--offline)");
         }
         return;
@@ -68,14 +73,6 @@ async fn all(path: &Path, offline: bool, report: &mut Report<'_>) {
         peers(&settings, report).await;
     }
     homeserver::check(&config, credentials.as_ref(), report).await;
-}
-
-/// Seconds since the UNIX epoch; before it, negative.
-fn unix_seconds() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
-    }
 }
 
 /// Whether any user of the machine may read this file. `false` if that cannot be told.
@@ -115,12 +112,7 @@ fn registration(config: &Config, report: &mut Report<'_>) -> Option<Credentials>
             None
         }
         Err(e) => {
-            let advice = if path.exists() {
-                "Restore it from the homeserver's copy; a new one would have new tokens"
-            } else {
-                "Make it with `mimi-gateway registration`, name it in the homeserver's configuration, restart the homeserver"
-            };
-            report.fail(class, name, sentence("", &e), advice);
+            report.fail(class, name, sentence("", &e), capital(&registration_advice(&e)));
             return None;
         }
     };
@@ -153,33 +145,28 @@ fn registration(config: &Config, report: &mut Report<'_>) -> Option<Credentials>
     }
 }
 
-fn store(config: &Config, report: &mut Report<'_>) {
+/// Looks into the store without changing anything. Answers whether a process has it.
+fn store(config: &Config, report: &mut Report<'_>) -> bool {
     let (class, name) = (Exit::Store, "store");
-    let path = &config.store.path;
-    match std::fs::metadata(path) {
-        Ok(data) if !data.is_dir() => {
-            report.fail(
-                class,
-                name,
-                format!("{} is no directory", path.display()),
-                "Name another place in `store.path`",
-            );
+    let here = format!("{} in {}", config.store.engine.as_str(), config.store.path.display());
+    let looked = look_at_store(config);
+    match &looked {
+        Ok(Look::New) => report.ok(class, name, format!("{here} will be created at the first start")),
+        Ok(Look::InUse) => report.ok(class, name, format!("{here} is in use by a running gateway; not looked into")),
+        Ok(Look::Ready { unclean_stop: false }) => report.ok(class, name, format!("{here} opens with this master key")),
+        Ok(Look::Ready { unclean_stop: true }) => report.ok(
+            class,
+            name,
+            format!("{here} opens with this master key; the last stop was a crash or a kill, which the next start deals with"),
+        ),
+        Ok(Look::TooLarge) => {
+            report.skip(class, name, format!("{here} is too large to be looked into without opening it; the start does"));
         }
-        Ok(data) if data.permissions().readonly() => {
-            report.fail(
-                class,
-                name,
-                format!("{} is not writable", path.display()),
-                "Let the gateway's user write there",
-            );
+        Err(RuntimeError::Store(e)) => {
+            let advice = store_advice(e).map(capital).unwrap_or_default();
+            report.fail(class, name, format!("{here}: {e}"), advice);
         }
-        Ok(_) => report.ok(class, name, format!("{} in {}", config.store.engine.as_str(), path.display())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            report.ok(class, name, format!("{} will be made in {}", config.store.engine.as_str(), path.display()));
-        }
-        Err(e) => {
-            report.fail(class, name, format!("{}: {e}", path.display()), "Let the gateway's user read and write there");
-        }
+        Err(e) => report.fail(class, name, e.to_string(), ""),
     }
     if config.store.engine == StoreEngine::Sled {
         let advice = "Use sqlite unless you have a reason; after an unclean stop rooms are re-keyed before they send";
@@ -189,6 +176,32 @@ fn store(config: &Config, report: &mut Report<'_>) {
         let advice = format!("Run `chmod o-rwx {}`", key.display());
         report.warn(Exit::Config, "master key", format!("{} can be read by every user", key.display()), advice);
     }
+    matches!(looked, Ok(Look::InUse))
+}
+
+/// Whether the gateway can listen where it shall. A gateway that runs has these ports rightly.
+async fn listening(config: &Config, in_use: bool, report: &mut Report<'_>) {
+    for (setting, address) in
+        [("appservice.listen", config.appservice.listen), ("provider.listen", config.provider.listen)]
+    {
+        let (class, name) = (Exit::Listen, "port");
+        match TcpListener::bind(address).await {
+            Ok(_) => report.ok(class, name, format!("{address} is free (`{setting}`)")),
+            Err(e) if in_use && e.kind() == std::io::ErrorKind::AddrInUse => {
+                report.ok(class, name, format!("{address} is in use by the running gateway (`{setting}`)"));
+            }
+            Err(e) => {
+                let advice = capital(&listen_advice(setting, &e));
+                report.fail(class, name, format!("cannot listen on {address} (`{setting}`): {e}"), advice);
+            }
+        }
+    }
+}
+
+/// With a capital at its beginning, as a sentence of its own.
+fn capital(advice: &str) -> String {
+    let mut letters = advice.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// What the MIMI edge itself says of its settings, once the files behind them are known to be readable.

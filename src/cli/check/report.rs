@@ -90,14 +90,11 @@ impl<'a> Report<'a> {
         self.add(Verdict::Skip, class, name, why, "");
     }
 
-    /// The lowest code among the failures.
-    pub(super) fn exit(&self) -> Exit {
-        self.lines
-            .iter()
-            .filter(|line| line.verdict == Verdict::Fail)
-            .map(|line| line.class)
-            .min()
-            .unwrap_or(Exit::Success)
+    /// The lowest code among the failures. `strict`: warnings have a code, too.
+    pub(super) fn exit(&self, strict: bool) -> Exit {
+        let failures = self.lines.iter().filter(|line| line.verdict == Verdict::Fail).map(|line| line.class);
+        let warned = strict && self.lines.iter().any(|line| line.verdict == Verdict::Warn);
+        failures.min().unwrap_or(if warned { Exit::Warnings } else { Exit::Success })
     }
 
     /// Whether a check of this class has failed.

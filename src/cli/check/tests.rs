@@ -1,6 +1,6 @@
 //! What `check` says of good and bad set-ups, with real certificates and a homeserver that is a small server.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf, time::SystemTime};
 
 use axum::{
     Json, Router,
@@ -11,11 +11,13 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 use serde_json::json;
 
 use super::*;
+use crate::store::{EngineChoice, OpenOptions};
 
 /// A directory with everything in place; each test spoils something.
 struct Place {
     dir: tempfile::TempDir,
     listen: SocketAddr,
+    provider: SocketAddr,
 }
 
 struct Certificate {
@@ -47,16 +49,17 @@ fn issue(wanted: Certificate) -> (String, String, String) {
 impl Place {
     async fn new(homeserver: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // A port that was free a moment ago.
-        let listen = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let place = Self { dir, listen };
+        // Ports that were free a moment ago.
+        let free = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let (listen, provider) = (free().await, free().await);
+        let place = Self { dir, listen, provider };
         place.certificates(Certificate::default());
         place.private("master.key", &"ab".repeat(32));
         place.write(
             "c.toml",
             &format!(
                 "[homeserver]\nurl = '{homeserver}'\nserver_name = 'a.example'\n[appservice]\nlisten = '{listen}'\n\
-                 [provider]\ncertificate = 'cert.pem'\nprivate_key = 'key.pem'\n[store]\nmaster_key_file = 'master.key'\n\
+                 [provider]\nlisten = '{provider}'\ncertificate = 'cert.pem'\nprivate_key = 'key.pem'\n[store]\nmaster_key_file = 'master.key'\n\
                  [peers.'b.example']\nca = 'ca.pem'\n"
             ),
         );
@@ -90,7 +93,7 @@ impl Place {
         let mut tell = |_: &report::Line| {};
         let mut report = Report::new(&mut tell);
         all(&self.path("c.toml"), offline, &mut report).await;
-        (report.exit(), report.text())
+        (report.exit(false), report.text())
     }
 }
 
@@ -242,7 +245,7 @@ async fn certificates_that_no_peer_would_believe() {
             Some("has b.example as subject alternative name, not a.example"),
         ),
         (Certificate { names: Vec::new(), ..Certificate::default() }, Some("no DNS name")),
-        (Certificate { years: (2000, 2010), ..Certificate::default() }, Some("expired at")),
+        (Certificate { years: (2000, 2010), ..Certificate::default() }, Some("expired on Jan  1 00:00:00 2010")),
         (Certificate { years: (3000, 3010), ..Certificate::default() }, Some("not valid before")),
         (Certificate { usages: server, ..Certificate::default() }, Some("lacks client authentication")),
         (Certificate { usages: both, ..Certificate::default() }, None),
@@ -267,7 +270,7 @@ async fn a_certificate_near_its_end_is_a_warning_only() {
     let mut report = Report::new(&mut tell);
     certificates::check(&config, &domain, end - 3 * 86_400, &mut report);
     assert!(report.text().contains("warn  certificate") && report.text().contains("in 3 days"), "{}", report.text());
-    assert_eq!(report.exit(), Exit::Success, "{}", report.text());
+    assert_eq!(report.exit(false), Exit::Success, "{}", report.text());
 }
 
 #[tokio::test]
@@ -324,4 +327,95 @@ async fn every_fault_of_the_configuration_gets_a_line() {
     let (exit, text) = place.check(false).await;
     assert_eq!(exit, Exit::Config);
     assert_eq!(text.lines().filter(|line| line.starts_with("FAIL")).count(), 2, "{text}");
+}
+
+/// A store of the place's settings, with this master key.
+fn store_of(place: &Place, engine: EngineChoice, key: &str) -> crate::store::Opened {
+    let key = crate::store::MasterKey::from_bytes(hex::decode(key.repeat(32)).unwrap().try_into().unwrap());
+    crate::store::open(&OpenOptions::new(engine, place.path("data"), key)).unwrap()
+}
+
+#[tokio::test]
+async fn the_store_is_looked_into_and_stays_as_it_is() {
+    let place = Place::new("http://127.0.0.1:1").await;
+    let (exit, text) = place.check(true).await;
+    assert!(exit == Exit::Success && text.contains("will be created at the first start"), "{text}");
+    assert!(!place.path("data").exists());
+
+    let store = store_of(&place, EngineChoice::Sqlite, "ab");
+    let (exit, text) = place.check(true).await;
+    assert!(exit == Exit::Success && text.contains("is in use by a running gateway"), "{text}");
+    store.database.store().close().await.unwrap();
+    drop(store);
+    let (exit, text) = place.check(true).await;
+    assert!(exit == Exit::Success && text.contains("opens with this master key\n"), "{text}");
+
+    drop(store_of(&place, EngineChoice::Sqlite, "ab"));
+    for _ in 0..2 {
+        let (exit, text) = place.check(true).await;
+        assert!(exit == Exit::Success && text.contains("the last stop was a crash"), "{text}");
+    }
+    let report = store_of(&place, EngineChoice::Sqlite, "ab").report;
+    assert_eq!((report.generation, report.unclean_stop), (3, true));
+}
+
+#[tokio::test]
+async fn a_store_that_a_start_would_refuse_says_what_to_do() {
+    let place = Place::new("http://127.0.0.1:1").await;
+    let config = fs::read_to_string(place.path("c.toml")).unwrap();
+    store_of(&place, EngineChoice::Sqlite, "ab").database.store().close().await.unwrap();
+    let fails = async |why: &str, advice: &str| {
+        let (exit, text) = place.check(true).await;
+        assert_eq!(exit, Exit::Store, "{text}");
+        let line = text.lines().find(|line| line.starts_with("FAIL  store")).unwrap();
+        assert!(line.contains(why) && line.contains(advice), "{why}, {advice} in {line}");
+    };
+    place.private("master.key", &"cd".repeat(32));
+    fails("not the one that this data directory was made with", "`store.master_key_file` has to name the key").await;
+    place.private("master.key", &"ab".repeat(32));
+
+    place.write("c.toml", &config.replace("[store]", "[store]\nengine = 'sled'"));
+    fails("holds a sqlite store, the settings choose sled", "change the setting or the directory").await;
+    place.write("c.toml", &config);
+
+    let file = place.path("data/store.sqlite");
+    let good = fs::read(&file).unwrap();
+    fs::write(&file, &good[..good.len() / 2]).unwrap();
+    fails("is damaged", "restore a backup").await;
+    fs::remove_file(&file).unwrap();
+    fails("store.sqlite is missing", "restore a backup").await;
+
+    place.write("c.toml", &config.replace("[store]", "[store]\npath = 'master.key/data'"));
+    fails("Not a directory", "Let the gateway's user read and write there").await;
+}
+
+#[tokio::test]
+async fn a_port_of_another_program_is_a_failure_of_its_own() {
+    let place = Place::new("http://127.0.0.1:1").await;
+    let other = tokio::net::TcpListener::bind(place.provider).await.unwrap();
+    let (exit, text) = place.check(true).await;
+    assert_eq!(exit, Exit::Listen, "{text}");
+    let said = format!("FAIL  port           cannot listen on {} (`provider.listen`)", place.provider);
+    assert!(text.contains(&said) && text.contains("Another program has this port"), "{text}");
+    // A gateway that runs has its own ports.
+    let _store = store_of(&place, EngineChoice::Sqlite, "ab");
+    let (exit, text) = place.check(true).await;
+    assert!(exit == Exit::Success && text.contains("in use by the running gateway"), "{text}");
+    drop(other);
+}
+
+#[tokio::test]
+async fn strict_makes_warnings_count() {
+    let place = Place::new("http://127.0.0.1:1").await;
+    let exits = async || {
+        let mut tell = |_: &report::Line| {};
+        let mut report = Report::new(&mut tell);
+        all(&place.path("c.toml"), true, &mut report).await;
+        (report.exit(false), report.exit(true))
+    };
+    assert_eq!(exits().await, (Exit::Success, Exit::Success));
+    fs::set_permissions(place.path("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(exits().await, (Exit::Success, Exit::Warnings));
+    fs::remove_file(place.path("cert.pem")).unwrap();
+    assert_eq!(exits().await, (Exit::Certificate, Exit::Certificate));
 }

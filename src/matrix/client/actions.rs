@@ -3,7 +3,7 @@
 use reqwest::Method;
 use ruma::{
     OwnedEventId, RoomId, UserId,
-    api::client::membership::{invite_user, join_room_by_id, kick_user, leave_room},
+    api::client::membership::{invite_user, join_room_by_id, kick_user, leave_room, unban_user},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -37,7 +37,7 @@ impl HomeserverClient {
             MatrixAction::Send { room, actor, event_type, content, ts, txn_id } => {
                 self.send(actor, &Message { room, event_type, content, ts: *ts, txn_id }).await.map(MatrixDone::Event)
             }
-            MatrixAction::SetState { room, actor, event_type, state_key, content } => {
+            MatrixAction::SetState { room, actor, event_type, state_key, content, optional: _ } => {
                 let user = self.ensure(actor).await?;
                 self.set_state(room, &user, event_type, state_key, content.clone()).await.map(MatrixDone::Event)
             }
@@ -46,13 +46,31 @@ impl HomeserverClient {
             MatrixAction::Leave { room, actor, reason } => {
                 self.leave(room, actor, reason.clone()).await.map(|()| MatrixDone::Done)
             }
-            MatrixAction::Invite { room, actor, target } => {
+            MatrixAction::Invite { room, actor, target, is_direct } => {
                 let user = self.ensure(actor).await?;
-                self.invite(room, &user, target).await.map(|()| MatrixDone::Done)
+                let invited = if *is_direct {
+                    self.invite_directly(room, &user, target).await
+                } else {
+                    self.invite(room, &user, target).await
+                };
+                invited.map(|()| MatrixDone::Done)
             }
             MatrixAction::Kick { room, actor, target, reason } => {
                 let user = self.ensure(actor).await?;
                 self.kick(room, &user, target, reason).await.map(|()| MatrixDone::Done)
+            }
+            MatrixAction::Unban { room, actor, target } => {
+                let user = self.ensure(actor).await?;
+                self.unban(room, &user, target).await.map(|()| MatrixDone::Done)
+            }
+            MatrixAction::Decline { room, target, reason } => {
+                self.register(target).await?;
+                self.leave_as(room, target, Some(reason.clone())).await.map(|()| MatrixDone::Done)
+            }
+            MatrixAction::RemoveAlias { alias_localpart } => {
+                let alias = self.names.alias(alias_localpart);
+                let alias = alias.ok_or_else(|| errors::unusable("delete alias", "it is not a Matrix alias"))?;
+                self.delete_alias(&alias).await.map(|()| MatrixDone::Done)
             }
         }
     }
@@ -147,14 +165,18 @@ impl HomeserverClient {
     /// A ghost that was never registered is in no room, so it is not made for this.
     async fn leave(&self, room: &RoomId, actor: &Actor, reason: Option<String>) -> Result<(), CallError> {
         let user = self.actor_id(actor)?;
+        self.leave_as(room, &user, reason).await
+    }
+
+    async fn leave_as(&self, room: &RoomId, user: &UserId, reason: Option<String>) -> Result<(), CallError> {
         let mut request = leave_room::v3::Request::new(room.to_owned());
         request.reason = reason;
-        match self.typed("leave", request, Some(&user)).await {
+        match self.typed("leave", request, Some(user)).await {
             Ok(_) => Ok(()),
             Err(error) if errors::is(&error, "M_NOT_FOUND") => Ok(()),
             Err(error) if errors::is(&error, "M_FORBIDDEN") => {
                 // Refused: because it is not in the room, as far as we can see, or for another reason.
-                match self.membership(room, &user, self.names.bot()).await {
+                match self.membership(room, user, self.names.bot()).await {
                     Ok(Some(membership)) if matches!(membership.as_str(), "join" | "invite" | "knock") => Err(error),
                     Err(other) if other.retry != crate::engine::ports::Retry::Permanent => Err(other),
                     _ => Ok(()),
@@ -178,6 +200,16 @@ impl HomeserverClient {
         }
     }
 
+    /// Invites into a direct chat: only as state can the invitation say that it is one. Who is there or invited stays so.
+    pub(super) async fn invite_directly(&self, room: &RoomId, user: &UserId, target: &UserId) -> Result<(), CallError> {
+        let membership = self.membership(room, target, user).await?;
+        if matches!(membership.as_deref(), Some("join" | "invite")) {
+            return Ok(());
+        }
+        let content = json!({ "membership": "invite", "is_direct": true }).to_string();
+        self.set_state(room, user, "m.room.member", target.as_str(), content).await.map(drop)
+    }
+
     async fn kick(&self, room: &RoomId, user: &UserId, target: &UserId, reason: &str) -> Result<(), CallError> {
         let mut request = kick_user::v3::Request::new(room.to_owned(), target.to_owned());
         request.reason = (!reason.is_empty()).then(|| reason.to_owned());
@@ -185,6 +217,19 @@ impl HomeserverClient {
             Ok(_) => Ok(()),
             Err(error) if errors::is(&error, "M_FORBIDDEN") => match self.membership(room, target, user).await {
                 Ok(membership) if !matches!(membership.as_deref(), Some("join" | "invite" | "knock")) => Ok(()),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn unban(&self, room: &RoomId, user: &UserId, target: &UserId) -> Result<(), CallError> {
+        let request = unban_user::v3::Request::new(room.to_owned(), target.to_owned());
+        match self.typed("unban", request, Some(user)).await {
+            Ok(_) => Ok(()),
+            // Refused: because it is not banned, or for another reason.
+            Err(error) if matches!(error.status, Some(400 | 403)) => match self.membership(room, target, user).await {
+                Ok(membership) if membership.as_deref() != Some("ban") => Ok(()),
                 _ => Err(error),
             },
             Err(error) => Err(error),

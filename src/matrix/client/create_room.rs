@@ -213,7 +213,7 @@ impl HomeserverClient {
         Ok(())
     }
 
-    async fn delete_alias(&self, alias: &RoomAliasId) -> Result<(), CallError> {
+    pub(super) async fn delete_alias(&self, alias: &RoomAliasId) -> Result<(), CallError> {
         let target = self.v3().segment("directory").segment("room").segment(alias.as_str());
         match self.call::<Value>("delete alias", Method::DELETE, target, None).await {
             Ok(_) => Ok(()),

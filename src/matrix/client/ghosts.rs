@@ -106,7 +106,7 @@ impl HomeserverClient {
         if self.ensured.no_devices.load(Ordering::Relaxed) { None } else { Some(DEVICE_ID) }
     }
 
-    async fn register(&self, user: &UserId) -> Result<bool, CallError> {
+    pub(super) async fn register(&self, user: &UserId) -> Result<bool, CallError> {
         let mut request = Register::new();
         request.username = Some(user.localpart().to_owned());
         request.login_type = Some(LoginType::ApplicationService);

@@ -137,6 +137,13 @@ impl Homeserver for HomeserverClient {
     fn joined_members<'a>(&'a self, room: &'a RoomId) -> BoxFuture<'a, Result<Vec<JoinedMember>, CallError>> {
         Box::pin(self.read_members(room))
     }
+    fn members<'a>(
+        &'a self,
+        room: &'a RoomId,
+        reader: &'a Actor,
+    ) -> BoxFuture<'a, Result<Vec<OwnedUserId>, CallError>> {
+        Box::pin(self.read_everybody(room, reader))
+    }
     fn resolve_alias<'a>(&'a self, alias: &'a RoomAliasId) -> BoxFuture<'a, Result<Option<OwnedRoomId>, CallError>> {
         Box::pin(self.read_alias(alias))
     }

@@ -26,6 +26,17 @@ struct Membership {
 }
 
 #[derive(Deserialize)]
+struct Members {
+    chunk: Vec<Member>,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    state_key: OwnedUserId,
+    content: Membership,
+}
+
+#[derive(Deserialize)]
 struct WhoAmI {
     user_id: OwnedUserId,
 }
@@ -96,6 +107,16 @@ impl HomeserverClient {
             .into_iter()
             .map(|(user, profile)| JoinedMember { user, displayname: profile.display_name })
             .collect())
+    }
+
+    /// Who is in a room, invited or knocking.
+    pub(super) async fn read_everybody(&self, room: &RoomId, reader: &Actor) -> Result<Vec<OwnedUserId>, CallError> {
+        let user = self.actor_id(reader)?;
+        let target = self.v3().segment("rooms").segment(room.as_str()).segment("members");
+        let target = target.query("user_id", user.as_str());
+        let members: Members = self.call("members", Method::GET, target, None).await?;
+        let there = |member: &Member| matches!(member.content.membership.as_deref(), Some("join" | "invite" | "knock"));
+        Ok(members.chunk.into_iter().filter(there).map(|member| member.state_key).collect())
     }
 
     pub(super) async fn read_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, CallError> {

@@ -34,12 +34,15 @@ impl Lookup for SystemLookup {
 #[error("the server's address is not public")]
 pub(in crate::mimi) struct NotPublic;
 
+/// `host:port` for a name, if the operator says one.
+pub(in crate::mimi) type FixedAddresses = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// Resolves the names of one peer's asset servers.
 pub(in crate::mimi) struct AssetResolver {
     pub(in crate::mimi) lookup: Arc<dyn Lookup>,
     pub(in crate::mimi) allow_private: bool,
-    /// `host:port` for every name that is asked for, as the operator says; it may be private.
-    pub(in crate::mimi) fixed: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    /// Where the operator says that a name is; it may be private.
+    pub(in crate::mimi) fixed: FixedAddresses,
 }
 
 impl Resolve for AssetResolver {
@@ -91,13 +94,13 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 /// Global unicast without its special blocks; addresses that stand for an IPv4 address count as that one.
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let v4 = || is_public_v4(Ipv4Addr::from((u32::from(g) << 16) | u32::from(h)));
-    match (a, b, c, d, e, f) {
-        (0, 0, 0, 0, 0, 0xffff) | (0x64, 0xff9b, 0, 0, 0, 0) => v4(),
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            is_public_v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
+        }
         // Protocol assignments with Teredo, documentation, 6to4, documentation again.
-        (0x2001, 0..=0x1ff | 0xdb8, ..) | (0x2002, ..) | (0x3fff, 0..=0xfff, ..) => false,
-        _ => a & 0xe000 == 0x2000,
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        [first, ..] => first & 0xe000 == 0x2000,
     }
 }
 

@@ -71,7 +71,6 @@ impl MimiPeers {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
 fn unusable(error: CallError) -> FetchError {
     FetchError::Bad(error.what)
 }

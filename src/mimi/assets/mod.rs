@@ -26,7 +26,7 @@ use tokio::{sync::Semaphore, time::timeout};
 pub use address::{Lookup, SystemLookup};
 pub use settings::AssetSettings;
 
-pub(super) use address::{AssetResolver, NotPublic};
+pub(super) use address::{AssetResolver, FixedAddresses, NotPublic};
 pub(super) use fetch::{OHTTP_KEYS, OHTTP_REQUEST, OHTTP_RESPONSE};
 pub(super) use source::Source;
 

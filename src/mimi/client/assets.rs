@@ -6,7 +6,7 @@ use super::{MimiPeers, Peer, outcome};
 use crate::{
     engine::ports::{CallError, Retry},
     ident::ProviderDomain,
-    mimi::settings::PeerSettings,
+    mimi::{assets::FixedAddresses, settings::PeerSettings},
     wire::directory::{DirectoryEntry, Target},
 };
 
@@ -48,10 +48,7 @@ fn is_of(host: &str, domain: &ProviderDomain, hosts: &[ProviderDomain]) -> bool 
 }
 
 /// Where the operator says that a host of the peer's assets is.
-pub(super) fn fixed_addresses(
-    domain: &ProviderDomain,
-    peer: &PeerSettings,
-) -> Arc<dyn Fn(&str) -> Option<String> + Send + Sync> {
+pub(super) fn fixed_addresses(domain: &ProviderDomain, peer: &PeerSettings) -> FixedAddresses {
     let (domain, peer) = (domain.clone(), peer.clone());
     Arc::new(move |host| {
         let own = peer.address.as_ref().filter(|_| is_of(host, &domain, &peer.hosts));

@@ -61,11 +61,11 @@ struct Peer {
 impl MimiPeers {
     /// Reads certificate, key and CAs. Connects to nobody yet.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        Self::with_lookup(settings, Arc::new(SystemLookup))
+        Self::with_lookup(settings, &(Arc::new(SystemLookup) as Arc<dyn Lookup>))
     }
 
     /// The same, with another way to find the addresses of asset servers.
-    pub fn with_lookup(settings: &Settings, lookup: Arc<dyn Lookup>) -> Result<Self, SetupError> {
+    pub fn with_lookup(settings: &Settings, lookup: &Arc<dyn Lookup>) -> Result<Self, SetupError> {
         let identity = Identity::load(settings)?;
         let mut peers = BTreeMap::new();
         for (domain, peer) in settings.peers.iter().filter(|(_, peer)| peer.allowed) {
@@ -75,7 +75,7 @@ impl MimiPeers {
                 http = http.dns_resolver(FixedAddress(address.clone()));
             }
             let assets = http_client(settings, &identity, domain, peer)?.dns_resolver(AssetResolver {
-                lookup: Arc::clone(&lookup),
+                lookup: Arc::clone(lookup),
                 allow_private: settings.assets.allow_private_addresses,
                 fixed: assets::fixed_addresses(domain, peer),
             });

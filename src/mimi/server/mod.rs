@@ -8,6 +8,7 @@
 
 mod connection;
 mod slots;
+mod unread;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -31,7 +32,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use self::slots::HandshakeSlots;
+use self::{slots::HandshakeSlots, unread::Unread};
 use super::{
     app::{App, Caller},
     assets::Assets,
@@ -67,7 +68,18 @@ const REQUEST_LINES: u32 = 200;
 /// Seconds after which a peer over its budget may come again.
 const RETRY_SOON: u32 = 1;
 
-/// The provider server, listening.
+/// Certificate, key and CAs are read, and the address is ours; nobody is accepted, and no engine is needed yet.
+pub struct Listening {
+    settings: Settings,
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    verifier: Arc<PeerVerifier>,
+    public_host: String,
+    /// Without and with assets.
+    directories: (Vec<u8>, Vec<u8>),
+}
+
+/// The provider server, ready to run.
 pub struct Server {
     listener: TcpListener,
     gate: Arc<Gate>,
@@ -102,18 +114,9 @@ struct Authenticated {
     _places: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
-impl Server {
-    /// Reads certificate, key and CAs and listens. No connection is accepted before [`Server::run`]. It serves no assets.
-    pub async fn bind(settings: &Settings, inbound: Arc<dyn ProviderInbound>) -> Result<Self, SetupError> {
-        Self::bind_with_assets(settings, inbound, None).await
-    }
-
-    /// The same, with assets of our own, and others' for those who ask for them.
-    pub async fn bind_with_assets(
-        settings: &Settings,
-        inbound: Arc<dyn ProviderInbound>,
-        assets: Option<Arc<Assets>>,
-    ) -> Result<Self, SetupError> {
+impl Listening {
+    /// Reads certificate, key and CAs and listens. Who connects from now on waits for [`Server::run`].
+    pub async fn bind(settings: &Settings) -> Result<Self, SetupError> {
         let identity = Identity::load(settings)?;
         let (config, verifier) = tls::server_config(settings, &identity)?;
         let base = settings.base_url()?;
@@ -121,14 +124,32 @@ impl Server {
             .ok()
             .and_then(|url| url.host_str().map(str::to_owned))
             .ok_or_else(|| SetupError::PublicUrl(base.clone()))?;
-        let directory = endpoints::directory::document(&base, assets.is_some())?;
-        let app = Arc::new(App::new(settings, public_host, directory, inbound, assets));
+        // Both are made, so that one that cannot be is told now.
+        let directories = [false, true].map(|assets| endpoints::directory::document(&base, assets));
+        let [without_assets, with_assets] = directories;
+        let directories = (without_assets?, with_assets?);
         let addr = settings.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| SetupError::Listen { addr, source })?;
-        let limits = settings.limits.clone();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { settings: settings.clone(), listener, acceptor, verifier, public_host, directories })
+    }
+
+    /// The server, with the engine behind it.
+    #[must_use]
+    pub fn serve(self, inbound: Arc<dyn ProviderInbound>) -> Server {
+        self.serve_with_assets(inbound, None)
+    }
+
+    /// The same, with our assets, and others' for those who ask for them.
+    #[must_use]
+    pub fn serve_with_assets(self, inbound: Arc<dyn ProviderInbound>, assets: Option<Arc<Assets>>) -> Server {
+        let Self { settings, listener, acceptor, verifier, public_host, directories } = self;
+        let directory = if assets.is_some() { directories.1 } else { directories.0 };
+        let app = Arc::new(App::new(&settings, public_host, directory, inbound, assets));
+        let limits = settings.limits;
         let (http1, http2) = builders(&limits);
         let gate = Gate {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            acceptor,
             verifier,
             slots: Arc::new(HandshakeSlots::new(limits.max_handshakes)),
             connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
@@ -142,7 +163,14 @@ impl Server {
                 noise: Noise::new(REQUEST_LINES, NOISE_WINDOW),
             }),
         };
-        Ok(Self { listener, gate: Arc::new(gate) })
+        Server { listener, gate: Arc::new(gate) }
+    }
+}
+
+impl Server {
+    /// [`Listening::bind`] and [`Listening::serve`] in one.
+    pub async fn bind(settings: &Settings, inbound: Arc<dyn ProviderInbound>) -> Result<Self, SetupError> {
+        Ok(Listening::bind(settings).await?.serve(inbound))
     }
 
     /// The address that it listens on (with the real port when 0 was asked for).
@@ -254,6 +282,7 @@ impl Shared {
     async fn answer(&self, proven: &[ProviderDomain], request: http::Request<Incoming>) -> http::Response<Body> {
         let http1 = request.version() < http::Version::HTTP_2;
         let endpoint = endpoints::label(request.uri().path());
+        let request = request.map(|body| if http1 { Body::new(body) } else { Body::new(Unread::new(body)) });
         let mut response = match timeout(self.limits.request_timeout, self.checked(proven, request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(refusal)) => refusal.into_response(),
@@ -265,7 +294,7 @@ impl Shared {
                 let (status, left_out, rest_only_counted) = (refusal.status().as_u16(), line.left_out, line.last);
                 tracing::warn!(peer, endpoint, status, reason = %refusal, left_out, rest_only_counted, "refused a request");
             }
-            // The rest of an unread body is not worth reading; HTTP/2 resets the stream instead.
+            // The rest of an unread body is not worth reading; over HTTP/2 the stream alone ends.
             if http1 && matches!(refusal, Refusal::TooLarge(_) | Refusal::SlowBody | Refusal::BrokenBody) {
                 response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
             }
@@ -276,13 +305,12 @@ impl Shared {
     async fn checked(
         &self,
         proven: &[ProviderDomain],
-        request: http::Request<Incoming>,
+        mut request: http::Request<Body>,
     ) -> Result<http::Response<Body>, Refusal> {
         let peer = from::verified_peer(request.headers(), proven)?;
         self.check_host(&request)?;
         let budget = self.app.budgets.get(peer.domain()).ok_or(Refusal::FromMismatch)?;
         let _turn = budget.requests.try_acquire().map_err(|_| Problem::TooMany(RETRY_SOON))?;
-        let mut request = request.map(Body::new);
         request.extensions_mut().insert(Caller(peer));
         match self.router.clone().oneshot(request).await {
             Ok(response) => Ok(response),
@@ -291,14 +319,14 @@ impl Shared {
     }
 
     /// The target provider is the one in `Host` (its port does not count). IP literals name no provider and pass.
-    fn check_host(&self, request: &http::Request<Incoming>) -> Result<(), Refusal> {
+    fn check_host(&self, request: &http::Request<Body>) -> Result<(), Refusal> {
         let authority = if let Some(authority) = request.uri().authority() {
             authority.as_str()
         } else {
             let value = request.headers().get(http::header::HOST).ok_or(Refusal::WrongHost)?;
             value.to_str().map_err(|_| Refusal::WrongHost)?
         };
-        if host_is_ours(authority, [self.app.own_domain.as_str(), &self.app.public_host, self.app.asset_host.as_str()])
+        if host_is_ours(authority, &[self.app.own_domain.as_str(), &self.app.public_host, self.app.asset_host.as_str()])
         {
             Ok(())
         } else {
@@ -307,7 +335,9 @@ impl Shared {
     }
 }
 
-fn host_is_ours(authority: &str, names: [&str; 3]) -> bool {
+/// Whether `Host` names this provider: one of its names, or an IPv4 address, whatever the port.
+#[must_use]
+pub fn host_is_ours(authority: &str, names: &[&str]) -> bool {
     if authority.starts_with('[') {
         return true;
     }
@@ -321,7 +351,7 @@ mod tests {
 
     #[test]
     fn the_host_names_this_provider_whatever_the_port() {
-        let ours = |authority| host_is_ours(authority, ["a.example", "mimi.a.example", "files.a.example"]);
+        let ours = |authority| host_is_ours(authority, &["a.example", "mimi.a.example", "files.a.example"]);
         for good in
             ["a.example", "A.example:8449", "mimi.a.example:443", "files.a.example", "127.0.0.1:8449", "[::1]:8449"]
         {

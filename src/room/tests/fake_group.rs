@@ -32,7 +32,7 @@ const PAST_EPOCHS: u64 = 5;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Shared {
     pub(super) epoch: u64,
-    components: BTreeMap<u16, Vec<u8>>,
+    pub(super) components: BTreeMap<u16, Vec<u8>>,
     /// The key of each user's leaf.
     leaves: BTreeMap<UserUri, u64>,
     /// The hash of all commits: equal for those who applied the same ones.
@@ -598,6 +598,21 @@ impl Group for FakeGroup {
     }
     fn discard(&mut self) {
         *self = Self { made: self.made.clone(), ..Self::none(&self.domain) };
+    }
+    fn is_complete(&self, commit: &[u8]) -> Result<(), GroupError> {
+        let Payload::Commit(commit) = unpack(commit).1 else { panic!("no commit") };
+        let known = self.refs();
+        let unknown: Vec<Vec<u8>> =
+            commit.refs.iter().filter(|taken| !known.contains(taken)).map(|taken| taken.to_vec()).collect();
+        if !unknown.is_empty() {
+            return Err(GroupError::UnknownProposals(unknown));
+        }
+        let leaves = |message: &&Vec<u8>| matches!(unpack(message).1, Payload::Proposal { what: What::SelfRemove, .. });
+        let wanted = self.pending.iter().filter(|message| commit.joining.is_none() || leaves(message));
+        match wanted.filter(|message| !commit.refs.contains(&hash(message))).count() {
+            0 => Ok(()),
+            missing => Err(GroupError::Incomplete(missing)),
+        }
     }
     fn has_pending(&self) -> bool {
         !self.pending.is_empty()

@@ -1,5 +1,7 @@
 //! The room as a value, with a naive group, naive names and a naive network: named cases, and a model test (ATTACKS R11).
 
+mod bans;
+mod direct;
 mod fake_group;
 mod lost;
 mod model;

@@ -66,7 +66,15 @@ fn one(world: &mut World, removals: bool) {
         }
         _ if removals => {
             let admin = user("u0@a");
-            if at == 0 && joined.contains(&admin) {
+            let ghosts = world.providers[0].ghosts.clone();
+            if at == 0 && joined.contains(&admin) && world.rng.percent(40) {
+                let banned = world.providers[0].banned.clone();
+                if let Some(who) = world.rng.pick(banned).filter(|_| world.rng.percent(60)) {
+                    world.unban(&admin, &who);
+                } else if let Some(who) = world.rng.pick(ghosts) {
+                    world.ban(&admin, &who);
+                }
+            } else if at == 0 && joined.contains(&admin) {
                 let everybody = joined.iter().chain(&world.providers[0].ghosts).filter(|who| **who != admin).cloned();
                 if let Some(who) = world.rng.pick(everybody.collect::<Vec<_>>()) {
                     world.kick(&admin, &who);
@@ -138,6 +146,9 @@ fn run_in(world: &mut World, seed: u64) -> bool {
         // It missed that it was removed, and nobody tells it any more.
         return false;
     }
+    let listed = world.participants(0);
+    let reads_on = listed.intersection(&world.providers[0].banned).next();
+    assert!(reads_on.is_none() || world.providers[0].group.is_public(), "banned, and in the room");
     check(world, removals);
     true
 }
@@ -229,9 +240,9 @@ pub(super) fn check(world: &World, removals: bool) {
         let (of, broken) = (format!("{} of", said.event), format!("{} is not carried, the room is broken", said.event));
         let refused = p.reports.iter().filter(|text| text.starts_with(&of) || text.starts_with(&broken));
         let gone = refused.clone().any(|text| {
-            text.contains("not in the room any more")
-                || text.contains("in the MIMI room any more")
-                || text.contains("lost its connection")
+            ["not in the room any more", "in the MIMI room any more", "banned from this room", "lost its connection"]
+                .iter()
+                .any(|part| text.contains(part))
                 || text.starts_with(&broken)
         });
         let refused = refused.count();
@@ -242,7 +253,11 @@ pub(super) fn check(world: &World, removals: bool) {
         assert_eq!(accepted + refused, 1, "“{}” ({}): {accepted} accepted, {refused} refused", said.body, said.event);
         assert!(accepted == 1 || removals || gone || p.phase() != Some(&Phase::Active), "“{}” was refused", said.body);
     }
-    // Each sender's messages in the order of sending.
+    in_order(world);
+}
+
+/// Each sender's messages in the order of sending.
+fn in_order(world: &World) {
     let events: BTreeMap<_, _> = world.said.iter().enumerate().map(|(i, said)| (&said.event, (i, &said.by))).collect();
     for p in &world.providers {
         let mut mine: Vec<_> = p.log.iter().filter_map(|(at, _, event)| Some((at, events[event.as_ref()?]))).collect();

@@ -81,6 +81,12 @@ impl Names for FakeNames {
         let (provider, name) = user.localpart().strip_prefix("_mimi_")?.split_once('/')?;
         UserUri::new(&domain(provider), name).ok()
     }
+    fn is_stray(&self, user: &UserId) -> bool {
+        user.localpart().starts_with("_mimi_") && self.ghost_uri(user).is_none()
+    }
+    fn is_peer(&self, _provider: &ProviderDomain) -> bool {
+        true
+    }
     fn is_bridged(&self, user: &UserId) -> bool {
         self.is_bot(user) || user.localpart().starts_with("_mimi_")
     }
@@ -167,6 +173,8 @@ pub(super) struct Provider {
     pub(super) ghosts: BTreeSet<UserUri>,
     /// Ghosts that people removed: what they said before may come too late.
     pub(super) removed: BTreeSet<UserUri>,
+    /// Ghosts that people banned.
+    pub(super) banned: BTreeSet<UserUri>,
     pub(super) timeline: Vec<Shown>,
     txns: BTreeMap<String, String>,
     pub(super) notices: Vec<String>,
@@ -195,6 +203,7 @@ impl Provider {
             invited: BTreeSet::new(),
             ghosts: BTreeSet::new(),
             removed: BTreeSet::new(),
+            banned: BTreeSet::new(),
             timeline: Vec::new(),
             txns: BTreeMap::new(),
             notices: Vec::new(),
@@ -416,10 +425,34 @@ impl World {
         self.member_event(at, by, who, "leave");
     }
 
-    /// Invites a remote user's ghost.
+    /// Bans a ghost from `by`'s Matrix room.
+    pub(super) fn ban(&mut self, by: &UserUri, who: &UserUri) {
+        self.trace.push(format!("{by} bans {who}"));
+        let at = self.at(&by.provider());
+        let p = &mut self.providers[at];
+        p.ghosts.remove(who);
+        p.removed.insert(who.clone());
+        p.banned.insert(who.clone());
+        self.member_event(at, by, who, "ban");
+    }
+
+    pub(super) fn unban(&mut self, by: &UserUri, who: &UserUri) {
+        self.trace.push(format!("{by} lifts the ban of {who}"));
+        let at = self.at(&by.provider());
+        assert!(self.providers[at].banned.remove(who));
+        self.member_event(at, by, who, "leave");
+    }
+
+    /// Invites a remote user's ghost, or asks the bot to if it is banned.
     pub(super) fn invite(&mut self, by: &UserUri, who: &UserUri) {
         self.trace.push(format!("{by} invites {who}"));
         let at = self.at(&by.provider());
+        if self.providers[at].banned.contains(who) {
+            let sender = self.providers[at].names.matrix_id(by).unwrap();
+            let content = json!({ "msgtype": "m.text", "body": format!("!mimi invite {who}") });
+            self.event(at, &sender, "m.room.message", None, content);
+            return;
+        }
         self.member_event(at, by, who, "invite");
     }
 
@@ -561,9 +594,8 @@ impl World {
                         assert_eq!(before, None, "one message has one stamp");
                     }
                 }
-                Effect::ReportAbuse { .. } => {}
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
-                Effect::Unlink(_) => {}
+                Effect::Unlink(_) | Effect::Ended(_) | Effect::ReportAbuse { .. } => {}
                 Effect::Wake(time) => {
                     assert!(time > self.now);
                     self.wakes.insert((time, at));
@@ -766,6 +798,12 @@ impl World {
                 let content: serde_json::Value = serde_json::from_str(&content).unwrap();
                 p.notices.push(content["body"].as_str().unwrap().to_owned());
             }
+            Effect::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) if p.banned.contains(&user) => {
+                p.inbox.push_back(Mail::Input(Input::ShutOut { user, why: "banned".to_owned() }));
+            }
+            Effect::Matrix(MatrixAction::Unban { target, .. }) => {
+                assert!(p.banned.remove(&p.names.ghost_uri(&target).unwrap()));
+            }
             Effect::Matrix(MatrixAction::Join { actor: Actor::Ghost(ghost), .. }) => {
                 p.ghosts.insert(ghost);
             }
@@ -851,7 +889,11 @@ impl World {
 
     pub(super) fn participants(&self, at: usize) -> BTreeSet<UserUri> {
         let state = self.providers[at].group.state();
-        state.into_iter().flat_map(|state| state.participants.clone()).map(|(user, _)| user).collect()
+        let taking_part = |state: std::sync::Arc<policy::RoomState>| {
+            let listed = state.participants.clone().into_iter().map(|(user, _)| user);
+            listed.filter(|user| state.takes_part(user)).collect::<Vec<_>>()
+        };
+        state.into_iter().flat_map(taking_part).collect()
     }
 }
 
@@ -881,6 +923,8 @@ fn copy(input: &Input) -> Input {
         Input::PortalReady(room) => Input::PortalReady(room.clone()),
         Input::PortalFailed(why) => Input::PortalFailed(why.clone()),
         Input::Answered { tag, result } => Input::Answered { tag: *tag, result: result.clone() },
+        Input::ShutOut { user, why } => Input::ShutOut { user: user.clone(), why: why.clone() },
+        Input::NotShown { user, why } => Input::NotShown { user: user.clone(), why: why.clone() },
         Input::Tick => Input::Tick,
     }
 }

@@ -1,0 +1,137 @@
+// What every fuzz target does with its input. Used twice: by the cargo-fuzz targets in `fuzz/`, and by `tests/fuzz_replay.rs`,
+// which plays every seed through it on a stable toolchain. A target fails by panicking.
+
+use mimi_gateway::{
+    cli::inspect::{self, Context, Kind},
+    ident::{ClientUri, GroupUri, MimiUri, ProviderDomain, RoomUri, UserUri},
+    mimi::{host_is_ours, named_peer},
+    wire::{
+        directory::{self, Directory, DirectoryEntry},
+        path,
+    },
+};
+
+type Target = fn(&[u8]);
+
+/// Targets beside those of the kinds of `mimi-gateway inspect`.
+const OTHERS: [(&str, Target); 5] =
+    [("any", any), ("directory-urls", directory_urls), ("headers", headers), ("paths", paths), ("uris", uris)];
+
+/// All targets: one for each kind, called like it, and the others.
+pub fn names() -> Vec<&'static str> {
+    Kind::ALL.iter().map(|kind| kind.name()).chain(OTHERS.iter().map(|(name, _)| *name)).collect()
+}
+
+/// Runs one target.
+pub fn run(name: &str, data: &[u8]) {
+    match Kind::named(name) {
+        Some(kind) => round_trip(kind, data),
+        None => OTHERS.iter().find(|(other, _)| *other == name).expect("a target of this name").1(data),
+    }
+}
+
+/// Bytes that decode become JSON, and the JSON the same bytes.
+fn round_trip(kind: Kind, data: &[u8]) {
+    match inspect::decode(kind, data, &Context::default()) {
+        Ok(json) => match inspect::encode(None, &json) {
+            Ok(again) => assert!(again == data, "{kind}: other bytes came back\n{json}"),
+            Err(error) => panic!("{kind}: {error}\n{json}"),
+        },
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// Whatever it is, it is recognised or refused.
+fn any(data: &[u8]) {
+    if let Ok(kind) = Kind::guess(data) {
+        round_trip(kind, data);
+    }
+}
+
+/// Targets in request paths: what is understood is understood alike when we send it.
+fn paths(data: &[u8]) {
+    let Ok(raw) = std::str::from_utf8(data) else { return };
+    if let Ok(room) = path::room(raw) {
+        assert_eq!(path::room(&path::encode_segment(room.as_str())), Ok(room));
+    }
+    if let Ok(user) = path::user(raw) {
+        assert_eq!(path::user(&path::encode_segment(user.as_str())), Ok(user));
+    }
+    if let Ok(domain) = path::domain(raw) {
+        assert_eq!(path::domain(domain.as_str()), Ok(domain));
+    }
+    if let Ok(url) = path::download(raw) {
+        assert!(url.as_str().starts_with(&format!("https://{}/", url.host())), "{url:?}");
+        assert_eq!(path::download(&path::encode_segment(url.as_str())), Ok(url));
+    }
+}
+
+/// URIs are kept byte for byte, and belong to the provider that stands in them.
+fn uris(data: &[u8]) {
+    let Ok(uri) = MimiUri::from_bytes(data) else {
+        assert!(UserUri::from_bytes(data).is_err() && RoomUri::from_bytes(data).is_err());
+        return;
+    };
+    assert_eq!(uri.as_str().as_bytes(), data);
+    assert_eq!(format!("mimi://{}{}", uri.provider(), uri.path()), uri.as_str());
+    assert_eq!(ProviderDomain::parse(uri.provider().as_str()), Ok(uri.provider()));
+    let kinds = [
+        UserUri::from_bytes(data).is_ok(),
+        ClientUri::from_bytes(data).is_ok(),
+        RoomUri::from_bytes(data).is_ok(),
+        GroupUri::from_bytes(data).is_ok(),
+    ];
+    assert!(kinds.iter().filter(|is| **is).count() <= 1);
+    if let Ok(user) = ClientUri::from_bytes(data).and_then(|client| client.user()) {
+        assert_eq!(user.provider(), uri.provider());
+    }
+}
+
+/// A directory leads to https URLs on the hosts that its templates name, whatever is filled in.
+fn directory_urls(data: &[u8]) {
+    let Ok(document) = Directory::from_json(data) else { return };
+    let room = MimiUri::parse("mimi://a.example/r/x%2F..%2F%40evil.example").expect("a URI");
+    let domain = room.provider();
+    let targets = [
+        directory::Target::Uri(&room),
+        directory::Target::Domain(&domain),
+        directory::Target::Url("https://e.example/"),
+        directory::Target::Nothing,
+    ];
+    for entry in DirectoryEntry::ALL {
+        let Some(template) = document.template(entry) else { continue };
+        let authority = |url: &str| url.split('/').nth(2).map(str::to_owned);
+        for target in targets {
+            if let Ok(url) = document.url(entry, target) {
+                assert!(url.starts_with("https://") && url.is_ascii(), "{url}");
+                assert_eq!(authority(&url), authority(template), "{url}");
+            }
+        }
+    }
+}
+
+/// `From` names a proven peer in one spelling only; `Host` names us. Lines are values of `From`, the first is also `Host`.
+fn headers(data: &[u8]) {
+    let mut headers = http::HeaderMap::new();
+    for value in data.split(|byte| *byte == b'\n').take(8) {
+        if let Ok(value) = http::HeaderValue::from_bytes(value) {
+            headers.append(http::header::FROM, value);
+        }
+    }
+    let proven = ["b.example", "xn--bcher-kva.example"].map(|name| ProviderDomain::parse(name).expect("a name"));
+    if let Some(peer) = named_peer(&headers, &proven) {
+        assert!(proven.contains(&peer) && headers.len() == 1);
+        assert_eq!(headers[http::header::FROM].as_bytes(), format!("mimi@{peer}").as_bytes());
+    }
+    let first = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if let Ok(authority) = std::str::from_utf8(first)
+        && host_is_ours(authority, &["a.example", "mimi.a.example"])
+    {
+        let host = authority.split(':').next().unwrap_or_default();
+        assert!(
+            host.starts_with('[')
+                || host.to_ascii_lowercase().ends_with("a.example")
+                || host.parse::<std::net::Ipv4Addr>().is_ok()
+        );
+    }
+}

@@ -1,0 +1,279 @@
+//! What `inspect` can decode: every MIMI body, and the structures inside of them.
+
+use std::fmt;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::InspectError;
+use crate::{
+    content::{self, MimiContent},
+    policy::{BaseRoomPolicy, CodecError, ParticipantList, ParticipantListUpdate, RoleList, RoomMetadata},
+    wire::{
+        AbuseReport, AppDataDictionary, ApplicationFraming, ConsentEntry, DecodeError, Directory, FanoutMessage,
+        FrankingAgent, GroupInfoOption, GroupInfoRatchetTree, GroupInfoRequest, GroupInfoResponse, IdentifierRequest,
+        IdentifierResponse, IdentityLink, KeyMaterialRequest, KeyMaterialResponse, MediaTypeList, MlsMessage,
+        PartialGroupInfo, ProblemDocument, PseudonymousCredential, RatchetTreeOption, RawGroupInfo, RawKeyPackage,
+        RawRatchetTree, RawWelcome, SafeAad, SubmitMessageRequest, SubmitMessageResponse, UpdateRequest,
+        UpdateRoomResponse, Wire,
+    },
+};
+
+/// A structure with bytes and a JSON form that are inverse to each other.
+pub(super) trait Body: Sized + Serialize + DeserializeOwned {
+    fn from_bytes(bytes: &[u8]) -> Result<Self, Fault>;
+    fn to_bytes(&self) -> Result<Vec<u8>, String>;
+}
+
+/// What is wrong with bytes: where, and what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// In bytes from the start.
+    pub offset: usize,
+    /// Field and reason.
+    pub text: String,
+}
+
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        Self { offset: error.offset, text: error.to_string() }
+    }
+}
+
+impl From<CodecError> for Fault {
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::Decode(error) => error.into(),
+            CodecError::Encode(_) => Self { offset: 0, text: error.to_string() },
+        }
+    }
+}
+
+/// Implements [`Body`] for structures of `wire`.
+macro_rules! wire_bodies {
+    ($($body:ty),+ $(,)?) => {
+        $(impl Body for $body {
+            fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
+                Ok(<$body as Wire>::decode(bytes)?)
+            }
+            fn to_bytes(&self) -> Result<Vec<u8>, String> {
+                Ok(Wire::encode(self))
+            }
+        })+
+    };
+}
+
+wire_bodies!(
+    KeyMaterialRequest,
+    KeyMaterialResponse,
+    UpdateRequest,
+    UpdateRoomResponse,
+    SubmitMessageRequest,
+    SubmitMessageResponse,
+    GroupInfoRequest,
+    GroupInfoResponse,
+    GroupInfoRatchetTree,
+    ConsentEntry,
+    IdentifierRequest,
+    IdentifierResponse,
+    AbuseReport,
+    FrankingAgent,
+    SafeAad,
+    AppDataDictionary,
+    MediaTypeList,
+    ApplicationFraming,
+    MlsMessage,
+    RawKeyPackage,
+    RawWelcome,
+    RawGroupInfo,
+    RawRatchetTree,
+    RatchetTreeOption,
+    GroupInfoOption,
+    PartialGroupInfo,
+    PseudonymousCredential,
+    IdentityLink,
+);
+
+/// Implements [`Body`] for components of `policy`.
+macro_rules! policy_bodies {
+    ($($body:ty),+ $(,)?) => {
+        $(impl Body for $body {
+            fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
+                Ok(<$body>::decode(bytes)?)
+            }
+            fn to_bytes(&self) -> Result<Vec<u8>, String> {
+                self.encode().map_err(|e| e.to_string())
+            }
+        })+
+    };
+}
+
+policy_bodies!(ParticipantList, ParticipantListUpdate, RoomMetadata, RoleList, BaseRoomPolicy);
+
+impl Body for Vec<FanoutMessage> {
+    fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
+        Ok(FanoutMessage::decode_all(bytes)?)
+    }
+    fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        Ok(FanoutMessage::encode_all(self))
+    }
+}
+
+impl Body for MimiContent {
+    fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
+        Self::decode(bytes).map_err(|error| match content::fault(bytes) {
+            Some(fault) => Fault { offset: fault.offset, text: fault.to_string() },
+            None => Fault { offset: 0, text: error.to_string() },
+        })
+    }
+    fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        self.encode().map_err(|e| e.to_string())
+    }
+}
+
+/// A JSON document's fault; `serde_json` tells line and column.
+fn json_fault(bytes: &[u8], error: &serde_json::Error) -> Fault {
+    let before = bytes.split_inclusive(|b| *b == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len);
+    Fault { offset: before.sum::<usize>() + error.column().saturating_sub(1), text: error.to_string() }
+}
+
+impl Body for Directory {
+    fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
+        // The same JSON fault, but with its place.
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| json_fault(bytes, &e))?;
+        Self::from_json(bytes).map_err(|e| Fault { offset: 0, text: e.to_string() })
+    }
+    fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        Ok(self.to_json().into_bytes())
+    }
+}
+
+impl Body for ProblemDocument {
+    fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
+        serde_json::from_slice(bytes).map_err(|e| json_fault(bytes, &e))
+    }
+    fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        serde_json::to_vec(self).map_err(|e| e.to_string())
+    }
+}
+
+/// Something that calls itself with a kind's type.
+pub(super) trait Visit {
+    type Out;
+    fn visit<B: Body + super::notes::Notes>(self, kind: Kind) -> Self::Out;
+}
+
+/// Makes the enum of kinds, their names and descriptions, and the way to their types.
+macro_rules! kinds {
+    ($($kind:ident, $body:ty, $guess:literal, $name:literal, $about:literal;)+) => {
+        /// What bytes are.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $(#[doc = concat!("`", $name, "`")] $kind),+ }
+
+        impl Kind {
+            /// All kinds.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),+];
+
+            /// How it is called on the command line and in the JSON.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name),+ }
+            }
+
+            /// What it is.
+            #[must_use]
+            pub fn about(self) -> &'static str {
+                match self { $(Self::$kind => $about),+ }
+            }
+
+            /// Whether it is tried when no kind is given: whole bodies are, pieces of them are not.
+            fn is_guessed(self) -> bool {
+                match self { $(Self::$kind => $guess),+ }
+            }
+
+            pub(super) fn accept<V: Visit>(self, visitor: V) -> V::Out {
+                match self { $(Self::$kind => visitor.visit::<$body>(self)),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    Directory, Directory, true, "directory", "the directory document (JSON)";
+    KeyMaterialRequest, KeyMaterialRequest, true, "key-material-request", "POST keyMaterial: KeyMaterialRequest";
+    KeyMaterialResponse, KeyMaterialResponse, true, "key-material-response", "its answer: KeyMaterialResponse";
+    UpdateRequest, UpdateRequest, true, "update-request", "POST update: HandshakeBundle, commit or proposals";
+    UpdateResponse, UpdateRoomResponse, true, "update-response", "its answer: UpdateRoomResponse";
+    Notify, Vec<FanoutMessage>, true, "notify", "POST notify: FanoutMessages, one after the other";
+    SubmitRequest, SubmitMessageRequest, true, "submit-request", "POST submitMessage: SubmitMessageRequest";
+    SubmitResponse, SubmitMessageResponse, true, "submit-response", "its answer: SubmitMessageResponse";
+    GroupInfoRequest, GroupInfoRequest, true, "group-info-request", "POST groupInfo: GroupInfoRequest";
+    GroupInfoResponse, GroupInfoResponse, true, "group-info-response", "its answer: GroupInfoResponse";
+    GroupInfoTree, GroupInfoRatchetTree, true, "group-info-tree", "what is encrypted in it: GroupInfoRatchetTreeTBE";
+    Consent, ConsentEntry, true, "consent", "POST requestConsent and updateConsent: ConsentEntry";
+    IdentifierRequest, IdentifierRequest, true, "identifier-request", "POST identifierQuery: IdentifierRequest";
+    IdentifierResponse, IdentifierResponse, true, "identifier-response", "its answer: IdentifierResponse";
+    AbuseReport, AbuseReport, true, "abuse-report", "POST reportAbuse: AbuseReport";
+    Problem, ProblemDocument, true, "problem", "a refusal by HTTP status: problem document (JSON)";
+    Content, MimiContent, true, "content", "a message, decrypted: MIMI content (CBOR)";
+    ParticipantList, ParticipantList, true, "participant-list", "component 0x0022: ParticipantListData";
+    ParticipantListUpdate, ParticipantListUpdate, true, "participant-list-update", "its update: ParticipantListUpdate";
+    RoomMetadata, RoomMetadata, true, "room-metadata", "component 0x0023: RoomMetaData, also its update";
+    RolesList, RoleList, true, "roles-list", "component 0x0025: RoleData, also its update";
+    BasePolicy, BaseRoomPolicy, true, "base-policy", "component 0x0027: BaseRoomPolicy, also its update";
+    FrankingAgent, FrankingAgent, true, "franking-agent", "component 0x0021: FrankingAgentData, also its update";
+    Dictionary, AppDataDictionary, true, "dictionary", "AppDataDictionary: all components of a group";
+    MlsMessage, MlsMessage, true, "mls-message", "an MLSMessage with its header";
+    KeyPackage, RawKeyPackage, true, "key-package", "a KeyPackage without header";
+    Welcome, RawWelcome, true, "welcome", "a Welcome without header";
+    GroupInfo, RawGroupInfo, true, "group-info", "a GroupInfo without header";
+    RatchetTree, RawRatchetTree, false, "ratchet-tree", "a ratchet tree, as in the extension";
+    RatchetTreeOption, RatchetTreeOption, false, "ratchet-tree-option", "RatchetTreeOption";
+    GroupInfoOption, GroupInfoOption, false, "group-info-option", "GroupInfoOption";
+    PartialGroupInfo, PartialGroupInfo, false, "partial-group-info", "PartialGroupInfo";
+    SafeAad, SafeAad, false, "safe-aad", "SafeAAD: authenticated data of a message";
+    ApplicationFraming, ApplicationFraming, false, "application-framing", "ApplicationFraming: content with its media type";
+    MediaTypes, MediaTypeList, false, "media-types", "component 0x0003: MediaTypeList";
+    PseudonymousCredential, PseudonymousCredential, false, "pseudonymous-credential", "PseudonymousCredential";
+    IdentityLink, IdentityLink, false, "identity-link", "IdentityLinkTBE";
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Kind {
+    /// The kind of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|kind| kind.name() == name).copied()
+    }
+
+    /// The one kind that `bytes` can be. Several, or none, are an error that says which ones, or how far they fit.
+    pub fn guess(bytes: &[u8]) -> Result<Self, InspectError> {
+        struct Try<'a>(&'a [u8]);
+        impl Visit for Try<'_> {
+            type Out = Result<(), Fault>;
+            fn visit<B: Body + super::notes::Notes>(self, _: Kind) -> Self::Out {
+                B::from_bytes(self.0).map(drop)
+            }
+        }
+        let (mut fitting, mut faults) = (Vec::new(), Vec::new());
+        for kind in Self::ALL.iter().copied().filter(|kind| kind.is_guessed()) {
+            match kind.accept(Try(bytes)) {
+                Ok(()) => fitting.push(kind),
+                Err(fault) => faults.push((kind, fault)),
+            }
+        }
+        match fitting.as_slice() {
+            [kind] => Ok(*kind),
+            [] => {
+                faults.sort_by_key(|(_, fault)| std::cmp::Reverse(fault.offset));
+                faults.truncate(3);
+                Err(InspectError::NoKind(faults))
+            }
+            _ => Err(InspectError::Ambiguous(fitting)),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Bans, and ghosts that cannot be in the Matrix room (draft-ietf-mimi-room-policy-03, `canBan` and `canUnban`): who is banned
+//! in the Matrix room gets the role "banned" and loses its clients, so that every member's policy refuses to add it.
+
+use super::{
+    effect::MatrixAction,
+    group::{GroupChange, GroupError},
+    pump::Turn,
+    state::{Intent, Phase},
+    step::{Effect, Step},
+};
+use crate::{
+    ident::UserUri,
+    policy::{self, Capability, role},
+};
+
+impl Step<'_> {
+    /// Whether a remote user is banned once everything is done that is wanted now: in our Matrix room, or by the room's list.
+    pub(super) fn is_banned(&self, user: &UserUri) -> bool {
+        if self.room.banned.contains(user) {
+            return true;
+        }
+        let lifted = |intent: &Intent| matches!(intent, Intent::Unban { user: who, .. } if who == user);
+        !self.room.queue.iter().any(lifted) && self.is_banned_now(user)
+    }
+
+    pub(super) fn is_banned_now(&self, user: &UserUri) -> bool {
+        self.state().is_some_and(|state| state.role_of(user).is_some_and(|role| state.is_banned_role(role)))
+    }
+
+    /// What somebody is told who wants a banned user in.
+    pub(super) fn says_banned(&self, user: &UserUri) -> String {
+        format!("{} is banned from this room", self.names.display(user))
+    }
+
+    /// A ghost was banned in the Matrix room.
+    pub(super) fn on_ghost_banned(&mut self, by: UserUri, remote: UserUri) {
+        self.stop_asking(&remote);
+        self.room.ghosts.remove(&remote);
+        if self.room.direct {
+            // Nobody is banned from a room whose participants never change.
+            if self.will_be_participant(&remote) {
+                self.want(Intent::Remove { by, user: remote });
+            }
+            return;
+        }
+        if self.room.banned.insert(remote.clone()) && self.room.phase == Phase::Active {
+            self.want(Intent::Ban { by, user: remote });
+        }
+    }
+
+    /// Its ban was lifted; false if it had none.
+    pub(super) fn on_ghost_unbanned(&mut self, by: &UserUri, remote: &UserUri) -> bool {
+        if !self.room.banned.remove(remote) {
+            return false;
+        }
+        if self.room.phase == Phase::Active {
+            self.want(Intent::Unban { by: by.clone(), user: remote.clone() });
+        }
+        true
+    }
+
+    /// Bans of the Matrix room that the MIMI room does not know (any more).
+    pub(super) fn keep_bans(&mut self) {
+        if self.room.phase != Phase::Active {
+            return;
+        }
+        let Some(by) = self.group.local_users().into_iter().next() else { return };
+        for user in self.room.banned.clone() {
+            // A hub that cannot ban has said so.
+            if self.will_be_participant(&user) && (!self.is_hub() || self.who_bans(&by, &user).is_some()) {
+                self.want(Intent::Ban { by: by.clone(), user });
+            }
+        }
+    }
+
+    /// Who of ours may ban: the one who wants it, or another.
+    fn who_bans(&self, by: &UserUri, user: &UserUri) -> Option<UserUri> {
+        let state = self.state()?;
+        if !state.is_banned_role(role::BANNED) {
+            return None;
+        }
+        let adds = state.role_of(user).is_none();
+        let may = |who: &UserUri| {
+            state.can(who, Capability::Ban) && (!adds || state.can(who, Capability::AddParticipant)) && who != user
+        };
+        if may(by) && (self.group.has_leaf(by) || self.is_participant(by)) {
+            return Some(by.clone());
+        }
+        self.group.local_users().into_iter().find(|who| may(who) && !self.is_leaving(who))
+    }
+
+    pub(super) fn ban(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
+        if !self.room.banned.contains(user) || self.is_banned_now(user) {
+            return Ok(Turn::Done);
+        }
+        let Some(by) = self.who_bans(by, user) else { return self.ban_by_removal(by, user) };
+        if let Some(first) = self.leaf_first(&by)? {
+            return Ok(first);
+        }
+        let app_data = self.list_change(|state| {
+            let banned = [(user.clone(), role::BANNED)];
+            if state.role_of(user).is_some() {
+                policy::update_roles(state, &banned)
+            } else {
+                policy::update_add(state, &banned)
+            }
+        })?;
+        let removes = if self.group.in_group(user) { vec![user.clone()] } else { Vec::new() };
+        self.commit(&by, &GroupChange { removes, app_data, ..GroupChange::default() })
+    }
+
+    /// Nobody of ours may ban, but perhaps remove.
+    fn ban_by_removal(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
+        if !self.is_participant(user) && !self.group.in_group(user) {
+            return Ok(Turn::Done);
+        }
+        if self.committer(by, user).is_none() {
+            return Err(GroupError::Refused("nobody here may ban or remove them".to_owned()));
+        }
+        if !self.is_hub() {
+            let name = self.names.display(user);
+            self.notice(&format!(
+                "{name} is removed from the MIMI room, not banned: nobody here may ban there, so others can invite them again."
+            ));
+        }
+        self.remove(by, user)
+    }
+
+    pub(super) fn unban(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
+        if self.room.banned.contains(user) || !self.is_banned_now(user) {
+            return Ok(Turn::Done);
+        }
+        let Some(by) = self.committer(by, user) else {
+            return Err(GroupError::Refused("nobody here may lift the ban".to_owned()));
+        };
+        if let Some(first) = self.leaf_first(&by)? {
+            return Ok(first);
+        }
+        let app_data = self.list_change(|state| policy::update_remove(state, std::slice::from_ref(user)))?;
+        self.commit(&by, &GroupChange { app_data, ..GroupChange::default() })
+    }
+
+    /// A ban did not reach the MIMI room. The hub's stands: nobody gets them in again. Elsewhere it is undone, since the
+    /// banned one would read on unseen. Answers what to tell people.
+    pub(super) fn ban_failed(&mut self, user: &UserUri, why: &str) -> String {
+        let name = self.names.display(user);
+        if self.is_hub() {
+            return format!(
+                "{name} could not be taken out of the MIMI room: {why}. They can still read what is said here."
+            );
+        }
+        self.room.banned.remove(user);
+        if let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) {
+            let actor = self.room.speaker.clone();
+            self.out.push(Effect::Matrix(MatrixAction::Unban { room, actor, target }));
+        }
+        self.sync_members();
+        format!(
+            "{name} could not be banned from the MIMI room: {why}. They would read on unseen, so the ban is undone here."
+        )
+    }
+
+    /// As hub: before the last of ours goes who may remove and ban others, another one becomes a moderator. What moderators of
+    /// the Matrix room do could not be carried to MIMI without one.
+    pub(super) fn moderator_first(&mut self, user: &UserUri) -> Result<Option<Turn>, GroupError> {
+        let state = self.group.state()?;
+        let may = |who: &UserUri| state.can(who, Capability::RemoveParticipant);
+        if !self.is_hub() || !may(user) {
+            return Ok(None);
+        }
+        let mut here: Vec<UserUri> = self.listed().into_iter().collect();
+        here.extend(self.room.present.iter().filter(|who| state.role_of(who).is_none()).cloned());
+        here.retain(|who| who != user && self.room.present.contains(who) && !self.is_going(who));
+        let Some(heir) = here.first().filter(|_| !here.iter().any(may)) else { return Ok(None) };
+        if let Some(first) = self.leaf_first(user)? {
+            return Ok(Some(first));
+        }
+        let moderator = [(heir.clone(), role::MODERATOR)];
+        let app_data = self.list_change(|state| {
+            if state.role_of(heir).is_some() {
+                policy::update_roles(state, &moderator)
+            } else {
+                policy::update_add(state, &moderator)
+            }
+        })?;
+        self.commit(user, &GroupChange { app_data, ..GroupChange::default() }).map(Some)
+    }
+
+    /// The homeserver does not let a ghost into the Matrix room, for good.
+    pub(super) fn on_shut_out(&mut self, user: &UserUri, why: &str) {
+        if self.room.phase != Phase::Active || !self.will_be_participant(user) {
+            return;
+        }
+        let name = self.names.display(user);
+        let fixed = self.state().is_some_and(|state| state.base_policy.fixed_membership);
+        let by = self.group.local_users().into_iter().next().and_then(|first| self.committer(&first, user));
+        match by.filter(|_| self.is_hub() && !fixed) {
+            Some(by) => {
+                self.notice(&format!(
+                    "{name} cannot be in this room ({why}), and is removed from the MIMI room, too: nobody reads here unseen."
+                ));
+                self.want(Intent::Remove { by, user: user.clone() });
+            }
+            None => self.notice(&format!(
+                "Attention: {name} is in the MIMI room and reads what is said here, but cannot be shown as a member of this \
+                 room ({why}). What they write cannot be shown either."
+            )),
+        }
+    }
+
+    /// The homeserver does not take a message of a ghost, for good.
+    pub(super) fn on_not_shown(&mut self, user: &UserUri, why: &str) {
+        if !self.room.banned.contains(user) {
+            self.notice(&format!("A message of {} could not be shown here: {why}.", self.names.display(user)));
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! How a Matrix room comes to be a bridged one for others to see, and how it is let go: `m.bridge` (MSC2346), `unbridge`,
+//! and the end of a room.
+
+use ruma::UserId;
+use serde_json::json;
+
+use super::{
+    effect::{Actor, MatrixAction},
+    state::{Intent, Phase},
+    step::{Effect, Step},
+};
+use crate::{ident::UserUri, wire::ConsentAction};
+
+const BRIDGE: &str = "m.bridge";
+
+impl Step<'_> {
+    /// What `m.bridge` says: which MIMI room this is. `name`: how people call it; empty if it has no name.
+    pub(super) fn bridge_state(&self, name: &str) -> (String, String, String) {
+        let (uri, hub) = (self.room.uri.as_str(), self.room.uri.hub());
+        let channel = if name.is_empty() { json!({ "id": uri }) } else { json!({ "id": uri, "displayname": name }) };
+        let content = json!({
+            "bridgebot": self.names.bot(),
+            "protocol": { "id": "mimi", "displayname": "MIMI" },
+            "network": { "id": hub.as_str(), "displayname": hub.as_str() },
+            "channel": channel,
+        });
+        (BRIDGE.to_owned(), self.bridge_key(), content.to_string())
+    }
+
+    fn bridge_key(&self) -> String {
+        format!("org.mimi-gateway://{}", self.room.uri.as_str())
+    }
+
+    /// What people call the room: its name; a direct chat's is the other user's.
+    pub(super) fn channel_name(&self) -> String {
+        match self.room.ghosts.first() {
+            Some(other) if self.room.direct => self.names.display(other),
+            _ => self.state().map(|state| state.metadata.name.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Says in the Matrix room which MIMI room it is.
+    pub(super) fn set_bridge_state(&mut self) {
+        let (event_type, state_key, content) = self.bridge_state(&self.channel_name());
+        self.set_state_if_allowed(event_type, state_key, content);
+    }
+
+    /// Another bridge may take the room.
+    pub(super) fn clear_bridge_state(&mut self) {
+        self.set_state_if_allowed(BRIDGE.to_owned(), self.bridge_key(), "{}".to_owned());
+    }
+
+    /// State that a room can do without: a ghost in somebody's own room may lack the power to set it.
+    fn set_state_if_allowed(&mut self, event_type: String, state_key: String, content: String) {
+        let Some(room) = self.room.matrix.clone().filter(|_| self.can_speak()) else { return };
+        let actor = self.room.speaker.clone();
+        let action = MatrixAction::SetState { room, actor, event_type, state_key, content, optional: true };
+        self.out.push(Effect::Matrix(action));
+    }
+
+    /// Our users leave, then nothing is carried any more. As hub we let the others go first.
+    pub(super) fn unbridge(&mut self, sender: &UserId, by: &UserUri) {
+        if self.may_end_direct(sender) {
+            self.notice("This chat is over: what you write here is not carried any more.");
+            return self.part();
+        }
+        if !self.may_unbridge(by) {
+            return self.notice("Only those who may remove participants can unbridge this room; anybody can leave it.");
+        }
+        self.notice(&format!(
+            "{sender} ended the connection to MIMI: the MIMI users leave, and what is written here stays on this server."
+        ));
+        self.keep_what_was_said();
+        self.room.unbridging = true;
+        let (ours, theirs): (Vec<UserUri>, Vec<UserUri>) = self
+            .state()
+            .into_iter()
+            .flat_map(|state| state.participants.clone())
+            .map(|(user, _)| user)
+            .partition(|user| self.is_ours(user));
+        if self.is_hub() {
+            for user in theirs {
+                self.want(Intent::Remove { by: by.clone(), user });
+            }
+        } else {
+            for user in ours {
+                self.want(Intent::Leave { user });
+            }
+        }
+    }
+
+    fn may_unbridge(&self, by: &UserUri) -> bool {
+        if self.is_hub() {
+            return self.state().is_some_and(|s| s.can(by, crate::policy::Capability::RemoveParticipant));
+        }
+        // In a followed room it ends the room for all of ours: for the first of them, who brought it here.
+        self.group.local_users().first() == Some(by)
+    }
+
+    /// Whether a room that is being let go is empty of us.
+    pub(super) fn finish_unbridging(&mut self) {
+        let waits = self.room.in_flight.is_some()
+            || self.room.rejoin.is_some()
+            || !self.room.submitted.is_empty()
+            || !self.room.queue.is_empty()
+            // What was said before the commit that takes our leaf away still comes.
+            || !self.room.leaving.is_empty()
+            // The other side of a direct chat has to commit that we leave.
+            || self.room.direct && self.is_hub() && !self.peers().is_empty();
+        if self.room.unbridging && !waits && self.room.phase == Phase::Active {
+            self.end();
+        }
+    }
+
+    /// Nothing is carried any more.
+    pub(super) fn end(&mut self) {
+        let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
+        for intent in unsaid.into_iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
+            self.give_up(&intent, "the connection to MIMI ended");
+        }
+        for (user, by) in std::mem::take(&mut self.room.asking) {
+            self.ask(ConsentAction::Cancel, by, user.clone());
+            // Its ghost may have been invited; whoever has no answer yet leaves with the others.
+            self.room.ghosts.insert(user);
+        }
+        self.withdraw_invitations();
+        self.let_go();
+        self.room.phase = Phase::Left;
+        self.room.unbridging = false;
+        (self.room.in_flight, self.room.awaiting) = (None, None);
+        self.room.held.clear();
+        self.room.leaving.clear();
+        self.room.claiming.clear();
+        self.room.greeted = false;
+    }
+
+    /// Who of ours was asked in and has not come has nothing to come to.
+    fn withdraw_invitations(&mut self) {
+        for (target, requester) in std::mem::take(&mut self.room.asked) {
+            if self.room.present.contains(&target) {
+                continue;
+            }
+            if let (Some(room), Some(id)) = (self.room.matrix.clone(), self.names.matrix_id(&target)) {
+                let (actor, reason) = (self.room.speaker.clone(), "the connection to MIMI ended".to_owned());
+                self.out.push(Effect::Matrix(MatrixAction::Kick { room, actor, target: id, reason }));
+            }
+            self.out.push(Effect::Declined { requester, target });
+        }
+    }
+
+    /// The Matrix room is none of ours any more: what we set there is undone, the ghosts leave.
+    pub(super) fn let_go(&mut self) {
+        let Some(room) = self.room.matrix.clone() else { return };
+        let handed_over = self.room.direct && self.is_hub() && self.room.speaker == Actor::Bot;
+        if !handed_over {
+            self.clear_bridge_state();
+        }
+        if !self.is_hub() {
+            // A portal is found by its alias; a new one gets it next time.
+            self.set_state_if_allowed("m.room.canonical_alias".to_owned(), String::new(), "{}".to_owned());
+            let alias_localpart = self.names.portal_alias(&self.room.uri);
+            self.out.push(Effect::Matrix(MatrixAction::RemoveAlias { alias_localpart }));
+        }
+        let leave = |actor: Actor| {
+            let reason = Some("the connection to MIMI ended".to_owned());
+            Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor, reason })
+        };
+        for ghost in std::mem::take(&mut self.room.ghosts) {
+            self.out.push(leave(Actor::Ghost(ghost)));
+        }
+        let deserted = std::mem::take(&mut self.room.present).is_empty();
+        if self.room.speaker == Actor::Bot {
+            if deserted && !self.is_hub() {
+                self.out.push(leave(Actor::Bot));
+            } else if self.room.direct {
+                self.out.push(Effect::Ended(room.clone()));
+            }
+        }
+        self.room.matrix = None;
+        self.out.push(Effect::Unlink(room));
+    }
+}

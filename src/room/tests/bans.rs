@@ -1,0 +1,119 @@
+//! Bans: what a hub refuses, what a follower may, and what becomes of a ban that cannot be.
+
+use super::{
+    named::{a1, a2, b1},
+    world::{World, user},
+};
+use crate::{
+    policy::{self, ParticipantList, component, role},
+    room::{
+        Input,
+        group::{Group, GroupChange},
+    },
+    wire::{
+        CommitBundle, GroupInfoOption, HandshakeBundle, MlsMessage, RatchetTreeOption, RawGroupInfo, RawRatchetTree,
+        UpdateOutcome, UpdateRoomResponse, Wire as _,
+    },
+};
+
+const A: usize = 0;
+const B: usize = 1;
+const C: usize = 2;
+
+/// A hosts with two users, B and C follow.
+fn three() -> World {
+    let mut world = World::new(21, &["a", "b", "c"], &["u0@a", "u1@a"]);
+    world.bring_remote(&a1(), &b1());
+    world.bring_remote(&a1(), &user("u0@c"));
+    world
+}
+
+/// The hub gives somebody this role.
+fn give(world: &mut World, who: &crate::ident::UserUri, role: u32) {
+    let who = who.clone();
+    world.as_hub(|step| {
+        let state = step.group.state().unwrap();
+        let app_data = vec![(component::PARTICIPANT_LIST, policy::update_roles(&state, &[(who, role)]).unwrap())];
+        let staged = step.group.stage(&a1(), &GroupChange { app_data, ..GroupChange::default() }, step.now).unwrap();
+        step.hub_accept_own_commit(&staged).unwrap();
+    });
+    world.settle();
+}
+
+#[test]
+fn the_hub_refuses_a_followers_commit_that_lists_a_banned_user() {
+    let (mut world, c1) = (three(), user("u0@c"));
+    world.ban(&a1(), &b1());
+    world.settle();
+    assert_eq!(world.participants(A), [a1(), a2(), c1.clone()].into());
+    assert!(!world.of(&b1()).joined.contains(&b1()));
+    // A follower that forgets the ban.
+    let mut forgetful = world.providers[C].group.clone();
+    let components = &mut forgetful.shared.as_mut().unwrap().components;
+    let mut list = ParticipantList::decode(&components[&component::PARTICIPANT_LIST]).unwrap();
+    list.0.retain(|(listed, _)| *listed != b1());
+    components.insert(component::PARTICIPANT_LIST, list.encode().unwrap());
+    let state = forgetful.state().unwrap();
+    let app_data = vec![(component::PARTICIPANT_LIST, policy::update_add(&state, &[(b1(), role::MEMBER)]).unwrap())];
+    let staged = forgetful.stage(&c1, &GroupChange { app_data, ..GroupChange::default() }, world.now).unwrap();
+    let bundle = HandshakeBundle::Commit(Box::new(CommitBundle {
+        commit: MlsMessage::decode(&staged.commit).unwrap(),
+        welcome: None,
+        group_info: GroupInfoOption::Full(RawGroupInfo::from_bytes(staged.group_info).unwrap()),
+        ratchet_tree: RatchetTreeOption::Full(RawRatchetTree::from_bytes(staged.ratchet_tree).unwrap()),
+    }));
+    let answer = world.step(A, || Input::Update { peer: c1.provider(), bundle: bundle.clone() }).unwrap();
+    let answer = UpdateRoomResponse::decode(&answer).unwrap();
+    assert_eq!(answer.outcome, UpdateOutcome::NotAllowed);
+    assert_eq!(answer.description, format!("{} is banned from this room", b1()));
+    assert!(!world.participants(A).contains(&b1()));
+}
+
+#[test]
+fn a_moderator_at_a_follower_bans_and_lifts_the_ban() {
+    let mut world = three();
+    give(&mut world, &b1(), role::MODERATOR);
+    world.ban(&b1(), &a2());
+    world.settle();
+    assert!(!world.participants(A).contains(&a2()) && !world.providers[A].joined.contains(&a2()));
+    assert!(world.providers[B].banned.contains(&a2()), "the ban stands");
+    // Back in the Matrix room is not back in the MIMI room.
+    world.join(&a2());
+    world.settle();
+    assert!(!world.providers[A].joined.contains(&a2()));
+    world.unban(&b1(), &a2());
+    world.settle();
+    world.join(&a2());
+    world.say(&a2());
+    world.settle();
+    assert_eq!(world.providers[B].bodies(), ["u1 says 0!"]);
+    super::model::check(&world, true);
+}
+
+#[test]
+fn a_ban_that_a_follower_may_not_make_is_undone_and_told() {
+    let mut world = three();
+    world.ban(&b1(), &a2());
+    world.settle();
+    assert!(world.participants(A).contains(&a2()));
+    let b = &world.providers[B];
+    assert!(b.banned.is_empty() && b.ghosts.contains(&a2()), "the ghost is seen again");
+    assert!(b.notices.iter().any(|text| text.contains("u1 could not be banned")), "{:?}", b.notices);
+    super::model::check(&world, false);
+}
+
+#[test]
+fn banned_while_being_added_is_not_in() {
+    let mut world = World::new(22, &["a", "b"], &["u0@a"]);
+    world.invite(&a1(), &b1());
+    world.settle();
+    world.ban(&a1(), &b1());
+    world.join(&b1());
+    world.settle();
+    assert_eq!(world.participants(A), [a1()].into());
+    assert!(world.providers[B].joined.is_empty(), "in a portal of nothing");
+    world.unban(&a1(), &b1());
+    world.settle();
+    world.bring_remote(&a1(), &b1());
+    assert_eq!(world.participants(A), [a1(), b1()].into());
+}
