@@ -21,6 +21,7 @@ pub mod state;
 pub mod step;
 #[cfg(test)]
 mod tests;
+mod welcome;
 pub mod words;
 
 pub use frank::Franked;
