@@ -356,7 +356,6 @@ async fn s8_an_address_that_is_not_public_is_not_connected_to() {
 /// The name is looked up once for a connection, and the connection goes to what was judged: a second answer has no use.
 #[tokio::test]
 async fn s8_a_name_that_is_rebound_leads_nowhere_else() {
-    let cert = world().ca_b.provider("cdn.b-files.example");
     let b = Scripted::answering(answer("200 OK", "", b"sealed")).await;
     let here = b.addr.to_string();
     let dns = FakeDns::new(&[&[&here], &["127.0.0.1:1"]]);
@@ -368,7 +367,6 @@ async fn s8_a_name_that_is_rebound_leads_nowhere_else() {
     assert_eq!(a.proxy("https://b.example/1").await.bytes().await.unwrap(), "sealed");
     assert_eq!(dns.asked(), ["b.example"]);
     // A server that has another name in its certificate is nobody's.
-    drop(cert);
     let dns = FakeDns::new(&[&[&here]]);
     let a = Provider::start_with(&settings, Arc::clone(&dns) as Arc<dyn Lookup>).await;
     assert_eq!(a.proxy("https://cdn.b-files.example/1").await.status(), 502);
@@ -586,6 +584,26 @@ async fn a_peer_that_does_not_read_uses_up_only_its_own() {
     let mut rest = Vec::new();
     let _ = timeout(PATIENCE, stalled[0].read_to_end(&mut rest)).await.unwrap();
     assert!(rest.len() < 30_000_000);
+}
+
+/// A connection with a body on its way is not idle, however slowly it is read.
+#[tokio::test]
+async fn a_slow_download_is_not_cut_off_as_idle() {
+    let mut settings = settings_of_a();
+    settings.limits.idle_timeout = Duration::from_millis(100);
+    settings.limits.header_timeout = Duration::from_millis(100);
+    let a = Provider::start(&settings).await;
+    let at = a.assets.put(&user("a.example/u/alice"), &ciphertext(30_000_000), now() + DAY).await.unwrap();
+    let mut response = a.gateway.get("b.example", at.strip_prefix("https://a.example").unwrap()).await;
+    let mut len = 0;
+    for _ in 0..10 {
+        len += response.chunk().await.unwrap().unwrap().len();
+        sleep(Duration::from_millis(100)).await;
+    }
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        len += chunk.len();
+    }
+    assert_eq!(len, 30_000_000);
 }
 
 #[tokio::test]
