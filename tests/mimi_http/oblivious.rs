@@ -7,7 +7,7 @@ use mimi_gateway::engine::ports::Assets as _;
 use ohttp::{ClientRequest, ClientResponse};
 
 use crate::{
-    assets::{Provider, Scripted, answer, ciphertext, hub_of, settings_of_b, user},
+    asset_world::{Provider, Scripted, answer, ciphertext, hub_of, settings_of_b, user},
     harness::world,
 };
 
@@ -40,8 +40,8 @@ async fn ask(a: &Provider, url: &str) -> (u16, Vec<u8>) {
     let response = post(a, GATEWAY, "message/ohttp-req", sealed).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "message/ohttp-res");
-    let opened = opener.decapsulate(&response.bytes().await.unwrap()).unwrap();
-    let message = Message::read_bhttp(&mut Cursor::new(opened)).unwrap();
+    let answer = opener.decapsulate(&response.bytes().await.unwrap()).unwrap();
+    let message = Message::read_bhttp(&mut Cursor::new(answer)).unwrap();
     (message.control().status().unwrap().code(), message.content().to_vec())
 }
 
