@@ -25,6 +25,8 @@ mod backlog;
 mod crashes;
 #[path = "engine/direct.rs"]
 mod direct;
+#[path = "engine/discovery.rs"]
+mod discovery;
 #[path = "engine/flow.rs"]
 mod flow;
 #[path = "engine/franks.rs"]
@@ -35,6 +37,8 @@ mod homeserver;
 mod invites;
 #[path = "engine/outside.rs"]
 mod outside;
+#[path = "engine/polling.rs"]
+mod polling;
 #[path = "engine/presence.rs"]
 mod presence;
 #[path = "engine/process.rs"]

@@ -176,6 +176,7 @@ fn entry(endpoint: Endpoint) -> DirectoryEntry {
         Endpoint::RequestConsent => DirectoryEntry::RequestConsent,
         Endpoint::UpdateConsent => DirectoryEntry::UpdateConsent,
         Endpoint::ReportAbuse => DirectoryEntry::ReportAbuse,
+        Endpoint::IdentifierQuery => DirectoryEntry::IdentifierQuery,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 
 /// The document for a base URL without trailing slash.
 pub(in crate::mimi) fn document(base: &str) -> Result<Vec<u8>, SetupError> {
-    const SERVED: [DirectoryEntry; 8] = [
+    const SERVED: [DirectoryEntry; 9] = [
         DirectoryEntry::KeyMaterial,
         DirectoryEntry::Update,
         DirectoryEntry::Notify,
@@ -26,6 +26,7 @@ pub(in crate::mimi) fn document(base: &str) -> Result<Vec<u8>, SetupError> {
         DirectoryEntry::RequestConsent,
         DirectoryEntry::UpdateConsent,
         DirectoryEntry::ReportAbuse,
+        DirectoryEntry::IdentifierQuery,
     ];
     Directory::own(&format!("{base}/v1"), &SERVED)
         .map(|directory| directory.to_json().into_bytes())

@@ -5,6 +5,7 @@
 
 pub(super) mod directory;
 mod group_info;
+mod identifier_query;
 mod key_material;
 mod notify;
 mod report_abuse;
@@ -42,6 +43,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/submitMessage/{*room}", post(submit_message::post))
         .route("/v1/groupInfo/{*room}", post(group_info::post))
         .route("/v1/reportAbuse/{*room}", post(report_abuse::post))
+        .route("/v1/identifierQuery/{*domain}", post(identifier_query::post))
         .route("/v1/requestConsent/{*target}", post(request_consent::post))
         .route("/v1/updateConsent/{*requester}", post(update_consent::post))
         .fallback(async || Refusal::UnknownPath)
@@ -51,11 +53,23 @@ pub(super) fn router(app: Arc<App>) -> Router {
 
 /// The endpoint's name for logs; never a peer's own text.
 pub(super) fn label(path: &str) -> &'static str {
+    const NAMES: [&str; 9] = [
+        "keyMaterial",
+        "update",
+        "notify",
+        "submitMessage",
+        "groupInfo",
+        "requestConsent",
+        "updateConsent",
+        "identifierQuery",
+        "reportAbuse",
+    ];
     let name = path.strip_prefix("/v1/").and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    ["keyMaterial", "update", "notify", "submitMessage", "groupInfo", "requestConsent", "updateConsent"]
-        .into_iter()
-        .find(|known| *known == name)
-        .unwrap_or(if path == "/.well-known/mimi-protocol-directory" { "directory" } else { "unknown" })
+    NAMES.into_iter().find(|known| *known == name).unwrap_or(if path == "/.well-known/mimi-protocol-directory" {
+        "directory"
+    } else {
+        "unknown"
+    })
 }
 
 /// Decodes a whole body.
@@ -117,6 +131,13 @@ fn must_be_ours(app: &App, claimed: &ProviderDomain, what: &str) -> Result<(), R
     Err(Problem::Forbidden(format!("{what} belongs to {claimed}, not to this provider")).into())
 }
 
+/// 404 unless the domain in the path of `endpoint` is ours.
+fn must_name_us(app: &App, path: &str, endpoint: &str) -> Result<(), Refusal> {
+    let domain = wire::path::domain(variable(path, endpoint)?);
+    let domain = domain.map_err(|_| Refusal::BadPath("not a provider domain"))?;
+    if domain == app.own_domain { Ok(()) } else { Err(Problem::NotFound.into()) }
+}
+
 /// The consent entry of a request whose path names our domain.
 async fn consent_entry(
     app: &App,
@@ -125,10 +146,7 @@ async fn consent_entry(
     endpoint: &str,
     max_body: usize,
 ) -> Result<(ConsentEntry, Received), Refusal> {
-    let domain = wire::path::domain(variable(request.uri().path(), endpoint)?);
-    if domain.map_err(|_| Refusal::BadPath("not a provider domain"))? != app.own_domain {
-        return Err(Problem::NotFound.into());
-    }
+    must_name_us(app, request.uri().path(), endpoint)?;
     let received = app.body(caller, request, max_body).await?;
     let entry = decode::<ConsentEntry>(&received.bytes)?;
     Ok((entry, received))
