@@ -22,6 +22,7 @@ pub mod state;
 pub mod step;
 #[cfg(test)]
 mod tests;
+mod welcome;
 pub mod words;
 
 pub use frank::Franked;

@@ -202,6 +202,15 @@ pub struct Rejoin {
     pub overflown: bool,
 }
 
+/// A Welcome that came without its ratchet tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Treeless {
+    /// The Welcome, as it came.
+    pub welcome: Vec<u8>,
+    /// As whom the hub is asked for the tree.
+    pub user: UserUri,
+}
+
 /// The stored record of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
@@ -254,6 +263,8 @@ pub struct Room {
     pub behind_since: Millis,
     /// As follower: the room lost its way, and is joined again.
     pub rejoin: Option<Rejoin>,
+    /// As follower: a Welcome whose tree the hub is asked for.
+    pub treeless: Option<Treeless>,
     /// As follower: what the hub distributed meanwhile, in order; encoded fan-outs.
     pub late: VecDeque<Vec<u8>>,
     /// The epochs that were passed over by joining again: the first of them, and the one after.
@@ -329,6 +340,7 @@ impl Room {
             behind: 0,
             behind_since: 0,
             rejoin: None,
+            treeless: None,
             late: VecDeque::new(),
             gap: (0, 0),
             unreadable: 0,

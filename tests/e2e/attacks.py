@@ -79,8 +79,9 @@ def stored(silo: Silo) -> set[bytes] | None:
         return None
     connection = sqlite3.connect(f"file:{plan.folder}/data/store.sqlite?mode=ro", uri=True, timeout=10)
     try:
-        # How far a timeline was compared is noted whenever the gateway finds time for it.
-        return {key for (key,) in connection.execute("SELECT k FROM kv") if not key.startswith(b"\x02watermark")}
+        # How far a timeline was compared, and which event shows what, is noted whenever the gateway finds time for it.
+        later = (b"\x02watermark", b"\x02byevent")
+        return {key for (key,) in connection.execute("SELECT k FROM kv") if not key.startswith(later)}
     finally:
         connection.close()
 

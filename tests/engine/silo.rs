@@ -44,6 +44,8 @@ pub(crate) struct Net {
     /// Providers that a test plays by hand: they take everything, and answer nothing.
     played: Mutex<BTreeSet<ProviderDomain>>,
     calls: Mutex<Vec<Call>>,
+    /// What changes bodies on their way.
+    pub(crate) rewrite: Mutex<Option<fn(Endpoint, &[u8]) -> Option<Vec<u8>>>>,
 }
 
 impl Net {
@@ -96,7 +98,8 @@ impl Net {
             PathTarget::Uri(uri) => RoomUri::parse(uri.as_str()).unwrap(),
             PathTarget::Domain(domain) => panic!("{domain} is no room"),
         };
-        let bytes = body.to_vec();
+        let rewrite = *self.rewrite.lock().unwrap();
+        let bytes = rewrite.and_then(|rewrite| rewrite(endpoint, body)).unwrap_or_else(|| body.to_vec());
         let answer = match endpoint {
             Endpoint::KeyMaterial => {
                 let PathTarget::Uri(uri) = target else { panic!("no user in the path") };
