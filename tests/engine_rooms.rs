@@ -27,6 +27,8 @@ mod codes;
 mod crashes;
 #[path = "engine/direct.rs"]
 mod direct;
+#[path = "engine/discovery.rs"]
+mod discovery;
 #[path = "engine/flow.rs"]
 mod flow;
 #[path = "engine/franks.rs"]
@@ -37,6 +39,8 @@ mod homeserver;
 mod invites;
 #[path = "engine/outside.rs"]
 mod outside;
+#[path = "engine/polling.rs"]
+mod polling;
 #[path = "engine/presence.rs"]
 mod presence;
 #[path = "engine/process.rs"]

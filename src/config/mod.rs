@@ -167,6 +167,7 @@ impl Config {
             registration: self.appservice.registration.clone(),
             as_token: secret(&self.appservice.as_token),
             hs_token: secret(&self.appservice.hs_token),
+            admin_token: secret(&self.homeserver.admin_token),
             sender_localpart: self.appservice.sender_localpart.clone(),
             bot_display_name: self.appservice.bot_display_name.clone(),
             request_timeout_seconds: self.homeserver.request_timeout_seconds,
@@ -178,8 +179,12 @@ impl Config {
 
     /// Makes relative paths relative to `base`.
     fn resolve_paths(&mut self, base: &Path) {
-        let optional =
-            [&mut self.appservice.as_token_file, &mut self.appservice.hs_token_file, &mut self.store.master_key_file];
+        let optional = [
+            &mut self.homeserver.admin_token_file,
+            &mut self.appservice.as_token_file,
+            &mut self.appservice.hs_token_file,
+            &mut self.store.master_key_file,
+        ];
         let always = [&mut self.appservice.registration, &mut self.store.path];
         for path in optional.into_iter().filter_map(Option::as_mut).chain(always) {
             // An absolute path replaces the base.
@@ -193,6 +198,7 @@ impl Config {
 
     fn read_secret_files(&mut self) -> Result<(), ConfigError> {
         for (key, secret, file) in [
+            ("homeserver.admin_token", &mut self.homeserver.admin_token, &self.homeserver.admin_token_file),
             ("appservice.as_token", &mut self.appservice.as_token, &self.appservice.as_token_file),
             ("appservice.hs_token", &mut self.appservice.hs_token, &self.appservice.hs_token_file),
             ("store.master_key", &mut self.store.master_key, &self.store.master_key_file),

@@ -419,6 +419,10 @@ impl ProviderInbound for Engine {
         })
     }
 
+    fn identifier_query(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Answer> {
+        Box::pin(async move { self.identify(peer.domain(), &body).await })
+    }
+
     fn report_abuse(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move { self.take_report(peer.domain(), &room, &body).await })
     }

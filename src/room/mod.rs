@@ -17,6 +17,7 @@ mod hub;
 mod local;
 mod pump;
 mod rejoin;
+pub mod seek;
 mod settle;
 pub mod state;
 pub mod step;

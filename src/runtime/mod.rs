@@ -173,6 +173,8 @@ fn engine_settings(config: &Config) -> EngineSettings {
         keep: Keep { days: config.store.keep_days, day: DAY },
         open_invitations: config.limits.max_open_invitations_per_peer,
         catch_up: CATCH_UP,
+        searches_per_hour: config.limits.max_searches_per_peer_per_hour,
+        report_poll: config.homeserver.report_poll(),
         admin_room: config.permissions.admin_room.clone(),
         may_command,
     }

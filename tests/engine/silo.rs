@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -114,6 +114,7 @@ impl Net {
             Endpoint::GroupInfo => engine.group_info(peer, room(), bytes).await,
             Endpoint::RequestConsent => engine.request_consent(peer, bytes).await.map(|()| Vec::new()),
             Endpoint::UpdateConsent => engine.update_consent(peer, bytes).await.map(|()| Vec::new()),
+            Endpoint::IdentifierQuery => engine.identifier_query(peer, bytes).await,
             Endpoint::ReportAbuse => engine.report_abuse(peer, room(), bytes).await.map(|()| Vec::new()),
         };
         self.note(from, to, endpoint, target, body, answer.clone());
@@ -182,6 +183,8 @@ pub(crate) struct Silo {
     pub(crate) keep: Mutex<Keep>,
     /// How many unanswered invitations a peer may have, from the next start on.
     pub(crate) open_invitations: AtomicUsize,
+    /// Searches that a peer may make within an hour, from the next start on.
+    pub(crate) searches: AtomicU32,
     /// How long its engine lets the homeserver gather events, from the next start on.
     pub(crate) gather: Mutex<Duration>,
     /// Where reports of abuse appear, from the next start on.
@@ -209,12 +212,24 @@ impl Silo {
         let slot = Slot::default();
         net.silos.lock().unwrap().insert(domain.clone(), slot.clone());
         homeserver.start(slot.clone());
-        let open_invitations = AtomicUsize::new(1000);
+        let (open_invitations, searches) = (AtomicUsize::new(1000), AtomicU32::new(600));
         let (net, gather, admin_room, database) =
             (Arc::clone(net), Mutex::default(), Mutex::default(), Mutex::default());
         let keep = Mutex::new(Keep { days: 90, day: Duration::from_hours(24) });
-        let silo =
-            Self { domain, homeserver, net, disk, faults, keep, open_invitations, gather, admin_room, slot, database };
+        let silo = Self {
+            domain,
+            homeserver,
+            net,
+            disk,
+            faults,
+            keep,
+            open_invitations,
+            searches,
+            gather,
+            admin_room,
+            slot,
+            database,
+        };
         silo.start().await;
         silo
     }
@@ -269,6 +284,8 @@ impl Silo {
             keep: *self.keep.lock().unwrap(),
             open_invitations: self.open_invitations.load(Ordering::Relaxed),
             catch_up: Duration::from_millis(400),
+            searches_per_hour: self.searches.load(Ordering::Relaxed),
+            report_poll: Duration::from_millis(20),
             admin_room: self.admin_room.lock().unwrap().clone(),
             may_command: Arc::new(|_| true),
         };

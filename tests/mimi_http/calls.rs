@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bodies::{consent, notify, room, submit},
+    bodies::{consent, notify, query, room, submit},
     harness::{ANSWER, Gateway, PATIENCE, domain, peer, settings, settings_of_a, world},
     pki::Cert,
 };
@@ -50,10 +50,12 @@ async fn a_call_comes_back_with_the_answer() {
     assert_eq!(client.call(&domain("a.example"), Endpoint::RequestConsent, &target, &consent).await.unwrap(), b"");
     let target = PathTarget::Uri(room("b").as_uri().clone());
     assert_eq!(client.call(&domain("a.example"), Endpoint::Notify, &target, &notify()).await.unwrap(), b"");
+    let target = PathTarget::Domain(domain("a.example"));
+    assert_eq!(client.call(&domain("a.example"), Endpoint::IdentifierQuery, &target, &query()).await.unwrap(), ANSWER);
     let calls = gateway.engine.calls.lock().unwrap();
     assert_eq!(
         calls.iter().map(|call| call.endpoint).collect::<Vec<_>>(),
-        ["submitMessage", "requestConsent", "notify"]
+        ["submitMessage", "requestConsent", "notify", "identifierQuery"]
     );
     assert!(calls.iter().all(|call| call.peer == "b.example"));
 }

@@ -161,6 +161,9 @@ impl ProviderInbound for FakeEngine {
         let call = self.call("requestConsent", &peer, "", body);
         Box::pin(async { call.await.map(drop) })
     }
+    fn identifier_query(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>> {
+        self.call("identifierQuery", &peer, "", body)
+    }
     fn report_abuse(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
         let call = self.call("reportAbuse", &peer, room.as_str(), body);
         Box::pin(async { call.await.map(drop) })

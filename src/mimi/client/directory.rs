@@ -210,6 +210,7 @@ fn entry(endpoint: Endpoint) -> DirectoryEntry {
         Endpoint::RequestConsent => DirectoryEntry::RequestConsent,
         Endpoint::UpdateConsent => DirectoryEntry::UpdateConsent,
         Endpoint::ReportAbuse => DirectoryEntry::ReportAbuse,
+        Endpoint::IdentifierQuery => DirectoryEntry::IdentifierQuery,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 
 /// The document for a base URL without trailing slash.
 pub(in crate::mimi) fn document(base: &str, assets: bool) -> Result<Vec<u8>, SetupError> {
-    const SERVED: [DirectoryEntry; 8] = [
+    const SERVED: [DirectoryEntry; 9] = [
         DirectoryEntry::KeyMaterial,
         DirectoryEntry::Update,
         DirectoryEntry::Notify,
@@ -26,6 +26,7 @@ pub(in crate::mimi) fn document(base: &str, assets: bool) -> Result<Vec<u8>, Set
         DirectoryEntry::RequestConsent,
         DirectoryEntry::UpdateConsent,
         DirectoryEntry::ReportAbuse,
+        DirectoryEntry::IdentifierQuery,
     ];
     const WITH_ASSETS: [DirectoryEntry; 3] =
         [DirectoryEntry::ProxyDownload, DirectoryEntry::OhttpGateway, DirectoryEntry::OhttpKeys];

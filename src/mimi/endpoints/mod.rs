@@ -6,6 +6,7 @@
 mod asset;
 pub(super) mod directory;
 mod group_info;
+mod identifier_query;
 mod key_material;
 mod notify;
 mod oblivious;
@@ -64,6 +65,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/ohttpGateway", post(oblivious::post))
         .route("/.well-known/ohttp-gateway", get(oblivious::keys).post(oblivious::post))
         .route("/assets/{name}", get(asset::get))
+        .route("/v1/identifierQuery/{*domain}", post(identifier_query::post))
         .route("/v1/requestConsent/{*target}", post(request_consent::post))
         .route("/v1/updateConsent/{*requester}", post(update_consent::post))
         .fallback(async || Refusal::UnknownPath)
@@ -73,7 +75,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
 
 /// The endpoint's name for logs; never a peer's own text.
 pub(super) fn label(path: &str) -> &'static str {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 12] = [
         "keyMaterial",
         "update",
         "notify",
@@ -85,6 +87,7 @@ pub(super) fn label(path: &str) -> &'static str {
         "proxyDownload",
         "ohttpGateway",
         "ohttpKeys",
+        "identifierQuery",
     ];
     let name = path.strip_prefix("/v1/").and_then(|rest| rest.split('/').next()).unwrap_or_default();
     NAMES.into_iter().find(|known| *known == name).unwrap_or(match path {
@@ -175,6 +178,13 @@ fn streamed(
     Ok((ASSET_HEADERS, body).into_response())
 }
 
+/// 404 unless the domain in the path of `endpoint` is ours.
+fn must_name_us(app: &App, path: &str, endpoint: &str) -> Result<(), Refusal> {
+    let domain = wire::path::domain(variable(path, endpoint)?);
+    let domain = domain.map_err(|_| Refusal::BadPath("not a provider domain"))?;
+    if domain == app.own_domain { Ok(()) } else { Err(Problem::NotFound.into()) }
+}
+
 /// The consent entry of a request whose path names our domain.
 async fn consent_entry(
     app: &App,
@@ -183,10 +193,7 @@ async fn consent_entry(
     endpoint: &str,
     max_body: usize,
 ) -> Result<(ConsentEntry, Received), Refusal> {
-    let domain = wire::path::domain(variable(request.uri().path(), endpoint)?);
-    if domain.map_err(|_| Refusal::BadPath("not a provider domain"))? != app.own_domain {
-        return Err(Problem::NotFound.into());
-    }
+    must_name_us(app, request.uri().path(), endpoint)?;
     let received = app.body(caller, request, max_body).await?;
     let entry = decode::<ConsentEntry>(&received.bytes)?;
     Ok((entry, received))
