@@ -21,6 +21,8 @@
 mod attacks;
 #[path = "engine/backlog.rs"]
 mod backlog;
+#[path = "engine/codes.rs"]
+mod codes;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/direct.rs"]

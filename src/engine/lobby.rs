@@ -343,7 +343,7 @@ async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: 
             Some(user) => engine.complain_quietly(user, &note, openly).await?,
             None => return Ok(()),
         },
-        Command::Status | Command::Report { .. } => "This room is not mirrored.".to_owned(),
+        Command::Status | Command::Code(_) | Command::Report { .. } => "This room is not mirrored.".to_owned(),
         Command::Bridge(target) => {
             let target = match target.as_deref() {
                 None if management => {
@@ -374,7 +374,7 @@ async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: 
         Command::StartChat(_) | Command::Discoverable(_) if !management => ALONE.to_owned(),
         Command::StartChat(whom) => engine.start_chat(event, whom).await?,
         Command::Discoverable(wish) => engine.be_findable(&event.sender, &wish).await?,
-        Command::Join(uri) => match engine.join(&event.sender, &uri).await {
+        Command::Join(uri, code) => match engine.join(&event.sender, &uri, code).await {
             Ok(text) | Err(text) => text,
         },
         Command::Invite(_) => {

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    assets::{AssetError, AssetFile},
     ident::{ProviderDomain, RoomUri, UserUri},
     store::BoxFuture,
+    wire::path::DownloadUrl,
 };
 
 pub use crate::room::effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget};
@@ -277,4 +279,23 @@ pub trait Peers: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<u8>, CallError>>;
     /// Whether this domain is a configured peer that may be called.
     fn knows(&self, peer: &ProviderDomain) -> bool;
+}
+
+// -------------------------------------------------------------------------------------------------------- assets
+
+/// Files that go beside messages, encrypted by whoever puts them (draft-ietf-mimi-protocol-06 section 5.10). Implemented by
+/// `mimi`.
+pub trait Assets: Send + Sync + 'static {
+    /// Stores an asset of a user of ours until `expires` at most; its URL, once it is durable.
+    fn put<'a>(
+        &'a self,
+        owner: &'a UserUri,
+        bytes: &'a [u8],
+        expires: Millis,
+    ) -> BoxFuture<'a, Result<String, AssetError>>;
+    /// An asset for a user of ours, by way of the hub of the room in which its URL stood. What comes is what somebody gave: the
+    /// message says its hash.
+    fn get<'a>(&'a self, hub: &'a ProviderDomain, url: &'a DownloadUrl) -> BoxFuture<'a, Result<AssetFile, CallError>>;
+    /// Removes an asset of ours; whether there was one.
+    fn delete<'a>(&'a self, url: &'a DownloadUrl) -> BoxFuture<'a, Result<bool, AssetError>>;
 }

@@ -26,7 +26,9 @@ pub enum Command {
     /// Ask a MIMI user in.
     Invite(UserUri),
     /// Follow a MIMI room.
-    Join(RoomUri),
+    Join(RoomUri, Option<String>),
+    /// Make a joining code, or end all of them.
+    Code(Option<String>),
     /// Begin a direct chat with somebody of another provider.
     StartChat(Whom),
     /// By what other providers' users find whoever says this.
@@ -51,7 +53,8 @@ pub const HELP: &str = "I connect Matrix rooms to other messaging providers by M
     In a room, begin with !mimi; in a chat with me alone, leave it out.\n\
     • bridge — mirror this room as a MIMI room (here with me: bridge ROOM-ID)\n\
     • invite mimi://provider/u/name — ask a MIMI user into this room\n\
-    • join mimi://provider/r/name — follow a MIMI room (here with me)\n\
+    • join mimi://provider/r/name — follow a MIMI room (here with me); a joining code may follow\n\
+    • code — make a joining code for this room; `code HOURS`, `code off` ends all of them\n\
     • start-chat handle:name@provider — find somebody and begin a direct chat (here with me); also name:, nick:, email:, phone:, \
     or mimi://provider/u/name\n\
     • discoverable handle — let others find you (here with me): by handle, name, email, phone; on, off; nobody does before\n\
@@ -107,6 +110,7 @@ fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Command {
         ("help", _) => Command::Help,
         ("status", _) => Command::Status,
         ("unbridge", _) => Command::Unbridge,
+        ("code", what) => Command::Code(what.map(str::to_owned)),
         ("bridge", room) => Command::Bridge(room.map(str::to_owned)),
         ("report", first) => {
             let openly = first == Some("openly");
@@ -119,7 +123,7 @@ fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Command {
         ),
         ("join", Some(uri)) => RoomUri::parse(uri).map_or_else(
             |error| Command::Unknown(format!("{uri}: {error}. A room looks like mimi://provider.example/r/name.")),
-            Command::Join,
+            |room| Command::Join(room, words.next().map(str::to_owned)),
         ),
         ("invite" | "join", None) => Command::Unknown(format!("{verb} needs a MIMI address. Say help for examples.")),
         (other, _) => Command::Unknown(format!("I do not know “{other}”. Say help for what I know.")),
@@ -128,7 +132,7 @@ fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Command {
 
 impl Step<'_> {
     /// A command in the bridged room itself.
-    pub(super) fn on_command(&mut self, event: &RoomEvent, command: &Command) {
+    pub(super) fn on_command(&mut self, event: &RoomEvent, command: &Command, random: [u8; 16]) {
         let Some(user) = self.names.uri(&event.sender) else { return };
         match command {
             Command::Help => self.notice(HELP),
@@ -146,7 +150,8 @@ impl Step<'_> {
                 self.invite(user, remote.clone());
             }
             Command::Bridge(_) => self.notice("This room is mirrored already."),
-            Command::Join(_) | Command::StartChat(_) | Command::Discoverable(_) => self.notice(ALONE),
+            Command::Code(what) => self.on_code(user, what.as_deref(), random),
+            Command::Join(..) | Command::StartChat(_) | Command::Discoverable(_) => self.notice(ALONE),
             Command::Unbridge => self.unbridge(&event.sender, &user),
             Command::Report { openly, note } => match replied_to(&event.content) {
                 Some(reported) => self.out.push(Effect::ReportAbuse {

@@ -5,6 +5,7 @@
 //! effects together, or none of them.
 
 mod ban;
+mod codes;
 pub mod command;
 mod direct;
 pub mod effect;
@@ -25,6 +26,7 @@ mod tests;
 mod welcome;
 pub mod words;
 
+pub use codes::{JoinCode, counts};
 pub use frank::Franked;
 pub use local::NOBODY;
 pub use state::{Intent, Phase, Room};

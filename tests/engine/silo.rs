@@ -37,6 +37,9 @@ pub(crate) struct Call {
     pub(crate) answer: Result<Vec<u8>, Problem>,
 }
 
+/// Another body in the place of this one, if any.
+pub(crate) type Rewrite = fn(Endpoint, &[u8]) -> Option<Vec<u8>>;
+
 /// What connects the silos.
 #[derive(Default)]
 pub(crate) struct Net {
@@ -45,7 +48,7 @@ pub(crate) struct Net {
     played: Mutex<BTreeSet<ProviderDomain>>,
     calls: Mutex<Vec<Call>>,
     /// What changes bodies on their way.
-    pub(crate) rewrite: Mutex<Option<fn(Endpoint, &[u8]) -> Option<Vec<u8>>>>,
+    pub(crate) rewrite: Mutex<Option<Rewrite>>,
 }
 
 impl Net {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The document for a base URL without trailing slash.
-pub(in crate::mimi) fn document(base: &str) -> Result<Vec<u8>, SetupError> {
+pub(in crate::mimi) fn document(base: &str, assets: bool) -> Result<Vec<u8>, SetupError> {
     const SERVED: [DirectoryEntry; 9] = [
         DirectoryEntry::KeyMaterial,
         DirectoryEntry::Update,
@@ -28,7 +28,10 @@ pub(in crate::mimi) fn document(base: &str) -> Result<Vec<u8>, SetupError> {
         DirectoryEntry::ReportAbuse,
         DirectoryEntry::IdentifierQuery,
     ];
-    Directory::own(&format!("{base}/v1"), &SERVED)
+    const WITH_ASSETS: [DirectoryEntry; 3] =
+        [DirectoryEntry::ProxyDownload, DirectoryEntry::OhttpGateway, DirectoryEntry::OhttpKeys];
+    let served = [&SERVED[..], if assets { &WITH_ASSETS[..] } else { &[] }].concat();
+    Directory::own(&format!("{base}/v1"), &served)
         .map(|directory| directory.to_json().into_bytes())
         .map_err(|error| SetupError::PublicUrl(error.to_string()))
 }
