@@ -36,13 +36,15 @@ mod report;
 mod requests;
 mod rows;
 mod starting;
+mod summary;
 mod tables;
 mod trim;
 mod window;
 
 pub use aside::SetAside;
-pub use core::{Engine, EngineSettings, MayCommand, RoomSummary};
+pub use core::{Engine, EngineSettings, MayCommand};
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};
 pub use presence::{duration, is_unknown_token};
+pub use summary::RoomSummary;
 pub use trim::Keep;
