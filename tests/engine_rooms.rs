@@ -21,6 +21,8 @@
 mod attacks;
 #[path = "engine/backlog.rs"]
 mod backlog;
+#[path = "engine/consent.rs"]
+mod consent;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/direct.rs"]
@@ -33,6 +35,8 @@ mod franks;
 mod homeserver;
 #[path = "engine/invites.rs"]
 mod invites;
+#[path = "engine/keys.rs"]
+mod keys;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/presence.rs"]

@@ -10,13 +10,17 @@
 mod actor;
 mod aside;
 mod asking;
+mod consent;
+mod consent_words;
 mod core;
+mod desk;
 mod effects;
 mod ended;
 mod franking;
 mod group;
 mod ingest;
 mod items;
+mod key_material;
 mod keys;
 mod lane;
 mod lobby;

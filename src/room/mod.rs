@@ -23,6 +23,7 @@ pub mod step;
 mod tests;
 pub mod words;
 
+pub use command::ConsentWords;
 pub use frank::Franked;
 pub use local::NOBODY;
 pub use state::{Intent, Phase, Room};

@@ -91,6 +91,8 @@ pub enum Input {
         target: UserUri,
         /// What the request says about the room: its name, and whether it is a direct chat.
         about: About,
+        /// The target agreed before to be added to every room of the requester's.
+        standing: bool,
     },
     /// The remote user does not ask any more.
     AskCancelled {
@@ -107,6 +109,13 @@ pub enum Input {
         target: UserUri,
         /// Raw KeyPackages.
         key_packages: Vec<Vec<u8>>,
+    },
+    /// A remote user does not consent, and lets us know.
+    Revoked {
+        /// Who had asked.
+        requester: UserUri,
+        /// Who does not.
+        target: UserUri,
     },
     /// The answer to a [`Effect::ClaimKeyMaterial`].
     KeyMaterial {
@@ -282,6 +291,13 @@ pub enum Effect {
         /// For those who read the report.
         note: String,
     },
+    /// One of our users says something about consent; the answer is for nobody else.
+    Consent {
+        /// Who.
+        by: UserUri,
+        /// What.
+        words: super::command::ConsentWords,
+    },
     /// A message's stamp is to be kept; it belongs to the [`Effect::Log`] before it.
     Franked {
         /// The message id.
@@ -368,8 +384,12 @@ impl Step<'_> {
             }
             Input::Submit { peer, request } => Some(self.on_submit(&peer, &request)),
             Input::Update { peer, bundle } => Some(self.on_update(&peer, bundle)),
-            Input::Asked { requester, target, about } => {
-                self.on_asked(requester, target, &about);
+            Input::Asked { requester, target, about, standing } => {
+                self.on_asked(requester, target, &about, standing);
+                None
+            }
+            Input::Revoked { requester, target } => {
+                self.on_revoked(&requester, &target);
                 None
             }
             Input::AskCancelled { requester, target } => {
