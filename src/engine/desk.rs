@@ -116,7 +116,12 @@ impl Engine {
             is_direct: true,
             members: Vec::new(),
             invite: vec![user.clone()],
-            initial_state: Vec::new(),
+            // What the bot came to say is there before they join.
+            initial_state: vec![(
+                "m.room.history_visibility".to_owned(),
+                String::new(),
+                serde_json::json!({ "history_visibility": "shared" }).to_string(),
+            )],
         };
         let MatrixDone::Room(room) = self.0.homeserver.perform(&begin).await? else {
             return Err(again(StoreError::Invalid("the homeserver names no room".to_owned())));

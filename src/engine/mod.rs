@@ -29,6 +29,7 @@ mod names;
 mod noise;
 mod offer;
 mod opening;
+mod overview;
 pub mod ports;
 mod presence;
 mod provider;
@@ -40,8 +41,9 @@ mod trim;
 mod window;
 
 pub use aside::SetAside;
-pub use core::{Engine, EngineSettings, MayCommand, RoomSummary};
+pub use core::{Engine, EngineSettings, MayCommand};
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};
+pub use overview::RoomSummary;
 pub use presence::{duration, is_unknown_token};
 pub use trim::Keep;

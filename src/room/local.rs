@@ -4,9 +4,10 @@ use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde_json::json;
 
 use super::{
+    about::About,
     effect::{Actor, Endpoint, MatrixAction, PathTarget},
     state::{Intent, Phase},
-    step::{About, Effect, Step, Tag},
+    step::{Effect, Step, Tag},
 };
 use crate::{
     ident::UserUri,

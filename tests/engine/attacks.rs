@@ -21,6 +21,7 @@ use mimi_gateway::{
 use ruma::OwnedRoomId;
 
 use crate::{
+    consent::for_every_room,
     flow::until_room,
     silo::{Silo, Two, until, until_bodies, until_true},
 };
@@ -275,6 +276,13 @@ async fn s3a_consent_for_others() {
         (Endpoint::RequestConsent, consent(ConsentAction::Request, &a1, &a2, &uri)),
         (Endpoint::RequestConsent, consent(ConsentAction::Request, &m1, &b2, &uri)),
         (Endpoint::RequestConsent, consent(ConsentAction::Cancel, &b2, &a2, &uri)),
+        // Denials in their names, and the same for every room.
+        (Endpoint::UpdateConsent, consent(ConsentAction::Revoke, &a1, &b2, &uri)),
+        (Endpoint::UpdateConsent, consent(ConsentAction::Revoke, &b2, &m1, &uri)),
+        (Endpoint::UpdateConsent, for_every_room(ConsentAction::Grant { key_packages: vec![] }, &m1, &a2)),
+        (Endpoint::UpdateConsent, for_every_room(ConsentAction::Revoke, &a1, &b2)),
+        (Endpoint::RequestConsent, for_every_room(ConsentAction::Request, &b2, &a2)),
+        (Endpoint::RequestConsent, for_every_room(ConsentAction::Cancel, &b2, &a2)),
     ];
     for (endpoint, body) in forbidden {
         let answer = rogue.send(&two.a, endpoint, &to_a, &body).await;
