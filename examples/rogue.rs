@@ -42,7 +42,7 @@ use mimi_gateway::{
     content::{MimiContent, NestedPart, TEXT_PLAIN},
     engine::ports::{Endpoint, PathTarget, Peers as _, Problem, ProviderInbound, VerifiedPeer},
     ident::{ProviderDomain, RoomUri, UserUri},
-    mimi::{Limits, MimiPeers, PeerSettings, PemSource, Server, Settings},
+    mimi::{AssetSettings, Limits, MimiPeers, PeerSettings, PemSource, Server, Settings},
     mls::{
         AppDataChange, AppDataOp, Change, CommitView, Member, NewComponents, NewGroup, Rows, StagedCommit,
         make_key_package,
@@ -189,6 +189,9 @@ impl ProviderInbound for Inbound {
         Box::pin(async { Err(Problem::NotFound) })
     }
     fn group_info(&self, _: VerifiedPeer, _: RoomUri, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>> {
+        Box::pin(async { Err(Problem::NotFound) })
+    }
+    fn identifier_query(&self, _: VerifiedPeer, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>> {
         Box::pin(async { Err(Problem::NotFound) })
     }
     fn report_abuse(&self, _: VerifiedPeer, _: RoomUri, _: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
@@ -512,7 +515,14 @@ fn settings(env: &Value) -> Result<Settings, Failure> {
     for silo in env["silos"].as_object().ok_or("env.json names no silos")?.values() {
         let address = text(&silo["mimi_url"])?.trim_start_matches("https://").to_owned();
         let ca = PemSource::new(&text(&silo["ca"])?);
-        let peer = PeerSettings { ca, address: Some(address), hosts: Vec::new(), allowed: true };
+        let peer = PeerSettings {
+            ca,
+            address: Some(address),
+            hosts: Vec::new(),
+            asset_domains: None,
+            asset_address: None,
+            allowed: true,
+        };
         peers.insert(ProviderDomain::parse(&text(&silo["domain"])?)?, peer);
     }
     let me = &env["peer"];
@@ -524,6 +534,7 @@ fn settings(env: &Value) -> Result<Settings, Failure> {
         certificate: PemSource::new(&text(&me["cert"])?),
         private_key: PemSource::new(&text(&me["key"])?),
         limits: Limits::default(),
+        assets: AssetSettings::default(),
         peers,
     })
 }

@@ -23,10 +23,14 @@ mod attacks;
 mod backlog;
 #[path = "engine/consent.rs"]
 mod consent;
+#[path = "engine/codes.rs"]
+mod codes;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/direct.rs"]
 mod direct;
+#[path = "engine/discovery.rs"]
+mod discovery;
 #[path = "engine/flow.rs"]
 mod flow;
 #[path = "engine/franks.rs"]
@@ -39,6 +43,8 @@ mod invites;
 mod keys;
 #[path = "engine/outside.rs"]
 mod outside;
+#[path = "engine/polling.rs"]
+mod polling;
 #[path = "engine/presence.rs"]
 mod presence;
 #[path = "engine/process.rs"]

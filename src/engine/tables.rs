@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     aside::Aside,
+    finding::Findable,
     ports::{Endpoint, MatrixAction, Millis, PathTarget},
     trim::Dated,
 };
@@ -49,6 +50,10 @@ pub(crate) const PLACES: Table<(String, String, String), (ProviderDomain, Millis
 pub(crate) const QUESTIONS: Table<String, (UserUri, UserUri)> = Table::new("question");
 /// Where the bot writes to one of our users: the user's Matrix id to a room of the two.
 pub(crate) const DESKS: Table<String, String> = Table::new("desk");
+/// Matrix users of ours whom other providers' users can find, and by what. Who is not here cannot be found.
+pub(crate) const FINDABLE: Table<String, Findable> = Table::new("findable");
+/// Reports of the homeserver's list that were seen lately: when it came, its number.
+pub(crate) const REPORTED: Table<(u64, u64), ()> = Table::new("reported");
 /// Matrix rooms in which somebody talks with the bot alone.
 pub(crate) const MANAGEMENT: Table<String, String> = Table::new("management");
 /// Matrix rooms in which somebody is left of a direct chat that is over.

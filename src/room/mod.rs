@@ -6,6 +6,7 @@
 
 mod about;
 mod ban;
+mod codes;
 pub mod command;
 mod direct;
 pub mod effect;
@@ -17,15 +18,18 @@ mod hub;
 mod local;
 mod pump;
 mod rejoin;
+pub mod seek;
 mod settle;
 pub mod state;
 pub mod step;
 #[cfg(test)]
 mod tests;
+mod welcome;
 pub mod words;
 
 pub use about::About;
 pub use command::ConsentWords;
+pub use codes::{JoinCode, counts};
 pub use frank::Franked;
 pub use local::NOBODY;
 pub use state::{Intent, Phase, Room};

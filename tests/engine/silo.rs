@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -37,6 +37,9 @@ pub(crate) struct Call {
     pub(crate) answer: Result<Vec<u8>, Problem>,
 }
 
+/// Another body in the place of this one, if any.
+pub(crate) type Rewrite = fn(Endpoint, &[u8]) -> Option<Vec<u8>>;
+
 /// What connects the silos.
 #[derive(Default)]
 pub(crate) struct Net {
@@ -44,6 +47,8 @@ pub(crate) struct Net {
     /// Providers that a test plays by hand: they take everything, and answer nothing.
     played: Mutex<BTreeSet<ProviderDomain>>,
     calls: Mutex<Vec<Call>>,
+    /// What changes bodies on their way.
+    pub(crate) rewrite: Mutex<Option<Rewrite>>,
 }
 
 impl Net {
@@ -96,7 +101,8 @@ impl Net {
             PathTarget::Uri(uri) => RoomUri::parse(uri.as_str()).unwrap(),
             PathTarget::Domain(domain) => panic!("{domain} is no room"),
         };
-        let bytes = body.to_vec();
+        let rewrite = *self.rewrite.lock().unwrap();
+        let bytes = rewrite.and_then(|rewrite| rewrite(endpoint, body)).unwrap_or_else(|| body.to_vec());
         let answer = match endpoint {
             Endpoint::KeyMaterial => {
                 let PathTarget::Uri(uri) = target else { panic!("no user in the path") };
@@ -108,6 +114,7 @@ impl Net {
             Endpoint::GroupInfo => engine.group_info(peer, room(), bytes).await,
             Endpoint::RequestConsent => engine.request_consent(peer, bytes).await.map(|()| Vec::new()),
             Endpoint::UpdateConsent => engine.update_consent(peer, bytes).await.map(|()| Vec::new()),
+            Endpoint::IdentifierQuery => engine.identifier_query(peer, bytes).await,
             Endpoint::ReportAbuse => engine.report_abuse(peer, room(), bytes).await.map(|()| Vec::new()),
         };
         self.note(from, to, endpoint, target, body, answer.clone());
@@ -176,6 +183,8 @@ pub(crate) struct Silo {
     pub(crate) keep: Mutex<Keep>,
     /// How many unanswered invitations a peer may have, from the next start on.
     pub(crate) open_invitations: AtomicUsize,
+    /// Searches that a peer may make within an hour, from the next start on.
+    pub(crate) searches: AtomicU32,
     /// How long its engine lets the homeserver gather events, from the next start on.
     pub(crate) gather: Mutex<Duration>,
     /// Where reports of abuse appear, from the next start on.
@@ -203,12 +212,24 @@ impl Silo {
         let slot = Slot::default();
         net.silos.lock().unwrap().insert(domain.clone(), slot.clone());
         homeserver.start(slot.clone());
-        let open_invitations = AtomicUsize::new(1000);
+        let (open_invitations, searches) = (AtomicUsize::new(1000), AtomicU32::new(600));
         let (net, gather, admin_room, database) =
             (Arc::clone(net), Mutex::default(), Mutex::default(), Mutex::default());
         let keep = Mutex::new(Keep { days: 90, day: Duration::from_hours(24) });
-        let silo =
-            Self { domain, homeserver, net, disk, faults, keep, open_invitations, gather, admin_room, slot, database };
+        let silo = Self {
+            domain,
+            homeserver,
+            net,
+            disk,
+            faults,
+            keep,
+            open_invitations,
+            searches,
+            gather,
+            admin_room,
+            slot,
+            database,
+        };
         silo.start().await;
         silo
     }
@@ -263,6 +284,8 @@ impl Silo {
             keep: *self.keep.lock().unwrap(),
             open_invitations: self.open_invitations.load(Ordering::Relaxed),
             catch_up: Duration::from_millis(400),
+            searches_per_hour: self.searches.load(Ordering::Relaxed),
+            report_poll: Duration::from_millis(20),
             admin_room: self.admin_room.lock().unwrap().clone(),
             may_command: Arc::new(|_| true),
         };
