@@ -23,6 +23,8 @@ mod attacks;
 mod backlog;
 #[path = "engine/codes.rs"]
 mod codes;
+#[path = "engine/consent.rs"]
+mod consent;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/direct.rs"]
@@ -37,6 +39,8 @@ mod franks;
 mod homeserver;
 #[path = "engine/invites.rs"]
 mod invites;
+#[path = "engine/keys.rs"]
+mod keys;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/polling.rs"]

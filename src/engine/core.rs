@@ -22,7 +22,7 @@ use super::{
     names::GatewayNames,
     ports::{Homeserver, MatrixAction, Millis, Peers},
     presence::Presence,
-    tables::{INBOX, InboxItem, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
+    tables::{INBOX, KEY_PACKAGES, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
     trim::{Keep, Today},
     window::{self, LaneEnd},
 };
@@ -106,8 +106,12 @@ pub(super) struct Inner {
     /// Portals being made: their Matrix rooms are not linked yet.
     /// By outbox row, and who is invited into them.
     pub(super) portals: Mutex<BTreeMap<u64, Vec<ruma::OwnedUserId>>>,
-    /// Unanswered invitations, by peer.
+    /// Invitations that were not accepted, by peer.
     pub(super) asking: Asking,
+    /// Rooms elsewhere that somebody of ours is asked into, and nobody came: their hub is not to see that we know them.
+    pub(super) unanswered: Mutex<BTreeSet<String>>,
+    /// One at a time gives KeyPackages out.
+    pub(super) giving: tokio::sync::Mutex<()>,
     pub(super) today: Today,
     pub(super) quarantined: AtomicU64,
     pub(super) presence: Presence,
@@ -184,7 +188,15 @@ impl Engine {
         let (mut names, searches) = (names, settings.searches_per_hour);
         names.peers = Some(Arc::clone(&peers));
         let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
-        let rooms = ROOMS.scan_all(&db, &()).await?.into_iter().map(|(uri, _)| uri).collect();
+        let mut rooms = BTreeSet::new();
+        let mut unanswered = BTreeSet::new();
+        for (uri, room) in ROOMS.scan_all(&db, &()).await? {
+            let nobody_came = room.phase == Phase::Invited && room.present.is_empty();
+            if nobody_came && KEY_PACKAGES.scan(&db, &uri, None, 1).await?.rows.is_empty() {
+                unanswered.insert(uri.clone());
+            }
+            rooms.insert(uri);
+        }
         let asking = Asking::load(&db, settings.open_invitations).await?;
         let today = Today::load(&db, settings.keep).await?;
         let hub_key = super::keys::hub_key(&db).await?;
@@ -208,6 +220,8 @@ impl Engine {
             ingest: tokio::sync::Mutex::default(),
             portals: Mutex::default(),
             asking,
+            unanswered: Mutex::new(unanswered),
+            giving: tokio::sync::Mutex::default(),
             today,
             quarantined: AtomicU64::new(0),
             presence: Presence::default(),
@@ -246,9 +260,6 @@ impl Engine {
         }
         for (uri, queued) in items {
             for (number, item) in queued {
-                if let InboxItem::Asked { peer, requester, target, .. } = &item {
-                    self.0.asking.restore(peer, (target.to_string(), requester.to_string(), uri.clone()));
-                }
                 self.mail(&uri, Mail::Item { number, item });
             }
         }
@@ -339,6 +350,7 @@ impl Engine {
                     for uri in running {
                         self.mail(&uri, Mail::Tick);
                     }
+                    self.forget_old_consent().await;
                     self.0.tasks.spawn(self.clone().renew_all());
                 }
             }

@@ -109,7 +109,7 @@ impl Engine {
     /// `POST /reportAbuse/{roomId}`. Durable when it returns; the same report again is told once.
     pub(super) async fn take_report(&self, peer: &ProviderDomain, room: &RoomUri, body: &[u8]) -> Result<(), Problem> {
         let report = AbuseReport::decode(body).map_err(|error| Problem::Malformed(error.to_string()))?;
-        if !self.knows_room(room) {
+        if !self.shows_room(room) {
             return Err(Problem::NotFound);
         }
         let key = (peer.to_string(), format!("report {room}"), Sha256::digest(body).into());
