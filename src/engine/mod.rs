@@ -13,6 +13,7 @@ mod asking;
 mod core;
 mod effects;
 mod ended;
+mod fingerprint;
 mod franking;
 mod group;
 mod ingest;
@@ -37,6 +38,7 @@ mod window;
 
 pub use aside::SetAside;
 pub use core::{Engine, EngineSettings, MayCommand, RoomSummary};
+pub use fingerprint::Fingerprint;
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};
 pub use presence::{duration, is_unknown_token};
