@@ -22,6 +22,11 @@ fn replaced(data: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Spelling {
+    /// These bytes of mls-rs are those on the wire.
+    pub(crate) fn add(&self, ours: Vec<u8>, wire: Vec<u8>) {
+        self.0.lock().unwrap().push((ours, wire));
+    }
+
     /// These bytes as they are on the wire.
     pub(crate) fn of(&self, data: &[u8]) -> Vec<u8> {
         for (ours, wire) in self.0.lock().unwrap().iter() {
@@ -130,7 +135,7 @@ pub(crate) fn for_mls_rs(reader: &mut In<'_>, spelling: &Spelling) -> Vec<u8> {
         }
     });
     if ours != wire {
-        spelling.0.lock().unwrap().push((ours.clone(), wire.to_vec()));
+        spelling.add(ours.clone(), wire.to_vec());
     }
     [&[0, 1, 0, 1][..], &ours, proof].concat()
 }

@@ -157,3 +157,16 @@ async fn participants_come_and_go_and_the_peer_is_removed() {
     a.kick(&room, "a1", &ghost(&gateway));
     while peer.next().await != Heard::Removed {}
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_peer_leaves_by_proposals() {
+    let (gateway, mut peer, room) = together().await;
+    let a = &gateway.homeserver;
+    peer.say("good-bye").await;
+    peer.leave().await;
+    // The hub commits what is proposed; who leaves gets that commit, and nothing after it.
+    assert_eq!(peer.next().await, Heard::Removed);
+    let ghost = ghost(&gateway);
+    until("C1's ghost goes", || a.member(&room, &ghost).as_deref() == Some("leave")).await;
+    until_seen(&gateway, &room, &["good-bye"]).await;
+}

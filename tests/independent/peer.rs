@@ -8,7 +8,7 @@ use mls_rs::{
     CipherSuite, CipherSuiteProvider as _, Client, CryptoProvider as _, Extension, ExtensionList, Group, MlsMessage,
     client_builder::MlsConfig,
     crypto::{HpkeCiphertext, SignaturePublicKey, SignatureSecretKey},
-    group::{ExportedTree, ReceivedMessage},
+    group::{ExportedTree, ReceivedMessage, proposal::CustomProposal},
     identity::{SigningIdentity, basic::{BasicCredential, BasicIdentityProvider}},
 };
 use sha2::Sha256;
@@ -291,6 +291,10 @@ impl<C: MlsConfig> Peer<C> {
         let bundle =
             [commit.to_vec(), vec![0], vec![1], group_info.to_bytes().unwrap()[4..].to_vec(), vec![1], tree].concat();
         self.own.push(commit.to_vec());
+        self.send_update(bundle).await;
+    }
+
+    async fn send_update(&self, bundle: Vec<u8>) {
         let answer = self.call_room("update", bundle).await;
         let mut reader = In(&answer);
         let (code, words) = (reader.u8(), String::from_utf8_lossy(reader.vector()).into_owned());
@@ -305,6 +309,40 @@ impl<C: MlsConfig> Peer<C> {
         let commit = self.group().commit_builder().authenticated_data(NO_AAD.to_vec()).build().unwrap();
         self.update(&commit.commit_message().to_bytes().unwrap()).await;
         self.group().apply_pending_commit().unwrap();
+    }
+
+    /// A proposal that mls-rs does not know, as it is on the wire.
+    fn propose(&mut self, kind: u16, data: Vec<u8>) -> Vec<u8> {
+        let spelling = self.spelling.clone();
+        let group = self.group();
+        let head = [
+            vector(group.group_id()),
+            group.current_epoch().to_be_bytes().to_vec(),
+            vec![1],
+            group.current_member_index().to_be_bytes().to_vec(),
+            vector(NO_AAD),
+            vec![2],
+            kind.to_be_bytes().to_vec(),
+        ]
+        .concat();
+        spelling.add([&head[..], &vector(&data)].concat(), [&head[..], &data].concat());
+        let proposal = group.propose_custom(CustomProposal::new(kind.into(), data), NO_AAD.to_vec()).unwrap();
+        let wire = spelling.of(&proposal.to_bytes().unwrap());
+        // What DESIGN and docs/conformance.md say of mls-rs. If it reads them one day, none of this is needed any more.
+        assert!(MlsMessage::from_bytes(&wire).is_err(), "mls-rs reads proposal {kind:#06x} by itself");
+        wire
+    }
+
+    /// Leaves the room: SelfRemove, and the entry in the list.
+    pub(crate) async fn leave(&mut self) {
+        let place = self.everybody().0.iter().position(|user| user == USER).unwrap();
+        let update =
+            [vector(&[]), vector(&u32::try_from(place).unwrap().to_be_bytes()), vector(&[])].concat();
+        let change = [&PARTICIPANTS.to_be_bytes()[..], &[1], &vector(&update)].concat();
+        let proposals =
+            [self.propose(handshake::SELF_REMOVE, Vec::new()), self.propose(handshake::APP_DATA_UPDATE, change)];
+        self.own.extend(proposals.clone());
+        self.send_update([&proposals[0][..], &vector(&proposals[1])].concat()).await;
     }
 
     /// Says something, franked.
