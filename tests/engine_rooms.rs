@@ -21,6 +21,8 @@
 mod attacks;
 #[path = "engine/backlog.rs"]
 mod backlog;
+#[path = "../examples/silo/chat.rs"]
+mod chat;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/direct.rs"]
@@ -35,6 +37,8 @@ mod homeserver;
 mod invites;
 #[path = "engine/outside.rs"]
 mod outside;
+#[path = "../examples/silo/port.rs"]
+mod port;
 #[path = "engine/presence.rs"]
 mod presence;
 #[path = "engine/process.rs"]
@@ -49,5 +53,7 @@ mod reliability;
 mod reports;
 #[path = "engine/silo.rs"]
 mod silo;
+#[path = "engine/three.rs"]
+mod three;
 #[path = "engine/trim.rs"]
 mod trim;

@@ -1,9 +1,9 @@
 //! The gateway that the peer talks to: its real engine, store, MIMI server and client, between a played homeserver and TLS.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use mimi_gateway::{
-    engine::{Engine, EngineSettings, GatewayNames, Keep},
+    engine::{Engine, GatewayNames},
     ident::{IdentityMap, ProviderDomain},
     mimi::{Limits, Listening, MimiPeers, PeerSettings, PemSource, Settings},
     store::{MasterKey, MemoryDisk, open_memory},
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     homeserver::{FakeHomeserver, Slot, no_faults},
     pki::{Ca, Cert},
+    silo::quick_settings,
 };
 
 /// Everything that a.example is while it runs.
@@ -58,24 +59,10 @@ impl Gateway {
     async fn run(&mut self, distrust: bool) {
         let opened = open_memory(&self.disk, &MasterKey::from_bytes([7; 32])).unwrap();
         let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
-        let settings = EngineSettings {
-            gather: Duration::ZERO,
-            patience: Duration::from_millis(5),
-            settle: Duration::from_millis(1),
-            quiet: Duration::from_millis(150),
-            gap_check: Duration::from_millis(500),
-            tick: Duration::from_hours(1),
-            retry: Duration::from_millis(5),
-            keep: Keep { days: 90, day: Duration::from_hours(24) },
-            open_invitations: 1000,
-            catch_up: Duration::from_millis(400),
-            admin_room: None,
-            may_command: Arc::new(|_| true),
-        };
         let listening = Listening::bind(&self.settings).await.unwrap();
         let peers = Arc::new(MimiPeers::new(&self.settings).unwrap());
         let homeserver = Arc::clone(&self.homeserver);
-        let engine = Engine::load(opened.database, homeserver, peers, names, settings).await.unwrap();
+        let engine = Engine::load(opened.database, homeserver, peers, names, quick_settings()).await.unwrap();
         if distrust {
             engine.distrust_state().await.unwrap();
         }

@@ -21,6 +21,8 @@ mod net;
 mod peer;
 #[path = "../mimi_http/pki.rs"]
 mod pki;
+#[path = "../engine/silo.rs"]
+mod silo;
 mod suite;
 
 use std::time::{Duration, Instant};
