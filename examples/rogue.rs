@@ -193,6 +193,9 @@ impl ProviderInbound for Inbound {
     fn group_info(&self, _: VerifiedPeer, _: RoomUri, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>> {
         Box::pin(async { Err(Problem::NotFound) })
     }
+    fn identifier_query(&self, _: VerifiedPeer, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>> {
+        Box::pin(async { Err(Problem::NotFound) })
+    }
     fn report_abuse(&self, _: VerifiedPeer, _: RoomUri, _: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async { Err(Problem::NotFound) })
     }

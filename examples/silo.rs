@@ -20,11 +20,7 @@
 //! say TEXT, leave, remove WHO, members, log
 //! fingerprint          epoch authenticator, and hashes of list and log
 //! ```
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "an example: what cannot be is a panic with a place"
-)]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "an example: what cannot be is a panic with a place")]
 
 #[path = "silo/chat.rs"]
 mod chat;
@@ -49,7 +45,7 @@ use clap::Parser;
 use mimi_gateway::{
     engine::{Engine, EngineSettings, GatewayNames, Keep},
     ident::{IdentityMap, ProviderDomain},
-    mimi::{Limits, Listening, MimiPeers, PemSource, Settings},
+    mimi::{AssetSettings, Limits, Listening, MimiPeers, PemSource, Settings},
     store::{self, EngineChoice, MasterKey, OpenOptions},
 };
 use serde_json::{Value, json};
@@ -110,6 +106,7 @@ fn settings(arguments: Arguments) -> Result<(Settings, PathBuf), Failure> {
         certificate: PemSource::new(arguments.certificate.ok_or(missing)?),
         private_key: PemSource::new(arguments.private_key.ok_or(missing)?),
         limits: Limits::default(),
+        assets: AssetSettings::default(),
         peers,
     };
     Ok((settings, arguments.store.ok_or(missing)?))
@@ -141,6 +138,8 @@ fn engine_settings() -> EngineSettings {
         patience: Duration::from_millis(25),
         settle: Duration::from_millis(30),
         keep: Keep { days: 90, day: Duration::from_hours(24) },
+        searches_per_hour: 100,
+        report_poll: Duration::from_mins(1),
         admin_room: None,
         may_command: Arc::new(|_| true),
     }
@@ -155,8 +154,7 @@ async fn serve(settings: Settings, dir: PathBuf) -> Result<(), Failure> {
     let map = IdentityMap::new(settings.own_domain.clone(), settings.own_domain.as_str().try_into()?);
     let (clients, mut told) = mpsc::unbounded_channel();
     let chat = Arc::new(Chat::open(map.clone(), Some(&dir), clients)?);
-    let opened =
-        store::open(&OpenOptions::new(EngineChoice::Sqlite, dir.join("store"), master_key(&dir)?))?;
+    let opened = store::open(&OpenOptions::new(EngineChoice::Sqlite, dir.join("store"), master_key(&dir)?))?;
     let peers = Arc::new(MimiPeers::new(&settings)?);
     let provider = Listening::bind(&settings).await?;
     let names = GatewayNames::new(map, chat.bot.clone(), 500);

@@ -8,9 +8,10 @@
 //! ```
 //!
 //! Imports point down only; `tests/imports.rs` holds the table. Layers, lowest first: `ident`, `wire`, `content` -
-//! `policy`, `translate`, `room` - `mls`, `store` - `engine` - `matrix`, `mimi`, `admin` - `config`, `cli`, `runtime`.
+//! `policy`, `translate`, `room` - `mls`, `store`, `assets` - `engine` - `matrix`, `mimi`, `admin` - `config`, `cli`, `runtime`.
 
 pub mod admin;
+pub mod assets;
 pub mod cli;
 pub mod config;
 pub mod content;

@@ -23,10 +23,14 @@ mod attacks;
 mod backlog;
 #[path = "../examples/silo/chat.rs"]
 mod chat;
+#[path = "engine/codes.rs"]
+mod codes;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/direct.rs"]
 mod direct;
+#[path = "engine/discovery.rs"]
+mod discovery;
 #[path = "engine/flow.rs"]
 mod flow;
 #[path = "engine/franks.rs"]
@@ -37,6 +41,8 @@ mod homeserver;
 mod invites;
 #[path = "engine/outside.rs"]
 mod outside;
+#[path = "engine/polling.rs"]
+mod polling;
 #[path = "../examples/silo/port.rs"]
 mod port;
 #[path = "engine/presence.rs"]

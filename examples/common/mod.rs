@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mimi_gateway::{
     ident::ProviderDomain,
-    mimi::{Limits, PeerSettings, PemSource, Settings},
+    mimi::{AssetSettings, Limits, PeerSettings, PemSource, Settings},
 };
 use serde_json::Value;
 
@@ -27,11 +27,19 @@ pub(crate) fn spare_peer(env: &Value) -> Result<Settings, Failure> {
         certificate: PemSource::new(&text(&me["cert"])?),
         private_key: PemSource::new(&text(&me["key"])?),
         limits: Limits::default(),
+        assets: AssetSettings::default(),
         peers,
     })
 }
 
 /// A peer at this address, whose certificates this authority signs (a path).
 pub(crate) fn peer(ca: &str, address: String) -> PeerSettings {
-    PeerSettings { ca: PemSource::new(ca), address: Some(address), hosts: Vec::new(), allowed: true }
+    PeerSettings {
+        ca: PemSource::new(ca),
+        address: Some(address),
+        hosts: Vec::new(),
+        asset_domains: None,
+        asset_address: None,
+        allowed: true,
+    }
 }

@@ -176,7 +176,14 @@ impl Change<'_> {
         self.event(room, sender, event_type, None, content, None)
     }
 
-    pub(super) fn set(&mut self, room: &str, sender: &str, event_type: &str, key: &str, content: Value) -> OwnedEventId {
+    pub(super) fn set(
+        &mut self,
+        room: &str,
+        sender: &str,
+        event_type: &str,
+        key: &str,
+        content: Value,
+    ) -> OwnedEventId {
         self.event(room, sender, event_type, Some(key), content, None)
     }
 
@@ -233,11 +240,7 @@ impl Change<'_> {
 impl Chat {
     /// The chat of a provider. With a directory it is kept there, without one it ends with the process. `clients` get what
     /// there is to show.
-    pub(crate) fn open(
-        map: IdentityMap,
-        dir: Option<&Path>,
-        clients: mpsc::UnboundedSender<Told>,
-    ) -> io::Result<Self> {
+    pub(crate) fn open(map: IdentityMap, dir: Option<&Path>, clients: mpsc::UnboundedSender<Told>) -> io::Result<Self> {
         let bot = UserId::parse(format!("@gateway:{}", map.server_name())).expect("a user id");
         let chat = Self { map, bot, state: Mutex::default(), journal: None, queued: Notify::new(), clients };
         let Some(dir) = dir else { return Ok(chat) };
@@ -308,9 +311,11 @@ impl Chat {
             file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).expect("the chat's journal is written");
         }
         for record in &records {
-            if let Record::Event(event) = record {
+            if let Record::Event(event) = record
+                && let Some(told) = self.tell(&state, event)
+            {
                 // Without clients nobody has to be told.
-                self.tell(&state, event).into_iter().for_each(|told| drop(self.clients.send(told)));
+                let _ = self.clients.send(told);
             }
         }
         self.queued.notify_one();
@@ -359,7 +364,9 @@ impl Chat {
                 continue;
             }
             let mut hash = sha2::Sha256::new();
-            events.iter().for_each(|event| hash.update(event.get()));
+            for event in &events {
+                hash.update(event.get());
+            }
             let count = events.len();
             let (txn_id, body_hash) = (taken.to_string(), hash.finalize().into());
             match engine.transaction(Transaction { txn_id, body_hash, events, connection: 1 }).await {
@@ -367,15 +374,10 @@ impl Chat {
                     change.record(Record::Taken(count));
                     Ok(())
                 })),
-                Err(InboundError::NotStored(_)) => tokio::time::sleep(PAUSE).await,
+                Err(InboundError::NotStored(_) | InboundError::TooMany(_)) => tokio::time::sleep(PAUSE).await,
                 Err(InboundError::ShuttingDown) => return,
             }
         }
-    }
-
-    /// Whether the engine has taken everything.
-    pub(crate) fn is_fed(&self) -> bool {
-        self.lock().queue.is_empty()
     }
 
     // ------------------------------------------------------------------------------------------------ its people
@@ -484,11 +486,6 @@ impl Chat {
         let (user, state) = (self.id(name), self.lock());
         let rooms = state.rooms.keys().filter(|room| state.member(room, &user) == "invite");
         rooms.map(|room| OwnedRoomId::try_from(room.as_str()).expect("a room id")).collect()
-    }
-
-    /// How a full id stands to a room.
-    pub(crate) fn member(&self, room: &RoomId, user: &str) -> String {
-        self.lock().member(room.as_str(), user).to_owned()
     }
 
     /// Who is in a room, by address.

@@ -2,7 +2,10 @@
 //! the process; each is done once.
 
 use mimi_gateway::{
-    engine::ports::{Actor, CallError, Homeserver, JoinedMember, MatrixAction, MatrixDone, Retry, TimelinePage},
+    engine::ports::{
+        Actor, CallError, Contacts, Homeserver, JoinedMember, MatrixAction, MatrixDone, Profile, Retry, TimelinePage,
+        UserReport,
+    },
     ident::UserUri,
     store::BoxFuture,
 };
@@ -102,8 +105,16 @@ impl Chat {
 
     /// A room for a MIMI room that is hosted elsewhere.
     fn create(&self, change: &mut Change<'_>, action: &MatrixAction) -> Result<MatrixDone, Refused> {
-        let MatrixAction::CreateRoom { creator, alias_localpart, name, topic, is_direct, members, invite, initial_state } =
-            action
+        let MatrixAction::CreateRoom {
+            creator,
+            alias_localpart,
+            name,
+            topic,
+            is_direct,
+            members,
+            invite,
+            initial_state,
+        } = action
         else {
             return Err("not a new room".to_owned());
         };
@@ -195,6 +206,26 @@ impl Homeserver for Chat {
 
     fn user_exists<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<bool, CallError>> {
         Box::pin(async move { Ok(self.lock().users.contains(user.as_str())) })
+    }
+
+    fn profile<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Profile>, CallError>> {
+        Box::pin(async move {
+            let known = self.lock().users.contains(user.as_str());
+            Ok(known.then(|| Profile { displayname: Some(user.localpart().to_owned()) }))
+        })
+    }
+
+    /// There are no addresses by which people are known elsewhere, and no reports to fetch.
+    fn has_admin(&self) -> bool {
+        false
+    }
+
+    fn contacts<'a>(&'a self, _: &'a UserId) -> BoxFuture<'a, Result<Option<Contacts>, CallError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn user_reports(&self, _: u64, _: u32) -> BoxFuture<'_, Result<Vec<UserReport>, CallError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn ensure_ghost<'a>(&'a self, user: &'a UserUri) -> BoxFuture<'a, Result<OwnedUserId, CallError>> {

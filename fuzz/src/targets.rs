@@ -125,7 +125,7 @@ fn headers(data: &[u8]) {
     }
     let first = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if let Ok(authority) = std::str::from_utf8(first)
-        && host_is_ours(authority, ["a.example", "mimi.a.example"])
+        && host_is_ours(authority, &["a.example", "mimi.a.example"])
     {
         let host = authority.split(':').next().unwrap_or_default();
         assert!(

@@ -14,7 +14,9 @@ pub(super) fn run(config: &Config, json: bool) -> Result<(), CliError> {
 pub(super) fn fingerprints(config: &Config) -> Result<(), CliError> {
     let rows =
         runtime::list_fingerprints(config).map_err(|e| CliError::of_runtime("cannot list the fingerprints", e))?;
-    rows.iter().for_each(|row| println!("{}", serde_json::json!(row)));
+    for row in rows {
+        println!("{}", serde_json::json!(row));
+    }
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! `[homeserver]`: the Matrix homeserver that this gateway serves.
 
+use std::{path::PathBuf, time::Duration};
+
 use ruma::OwnedServerName;
 use serde::Deserialize;
 use url::Url;
 
-use super::error::ConfigError;
+use super::{error::ConfigError, secret::Secret};
 
 /// The Matrix homeserver that this gateway serves.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -14,12 +16,25 @@ pub struct HomeserverConfig {
     pub url: Url,
     /// Its server name: what follows the colon in its users' ids.
     pub server_name: OwnedServerName,
+    /// An administrator's access token, for what only an administrator may ask.
+    #[serde(default)]
+    pub admin_token: Option<Secret>,
+    /// A file that holds `admin_token`.
+    #[serde(default)]
+    pub admin_token_file: Option<PathBuf>,
+    /// How often the list of what users reported is looked at.
+    #[serde(default = "default_report_poll")]
+    pub report_poll_interval_seconds: u64,
     /// How long one request may take.
     #[serde(default = "default_request_timeout")]
     pub request_timeout_seconds: u64,
     /// How long connecting may take.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
+}
+
+fn default_report_poll() -> u64 {
+    60
 }
 
 fn default_request_timeout() -> u64 {
@@ -31,9 +46,16 @@ fn default_connect_timeout() -> u64 {
 }
 
 impl HomeserverConfig {
+    /// How often the list of reports is looked at.
+    #[must_use]
+    pub fn report_poll(&self) -> Duration {
+        Duration::from_secs(self.report_poll_interval_seconds.max(1))
+    }
+
     pub(super) fn validate(&self, faults: &mut Vec<ConfigError>) {
         base_url("homeserver.url", &self.url, &["http", "https"], faults);
         for (key, seconds) in [
+            ("homeserver.report_poll_interval_seconds", self.report_poll_interval_seconds),
             ("homeserver.request_timeout_seconds", self.request_timeout_seconds),
             ("homeserver.connect_timeout_seconds", self.connect_timeout_seconds),
         ] {

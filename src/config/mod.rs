@@ -36,7 +36,7 @@ pub use store::{StoreConfig, StoreEngine};
 use crate::{
     ident::ProviderDomain,
     matrix::MatrixSettings,
-    mimi::{Limits, PeerSettings, Settings as MimiSettings},
+    mimi::{AssetSettings, Limits, PeerSettings, Settings as MimiSettings},
 };
 use source::Node;
 
@@ -65,6 +65,9 @@ pub struct Config {
     /// Sizes, times and counts that bound what others can make us do.
     #[serde(default)]
     pub limits: Limits,
+    /// What assets may take.
+    #[serde(default)]
+    pub assets: AssetSettings,
     /// What is logged, and how.
     #[serde(default)]
     pub log: LogConfig,
@@ -121,6 +124,12 @@ impl Config {
         self.store.validate(&mut faults);
         self.rooms.validate(&mut faults);
         self.permissions.validate(&mut faults);
+        if !(1..=3650).contains(&self.assets.keep_days) {
+            faults.push(ConfigError::invalid("assets.keep_days", "must be from 1 to 3650"));
+        }
+        if self.assets.max_asset_bytes == 0 {
+            faults.push(ConfigError::invalid("assets.max_asset_bytes", "must not be 0"));
+        }
         self.log.validate(&mut faults);
         if faults.len() > 1 {
             return Err(ConfigError::Several(faults));
@@ -142,6 +151,7 @@ impl Config {
             certificate: self.provider.certificate.clone(),
             private_key: self.provider.private_key.clone(),
             limits: self.limits.clone(),
+            assets: self.assets.clone(),
             peers: self.peers.clone(),
         })
     }
@@ -157,6 +167,7 @@ impl Config {
             registration: self.appservice.registration.clone(),
             as_token: secret(&self.appservice.as_token),
             hs_token: secret(&self.appservice.hs_token),
+            admin_token: secret(&self.homeserver.admin_token),
             sender_localpart: self.appservice.sender_localpart.clone(),
             bot_display_name: self.appservice.bot_display_name.clone(),
             request_timeout_seconds: self.homeserver.request_timeout_seconds,
@@ -168,8 +179,12 @@ impl Config {
 
     /// Makes relative paths relative to `base`.
     fn resolve_paths(&mut self, base: &Path) {
-        let optional =
-            [&mut self.appservice.as_token_file, &mut self.appservice.hs_token_file, &mut self.store.master_key_file];
+        let optional = [
+            &mut self.homeserver.admin_token_file,
+            &mut self.appservice.as_token_file,
+            &mut self.appservice.hs_token_file,
+            &mut self.store.master_key_file,
+        ];
         let always = [&mut self.appservice.registration, &mut self.store.path];
         for path in optional.into_iter().filter_map(Option::as_mut).chain(always) {
             // An absolute path replaces the base.
@@ -183,6 +198,7 @@ impl Config {
 
     fn read_secret_files(&mut self) -> Result<(), ConfigError> {
         for (key, secret, file) in [
+            ("homeserver.admin_token", &mut self.homeserver.admin_token, &self.homeserver.admin_token_file),
             ("appservice.as_token", &mut self.appservice.as_token, &self.appservice.as_token_file),
             ("appservice.hs_token", &mut self.appservice.hs_token, &self.appservice.hs_token_file),
             ("store.master_key", &mut self.store.master_key, &self.store.master_key_file),
@@ -206,6 +222,7 @@ pub fn schema() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("rooms", fields_of::<RoomsConfig>()),
         ("permissions", fields_of::<PermissionsConfig>()),
         ("limits", fields_of::<Limits>()),
+        ("assets", fields_of::<AssetSettings>()),
         ("log", fields_of::<LogConfig>()),
     ])
 }

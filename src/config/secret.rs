@@ -9,6 +9,7 @@ use super::error::ConfigError;
 
 /// Settings that may stand in a file of their own: section, key, key of the file.
 pub(super) const PAIRS: &[(&str, &str, &str)] = &[
+    ("homeserver", "admin_token", "admin_token_file"),
     ("appservice", "as_token", "as_token_file"),
     ("appservice", "hs_token", "hs_token_file"),
     ("store", "master_key", "master_key_file"),

@@ -345,8 +345,8 @@ impl Actor {
                 after.created.push(index);
                 Ok(())
             }
-            Mail::Join { user, .. } => {
-                let answer = self.follow(user, batch, after).await?;
+            Mail::Join { user, code, .. } => {
+                let answer = self.follow(user, code.as_deref(), batch, after).await?;
                 after.joined.push((index, answer));
                 Ok(())
             }

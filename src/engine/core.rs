@@ -18,6 +18,7 @@ use super::{
     franking::Franking,
     lane, lobby,
     mail::Mail,
+    meter::{self, Meter},
     names::GatewayNames,
     ports::{Homeserver, MatrixAction, Millis, Peers},
     presence::Presence,
@@ -26,6 +27,7 @@ use super::{
     window::{self, LaneEnd},
 };
 use crate::{
+    ident::ProviderDomain,
     mls::labels::SigningKey,
     room::{Names, Phase},
     store::{Database, StoreError},
@@ -58,6 +60,10 @@ pub struct EngineSettings {
     pub settle: Duration,
     /// How long is kept what recognises repeats.
     pub keep: Keep,
+    /// Searches that one peer may make within an hour. Zero: none at all.
+    pub searches_per_hour: u32,
+    /// How often the homeserver's list of reports is looked at, if it can be.
+    pub report_poll: Duration,
     /// The Matrix room in which reports of abuse appear; the bot has to be in it.
     pub admin_room: Option<ruma::OwnedRoomId>,
     /// Who may give commands.
@@ -98,7 +104,11 @@ pub(super) struct Inner {
     pub(super) settings: EngineSettings,
     pub(super) hub_key: SigningKey,
     /// Reports of abuse of each peer.
-    pub(super) reports: Mutex<BTreeMap<crate::ident::ProviderDomain, super::report::Reports>>,
+    pub(super) reports: Mutex<Meter<ProviderDomain>>,
+    /// Searches of each peer.
+    pub(super) searches: Mutex<Meter<ProviderDomain>>,
+    /// Searches of our users by way of the homeserver.
+    pub(super) lookups: Mutex<Meter<()>>,
     /// What we stamp messages with.
     pub(super) franking: Arc<Franking>,
     /// Matrix room id to room URI.
@@ -151,6 +161,9 @@ impl std::fmt::Debug for Engine {
 /// A gap in the pulse that counts as having been stopped, in milliseconds.
 const STOPPED: Millis = 5_000;
 
+/// Look-ups by handle that the homeserver's clients may make within a minute.
+const LOOKUPS: u32 = 60;
+
 /// How long a homeserver that came back is not trusted to deliver everything, in milliseconds.
 const SUSPECT: Millis = 15_000;
 
@@ -185,7 +198,7 @@ impl Engine {
         names: GatewayNames,
         settings: EngineSettings,
     ) -> Result<Self, StoreError> {
-        let mut names = names;
+        let (mut names, searches) = (names, settings.searches_per_hour);
         names.peers = Some(Arc::clone(&peers));
         let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
         let rooms = ROOMS.scan_all(&db, &()).await?.into_iter().map(|(uri, _)| uri).collect();
@@ -201,7 +214,9 @@ impl Engine {
             settings,
             hub_key,
             franking,
-            reports: Mutex::default(),
+            reports: Mutex::new(Meter::new(super::report::PER_HOUR, meter::HOUR)),
+            searches: Mutex::new(Meter::new(searches, meter::HOUR)),
+            lookups: Mutex::new(Meter::new(LOOKUPS, meter::MINUTE)),
             links: Mutex::new(links),
             rooms: Mutex::new(rooms),
             actors: Mutex::default(),
@@ -268,6 +283,7 @@ impl Engine {
         let engine = self.clone();
         self.0.tasks.spawn(async move { engine.timers().await });
         self.0.tasks.spawn(self.clone().keep_trimmed());
+        self.0.tasks.spawn(self.clone().keep_polling());
         Ok(())
     }
 
@@ -340,6 +356,8 @@ impl Engine {
                     for uri in running {
                         self.mail(&uri, Mail::Tick);
                     }
+                    let engine = self.clone();
+                    self.0.tasks.spawn(async move { engine.renew_all().await });
                 }
             }
         }

@@ -247,7 +247,7 @@ impl Actor {
     /// opens the answer is stored with the request.
     fn ask_group_info(&self, user: UserUri, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
         let Some(room) = &self.room else { return Ok(()) };
-        let (body, key) = super::provider::group_info_request(&user)
+        let (body, key) = super::provider::group_info_request(&user, None)
             .map_err(|error| StoreError::Invalid(format!("a groupInfo request: {error}")))?;
         let peer = room.uri.hub();
         let row = OutRow::Call {

@@ -36,7 +36,9 @@ pub struct Fingerprint {
 
 fn of_lines(lines: impl Iterator<Item = String>) -> String {
     let mut hash = Sha256::new();
-    lines.for_each(|line| hash.update(line + "\n"));
+    for line in lines {
+        hash.update(line + "\n");
+    }
     hex::encode(hash.finalize())
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct RoomGroup {
     pub(crate) key_packages: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The member state was made anew in the present step: what is stored is another group's, or an older membership's.
     pub(crate) replaced: bool,
+    /// As hub: who showed a joining code, and may list themselves by an external commit.
+    pub(crate) admitted: BTreeSet<UserUri>,
     /// References of KeyPackages that were used by the present step.
     pub(crate) used: Vec<Vec<u8>>,
     /// What we stamp messages with, as a hub.
@@ -275,6 +277,18 @@ fn beside(aad: &SafeAad) -> Beside {
     Beside { tag: aad.franking_tag().unwrap_or_default(), message_id: aad.message_id().unwrap_or_default() }
 }
 
+/// The change by which a joiner who is not on the participant list comes on it.
+fn list_oneself(join: &mls::ExternalJoin<'_>) -> Result<Vec<mls::AppDataChange>, GroupError> {
+    let invalid = |error: &dyn std::fmt::Display| GroupError::Invalid(error.to_string());
+    let state = RoomState::from_components(&mls::components_outside(join)?).map_err(|error| invalid(&error))?;
+    if state.role_of(join.user).is_some() {
+        return Ok(Vec::new());
+    }
+    let newcomer = [(join.user.clone(), policy::role::MEMBER)];
+    let update = policy::update_add(&state, &newcomer).map_err(|error| invalid(&error))?;
+    Ok(vec![mls::AppDataChange { component: policy::component::PARTICIPANT_LIST, update }])
+}
+
 /// Leaves by user.
 fn count(leaves: Vec<Leaf>) -> BTreeMap<UserUri, u32> {
     let mut counts = BTreeMap::new();
@@ -300,7 +314,14 @@ fn check_follower(
     peer: &ProviderDomain,
     known: &BTreeMap<Vec<u8>, ProviderDomain>,
     welcomed: &[Vec<u8>],
+    admitted: &BTreeSet<UserUri>,
 ) -> Result<(), String> {
+    if let CommitSender::NewMember { user, .. } = &view.sender {
+        let state = RoomState::from_components(&view.components).map_err(|error| error.to_string())?;
+        if !state.takes_part(user) && !state.is_open() && !admitted.contains(user) {
+            return Err(format!("{user} is no participant, and has shown no joining code that counts"));
+        }
+    }
     if view.sender.user().provider() != *peer {
         return Err(format!("{} is not a user of {peer}", view.sender.user()));
     }
@@ -444,11 +465,12 @@ impl Group for RoomGroup {
                 adopted.push((reference, private));
             }
         }
+        let admitted = self.admitted.clone();
         let member = self.member_mut()?;
         let leaves = Self::leaf_counts(member);
         let mut verdict = |view: &CommitView| {
             if let Origin::Follower(peer, known, bundle) = origin {
-                check_follower(view, peer, known, bundle.map(welcomed).unwrap_or_default())?;
+                check_follower(view, peer, known, bundle.map(welcomed).unwrap_or_default(), &admitted)?;
             }
             judge(view, &leaves)
         };
@@ -570,14 +592,20 @@ impl Group for RoomGroup {
                 member.adopt(private)?;
             }
         }
-        let join = mls::ExternalJoin {
+        let nothing = Change::default();
+        let mut join = mls::ExternalJoin {
             group_info: &info.group_info,
             ratchet_tree: &info.ratchet_tree,
             pending_proposals: &info.pending_proposals,
             user,
-            change: &Change::default(),
+            change: &nothing,
             now,
         };
+        // Who joins an open room, or by a code, puts themselves on the list.
+        let listing = list_oneself(&join).map(|app_data| Change { app_data, ..Change::default() });
+        if let Ok(change) = &listing {
+            join.change = change;
+        }
         let made = mls::users_outside(&join).and_then(|leaves| {
             let mut verdict = |view: &CommitView| judge(view, &leaves);
             match &self.member {

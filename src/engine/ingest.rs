@@ -13,6 +13,7 @@ use super::{
     tables::{EVENTS, InboxItem, LOBBY, WATERMARKS},
 };
 use crate::{
+    ident::UserUri,
     room::Names,
     store::{Batch, BoxFuture, StoreError},
     translate::RoomEvent,
@@ -282,6 +283,10 @@ impl MatrixInbound for Engine {
             let made = self.0.homeserver.ensure_ghost(&uri).await;
             made.map(|_| true).map_err(|error| InboundError::NotStored(error.to_string()))
         })
+    }
+
+    fn find_by_handle<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Vec<UserUri>, InboundError>> {
+        Box::pin(self.look_up(handle))
     }
 
     fn query_alias<'a>(&'a self, _alias: &'a RoomAliasId) -> BoxFuture<'a, Result<bool, InboundError>> {

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     core::{Engine, lock, random},
+    discovery::FindableError,
     ingest::event_id,
     mail::{Mail, NewRoom},
     ports::{Actor, CallError, MatrixAction, Retry},
@@ -17,7 +18,7 @@ use crate::{
     ident::{RoomUri, UserUri},
     room::{
         NOBODY, Names,
-        command::{Command, HELP, in_management, in_room},
+        command::{ALONE, Command, HELP, in_management, in_room},
     },
     store::{Batch, StoreError},
     translate::RoomEvent,
@@ -32,6 +33,15 @@ pub(super) enum LobbyError {
     Call(#[from] CallError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<FindableError> for LobbyError {
+    fn from(error: FindableError) -> Self {
+        match error {
+            FindableError::Call(error) => error.into(),
+            FindableError::Store(error) => error.into(),
+        }
+    }
 }
 
 /// Works on the events of one unmirrored room, in order, and ends when there are none.
@@ -288,7 +298,7 @@ async fn stray_invited(engine: &Engine, event: &RoomEvent, target: ruma::OwnedUs
     Ok(())
 }
 
-async fn create(engine: &Engine, new: NewRoom) -> Result<String, LobbyError> {
+pub(super) async fn create(engine: &Engine, new: NewRoom) -> Result<String, LobbyError> {
     let uri = RoomUri::from_random(engine.0.names.domain(), &random()?)
         .map_err(|error| StoreError::Invalid(error.to_string()))?
         .to_string();
@@ -333,7 +343,7 @@ async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: 
             Some(user) => engine.complain_quietly(user, &note, openly).await?,
             None => return Ok(()),
         },
-        Command::Status | Command::Report { .. } => "This room is not mirrored.".to_owned(),
+        Command::Status | Command::Code(_) | Command::Report { .. } => "This room is not mirrored.".to_owned(),
         Command::Bridge(target) => {
             let target = match target.as_deref() {
                 None if management => {
@@ -361,7 +371,10 @@ async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: 
                 Err(why) => why,
             }
         }
-        Command::Join(uri) => match engine.join(&event.sender, &uri).await {
+        Command::StartChat(_) | Command::Discoverable(_) if !management => ALONE.to_owned(),
+        Command::StartChat(whom) => engine.start_chat(event, whom).await?,
+        Command::Discoverable(wish) => engine.be_findable(&event.sender, &wish).await?,
+        Command::Join(uri, code) => match engine.join(&event.sender, &uri, code).await {
             Ok(text) | Err(text) => text,
         },
         Command::Invite(_) => {

@@ -29,7 +29,7 @@ pub(super) enum Mail {
     /// The room is to be made.
     Create { new: Box<NewRoom>, reply: oneshot::Sender<Result<(), String>> },
     /// One of our users wants to follow the room.
-    Join { user: UserUri, reply: oneshot::Sender<Result<String, String>> },
+    Join { user: UserUri, code: Option<String>, reply: oneshot::Sender<Result<String, String>> },
     /// Time passed.
     Tick,
     /// Compare with the homeserver's timeline now.

@@ -72,6 +72,7 @@ impl Actor {
     pub(super) async fn follow(
         &mut self,
         user: &UserUri,
+        code: Option<&str>,
         batch: &mut Batch,
         after: &mut After,
     ) -> Result<Result<String, String>, StoreError> {
@@ -86,7 +87,7 @@ impl Actor {
             return Ok(Ok("You are invited into the room.".to_owned()));
         }
         let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(Err("That is no room.".to_owned())) };
-        let (group, staged) = match super::provider::external_join(&self.engine, user, &uri).await {
+        let (group, staged) = match super::provider::external_join(&self.engine, user, &uri, code).await {
             Ok(joined) => joined,
             Err(why) => return Ok(Err(format!("{uri} cannot be joined: {why}."))),
         };

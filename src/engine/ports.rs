@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    assets::{AssetError, AssetFile},
     ident::{ProviderDomain, RoomUri, UserUri},
     store::BoxFuture,
+    wire::path::DownloadUrl,
 };
 
 pub use crate::room::effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget};
@@ -40,6 +42,9 @@ pub enum InboundError {
     /// The gateway is shutting down. Retriable.
     #[error("shutting down")]
     ShuttingDown,
+    /// Too many of these within a short time. Retriable after this many seconds.
+    #[error("too many requests")]
+    TooMany(u32),
 }
 
 /// Implemented by the engine, called by the appservice HTTP server.
@@ -48,6 +53,9 @@ pub trait MatrixInbound: Send + Sync + 'static {
     fn transaction(&self, txn: Transaction) -> BoxFuture<'_, Result<(), InboundError>>;
     /// The homeserver asks for a user of our namespace: makes the ghost and answers `true`, or `false` (404).
     fn query_user<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<bool, InboundError>>;
+    /// The homeserver's client looks for a user of another provider by handle, `NAME@PROVIDER` (third-party look-up): that
+    /// provider is asked. Who it finds; nobody if it cannot be asked.
+    fn find_by_handle<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Vec<UserUri>, InboundError>>;
     /// The homeserver asks for an alias of our namespace: `true` once the room behind it exists.
     fn query_alias<'a>(&'a self, alias: &'a RoomAliasId) -> BoxFuture<'a, Result<bool, InboundError>>;
 }
@@ -108,6 +116,39 @@ pub struct JoinedMember {
     pub displayname: Option<String>,
 }
 
+/// What a local user shows of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The display name, if there is one.
+    pub displayname: Option<String>,
+}
+
+/// How else a local user can be reached, as the homeserver has verified it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contacts {
+    /// E-mail addresses, in lower case.
+    pub emails: Vec<String>,
+    /// Telephone numbers in international format, with `+`.
+    pub phones: Vec<String>,
+}
+
+/// What a user reported to the homeserver with its client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserReport {
+    /// The homeserver's number for it. Given again if the newest reports are removed.
+    pub id: u64,
+    /// When it came, as the homeserver says.
+    pub received: Millis,
+    /// The room.
+    pub room: String,
+    /// What is reported.
+    pub event: String,
+    /// Who reports.
+    pub by: OwnedUserId,
+    /// The user's words.
+    pub reason: String,
+}
+
 /// Implemented by `matrix`, called by the engine.
 pub trait Homeserver: Send + Sync + 'static {
     /// Carries out one action; repeats are harmless.
@@ -134,6 +175,14 @@ pub trait Homeserver: Send + Sync + 'static {
     fn resolve_alias<'a>(&'a self, alias: &'a RoomAliasId) -> BoxFuture<'a, Result<Option<OwnedRoomId>, CallError>>;
     /// Whether a local user exists (is registered) on the homeserver.
     fn user_exists<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<bool, CallError>>;
+    /// A user's profile; `None` if the homeserver knows no such user.
+    fn profile<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Profile>, CallError>>;
+    /// Whether there is an administrator's token: only then the next two calls can be made.
+    fn has_admin(&self) -> bool;
+    /// E-mail addresses and telephone numbers of a local user; `None` if there is none, or it is deactivated.
+    fn contacts<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Contacts>, CallError>>;
+    /// What users reported, newest first, without the `skip` newest.
+    fn user_reports(&self, skip: u64, limit: u32) -> BoxFuture<'_, Result<Vec<UserReport>, CallError>>;
     /// Registers a ghost if need be and sets its display name if that changed.
     fn ensure_ghost<'a>(&'a self, user: &'a UserUri) -> BoxFuture<'a, Result<OwnedUserId, CallError>>;
     /// The full user id of an actor (no call is made).
@@ -207,6 +256,8 @@ pub trait ProviderInbound: Send + Sync + 'static {
     fn group_info(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
     /// `POST /requestConsent/{targetDomain}`: `Ok` is 201.
     fn request_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>>;
+    /// `POST /identifierQuery/{domain}`.
+    fn identifier_query(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>>;
     /// `POST /reportAbuse/{roomId}`: `Ok` (201) once it is durable.
     fn report_abuse(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>>;
     /// `POST /updateConsent/{requesterDomain}`: `Ok` is 201.
@@ -228,4 +279,23 @@ pub trait Peers: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<u8>, CallError>>;
     /// Whether this domain is a configured peer that may be called.
     fn knows(&self, peer: &ProviderDomain) -> bool;
+}
+
+// -------------------------------------------------------------------------------------------------------- assets
+
+/// Files that go beside messages, encrypted by whoever puts them (draft-ietf-mimi-protocol-06 section 5.10). Implemented by
+/// `mimi`.
+pub trait Assets: Send + Sync + 'static {
+    /// Stores an asset of a user of ours until `expires` at most; its URL, once it is durable.
+    fn put<'a>(
+        &'a self,
+        owner: &'a UserUri,
+        bytes: &'a [u8],
+        expires: Millis,
+    ) -> BoxFuture<'a, Result<String, AssetError>>;
+    /// An asset for a user of ours, by way of the hub of the room in which its URL stood. What comes is what somebody gave: the
+    /// message says its hash.
+    fn get<'a>(&'a self, hub: &'a ProviderDomain, url: &'a DownloadUrl) -> BoxFuture<'a, Result<AssetFile, CallError>>;
+    /// Removes an asset of ours; whether there was one.
+    fn delete<'a>(&'a self, url: &'a DownloadUrl) -> BoxFuture<'a, Result<bool, AssetError>>;
 }

@@ -94,6 +94,7 @@ pub(super) fn group_info(
     room: &Room,
     group: &RoomGroup,
     body: &[u8],
+    admit: impl FnOnce(&UserUri, &[u8]) -> bool,
 ) -> Answer {
     let request = GroupInfoRequest::decode(body).map_err(malformed)?;
     let tbs = request.tbs();
@@ -121,8 +122,13 @@ pub(super) fn group_info(
     let Some(state) = group.state().ok().filter(|_| room.phase == Phase::Active) else {
         return refused("the room is not active");
     };
-    if !state.takes_part(&user) && !state.can(&user, Capability::OpenJoin) {
-        return refused("no participant");
+    // A code is looked at only where it counts for something.
+    let by_code = |code: &Vec<u8>| state.role_of(&user).is_none() && state.takes_codes() && admit(&user, code);
+    if !state.takes_part(&user)
+        && !state.can(&user, Capability::OpenJoin)
+        && !tbs.joining_code.as_ref().is_some_and(by_code)
+    {
+        return refused("no participant, and no joining code that counts");
     }
     let parts = group.group_info().map_err(not_made)?;
     let hub = engine.0.names.domain();
@@ -413,6 +419,10 @@ impl ProviderInbound for Engine {
         })
     }
 
+    fn identifier_query(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Answer> {
+        Box::pin(async move { self.identify(peer.domain(), &body).await })
+    }
+
     fn report_abuse(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move { self.take_report(peer.domain(), &room, &body).await })
     }
@@ -485,7 +495,12 @@ impl ProviderInbound for Engine {
 
 impl Engine {
     /// Follows a room that is hosted elsewhere, by an external commit of one of our users.
-    pub(super) async fn join(&self, sender: &ruma::UserId, room: &RoomUri) -> Result<String, String> {
+    pub(super) async fn join(
+        &self,
+        sender: &ruma::UserId,
+        room: &RoomUri,
+        code: Option<String>,
+    ) -> Result<String, String> {
         let Some(user) = self.0.names.uri(sender) else { return Err("You cannot join MIMI rooms.".to_owned()) };
         if room.hub() == *self.0.names.domain() {
             return Err("That room is hosted here: join it the Matrix way.".to_owned());
@@ -494,13 +509,13 @@ impl Engine {
             return Err(format!("{} is no peer of this gateway; its operator can add it.", room.hub()));
         }
         let (reply, done) = oneshot::channel();
-        self.mail(room.as_str(), Mail::Join { user, reply });
+        self.mail(room.as_str(), Mail::Join { user, code, reply });
         done.await.unwrap_or_else(|_| Err("The gateway is stopping; try again in a moment.".to_owned()))
     }
 }
 
 /// A signed groupInfo request of one of our users, and the key that opens the answer.
-pub(super) fn group_info_request(user: &UserUri) -> Result<(Vec<u8>, Vec<u8>), MlsError> {
+pub(super) fn group_info_request(user: &UserUri, code: Option<&str>) -> Result<(Vec<u8>, Vec<u8>), MlsError> {
     let key = labels::SigningKey::generate()?;
     let hpke = labels::generate_hpke()?;
     let tbs = crate::wire::GroupInfoRequestTbs {
@@ -508,7 +523,7 @@ pub(super) fn group_info_request(user: &UserUri) -> Result<(Vec<u8>, Vec<u8>), M
         requesting_signature_key: key.public().to_vec(),
         requesting_credential: client_credential(user)?,
         group_info_public_key: hpke.public.clone(),
-        joining_code: None,
+        joining_code: code.map(|code| code.as_bytes().to_vec()),
     };
     let signature = labels::sign_with_label(&key, tbs_label(), &tbs.encode())?;
     Ok((GroupInfoRequest::new(tbs, signature).encode(), hpke.private))
@@ -573,8 +588,9 @@ pub(super) async fn external_join(
     engine: &Engine,
     user: &UserUri,
     room: &RoomUri,
+    code: Option<&str>,
 ) -> Result<(RoomGroup, crate::room::group::Staged), String> {
-    let (body, private) = group_info_request(user).map_err(|error| error.to_string())?;
+    let (body, private) = group_info_request(user, code).map_err(|error| error.to_string())?;
     let path = PathTarget::Uri(room.as_uri().clone());
     let answer = engine.0.peers.call(&room.hub(), Endpoint::GroupInfo, &path, &body).await;
     let info = match open_group_info(room, &private, &answer.map_err(|error| error.to_string())?) {

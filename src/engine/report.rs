@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{
     core::{Engine, lock},
     franking::Franking,
-    ports::{Actor as MatrixActor, Endpoint, MatrixAction, Millis, PathTarget, Problem},
+    ports::{Actor as MatrixActor, Endpoint, MatrixAction, PathTarget, Problem},
     tables::{BY_EVENT, FRANKED, NOTIFIED, OUTBOX, OutRow, ROOMS, Wants},
 };
 use crate::{
@@ -27,30 +27,7 @@ const ADMIN_LANE: &str = "m:admin";
 /// Of a reported message administrators see so many characters.
 const EXCERPT: usize = 1000;
 /// Reports that a peer may send within an hour.
-const PER_HOUR: u32 = 100;
-const HOUR: Millis = 60 * 60 * 1000;
-
-/// How many reports came from a peer within the present hour.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Reports {
-    hour: u64,
-    count: u32,
-}
-
-impl Reports {
-    /// Counts one; otherwise the seconds until the next hour.
-    fn take(&mut self, now: Millis) -> Result<(), u32> {
-        let hour = now / HOUR;
-        if self.hour != hour {
-            *self = Self { hour, count: 0 };
-        }
-        if self.count >= PER_HOUR {
-            return Err(u32::try_from((HOUR - now % HOUR) / 1000 + 1).unwrap_or(u32::MAX));
-        }
-        self.count += 1;
-        Ok(())
-    }
-}
+pub(super) const PER_HOUR: u32 = 100;
 
 /// What the stamp on a reported message is worth.
 fn verdict(franking: &Franking, room: &RoomUri, alleged: &UserUri, message: &AbusiveMessage) -> (String, String) {
@@ -139,7 +116,7 @@ impl Engine {
         if NOTIFIED.get(&self.0.db, &key).await?.is_some() {
             return Ok(());
         }
-        lock(&self.0.reports).entry(peer.clone()).or_default().take(super::core::now()).map_err(Problem::TooMany)?;
+        lock(&self.0.reports).take(peer, super::core::now()).map_err(Problem::TooMany)?;
         let mut batch = Batch::new("report of abuse");
         batch.require(NOTIFIED.absent(&key));
         NOTIFIED.put(&self.0.db, &mut batch, &key, &self.0.today.dated(()))?;
@@ -267,15 +244,5 @@ mod tests {
         {
             assert_eq!(read(other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn a_peer_has_so_many_reports_an_hour() {
-        let mut reports = Reports::default();
-        for _ in 0..PER_HOUR {
-            assert_eq!(reports.take(HOUR * 7 + 1000), Ok(()));
-        }
-        assert_eq!(reports.take(HOUR * 8 - 1500), Err(2), "seconds that are left");
-        assert_eq!(reports.take(HOUR * 8), Ok(()));
     }
 }

@@ -26,7 +26,8 @@ impl Actor {
             return Ok(Err(Problem::NotFound));
         }
         if kind == Request::GroupInfo {
-            return Ok(self.group_info(peer, body));
+            let answer = self.group_info(peer, body);
+            return Ok(answer);
         }
         let key = (peer.to_string(), answer_hash(kind, &self.uri, body));
         // The first of two may be in this very batch.
@@ -51,6 +52,7 @@ impl Actor {
         };
         if kind == Request::Update {
             self.load_key_packages().await?;
+            self.group.admitted = self.room.as_ref().map(|room| room.admitted(super::core::now())).unwrap_or_default();
         }
         let Some(answer) = self.run(input, batch, after).await? else { return Ok(Err(Problem::Unavailable(1))) };
         if !accepted(kind, &answer) {
@@ -62,9 +64,21 @@ impl Actor {
         Ok(Ok(answer))
     }
 
-    fn group_info(&self, peer: &ProviderDomain, body: &[u8]) -> Answer {
+    fn group_info(&mut self, peer: &ProviderDomain, body: &[u8]) -> Answer {
         let Some(room) = &self.room else { return Err(Problem::NotFound) };
-        super::provider::group_info(&self.engine, peer, room, &self.group, body)
+        let mut shown = None;
+        let codes = room.codes.clone();
+        let now = super::core::now();
+        let answer = super::provider::group_info(&self.engine, peer, room, &self.group, body, |user, code| {
+            let counts = crate::room::counts(&codes, code, now);
+            shown = counts.then(|| user.clone());
+            counts
+        });
+        if let (Some(user), Some(room)) = (shown, &mut self.room) {
+            // Stored with this step, before the answer leaves.
+            room.admit(user, now);
+        }
+        answer
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     aside::Aside,
+    finding::Findable,
     ports::{Endpoint, MatrixAction, Millis, PathTarget},
     trim::Dated,
 };
@@ -39,6 +40,10 @@ pub(crate) const NOTIFIED: Table<(String, String, [u8; 32]), Dated<()>> = Table:
 pub(crate) const KEY_PACKAGES: Table<(String, Vec<u8>), KeyPackageRow> = Table::sealed("keypackage");
 /// Consent of our users: target, requester, room.
 pub(crate) const CONSENT: Table<(String, String, String), Consent> = Table::new("consent");
+/// Matrix users of ours whom other providers' users can find, and by what. Who is not here cannot be found.
+pub(crate) const FINDABLE: Table<String, Findable> = Table::new("findable");
+/// Reports of the homeserver's list that were seen lately: when it came, its number.
+pub(crate) const REPORTED: Table<(u64, u64), ()> = Table::new("reported");
 /// Matrix rooms in which somebody talks with the bot alone.
 pub(crate) const MANAGEMENT: Table<String, String> = Table::new("management");
 /// Matrix rooms in which somebody is left of a direct chat that is over.

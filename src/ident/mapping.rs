@@ -240,9 +240,16 @@ fn unescape(escaped: &str) -> Option<MimiUri> {
 pub fn display_name(user: &UserUri) -> String {
     let decoded = percent_decode_str(user.tail()).decode_utf8();
     let name = decoded.as_deref().unwrap_or_else(|_| user.tail());
+    format!("{} ({})", shown(name, NAME_MAX), user.provider())
+}
+
+/// A foreign text for people, cut after `most` characters: what could deceive (controls, NUL, direction marks, invisible
+/// characters) is percent-encoded.
+#[must_use]
+pub fn shown(text: &str, most: usize) -> String {
     let mut out = String::new();
-    for (count, c) in name.chars().enumerate() {
-        if count == NAME_MAX {
+    for (count, c) in text.chars().enumerate() {
+        if count == most {
             out.push('…');
             break;
         }
@@ -252,7 +259,7 @@ pub fn display_name(user: &UserUri) -> String {
             out.push(c);
         }
     }
-    format!("{out} ({})", user.provider())
+    out
 }
 
 fn deceives(c: char) -> bool {

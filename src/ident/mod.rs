@@ -7,5 +7,5 @@ pub(crate) mod json;
 mod mapping;
 mod uri;
 
-pub use mapping::{GHOST_PREFIX, GhostOf, IdentityMap, Localpart, MappingError, display_name, is_ghost_pattern};
+pub use mapping::{GHOST_PREFIX, GhostOf, IdentityMap, Localpart, MappingError, display_name, is_ghost_pattern, shown};
 pub use uri::{ClientUri, GroupUri, IdentError, MimiUri, ProviderDomain, RoomUri, UriKind, UserUri};

@@ -42,6 +42,9 @@ pub struct MatrixSettings {
     /// Token that the gateway shows to the homeserver. Default: the one in the registration file.
     #[serde(default, deserialize_with = "secret_from_text")]
     pub as_token: Option<SecretString>,
+    /// Access token of an administrator of the homeserver, for what only those may ask. Default: none.
+    #[serde(default, deserialize_with = "secret_from_text")]
+    pub admin_token: Option<SecretString>,
     /// Token that the homeserver shows to the gateway. Default: the one in the registration file.
     #[serde(default, deserialize_with = "secret_from_text")]
     pub hs_token: Option<SecretString>,

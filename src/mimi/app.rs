@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    assets::Assets,
     refusal::Refusal,
     settings::{Limits, Settings},
 };
@@ -34,6 +35,8 @@ const FIRST_RESERVE: usize = 16 * 1024;
 pub(super) struct Budget {
     pub(super) connections: Arc<Semaphore>,
     pub(super) requests: Arc<Semaphore>,
+    /// Assets on their way to it.
+    pub(super) downloads: Arc<Semaphore>,
     body_bytes: Arc<Semaphore>,
 }
 
@@ -42,6 +45,10 @@ pub(super) struct App {
     pub(super) own_domain: ProviderDomain,
     /// The host of our public URL, besides the own domain.
     pub(super) public_host: String,
+    /// The host of our assets' URLs.
+    pub(super) asset_host: ProviderDomain,
+    /// Our assets, and what we fetch for others; without, nothing of the kind is served.
+    pub(super) assets: Option<Arc<Assets>>,
     pub(super) inbound: Arc<dyn ProviderInbound>,
     pub(super) budgets: BTreeMap<ProviderDomain, Budget>,
     /// The directory document, ready to send.
@@ -53,6 +60,10 @@ pub(super) struct App {
 /// A request's sender, put into the request by the server.
 #[derive(Clone)]
 pub(super) struct Caller(pub(super) VerifiedPeer);
+
+/// Tells that a connection is in use although no request runs on it: a body is still on its way.
+#[derive(Clone)]
+pub(super) struct Busy(pub(super) Arc<dyn Fn() -> Box<dyn Send> + Send + Sync>);
 
 /// A whole body, and its share of the peer's budget for as long as it lives.
 pub(super) struct Received {
@@ -66,17 +77,21 @@ impl App {
         public_host: String,
         directory: Vec<u8>,
         inbound: Arc<dyn ProviderInbound>,
+        assets: Option<Arc<Assets>>,
     ) -> Self {
         let limits: &Limits = &settings.limits;
         let max_body_bytes = limits.max_body_bytes_per_peer.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
         let budget = || Budget {
             connections: Arc::new(Semaphore::new(limits.max_connections_per_peer.min(Semaphore::MAX_PERMITS))),
             requests: Arc::new(Semaphore::new(limits.max_requests_per_peer.min(Semaphore::MAX_PERMITS))),
+            downloads: Arc::new(Semaphore::new(settings.assets.max_downloads_per_peer.min(Semaphore::MAX_PERMITS))),
             body_bytes: Arc::new(Semaphore::new(max_body_bytes)),
         };
         Self {
             own_domain: settings.own_domain.clone(),
             public_host,
+            asset_host: settings.asset_domain().clone(),
+            assets,
             inbound,
             budgets: settings.peers.keys().map(|peer| (peer.clone(), budget())).collect(),
             directory: directory.into(),

@@ -5,6 +5,7 @@
 //! [`Peers`](crate::engine::ports::Peers).
 
 mod app;
+mod assets;
 mod client;
 mod endpoints;
 mod from;
@@ -14,6 +15,7 @@ mod settings;
 mod tls;
 mod validity;
 
+pub use assets::{AssetSettings, Assets, Lookup, SystemLookup, Way};
 pub use client::MimiPeers;
 pub use from::named_peer;
 pub use server::{Listening, Server, host_is_ours};

@@ -9,6 +9,7 @@ use http::{
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
+use super::assets::FetchError;
 use crate::{
     engine::ports::Problem,
     wire::{ProblemDocument, ProblemType},
@@ -55,6 +56,15 @@ pub(super) enum Refusal {
     /// 503: no answer in time; the same bytes may be sent again.
     #[error("no answer in time")]
     TooSlow,
+    /// 403, 404, 502, 503 or 504: the asset cannot be had.
+    #[error("asset: {0}")]
+    Asset(#[from] FetchError),
+    /// 400: an encapsulated request under another key.
+    #[error("Oblivious HTTP: no such key, or it does not open the request")]
+    ObliviousKey,
+    /// 409: an encapsulated request that came before.
+    #[error("Oblivious HTTP: this request came before")]
+    Replay,
     /// What the engine or an endpoint's own checks say.
     #[error(transparent)]
     Problem(#[from] Problem),
@@ -73,12 +83,21 @@ impl Refusal {
             Self::BodyType(_) => ProblemType::UnsupportedMediaType,
             Self::TooSlow | Self::Problem(Problem::Unavailable(_)) => ProblemType::Unavailable,
             Self::Problem(Problem::TooMany(_)) => ProblemType::TooMany,
+            Self::Asset(error) => match error {
+                FetchError::NotFound => ProblemType::NotFound,
+                FetchError::Refused(_) => ProblemType::Forbidden,
+                FetchError::TooLarge(_) | FetchError::Bad(_) => ProblemType::BadGateway,
+                FetchError::Slow => ProblemType::GatewayTimeout,
+                FetchError::Busy | FetchError::Disk(_) => ProblemType::Unavailable,
+            },
+            Self::ObliviousKey => ProblemType::ObliviousKey,
+            Self::Replay => ProblemType::Replay,
         }
     }
 
     fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::TooSlow => Some(RETRY_SLOW),
+            Self::TooSlow | Self::Asset(FetchError::Busy | FetchError::Disk(_) | FetchError::Slow) => Some(RETRY_SLOW),
             Self::Problem(Problem::TooMany(seconds) | Problem::Unavailable(seconds)) => Some(*seconds),
             Self::Problem(Problem::Malformed(_) | Problem::Forbidden(_) | Problem::NotFound)
             | Self::BadFrom(_)
@@ -90,7 +109,12 @@ impl Refusal {
             | Self::TooLarge(_)
             | Self::BodyType(_)
             | Self::BrokenBody
-            | Self::WrongHost => None,
+            | Self::WrongHost
+            | Self::Asset(
+                FetchError::NotFound | FetchError::Refused(_) | FetchError::TooLarge(_) | FetchError::Bad(_),
+            )
+            | Self::ObliviousKey
+            | Self::Replay => None,
         }
     }
 

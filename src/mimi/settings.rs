@@ -11,6 +11,7 @@ use std::{
 use serde::Deserialize;
 use url::Url;
 
+use super::assets::AssetSettings;
 use crate::ident::ProviderDomain;
 
 /// Why the MIMI edge cannot start. Permanent until an operator changes the settings or the files they name.
@@ -124,6 +125,9 @@ pub struct Settings {
     /// Time-outs and limits.
     #[serde(default)]
     pub limits: Limits,
+    /// What assets may take.
+    #[serde(default)]
+    pub assets: AssetSettings,
     /// The providers that we talk with.
     #[serde(default)]
     pub peers: BTreeMap<ProviderDomain, PeerSettings>,
@@ -166,6 +170,12 @@ impl Settings {
         super::client::MimiPeers::new(self).map(drop)
     }
 
+    /// The host in the URLs of our own assets.
+    #[must_use]
+    pub fn asset_domain(&self) -> &ProviderDomain {
+        self.assets.domain.as_ref().unwrap_or(&self.own_domain)
+    }
+
     /// When our certificate (first) and the authorities of the peers are good. [`Settings::validate`] does not look at it: an
     /// expired one is no reason not to start, but one to say so.
     pub fn periods(&self) -> Result<Vec<super::Period>, SetupError> {
@@ -195,6 +205,13 @@ pub struct PeerSettings {
     /// Hosts that the peer's directory may point at, besides its domain and that domain's subdomains.
     #[serde(default)]
     pub hosts: Vec<ProviderDomain>,
+    /// Hosts of the peer's assets; nothing is fetched from others. Default: its domain, and the hosts that its directory points at.
+    #[serde(default)]
+    pub asset_domains: Option<Vec<ProviderDomain>>,
+    /// `host:port` to connect to for assets instead of what DNS says. Default: `address` for the peer's domain, what is
+    /// below it, and `hosts`; DNS and port 443 for other hosts.
+    #[serde(default)]
+    pub asset_address: Option<String>,
     /// `false` cuts the peer off in both directions and keeps its settings. Default `true`.
     #[serde(default = "yes")]
     pub allowed: bool,
@@ -238,6 +255,9 @@ pub struct Limits {
     pub max_body_bytes_per_peer: usize,
     /// Invitations of one peer that nobody has answered yet; a further one is answered 429. Default 1,000.
     pub max_open_invitations_per_peer: usize,
+    /// Searches (identifierQuery) that one peer may make within an hour; a further one is answered 429. None at all: every one
+    /// is answered `forbidden`. Default 600.
+    pub max_searches_per_peer_per_hour: u32,
     /// Seconds to connect to a peer. Default 5.
     #[serde(rename = "connect_timeout_seconds", deserialize_with = "seconds")]
     pub connect_timeout: Duration,
@@ -262,13 +282,14 @@ impl Default for Limits {
             max_streams_per_connection: 64,
             max_body_bytes_per_peer: 32 << 20,
             max_open_invitations_per_peer: 1000,
+            max_searches_per_peer_per_hour: 600,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_mins(1),
         }
     }
 }
 
-fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let seconds = f64::deserialize(deserializer)?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),

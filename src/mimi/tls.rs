@@ -48,6 +48,8 @@ impl Identity {
         let parsed = ParsedCertificate::try_from(leaf).map_err(|error| SetupError::Identity(error.to_string()))?;
         verify_server_name(&parsed, &name_of(&settings.own_domain)?)
             .map_err(|_| SetupError::WrongName(settings.own_domain.clone()))?;
+        verify_server_name(&parsed, &name_of(settings.asset_domain())?)
+            .map_err(|_| SetupError::WrongName(settings.asset_domain().clone()))?;
         Ok(Self { chain, key })
     }
 }

@@ -278,6 +278,11 @@ pub fn users_outside(join: &ExternalJoin<'_>) -> Result<BTreeMap<UserUri, u32>, 
     Ok(users)
 }
 
+/// The components of the group that a GroupInfo is about; it is verified.
+pub fn components_outside(join: &ExternalJoin<'_>) -> Result<BTreeMap<u16, Vec<u8>>, MlsError> {
+    Ok(view::components(&public_group(join)?))
+}
+
 /// The group and epoch that a raw `GroupInfo` is about. Nothing is verified.
 pub fn epoch_outside(group_info: &[u8]) -> Result<(Vec<u8>, u64), MlsError> {
     let group_info = VerifiableGroupInfo::tls_deserialize_exact(group_info).map_err(MlsError::malformed)?;

@@ -2,7 +2,9 @@
 
 use super::{
     bytes::CodecError,
-    components::{ParticipantListUpdate, RoomMetadata},
+    capability::Capability,
+    components::{ParticipantListUpdate, RoleChanges, RoomMetadata},
+    role,
     state::RoomState,
 };
 use crate::ident::UserUri;
@@ -15,6 +17,20 @@ fn index_of(state: &RoomState, user: &UserUri) -> Option<u32> {
 /// Adds users to the participant list (component 0x0022).
 pub fn update_add(_state: &RoomState, users: &[(UserUri, u32)]) -> Result<Vec<u8>, CodecError> {
     ParticipantListUpdate { added: users.to_vec(), ..ParticipantListUpdate::default() }.encode()
+}
+
+/// Lets outsiders come in by a joining code, with this role (component 0x0025).
+pub fn update_join_codes(state: &RoomState, to: u32) -> Result<Vec<u8>, CodecError> {
+    let mut roles = state.roles.clone();
+    for outsider in roles.0.iter_mut().filter(|other| other.index == role::NONE) {
+        outsider.capabilities.push(Capability::UseJoinCode.code());
+        outsider.capabilities.sort_unstable();
+        outsider.capabilities.dedup();
+        if !outsider.may_change(role::NONE, to) {
+            outsider.changes.push(RoleChanges { from: role::NONE, to: vec![to] });
+        }
+    }
+    roles.encode()
 }
 
 /// Removes users from the participant list (component 0x0022). Those who are not in it are left out.

@@ -205,7 +205,9 @@ impl<'a> Judge<'a> {
         }
         if proposer == user {
             let open = self.state.roles.get(role::NONE);
-            let open = open.is_some_and(|role| role.can(Capability::OpenJoin) && role.may_change(role::NONE, to));
+            // Whether a code was shown only the hub knows.
+            let comes = |role: &Role| role.can(Capability::OpenJoin) || role.can(Capability::UseJoinCode);
+            let open = open.is_some_and(|role| comes(role) && role.may_change(role::NONE, to));
             return if open && self.changes.external_commit && !self.state.is_banned_role(to) {
                 Ok(())
             } else {

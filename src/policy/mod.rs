@@ -23,7 +23,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use build::{update_add, update_metadata, update_remove, update_roles};
+pub use build::{update_add, update_join_codes, update_metadata, update_remove, update_roles};
 pub use bytes::CodecError;
 pub use capability::Capability;
 pub use change::{ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, Refusal};

@@ -101,6 +101,18 @@ impl RoomState {
         self.roles.get(self.role_of(user).unwrap_or(role::NONE)).is_some_and(|role| role.can(capability))
     }
 
+    /// Whether outsiders may come in by a joining code.
+    #[must_use]
+    pub fn takes_codes(&self) -> bool {
+        self.roles.get(role::NONE).is_some_and(|role| role.can(super::Capability::UseJoinCode))
+    }
+
+    /// Whether anybody may come in.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.roles.get(role::NONE).is_some_and(|role| role.can(super::Capability::OpenJoin))
+    }
+
     /// Whether this is the role of the banned (index 1, named `banned`).
     #[must_use]
     pub fn is_banned_role(&self, index: u32) -> bool {

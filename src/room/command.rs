@@ -4,6 +4,7 @@ use ruma::OwnedEventId;
 use serde_json::Value;
 
 use super::{
+    seek::{self, Whom, Wish},
     state::Phase,
     step::{Effect, Step},
 };
@@ -25,7 +26,13 @@ pub enum Command {
     /// Ask a MIMI user in.
     Invite(UserUri),
     /// Follow a MIMI room.
-    Join(RoomUri),
+    Join(RoomUri, Option<String>),
+    /// Make a joining code, or end all of them.
+    Code(Option<String>),
+    /// Begin a direct chat with somebody of another provider.
+    StartChat(Whom),
+    /// By what other providers' users find whoever says this.
+    Discoverable(Wish),
     /// How does it stand?
     Status,
     /// Stop mirroring.
@@ -46,7 +53,11 @@ pub const HELP: &str = "I connect Matrix rooms to other messaging providers by M
     In a room, begin with !mimi; in a chat with me alone, leave it out.\n\
     • bridge — mirror this room as a MIMI room (here with me: bridge ROOM-ID)\n\
     • invite mimi://provider/u/name — ask a MIMI user into this room\n\
-    • join mimi://provider/r/name — follow a MIMI room (here with me)\n\
+    • join mimi://provider/r/name — follow a MIMI room (here with me); a joining code may follow\n\
+    • code — make a joining code for this room; `code HOURS`, `code off` ends all of them\n\
+    • start-chat handle:name@provider — find somebody and begin a direct chat (here with me); also name:, nick:, email:, phone:, \
+    or mimi://provider/u/name\n\
+    • discoverable handle — let others find you (here with me): by handle, name, email, phone; on, off; nobody does before\n\
     • report — as a reply to a message: report it to the room's host; `report openly` gives your name, a note may follow\n\
     • status — how this room, or the gateway, stands\n\
     • unbridge — stop mirroring this room, or end this direct chat";
@@ -54,6 +65,9 @@ pub const HELP: &str = "I connect Matrix rooms to other messaging providers by M
 /// Said where `report` is no reply.
 pub const REPORT: &str = "Say `!mimi report` as a reply to the message that you want to report; in a chat with me alone: \
     report LINK-TO-THE-MESSAGE. A note may follow. Your name is not given, unless you say `report openly`.";
+
+/// Said where others would read the answer, too.
+pub const ALONE: &str = "Say this in a chat with me alone.";
 
 /// The event that a message replies to.
 fn replied_to(content: &Value) -> Option<OwnedEventId> {
@@ -86,9 +100,17 @@ pub fn in_management(body: &str) -> Command {
 fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Command {
     let (verb, object) = (words.next().unwrap_or("help").to_ascii_lowercase(), words.next());
     match (verb.as_str(), object) {
+        ("start-chat", first) => {
+            let said: Vec<&str> = first.into_iter().chain(words).collect();
+            seek::whom(&said.join(" ")).map_or_else(Command::Unknown, Command::StartChat)
+        }
+        ("discoverable", first) => {
+            seek::wish(first.into_iter().chain(words)).map_or_else(Command::Unknown, Command::Discoverable)
+        }
         ("help", _) => Command::Help,
         ("status", _) => Command::Status,
         ("unbridge", _) => Command::Unbridge,
+        ("code", what) => Command::Code(what.map(str::to_owned)),
         ("bridge", room) => Command::Bridge(room.map(str::to_owned)),
         ("report", first) => {
             let openly = first == Some("openly");
@@ -101,7 +123,7 @@ fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Command {
         ),
         ("join", Some(uri)) => RoomUri::parse(uri).map_or_else(
             |error| Command::Unknown(format!("{uri}: {error}. A room looks like mimi://provider.example/r/name.")),
-            Command::Join,
+            |room| Command::Join(room, words.next().map(str::to_owned)),
         ),
         ("invite" | "join", None) => Command::Unknown(format!("{verb} needs a MIMI address. Say help for examples.")),
         (other, _) => Command::Unknown(format!("I do not know “{other}”. Say help for what I know.")),
@@ -110,7 +132,7 @@ fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Command {
 
 impl Step<'_> {
     /// A command in the bridged room itself.
-    pub(super) fn on_command(&mut self, event: &RoomEvent, command: &Command) {
+    pub(super) fn on_command(&mut self, event: &RoomEvent, command: &Command, random: [u8; 16]) {
         let Some(user) = self.names.uri(&event.sender) else { return };
         match command {
             Command::Help => self.notice(HELP),
@@ -128,7 +150,8 @@ impl Step<'_> {
                 self.invite(user, remote.clone());
             }
             Command::Bridge(_) => self.notice("This room is mirrored already."),
-            Command::Join(_) => self.notice("Say this in a chat with me alone."),
+            Command::Code(what) => self.on_code(user, what.as_deref(), random),
+            Command::Join(..) | Command::StartChat(_) | Command::Discoverable(_) => self.notice(ALONE),
             Command::Unbridge => self.unbridge(&event.sender, &user),
             Command::Report { openly, note } => match replied_to(&event.content) {
                 Some(reported) => self.out.push(Effect::ReportAbuse {

@@ -155,6 +155,8 @@ pub enum Endpoint {
     UpdateConsent,
     /// Section 5.9.
     ReportAbuse,
+    /// Section 5.8.
+    IdentifierQuery,
 }
 
 impl fmt::Display for Endpoint {
@@ -168,6 +170,7 @@ impl fmt::Display for Endpoint {
             Self::RequestConsent => "requestConsent",
             Self::UpdateConsent => "updateConsent",
             Self::ReportAbuse => "reportAbuse",
+            Self::IdentifierQuery => "identifierQuery",
         })
     }
 }
@@ -177,6 +180,6 @@ impl fmt::Display for Endpoint {
 pub enum PathTarget {
     /// A room or user URI.
     Uri(MimiUri),
-    /// The domain of a consent request's target or requester.
+    /// The domain of a consent request's target or requester, or of a search.
     Domain(ProviderDomain),
 }

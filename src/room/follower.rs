@@ -79,52 +79,7 @@ impl Step<'_> {
                     }
                 }
             }
-            FanoutContent::Welcome { message, ratchet_tree } => self.on_welcome(&message, &ratchet_tree),
-        }
-    }
-
-    fn on_welcome(&mut self, message: &MlsMessage, tree: &RatchetTreeOption) {
-        let RatchetTreeOption::Full(tree) = tree else {
-            return self.report("a Welcome without the ratchet tree cannot be used");
-        };
-        let again = self.room.rejoin.is_some();
-        let (epoch, listed) = (self.group.epoch(), self.listed());
-        let member = self.group.is_member() && !again;
-        match self.group.join(message.as_bytes(), tree.as_bytes(), again, self.now) {
-            Ok(users) => {
-                if self.state().is_none_or(|state| state.metadata.room_uri != self.room.uri) {
-                    return self.mark_broken("the Welcome is for another room than the path says");
-                }
-                self.room.phase = Phase::Active;
-                self.room.direct = self.is_fixed();
-                self.room.waiting = false;
-                self.room.gap.1 = self.room.gap.1.min(self.group.epoch());
-                let moved = member && self.group.epoch() != epoch;
-                if !member || moved {
-                    self.room.behind = 0;
-                    self.room.leaving.clear();
-                }
-                if again {
-                    self.found_the_way();
-                } else if moved {
-                    self.led_on(epoch, &listed);
-                }
-                for user in &users {
-                    self.room.asked.remove(user);
-                }
-                // Also those who stayed on the list when our last leaf was removed.
-                for user in self.listed() {
-                    self.leave_absent(&user);
-                }
-                let group = &*self.group;
-                self.room.asked.retain(|user, _| !group.in_group(user));
-                self.list_present();
-                self.dress_portal();
-                self.sync_members();
-                self.keep_leaves_fresh();
-                self.open_held();
-            }
-            Err(error) => self.group_failed("a Welcome", &error),
+            FanoutContent::Welcome { message, ratchet_tree } => self.on_welcome(message.as_bytes(), &ratchet_tree),
         }
     }
 

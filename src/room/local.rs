@@ -34,7 +34,7 @@ impl Step<'_> {
         if event.event_type == "m.room.message"
             && let Some(command) = super::command::in_room(super::command::spoken(&event.content))
         {
-            return self.on_command(event, &command);
+            return self.on_command(event, &command, salt);
         }
         self.say(event, salt);
     }

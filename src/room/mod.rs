@@ -5,6 +5,7 @@
 //! effects together, or none of them.
 
 mod ban;
+mod codes;
 pub mod command;
 mod direct;
 pub mod effect;
@@ -16,13 +17,16 @@ mod hub;
 mod local;
 mod pump;
 mod rejoin;
+pub mod seek;
 mod settle;
 pub mod state;
 pub mod step;
 #[cfg(test)]
 mod tests;
+mod welcome;
 pub mod words;
 
+pub use codes::{JoinCode, counts};
 pub use frank::Franked;
 pub use local::NOBODY;
 pub use state::{Intent, Phase, Room};

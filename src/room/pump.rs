@@ -195,6 +195,16 @@ impl Step<'_> {
             Intent::Add { by, user, key_packages } => self.add(by, user, key_packages),
             Intent::Remove { by, user } => self.remove(by, user),
             Intent::Leave { user } => self.leave(user),
+            Intent::Change { by, component, update } => {
+                if !self.is_hub() {
+                    return Err(GroupError::Refused("only its host changes that".to_owned()));
+                }
+                if let Some(first) = self.leaf_first(by)? {
+                    return Ok(first);
+                }
+                let change = GroupChange { app_data: vec![(*component, update.clone())], ..GroupChange::default() };
+                self.commit(by, &change).map(|_| Turn::Done)
+            }
             Intent::Ban { by, user } => self.ban(by, user),
             Intent::Unban { by, user } => self.unban(by, user),
             Intent::Settle { .. } => Ok(Turn::Done),
@@ -515,6 +525,7 @@ impl Step<'_> {
             Intent::Unban { user, .. } => {
                 format!("The ban of {} could not be lifted in the MIMI room: {why}.", self.names.display(user))
             }
+            Intent::Change { .. } => format!("What {name} wanted to change in this room stays as it is: {why}."),
             Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),
             Intent::Settle { .. } => return self.report(format!("pending proposals could not be committed: {why}")),
         };

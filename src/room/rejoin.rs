@@ -181,6 +181,9 @@ impl Step<'_> {
 
     /// The hub's answer to groupInfo. It comes behind the answers to all that was sent before.
     pub(super) fn on_group_info(&mut self, user: &UserUri, answer: GroupInfoAnswer) {
+        if self.on_tree(user, &answer) {
+            return;
+        }
         let asking = |rejoin: &&Rejoin| rejoin.stage == RejoinStage::Asking && rejoin.by == *user;
         let Some(rejoin) = self.room.rejoin.as_ref().filter(asking) else { return };
         let (epoch, keep_reading) = (rejoin.epoch, !rejoin.replaced);

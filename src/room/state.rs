@@ -6,6 +6,7 @@ use ruma::{OwnedEventId, OwnedRoomId};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    codes::JoinCode,
     effect::{Actor, Millis},
     group::Staged,
 };
@@ -61,6 +62,15 @@ pub enum Intent {
         /// Who.
         user: UserUri,
     },
+    /// Change a component of the room.
+    Change {
+        /// Who wants it.
+        by: UserUri,
+        /// The component.
+        component: u16,
+        /// Its update.
+        update: Vec<u8>,
+    },
     /// Refresh a leaf before its lifetime is half over.
     Refresh {
         /// Whose.
@@ -97,7 +107,7 @@ impl Intent {
             | Self::Leave { user }
             | Self::Ban { user, .. }
             | Self::Unban { user, .. } => Some(user),
-            Self::Say { .. } | Self::Refresh { .. } | Self::Settle { .. } => None,
+            Self::Say { .. } | Self::Change { .. } | Self::Refresh { .. } | Self::Settle { .. } => None,
         }
     }
 
@@ -106,7 +116,11 @@ impl Intent {
     pub fn actor(&self) -> &UserUri {
         match self {
             Self::Say { user, .. } | Self::Leave { user } | Self::Refresh { user } | Self::Settle { user } => user,
-            Self::Add { by, .. } | Self::Remove { by, .. } | Self::Ban { by, .. } | Self::Unban { by, .. } => by,
+            Self::Add { by, .. }
+            | Self::Remove { by, .. }
+            | Self::Ban { by, .. }
+            | Self::Unban { by, .. }
+            | Self::Change { by, .. } => by,
         }
     }
 }
@@ -202,6 +216,15 @@ pub struct Rejoin {
     pub overflown: bool,
 }
 
+/// A Welcome that came without its ratchet tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Treeless {
+    /// The Welcome, as it came.
+    pub welcome: Vec<u8>,
+    /// As whom the hub is asked for the tree.
+    pub user: UserUri,
+}
+
 /// The stored record of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
@@ -254,6 +277,8 @@ pub struct Room {
     pub behind_since: Millis,
     /// As follower: the room lost its way, and is joined again.
     pub rejoin: Option<Rejoin>,
+    /// As follower: a Welcome whose tree the hub is asked for.
+    pub treeless: Option<Treeless>,
     /// As follower: what the hub distributed meanwhile, in order; encoded fan-outs.
     pub late: VecDeque<Vec<u8>>,
     /// The epochs that were passed over by joining again: the first of them, and the one after.
@@ -279,6 +304,10 @@ pub struct Room {
     pub stale: bool,
     /// Users whose leaf is fresh again.
     pub fresh: BTreeSet<UserUri>,
+    /// As hub: codes by which people may come in.
+    pub codes: Vec<JoinCode>,
+    /// As hub: who showed one, and until when they may come.
+    pub admitted: BTreeMap<UserUri, Millis>,
     /// As hub: KeyPackages that came through us, and from whom.
     pub key_packages: BTreeMap<Vec<u8>, ProviderDomain>,
     /// As hub: when we accepted the proposals of this epoch that nobody has committed yet, by their hash.
@@ -329,6 +358,7 @@ impl Room {
             behind: 0,
             behind_since: 0,
             rejoin: None,
+            treeless: None,
             late: VecDeque::new(),
             gap: (0, 0),
             unreadable: 0,
@@ -341,6 +371,8 @@ impl Room {
             held: Vec::new(),
             stale: false,
             fresh: BTreeSet::new(),
+            codes: Vec::new(),
+            admitted: BTreeMap::new(),
             key_packages: BTreeMap::new(),
             proposed: BTreeMap::new(),
             settle: None,

@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::{
     admin::AskError,
+    assets::AssetError,
     config::ConfigError,
     matrix::{ClientError, registration::RegistrationError, settings::SettingsError},
     mimi::SetupError,
@@ -25,6 +26,9 @@ pub enum RuntimeError {
     /// The store.
     #[error("the store: {0}")]
     Store(#[from] StoreError),
+    /// The files of assets in the store's directory.
+    #[error(transparent)]
+    Assets(#[from] AssetError),
     /// The provider side: certificates, peers, listening.
     #[error("the provider side: {0}")]
     Provider(#[from] SetupError),
@@ -80,6 +84,9 @@ impl RuntimeError {
             }
             Self::Store(error) => store_advice(error).map(str::to_owned),
             Self::Provider(error) => provider_advice(error).map(str::to_owned),
+            Self::Assets(_) => {
+                Some("look at the disk, and let the gateway's user write in the store's directory".to_owned())
+            }
             Self::Listen { setting, source, .. } => Some(listen_advice(setting, source)),
             Self::Config(_)
             | Self::Settings(_)

@@ -1,5 +1,6 @@
 //! Wiring and shutdown: the store, the engine and the two edges, from the settings.
 
+mod assets;
 mod error;
 mod heartbeat;
 mod listing;
@@ -172,6 +173,8 @@ fn engine_settings(config: &Config) -> EngineSettings {
         keep: Keep { days: config.store.keep_days, day: DAY },
         open_invitations: config.limits.max_open_invitations_per_peer,
         catch_up: CATCH_UP,
+        searches_per_hour: config.limits.max_searches_per_peer_per_hour,
+        report_poll: config.homeserver.report_poll(),
         admin_room: config.permissions.admin_room.clone(),
         may_command,
     }
@@ -202,8 +205,12 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let opened = open_store_soon(&config, restored).await?;
     let report = opened.report;
     tracing::info!(generation = report.generation, unclean_stop = report.unclean_stop, "the store is open");
-    let engine = match start_engine(&config, &opened, &ground).await {
-        Ok(engine) => engine,
+    let started = async {
+        let assets = assets::open(&config, &opened.database, Arc::clone(&ground.peers)).await?;
+        Ok((assets, start_engine(&config, &opened, &ground).await?))
+    };
+    let (assets, engine) = match started.await {
+        Ok(started) => started,
         Err(error) => {
             // Nothing was served: the next start has nothing to repair.
             if let Err(error) = opened.database.store().close().await {
@@ -221,7 +228,8 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let app = matrix::router(Arc::new(engine.clone()), matrix_names, &hs_token, limits.clone());
     let appservice_address = matrix_settings.listen;
     let appservice = tokio::spawn(matrix::serve(appservice, app, limits, stop.clone()));
-    let provider = provider.serve(Arc::new(engine.clone()));
+    let sweep = tokio::spawn(assets::sweep(Arc::clone(&assets), stop.clone()));
+    let provider = provider.serve_with_assets(Arc::new(engine.clone()), Some(assets));
     let provider_address = provider.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
     let provider = tokio::spawn(provider.run(stop.clone()));
     let registration = matrix_settings.registration.clone();
@@ -251,6 +259,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
             provider.await.map_err(|e| e.to_string()),
             heartbeat.await.map_err(|e| e.to_string()),
             watch.await.map_err(|e| e.to_string()),
+            sweep.await.map_err(|e| e.to_string()),
             control.await.map_err(|e| e.to_string()),
         ] {
             if let Err(error) = task {

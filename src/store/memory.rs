@@ -27,6 +27,8 @@ struct Content {
     refusal: Option<StoreError>,
     /// Batches that are still taken before `refusal` holds.
     before_refusal: u64,
+    reads: u64,
+    writes: u64,
 }
 
 /// What a memory store writes to. Clones share their content, so a store opened later on a clone finds it again.
@@ -57,6 +59,13 @@ impl MemoryDisk {
     pub fn refuses(&self) -> bool {
         let content = self.content();
         content.refusal.is_some() && content.before_refusal == 0
+    }
+
+    /// How many reads and batches there were so far. For tests of what an observer could tell apart.
+    #[must_use]
+    pub fn operations(&self) -> (u64, u64) {
+        let content = self.content();
+        (content.reads, content.writes)
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
@@ -94,6 +103,7 @@ impl Writer for MemoryDisk {
             };
             disk.before_refusal = left;
         }
+        disk.writes += u64::try_from(group.len()).unwrap_or(u64::MAX);
         let apply = |batch: &Batch| {
             for (index, condition) in batch.conditions().iter().enumerate() {
                 let key = condition.key();
@@ -120,11 +130,13 @@ impl Writer for MemoryDisk {
 
 impl Reader for MemoryDisk {
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let disk = self.content();
+        let mut disk = self.content();
+        disk.reads += 1;
         disk.rows.get(key).map(|stored| Ok(record::unframe(key, stored)?.to_vec())).transpose()
     }
 
     fn scan(&mut self, range: &ScanRange) -> Result<Page, StoreError> {
+        self.content().reads += 1;
         let bounds = engine::bounds(range);
         let mut page = PageBuilder::new(range.limit);
         if engine::is_void(&bounds) {

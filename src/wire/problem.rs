@@ -30,11 +30,19 @@ pub enum ProblemType {
     NotImplemented,
     /// Not now: again after `Retry-After`. Nothing was stored.
     Unavailable,
+    /// The server that was to be asked gave nothing of use.
+    BadGateway,
+    /// The server that was to be asked is too slow.
+    GatewayTimeout,
+    /// The key of an encapsulated request is not known, or does not open it (RFC 9458 section 7.3): get the keys again.
+    ObliviousKey,
+    /// An encapsulated request that came before.
+    Replay,
 }
 
 impl ProblemType {
     /// Every type.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Malformed,
         Self::BadFrom,
         Self::Forbidden,
@@ -47,6 +55,10 @@ impl ProblemType {
         Self::Internal,
         Self::NotImplemented,
         Self::Unavailable,
+        Self::BadGateway,
+        Self::GatewayTimeout,
+        Self::ObliviousKey,
+        Self::Replay,
     ];
 
     /// The type's URI.
@@ -65,6 +77,10 @@ impl ProblemType {
             Self::Internal => "urn:x-mimi-gateway:problem:internal",
             Self::NotImplemented => "urn:x-mimi-gateway:problem:not-implemented",
             Self::Unavailable => "urn:x-mimi-gateway:problem:unavailable",
+            Self::BadGateway => "urn:x-mimi-gateway:problem:bad-gateway",
+            Self::GatewayTimeout => "urn:x-mimi-gateway:problem:gateway-timeout",
+            Self::ObliviousKey => "https://iana.org/assignments/http-problem-types#ohttp-key",
+            Self::Replay => "urn:x-mimi-gateway:problem:replay",
         }
     }
 
@@ -84,6 +100,10 @@ impl ProblemType {
             Self::Internal => "Something went wrong here.",
             Self::NotImplemented => "This gateway does not do that.",
             Self::Unavailable => "Not available at the moment.",
+            Self::BadGateway => "The server behind gave nothing of use.",
+            Self::GatewayTimeout => "The server behind is too slow.",
+            Self::ObliviousKey => "The key is not known here.",
+            Self::Replay => "This request was here before.",
         }
     }
 
@@ -91,17 +111,20 @@ impl ProblemType {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Self::Malformed | Self::BadFrom => 400,
+            Self::Malformed | Self::BadFrom | Self::ObliviousKey => 400,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
+            Self::Replay => 409,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::TooMany => 429,
             Self::Internal => 500,
             Self::NotImplemented => 501,
+            Self::BadGateway => 502,
             Self::Unavailable => 503,
+            Self::GatewayTimeout => 504,
         }
     }
 

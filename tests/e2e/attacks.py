@@ -79,8 +79,9 @@ def stored(silo: Silo) -> set[bytes] | None:
         return None
     connection = sqlite3.connect(f"file:{plan.folder}/data/store.sqlite?mode=ro", uri=True, timeout=10)
     try:
-        # How far a timeline was compared is noted whenever the gateway finds time for it.
-        return {key for (key,) in connection.execute("SELECT k FROM kv") if not key.startswith(b"\x02watermark")}
+        # How far a timeline was compared, and which event shows what, is noted whenever the gateway finds time for it.
+        later = (b"\x02watermark", b"\x02byevent")
+        return {key for (key,) in connection.execute("SELECT k FROM kv") if not key.startswith(later)}
     finally:
         connection.close()
 
@@ -211,6 +212,16 @@ class Attacks:
             ("another peer's certificate", case(lambda: ask(cert=silos.a.gateway.plan.certificate), (403,))),
             ("look-alike From", case(lambda: ask(froms=("mimi@xn--cexample-1bf.example",)), (403,))),
             *((name, case(lambda values=values: ask(froms=values), (400,))) for name, values in froms.items()),
+            *((f"asset {name}", case(lambda url=url: at.post("proxyDownload", b"", url, method="GET"), (status,)))
+              for name, url, status in (
+                  ("of a stranger", "https://evil.example/1", 403),
+                  ("at an address", "https://169.254.169.254/latest/meta-data", 400),
+                  ("without TLS", "http://a.example/1", 400),
+                  ("at another port", "https://a.example:8008/_synapse/admin", 400),
+                  ("that no peer has", f"https://a.example/assets/{'0' * 40}", 404))),
+            ("sealed request without a key of ours",
+             case(lambda: at.request("/v1/ohttpGateway", b"\0" * 100, cert=silos.peer,
+                                     headers={"Content-Type": "message/ohttp-req"}), (400,))),
             *((f"malformed body to {name}", case(lambda name=name: at.post(name, b"\xff" * 48), (400,))) for name in ENDPOINTS),
             *((f"empty body to {name}", case(lambda name=name: at.post(name, b""), (400,))) for name in ENDPOINTS),
             ("trailing bytes", case(lambda: at.post("requestConsent", good + b"\0"), (400,))),

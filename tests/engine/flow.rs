@@ -7,8 +7,8 @@ use mimi_gateway::{
     ident::{RoomUri, UserUri},
     mls::{CIPHER_SUITE, DEVICE, labels},
     wire::{
-        Credential, KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode,
-        RequiredCapabilities, Wire as _,
+        Credential, FanoutContent, FanoutMessage, KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse,
+        KeyMaterialUserCode, RatchetTreeOption, RequiredCapabilities, Wire as _,
     },
 };
 
@@ -335,4 +335,27 @@ async fn say_join(silo: &Silo, name: &str, uri: &RoomUri) -> (OwnedRoomId, Strin
     homeserver.say(&desk, name, &format!("join {uri}"));
     let answer = until("an answer", || homeserver.notices(&desk).get(1).cloned()).await;
     (desk, answer)
+}
+
+/// A hub may leave the tree out (draft-ietf-mls-ratchet-tree-options): it is asked for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_without_its_tree() {
+    fn treeless(endpoint: Endpoint, body: &[u8]) -> Option<Vec<u8>> {
+        let mut messages = FanoutMessage::decode_all(body).ok().filter(|_| endpoint == Endpoint::Notify)?;
+        for message in &mut messages {
+            if let FanoutContent::Welcome { ratchet_tree, .. } = &mut message.content {
+                *ratchet_tree = RatchetTreeOption::DistributionService;
+            }
+        }
+        Some(FanoutMessage::encode_all(&messages))
+    }
+    let two = Two::new().await;
+    *two.a.net.rewrite.lock().unwrap() = Some(treeless);
+    let (at_a, at_b, uri) = two.room().await;
+    assert_eq!(two.a.net.calls(&two.a.domain, Endpoint::GroupInfo).len(), 1);
+    two.a.homeserver.say(&at_a, "a1", "can you read this?");
+    until_bodies(&two.b, &at_b, &["can you read this?"]).await;
+    two.b.homeserver.say(&at_b, "b1", "yes");
+    until_bodies(&two.a, &at_a, &["can you read this?", "yes"]).await;
+    until_room(&two.b, &uri, "active").await;
 }

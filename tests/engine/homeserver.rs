@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -13,8 +16,8 @@ use mimi_gateway::{
     engine::{
         Engine,
         ports::{
-            Actor, CallError, Homeserver, JoinedMember, MatrixAction, MatrixDone, MatrixInbound as _, Retry,
-            TimelinePage, Transaction,
+            Actor, CallError, Contacts, Homeserver, JoinedMember, MatrixAction, MatrixDone, MatrixInbound as _,
+            Profile, Retry, TimelinePage, Transaction, UserReport,
         },
     },
     ident::{IdentityMap, UserUri, is_ghost_pattern},
@@ -85,12 +88,20 @@ struct State {
     lose: bool,
     next: u64,
     actions: usize,
+    /// Of users: their name, e-mail addresses and telephone numbers.
+    names: BTreeMap<String, String>,
+    contacts: BTreeMap<String, Contacts>,
+    reports: Vec<UserReport>,
 }
 
 pub(crate) struct FakeHomeserver {
     pub(crate) map: IdentityMap,
     pub(crate) bot: OwnedUserId,
     pub(crate) faults: Faults,
+    /// Whether the engine has an administrator's token, from its next start on.
+    pub(crate) admin: AtomicBool,
+    /// Calls of the engine, of whatever kind.
+    calls: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -101,7 +112,8 @@ fn is_message(event: &Value) -> bool {
 impl FakeHomeserver {
     pub(crate) fn new(map: IdentityMap, faults: Faults) -> Arc<Self> {
         let bot = UserId::parse(format!("@mimibot:{}", map.server_name())).unwrap();
-        Arc::new(Self { map, bot, faults, state: Mutex::default() })
+        let (admin, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+        Arc::new(Self { map, bot, faults, admin, calls, state: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -240,6 +252,51 @@ impl FakeHomeserver {
     pub(crate) fn register(&self, name: &str) {
         let user = self.user(name);
         self.lock().users.insert(user);
+    }
+
+    /// Changes somebody's display name.
+    pub(crate) fn rename(&self, name: &str, displayname: &str) {
+        let user = self.user(name);
+        self.lock().names.insert(user, displayname.to_owned());
+    }
+
+    /// Removes an account.
+    pub(crate) fn unregister(&self, name: &str) {
+        let user = self.user(name);
+        self.lock().users.remove(&user);
+    }
+
+    /// Adds an e-mail address and a telephone number to an account.
+    pub(crate) fn reachable(&self, name: &str, email: &str, phone: &str) {
+        let contacts = Contacts { emails: vec![email.to_owned()], phones: vec![phone.to_owned()] };
+        let user = self.user(name);
+        self.lock().contacts.insert(user, contacts);
+    }
+
+    /// Reports an event as clients do, so long ago; with the number that comes next. The newest may have been removed.
+    pub(crate) fn report(&self, room: &RoomId, by: &str, event: &str, reason: &str, ago: Duration) -> u64 {
+        let mut state = self.lock();
+        let id = state.reports.iter().map(|report| report.id).max().unwrap_or(0) + 1;
+        let received = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().saturating_sub(ago).as_millis();
+        state.reports.push(UserReport {
+            id,
+            received: u64::try_from(received).unwrap(),
+            room: room.to_string(),
+            event: event.to_owned(),
+            by: UserId::parse(self.user(by)).unwrap(),
+            reason: reason.to_owned(),
+        });
+        id
+    }
+
+    /// An administrator removes a report.
+    pub(crate) fn remove_report(&self, id: u64) {
+        self.lock().reports.retain(|report| report.id != id);
+    }
+
+    /// Calls that the engine made so far, of whatever kind.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
     }
 
     /// A private room in which the bot may do everything once it is there.
@@ -562,6 +619,7 @@ impl FakeHomeserver {
 
     /// Makes a call under the fault plan.
     async fn with_faults<T>(&self, name: &str, call: impl FnOnce() -> Result<T, CallError>) -> Result<T, CallError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         let fault = (self.faults.lock().unwrap())(name);
         tokio::task::yield_now().await;
         match fault {
@@ -639,6 +697,37 @@ impl Homeserver for FakeHomeserver {
     fn user_exists<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<bool, CallError>> {
         let exists = || Ok(self.lock().users.contains(user.as_str()));
         Box::pin(async move { self.with_faults(&format!("exists {user}"), exists).await })
+    }
+
+    fn profile<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Profile>, CallError>> {
+        let profile = || {
+            let state = self.lock();
+            let displayname = state.names.get(user.as_str()).cloned();
+            Ok(state.users.contains(user.as_str()).then_some(Profile { displayname }))
+        };
+        Box::pin(async move { self.with_faults(&format!("profile {user}"), profile).await })
+    }
+
+    fn has_admin(&self) -> bool {
+        self.admin.load(Ordering::SeqCst)
+    }
+
+    fn contacts<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Contacts>, CallError>> {
+        let contacts = || {
+            let state = self.lock();
+            let known = state.contacts.get(user.as_str()).cloned().unwrap_or_default();
+            Ok(state.users.contains(user.as_str()).then_some(known))
+        };
+        Box::pin(async move { self.with_faults(&format!("contacts {user}"), contacts).await })
+    }
+
+    fn user_reports(&self, skip: u64, limit: u32) -> BoxFuture<'_, Result<Vec<UserReport>, CallError>> {
+        let page = move || {
+            let state = self.lock();
+            let newest_first = state.reports.iter().rev().skip(usize::try_from(skip).unwrap());
+            Ok(newest_first.take(usize::try_from(limit).unwrap()).cloned().collect())
+        };
+        Box::pin(async move { self.with_faults(&format!("reports {skip}"), page).await })
     }
 
     fn ensure_ghost<'a>(&'a self, user: &'a UserUri) -> BoxFuture<'a, Result<OwnedUserId, CallError>> {

@@ -162,6 +162,11 @@ async fn a_rogue_in_a_room_without_host() {
         })
     })
     .await;
+    // A commit that leaves out what is proposed is not taken (section 7.3).
+    let early = rogue.refresh("r1");
+    let answer = rogue.update(&a, &uri, &bundle(&early)).await;
+    assert_eq!(answer.outcome, UpdateOutcome::NotAllowed);
+    assert!(answer.description.contains("pending proposals") && answer.description.contains("2 are"), "{answer:?}");
     for proposal in &proposals {
         rogue.member.as_mut().unwrap().store_proposal(proposal.as_bytes(), now()).unwrap();
     }
@@ -203,10 +208,22 @@ async fn a_rogue_in_a_room_without_host() {
     let staged = rogue.member().stage_commit(&r1, &change, &mut yes(values), now()).unwrap();
     let answer = rogue.update(&a, &uri, &bundle(&staged)).await;
     assert!(refused(&answer) && answer.description.contains("name"), "{answer:?}");
-    let leave = rogue.member.as_mut().unwrap().propose_leave(&r1, metadata).unwrap();
-    for proposal in &leave {
-        rogue.member.as_mut().unwrap().drop_proposal(proposal).unwrap();
-    }
+    let leave = rogue.member.as_mut().unwrap().propose_leave(&r1, metadata.clone()).unwrap();
+    // What was never proposed to the hub is named to whoever commits it, and so is what does not verify.
+    let reference = |bytes: &[u8]| MlsMessage::decode(bytes).unwrap().proposal_reference().unwrap();
+    rogue.member.as_mut().unwrap().drop_proposal(&leave[1]).unwrap();
+    let values = BTreeMap::from([(component::ROOM_METADATA, metadata[0].update.clone())]);
+    let staged = rogue.member().stage_commit(&r1, &Change::default(), &mut yes(values), now()).unwrap();
+    let answer = rogue.update(&a, &uri, &bundle(&staged)).await;
+    assert_eq!(answer.outcome, UpdateOutcome::InvalidProposal { proposals: vec![reference(&leave[0])] });
+    rogue.member.as_mut().unwrap().drop_proposal(&leave[0]).unwrap();
+    let mut forged = leave[1].clone();
+    // Before the membership tag, which nobody outside can check, stands the signature.
+    let at = forged.len() - 40;
+    forged[at] ^= 1;
+    let body = HandshakeBundle::Proposals(vec![MlsMessage::decode(&forged).unwrap()]).encode();
+    let answer = rogue.update(&a, &uri, &body).await;
+    assert_eq!(answer.outcome, UpdateOutcome::InvalidProposal { proposals: vec![reference(&forged)] });
     let one = HandshakeBundle::Proposals(vec![MlsMessage::decode(&leave[0]).unwrap()]);
     let answer = rogue.update(&a, &uri, &one.encode()).await;
     assert!(refused(&answer) && answer.description.contains("name"), "{answer:?}");

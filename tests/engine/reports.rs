@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A room for the administrators of A, with the bot in it.
-async fn admin_room(a: &Silo) -> OwnedRoomId {
+pub(crate) async fn admin_room(a: &Silo) -> OwnedRoomId {
     let room = a.homeserver.create_room("a2", "Admins");
     a.homeserver.invite(&room, "a2", a.homeserver.bot.as_str(), false);
     let bot = a.homeserver.bot.to_string();
@@ -25,7 +25,7 @@ async fn admin_room(a: &Silo) -> OwnedRoomId {
 }
 
 /// What the administrators read, the newest last.
-async fn told(a: &Silo, room: &OwnedRoomId, count: usize) -> String {
+pub(crate) async fn told(a: &Silo, room: &OwnedRoomId, count: usize) -> String {
     until("the report", || {
         let told = a.homeserver.bodies(room);
         (told.len() >= count).then(|| told.last().cloned().unwrap())
@@ -34,7 +34,7 @@ async fn told(a: &Silo, room: &OwnedRoomId, count: usize) -> String {
 }
 
 /// The last report that B sent.
-fn sent(two: &Two) -> AbuseReport {
+pub(crate) fn sent(two: &Two) -> AbuseReport {
     let calls = two.a.net.calls(&two.a.domain, Endpoint::ReportAbuse);
     AbuseReport::decode(&calls.last().unwrap().body).unwrap()
 }

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -13,7 +13,9 @@ use std::{
 use mimi_gateway::{
     engine::{
         Engine, EngineSettings, GatewayNames, Keep,
-        ports::{CallError, Endpoint, Homeserver, PathTarget, Peers, Problem, ProviderInbound as _, Retry, VerifiedPeer},
+        ports::{
+            CallError, Endpoint, Homeserver, PathTarget, Peers, Problem, ProviderInbound as _, Retry, VerifiedPeer,
+        },
     },
     ident::{IdentityMap, ProviderDomain, RoomUri, UserUri},
     store::{
@@ -37,6 +39,9 @@ pub(crate) struct Call {
     pub(crate) answer: Result<Vec<u8>, Problem>,
 }
 
+/// Another body in the place of this one, if any.
+pub(crate) type Rewrite = fn(Endpoint, &[u8]) -> Option<Vec<u8>>;
+
 /// What connects the silos.
 #[derive(Default)]
 pub(crate) struct Net {
@@ -44,6 +49,8 @@ pub(crate) struct Net {
     /// Providers that a test plays by hand: they take everything, and answer nothing.
     played: Mutex<BTreeSet<ProviderDomain>>,
     calls: Mutex<Vec<Call>>,
+    /// What changes bodies on their way.
+    pub(crate) rewrite: Mutex<Option<Rewrite>>,
 }
 
 impl Net {
@@ -96,7 +103,8 @@ impl Net {
             PathTarget::Uri(uri) => RoomUri::parse(uri.as_str()).unwrap(),
             PathTarget::Domain(domain) => panic!("{domain} is no room"),
         };
-        let bytes = body.to_vec();
+        let rewrite = *self.rewrite.lock().unwrap();
+        let bytes = rewrite.and_then(|rewrite| rewrite(endpoint, body)).unwrap_or_else(|| body.to_vec());
         let answer = match endpoint {
             Endpoint::KeyMaterial => {
                 let PathTarget::Uri(uri) = target else { panic!("no user in the path") };
@@ -108,6 +116,7 @@ impl Net {
             Endpoint::GroupInfo => engine.group_info(peer, room(), bytes).await,
             Endpoint::RequestConsent => engine.request_consent(peer, bytes).await.map(|()| Vec::new()),
             Endpoint::UpdateConsent => engine.update_consent(peer, bytes).await.map(|()| Vec::new()),
+            Endpoint::IdentifierQuery => engine.identifier_query(peer, bytes).await,
             Endpoint::ReportAbuse => engine.report_abuse(peer, room(), bytes).await.map(|()| Vec::new()),
         };
         self.note(from, to, endpoint, target, body, answer.clone());
@@ -176,6 +185,8 @@ pub(crate) struct Silo {
     pub(crate) keep: Mutex<Keep>,
     /// How many unanswered invitations a peer may have, from the next start on.
     pub(crate) open_invitations: AtomicUsize,
+    /// Searches that a peer may make within an hour, from the next start on.
+    pub(crate) searches: AtomicU32,
     /// How long its engine lets the homeserver gather events, from the next start on.
     pub(crate) gather: Mutex<Duration>,
     /// Where reports of abuse appear, from the next start on.
@@ -201,6 +212,8 @@ pub(crate) fn quick_settings() -> EngineSettings {
         keep: Keep { days: 90, day: Duration::from_hours(24) },
         open_invitations: 1000,
         catch_up: Duration::from_millis(400),
+        searches_per_hour: 1000,
+        report_poll: Duration::from_millis(20),
         admin_room: None,
         may_command: Arc::new(|_| true),
     }
@@ -241,12 +254,24 @@ impl Silo {
         let slot = Slot::default();
         net.silos.lock().unwrap().insert(domain.clone(), slot.clone());
         homeserver.start(slot.clone());
-        let open_invitations = AtomicUsize::new(1000);
+        let (open_invitations, searches) = (AtomicUsize::new(1000), AtomicU32::new(600));
         let (net, gather, admin_room, database) =
             (Arc::clone(net), Mutex::default(), Mutex::default(), Mutex::default());
         let keep = Mutex::new(Keep { days: 90, day: Duration::from_hours(24) });
-        let silo =
-            Self { domain, homeserver, net, disk, faults, keep, open_invitations, gather, admin_room, slot, database };
+        let silo = Self {
+            domain,
+            homeserver,
+            net,
+            disk,
+            faults,
+            keep,
+            open_invitations,
+            searches,
+            gather,
+            admin_room,
+            slot,
+            database,
+        };
         silo.start().await;
         silo
     }
@@ -294,13 +319,13 @@ impl Silo {
             patience: Duration::from_millis(if opened.report.generation.is_multiple_of(2) { 0 } else { 5 }),
             keep: *self.keep.lock().unwrap(),
             open_invitations: self.open_invitations.load(Ordering::Relaxed),
+            searches_per_hour: self.searches.load(Ordering::Relaxed),
             admin_room: self.admin_room.lock().unwrap().clone(),
             ..quick_settings()
         };
         let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
         let homeserver = Arc::clone(&self.homeserver);
-        let engine =
-            load(opened.database.clone(), homeserver, &self.net, self.faults.clone(), names, settings).await;
+        let engine = load(opened.database.clone(), homeserver, &self.net, self.faults.clone(), names, settings).await;
         if stale {
             engine.distrust_state().await.unwrap();
         }

@@ -32,7 +32,9 @@ impl House {
         let domain = ProviderDomain::parse(&format!("{name}.example")).unwrap();
         let map = IdentityMap::new(domain.clone(), domain.as_str().try_into().unwrap());
         let chat = Arc::new(Chat::open(map.clone(), None, tokio::sync::mpsc::unbounded_channel().0).unwrap());
-        people.iter().for_each(|name| chat.register(name).unwrap());
+        for name in people {
+            chat.register(name).unwrap();
+        }
         let opened = open_memory(&MemoryDisk::new(), &MasterKey::from_bytes([7; 32])).unwrap();
         let names = GatewayNames::new(map, chat.bot.clone(), 500);
         let homeserver = Arc::clone(&chat);
@@ -73,7 +75,8 @@ impl House {
             Self::Matrix(silo) => {
                 let mut there = BTreeSet::new();
                 for event in silo.homeserver.events(room) {
-                    let (Some("m.room.member"), Some(key)) = (event["type"].as_str(), event["state_key"].as_str()) else {
+                    let (Some("m.room.member"), Some(key)) = (event["type"].as_str(), event["state_key"].as_str())
+                    else {
                         continue;
                     };
                     let id = UserId::parse(key).unwrap();
@@ -208,10 +211,8 @@ impl Room {
             host.invite(&room.ids[0], &name(&by.0, 1), &who.1);
             let there = until("an invitation", || guest.invitation(&name(&who.0, 1))).await;
             assert!(guest.accept(&there, &name(&who.0, 1)));
-            until("the first is in", || {
-                (host.is_in(&room.ids[0], &who.1) && guest.is_in(&there, &by.1)).then_some(())
-            })
-            .await;
+            until("the first is in", || (host.is_in(&room.ids[0], &who.1) && guest.is_in(&there, &by.1)).then_some(()))
+                .await;
             room.ids.push(there);
         }
         room.settle("the beginning").await;
@@ -271,9 +272,9 @@ impl Room {
             for house in &self.houses {
                 found.push(house.fingerprint(&self.uri).await);
             }
-            let members: Vec<_> =
-                self.houses.iter().zip(&self.ids).map(|(house, id)| house.members(id)).collect();
-            let same = found.iter().all(|one| one.is_some() && *one == found[0]) && members.iter().all(|m| *m == members[0]);
+            let members: Vec<_> = self.houses.iter().zip(&self.ids).map(|(house, id)| house.members(id)).collect();
+            let same =
+                found.iter().all(|one| one.is_some() && *one == found[0]) && members.iter().all(|m| *m == members[0]);
             if let (true, Some(first)) = (same, &found[0])
                 && first.epoch_authenticator.is_some()
                 && first.participants.is_some()

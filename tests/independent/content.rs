@@ -4,8 +4,8 @@ fn head(major: u8, value: usize) -> Vec<u8> {
     let major = major << 5;
     match value {
         0..24 => vec![major | u8::try_from(value).unwrap()],
-        24..256 => vec![major | 24, u8::try_from(value).unwrap()],
-        _ => [&[major | 25][..], &u16::try_from(value).unwrap().to_be_bytes()].concat(),
+        24..256 => vec![major | 0x18, u8::try_from(value).unwrap()],
+        _ => [&[major | 0x19][..], &u16::try_from(value).unwrap().to_be_bytes()].concat(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use mimi_gateway::{
     engine::{Engine, GatewayNames},
     ident::{IdentityMap, ProviderDomain},
-    mimi::{Limits, Listening, MimiPeers, PeerSettings, PemSource, Settings},
+    mimi::{AssetSettings, Limits, Listening, MimiPeers, PeerSettings, PemSource, Settings},
     store::{MasterKey, MemoryDisk, open_memory},
 };
 use tokio_util::sync::CancellationToken;
@@ -32,13 +32,17 @@ impl Gateway {
         let domain = ProviderDomain::parse("a.example").unwrap();
         let map = IdentityMap::new(domain.clone(), ruma::OwnedServerName::try_from("a.test").unwrap());
         let homeserver = FakeHomeserver::new(map, no_faults());
-        people.iter().for_each(|name| homeserver.register(name));
+        for name in people {
+            homeserver.register(name);
+        }
         let slot = Slot::default();
         homeserver.start(slot.clone());
         let c = PeerSettings {
             ca: PemSource::new(&*peer_ca.pem),
             address: Some(peer.to_string()),
             hosts: Vec::new(),
+            asset_domains: None,
+            asset_address: None,
             allowed: true,
         };
         let settings = Settings {
@@ -48,6 +52,7 @@ impl Gateway {
             certificate: PemSource::new(&*cert.chain),
             private_key: PemSource::new(&*cert.key),
             limits: Limits::default(),
+            assets: AssetSettings::default(),
             peers: [(ProviderDomain::parse("c.example").unwrap(), c)].into(),
         };
         let (disk, stop) = (MemoryDisk::new(), CancellationToken::new());

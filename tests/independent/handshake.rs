@@ -12,9 +12,12 @@ use crate::bytes::{In, vector};
 pub(crate) const APP_DATA_UPDATE: u16 = 0x0008;
 pub(crate) const SELF_REMOVE: u16 = 0x000a;
 
-/// `FramedContent`s in the form of mls-rs, and as they are on the wire.
+/// In the form of mls-rs, and as it is on the wire.
+type Both = (Vec<u8>, Vec<u8>);
+
+/// `FramedContent`s in both forms.
 #[derive(Clone, Default)]
-pub(crate) struct Spelling(Arc<Mutex<Vec<(Vec<u8>, Vec<u8>)>>>);
+pub(crate) struct Spelling(Arc<Mutex<Vec<Both>>>);
 
 fn replaced(data: &[u8], from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
     let at = data.windows(from.len()).position(|window| window == from)?;

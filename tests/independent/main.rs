@@ -1,7 +1,13 @@
 //! A peer whose bytes do not come from this crate: mls-rs as its MLS, endpoints, content and HTTP by hand, against the
 //! gateway's real server, engine and client over TLS.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 #![allow(
     dead_code,
     clippy::similar_names,
@@ -108,12 +114,8 @@ async fn a_welcome_messages_and_a_path_commit_each_way() {
     assert_eq!(peer.next().await, said("a1", "after mine"));
     assert_eq!((epoch, peer.epoch()), (gateway.epoch().await.0, gateway.epoch().await));
     peer.say("still here").await;
-    until_seen(
-        &gateway,
-        &room,
-        &["can you read this?", "every byte", "after your commit", "after mine", "still here"],
-    )
-    .await;
+    until_seen(&gateway, &room, &["can you read this?", "every byte", "after your commit", "after mine", "still here"])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

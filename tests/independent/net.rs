@@ -78,9 +78,8 @@ pub(crate) fn serve(listener: TcpListener, cert: &Cert, clients: &str) -> mpsc::
                     let sender = sender.clone();
                     async move { Ok::<_, std::convert::Infallible>(answer(request, sender).await) }
                 });
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });

@@ -9,7 +9,10 @@ use mls_rs::{
     client_builder::MlsConfig,
     crypto::{HpkeCiphertext, SignaturePublicKey, SignatureSecretKey},
     group::{ExportedTree, ReceivedMessage, proposal::CustomProposal},
-    identity::{SigningIdentity, basic::{BasicCredential, BasicIdentityProvider}},
+    identity::{
+        SigningIdentity,
+        basic::{BasicCredential, BasicIdentityProvider},
+    },
 };
 use sha2::Sha256;
 use tokio::{net::TcpListener, sync::mpsc};
@@ -78,7 +81,7 @@ pub(crate) struct Peer<C: MlsConfig> {
     caller: Caller,
     /// What we sent that the hub may send us again.
     own: Vec<Vec<u8>>,
-    /// FanoutMessages that were not read yet.
+    /// `FanoutMessages` that were not read yet.
     waiting: Vec<u8>,
 }
 
@@ -245,8 +248,7 @@ impl<C: MlsConfig> Peer<C> {
         let signed = [vector(b"MLS 1.0 GroupInfoResponseTBS"), vector(tbs)].concat();
         suite.verify(&hub_key.into(), reader.vector(), &signed).expect("the hub's signature");
         assert!(reader.0.is_empty());
-        let info =
-            [vector(b"MLS 1.0 GroupInfo and ratchet_tree encryption"), vector(self.room.as_bytes())].concat();
+        let info = [vector(b"MLS 1.0 GroupInfo and ratchet_tree encryption"), vector(self.room.as_bytes())].concat();
         let sealed = HpkeCiphertext { kem_output: sealed.0, ciphertext: sealed.1 };
         let plain = suite.hpke_open(&sealed, &hpke_secret, &hpke_public, &info, None).unwrap();
 
@@ -336,8 +338,7 @@ impl<C: MlsConfig> Peer<C> {
     /// Leaves the room: SelfRemove, and the entry in the list.
     pub(crate) async fn leave(&mut self) {
         let place = self.everybody().0.iter().position(|user| user == USER).unwrap();
-        let update =
-            [vector(&[]), vector(&u32::try_from(place).unwrap().to_be_bytes()), vector(&[])].concat();
+        let update = [vector(&[]), vector(&u32::try_from(place).unwrap().to_be_bytes()), vector(&[])].concat();
         let change = [&PARTICIPANTS.to_be_bytes()[..], &[1], &vector(&update)].concat();
         let proposals =
             [self.propose(handshake::SELF_REMOVE, Vec::new()), self.propose(handshake::APP_DATA_UPDATE, change)];
@@ -362,11 +363,11 @@ impl<C: MlsConfig> Peer<C> {
         assert_eq!((reader.u8(), reader.u8()), (1, 0), "accepted");
         reader.number(8);
         assert_eq!(reader.u8(), 1, "with the hub's frank");
-        self.frank(&mut reader);
+        Self::frank(&mut reader);
         assert!(reader.0.is_empty());
     }
 
-    fn frank(&self, reader: &mut In<'_>) -> (Vec<u8>, Vec<u8>) {
+    fn frank(reader: &mut In<'_>) -> (Vec<u8>, Vec<u8>) {
         let server_frank = reader.take(32).to_vec();
         assert_eq!(reader.u16(), 1);
         (server_frank, reader.vector().to_vec())
@@ -418,7 +419,7 @@ impl<C: MlsConfig> Peer<C> {
                     reader.vector();
                 }
             });
-            let frank = (reader.u8() == 1).then(|| self.frank(reader));
+            let frank = (reader.u8() == 1).then(|| Self::frank(reader));
             if self.own.iter().any(|own| own == message) {
                 return None;
             }

@@ -1,14 +1,15 @@
-//! The cryptography of mls-rs (its own, on RustCrypto) with [`Spelling`] before it; and the rules by which mls-rs applies
+//! The cryptography of mls-rs (its own, on `RustCrypto`) with [`Spelling`] before it; and the rules by which mls-rs applies
 //! proposals that it does not know.
 
 use std::convert::Infallible;
 
 use mls_rs::{
     CipherSuite, CipherSuiteProvider, CryptoProvider, Extension, ExtensionList, MlsRules,
-    crypto::{
-        HpkeCiphertext, HpkePsk, HpkePublicKey, HpkeSecretKey, SignaturePublicKey, SignatureSecretKey,
+    crypto::{HpkeCiphertext, HpkePsk, HpkePublicKey, HpkeSecretKey, SignaturePublicKey, SignatureSecretKey},
+    group::{
+        GroupContext, Roster, Sender,
+        proposal::{CustomProposal, Proposal, RemoveProposal},
     },
-    group::{GroupContext, Roster, Sender, proposal::{CustomProposal, Proposal, RemoveProposal}},
     mls_rs_codec::MlsDecode as _,
     mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle, ProposalSource},
 };
@@ -184,7 +185,7 @@ fn updated(list: &[u8], update: &[u8]) -> Vec<u8> {
     vector(&entries)
 }
 
-/// AppDataUpdates become what they change, SelfRemoves become Removes.
+/// `AppDataUpdates` become what they change, `SelfRemoves` become Removes.
 #[derive(Clone)]
 pub(crate) struct Rules;
 
@@ -234,7 +235,10 @@ impl MlsRules for Rules {
     }
 
     fn commit_options(&self, _: &Roster, _: &GroupContext, _: &ProposalBundle) -> Result<CommitOptions, Infallible> {
-        Ok(CommitOptions::new().with_path_required(true).with_ratchet_tree_extension(false).with_allow_external_commit(true))
+        Ok(CommitOptions::new()
+            .with_path_required(true)
+            .with_ratchet_tree_extension(false)
+            .with_allow_external_commit(true))
     }
 
     fn encryption_options(&self, _: &Roster, _: &GroupContext) -> Result<EncryptionOptions, Infallible> {

@@ -345,3 +345,61 @@ async fn start_up_checks() {
     let error = client.ping("ping-2").await.unwrap_err();
     assert_eq!(error.errcode.as_deref(), Some("M_UNRECOGNIZED"));
 }
+
+#[tokio::test]
+async fn profiles_are_read_and_nobody_is_none() {
+    let fake = Fake::start().await;
+    fake.with(|world| world.users.insert("@alice:a.example".into(), Some("Alice".into())));
+    let client = fake.client();
+    let alice = UserId::parse("@alice:a.example").unwrap();
+    assert_eq!(client.profile(&alice).await.unwrap().unwrap().displayname.as_deref(), Some("Alice"));
+    assert_eq!(client.profile(&UserId::parse("@zoe:a.example").unwrap()).await.unwrap(), None);
+    assert!(!client.has_admin());
+    let asked = fake.asked().len();
+    let error = client.user_reports(0, 10).await.unwrap_err();
+    assert_eq!((error.retry, fake.asked().len()), (Retry::Permanent, 0), "without a token nobody is asked; {asked}");
+}
+
+#[tokio::test]
+async fn the_administrators_token_is_shown_where_it_is_needed_and_nowhere_else() {
+    let fake = Fake::start().await;
+    let client = fake.admin_client();
+    let alice = UserId::parse("@alice:a.example").unwrap();
+    assert!(client.has_admin());
+    let reports = "GET  _synapse admin v1 event_reports";
+    fake.once(
+        reports,
+        200,
+        json!({"event_reports": [{
+            "id": 7, "received_ts": 1_700_000_000_123_u64, "room_id": ROOM, "event_id": "$e", "user_id": "@alice:a.example",
+            "reason": null, "score": -100, "sender": BOB, "name": "Tea", "canonical_alias": null,
+        }], "total": 1}),
+    );
+    let read = client.user_reports(90, 100).await.unwrap();
+    assert_eq!((read[0].id, read[0].received, read[0].reason.as_str()), (7, 1_700_000_000_123, ""));
+    let asked = fake.asked();
+    assert_eq!(asked[0].auth.as_deref(), Some("Bearer admin-token"));
+    assert_eq!((&*asked[0].query["dir"], &*asked[0].query["from"], &*asked[0].query["limit"]), ("b", "90", "100"));
+
+    let account = "GET  _synapse admin v2 users";
+    let ids = json!([
+        {"medium": "msisdn", "address": "12125551212"},
+        {"medium": "email", "address": "Alice@Mail.example"},
+        {"medium": "fax", "address": "1"},
+    ]);
+    fake.once(account, 200, json!({"threepids": ids, "deactivated": false}));
+    let contacts = client.contacts(&alice).await.unwrap().unwrap();
+    assert_eq!((contacts.emails[0].as_str(), contacts.phones[0].as_str()), ("alice@mail.example", "+12125551212"));
+    fake.once(account, 200, json!({"threepids": ids, "deactivated": true}));
+    assert_eq!(client.contacts(&alice).await.unwrap(), None);
+    fake.once(account, 404, json!({"errcode": "M_NOT_FOUND", "error": "User not found"}));
+    assert_eq!(client.contacts(&alice).await.unwrap(), None);
+    // A token that is refused is not taken for our own: those who look after that are not alarmed.
+    fake.once(account, 401, json!({"errcode": "M_UNKNOWN_TOKEN", "error": "no"}));
+    let error = client.contacts(&alice).await.unwrap_err();
+    assert_eq!((error.retry, error.errcode), (Retry::Permanent, None));
+    assert!(error.what.contains("homeserver.admin_token"), "{}", error.what);
+    fake.asked();
+    client.profile(&alice).await.unwrap();
+    assert_eq!(fake.asked()[0].auth.as_deref(), Some("Bearer as-token"));
+}

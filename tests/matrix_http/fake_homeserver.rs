@@ -101,6 +101,10 @@ impl Fake {
         client_at(&self.url)
     }
 
+    pub(crate) fn admin_client(&self) -> HomeserverClient {
+        client_with(&self.url, "admin_token = 'admin-token'\n")
+    }
+
     /// The next request of this kind (see [`Seen::what`]) is answered so.
     pub(crate) fn once(&self, what: &'static str, status: u16, body: Value) {
         self.once_with(what, status, Vec::new(), body);
@@ -130,9 +134,13 @@ impl Fake {
 }
 
 pub(crate) fn client_at(url: &str) -> HomeserverClient {
+    client_with(url, "")
+}
+
+fn client_with(url: &str, more: &str) -> HomeserverClient {
     let settings: MatrixSettings = toml::from_str(&format!(
         "homeserver_url = '{url}/'\nserver_name = 'a.example'\nas_token = 'as-token'\nhs_token = 'hs-token'\n\
-         sender_localpart = 'mimi_bot'\nrequest_timeout_seconds = 1\n"
+         sender_localpart = 'mimi_bot'\nrequest_timeout_seconds = 1\n{more}"
     ))
     .unwrap();
     let credentials: Credentials = settings.credentials(None).unwrap();

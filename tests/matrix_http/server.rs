@@ -13,6 +13,7 @@ use std::{
 use axum::{body::Body, http::Request};
 use mimi_gateway::{
     engine::ports::{InboundError, MatrixInbound, Transaction},
+    ident::UserUri,
     matrix::{ServerLimits, router, serve},
     store::BoxFuture,
 };
@@ -104,6 +105,18 @@ impl MatrixInbound for Inbound {
                 return Err(InboundError::ShuttingDown);
             }
             Ok(user.localpart().starts_with("_mimi_"))
+        })
+    }
+    fn find_by_handle<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Vec<UserUri>, InboundError>> {
+        Box::pin(async move {
+            if take_one(&self.fail) {
+                return Err(InboundError::TooMany(60));
+            }
+            Ok(if handle == "bob@b.example" {
+                vec![UserUri::parse("mimi://b.example/u/bob").unwrap()]
+            } else {
+                Vec::new()
+            })
         })
     }
     fn query_alias<'a>(&'a self, alias: &'a RoomAliasId) -> BoxFuture<'a, Result<bool, InboundError>> {
@@ -457,7 +470,8 @@ async fn users_rooms_and_ping() {
 
 #[tokio::test]
 async fn third_party_look_up_finds_ghosts_and_their_users() {
-    let server = Server::start(Inbound::open(), ServerLimits::default()).await;
+    let inbound = Inbound::open();
+    let server = Server::start(Arc::clone(&inbound), ServerLimits::default()).await;
     let bob = json!([{
         "userid": "@_mimi_b.example=2fbob:a.example",
         "protocol": "mimi",
@@ -466,13 +480,21 @@ async fn third_party_look_up_finds_ghosts_and_their_users() {
     let base = "/_matrix/app/v1/thirdparty";
     let (status, protocol) = server.get(&format!("{base}/protocol/mimi")).await;
     assert_eq!(status, 200);
-    assert_eq!(protocol["user_fields"], json!(["uri"]));
+    assert_eq!(protocol["user_fields"], json!(["handle", "uri"]));
     for field in ["location_fields", "icon", "field_types", "instances"] {
         assert!(!protocol[field].is_null(), "{field} is required");
     }
     assert_eq!(server.get(&format!("{base}/user/mimi?uri=mimi%3A%2F%2Fb.example%2Fu%2Fbob")).await, (200, bob.clone()));
-    assert_eq!(server.get(&format!("{base}/user?userid=%40_mimi_b.example%3D2fbob%3Aa.example")).await, (200, bob));
+    assert_eq!(
+        server.get(&format!("{base}/user?userid=%40_mimi_b.example%3D2fbob%3Aa.example")).await,
+        (200, bob.clone())
+    );
     assert_eq!(server.get(&format!("{base}/location/mimi?uri=x")).await, (200, json!([])));
+    assert_eq!(server.get(&format!("{base}/user/mimi?handle=bob%40b.example")).await, (200, bob.clone()));
+    assert_eq!(server.get(&format!("{base}/user/mimi?handle=alice%40b.example")).await.0, 404);
+    inbound.fail.store(1, Ordering::SeqCst);
+    let (status, refusal) = server.get(&format!("{base}/user/mimi?handle=bob%40b.example")).await;
+    assert_eq!((status, refusal["errcode"].as_str()), (429, Some("M_LIMIT_EXCEEDED")));
     let alice = server.get(&format!("{base}/user/mimi?uri=mimi://a.example/u/alice")).await.1;
     assert_eq!(alice[0]["userid"], "@alice:a.example", "a user of our own is no ghost");
     for path in [

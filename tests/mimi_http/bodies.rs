@@ -4,8 +4,9 @@ use mimi_gateway::{
     ident::{RoomUri, UserUri},
     wire::{
         AbuseReport, AbuseType, AppDataDictionary, ConsentAction, ConsentEntry, Credential, FanoutContent,
-        FanoutMessage, GroupInfoRequest, GroupInfoRequestTbs, HandshakeBundle, KeyMaterialRequest,
-        KeyMaterialRequestTbs, MlsMessage, RequiredCapabilities, SubmitMessageRequest, Wire, codec::Writer,
+        FanoutMessage, GroupInfoRequest, GroupInfoRequestTbs, HandshakeBundle, IdentifierRequest, KeyMaterialRequest,
+        KeyMaterialRequestTbs, MlsMessage, QueryElement, RequiredCapabilities, SearchField, SubmitMessageRequest, Wire,
+        codec::Writer,
     },
 };
 
@@ -67,6 +68,11 @@ pub(crate) fn report(by: Option<&str>) -> Vec<u8> {
         extensions: AppDataDictionary::default(),
     }
     .encode()
+}
+
+pub(crate) fn query() -> Vec<u8> {
+    let element = QueryElement { field: SearchField::Handle, value: "im:alice@a.example".to_owned() };
+    IdentifierRequest { elements: vec![element], extensions: AppDataDictionary::default() }.encode()
 }
 
 pub(crate) fn submit(sender: &str) -> Vec<u8> {

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bodies::{consent, notify, room, submit},
+    bodies::{consent, notify, query, room, submit},
     harness::{ANSWER, Gateway, PATIENCE, domain, peer, settings, settings_of_a, world},
     pki::Cert,
 };
@@ -50,10 +50,12 @@ async fn a_call_comes_back_with_the_answer() {
     assert_eq!(client.call(&domain("a.example"), Endpoint::RequestConsent, &target, &consent).await.unwrap(), b"");
     let target = PathTarget::Uri(room("b").as_uri().clone());
     assert_eq!(client.call(&domain("a.example"), Endpoint::Notify, &target, &notify()).await.unwrap(), b"");
+    let target = PathTarget::Domain(domain("a.example"));
+    assert_eq!(client.call(&domain("a.example"), Endpoint::IdentifierQuery, &target, &query()).await.unwrap(), ANSWER);
     let calls = gateway.engine.calls.lock().unwrap();
     assert_eq!(
         calls.iter().map(|call| call.endpoint).collect::<Vec<_>>(),
-        ["submitMessage", "requestConsent", "notify"]
+        ["submitMessage", "requestConsent", "notify", "identifierQuery"]
     );
     assert!(calls.iter().all(|call| call.peer == "b.example"));
 }
@@ -120,20 +122,24 @@ async fn another_servers_certificate_is_not_believed() {
     }
 }
 
+/// A server that asks for no client certificate.
+pub(crate) fn server_config(cert: &Cert) -> ServerConfig {
+    let chain = vec![CertificateDer::from_pem_slice(cert.chain.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(cert.key.as_bytes()).unwrap();
+    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap()
+}
+
 /// A server that speaks HTTP/1.1 from a script: each request gets the next answer, `None` closes after reading it.
 struct Script;
 
 impl Script {
     async fn start(cert: &Cert, answers: Vec<Option<Vec<u8>>>) -> SocketAddr {
-        let chain = vec![CertificateDer::from_pem_slice(cert.chain.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(cert.key.as_bytes()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(cert)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         tokio::spawn(async move {

@@ -3,7 +3,7 @@
 use mimi_gateway::{engine::ports::Problem, wire::ConsentAction};
 
 use crate::{
-    bodies::{consent, group_info, key_material, notify, report, room, segment, submit, update, user},
+    bodies::{consent, group_info, key_material, notify, query, report, room, segment, submit, update, user},
     harness::{ANSWER, Call, Gateway},
 };
 
@@ -26,6 +26,7 @@ async fn good_requests_reach_the_engine_byte_for_byte() {
         ("groupInfo", to_room("groupInfo", "a"), room("a").to_string(), group_info("bob@b"), 200),
         ("reportAbuse", to_room("reportAbuse", "a"), room("a").to_string(), report(Some("bob@b")), 201),
         ("reportAbuse", to_room("reportAbuse", "a"), room("a").to_string(), report(None), 201),
+        ("identifierQuery", "/v1/identifierQuery/a.example".to_owned(), String::new(), query(), 200),
         (
             "requestConsent",
             "/v1/requestConsent/a.example".to_owned(),
@@ -71,6 +72,10 @@ async fn s3_claims_for_others_are_refused() {
         ("report by C's user", to_room("reportAbuse", "a"), report(Some("carol@c")), 403),
         ("report by our user", to_room("reportAbuse", "a"), report(Some("alice@a")), 403),
         ("report in another's room", to_room("reportAbuse", "b"), report(None), 404),
+        ("search at another provider", "/v1/identifierQuery/c.example".to_owned(), query(), 404),
+        ("search at nobody", "/v1/identifierQuery/-".to_owned(), query(), 400),
+        // An empty vector of elements: it would match everybody.
+        ("search for everybody", "/v1/identifierQuery/a.example".to_owned(), vec![0, 0], 400),
         ("fan-out for C's room", to_room("notify", "c"), notify(), 403),
         ("fan-out for our room", to_room("notify", "a"), notify(), 403),
         ("keys for C's user", to_user("alice@a"), key_material("carol@c", "alice@a", None), 403),
@@ -137,6 +142,7 @@ async fn malformed_bodies_and_paths_get_400() {
         (to_room("submitMessage", "a"), submit("bob@b")),
         (to_room("groupInfo", "a"), group_info("bob@b")),
         (to_user("alice@a"), key_material("bob@b", "alice@a", None)),
+        ("/v1/identifierQuery/a.example".to_owned(), query()),
     ] {
         let longer = [&body[..], b"\0"].concat();
         let shorter = body[..body.len() - 1].to_vec();

@@ -9,7 +9,7 @@ use std::{
 use mimi_gateway::{
     engine::ports::{Problem, ProviderInbound, VerifiedPeer},
     ident::{ProviderDomain, RoomUri, UserUri},
-    mimi::{Limits, PeerSettings, PemSource, Server, Settings},
+    mimi::{AssetSettings, Assets, Limits, Listening, PeerSettings, PemSource, Settings},
     store::BoxFuture,
 };
 use rustls::{
@@ -53,7 +53,14 @@ pub(crate) fn world() -> &'static World {
 }
 
 pub(crate) fn peer(ca: &Ca) -> PeerSettings {
-    PeerSettings { ca: PemSource::new(&*ca.pem), address: None, hosts: Vec::new(), allowed: true }
+    PeerSettings {
+        ca: PemSource::new(&*ca.pem),
+        address: None,
+        hosts: Vec::new(),
+        asset_domains: None,
+        asset_address: None,
+        allowed: true,
+    }
 }
 
 /// Settings of a provider with these peers, on a free loopback port.
@@ -65,6 +72,7 @@ pub(crate) fn settings(own: &str, cert: &Cert, peers: Vec<(&str, PeerSettings)>)
         certificate: PemSource::new(&*cert.chain),
         private_key: PemSource::new(&*cert.key),
         limits: Limits::default(),
+        assets: AssetSettings::default(),
         peers: peers.into_iter().map(|(name, peer)| (domain(name), peer)).collect(),
     }
 }
@@ -153,6 +161,9 @@ impl ProviderInbound for FakeEngine {
         let call = self.call("requestConsent", &peer, "", body);
         Box::pin(async { call.await.map(drop) })
     }
+    fn identifier_query(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Problem>> {
+        self.call("identifierQuery", &peer, "", body)
+    }
     fn report_abuse(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
         let call = self.call("reportAbuse", &peer, room.as_str(), body);
         Box::pin(async { call.await.map(drop) })
@@ -173,8 +184,13 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) async fn start(settings: &Settings) -> Self {
+        Self::start_with(settings, None).await
+    }
+
+    pub(crate) async fn start_with(settings: &Settings, assets: Option<Arc<Assets>>) -> Self {
         let engine = Arc::new(FakeEngine::default());
-        let server = Server::bind(settings, Arc::clone(&engine) as Arc<dyn ProviderInbound>).await.unwrap();
+        let inbound = Arc::clone(&engine) as Arc<dyn ProviderInbound>;
+        let server = Listening::bind(settings).await.unwrap().serve_with_assets(inbound, assets);
         let addr = server.local_addr().unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.run(stop.clone()));
@@ -219,6 +235,13 @@ impl Gateway {
             .timeout(PATIENCE)
             .build()
             .unwrap()
+    }
+
+    /// Gets as a peer, with nothing done to the path.
+    pub(crate) async fn get(&self, from: &str, path: &str) -> reqwest::Response {
+        let cert = if from == "c.example" { &world().cert_c } else { &world().cert_b };
+        let request = self.http(cert, http::Version::HTTP_2).get(format!("https://a.example{path}"));
+        request.header("from", format!("mimi@{from}")).send().await.unwrap()
     }
 
     /// Posts as a peer over HTTP/2.

@@ -71,6 +71,9 @@ class GatewayPlan:
     # A bench puts proxies in front: where the homeserver shall send transactions instead of the appservice port.
     appservice_public_port: int | None = None
     engine: str = "sqlite"
+    # An administrator's access token, and the room in which reports of abuse appear.
+    admin_token: str = ""
+    admin_room: str = ""
     # A peer's domain and papers, to see whether the gateway serves peers; without, only the homeserver's side is looked at.
     probe: tuple[str, Pair] | None = None
 
@@ -108,6 +111,10 @@ class Gateway:
             "store": {"engine": plan.engine, "path": str(plan.folder / "data"), "master_key_file": str(self.master_key)},
             "log": {"filter": os.environ.get("SILOS_GATEWAY_LOG", "info")},
         }
+        if plan.admin_token:
+            sections["homeserver"] |= {"admin_token": plan.admin_token, "report_poll_interval_seconds": 1}
+        if plan.admin_room:
+            sections["permissions"] = {"admin_room": plan.admin_room}
         for domain, port in plan.peers.items():
             sections[f'peers."{domain}"'] = {"ca": str(plan.ca), "address": f"127.0.0.1:{port}"}
         lines = []

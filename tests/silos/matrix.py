@@ -125,6 +125,19 @@ class Client:
     def leave(self, room: str) -> None:
         self.call("POST", f"/_matrix/client/v3/rooms/{quote(room)}/leave", {})
 
+    def report(self, room: str, event: str, reason: str) -> None:
+        """The client's own "report content"."""
+        self.call("POST", f"/_matrix/client/v3/rooms/{quote(room)}/report/{quote(event)}", {"reason": reason})
+
+    def find_third_party(self, **fields: str) -> list[dict]:
+        """The client's look-up of users of other networks. Nobody: an empty list."""
+        try:
+            return self.call("GET", "/_matrix/client/v3/thirdparty/user/mimi", query=fields)
+        except MatrixError as error:
+            if error.status == 404:
+                return []
+            raise
+
     def kick(self, room: str, user: str, reason: str = "") -> None:
         self.call("POST", f"/_matrix/client/v3/rooms/{quote(room)}/kick", {"user_id": user, "reason": reason})
 

@@ -40,6 +40,15 @@ class Silo:
         self.letter, self.synapse, self.gateway = letter, synapse, gateway
         self.domain, self.server_name = domain(letter), server_name(letter)
         self.people: dict[str, Watcher] = {}
+        self.admin: Watcher | None = None
+
+    def appoint(self) -> None:
+        """Before the gateway starts: an administrator of the homeserver, whose token and room the gateway gets."""
+        admin = register(self.synapse.url, self.synapse.secret, "admin", PASSWORD, admin=True)
+        self.admin = Watcher(admin, f"{self.letter.upper()}'s admin")
+        self.gateway.plan.admin_token = admin.token
+        self.gateway.plan.admin_room = admin.create_room(name="Reports", preset="private_chat")
+        self.gateway.write_config()
 
     def person(self, name: str, displayname: str | None = None) -> Watcher:
         """Registers a user who keeps a client open. Known already: the same watcher."""
@@ -121,8 +130,12 @@ class Silos:
         start_all(self.synapses())
         say(f"two Synapses serve after {time.monotonic() - began:.1f} s")
         if self.with_gateways:
+            for silo in self.silos.values():
+                silo.appoint()
             began = time.monotonic()
             start_all(self.gateway_procs())
+            for silo in self.silos.values():
+                silo.admin.client.invite(silo.gateway.plan.admin_room, silo.gateway.bot)
             say(f"two gateways serve after {time.monotonic() - began:.1f} s")
         self.write_env()
 
@@ -136,7 +149,7 @@ class Silos:
         """Ends our processes, gateways first. Without `env.json` nobody takes the environment for running."""
         self.env_file.unlink(missing_ok=True)
         for silo in self.silos.values():
-            for person in silo.people.values():
+            for person in [*silo.people.values(), *([silo.admin] if silo.admin else [])]:
                 person.close()
         for proc in self.gateway_procs() + self.synapses():
             proc.stop(5)

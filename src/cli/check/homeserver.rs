@@ -36,6 +36,9 @@ pub(super) async fn check(config: &Config, credentials: Option<&Credentials>, re
     };
     let home = Home { client, base: config.homeserver.url.as_str().trim_end_matches('/').to_owned() };
     let reached = versions(&home, report).await;
+    if let Some(token) = config.homeserver.admin_token.as_ref().filter(|_| reached) {
+        admin(&home, token, report).await;
+    }
     match credentials {
         Some(credentials) if reached => {
             if token(&home, config, credentials, report).await {
@@ -201,6 +204,23 @@ async fn token(home: &Home, config: &Config, credentials: &Credentials, report: 
             );
             false
         }
+    }
+}
+
+/// Whether the administrator's token is one. Rooms work without it.
+async fn admin(home: &Home, token: &Secret, report: &mut Report<'_>) {
+    let (class, name) = (Exit::Homeserver, "admin token");
+    let path = "/_synapse/admin/v1/event_reports?limit=1";
+    let status = home.call(Method::GET, path, Some(token.expose()), None).await.map(|response| response.status());
+    match status {
+        Ok(status) if status.is_success() => report.ok(class, name, "the homeserver lets us see what users report"),
+        Ok(status) => report.warn(
+            class,
+            name,
+            format!("the homeserver refuses `homeserver.admin_token` ({status})"),
+            "It has to be the access token of an administrator of a Synapse; reports and searches by address wait for that",
+        ),
+        Err(e) => report.warn(class, name, super::sentence("", &e), "Try again; look into the homeserver's log"),
     }
 }
 

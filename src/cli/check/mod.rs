@@ -172,9 +172,13 @@ fn store(config: &Config, report: &mut Report<'_>) -> bool {
         let advice = "Use sqlite unless you have a reason; after an unclean stop rooms are re-keyed before they send";
         report.warn(class, name, "sled 0.34 can lose acknowledged writes in a power cut", advice);
     }
-    if let Some(key) = config.store.master_key_file.as_deref().filter(|key| others_can_read(key)) {
-        let advice = format!("Run `chmod o-rwx {}`", key.display());
-        report.warn(Exit::Config, "master key", format!("{} can be read by every user", key.display()), advice);
+    for (name, file) in
+        [("master key", &config.store.master_key_file), ("admin token", &config.homeserver.admin_token_file)]
+    {
+        if let Some(file) = file.as_deref().filter(|file| others_can_read(file)) {
+            let advice = format!("Run `chmod o-rwx {}`", file.display());
+            report.warn(Exit::Config, name, format!("{} can be read by every user", file.display()), advice);
+        }
     }
     matches!(looked, Ok(Look::InUse))
 }

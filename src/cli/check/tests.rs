@@ -135,6 +135,15 @@ async fn homeserver(behaviour: Behaviour) -> (String, tokio::sync::watch::Sender
             }),
         )
         .route(
+            "/_synapse/admin/v1/event_reports",
+            get(|headers: HeaderMap| async move {
+                match headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) {
+                    Some("Bearer admin-token") => (StatusCode::OK, Json(json!({"event_reports": [], "total": 0}))),
+                    _ => (StatusCode::FORBIDDEN, Json(json!({"errcode": "M_FORBIDDEN"}))),
+                }
+            }),
+        )
+        .route(
             "/_matrix/client/v1/appservice/mimi/ping",
             post(move |headers: HeaderMap| async move {
                 let registration = knows(&for_ping.borrow(), &headers).unwrap();
@@ -168,6 +177,27 @@ async fn all_is_well() {
         "reaches this check in 3 ms",
     ] {
         assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn the_administrators_token_is_tried() {
+    let (url, behaviour) = homeserver(Behaviour::default()).await;
+    for (token, wanted) in [
+        ("admin-token", "ok    admin token    the homeserver lets us see what users report"),
+        ("secret-of-another", "warn  admin token    the homeserver refuses `homeserver.admin_token` (403 Forbidden)"),
+    ] {
+        let place = Place::new(&url).await;
+        behaviour.send_modify(|b| b.knows = Some(place.registration()));
+        let config = fs::read_to_string(place.path("c.toml")).unwrap();
+        place.private("token", token);
+        place.write("c.toml", &config.replace("[appservice]", "admin_token_file = 'token'\n[appservice]"));
+        let (exit, text) = place.check(false).await;
+        assert!(exit == Exit::Success && text.contains(wanted), "{text}");
+        assert!(!text.contains("chmod") && !text.contains("secret-of-another"), "{text}");
+        fs::set_permissions(place.path("token"), fs::Permissions::from_mode(0o644)).unwrap();
+        let (_, text) = place.check(true).await;
+        assert!(text.contains("warn  admin token") && text.contains("token can be read by every user"), "{text}");
     }
 }
 

@@ -35,6 +35,14 @@ impl Target {
     pub(super) fn new(base: &str, version: &str) -> Self {
         Self { text: format!("{base}/_matrix/client/{version}"), asked: false }
     }
+    /// A path of the homeserver's own API for administrators (Synapse); `version` as before.
+    pub(super) fn admin(base: &str, version: &str) -> Self {
+        Self { text: format!("{base}/_synapse/admin/{version}"), asked: false }
+    }
+    /// The whole URL.
+    pub(super) fn into_text(self) -> String {
+        self.text
+    }
     /// One more path segment.
     pub(super) fn segment(mut self, segment: &str) -> Self {
         self.text.push('/');
@@ -117,7 +125,7 @@ impl HomeserverClient {
     }
 
     /// Sends, reads the bounded answer, and turns every status but 2xx into an error.
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         what: &str,
         request: reqwest::RequestBuilder,

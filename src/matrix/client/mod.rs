@@ -7,6 +7,7 @@
 //! ```
 
 mod actions;
+mod admin;
 mod create_room;
 mod errors;
 mod ghosts;
@@ -29,7 +30,10 @@ use super::{
     settings::{Credentials, MatrixSettings},
 };
 use crate::{
-    engine::ports::{Actor, CallError, Homeserver, JoinedMember, MatrixAction, MatrixDone, TimelinePage},
+    engine::ports::{
+        Actor, CallError, Contacts, Homeserver, JoinedMember, MatrixAction, MatrixDone, Profile, TimelinePage,
+        UserReport,
+    },
     ident::UserUri,
     store::BoxFuture,
 };
@@ -55,6 +59,7 @@ pub struct HomeserverClient {
     base: String,
     appservice_id: String,
     as_token: SecretString,
+    admin_token: Option<SecretString>,
     names: Names,
     ensured: Ensured,
     versions: SupportedVersions,
@@ -97,6 +102,7 @@ impl HomeserverClient {
             base: settings.homeserver_url.as_str().trim_end_matches('/').to_owned(),
             appservice_id: credentials.id.clone(),
             as_token: credentials.as_token.clone(),
+            admin_token: settings.admin_token.clone(),
             names,
             ensured: Ensured::default(),
             versions: SupportedVersions { versions: BTreeSet::from([MatrixVersion::V1_11]), features: BTreeSet::new() },
@@ -149,6 +155,18 @@ impl Homeserver for HomeserverClient {
     }
     fn user_exists<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<bool, CallError>> {
         Box::pin(self.read_user_exists(user))
+    }
+    fn profile<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Profile>, CallError>> {
+        Box::pin(self.read_profile(user))
+    }
+    fn has_admin(&self) -> bool {
+        self.admin_token.is_some()
+    }
+    fn contacts<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Contacts>, CallError>> {
+        Box::pin(self.read_contacts(user))
+    }
+    fn user_reports(&self, skip: u64, limit: u32) -> BoxFuture<'_, Result<Vec<UserReport>, CallError>> {
+        Box::pin(self.read_user_reports(skip, limit))
     }
     fn ensure_ghost<'a>(&'a self, user: &'a UserUri) -> BoxFuture<'a, Result<OwnedUserId, CallError>> {
         Box::pin(async move { self.ensure(&Actor::Ghost(user.clone())).await })

@@ -20,7 +20,7 @@ impl Refusal {
     /// Status and words for the log; `None` for what is an ordinary answer (not found) or is logged where it happens (503).
     pub(super) fn log_line(self) -> Option<(u16, &'static str)> {
         match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => None,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => None,
             StatusCode::NOT_FOUND if self == Self::not_found() => None,
             status => Some((status.as_u16(), self.error)),
         }
@@ -68,6 +68,10 @@ impl Refusal {
     pub(super) const fn body_lost() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "the body did not arrive whole in time")
     }
+    /// 429: too many look-ups.
+    pub(super) const fn too_many() -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "too many look-ups, try again in a minute")
+    }
     /// 503: not stored; the homeserver tries again.
     pub(super) const fn unavailable() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "not stored, try again")
@@ -78,6 +82,7 @@ impl From<InboundError> for Refusal {
     fn from(error: InboundError) -> Self {
         match error {
             InboundError::NotStored(_) | InboundError::ShuttingDown => Self::unavailable(),
+            InboundError::TooMany(_) => Self::too_many(),
         }
     }
 }

@@ -79,14 +79,44 @@ impl DirectoryCache {
         target: &PathTarget,
         body: &[u8],
     ) -> Result<Url, CallError> {
-        let directory = match self.fresh() {
-            Some(directory) => directory,
-            None => self.refreshed(http).await?,
-        };
+        let directory = self.current(http).await?;
         self.judged(&directory, endpoint, target, body).map_err(|why| {
             self.doubt();
             outcome::error(format!("directory: {why}"), Retry::Retriable(Some(MIN_AGE)))
         })
+    }
+
+    /// The URL of an endpoint that is not among the engine's calls.
+    pub(super) async fn entry(
+        &self,
+        http: &reqwest::Client,
+        entry: DirectoryEntry,
+        target: Target<'_>,
+    ) -> Result<Url, CallError> {
+        let directory = self.current(http).await?;
+        let url = directory.url(entry, target).map_err(|error| error.to_string());
+        url.and_then(|text| self.judged_url(&text, &entry.name())).map_err(|why| {
+            self.doubt();
+            outcome::error(format!("directory: {why}"), Retry::Retriable(Some(MIN_AGE)))
+        })
+    }
+
+    /// Whether a URL of the directory is on this host. It was judged before that the host may be the peer's.
+    pub(super) async fn points_at(&self, http: &reqwest::Client, host: &ProviderDomain) -> Result<bool, CallError> {
+        let directory = self.current(http).await?;
+        let on_host = |entry| {
+            let rest = directory.template(entry)?.strip_prefix("https://")?;
+            let authority = rest.split('/').next()?;
+            Some(authority.split(':').next()? == host.as_str())
+        };
+        Ok(DirectoryEntry::ALL.into_iter().any(|entry| on_host(entry) == Some(true)))
+    }
+
+    async fn current(&self, http: &reqwest::Client) -> Result<Arc<Directory>, CallError> {
+        match self.fresh() {
+            Some(directory) => Ok(directory),
+            None => self.refreshed(http).await,
+        }
     }
 
     /// Fetches the directory and judges where it leads for every endpoint that we call. None of them is called.
@@ -109,7 +139,11 @@ impl DirectoryCache {
         body: &[u8],
     ) -> Result<Url, String> {
         let text = expand(directory, endpoint, target, body).map_err(|error| error.to_string())?;
-        let url = Url::parse(&text).map_err(|error| format!("the URL of {endpoint}: {error}"))?;
+        self.judged_url(&text, &endpoint)
+    }
+
+    fn judged_url(&self, text: &str, endpoint: &dyn std::fmt::Display) -> Result<Url, String> {
+        let url = Url::parse(text).map_err(|error| format!("the URL of {endpoint}: {error}"))?;
         if self.authorised(&url) { Ok(url) } else { Err(format!("the URL of {endpoint} is on a host not the peer's")) }
     }
 
@@ -176,6 +210,7 @@ fn entry(endpoint: Endpoint) -> DirectoryEntry {
         Endpoint::RequestConsent => DirectoryEntry::RequestConsent,
         Endpoint::UpdateConsent => DirectoryEntry::UpdateConsent,
         Endpoint::ReportAbuse => DirectoryEntry::ReportAbuse,
+        Endpoint::IdentifierQuery => DirectoryEntry::IdentifierQuery,
     }
 }
 

@@ -3,12 +3,14 @@
 //! A client believes only its peer's own CA, shows our certificate, follows no redirect and uses no proxy. Calls
 //! share one HTTP/2 connection where the peer offers it.
 
+mod assets;
 mod directory;
-mod outcome;
+pub(super) mod outcome;
 
 use std::{
     collections::BTreeMap,
     io,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -19,9 +21,10 @@ use http::{
 };
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use self::directory::DirectoryCache;
+use self::{assets::AssetHosts, directory::DirectoryCache};
 use super::{
     app::MIMI_PROTOCOL,
+    assets::{AssetResolver, Lookup, SystemLookup},
     from,
     settings::{Limits, PeerSettings, Settings, SetupError},
     tls::{self, Identity},
@@ -50,17 +53,36 @@ pub struct MimiPeers {
 struct Peer {
     http: reqwest::Client,
     directory: DirectoryCache,
+    /// For its asset servers.
+    assets: reqwest::Client,
+    asset_hosts: AssetHosts,
 }
 
 impl MimiPeers {
     /// Reads certificate, key and CAs. Connects to nobody yet.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+        Self::with_lookup(settings, &(Arc::new(SystemLookup) as Arc<dyn Lookup>))
+    }
+
+    /// The same, with another way to find the addresses of asset servers.
+    pub fn with_lookup(settings: &Settings, lookup: &Arc<dyn Lookup>) -> Result<Self, SetupError> {
         let identity = Identity::load(settings)?;
         let mut peers = BTreeMap::new();
         for (domain, peer) in settings.peers.iter().filter(|(_, peer)| peer.allowed) {
-            let http = http_client(settings, &identity, domain, peer)?;
+            let why = |error: reqwest::Error| SetupError::Peer { peer: domain.clone(), why: error.to_string() };
+            let mut http = http_client(settings, &identity, domain, peer)?;
+            if let Some(address) = &peer.address {
+                http = http.dns_resolver(FixedAddress(address.clone()));
+            }
+            let assets = http_client(settings, &identity, domain, peer)?.dns_resolver(AssetResolver {
+                lookup: Arc::clone(lookup),
+                allow_private: settings.assets.allow_private_addresses,
+                fixed: assets::fixed_addresses(domain, peer),
+            });
             let directory = DirectoryCache::new(domain.clone(), peer.hosts.clone());
-            peers.insert(domain.clone(), Peer { http, directory });
+            let asset_hosts = AssetHosts::new(domain, peer);
+            let (http, assets) = (http.build().map_err(why)?, assets.build().map_err(why)?);
+            peers.insert(domain.clone(), Peer { http, directory, assets, asset_hosts });
         }
         Ok(Self { peers })
     }
@@ -127,7 +149,7 @@ fn is_problem(headers: &HeaderMap) -> bool {
 }
 
 /// The whole body of an answer, or an error once it is larger than `limit`.
-async fn read_capped(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, CallError> {
+pub(super) async fn read_capped(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, CallError> {
     let status = Some(response.status().as_u16());
     let too_large = || CallError {
         what: format!("the answer is larger than {limit} bytes"),
@@ -158,11 +180,16 @@ fn http_client(
     identity: &Identity,
     domain: &ProviderDomain,
     peer: &PeerSettings,
-) -> Result<reqwest::Client, SetupError> {
+) -> Result<reqwest::ClientBuilder, SetupError> {
     let why = |why: String| SetupError::Peer { peer: domain.clone(), why };
     let limits: &Limits = &settings.limits;
     let own: HeaderValue = from::own(&settings.own_domain).ok_or_else(|| why("own domain not usable".into()))?;
-    let mut builder = reqwest::Client::builder()
+    for address in [&peer.address, &peer.asset_address].into_iter().flatten() {
+        if address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
+            return Err(why(format!("address {address:?} is not host:port")));
+        }
+    }
+    Ok(reqwest::Client::builder()
         .tls_backend_preconfigured(tls::client_config(domain, peer, identity)?)
         .https_only(true)
         .no_proxy()
@@ -175,14 +202,7 @@ fn http_client(
         .pool_idle_timeout(POOL_IDLE)
         .http2_keep_alive_interval(PING_EVERY)
         .http2_keep_alive_timeout(PING_TIMEOUT)
-        .tcp_nodelay(true);
-    if let Some(address) = &peer.address {
-        if address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
-            return Err(why(format!("address {address:?} is not host:port")));
-        }
-        builder = builder.dns_resolver(FixedAddress(address.clone()));
-    }
-    builder.build().map_err(|error| why(error.to_string()))
+        .tcp_nodelay(true))
 }
 
 /// Resolves every name of a peer to its configured `host:port`.

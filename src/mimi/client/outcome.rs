@@ -22,12 +22,12 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// Longest detail of a problem document that goes into an error, in characters.
 const MAX_DETAIL: usize = 200;
 
-pub(super) fn error(what: String, retry: Retry) -> CallError {
+pub(in crate::mimi) fn error(what: String, retry: Retry) -> CallError {
     CallError { what, retry, status: None, errcode: None }
 }
 
 /// A call without a usable answer.
-pub(super) fn from_transport(failed: &reqwest::Error) -> CallError {
+pub(in crate::mimi) fn from_transport(failed: &reqwest::Error) -> CallError {
     let mut what = String::new();
     let mut source: Option<&dyn std::error::Error> = failed.source();
     let mut alert = None;
@@ -83,7 +83,12 @@ fn alert_of(cause: &(dyn std::error::Error + 'static)) -> Option<AlertDescriptio
 }
 
 /// An answer that is no success. `problem` is the beginning of its body if it is a problem document.
-pub(super) fn from_status(status: StatusCode, headers: &HeaderMap, problem: &[u8], now: SystemTime) -> CallError {
+pub(in crate::mimi) fn from_status(
+    status: StatusCode,
+    headers: &HeaderMap,
+    problem: &[u8],
+    now: SystemTime,
+) -> CallError {
     let retriable = status.is_server_error()
         || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS);
     let retry = if retriable { Retry::Retriable(retry_after(headers, now)) } else { Retry::Permanent };

@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// The document for a base URL without trailing slash.
-pub(in crate::mimi) fn document(base: &str) -> Result<Vec<u8>, SetupError> {
-    const SERVED: [DirectoryEntry; 8] = [
+pub(in crate::mimi) fn document(base: &str, assets: bool) -> Result<Vec<u8>, SetupError> {
+    const SERVED: [DirectoryEntry; 9] = [
         DirectoryEntry::KeyMaterial,
         DirectoryEntry::Update,
         DirectoryEntry::Notify,
@@ -26,8 +26,12 @@ pub(in crate::mimi) fn document(base: &str) -> Result<Vec<u8>, SetupError> {
         DirectoryEntry::RequestConsent,
         DirectoryEntry::UpdateConsent,
         DirectoryEntry::ReportAbuse,
+        DirectoryEntry::IdentifierQuery,
     ];
-    Directory::own(&format!("{base}/v1"), &SERVED)
+    const WITH_ASSETS: [DirectoryEntry; 3] =
+        [DirectoryEntry::ProxyDownload, DirectoryEntry::OhttpGateway, DirectoryEntry::OhttpKeys];
+    let served = [&SERVED[..], if assets { &WITH_ASSETS[..] } else { &[] }].concat();
+    Directory::own(&format!("{base}/v1"), &served)
         .map(|directory| directory.to_json().into_bytes())
         .map_err(|error| SetupError::PublicUrl(error.to_string()))
 }

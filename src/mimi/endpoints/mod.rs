@@ -3,27 +3,37 @@
 //! Each judges path, body kind and size, decodes the body once, checks what the peer may claim in it, and calls the
 //! engine with the received bytes. A refusal is a problem document, and nothing was stored for it.
 
+mod asset;
 pub(super) mod directory;
 mod group_info;
+mod identifier_query;
 mod key_material;
 mod notify;
+mod oblivious;
+mod proxy_download;
 mod report_abuse;
 mod request_consent;
 mod submit_message;
 mod update;
 mod update_consent;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::Request;
+use http::{
+    HeaderName, HeaderValue, Request,
+    header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+};
+use tokio::time::Instant;
 
 use super::{
-    app::{App, Caller, Received},
+    app::{App, Busy, Caller, Received},
+    assets::{Assets, Source},
     refusal::Refusal,
 };
 use crate::{
@@ -31,6 +41,14 @@ use crate::{
     ident::{MimiUri, ProviderDomain, RoomUri},
     wire::{self, ConsentEntry, Credential, DecodeError, Wire},
 };
+
+/// Seconds after which a peer that gets too many assets at a time may come again.
+const RETRY_DOWNLOAD: u32 = 2;
+/// What is said of an asset: that nobody here knows what is in it.
+const ASSET_HEADERS: [(HeaderName, HeaderValue); 2] = [
+    (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+];
 
 /// All routes.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -42,6 +60,12 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/submitMessage/{*room}", post(submit_message::post))
         .route("/v1/groupInfo/{*room}", post(group_info::post))
         .route("/v1/reportAbuse/{*room}", post(report_abuse::post))
+        .route("/v1/proxyDownload/{*url}", get(proxy_download::get))
+        .route("/v1/ohttpKeys", get(oblivious::keys))
+        .route("/v1/ohttpGateway", post(oblivious::post))
+        .route("/.well-known/ohttp-gateway", get(oblivious::keys).post(oblivious::post))
+        .route("/assets/{name}", get(asset::get))
+        .route("/v1/identifierQuery/{*domain}", post(identifier_query::post))
         .route("/v1/requestConsent/{*target}", post(request_consent::post))
         .route("/v1/updateConsent/{*requester}", post(update_consent::post))
         .fallback(async || Refusal::UnknownPath)
@@ -51,11 +75,27 @@ pub(super) fn router(app: Arc<App>) -> Router {
 
 /// The endpoint's name for logs; never a peer's own text.
 pub(super) fn label(path: &str) -> &'static str {
+    const NAMES: [&str; 12] = [
+        "keyMaterial",
+        "update",
+        "notify",
+        "submitMessage",
+        "groupInfo",
+        "reportAbuse",
+        "requestConsent",
+        "updateConsent",
+        "proxyDownload",
+        "ohttpGateway",
+        "ohttpKeys",
+        "identifierQuery",
+    ];
     let name = path.strip_prefix("/v1/").and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    ["keyMaterial", "update", "notify", "submitMessage", "groupInfo", "requestConsent", "updateConsent"]
-        .into_iter()
-        .find(|known| *known == name)
-        .unwrap_or(if path == "/.well-known/mimi-protocol-directory" { "directory" } else { "unknown" })
+    NAMES.into_iter().find(|known| *known == name).unwrap_or(match path {
+        "/.well-known/mimi-protocol-directory" => "directory",
+        "/.well-known/ohttp-gateway" => "ohttpGateway",
+        path if path.starts_with("/assets/") => "assets",
+        _ => "unknown",
+    })
 }
 
 /// Decodes a whole body.
@@ -117,6 +157,34 @@ fn must_be_ours(app: &App, claimed: &ProviderDomain, what: &str) -> Result<(), R
     Err(Problem::Forbidden(format!("{what} belongs to {claimed}, not to this provider")).into())
 }
 
+/// Our assets; 404 where there are none.
+fn assets(app: &App) -> Result<&Arc<Assets>, Refusal> {
+    app.assets.as_ref().ok_or(Refusal::UnknownPath)
+}
+
+/// An asset on its way to a peer, which may have so many under way at a time.
+fn streamed(
+    app: &App,
+    caller: &Caller,
+    busy: Option<&Busy>,
+    source: Source,
+    time: Duration,
+) -> Result<Response, Refusal> {
+    let downloads = app.budgets.get(caller.0.domain()).map(|budget| Arc::clone(&budget.downloads));
+    let turn = downloads.and_then(|downloads| downloads.try_acquire_owned().ok());
+    let turn = turn.ok_or(Problem::TooMany(RETRY_DOWNLOAD))?;
+    let hold = (turn, busy.map(|busy| (busy.0)()));
+    let body = Body::new(source.body(Instant::now() + time, hold));
+    Ok((ASSET_HEADERS, body).into_response())
+}
+
+/// 404 unless the domain in the path of `endpoint` is ours.
+fn must_name_us(app: &App, path: &str, endpoint: &str) -> Result<(), Refusal> {
+    let domain = wire::path::domain(variable(path, endpoint)?);
+    let domain = domain.map_err(|_| Refusal::BadPath("not a provider domain"))?;
+    if domain == app.own_domain { Ok(()) } else { Err(Problem::NotFound.into()) }
+}
+
 /// The consent entry of a request whose path names our domain.
 async fn consent_entry(
     app: &App,
@@ -125,10 +193,7 @@ async fn consent_entry(
     endpoint: &str,
     max_body: usize,
 ) -> Result<(ConsentEntry, Received), Refusal> {
-    let domain = wire::path::domain(variable(request.uri().path(), endpoint)?);
-    if domain.map_err(|_| Refusal::BadPath("not a provider domain"))? != app.own_domain {
-        return Err(Problem::NotFound.into());
-    }
+    must_name_us(app, request.uri().path(), endpoint)?;
     let received = app.body(caller, request, max_body).await?;
     let entry = decode::<ConsentEntry>(&received.bytes)?;
     Ok((entry, received))

@@ -9,12 +9,13 @@ use std::{
     },
 };
 
-use hyper::service::service_fn;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Authenticated, Shared};
+use crate::mimi::app::Busy;
 
 /// Requests of a connection, counted to see whether it is idle.
 #[derive(Default)]
@@ -23,17 +24,17 @@ struct Activity {
     ended: AtomicU64,
 }
 
-/// A running request; counts its end however it ends.
-struct Running<'a>(&'a Activity);
+/// A running request, or a body on its way; counts its end however it ends.
+struct Running(Arc<Activity>);
 
 impl Activity {
-    fn begin(&self) -> Running<'_> {
+    fn begin(self: &Arc<Self>) -> Running {
         self.begun.fetch_add(1, Relaxed);
-        Running(self)
+        Running(Arc::clone(self))
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.ended.fetch_add(1, Relaxed);
     }
@@ -44,7 +45,12 @@ pub(super) async fn serve(shared: &Arc<Shared>, authenticated: Authenticated, st
     let Authenticated { stream, peers, http2, _places } = authenticated;
     let peers = Arc::new(peers);
     let activity = Arc::new(Activity::default());
-    let service = service_fn(|request| {
+    let busy = Busy(Arc::new({
+        let activity = Arc::clone(&activity);
+        move || Box::new(activity.begin())
+    }));
+    let service = service_fn(|mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(busy.clone());
         let (shared, peers, activity) = (Arc::clone(shared), Arc::clone(&peers), Arc::clone(&activity));
         async move {
             let _running = activity.begin();

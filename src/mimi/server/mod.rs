@@ -35,6 +35,7 @@ use tower::ServiceExt;
 use self::{slots::HandshakeSlots, unread::Unread};
 use super::{
     app::{App, Caller},
+    assets::Assets,
     endpoints, from,
     refusal::Refusal,
     settings::{Limits, Settings, SetupError},
@@ -74,7 +75,8 @@ pub struct Listening {
     acceptor: TlsAcceptor,
     verifier: Arc<PeerVerifier>,
     public_host: String,
-    directory: Vec<u8>,
+    /// Without and with assets.
+    directories: (Vec<u8>, Vec<u8>),
 }
 
 /// The provider server, ready to run.
@@ -122,18 +124,28 @@ impl Listening {
             .ok()
             .and_then(|url| url.host_str().map(str::to_owned))
             .ok_or_else(|| SetupError::PublicUrl(base.clone()))?;
-        let directory = endpoints::directory::document(&base)?;
+        // Both are made, so that one that cannot be is told now.
+        let directories = [false, true].map(|assets| endpoints::directory::document(&base, assets));
+        let [without_assets, with_assets] = directories;
+        let directories = (without_assets?, with_assets?);
         let addr = settings.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| SetupError::Listen { addr, source })?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { settings: settings.clone(), listener, acceptor, verifier, public_host, directory })
+        Ok(Self { settings: settings.clone(), listener, acceptor, verifier, public_host, directories })
     }
 
     /// The server, with the engine behind it.
     #[must_use]
     pub fn serve(self, inbound: Arc<dyn ProviderInbound>) -> Server {
-        let Self { settings, listener, acceptor, verifier, public_host, directory } = self;
-        let app = Arc::new(App::new(&settings, public_host, directory, inbound));
+        self.serve_with_assets(inbound, None)
+    }
+
+    /// The same, with our assets, and others' for those who ask for them.
+    #[must_use]
+    pub fn serve_with_assets(self, inbound: Arc<dyn ProviderInbound>, assets: Option<Arc<Assets>>) -> Server {
+        let Self { settings, listener, acceptor, verifier, public_host, directories } = self;
+        let directory = if assets.is_some() { directories.1 } else { directories.0 };
+        let app = Arc::new(App::new(&settings, public_host, directory, inbound, assets));
         let limits = settings.limits;
         let (http1, http2) = builders(&limits);
         let gate = Gate {
@@ -314,7 +326,8 @@ impl Shared {
             let value = request.headers().get(http::header::HOST).ok_or(Refusal::WrongHost)?;
             value.to_str().map_err(|_| Refusal::WrongHost)?
         };
-        if host_is_ours(authority, [self.app.own_domain.as_str(), &self.app.public_host]) {
+        if host_is_ours(authority, &[self.app.own_domain.as_str(), &self.app.public_host, self.app.asset_host.as_str()])
+        {
             Ok(())
         } else {
             Err(Refusal::WrongHost)
@@ -324,7 +337,7 @@ impl Shared {
 
 /// Whether `Host` names this provider: one of its names, or an IPv4 address, whatever the port.
 #[must_use]
-pub fn host_is_ours(authority: &str, names: [&str; 2]) -> bool {
+pub fn host_is_ours(authority: &str, names: &[&str]) -> bool {
     if authority.starts_with('[') {
         return true;
     }
@@ -338,8 +351,10 @@ mod tests {
 
     #[test]
     fn the_host_names_this_provider_whatever_the_port() {
-        let ours = |authority| host_is_ours(authority, ["a.example", "mimi.a.example"]);
-        for good in ["a.example", "A.example:8449", "mimi.a.example:443", "127.0.0.1:8449", "[::1]:8449"] {
+        let ours = |authority| host_is_ours(authority, &["a.example", "mimi.a.example", "files.a.example"]);
+        for good in
+            ["a.example", "A.example:8449", "mimi.a.example:443", "files.a.example", "127.0.0.1:8449", "[::1]:8449"]
+        {
             assert!(ours(good), "{good}");
         }
         for bad in ["b.example", "", "x.a.example", "a.example.", "a.example.evil:443"] {
