@@ -31,8 +31,9 @@
     reason = "a test tool: a panic is a failure"
 )]
 
+mod common;
+
 use std::{
-    collections::BTreeMap,
     io::BufRead as _,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -42,7 +43,7 @@ use mimi_gateway::{
     content::{MimiContent, NestedPart, TEXT_PLAIN},
     engine::ports::{Endpoint, PathTarget, Peers as _, Problem, ProviderInbound, VerifiedPeer},
     ident::{ProviderDomain, RoomUri, UserUri},
-    mimi::{AssetSettings, Limits, MimiPeers, PeerSettings, PemSource, Server, Settings},
+    mimi::{MimiPeers, Server},
     mls::{
         AppDataChange, AppDataOp, Change, CommitView, Member, NewComponents, NewGroup, Rows, StagedCommit,
         make_key_package,
@@ -58,9 +59,10 @@ use mimi_gateway::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use common::{Failure, spare_peer};
+
 /// No CBOR that anybody takes.
 const GARBAGE: &[u8] = &[0x9f, 0x9f, 0xff, 0x1b, 0xff];
-type Failure = Box<dyn std::error::Error>;
 /// How long commands wait for what has to come from others.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -508,41 +510,10 @@ impl Rogue {
     }
 }
 
-/// The spare peer's settings, from `env.json`.
-fn settings(env: &Value) -> Result<Settings, Failure> {
-    let text = |value: &Value| value.as_str().map(str::to_owned).ok_or("env.json lacks a text");
-    let mut peers = BTreeMap::new();
-    for silo in env["silos"].as_object().ok_or("env.json names no silos")?.values() {
-        let address = text(&silo["mimi_url"])?.trim_start_matches("https://").to_owned();
-        let ca = PemSource::new(&text(&silo["ca"])?);
-        let peer = PeerSettings {
-            ca,
-            address: Some(address),
-            hosts: Vec::new(),
-            asset_domains: None,
-            asset_address: None,
-            allowed: true,
-        };
-        peers.insert(ProviderDomain::parse(&text(&silo["domain"])?)?, peer);
-    }
-    let me = &env["peer"];
-    let (domain, port) = (text(&me["domain"])?, me["port"].as_u64().ok_or("no port")?);
-    Ok(Settings {
-        own_domain: ProviderDomain::parse(&domain)?,
-        listen: format!("127.0.0.1:{port}").parse()?,
-        public_url: Some(format!("https://{domain}:{port}").parse()?),
-        certificate: PemSource::new(&text(&me["cert"])?),
-        private_key: PemSource::new(&text(&me["key"])?),
-        limits: Limits::default(),
-        assets: AssetSettings::default(),
-        peers,
-    })
-}
-
 fn main() -> Result<(), Failure> {
     let path = std::env::args().nth(1).ok_or("usage: rogue ENV_JSON")?;
     let env: Value = serde_json::from_slice(&std::fs::read(path)?)?;
-    let settings = settings(&env)?;
+    let settings = spare_peer(&env)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let inbound = Arc::new(Inbound { state: Mutex::default(), changed: tokio::sync::Notify::new() });
     let server = runtime.block_on(Server::bind(&settings, Arc::clone(&inbound) as Arc<dyn ProviderInbound>))?;

@@ -21,6 +21,8 @@
 mod attacks;
 #[path = "engine/backlog.rs"]
 mod backlog;
+#[path = "../examples/silo/chat.rs"]
+mod chat;
 #[path = "engine/codes.rs"]
 mod codes;
 #[path = "engine/consent.rs"]
@@ -45,6 +47,8 @@ mod keys;
 mod outside;
 #[path = "engine/polling.rs"]
 mod polling;
+#[path = "../examples/silo/port.rs"]
+mod port;
 #[path = "engine/presence.rs"]
 mod presence;
 #[path = "engine/process.rs"]
@@ -59,5 +63,7 @@ mod reliability;
 mod reports;
 #[path = "engine/silo.rs"]
 mod silo;
+#[path = "engine/three.rs"]
+mod three;
 #[path = "engine/trim.rs"]
 mod trim;

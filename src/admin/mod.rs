@@ -10,6 +10,7 @@
 
 mod aside_row;
 mod client;
+mod fingerprint_row;
 mod room_row;
 mod server;
 mod socket;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use aside_row::{AsideRow, set_aside};
 pub use client::{AskError, ask};
+pub use fingerprint_row::{FingerprintRow, fingerprints};
 pub use room_row::{RoomRow, rooms};
 pub use server::{router, serve};
 pub use socket::{ControlSocket, FILE};

@@ -68,6 +68,11 @@ async fn rooms(State(engine): State<Engine>, Query(query): Query<After>) -> Resp
     page(super::rooms(engine.database(), engine.names(), after)).await
 }
 
+async fn fingerprints(State(engine): State<Engine>, Query(query): Query<After>) -> Response {
+    let Ok(after) = place(query) else { return refusal(StatusCode::BAD_REQUEST, "no such place") };
+    page(super::fingerprints(engine.database(), after)).await
+}
+
 async fn quarantine(State(engine): State<Engine>, Query(query): Query<After>) -> Response {
     let Ok(after) = place(query) else { return refusal(StatusCode::BAD_REQUEST, "no such place") };
     page(super::set_aside(engine.database(), after)).await
@@ -76,7 +81,12 @@ async fn quarantine(State(engine): State<Engine>, Query(query): Query<After>) ->
 /// What the control socket answers about this engine.
 pub fn router(engine: Engine) -> Router {
     let nothing = || async { refusal(StatusCode::NOT_FOUND, "there is no such thing here") };
-    Router::new().route("/rooms", get(rooms)).route("/quarantine", get(quarantine)).fallback(nothing).with_state(engine)
+    Router::new()
+        .route("/rooms", get(rooms))
+        .route("/fingerprints", get(fingerprints))
+        .route("/quarantine", get(quarantine))
+        .fallback(nothing)
+        .with_state(engine)
 }
 
 /// Serves the socket until `stop` is cancelled; then it is gone.

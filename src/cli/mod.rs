@@ -101,6 +101,10 @@ enum Command {
         /// One JSON object a line instead of a table. What a room does not have is left out.
         #[arg(long)]
         json: bool,
+        /// What must be the same at every provider of a room that is at rest, as one JSON object a line: epoch, epoch
+        /// authenticator, and hashes of the participant list and of the messages in the hub's order. Reads every message's row.
+        #[arg(long)]
+        fingerprints: bool,
     },
     /// List what could not be worked on or delivered and was set aside.
     ///
@@ -196,7 +200,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         }
         Command::Registration { out, url } => registration::run(&load()?, out.as_deref(), url.as_ref())?,
         Command::Check { offline, strict } => return Ok(check::run(&cli.config, *offline, *strict)),
-        Command::Rooms { json } => rooms::run(&load()?, *json)?,
+        Command::Rooms { fingerprints: true, .. } => rooms::fingerprints(&load()?)?,
+        Command::Rooms { json, .. } => rooms::run(&load()?, *json)?,
         Command::Quarantine { json } => quarantine::run(&load()?, *json)?,
         Command::Inspect(arguments) => inspect::run(arguments)?,
         Command::Version => print!("{}", version::text()),

@@ -10,6 +10,16 @@ pub(super) fn run(config: &Config, json: bool) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Prints what must be the same at every provider of each room, as JSON lines.
+pub(super) fn fingerprints(config: &Config) -> Result<(), CliError> {
+    let rows =
+        runtime::list_fingerprints(config).map_err(|e| CliError::of_runtime("cannot list the fingerprints", e))?;
+    for row in rows {
+        println!("{}", serde_json::json!(row));
+    }
+    Ok(())
+}
+
 fn render(rows: &[RoomRow], json: bool) -> String {
     if json {
         return rows.iter().map(|r| serde_json::json!(r).to_string() + "\n").collect();

@@ -171,6 +171,11 @@ impl RoomGroup {
         self.view().ok().map(|view| view.epoch)
     }
 
+    /// What all members of an epoch share, and can show each other: none without a leaf of ours.
+    pub(crate) fn epoch_authenticator(&self) -> Option<Vec<u8>> {
+        self.member.as_ref().map(Member::epoch_authenticator)
+    }
+
     /// What joiners by external commit need.
     pub(crate) fn group_info(&self) -> Result<GroupInfoParts, MlsError> {
         match (&self.member, &self.public) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Parts, RuntimeError, open_store, parts, tokio_runtime};
 use crate::{
-    admin::{self, AsideRow, AskError, Listing, RoomRow},
+    admin::{self, AsideRow, AskError, FingerprintRow, Listing, RoomRow},
     config::Config,
     engine::GatewayNames,
     store::{self, BoxFuture, Database, StoreError},
@@ -22,6 +22,11 @@ type Pages<T> =
 /// The bridged rooms.
 pub fn list_rooms(config: &Config) -> Result<Vec<RoomRow>, RuntimeError> {
     list(config, "/rooms", |db, names, after| Box::pin(admin::rooms(db, names, after)))
+}
+
+/// What must be the same at every provider of each room.
+pub fn list_fingerprints(config: &Config) -> Result<Vec<FingerprintRow>, RuntimeError> {
+    list(config, "/fingerprints", |db, _, after| Box::pin(admin::fingerprints(db, after)))
 }
 
 /// What was set aside, oldest first.

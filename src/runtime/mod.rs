@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use error::{RuntimeError, listen_advice, registration_advice, store_advice};
-pub use listing::{list_rooms, list_set_aside};
+pub use listing::{list_fingerprints, list_rooms, list_set_aside};
 pub(crate) use watch::unix_seconds;
 pub use watch::validity_advice;
 

@@ -19,6 +19,7 @@ from silos.stage import LETTERS, Silos, build_gateway
 
 from . import chaos, judge_tests
 from .attacks import Attacks
+from .three import Three
 
 
 class Report:
@@ -123,6 +124,13 @@ def play_and_attack(report: Report, silos: Silos) -> None:
             report.run(f"bad input: {name}", case)
     finally:
         attacks.close()
+
+    three = Three(silos, play, lambda text: print(f"     {text}", flush=True))
+    try:
+        for name, case in three.cases:
+            report.run(name, case)
+    finally:
+        three.close()
 
     def conversation() -> None:
         seed, messages = chaos.seed_from_environment(), chaos.messages_from_environment()

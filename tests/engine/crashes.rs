@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// Small steps of a seeded sequence.
-struct Steps(u64);
+pub(crate) struct Steps(pub(crate) u64);
 
 impl Steps {
-    fn next(&mut self, below: u64) -> u64 {
+    pub(crate) fn next(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }
@@ -299,7 +299,7 @@ async fn a_crash_after_each_commit_of_a_message() {
 }
 
 /// The seeds to play; `ENGINE_SEEDS=first..last` plays others.
-fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+pub(crate) fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("ENGINE_SEEDS") else { return usual };
     let (first, last) = text.split_once("..").expect("ENGINE_SEEDS=first..last");
     first.parse().unwrap()..last.parse().unwrap()

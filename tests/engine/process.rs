@@ -177,7 +177,22 @@ async fn rooms_are_the_same_both_ways(engine: &'static str) {
     assert_eq!(roles, [("follower", "active"), ("hub", "active"), ("hub", "active")]);
     assert!(rows.iter().all(|row| row["epoch"].is_u64()), "{rows:?}");
 
+    let fingerprints = || {
+        let output = place.command(&["rooms", "--fingerprints"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let rows = text(&output.stdout);
+        let rows: Vec<serde_json::Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let hashed = |row: &serde_json::Value| {
+            let length = |field: &str| row[field].as_str().map(str::len);
+            ["epoch_authenticator", "participants_sha256", "log_sha256"].map(length) == [Some(64); 3]
+        };
+        assert!(rows.len() == 3 && rows.iter().all(hashed), "{rows:?}");
+        rows
+    };
+    let compared = fingerprints();
+
     let running = place.run(&[]);
+    assert_eq!(fingerprints(), compared, "{engine}");
     let socket = fs::symlink_metadata(place.socket()).unwrap();
     assert!(socket.file_type().is_socket());
     assert_eq!(socket.permissions().mode() & 0o777, 0o600);

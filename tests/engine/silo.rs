@@ -13,7 +13,9 @@ use std::{
 use mimi_gateway::{
     engine::{
         Engine, EngineSettings, GatewayNames, Keep,
-        ports::{CallError, Endpoint, PathTarget, Peers, Problem, ProviderInbound as _, Retry, VerifiedPeer},
+        ports::{
+            CallError, Endpoint, Homeserver, PathTarget, Peers, Problem, ProviderInbound as _, Retry, VerifiedPeer,
+        },
     },
     ident::{IdentityMap, ProviderDomain, RoomUri, UserUri},
     store::{
@@ -197,6 +199,46 @@ fn master_key() -> MasterKey {
     MasterKey::from_bytes([7; 32])
 }
 
+/// Settings with which nobody has to wait for long.
+pub(crate) fn quick_settings() -> EngineSettings {
+    EngineSettings {
+        gather: Duration::ZERO,
+        patience: Duration::from_millis(5),
+        settle: Duration::from_millis(1),
+        quiet: Duration::from_millis(150),
+        gap_check: Duration::from_millis(500),
+        tick: Duration::from_hours(1),
+        retry: Duration::from_millis(5),
+        keep: Keep { days: 90, day: Duration::from_hours(24) },
+        open_invitations: 1000,
+        catch_up: Duration::from_millis(400),
+        searches_per_hour: 1000,
+        report_poll: Duration::from_millis(20),
+        admin_room: None,
+        may_command: Arc::new(|_| true),
+    }
+}
+
+/// An engine on the net, not started yet.
+pub(crate) async fn load(
+    database: Database,
+    homeserver: Arc<dyn Homeserver>,
+    net: &Arc<Net>,
+    faults: Faults,
+    names: GatewayNames,
+    settings: EngineSettings,
+) -> Engine {
+    let peers = Arc::new(FakePeers { own: names.map.provider().clone(), net: Arc::clone(net), faults });
+    Engine::load(database, homeserver, peers, names, settings).await.unwrap()
+}
+
+impl Net {
+    /// Takes a provider in that is no [`Silo`].
+    pub(crate) fn enter(&self, domain: &ProviderDomain, engine: Engine) {
+        self.silos.lock().unwrap().insert(domain.clone(), Arc::new(Mutex::new(Some(engine))));
+    }
+}
+
 impl Silo {
     /// A silo on a disk, running, with people.
     pub(crate) async fn start_on(name: &str, people: &[&str], net: &Arc<Net>, disk: Disk, faults: Faults) -> Self {
@@ -271,28 +313,19 @@ impl Silo {
                 }
             }
         };
-        let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
         let settings = EngineSettings {
             gather: *self.gather.lock().unwrap(),
             // Every other life of a silo takes everything by way of its inboxes.
             patience: Duration::from_millis(if opened.report.generation.is_multiple_of(2) { 0 } else { 5 }),
-            settle: Duration::from_millis(1),
-            quiet: Duration::from_millis(150),
-            gap_check: Duration::from_millis(500),
-            tick: Duration::from_hours(1),
-            retry: Duration::from_millis(5),
             keep: *self.keep.lock().unwrap(),
             open_invitations: self.open_invitations.load(Ordering::Relaxed),
-            catch_up: Duration::from_millis(400),
             searches_per_hour: self.searches.load(Ordering::Relaxed),
-            report_poll: Duration::from_millis(20),
             admin_room: self.admin_room.lock().unwrap().clone(),
-            may_command: Arc::new(|_| true),
+            ..quick_settings()
         };
-        let peers =
-            Arc::new(FakePeers { own: self.domain.clone(), net: Arc::clone(&self.net), faults: self.faults.clone() });
+        let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
         let homeserver = Arc::clone(&self.homeserver);
-        let engine = Engine::load(opened.database.clone(), homeserver, peers, names, settings).await.unwrap();
+        let engine = load(opened.database.clone(), homeserver, &self.net, self.faults.clone(), names, settings).await;
         if stale {
             engine.distrust_state().await.unwrap();
         }

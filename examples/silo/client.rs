@@ -1,0 +1,77 @@
+//! The line-oriented client: a command a line, one JSON object as its answer; what happens meanwhile comes as objects with
+//! `event` in them.
+
+use std::sync::Arc;
+
+use mimi_gateway::engine::Engine;
+use ruma::OwnedRoomId;
+use serde_json::{Value, json};
+
+use super::chat::{Chat, Refused};
+
+/// What somebody does who has several users and rooms at hand.
+pub(crate) struct Client {
+    pub(crate) chat: Arc<Chat>,
+    pub(crate) engine: Engine,
+    me: Option<String>,
+    room: Option<OwnedRoomId>,
+}
+
+impl Client {
+    pub(crate) fn new(chat: Arc<Chat>, engine: Engine) -> Self {
+        Self { chat, engine, me: None, room: None }
+    }
+
+    fn me(&self) -> Result<&str, Refused> {
+        self.me.as_deref().ok_or_else(|| "who are you? `user NAME`".to_owned())
+    }
+
+    fn room(&self) -> Result<&OwnedRoomId, Refused> {
+        self.room.as_ref().ok_or_else(|| "which room? `room TITLE`, `accept` or `in ROOM`".to_owned())
+    }
+
+    /// Carries one command out.
+    pub(crate) async fn obey(&mut self, line: &str) -> Result<Value, Refused> {
+        let (command, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+        let rest = rest.trim();
+        let chat = Arc::clone(&self.chat);
+        match command {
+            "user" => {
+                chat.register(rest)?;
+                self.me = Some(rest.to_owned());
+                return Ok(json!({ "user": format!("mimi://{}/u/{rest}", chat.map.provider()) }));
+            }
+            "room" => self.room = Some(chat.create_room(self.me()?, rest)?),
+            "in" => self.room = Some(OwnedRoomId::try_from(rest).map_err(|error| error.to_string())?),
+            "invite" => chat.invite(self.room()?, self.me()?, rest)?,
+            "invitations" => return Ok(json!({ "invitations": chat.invitations(self.me()?) })),
+            "accept" => {
+                let room = chat.invitations(self.me()?).into_iter().find(|room| rest.is_empty() || room == rest);
+                let room = room.ok_or("no such invitation")?;
+                chat.accept(&room, self.me()?)?;
+                self.room = Some(room);
+            }
+            "say" => chat.say(self.room()?, self.me()?, rest)?,
+            "leave" => chat.leave(self.room()?, self.me()?)?,
+            "remove" => chat.remove(self.room()?, self.me()?, rest)?,
+            "members" => return Ok(json!({ "members": chat.members(self.room()?) })),
+            "log" => {
+                let said = chat.said(self.room()?);
+                let log: Vec<Value> = said.iter().map(|(from, text)| json!({ "from": from, "text": text })).collect();
+                return Ok(json!({ "log": log }));
+            }
+            "fingerprint" => return self.fingerprint().await,
+            other => return Err(format!("{other:?} is no command; see the head of examples/silo.rs")),
+        }
+        Ok(json!({ "room": self.room }))
+    }
+
+    /// The state of the room, to be compared with `mimi-gateway rooms --fingerprints`.
+    async fn fingerprint(&self) -> Result<Value, Refused> {
+        let uri = self.chat.mirrored(self.room()?).ok_or("it is not mirrored")?;
+        let found = Engine::fingerprints_after(self.engine.database(), None, usize::MAX).await;
+        let (rooms, _) = found.map_err(|error| error.to_string())?;
+        let room = rooms.into_iter().find(|room| room.room == uri).ok_or("the engine does not know it")?;
+        Ok(json!(mimi_gateway::admin::FingerprintRow::from(room)))
+    }
+}

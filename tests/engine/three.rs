@@ -1,0 +1,358 @@
+//! Three providers in one room, two gateways and the native provider of `examples/silo.rs`: whatever their people do at the
+//! same time, all end with the same state.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use mimi_gateway::{
+    engine::{Engine, Fingerprint, GatewayNames},
+    ident::{GhostOf, IdentityMap, ProviderDomain, RoomUri, UserUri},
+    store::{MasterKey, MemoryDisk, open_memory},
+};
+use ruma::{OwnedRoomId, UserId};
+
+use crate::{
+    chat::Chat,
+    crashes::{Steps, seeds},
+    homeserver::{Fault, Faults, no_faults},
+    silo::{Disk, Net, PATIENCE, Silo, load, quick_settings, until},
+};
+
+/// A provider, as its people use it.
+enum House {
+    Matrix(Box<Silo>),
+    Native { chat: Arc<Chat>, engine: Engine },
+}
+
+impl House {
+    async fn native(name: &str, people: &[&str], net: &Arc<Net>, faults: Faults) -> Self {
+        let domain = ProviderDomain::parse(&format!("{name}.example")).unwrap();
+        let map = IdentityMap::new(domain.clone(), domain.as_str().try_into().unwrap());
+        let chat = Arc::new(Chat::open(map.clone(), None, tokio::sync::mpsc::unbounded_channel().0).unwrap());
+        for name in people {
+            chat.register(name).unwrap();
+        }
+        let opened = open_memory(&MemoryDisk::new(), &MasterKey::from_bytes([7; 32])).unwrap();
+        let names = GatewayNames::new(map, chat.bot.clone(), 500);
+        let homeserver = Arc::clone(&chat);
+        let engine = load(opened.database, homeserver, net, faults, names, quick_settings()).await;
+        engine.start().await.unwrap();
+        net.enter(&domain, engine.clone());
+        let (fed, feeder) = (Arc::clone(&chat), engine.clone());
+        tokio::spawn(async move { fed.feed(&feeder).await });
+        Self::Native { chat, engine }
+    }
+
+    fn engine(&self) -> Engine {
+        match self {
+            Self::Matrix(silo) => silo.engine(),
+            Self::Native { engine, .. } => engine.clone(),
+        }
+    }
+
+    fn uri(&self, name: &str) -> UserUri {
+        UserUri::new(self.engine().names().map.provider(), name).unwrap()
+    }
+
+    /// The id of a user, ours or another's, here.
+    fn id(&self, user: &UserUri) -> String {
+        let map = self.engine().names().map.clone();
+        let local = (user.provider() == *map.provider()).then(|| map.matrix_user(user).unwrap());
+        local.unwrap_or_else(|| map.ghost(user).unwrap()).to_string()
+    }
+
+    fn is_in(&self, room: &OwnedRoomId, user: &UserUri) -> bool {
+        self.members(room).contains(user.as_str())
+    }
+
+    /// Who is in the room, by address.
+    fn members(&self, room: &OwnedRoomId) -> BTreeSet<String> {
+        match self {
+            Self::Native { chat, .. } => chat.members(room),
+            Self::Matrix(silo) => {
+                let mut there = BTreeSet::new();
+                for event in silo.homeserver.events(room) {
+                    let (Some("m.room.member"), Some(key)) = (event["type"].as_str(), event["state_key"].as_str())
+                    else {
+                        continue;
+                    };
+                    let id = UserId::parse(key).unwrap();
+                    let uri = match silo.homeserver.map.ghost_of(&id) {
+                        Some(GhostOf::User(uri)) => uri.to_string(),
+                        _ if id == silo.homeserver.bot => continue,
+                        _ => silo.homeserver.map.user_uri(&id).unwrap().to_string(),
+                    };
+                    if event["content"]["membership"] == "join" {
+                        there.insert(uri);
+                    } else {
+                        there.remove(&uri);
+                    }
+                }
+                there
+            }
+        }
+    }
+
+    fn texts(&self, room: &OwnedRoomId) -> Vec<String> {
+        match self {
+            Self::Matrix(silo) => silo.homeserver.bodies(room),
+            Self::Native { chat, .. } => chat.said(room).into_iter().map(|(_, text)| text).collect(),
+        }
+    }
+
+    /// False if one was removed a moment ago.
+    fn say(&self, room: &OwnedRoomId, name: &str, text: &str) -> bool {
+        match self {
+            Self::Matrix(silo) => silo.homeserver.try_say(room, name, text).is_some(),
+            Self::Native { chat, .. } => chat.say(room, name, text).is_ok(),
+        }
+    }
+
+    fn invite(&self, room: &OwnedRoomId, by: &str, user: &UserUri) {
+        match self {
+            Self::Native { chat, .. } => chat.invite(room, by, user.as_str()).unwrap(),
+            Self::Matrix(silo) if user.provider() == silo.domain => {
+                if silo.homeserver.member(room, &self.id(user)).as_deref() != Some("invite") {
+                    silo.homeserver.invite(room, by, &self.id(user), false);
+                }
+            }
+            Self::Matrix(silo) => drop(silo.homeserver.say(room, by, &format!("!mimi invite {user}"))),
+        }
+    }
+
+    fn invitation(&self, name: &str) -> Option<OwnedRoomId> {
+        match self {
+            Self::Matrix(silo) => silo.homeserver.invitations(name).pop(),
+            Self::Native { chat, .. } => chat.invitations(name).pop(),
+        }
+    }
+
+    /// False if one is not invited any more.
+    fn accept(&self, room: &OwnedRoomId, name: &str) -> bool {
+        match self {
+            Self::Matrix(silo) => silo.homeserver.try_join(room, name),
+            Self::Native { chat, .. } => chat.accept(room, name).is_ok(),
+        }
+    }
+
+    fn leave(&self, room: &OwnedRoomId, name: &str) {
+        match self {
+            Self::Matrix(silo) => silo.homeserver.leave(room, name),
+            // It may have been removed this very moment.
+            Self::Native { chat, .. } => drop(chat.leave(room, name)),
+        }
+    }
+
+    fn remove(&self, room: &OwnedRoomId, by: &str, user: &UserUri) {
+        match self {
+            Self::Matrix(silo) => silo.homeserver.kick(room, by, &self.id(user)),
+            // It may have gone this very moment.
+            Self::Native { chat, .. } => drop(chat.remove(room, by, user.as_str())),
+        }
+    }
+
+    async fn fingerprint(&self, uri: &RoomUri) -> Option<Fingerprint> {
+        let (rooms, _) = Engine::fingerprints_after(self.engine().database(), None, 10).await.unwrap();
+        rooms.into_iter().find(|room| room.room == uri.as_str())
+    }
+}
+
+/// The room, as the three have it. The first house is the hub.
+struct Room {
+    houses: Vec<House>,
+    uri: RoomUri,
+    ids: Vec<OwnedRoomId>,
+    /// What was said, by whom.
+    said: Vec<(UserUri, String)>,
+    /// Who was removed at some time: what they said last may have come too late.
+    removed: BTreeSet<UserUri>,
+}
+
+/// Everybody, each with the number of the house. The first of each house stays all the time.
+const PEOPLE: usize = 4;
+
+fn name(letter: &str, number: usize) -> String {
+    format!("{letter}{number}")
+}
+
+impl Room {
+    async fn new(native_hosts: bool, faults: impl Fn() -> Faults) -> Self {
+        let net = Arc::new(Net::default());
+        let people = |letter: &str| (1..=PEOPLE).map(|number| name(letter, number)).collect::<Vec<_>>();
+        let mut houses = Vec::new();
+        for letter in ["a", "b"] {
+            let people = people(letter);
+            let people: Vec<&str> = people.iter().map(String::as_str).collect();
+            let disk = Disk::Memory(MemoryDisk::new());
+            houses.push(House::Matrix(Box::new(Silo::start_on(letter, &people, &net, disk, faults()).await)));
+        }
+        let people = people("c");
+        let people: Vec<&str> = people.iter().map(String::as_str).collect();
+        houses.insert(if native_hosts { 0 } else { 2 }, House::native("c", &people, &net, faults()).await);
+
+        let (uri, at_hub) = match &houses[0] {
+            House::Matrix(silo) => {
+                let (room, uri) = crate::silo::bridge(silo, "a1").await;
+                (uri, room)
+            }
+            House::Native { chat, .. } => {
+                let room = chat.create_room("c1", "Tea").unwrap();
+                let uri = until("it is mirrored", || chat.mirrored(&room)).await;
+                (RoomUri::parse(&uri).unwrap(), room)
+            }
+        };
+        let mut room = Self { houses, uri, ids: vec![at_hub], said: Vec::new(), removed: BTreeSet::new() };
+        for number in 1..3 {
+            let (host, guest) = (&room.houses[0], &room.houses[number]);
+            let (by, who) = (room.person(0, 1), room.person(number, 1));
+            host.invite(&room.ids[0], &name(&by.0, 1), &who.1);
+            let there = until("an invitation", || guest.invitation(&name(&who.0, 1))).await;
+            assert!(guest.accept(&there, &name(&who.0, 1)));
+            until("the first is in", || (host.is_in(&room.ids[0], &who.1) && guest.is_in(&there, &by.1)).then_some(()))
+                .await;
+            room.ids.push(there);
+        }
+        room.settle("the beginning").await;
+        room
+    }
+
+    /// The letter and the address of somebody in a house.
+    fn person(&self, house: usize, number: usize) -> (String, UserUri) {
+        let letter = self.houses[house].uri("x").provider().as_str()[..1].to_owned();
+        let uri = self.houses[house].uri(&name(&letter, number));
+        (letter, uri)
+    }
+
+    /// One thing that people do; false if it cannot be done now.
+    fn act(&mut self, steps: &mut Steps, count: usize) -> bool {
+        let pick = |steps: &mut Steps, below: usize| usize::try_from(steps.next(below as u64)).unwrap();
+        let house = pick(steps, 3);
+        let number = 1 + pick(steps, PEOPLE);
+        let (letter, user) = self.person(house, number);
+        let who = name(&letter, number);
+        let (here, id) = (&self.houses[house], &self.ids[house]);
+        let present = here.is_in(id, &user);
+        match pick(steps, 10) {
+            0..5 if present => {
+                let text = format!("{who} says {count}");
+                if !here.say(id, &who, &text) {
+                    return false;
+                }
+                self.said.push((user, text));
+            }
+            5 | 6 if !present => {
+                let Some(room) = here.invitation(&who) else {
+                    // Somebody else's first person, or their own, asks them in.
+                    let by = pick(steps, 3);
+                    let (letter, _) = self.person(by, 1);
+                    self.houses[by].invite(&self.ids[by], &name(&letter, 1), &user);
+                    return true;
+                };
+                return here.accept(&room, &who);
+            }
+            7 if present && number > 1 => here.leave(id, &who),
+            8 if number > 1 && self.houses[0].is_in(&self.ids[0], &user) => {
+                let (letter, _) = self.person(0, 1);
+                self.houses[0].remove(&self.ids[0], &name(&letter, 1), &user);
+                self.removed.insert(user);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Waits until everybody has the same, and answers it.
+    async fn settle(&self, when: &str) -> Fingerprint {
+        let since = Instant::now();
+        loop {
+            let mut found = Vec::new();
+            for house in &self.houses {
+                found.push(house.fingerprint(&self.uri).await);
+            }
+            let members: Vec<_> = self.houses.iter().zip(&self.ids).map(|(house, id)| house.members(id)).collect();
+            let same =
+                found.iter().all(|one| one.is_some() && *one == found[0]) && members.iter().all(|m| *m == members[0]);
+            if let (true, Some(first)) = (same, &found[0])
+                && first.epoch_authenticator.is_some()
+                && first.participants.is_some()
+            {
+                return first.clone();
+            }
+            assert!(since.elapsed() < 2 * PATIENCE, "{when}: they do not agree: {found:#?} {members:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What was said is at all three, but for the words of those who were removed, which may have come too late.
+    async fn same_words(&self) {
+        let must: BTreeSet<&String> =
+            self.said.iter().filter(|(user, _)| !self.removed.contains(user)).map(|(_, text)| text).collect();
+        for (house, id) in self.houses.iter().zip(&self.ids) {
+            until("all words", || {
+                let texts = house.texts(id);
+                let texts: BTreeSet<&String> = texts.iter().collect();
+                must.is_subset(&texts).then_some(())
+            })
+            .await;
+            let texts = house.texts(id);
+            let once: BTreeSet<&String> = texts.iter().collect();
+            assert_eq!(once.len(), texts.len(), "something is shown twice: {texts:?}");
+        }
+    }
+}
+
+async fn mixed(seed: u64, operations: usize, faults: impl Fn() -> Faults) {
+    let mut steps = Steps(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
+    let mut room = Room::new(seed % 2 == 1, faults).await;
+    let before = room.settle("before").await;
+    let mut count = 0;
+    while count < operations {
+        if room.act(&mut steps, count) {
+            count += 1;
+            tokio::time::sleep(Duration::from_millis(steps.next(8))).await;
+        }
+    }
+    // One more each, so that there is a last thing that all have to have.
+    for house in 0..3 {
+        let (letter, user) = room.person(house, 1);
+        let text = format!("{letter} is done");
+        assert!(room.houses[house].say(&room.ids[house], &name(&letter, 1), &text));
+        room.said.push((user, text));
+    }
+    room.same_words().await;
+    let after = room.settle(&format!("seed {seed}")).await;
+    assert!(after.log_length >= room.said.len() / 2 && after.epoch > before.epoch, "{after:?}");
+    println!("seed {seed}: {operations} operations, {} epochs, {} messages", after.epoch.unwrap(), after.log_length);
+}
+
+/// How many operations; `ENGINE_OPERATIONS` says otherwise.
+fn operations(usual: usize) -> usize {
+    std::env::var("ENGINE_OPERATIONS").map_or(usual, |text| text.parse().expect("ENGINE_OPERATIONS: a number"))
+}
+
+/// Even seeds: a gateway hosts; odd ones: the native provider does.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_people_do_all_three_end_with_the_same_state() {
+    for seed in seeds(0..2) {
+        mixed(seed, operations(200), no_faults).await;
+    }
+}
+
+/// The same while one call in twenty fails, before or after it had its effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_fails_on_the_way_all_three_end_with_the_same_state() {
+    for seed in seeds(2..4) {
+        let faults = || -> Faults {
+            let mut steps = Steps(seed);
+            Arc::new(Mutex::new(Box::new(move |_| match steps.next(40) {
+                0 => Fault::Before,
+                1 => Fault::After,
+                _ => Fault::None,
+            })))
+        };
+        mixed(seed, operations(100), faults).await;
+    }
+}

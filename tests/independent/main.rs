@@ -1,0 +1,176 @@
+//! A peer whose bytes do not come from this crate: mls-rs as its MLS, endpoints, content and HTTP by hand, against the
+//! gateway's real server, engine and client over TLS.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+#![allow(
+    dead_code,
+    clippy::similar_names,
+    clippy::too_many_lines,
+    clippy::needless_pass_by_value,
+    clippy::too_many_arguments,
+    reason = "stand-ins that are shared with other tests"
+)]
+
+mod bytes;
+mod content;
+mod gateway;
+mod handshake;
+#[path = "../engine/homeserver.rs"]
+mod homeserver;
+mod net;
+mod peer;
+#[path = "../mimi_http/pki.rs"]
+mod pki;
+#[path = "../engine/silo.rs"]
+mod silo;
+mod suite;
+
+use std::time::{Duration, Instant};
+
+use ruma::OwnedRoomId;
+use tokio::net::TcpListener;
+
+use crate::{
+    gateway::Gateway,
+    peer::{Heard, Peer, USER, client, keys},
+    pki::Ca,
+    suite::Crypto,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn until(what: &str, mut look: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !look() {
+        assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}
+
+fn said(name: &str, text: &str) -> Heard {
+    Heard::Said { sender: format!("mimi://a.example/u/{name}"), text: text.to_owned() }
+}
+
+/// A gateway, and a peer that A1 brought into a mirrored room by Welcome.
+async fn together() -> (Gateway, Peer<impl mls_rs::client_builder::MlsConfig>, OwnedRoomId) {
+    let (ca_a, ca_c) = (Ca::new("CA of A"), Ca::new("CA of C"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let gateway = Gateway::start(&ca_a.provider("a.example"), &ca_c, address, &["a1", "a2"]).await;
+    let crypto = Crypto::default();
+    let keys = keys(&crypto);
+    let mls = client(crypto.clone(), &keys.0, &keys.1);
+    let mut peer = Peer::new(mls, crypto, keys, listener, &ca_c.provider("c.example"), &ca_a, gateway.address);
+
+    let a = &gateway.homeserver;
+    let room = a.create_room("a1", "Tea");
+    a.invite(&room, "a1", a.bot.as_str(), false);
+    until("the bot comes", || a.member(&room, a.bot.as_str()).as_deref() == Some("join")).await;
+    a.say(&room, "a1", "!mimi bridge");
+    until("it is mirrored", || a.notices(&room).iter().any(|notice| notice.starts_with("This room is mirrored"))).await;
+    a.say(&room, "a1", &format!("!mimi invite {USER}"));
+    peer.join_by_welcome().await;
+    let ghost = ghost(&gateway);
+    until("C1's ghost", || a.member(&room, &ghost).as_deref() == Some("join")).await;
+    (gateway, peer, room)
+}
+
+fn ghost(gateway: &Gateway) -> String {
+    gateway.homeserver.ghost(&mimi_gateway::ident::UserUri::parse(USER).unwrap())
+}
+
+/// Waits until the gateway's people see exactly these texts.
+async fn until_seen(gateway: &Gateway, room: &OwnedRoomId, texts: &[&str]) {
+    until("what is seen", || gateway.homeserver.bodies(room) == texts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_welcome_messages_and_a_path_commit_each_way() {
+    let (mut gateway, mut peer, room) = together().await;
+    assert_eq!(peer.epoch(), gateway.epoch().await);
+    assert_eq!(peer.everybody().0, ["mimi://a.example/u/a1", USER]);
+
+    gateway.homeserver.say(&room, "a1", "can you read this?");
+    assert_eq!(peer.next().await, said("a1", "can you read this?"));
+    peer.say("every byte").await;
+    until_seen(&gateway, &room, &["can you read this?", "every byte"]).await;
+    assert_eq!(gateway.homeserver.messages(&room)[1].sender, ghost(&gateway));
+
+    peer.commit_path().await;
+    assert_eq!(peer.epoch(), gateway.epoch().await);
+    gateway.homeserver.say(&room, "a1", "after your commit");
+    assert_eq!(peer.next().await, said("a1", "after your commit"));
+
+    // The gateway makes A1's leaf fresh before A1 speaks again: a commit without anything that mls-rs does not know.
+    gateway.restart_distrusting().await;
+    gateway.homeserver.say(&room, "a1", "after mine");
+    let Heard::Commit { epoch } = peer.next().await else { panic!("a commit") };
+    assert_eq!(peer.next().await, said("a1", "after mine"));
+    assert_eq!((epoch, peer.epoch()), (gateway.epoch().await.0, gateway.epoch().await));
+    peer.say("still here").await;
+    until_seen(&gateway, &room, &["can you read this?", "every byte", "after your commit", "after mine", "still here"])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_external_commit_brings_the_peer_back() {
+    let (gateway, mut peer, room) = together().await;
+    let before = peer.epoch();
+    peer.join_by_external_commit().await;
+    assert_eq!(peer.epoch().0, before.0 + 1);
+    assert_eq!(peer.epoch(), gateway.epoch().await);
+    assert_eq!(peer.everybody().1.len(), 2, "the old leaf is gone: {:?}", peer.everybody());
+    peer.say("back again").await;
+    until_seen(&gateway, &room, &["back again"]).await;
+    gateway.homeserver.say(&room, "a1", "welcome back");
+    assert_eq!(peer.next().await, said("a1", "welcome back"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn participants_come_and_go_and_the_peer_is_removed() {
+    let (gateway, mut peer, room) = together().await;
+    let a = &gateway.homeserver;
+    // A2 comes and speaks: its entry in the list and its leaf.
+    a.invite(&room, "a1", &a.user("a2"), false);
+    a.join(&room, "a2");
+    a.say(&room, "a2", "me too");
+    loop {
+        match peer.next().await {
+            Heard::Commit { .. } => {}
+            heard => break assert_eq!(heard, said("a2", "me too")),
+        }
+    }
+    assert_eq!(peer.epoch(), gateway.epoch().await);
+    assert_eq!(peer.everybody().0, ["mimi://a.example/u/a1", USER, "mimi://a.example/u/a2"]);
+    peer.say("hello A2").await;
+    // A2 leaves: its entry and its leaf go.
+    a.leave(&room, "a2");
+    while peer.everybody().0.len() == 3 {
+        assert!(!matches!(peer.next().await, Heard::Said { .. }));
+    }
+    assert_eq!(peer.epoch(), gateway.epoch().await);
+    assert_eq!(peer.everybody().1.len(), 2);
+    until_seen(&gateway, &room, &["me too", "hello A2"]).await;
+
+    a.kick(&room, "a1", &ghost(&gateway));
+    while peer.next().await != Heard::Removed {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_peer_leaves_by_proposals() {
+    let (gateway, mut peer, room) = together().await;
+    let a = &gateway.homeserver;
+    peer.say("good-bye").await;
+    peer.leave().await;
+    // The hub commits what is proposed; who leaves gets that commit, and nothing after it.
+    assert_eq!(peer.next().await, Heard::Removed);
+    let ghost = ghost(&gateway);
+    until("C1's ghost goes", || a.member(&room, &ghost).as_deref() == Some("leave")).await;
+    until_seen(&gateway, &room, &["good-bye"]).await;
+}
