@@ -21,10 +21,10 @@
 mod attacks;
 #[path = "engine/backlog.rs"]
 mod backlog;
-#[path = "engine/consent.rs"]
-mod consent;
 #[path = "engine/codes.rs"]
 mod codes;
+#[path = "engine/consent.rs"]
+mod consent;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/direct.rs"]

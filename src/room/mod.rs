@@ -28,8 +28,8 @@ mod welcome;
 pub mod words;
 
 pub use about::About;
-pub use command::ConsentWords;
 pub use codes::{JoinCode, counts};
+pub use command::ConsentWords;
 pub use frank::Franked;
 pub use local::NOBODY;
 pub use state::{Intent, Phase, Room};
