@@ -29,7 +29,7 @@ use super::{
 use crate::{
     ident::ProviderDomain,
     mls::labels::SigningKey,
-    room::{Names, Phase},
+    room::Names,
     store::{Database, StoreError},
 };
 
@@ -351,8 +351,7 @@ impl Engine {
                         self.mail(&uri, Mail::Tick);
                     }
                     self.forget_old_consent().await;
-                    let engine = self.clone();
-                    self.0.tasks.spawn(async move { engine.renew_all().await });
+                    self.0.tasks.spawn(self.clone().renew_all());
                 }
             }
         }

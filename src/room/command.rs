@@ -197,6 +197,9 @@ impl Step<'_> {
             Command::Invite(remote) if self.is_ours(remote) => {
                 self.notice("That user is here on this server: invite them the Matrix way.");
             }
+            Command::Invite(remote) if self.group.in_group(remote) => {
+                self.notice(&format!("{} is in here already.", self.names.display(remote)));
+            }
             Command::Invite(remote) => {
                 if self.not_to_be_invited(remote).is_none() {
                     self.notice(&format!("{} is asked to join.", self.names.display(remote)));

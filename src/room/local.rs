@@ -110,6 +110,9 @@ impl Step<'_> {
             if matches!(membership, "leave" | "ban") && !self.names.is_bridged(&event.sender) {
                 self.report(format!("{} removed the bot from the Matrix room", event.sender));
             }
+            if membership == "invite" && !self.names.is_bridged(&event.sender) {
+                self.on_bot_invited();
+            }
             return;
         }
         let Some(user) = self.names.uri(&target) else { return };
@@ -127,6 +130,10 @@ impl Step<'_> {
 
     fn on_joined(&mut self, user: UserUri) {
         if !self.room.present.insert(user.clone()) {
+            return;
+        }
+        self.put_out_strangers();
+        if !self.room.present.contains(&user) {
             return;
         }
         if self.is_added_unasked(&user) {
@@ -216,7 +223,8 @@ impl Step<'_> {
             "leave" => {
                 self.room.ghosts.remove(&remote);
                 self.stop_asking(&remote);
-                if self.will_be_participant(&remote) {
+                // Who was asked into a direct chat stays on its list, and can be asked again.
+                if !self.is_fixed() && self.will_be_participant(&remote) {
                     self.want(Intent::Remove { by, user: remote });
                 }
             }
@@ -244,6 +252,9 @@ impl Step<'_> {
         if self.is_banned(remote) {
             return Some(format!("{}.", self.says_banned(remote)));
         }
+        if self.is_fixed() && !self.is_participant(remote) {
+            return Some("This is a direct chat of two people: nobody can be added to it.".to_owned());
+        }
         let provider = remote.provider();
         (!self.names.is_peer(&provider))
             .then(|| format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."))
@@ -256,6 +267,19 @@ impl Step<'_> {
             let actor = Actor::Ghost(remote);
             self.out.push(Effect::Matrix(MatrixAction::Leave { room, actor, reason: Some(why) }));
         }
+    }
+
+    /// Somebody brings the bot (back) into a mirrored room.
+    fn on_bot_invited(&mut self) {
+        let Some(room) = self.room.matrix.clone() else { return };
+        if self.room.speaker == Actor::Bot {
+            self.out.push(Effect::Matrix(MatrixAction::Join { room, actor: Actor::Bot }));
+            let text = "I am back. Without the power to invite, remove and ban I cannot do in this room what MIMI promises; \
+                        `!mimi status` says how it stands.";
+            return self.notice(text);
+        }
+        let reason = "In a direct chat the ghost speaks for the gateway: say !mimi help, without the bot.".to_owned();
+        self.out.push(Effect::Matrix(MatrixAction::Leave { room, actor: Actor::Bot, reason: Some(reason) }));
     }
 
     fn decline_stray(&mut self, target: OwnedUserId) {
