@@ -29,7 +29,7 @@ use super::{
 use crate::{
     ident::ProviderDomain,
     mls::labels::SigningKey,
-    room::Names,
+    room::{Names, Phase},
     store::{Database, StoreError},
 };
 
