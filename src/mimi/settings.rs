@@ -253,7 +253,7 @@ pub struct Limits {
     /// Bytes of request bodies of one peer in memory at a time; more have to wait. At least the largest body limit.
     /// Default 32 MiB.
     pub max_body_bytes_per_peer: usize,
-    /// Invitations of one peer that nobody has answered yet; a further one is answered 429. Default 1,000.
+    /// Invitations of one peer within a week that nobody has accepted; a further one is answered 429. Default 1,000.
     pub max_open_invitations_per_peer: usize,
     /// Searches (identifierQuery) that one peer may make within an hour; a further one is answered 429. None at all: every one
     /// is answered `forbidden`. Default 600.

@@ -87,8 +87,8 @@ pub const HELP: &str = "I connect Matrix rooms to other messaging providers by M
     • discoverable handle — let others find you (here with me): by handle, name, email, phone; on, off; nobody does before\n\
     • report — as a reply to a message: report it to the room's host; `report openly` gives your name, a note may follow\n\
     • ask mimi://provider/u/name — ask a MIMI user to agree that you add them to rooms (withdraw: not any more)\n\
-    • accept, decline or revoke mimi://provider/u/name — whether that user may add you to rooms\n\
-    • block or unblock mimi://provider/u/name — not to be shown what that user asks; blocked lists them\n\
+    • accept (or decline, revoke) mimi://provider/u/name — whether that user may add you to rooms\n\
+    • block (or unblock) mimi://provider/u/name — not to be shown what that user asks; blocked lists them\n\
     • status — how this room, or the gateway, stands\n\
     • unbridge — stop mirroring this room, or end this direct chat";
 

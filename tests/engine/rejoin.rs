@@ -366,6 +366,7 @@ async fn commits_of_others_go_first_while_a_room_comes_back() {
     switch.set(&[(UPDATE_A, Fault::Before)]);
     two.a.homeserver.say(&at_a, "a2", "one");
     until_true("B has a GroupInfo", || !two.a.net.calls(&two.a.domain, Endpoint::GroupInfo).is_empty()).await;
+    until_epoch(&two.b, &uri, |now| now > epoch).await;
     two.a.homeserver.invite(&at_a, "a1", &two.a.homeserver.user("a3"), false);
     two.a.homeserver.join(&at_a, "a3");
     let before = two.a.room(&uri).await.unwrap().1.unwrap();
