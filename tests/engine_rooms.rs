@@ -25,6 +25,8 @@ mod backlog;
 mod chat;
 #[path = "engine/codes.rs"]
 mod codes;
+#[path = "engine/consent.rs"]
+mod consent;
 #[path = "engine/crashes.rs"]
 mod crashes;
 #[path = "engine/direct.rs"]
@@ -39,6 +41,8 @@ mod franks;
 mod homeserver;
 #[path = "engine/invites.rs"]
 mod invites;
+#[path = "engine/keys.rs"]
+mod keys;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/polling.rs"]

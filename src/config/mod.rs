@@ -121,6 +121,12 @@ impl Config {
                 "names this gateway's own provider domain; a peer is another provider",
             ));
         }
+        if self.provider.listen == self.appservice.listen {
+            faults.push(ConfigError::invalid(
+                "provider.listen",
+                "is the address of `appservice.listen`; the homeserver and the peers need a port each",
+            ));
+        }
         self.store.validate(&mut faults);
         self.rooms.validate(&mut faults);
         self.permissions.validate(&mut faults);

@@ -6,7 +6,8 @@
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    asking::{Ended, Invitation},
+    asking::Invitation,
+    consent::every_room_of,
     core::{Engine, lock, now},
     group::RoomGroup,
     ingest::CompareError,
@@ -16,7 +17,7 @@ use super::{
     tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS},
 };
 use crate::{
-    ident::ProviderDomain,
+    ident::{ProviderDomain, RoomUri},
     room::{Effect, Input, Phase, Recent, Room, Step},
     store::{Batch, StoreError},
 };
@@ -54,8 +55,8 @@ pub(super) struct After {
     pub(super) portals: Vec<u64>,
     pub(super) created: Vec<usize>,
     pub(super) joined: Vec<(usize, Result<String, String>)>,
-    /// Invitations that are not open any more.
-    pub(super) ended: Vec<(Invitation, Ended)>,
+    /// Invitations that were accepted.
+    pub(super) accepted: Vec<Invitation>,
 }
 
 /// Runs until the mailbox closes.
@@ -249,7 +250,9 @@ impl Actor {
         self.post_notifies(None, &mut batch, &mut after)?;
         self.put_group(&mut batch).await?;
         let db = &self.engine.0.db;
+        let every_room = RoomUri::parse(&self.uri).map(|room| every_room_of(&room.hub())).unwrap_or_default();
         for reference in std::mem::take(&mut self.group.used) {
+            KEY_PACKAGES.delete(&mut batch, &(every_room.clone(), reference.clone()));
             KEY_PACKAGES.delete(&mut batch, &(self.uri.clone(), reference));
         }
         self.group.key_packages.clear();
@@ -286,8 +289,11 @@ impl Actor {
         for number in after.portals {
             lock(&inner.portals).remove(&number);
         }
-        for (invitation, how) in after.ended {
-            inner.asking.end(&invitation, how, now());
+        for invitation in &after.accepted {
+            inner.asking.end(invitation);
+        }
+        if self.room.as_ref().is_none_or(|room| room.phase != Phase::Invited || !room.present.is_empty()) {
+            lock(&inner.unanswered).remove(&self.uri);
         }
         for (lane, number, row) in after.rows {
             self.engine.hand_to_lane(&lane, number, row);
@@ -366,12 +372,7 @@ impl Actor {
             Mail::CompareNow | Mail::Offer(_) => Ok(()),
             Mail::SetAside { mail, why } => {
                 match mail.as_ref() {
-                    Mail::Item { number, item } => {
-                        INBOX.remove(batch, &self.uri, *number);
-                        if let InboxItem::Asked { requester, target, .. } = item {
-                            after.ended.push((self.invitation(target, requester), Ended::Here));
-                        }
-                    }
+                    Mail::Item { number, .. } => INBOX.remove(batch, &self.uri, *number),
                     Mail::Outcome { lane, number, .. } => OUTBOX.remove(batch, lane, *number),
                     _ => {}
                 }

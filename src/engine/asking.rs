@@ -1,20 +1,17 @@
-//! How many unanswered invitations a peer may have here at one time: each is a Matrix room, rows, and a task.
+//! How many invitations a peer may have here at one time that were not accepted: each is a Matrix room, rows, and a task.
 //!
-//! An invitation has its place from the moment it is taken in until it is answered, refused or forgotten. One that the peer
-//! takes back keeps its place for a day, since asking and taking back in turns costs us as much as asking. What is open
-//! stands in the store (`CONSENT`, and `INBOX` before its room came to it), so a restart changes no more than that.
+//! An invitation has its place from the moment it is taken in until it is accepted, or for a week. Being declined, ignored or
+//! taken back, a block, and that there is no such user make no difference: by its places a peer could count who declined
+//! otherwise. Places are stored, so a restart tells nothing either.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Mutex,
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use super::{
     actor::{Actor, After},
-    core::{Engine, lock},
+    core::{Engine, lock, now},
     ports::{Actor as MatrixActor, Millis, Problem},
     presence::To,
-    tables::{CONSENT, Consent},
+    tables::{BLOCKED, CONSENT, Consent, KEY_PACKAGES, PLACES},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -22,85 +19,69 @@ use crate::{
     store::{Batch, Database, StoreError},
 };
 
-/// Target, requester, room.
+/// Target, requester, room; an empty room stands for every room.
 pub(super) type Invitation = (String, String, String);
 
-/// How long an invitation that was taken back keeps its place, in milliseconds.
-const COOLING: Millis = 24 * 60 * 60 * 1000;
+/// How long an invitation that is not accepted keeps its place, in milliseconds.
+const LASTS: Millis = 7 * 24 * 60 * 60 * 1000;
 /// Whom to tell to come again: not before this many seconds.
 const COME_AGAIN: u32 = 300;
-/// Rows of the store that are read at once.
-const PAGE: usize = 1000;
-
-#[derive(Default)]
-struct Places {
-    open: BTreeSet<Invitation>,
-    /// When invitations were taken back, oldest first.
-    cooling: VecDeque<Millis>,
-}
 
 /// The places of all peers.
 pub(super) struct Asking {
     limit: usize,
-    peers: Mutex<BTreeMap<ProviderDomain, Places>>,
+    peers: Mutex<BTreeMap<ProviderDomain, BTreeMap<Invitation, Millis>>>,
 }
 
-/// How an invitation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// Answered, refused, or nobody's any more.
-    Here,
-    /// Whoever asked took it back.
-    TakenBack,
+fn is_over(since: Millis, now: Millis) -> bool {
+    since.saturating_add(LASTS) <= now
 }
 
 impl Asking {
-    /// What the store has as open.
+    /// What the store has.
     pub(super) async fn load(db: &Database, limit: usize) -> Result<Self, StoreError> {
         let asking = Self { limit, peers: Mutex::default() };
-        let mut after = None;
-        loop {
-            let page = CONSENT.scan(db, &(), after, PAGE).await?;
-            for (invitation, consent) in page.rows {
-                if let Consent::Pending(peer) = consent {
-                    asking.restore(&peer, invitation);
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(asking);
-            }
+        for (invitation, (peer, since)) in PLACES.scan_all(db, &()).await? {
+            lock(&asking.peers).entry(peer).or_default().insert(invitation, since);
         }
-    }
-
-    /// One that is stored has its place, limit or not.
-    pub(super) fn restore(&self, peer: &ProviderDomain, invitation: Invitation) {
-        lock(&self.peers).entry(peer.clone()).or_default().open.insert(invitation);
+        Ok(asking)
     }
 
     /// Gives an invitation its place. `false`: it has it already. An error: the peer has too many.
     pub(super) fn take(&self, peer: &ProviderDomain, invitation: &Invitation, now: Millis) -> Result<bool, Problem> {
         let mut peers = lock(&self.peers);
         let places = peers.entry(peer.clone()).or_default();
-        if places.open.contains(invitation) {
+        if places.contains_key(invitation) {
             return Ok(false);
         }
-        while places.cooling.front().is_some_and(|since| since.saturating_add(COOLING) <= now) {
-            places.cooling.pop_front();
+        if places.len() >= self.limit {
+            places.retain(|_, since| !is_over(*since, now));
         }
-        if places.open.len() + places.cooling.len() >= self.limit {
+        if places.len() >= self.limit {
             return Err(Problem::TooMany(COME_AGAIN));
         }
-        Ok(places.open.insert(invitation.clone()))
+        places.insert(invitation.clone(), now);
+        Ok(true)
     }
 
-    /// The invitation ended, if it was one.
-    pub(super) fn end(&self, invitation: &Invitation, how: Ended, now: Millis) {
+    /// The invitation was accepted, or never stored.
+    pub(super) fn end(&self, invitation: &Invitation) {
         for places in lock(&self.peers).values_mut() {
-            if places.open.remove(invitation) && how == Ended::TakenBack {
-                places.cooling.push_back(now);
+            places.remove(invitation);
+        }
+    }
+}
+
+impl Engine {
+    /// Forgets places that are over.
+    pub(super) async fn forget_places(&self) -> Result<(), StoreError> {
+        let mut batch = Batch::new("places that are over");
+        for (invitation, (_, since)) in PLACES.scan_all(&self.0.db, &()).await? {
+            if is_over(since, now()) {
+                PLACES.delete(&mut batch, &invitation);
             }
         }
+        if batch.is_empty() { Ok(()) } else { self.0.db.commit(batch).await.map(drop) }
     }
 }
 
@@ -122,7 +103,15 @@ impl Actor {
         batch: &mut Batch,
         after: &mut After,
     ) -> Result<bool, StoreError> {
+        let db = &self.engine.0.db;
+        let (of, by) = (target.to_string(), requester.to_string());
+        let blocked = BLOCKED.get(db, &(of.clone(), by.clone())).await?.is_some();
+        let standing = CONSENT.get(db, &(of, by, String::new())).await? == Some(Consent::Granted);
         let Some(id) = self.engine.0.names.matrix_id(target) else { return Ok(false) };
+        if blocked {
+            tracing::info!(room = %self.uri, %target, "somebody asks for a user who blocks them; nobody is told");
+            return Ok(false);
+        }
         if !user_exists(&self.engine, &id).await? {
             tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
             return Ok(false);
@@ -134,9 +123,14 @@ impl Actor {
                 return Ok(false);
             }
             self.room = Some(Room::new(uri, Phase::Invited, MatrixActor::Bot));
+            // In this order: a KeyPackage may be given out meanwhile.
+            lock(&self.engine.0.unanswered).insert(self.uri.clone());
+            if !KEY_PACKAGES.scan(db, &self.uri, None, 1).await?.rows.is_empty() {
+                lock(&self.engine.0.unanswered).remove(&self.uri);
+            }
         }
         let about = About::read(about);
-        let input = Input::Asked { requester: requester.clone(), target: target.clone(), about };
+        let input = Input::Asked { requester: requester.clone(), target: target.clone(), about, standing };
         self.run(input, batch, after).await?;
         Ok(self
             .room
@@ -186,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn each_peer_has_so_many_and_answers_make_room() {
+    fn each_peer_has_so_many_and_acceptance_makes_room() {
         let (asking, b, c) = (of(2), peer("b.example"), peer("c.example"));
         assert_eq!(asking.take(&b, &invitation(1), 0), Ok(true));
         assert_eq!(asking.take(&b, &invitation(2), 0), Ok(true));
@@ -194,17 +188,15 @@ mod tests {
         // The same one again is the same one.
         assert_eq!(asking.take(&b, &invitation(2), 0), Ok(false));
         assert_eq!(asking.take(&c, &invitation(3), 0), Ok(true));
-        asking.end(&invitation(1), Ended::Here, 0);
+        asking.end(&invitation(1));
         assert_eq!(asking.take(&b, &invitation(3), 0), Ok(true));
     }
 
     #[test]
-    fn taking_back_makes_room_the_day_after() {
+    fn so_does_time() {
         let (asking, b) = (of(1), peer("b.example"));
         asking.take(&b, &invitation(1), 5).unwrap();
-        asking.end(&invitation(1), Ended::TakenBack, 10);
-        asking.end(&invitation(1), Ended::TakenBack, 11);
-        assert!(asking.take(&b, &invitation(2), 10 + COOLING - 1).is_err());
-        assert_eq!(asking.take(&b, &invitation(2), 10 + COOLING), Ok(true));
+        assert!(asking.take(&b, &invitation(2), 5 + LASTS - 1).is_err());
+        assert_eq!(asking.take(&b, &invitation(2), 5 + LASTS), Ok(true));
     }
 }

@@ -22,7 +22,7 @@ use super::{
     names::GatewayNames,
     ports::{Homeserver, MatrixAction, Millis, Peers},
     presence::Presence,
-    tables::{INBOX, InboxItem, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
+    tables::{INBOX, KEY_PACKAGES, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
     trim::{Keep, Today},
     window::{self, LaneEnd},
 };
@@ -79,23 +79,6 @@ impl std::fmt::Debug for EngineSettings {
     }
 }
 
-/// A room as an operator sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoomSummary {
-    /// The MIMI room.
-    pub uri: String,
-    /// The Matrix room, once there is one.
-    pub matrix: String,
-    /// Whether we are its hub.
-    pub hub: bool,
-    /// How it stands.
-    pub state: String,
-    /// The epoch, if there is a group.
-    pub epoch: Option<u64>,
-    /// Entries of the participant list.
-    pub participants: usize,
-}
-
 pub(super) struct Inner {
     pub(super) db: Database,
     pub(super) homeserver: Arc<dyn Homeserver>,
@@ -123,8 +106,12 @@ pub(super) struct Inner {
     /// Portals being made: their Matrix rooms are not linked yet.
     /// By outbox row, and who is invited into them.
     pub(super) portals: Mutex<BTreeMap<u64, Vec<ruma::OwnedUserId>>>,
-    /// Unanswered invitations, by peer.
+    /// Invitations that were not accepted, by peer.
     pub(super) asking: Asking,
+    /// Rooms elsewhere that somebody of ours is asked into, and nobody came: their hub is not to see that we know them.
+    pub(super) unanswered: Mutex<BTreeSet<String>>,
+    /// One at a time gives KeyPackages out.
+    pub(super) giving: tokio::sync::Mutex<()>,
     pub(super) today: Today,
     pub(super) quarantined: AtomicU64,
     pub(super) presence: Presence,
@@ -201,7 +188,15 @@ impl Engine {
         let (mut names, searches) = (names, settings.searches_per_hour);
         names.peers = Some(Arc::clone(&peers));
         let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
-        let rooms = ROOMS.scan_all(&db, &()).await?.into_iter().map(|(uri, _)| uri).collect();
+        let mut rooms = BTreeSet::new();
+        let mut unanswered = BTreeSet::new();
+        for (uri, room) in ROOMS.scan_all(&db, &()).await? {
+            let nobody_came = room.phase == Phase::Invited && room.present.is_empty();
+            if nobody_came && KEY_PACKAGES.scan(&db, &uri, None, 1).await?.rows.is_empty() {
+                unanswered.insert(uri.clone());
+            }
+            rooms.insert(uri);
+        }
         let asking = Asking::load(&db, settings.open_invitations).await?;
         let today = Today::load(&db, settings.keep).await?;
         let hub_key = super::keys::hub_key(&db).await?;
@@ -225,6 +220,8 @@ impl Engine {
             ingest: tokio::sync::Mutex::default(),
             portals: Mutex::default(),
             asking,
+            unanswered: Mutex::new(unanswered),
+            giving: tokio::sync::Mutex::default(),
             today,
             quarantined: AtomicU64::new(0),
             presence: Presence::default(),
@@ -263,9 +260,6 @@ impl Engine {
         }
         for (uri, queued) in items {
             for (number, item) in queued {
-                if let InboxItem::Asked { peer, requester, target, .. } = &item {
-                    self.0.asking.restore(peer, (target.to_string(), requester.to_string(), uri.clone()));
-                }
                 self.mail(&uri, Mail::Item { number, item });
             }
         }
@@ -356,8 +350,8 @@ impl Engine {
                     for uri in running {
                         self.mail(&uri, Mail::Tick);
                     }
-                    let engine = self.clone();
-                    self.0.tasks.spawn(async move { engine.renew_all().await });
+                    self.forget_old_consent().await;
+                    self.0.tasks.spawn(self.clone().renew_all());
                 }
             }
         }
@@ -559,53 +553,6 @@ impl Engine {
     /// The room URI that a Matrix room is linked to.
     pub(super) fn linked(&self, matrix_room: &str) -> Option<String> {
         lock(&self.0.links).get(matrix_room).cloned()
-    }
-
-    /// All rooms, for an operator.
-    pub async fn rooms(db: &Database, names: &GatewayNames) -> Result<Vec<RoomSummary>, StoreError> {
-        let (mut rooms, mut after) = (Vec::new(), None);
-        loop {
-            let (page, next) = Self::rooms_after(db, names, after, 100).await?;
-            rooms.extend(page);
-            after = next;
-            if after.is_none() {
-                return Ok(rooms);
-            }
-        }
-    }
-
-    /// Up to `limit` rooms behind this place, in the order of their URIs, and the place to go on at.
-    pub async fn rooms_after(
-        db: &Database,
-        names: &GatewayNames,
-        after: Option<Vec<u8>>,
-        limit: usize,
-    ) -> Result<(Vec<RoomSummary>, Option<Vec<u8>>), StoreError> {
-        let page = ROOMS.scan(db, &(), after, limit).await?;
-        for key in &page.damaged {
-            tracing::error!(key = %key.escape_ascii(), "a room's record does not read back");
-        }
-        let mut rows = Vec::new();
-        for (uri, room) in page.rows {
-            let group = super::rows::load_group(db, &uri, room.group).await.ok();
-            let state = group.as_ref().and_then(|group| crate::room::group::Group::state(group).ok());
-            rows.push(RoomSummary {
-                matrix: room.matrix.as_ref().map(ToString::to_string).unwrap_or_default(),
-                hub: room.uri.hub() == *names.domain(),
-                state: match &room.phase {
-                    Phase::Invited => "invited".to_owned(),
-                    Phase::Joining => "joining".to_owned(),
-                    Phase::Active if room.rejoin.is_some() => "coming back".to_owned(),
-                    Phase::Active => "active".to_owned(),
-                    Phase::Left => "left".to_owned(),
-                    Phase::Broken(why) => format!("broken: {why}"),
-                },
-                epoch: group.as_ref().and_then(super::group::RoomGroup::known_epoch),
-                participants: state.map_or(0, |state| state.participants.len()),
-                uri,
-            });
-        }
-        Ok((rows, page.next))
     }
 
     /// The store that it works on.

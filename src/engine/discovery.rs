@@ -174,27 +174,30 @@ impl Engine {
     }
 
     /// Now and then: names and addresses change.
-    pub(super) async fn renew_all(&self) {
+    pub(super) async fn renew_all(self) {
+        tokio::select! {
+            () = self.0.stop.cancelled() => {}
+            result = self.renew_each() => if let Err(error) = result {
+                tracing::warn!(%error, "who can be found is not looked through");
+            }
+        }
+    }
+
+    async fn renew_each(&self) -> Result<(), StoreError> {
         let mut after = None;
         loop {
-            let page = match FINDABLE.scan(&self.0.db, &(), after, PAGE).await {
-                Ok(page) => page,
-                Err(error) => return tracing::warn!(%error, "who can be found is not looked through"),
-            };
+            let page = FINDABLE.scan(&self.0.db, &(), after, PAGE).await?;
             for (user, row) in page.rows {
                 let Ok(user) = UserId::parse(user) else { continue };
                 if let Err(error) = self.renew(&user, &row).await {
                     // It is tried again with the next round, and when the user is found.
                     tracing::debug!(%user, %error, "what can be searched of a user is not renewed");
                 }
-                tokio::select! {
-                    () = self.0.stop.cancelled() => return,
-                    () = tokio::time::sleep(PAUSE) => {}
-                }
+                tokio::time::sleep(PAUSE).await;
             }
             after = page.next;
             if after.is_none() {
-                return;
+                return Ok(());
             }
         }
     }

@@ -2,20 +2,14 @@
 
 use super::{
     actor::{Actor, After},
-    asking::Ended,
-    core::now,
     ports::{Endpoint, PathTarget},
-    tables::{
-        BY_EVENT, CONSENT, Consent, ENDED, FRANKED, KEY_PACKAGES, KeyPackageRow, LINKS, LOG, OUTBOX, OutRow, SHOWN,
-        Secret, Wants,
-    },
+    tables::{BY_EVENT, CONSENT, Consent, ENDED, FRANKED, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Wants},
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
-    mls,
-    room::{Effect, Tag},
+    room::{Effect, Names as _, Tag},
     store::{Batch, StoreError},
-    wire::{AppDataDictionary, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, RawKeyPackage, Wire},
+    wire::{AppDataDictionary, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, Wire},
 };
 
 /// A notify with several messages is no longer than this.
@@ -54,18 +48,7 @@ impl Actor {
                 }
                 self.send(matrix_lane, OutRow::Show { action, message_id }, batch, after)
             }
-            Effect::ForgetConsent { user } => {
-                for ((target, requester, room), _) in CONSENT.scan_all(db, &user.to_string()).await? {
-                    if room == self.uri {
-                        let invitation = (target, requester, room);
-                        CONSENT.delete(batch, &invitation);
-                        after.ended.push((invitation, Ended::Here));
-                    }
-                }
-                // KeyPackages that were given out stay until they expire: an Add with one may be on its way, and a leaf of
-                // ours without its key would count as forged.
-                Ok(())
-            }
+            Effect::ForgetConsent { user } => self.forget_consent(&user, batch).await,
             Effect::Log { accepted, message_id, event } => {
                 let key = (self.uri.clone(), message_id);
                 if SHOWN.get(db, &key).await?.is_some() {
@@ -103,6 +86,9 @@ impl Actor {
                 self.notify(peer, target, &body, batch, after)
             }
             Effect::Call { peer, endpoint, target, body, tag } => {
+                if endpoint == Endpoint::RequestConsent {
+                    super::consent::note_requested(db, batch, &body)?;
+                }
                 let row = OutRow::Call { peer: peer.clone(), endpoint, target, body, wants: Wants::Room(tag) };
                 // A lane of its own: a peer that takes no more invitations for a while gets the room's messages all the same.
                 let lane = if endpoint == Endpoint::RequestConsent { "c" } else { "p" };
@@ -113,9 +99,11 @@ impl Actor {
             Effect::Grant { requester, target } => self.grant(&requester, &target, batch, after),
             Effect::Declined { requester, target } => {
                 let key = (target.to_string(), requester.to_string(), self.uri.clone());
-                CONSENT.put(db, batch, &key, &Consent::Declined)?;
-                after.ended.push((key, Ended::Here));
-                Ok(())
+                CONSENT.put(db, batch, &key, &Consent::Declined)
+            }
+            Effect::Consent { by, words } => {
+                let told = self.engine.consent_word(&by, &words, None, batch, &mut after.rows).await?;
+                self.engine.tell(&by, &told, batch, &mut after.rows)
             }
             Effect::Link(room) => {
                 let room = room.to_string();
@@ -143,6 +131,17 @@ impl Actor {
                 Ok(())
             }
         }
+    }
+
+    /// This user may be added to the room no more. KeyPackages that were given out stay until they expire: an Add with one may
+    /// be on its way, and a leaf of ours without its key would count as forged.
+    async fn forget_consent(&mut self, user: &UserUri, batch: &mut Batch) -> Result<(), StoreError> {
+        for (key, _) in CONSENT.scan_all(&self.engine.0.db, &user.to_string()).await? {
+            if key.2 == self.uri {
+                CONSENT.delete(batch, &key);
+            }
+        }
+        Ok(())
     }
 
     /// Puts what the room says to its people into its lane.
@@ -229,9 +228,10 @@ impl Actor {
         after: &mut After,
     ) -> Result<(), StoreError> {
         let Some(room) = &self.room else { return Ok(()) };
-        let body = super::provider::key_material_request(requester, target, &room.uri)
+        let body = super::key_material::key_material_request(requester, target, &room.uri)
             .map_err(|error| StoreError::Invalid(format!("a keyMaterial request: {error}")))?;
-        let peer = room.uri.hub();
+        let hub = room.uri.hub();
+        let peer = if hub == *self.engine.0.names.domain() { target.provider() } else { hub };
         let row = OutRow::Call {
             peer: peer.clone(),
             endpoint: Endpoint::KeyMaterial,
@@ -270,20 +270,11 @@ impl Actor {
     ) -> Result<(), StoreError> {
         let db = &self.engine.0.db;
         let Some(room) = &self.room else { return Ok(()) };
-        let made = mls::make_key_package(target, now())
-            .map_err(|error| StoreError::Invalid(format!("a KeyPackage: {error}")))?;
-        let key_package = RawKeyPackage::from_bytes(made.bytes)
-            .map_err(|error| StoreError::Invalid(format!("a KeyPackage: {error}")))?;
-        let row = KeyPackageRow {
-            user: target.clone(),
-            requester: requester.clone(),
-            private: made.private,
-            not_after: made.not_after,
-        };
-        KEY_PACKAGES.put(db, batch, &(self.uri.clone(), made.reference), &row)?;
+        let key_package = super::key_material::give(db, batch, &self.uri, requester, target)?;
         let invitation = (target.to_string(), requester.to_string(), self.uri.clone());
         CONSENT.put(db, batch, &invitation, &Consent::Granted)?;
-        after.ended.push((invitation, Ended::Here));
+        PLACES.delete(batch, &invitation);
+        after.accepted.push(invitation);
         let entry = ConsentEntry {
             action: ConsentAction::Grant { key_packages: vec![key_package] },
             requester: requester.clone(),

@@ -4,11 +4,11 @@ use serde_json::value::RawValue;
 
 use super::{
     actor::{Actor, After},
-    asking::Ended,
+    consent::every_room_of,
     core::{now, random},
     mail::Outcome,
     offer::Arrival,
-    tables::{CONSENT, Consent, InboxItem, KEY_PACKAGES, Wants},
+    tables::{CONSENT, Consent, InboxItem, KEY_PACKAGES, REQUESTED, Wants},
 };
 use crate::{
     ident::RoomUri,
@@ -71,27 +71,31 @@ impl Actor {
             },
             InboxItem::Asked { peer, requester, target, about } => {
                 let invitation = self.invitation(target, requester);
-                if self.asked(requester, target, about, batch, after).await?
-                    && CONSENT.get(&self.engine.0.db, &invitation).await? != Some(Consent::Granted)
-                {
-                    return CONSENT.put(&self.engine.0.db, batch, &invitation, &Consent::Pending(peer.clone()));
+                let open = self.asked(requester, target, about, batch, after).await?;
+                // Who said no has said it, until they come in: asking again does not undo it.
+                if open && CONSENT.get(&self.engine.0.db, &invitation).await?.is_none() {
+                    CONSENT.put(&self.engine.0.db, batch, &invitation, &Consent::Pending(peer.clone()))?;
                 }
-                after.ended.push((invitation, Ended::Here));
                 Ok(())
             }
             InboxItem::AskCancelled { requester, target } => {
                 let invitation = self.invitation(target, requester);
                 CONSENT.delete(batch, &invitation);
-                after.ended.push((invitation, Ended::TakenBack));
                 let input = Input::AskCancelled { requester: requester.clone(), target: target.clone() };
                 self.run(input, batch, after).await.map(drop)
             }
             InboxItem::Granted { requester, target, key_packages } => {
+                REQUESTED.delete(batch, &(requester.to_string(), target.to_string(), self.uri.clone()));
                 let input = Input::Granted {
                     requester: requester.clone(),
                     target: target.clone(),
                     key_packages: key_packages.clone(),
                 };
+                self.run(input, batch, after).await.map(drop)
+            }
+            InboxItem::Revoked { requester, target } => {
+                REQUESTED.delete(batch, &(requester.to_string(), target.to_string(), self.uri.clone()));
+                let input = Input::Revoked { requester: requester.clone(), target: target.clone() };
                 self.run(input, batch, after).await.map(drop)
             }
             InboxItem::Passed { references, provider } => {
@@ -107,7 +111,12 @@ impl Actor {
     }
 
     pub(super) async fn load_key_packages(&mut self) -> Result<(), StoreError> {
-        let rows = KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await?;
+        let db = &self.engine.0.db;
+        let mut rows = KEY_PACKAGES.scan_all(db, &self.uri).await?;
+        // Those of grants for every room serve in the rooms of the provider that got them.
+        if let Ok(room) = RoomUri::parse(&self.uri) {
+            rows.extend(KEY_PACKAGES.scan_all(db, &every_room_of(&room.hub())).await?);
+        }
         let seconds = now() / 1000;
         self.group.key_packages = rows
             .into_iter()
@@ -180,7 +189,7 @@ fn no_key_material(status: KeyMaterialUserCode) -> &'static str {
 /// The KeyPackages of an answer to keyMaterial.
 fn key_packages_in(body: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let response = KeyMaterialResponse::decode(body).map_err(|error| format!("unreadable answer: {error}"))?;
-    let packages = super::provider::materials(&response);
+    let packages = super::key_material::materials(&response);
     if packages.is_empty() {
         return Err(no_key_material(response.status).to_owned());
     }

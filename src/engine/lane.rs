@@ -84,8 +84,10 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
 /// are known by their transaction ids, notifies, submits and updates by their bytes.
 fn repeats_show(row: &OutRow) -> bool {
     match row {
-        OutRow::Matrix(MatrixAction::Send { .. }) | OutRow::Show { .. } | OutRow::Portal(_) => false,
-        OutRow::Matrix(_) => true,
+        OutRow::Matrix(MatrixAction::Send { .. }) | OutRow::Show { .. } | OutRow::Portal(_) | OutRow::Tell { .. } => {
+            false
+        }
+        OutRow::Matrix(_) | OutRow::Ask { .. } | OutRow::Unask { .. } => true,
         OutRow::Call { endpoint, .. } => matches!(endpoint, Endpoint::RequestConsent | Endpoint::UpdateConsent),
     }
 }
@@ -125,6 +127,15 @@ async fn call(engine: &Engine, row: &OutRow) -> Result<Sent, CallError> {
         }
         OutRow::Call { peer, endpoint, target, body, .. } => {
             inner.peers.call(peer, *endpoint, target, body).await.map(Sent::Peer)
+        }
+        OutRow::Ask { requester, target, at } => {
+            engine.put_question(requester, target, *at).await.map(|()| Sent::Matrix(MatrixDone::Done))
+        }
+        OutRow::Unask { requester, target } => {
+            engine.drop_question(requester, target).await.map(|()| Sent::Matrix(MatrixDone::Done))
+        }
+        OutRow::Tell { user, text, txn_id } => {
+            engine.say_to(user, text, txn_id).await.map(|_| Sent::Matrix(MatrixDone::Done))
         }
     }
 }
@@ -252,6 +263,9 @@ fn describe(row: &OutRow) -> String {
     match row {
         OutRow::Show { .. } => "showing a message".to_owned(),
         OutRow::Portal(_) => "making a portal".to_owned(),
+        OutRow::Ask { .. } => "asking a user for consent".to_owned(),
+        OutRow::Unask { .. } => "taking a question back".to_owned(),
+        OutRow::Tell { .. } => "telling a user something".to_owned(),
         OutRow::Call { peer, endpoint, .. } => format!("{endpoint} at {peer}"),
         OutRow::Matrix(action) => match action {
             MatrixAction::Send { .. } => "sending a message",

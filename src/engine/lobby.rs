@@ -18,7 +18,7 @@ use crate::{
     ident::{RoomUri, UserUri},
     room::{
         NOBODY, Names,
-        command::{ALONE, Command, HELP, in_management, in_room},
+        command::{ALONE, Command, HELP, in_management, in_room, replied_to, spoken},
     },
     store::{Batch, StoreError},
     translate::RoomEvent,
@@ -177,7 +177,7 @@ async fn handle(engine: &Engine, event: &RoomEvent, encrypted: bool) -> Result<(
     if event.event_type != "m.room.message" || event.state_key.is_some() {
         return Ok(());
     }
-    let body = event.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let body = spoken(&event.content);
     if event.content.get("msgtype").and_then(serde_json::Value::as_str) != Some("m.text") {
         return Ok(());
     }
@@ -217,9 +217,7 @@ async fn bot_invited(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyErro
     engine.0.homeserver.perform(&join).await?;
     let direct = event.content.get("is_direct").and_then(serde_json::Value::as_bool).unwrap_or_default();
     if direct {
-        let mut batch = Batch::new("management room");
-        MANAGEMENT.put(&engine.0.db, &mut batch, &event.room_id.to_string(), &event.sender.to_string())?;
-        engine.0.db.commit(batch).await?;
+        engine.note_desk(&event.sender, &event.room_id).await?;
         say(engine, &event.room_id, &event.event_id, HELP).await?;
     }
     Ok(())
@@ -333,7 +331,8 @@ async fn say(engine: &Engine, room: &OwnedRoomId, to: &ruma::EventId, text: &str
 
 async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: bool) -> Result<(), LobbyError> {
     let room = &event.room_id;
-    if !may_command(engine, &event.sender) {
+    // Whom they let add them is everybody's own affair.
+    if !matches!(command, Command::Consent(_)) && !may_command(engine, &event.sender) {
         return say(engine, room, &event.event_id, "You are not permitted to use this gateway.").await;
     }
     let text = match command {
@@ -381,6 +380,16 @@ async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: 
             "This room is not mirrored. Say `!mimi bridge` in the room that they are to join, then invite them there."
                 .to_owned()
         }
+        Command::Consent(words) => match engine.0.names.uri(&event.sender) {
+            Some(user) => {
+                let reply_to = replied_to(&event.content).map(String::from);
+                let (mut batch, mut rows) = (Batch::new("a user's word about consent"), super::desk::Rows::new());
+                let told = engine.consent_word(&user, &words, reply_to.as_deref(), &mut batch, &mut rows).await?;
+                engine.commit_rows(batch, rows).await?;
+                told
+            }
+            None => return Ok(()),
+        },
         Command::Unbridge => "This room is not mirrored. Say this in the room that is to be let go.".to_owned(),
         Command::Unknown(text) => text,
     };

@@ -52,7 +52,11 @@ impl Engine {
         }
         let mut told: Option<tokio::time::Instant> = None;
         loop {
-            match self.poll().await {
+            let polled = tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                polled = self.poll() => polled,
+            };
+            match polled {
                 Ok(()) => {
                     if told.take().is_some() {
                         tracing::info!("the homeserver tells what users report again");

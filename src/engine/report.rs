@@ -109,7 +109,7 @@ impl Engine {
     /// `POST /reportAbuse/{roomId}`. Durable when it returns; the same report again is told once.
     pub(super) async fn take_report(&self, peer: &ProviderDomain, room: &RoomUri, body: &[u8]) -> Result<(), Problem> {
         let report = AbuseReport::decode(body).map_err(|error| Problem::Malformed(error.to_string()))?;
-        if !self.knows_room(room) {
+        if !self.shows_room(room) {
             return Err(Problem::NotFound);
         }
         let key = (peer.to_string(), format!("report {room}"), Sha256::digest(body).into());
@@ -162,7 +162,9 @@ impl Engine {
         let told = |text: &str| Ok((text.to_owned(), None));
         let db = &self.0.db;
         let Some(id) = BY_EVENT.get(db, &(uri.to_owned(), complaint.event)).await? else {
-            return told("I know nothing of that message: it did not go between Matrix and MIMI.");
+            return told(
+                "I do not know that message: it did not go between Matrix and MIMI, or it came only just now. Try again in a moment.",
+            );
         };
         let franked = FRANKED.get(db, &(uri.to_owned(), id.value)).await?.map(|row| row.value);
         let parsed = franked.as_ref().and_then(|kept| Frank::decode(&kept.frank).ok()).zip(RoomUri::parse(uri).ok());

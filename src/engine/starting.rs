@@ -15,7 +15,7 @@ use super::{
     core::{Engine, lock, now},
     lobby::{LobbyError, create},
     mail::NewRoom,
-    ports::{Actor, Endpoint, InboundError, MatrixAction, MatrixDone, PathTarget},
+    ports::{Actor, Endpoint, InboundError, MatrixAction, MatrixDone, PathTarget, Retry},
     tables::ROOMS,
 };
 use crate::{
@@ -117,7 +117,12 @@ impl Engine {
             Whom::User(user) => return self.begin_chat(event, &user, None).await,
             Whom::Sought { at, field, value } => (at, field, value),
         };
-        let found = match self.seek(&at, field, value).await {
+        let found = tokio::select! {
+            // The command is obeyed at the next start.
+            () = self.0.stop.cancelled() => return Err(StoreError::Closed("the engine stops".to_owned()).into()),
+            found = self.seek(&at, field, value) => found,
+        };
+        let found = match found {
             Ok(found) => found,
             Err(why) => return Ok(why),
         };
@@ -171,7 +176,14 @@ impl Engine {
         };
         // What the user does in the room before it is linked waits in the lobby.
         let _held = Held::new(self, event.sender.clone());
-        let MatrixDone::Room(matrix) = self.0.homeserver.perform(&action).await? else {
+        let made = match self.0.homeserver.perform(&action).await {
+            Err(error) if error.retry == Retry::Permanent => {
+                tracing::warn!(user = %event.sender, %error, "the room of a chat cannot be made");
+                return Ok("The homeserver does not let me make a room with you.".to_owned());
+            }
+            made => made?,
+        };
+        let MatrixDone::Room(matrix) = made else {
             return Err(StoreError::Invalid("making a room answered no room".to_owned()).into());
         };
         if self.linked(matrix.as_str()).is_none() {

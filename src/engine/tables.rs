@@ -38,8 +38,18 @@ pub(crate) const ANSWERS: Table<(String, [u8; 32]), Dated<Vec<u8>>> = Table::new
 pub(crate) const NOTIFIED: Table<(String, String, [u8; 32]), Dated<()>> = Table::new("notified");
 /// KeyPackages given out: room, reference. Sealed.
 pub(crate) const KEY_PACKAGES: Table<(String, Vec<u8>), KeyPackageRow> = Table::sealed("keypackage");
-/// Consent of our users: target, requester, room.
+/// Consent of our users: target, requester, room; an empty room stands for every room.
 pub(crate) const CONSENT: Table<(String, String, String), Consent> = Table::new("consent");
+/// Remote users whom our users block: ours, the other.
+pub(crate) const BLOCKED: Table<(String, String), ()> = Table::new("blocked");
+/// What our users asked of remote ones: requester, target, room; an empty room stands for every room.
+pub(crate) const REQUESTED: Table<(String, String, String), Requested> = Table::new("requested");
+/// Who holds a place among a peer's invitations: target, requester, room; the peer, and since when.
+pub(crate) const PLACES: Table<(String, String, String), (ProviderDomain, Millis)> = Table::new("place");
+/// Messages of the bot that ask for consent: Matrix event, or transaction id while it is being said, to target and requester.
+pub(crate) const QUESTIONS: Table<String, (UserUri, UserUri)> = Table::new("question");
+/// Where the bot writes to one of our users: the user's Matrix id to a room of the two.
+pub(crate) const DESKS: Table<String, String> = Table::new("desk");
 /// Matrix users of ours whom other providers' users can find, and by what. Who is not here cannot be found.
 pub(crate) const FINDABLE: Table<String, Findable> = Table::new("findable");
 /// Reports of the homeserver's list that were seen lately: when it came, its number.
@@ -87,6 +97,15 @@ pub(crate) enum Consent {
     Declined,
 }
 
+/// How far it is with what one of our users asked of a remote one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Requested {
+    /// No answer came.
+    Waiting,
+    /// Yes.
+    Granted,
+}
+
 /// One thing that came for a room.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum InboxItem {
@@ -102,6 +121,8 @@ pub(crate) enum InboxItem {
     Granted { requester: UserUri, target: UserUri, key_packages: Vec<Vec<u8>> },
     /// KeyPackages went through us to a follower.
     Passed { references: Vec<Vec<u8>>, provider: ProviderDomain },
+    /// A remote user does not consent, or not any more.
+    Revoked { requester: UserUri, target: UserUri },
 }
 
 /// One thing that has to go out.
@@ -115,6 +136,12 @@ pub(crate) enum OutRow {
     Portal(MatrixAction),
     /// A call to a peer.
     Call { peer: ProviderDomain, endpoint: Endpoint, target: PathTarget, body: Vec<u8>, wants: Wants },
+    /// One of our users is to be asked for consent for every room, unless they are not to hear of it.
+    Ask { requester: UserUri, target: UserUri, at: Millis },
+    /// Whoever asked for that does not any more.
+    Unask { requester: UserUri, target: UserUri },
+    /// The bot tells one of our users something, where nobody else reads it.
+    Tell { user: UserUri, text: String, txn_id: String },
 }
 
 /// Who waits for the answer of a call.

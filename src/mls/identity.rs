@@ -7,7 +7,10 @@ use openmls::prelude::{
 use openmls_basic_credential::SignatureKeyPair;
 
 use super::MlsError;
-use crate::ident::{ClientUri, MimiUri, UriKind, UserUri};
+use crate::{
+    ident::{ClientUri, MimiUri, UriKind, UserUri},
+    wire,
+};
 
 /// The cipher suite of every group: `MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519`.
 pub const CIPHER_SUITE: u16 = 1;
@@ -90,4 +93,32 @@ pub(super) fn ratchet() -> SenderRatchetConfiguration {
 
 pub(super) const fn padding() -> usize {
     PADDING
+}
+
+/// Extension types that every client knows (RFC 9420 section 17.3): nobody lists them.
+const DEFAULT_EXTENSIONS: std::ops::RangeInclusive<u16> = 1..=5;
+/// Proposal types that every client knows (RFC 9420 section 17.4).
+const DEFAULT_PROPOSALS: std::ops::RangeInclusive<u16> = 1..=7;
+
+/// What our clients can do, as code points.
+#[must_use]
+pub fn our_capabilities() -> wire::Capabilities {
+    let ours = capabilities();
+    wire::Capabilities {
+        // mls10.
+        versions: vec![1],
+        cipher_suites: vec![CIPHER_SUITE],
+        extensions: ours.extensions().iter().map(|kind| u16::from(*kind)).collect(),
+        proposals: ours.proposals().iter().map(|kind| u16::from(*kind)).collect(),
+        credentials: ours.credentials().iter().map(|kind| u16::from(*kind)).collect(),
+    }
+}
+
+/// Whether our clients can do what somebody requires of them.
+#[must_use]
+pub fn meets(required: &wire::RequiredCapabilities) -> bool {
+    let ours = our_capabilities();
+    required.extensions.iter().all(|kind| DEFAULT_EXTENSIONS.contains(kind) || ours.extensions.contains(kind))
+        && required.proposals.iter().all(|kind| DEFAULT_PROPOSALS.contains(kind) || ours.proposals.contains(kind))
+        && required.credentials.iter().all(|kind| ours.credentials.contains(kind))
 }

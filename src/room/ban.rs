@@ -191,6 +191,11 @@ impl Step<'_> {
         if self.room.phase != Phase::Active || !self.will_be_participant(user) {
             return;
         }
+        if self.room.direct {
+            // Whoever began the chat left the Matrix room before the other one came: there is nobody to let the ghost in.
+            self.report(format!("the direct chat with {user} is over: its ghost cannot be in the Matrix room ({why})"));
+            return self.part();
+        }
         let name = self.names.display(user);
         let fixed = self.state().is_some_and(|state| state.base_policy.fixed_membership);
         let by = self.group.local_users().into_iter().next().and_then(|first| self.committer(&first, user));

@@ -44,8 +44,35 @@ pub enum Command {
         /// For those who read the report.
         note: String,
     },
+    /// Something about consent.
+    Consent(ConsentWords),
     /// Not understood; the text says what to do.
     Unknown(String),
+}
+
+/// What one of our users says about consent for every room (draft-ietf-mimi-protocol-06 section 8), and whom they block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsentWords {
+    /// Yes, to the question that is open.
+    Yes,
+    /// No, to the question that is open.
+    No,
+    /// This remote user may add me.
+    Accept(UserUri),
+    /// This one may not, and does not hear that.
+    Decline(UserUri),
+    /// This one may not any more.
+    Revoke(UserUri),
+    /// What this one asks is not to be shown to me.
+    Block(UserUri),
+    /// It is again.
+    Unblock(UserUri),
+    /// Whom do I block?
+    Blocked,
+    /// I want to add this one to rooms.
+    Ask(UserUri),
+    /// Not any more.
+    Withdraw(UserUri),
 }
 
 /// What `help` answers.
@@ -59,6 +86,9 @@ pub const HELP: &str = "I connect Matrix rooms to other messaging providers by M
     or mimi://provider/u/name\n\
     • discoverable handle — let others find you (here with me): by handle, name, email, phone; on, off; nobody does before\n\
     • report — as a reply to a message: report it to the room's host; `report openly` gives your name, a note may follow\n\
+    • ask mimi://provider/u/name — ask a MIMI user to agree that you add them to rooms (withdraw: not any more)\n\
+    • accept, decline or revoke mimi://provider/u/name — whether that user may add you to rooms\n\
+    • block or unblock mimi://provider/u/name — not to be shown what that user asks; blocked lists them\n\
     • status — how this room, or the gateway, stands\n\
     • unbridge — stop mirroring this room, or end this direct chat";
 
@@ -70,13 +100,15 @@ pub const REPORT: &str = "Say `!mimi report` as a reply to the message that you 
 pub const ALONE: &str = "Say this in a chat with me alone.";
 
 /// The event that a message replies to.
-fn replied_to(content: &Value) -> Option<OwnedEventId> {
+#[must_use]
+pub fn replied_to(content: &Value) -> Option<OwnedEventId> {
     let event = content.pointer("/m.relates_to/m.in_reply_to/event_id")?.as_str()?;
     OwnedEventId::try_from(event).ok()
 }
 
 /// What somebody says, without the quote that older clients put before a reply.
-pub(super) fn spoken(content: &Value) -> &str {
+#[must_use]
+pub fn spoken(content: &Value) -> &str {
     let body = content.get("body").and_then(Value::as_str).unwrap_or_default();
     if replied_to(content).is_none() || !body.starts_with("> ") {
         return body;
@@ -117,17 +149,39 @@ fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Command {
             let note: Vec<&str> = first.filter(|_| !openly).into_iter().chain(words).collect();
             Command::Report { openly, note: note.join(" ") }
         }
-        ("invite", Some(uri)) => UserUri::parse(uri).map_or_else(
-            |error| Command::Unknown(format!("{uri}: {error}. A user looks like mimi://provider.example/u/name.")),
-            Command::Invite,
-        ),
+        ("yes" | "accept", None) => Command::Consent(ConsentWords::Yes),
+        ("no" | "decline", None) => Command::Consent(ConsentWords::No),
+        ("blocked", _) => Command::Consent(ConsentWords::Blocked),
+        ("invite" | "ask" | "withdraw" | "accept" | "decline" | "revoke" | "block" | "unblock", Some(uri)) => {
+            match UserUri::parse(uri) {
+                Ok(user) => about_user(&verb, user),
+                Err(error) => {
+                    Command::Unknown(format!("{uri}: {error}. A user looks like mimi://provider.example/u/name."))
+                }
+            }
+        }
         ("join", Some(uri)) => RoomUri::parse(uri).map_or_else(
             |error| Command::Unknown(format!("{uri}: {error}. A room looks like mimi://provider.example/r/name.")),
             |room| Command::Join(room, words.next().map(str::to_owned)),
         ),
-        ("invite" | "join", None) => Command::Unknown(format!("{verb} needs a MIMI address. Say help for examples.")),
+        ("invite" | "join" | "ask" | "withdraw" | "revoke" | "block" | "unblock", None) => {
+            Command::Unknown(format!("{verb} needs a MIMI address. Say help for examples."))
+        }
         (other, _) => Command::Unknown(format!("I do not know “{other}”. Say help for what I know.")),
     }
+}
+
+fn about_user(verb: &str, user: UserUri) -> Command {
+    Command::Consent(match verb {
+        "ask" => ConsentWords::Ask(user),
+        "withdraw" => ConsentWords::Withdraw(user),
+        "accept" => ConsentWords::Accept(user),
+        "decline" => ConsentWords::Decline(user),
+        "revoke" => ConsentWords::Revoke(user),
+        "block" => ConsentWords::Block(user),
+        "unblock" => ConsentWords::Unblock(user),
+        _ => return Command::Invite(user),
+    })
 }
 
 impl Step<'_> {
@@ -142,6 +196,9 @@ impl Step<'_> {
             }
             Command::Invite(remote) if self.is_ours(remote) => {
                 self.notice("That user is here on this server: invite them the Matrix way.");
+            }
+            Command::Invite(remote) if self.group.in_group(remote) => {
+                self.notice(&format!("{} is in here already.", self.names.display(remote)));
             }
             Command::Invite(remote) => {
                 if self.not_to_be_invited(remote).is_none() {
@@ -162,6 +219,7 @@ impl Step<'_> {
                 }),
                 None => self.notice(REPORT),
             },
+            Command::Consent(words) => self.out.push(Effect::Consent { by: user, words: words.clone() }),
             Command::Unknown(text) => self.notice(text),
         }
     }

@@ -32,6 +32,19 @@ impl Step<'_> {
         self.group.in_group(user) || !self.is_fixed() && self.is_participant(user)
     }
 
+    /// Nobody can be added to a direct chat that is there: who is none of its two has nothing to read in it.
+    pub(super) fn put_out_strangers(&mut self) {
+        if self.room.phase != Phase::Active || !self.is_fixed() {
+            return;
+        }
+        let strangers: Vec<UserUri> =
+            self.room.present.iter().filter(|user| !self.is_participant(user)).cloned().collect();
+        for user in strangers {
+            self.room.asked.remove(&user);
+            self.put_out(&user, "this is a direct chat of two others");
+        }
+    }
+
     /// In a direct chat: whether nobody but this remote user is on the other side, with a client.
     pub(super) fn is_only_other(&self, remote: &UserUri) -> bool {
         let others = self.room.ghosts.iter().any(|ghost| ghost != remote);

@@ -65,7 +65,14 @@ impl Step<'_> {
             return self.part();
         }
         if !self.may_unbridge(by) {
-            return self.notice("Only those who may remove participants can unbridge this room; anybody can leave it.");
+            if self.is_hub() {
+                return self
+                    .notice("Only those who may remove participants can unbridge this room; anybody can leave it.");
+            }
+            let first = self.group.local_users().first().and_then(|first| self.names.matrix_id(first));
+            let who = first.map_or_else(|| "the first of this server's users in it".to_owned(), |id| id.to_string());
+            return self
+                .notice(&format!("Only {who} can end this room for everybody of this server; anybody can leave it."));
         }
         self.notice(&format!(
             "{sender} ended the connection to MIMI: the MIMI users leave, and what is written here stays on this server."

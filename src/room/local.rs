@@ -4,9 +4,10 @@ use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use serde_json::json;
 
 use super::{
+    about::About,
     effect::{Actor, Endpoint, MatrixAction, PathTarget},
     state::{Intent, Phase},
-    step::{About, Effect, Step, Tag},
+    step::{Effect, Step, Tag},
 };
 use crate::{
     ident::UserUri,
@@ -109,6 +110,9 @@ impl Step<'_> {
             if matches!(membership, "leave" | "ban") && !self.names.is_bridged(&event.sender) {
                 self.report(format!("{} removed the bot from the Matrix room", event.sender));
             }
+            if membership == "invite" && !self.names.is_bridged(&event.sender) {
+                self.on_bot_invited();
+            }
             return;
         }
         let Some(user) = self.names.uri(&target) else { return };
@@ -127,6 +131,13 @@ impl Step<'_> {
     fn on_joined(&mut self, user: UserUri) {
         if !self.room.present.insert(user.clone()) {
             return;
+        }
+        self.put_out_strangers();
+        if !self.room.present.contains(&user) {
+            return;
+        }
+        if self.is_added_unasked(&user) {
+            self.room.invited_by.remove(&user);
         }
         self.greet_portal();
         if let Some(requester) = self.room.asked.get(&user).cloned() {
@@ -162,7 +173,7 @@ impl Step<'_> {
         }
         // Into a room that we host people come by Matrix' own rules; elsewhere somebody has to have asked them in.
         let hosted = if self.is_hub() { self.group.local_users().first().cloned() } else { None };
-        let by = self.room.invited_by.get(&user).cloned().or(hosted);
+        let by = self.room.invited_by.get(&user).filter(|by| self.is_ours(by)).cloned().or(hosted);
         if let Some(by) = by {
             self.want(Intent::Add { by, user, key_packages: Vec::new() });
         } else if !self.is_hub() || self.group.is_public() {
@@ -212,7 +223,8 @@ impl Step<'_> {
             "leave" => {
                 self.room.ghosts.remove(&remote);
                 self.stop_asking(&remote);
-                if self.will_be_participant(&remote) {
+                // Who was asked into a direct chat stays on its list, and can be asked again.
+                if !self.is_fixed() && self.will_be_participant(&remote) {
                     self.want(Intent::Remove { by, user: remote });
                 }
             }
@@ -240,6 +252,9 @@ impl Step<'_> {
         if self.is_banned(remote) {
             return Some(format!("{}.", self.says_banned(remote)));
         }
+        if self.is_fixed() && !self.is_participant(remote) {
+            return Some("This is a direct chat of two people: nobody can be added to it.".to_owned());
+        }
         let provider = remote.provider();
         (!self.names.is_peer(&provider))
             .then(|| format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."))
@@ -252,6 +267,19 @@ impl Step<'_> {
             let actor = Actor::Ghost(remote);
             self.out.push(Effect::Matrix(MatrixAction::Leave { room, actor, reason: Some(why) }));
         }
+    }
+
+    /// Somebody brings the bot (back) into a mirrored room.
+    fn on_bot_invited(&mut self) {
+        let Some(room) = self.room.matrix.clone() else { return };
+        if self.room.speaker == Actor::Bot {
+            self.out.push(Effect::Matrix(MatrixAction::Join { room, actor: Actor::Bot }));
+            let text = "I am back. Without the power to invite, remove and ban I cannot do in this room what MIMI promises; \
+                        `!mimi status` says how it stands.";
+            return self.notice(text);
+        }
+        let reason = "In a direct chat the ghost speaks for the gateway: say !mimi help, without the bot.".to_owned();
+        self.out.push(Effect::Matrix(MatrixAction::Leave { room, actor: Actor::Bot, reason: Some(reason) }));
     }
 
     fn decline_stray(&mut self, target: OwnedUserId) {
@@ -313,9 +341,23 @@ impl Step<'_> {
         // As follower the KeyPackages have to come by way of the hub.
         let key_packages = if self.is_hub() { key_packages } else { Vec::new() };
         if self.is_hub() && key_packages.is_empty() {
-            return self.notice(&format!("{} agreed, but sent no key material.", self.names.display(target)));
+            // A grant need not have any.
+            return self.claim(requester, target);
         }
         self.want_in(Intent::Add { by, user: target.clone(), key_packages });
+    }
+
+    /// A remote user does not want to come, or not any more: whoever asked hears it.
+    pub(super) fn on_revoked(&mut self, requester: &UserUri, target: &UserUri) {
+        if self.room.asking.get(target) != Some(requester) || self.group.in_group(target) {
+            return;
+        }
+        self.room.asking.remove(target);
+        self.room.claiming.remove(target);
+        self.decline(
+            target.clone(),
+            format!("{} does not agree to be added to this room.", self.names.display(target)),
+        );
     }
 
     // ------------------------------------------------------------------------------------------------- the portal
@@ -340,7 +382,7 @@ impl Step<'_> {
     }
 
     /// A remote user asks one of ours in.
-    pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, about: &About) {
+    pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, about: &About, standing: bool) {
         if self.is_participant(&target) && self.group.in_group(&target) {
             return;
         }
@@ -358,6 +400,9 @@ impl Step<'_> {
             return self.report(format!("{requester} asks {target}, who is asked by another already"));
         }
         let again = self.room.asked.insert(target.clone(), requester.clone()).is_some();
+        if standing && !self.room.present.contains(&target) {
+            self.room.invited_by.insert(target.clone(), requester.clone());
+        }
         let Some(id) = self.names.matrix_id(&target) else { return };
         if self.room.present.contains(&target) {
             self.out.push(Effect::Grant { requester, target });
@@ -401,9 +446,15 @@ impl Step<'_> {
         }));
     }
 
+    /// Whether a remote user may add this one of ours without asking: they are in the group before they come into the Matrix
+    /// room, and stay until they decline its invitation.
+    fn is_added_unasked(&self, user: &UserUri) -> bool {
+        self.room.invited_by.get(user).is_some_and(|by| !self.is_ours(by))
+    }
+
     /// A user of ours was added, but left again before they were let in.
     pub(super) fn leave_absent(&mut self, user: &UserUri) {
-        if self.is_ours(user) && !self.room.present.contains(user) {
+        if self.is_ours(user) && !self.room.present.contains(user) && !self.is_added_unasked(user) {
             self.want(Intent::Leave { user: user.clone() });
         }
     }

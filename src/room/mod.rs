@@ -4,6 +4,7 @@
 //! knows no clock. One [`step::Step`] is one transaction: the engine stores the room, the group's changes and the
 //! effects together, or none of them.
 
+mod about;
 mod ban;
 mod codes;
 pub mod command;
@@ -26,8 +27,10 @@ mod tests;
 mod welcome;
 pub mod words;
 
+pub use about::About;
 pub use codes::{JoinCode, counts};
+pub use command::ConsentWords;
 pub use frank::Franked;
 pub use local::NOBODY;
 pub use state::{Intent, Phase, Room};
-pub use step::{About, Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};
+pub use step::{Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};

@@ -540,8 +540,8 @@ impl Step<'_> {
         self.fan_out_proposals(messages);
     }
 
-    /// As follower: asks the hub for KeyPackages of a user who consented.
-    fn claim(&mut self, requester: &UserUri, target: &UserUri) {
+    /// Asks for KeyPackages of a user who consented: as follower the hub, as hub their provider.
+    pub(super) fn claim(&mut self, requester: &UserUri, target: &UserUri) {
         self.room.claiming.insert(target.clone(), requester.clone());
         self.out.push(Effect::ClaimKeyMaterial { requester: requester.clone(), target: target.clone() });
     }

@@ -17,6 +17,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 use sha2::{Digest, Sha256};
 
 use super::{
+    about::About,
     effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
     group::{Group, GroupError, Opened},
     state::{Phase, Room},
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     content::MimiContent,
     ident::{ProviderDomain, UserUri},
-    policy::{self, BaseRoomPolicy, RoomMetadata, RoomState},
+    policy::RoomState,
     translate::{self, CONTENT_KEY},
     wire::{FanoutMessage, Frank, HandshakeBundle, SubmitMessageRequest},
 };
@@ -91,6 +92,8 @@ pub enum Input {
         target: UserUri,
         /// What the request says about the room: its name, and whether it is a direct chat.
         about: About,
+        /// The target agreed before to be added to every room of the requester's.
+        standing: bool,
     },
     /// The remote user does not ask any more.
     AskCancelled {
@@ -107,6 +110,13 @@ pub enum Input {
         target: UserUri,
         /// Raw KeyPackages.
         key_packages: Vec<Vec<u8>>,
+    },
+    /// A remote user does not consent, and lets us know.
+    Revoked {
+        /// Who had asked.
+        requester: UserUri,
+        /// Who does not.
+        target: UserUri,
     },
     /// The answer to a [`Effect::ClaimKeyMaterial`].
     KeyMaterial {
@@ -167,29 +177,6 @@ pub enum GroupInfoAnswer {
     Refused(String),
     /// Nothing that can be used came; another try may do better.
     Failed(String),
-}
-
-/// What a consent request says about its room, in `consent_extensions`: components of the room as it is (our own use of
-/// that extension point; requests without it work as well).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct About {
-    /// The room's name; empty if unknown.
-    pub name: String,
-    /// A room of fixed membership: a direct chat.
-    pub direct: bool,
-}
-
-impl About {
-    /// Reads the components that came with a request; what does not decode counts as absent.
-    #[must_use]
-    pub fn read(extensions: &std::collections::BTreeMap<u16, Vec<u8>>) -> Self {
-        let metadata = extensions.get(&policy::component::ROOM_METADATA);
-        let base = extensions.get(&policy::component::BASE_ROOM_POLICY);
-        Self {
-            name: metadata.and_then(|bytes| RoomMetadata::decode(bytes).ok()).map(|m| m.name).unwrap_or_default(),
-            direct: base.and_then(|bytes| BaseRoomPolicy::decode(bytes).ok()).is_some_and(|base| base.fixed_membership),
-        }
-    }
 }
 
 /// Which call an answer belongs to.
@@ -282,6 +269,13 @@ pub enum Effect {
         /// For those who read the report.
         note: String,
     },
+    /// One of our users says something about consent; the answer is for nobody else.
+    Consent {
+        /// Who.
+        by: UserUri,
+        /// What.
+        words: super::command::ConsentWords,
+    },
     /// A message's stamp is to be kept; it belongs to the [`Effect::Log`] before it.
     Franked {
         /// The message id.
@@ -368,8 +362,12 @@ impl Step<'_> {
             }
             Input::Submit { peer, request } => Some(self.on_submit(&peer, &request)),
             Input::Update { peer, bundle } => Some(self.on_update(&peer, bundle)),
-            Input::Asked { requester, target, about } => {
-                self.on_asked(requester, target, &about);
+            Input::Asked { requester, target, about, standing } => {
+                self.on_asked(requester, target, &about, standing);
+                None
+            }
+            Input::Revoked { requester, target } => {
+                self.on_revoked(&requester, &target);
                 None
             }
             Input::AskCancelled { requester, target } => {

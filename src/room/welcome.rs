@@ -75,6 +75,7 @@ impl Step<'_> {
         }
         let group = &*self.group;
         self.room.asked.retain(|user, _| !group.in_group(user));
+        self.put_out_strangers();
         self.list_present();
         self.dress_portal();
         self.sync_members();

@@ -59,6 +59,10 @@ pub(super) async fn run(
             }
             Err(error) => {
                 tracing::debug!(%error, "the homeserver does not answer");
+                if is_unknown_token(&error) {
+                    // It is there, and answers every question with that.
+                    unreached.tell(&error, &registration, Instant::now());
+                }
                 engine.homeserver_fails(&error).await;
                 away = true;
             }

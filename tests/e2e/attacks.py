@@ -263,8 +263,9 @@ class Attacks:
              case(lambda: self.submit_to("mimi://c.example/u/c1"), ("notAllowed",), "a", room=True)),
             ("message submitted in the name of another provider's user",
              case(lambda: self.submit_to("mimi://b.example/u/b1"), (403,), "a", room=True)),
-            ("a stranger asks people into the room at its hub", case(lambda: self.ask_into("a", "a2"), (201,), "a", room=True)),
-            ("a stranger asks people into the room at a follower", case(lambda: self.ask_into("b", "b2"), (201,), room=True)),
+            ("a stranger asks people into the room at its hub", case(lambda: self.ask_into("a", "a2"), (201,), "a",
+                                                                          stores=1, room=True)),
+            ("a stranger asks people into the room at a follower", case(lambda: self.ask_into("b", "b2"), (201,), stores=1, room=True)),
             ("nobody was asked in by the stranger", self.nobody_asked),
             ("replayed notify is answered 201 and shows nothing twice", self.replayed_notify),
             ("transaction without token", transaction(lambda: self.transaction(None), (401,))),
@@ -411,7 +412,8 @@ class Attacks:
         return answer
 
     def ask_into(self, side: str, name: str) -> Answer:
-        """As c.example, which has no part in the room: asks somebody into it. Answered as if the user did not exist."""
+        """As c.example, which has no part in the room: asks somebody into it. Answered as if the user did not exist; all that is
+        stored is that c.example has one invitation less for the week."""
         room_uri = unquote(self.a_notify().path.removeprefix("/v1/notify/"))
         body = consent(REQUEST, "mimi://c.example/u/c1", self.play.mimi(name), room=room_uri)
         return self.attacker.post("requestConsent", body, f"{side}.example", host=f"{side}.example",
@@ -537,7 +539,7 @@ class Attacks:
         b1.client.join(invite.room)
         # B1 consented to the rogue. Another provider that asks for the same room gets nothing of it.
         claim = consent(REQUEST, "mimi://a.example/u/a1", self.play.mimi("b1"), room=f"mimi://{PEER}/r/rogues")
-        self.case(lambda: self.as_hub("/v1/requestConsent/b.example", claim), (201,))()
+        self.case(lambda: self.as_hub("/v1/requestConsent/b.example", claim), (201,), stores=1)()
         self.rogue_room().do("welcome")
         self.den = invite.room
         self.rogue_tells("hello from the hub")

@@ -21,6 +21,7 @@ use mimi_gateway::{
 use ruma::OwnedRoomId;
 
 use crate::{
+    consent::for_every_room,
     flow::until_room,
     silo::{Silo, Two, until, until_bodies, until_true},
 };
@@ -93,6 +94,11 @@ impl Rogue {
     pub(crate) fn fanned_out(&self) -> Vec<FanoutMessage> {
         let calls = self.net.calls(&self.domain, Endpoint::Notify);
         calls.iter().flat_map(|call| FanoutMessage::decode_all(&call.body).unwrap()).collect()
+    }
+
+    /// Bodies that came to an endpoint of its.
+    pub(crate) fn fanned_to(&self, endpoint: Endpoint) -> Vec<Vec<u8>> {
+        self.net.calls(&self.domain, endpoint).into_iter().map(|call| call.body).collect()
     }
 
     pub(crate) fn welcome(&self) -> Option<(Vec<u8>, Vec<u8>)> {
@@ -270,6 +276,13 @@ async fn s3a_consent_for_others() {
         (Endpoint::RequestConsent, consent(ConsentAction::Request, &a1, &a2, &uri)),
         (Endpoint::RequestConsent, consent(ConsentAction::Request, &m1, &b2, &uri)),
         (Endpoint::RequestConsent, consent(ConsentAction::Cancel, &b2, &a2, &uri)),
+        // Denials in their names, and the same for every room.
+        (Endpoint::UpdateConsent, consent(ConsentAction::Revoke, &a1, &b2, &uri)),
+        (Endpoint::UpdateConsent, consent(ConsentAction::Revoke, &b2, &m1, &uri)),
+        (Endpoint::UpdateConsent, for_every_room(ConsentAction::Grant { key_packages: vec![] }, &m1, &a2)),
+        (Endpoint::UpdateConsent, for_every_room(ConsentAction::Revoke, &a1, &b2)),
+        (Endpoint::RequestConsent, for_every_room(ConsentAction::Request, &b2, &a2)),
+        (Endpoint::RequestConsent, for_every_room(ConsentAction::Cancel, &b2, &a2)),
     ];
     for (endpoint, body) in forbidden {
         let answer = rogue.send(&two.a, endpoint, &to_a, &body).await;
@@ -462,8 +475,26 @@ async fn hosted_by(rogue: &mut Rogue, b: &Silo) -> (RoomUri, OwnedRoomId) {
 
 /// The same with more components.
 pub(crate) async fn hosted_by_with(rogue: &mut Rogue, b: &Silo, more: NewComponents) -> (RoomUri, OwnedRoomId) {
-    let uri = RoomUri::new(&rogue.domain, "trap").unwrap();
+    let uri = host(rogue, more);
     let (m1, b1) = (rogue.uri("m1"), b.uri("b1"));
+    let to_b = PathTarget::Domain(b.domain.clone());
+    let body = consent(ConsentAction::Request, &m1, &b1, &uri);
+    rogue.send(b, Endpoint::RequestConsent, &to_b, &body).await.unwrap();
+    let portal = until("an invitation", || b.homeserver.invitations("b1").first().cloned()).await;
+    b.homeserver.join(&portal, "b1");
+    let grant = until("the grant", || rogue.net.calls(&rogue.domain, Endpoint::UpdateConsent).pop()).await;
+    let ConsentAction::Grant { key_packages } = ConsentEntry::decode(&grant.body).unwrap().action else {
+        panic!("no grant")
+    };
+    assert!(welcomed(rogue, b, &uri, &b1, key_packages[0].as_bytes()).await.is_ok());
+    until_room(b, &uri, "active").await;
+    (uri, portal)
+}
+
+/// A room that the rogue hosts, with nobody else in it.
+pub(crate) fn host(rogue: &mut Rogue, more: NewComponents) -> RoomUri {
+    let uri = RoomUri::new(&rogue.domain, "trap").unwrap();
+    let m1 = rogue.uri("m1");
     let state = policy::initial(uri.clone(), "Trap", "", vec![(m1.clone(), role::ADMIN)], policy::Preset::default());
     rogue.member = Some(
         Member::create(NewGroup {
@@ -475,17 +506,19 @@ pub(crate) async fn hosted_by_with(rogue: &mut Rogue, b: &Silo, more: NewCompone
         })
         .unwrap(),
     );
-    let to_b = PathTarget::Domain(b.domain.clone());
-    let body = consent(ConsentAction::Request, &m1, &b1, &uri);
-    rogue.send(b, Endpoint::RequestConsent, &to_b, &body).await.unwrap();
-    let portal = until("an invitation", || b.homeserver.invitations("b1").first().cloned()).await;
-    b.homeserver.join(&portal, "b1");
-    let grant = until("the grant", || rogue.net.calls(&rogue.domain, Endpoint::UpdateConsent).pop()).await;
-    let ConsentAction::Grant { key_packages } = ConsentEntry::decode(&grant.body).unwrap().action else {
-        panic!("no grant")
-    };
-    let staged = rogue.add("m1", &b1, key_packages[0].as_bytes(), false);
-    let list = listed(rogue, &b1);
+    uri
+}
+
+/// The rogue adds somebody of B's and sends the Welcome.
+pub(crate) async fn welcomed(
+    rogue: &mut Rogue,
+    b: &Silo,
+    uri: &RoomUri,
+    user: &UserUri,
+    key_package: &[u8],
+) -> Result<Vec<u8>, Problem> {
+    let staged = rogue.add("m1", user, key_package, false);
+    let list = listed(rogue, user);
     rogue.member.as_mut().unwrap().accept_staged(&staged, &mut yes(list), now()).unwrap();
     let mut welcome = vec![0, 1, 0, 3];
     welcome.extend_from_slice(staged.welcome.as_ref().unwrap());
@@ -493,9 +526,7 @@ pub(crate) async fn hosted_by_with(rogue: &mut Rogue, b: &Silo, more: NewCompone
         message: MlsMessage::decode(&welcome).unwrap(),
         ratchet_tree: RatchetTreeOption::Full(RawRatchetTree::from_bytes(staged.ratchet_tree.clone()).unwrap()),
     };
-    notify(rogue, b, &uri, content).await.unwrap();
-    until_room(b, &uri, "active").await;
-    (uri, portal)
+    notify(rogue, b, uri, content).await
 }
 
 fn listed(rogue: &Rogue, user: &UserUri) -> NewComponents {

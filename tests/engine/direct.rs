@@ -298,3 +298,48 @@ async fn a_hosted_room_is_let_go_and_may_be_bridged_again() {
     a.say(&at_a, "a1", "!mimi bridge");
     until_told(&two.a, &at_a, "This room is mirrored as", 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_is_of_two() {
+    let two = Two::new().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let at_a = a.create_room("a1", "");
+    let (ghost_of_b1, ghost_of_b2) = (two.a.ghost(&two.b.uri("b1")), two.a.ghost(&two.b.uri("b2")));
+    a.invite(&at_a, "a1", &ghost_of_b1, true);
+    until("an invitation", || b.invitations("b1").first().cloned()).await;
+    // Before B1 answered, and after.
+    a.invite(&at_a, "a1", &ghost_of_b2, true);
+    until_member(&two.a, &at_a, &ghost_of_b2, "leave").await;
+    let at_b = accept(&two, &at_a).await;
+    a.invite(&at_a, "a1", &ghost_of_b2, false);
+    until_true("declined again", || {
+        a.events(&at_a).iter().filter(|event| event["state_key"] == json!(ghost_of_b2)).count() == 4
+    })
+    .await;
+    assert_eq!(a.member(&at_a, &ghost_of_b2).as_deref(), Some("leave"));
+    a.say(&at_a, "a1", &format!("!mimi invite {}", two.b.uri("b2")));
+    until_told(&two.a, &at_a, "direct chat of two people", 3).await;
+    a.say(&at_a, "a1", &format!("!mimi invite {}", two.b.uri("b1")));
+    until_told(&two.a, &at_a, "is in here already", 1).await;
+    assert!(b.invitations("b2").is_empty());
+    // The bot has no place in it, and says so.
+    a.invite(&at_a, "a1", a.bot.as_str(), false);
+    until_member(&two.a, &at_a, a.bot.as_str(), "leave").await;
+    b.say(&at_b, "b1", "just us");
+    until_bodies(&two.a, &at_a, &["just us"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bot_comes_back_when_it_is_invited() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let a = &two.a.homeserver;
+    a.kick(&at_a, "a1", a.bot.as_str());
+    a.invite(&at_a, "a1", a.bot.as_str(), false);
+    until_member(&two.a, &at_a, a.bot.as_str(), "join").await;
+    until_told(&two.a, &at_a, "I am back", 1).await;
+    a.say(&at_a, "a1", "!mimi status");
+    until_told(&two.a, &at_a, "hosted here", 1).await;
+    a.say(&at_a, "a1", "and on");
+    until_bodies(&two.b, &at_b, &["and on"]).await;
+}

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use mimi_gateway::engine::ports::Endpoint;
+use mimi_gateway::{engine::ports::Endpoint, store::StoreError};
 use ruma::OwnedRoomId;
 
 use crate::{
@@ -43,19 +43,33 @@ async fn a_report_to_the_homeserver_reaches_the_hub_once() {
     assert!(text.contains("• PROVEN") && text.contains("“buy now”") && text.contains(uri.as_str()), "{text}");
     assert!(text.contains("note: spam, as so often"), "{text}");
     assert_eq!(sent(&two).reporting_user, None);
-    // Over restarts it is the same report, also if the process dies between any two steps.
+    // However often the list is looked at, and over restarts, it is the same report.
+    let calls = || two.a.net.calls(&two.a.domain, Endpoint::ReportAbuse).len();
+    assert_eq!((count(&two, &admins).await, calls()), (1, 1));
     for _ in 0..3 {
         two.b.crash().await;
         two.b.memory().refuse_commits(None);
         two.b.start().await;
     }
-    assert_eq!(count(&two, &admins).await, 1);
+    assert_eq!((count(&two, &admins).await, calls()), (1, 1));
     // The next one, whose number was given before: an administrator removed the newest.
     two.b.homeserver.remove_report(1);
     let more = two.b.homeserver.event(&at_b, "buy more");
     assert_eq!(two.b.homeserver.report(&at_b, "b1", &more, "", NOW), 1);
     let text = told(&two.a, &admins, 2).await;
     assert!(text.contains("“buy more”"), "{text}");
+    // The process dies between any two commits.
+    for batches in 0..5 {
+        two.b.memory().refuse_commits_after(batches, Some(StoreError::Busy("the process is gone".to_owned())));
+        two.b.homeserver.report(&at_b, "b1", &more, &format!("after {batches} batches"), NOW);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        two.b.crash().await;
+        two.b.memory().refuse_commits(None);
+        two.b.start().await;
+        let so_far = 3 + usize::try_from(batches).unwrap();
+        assert!(told(&two.a, &admins, so_far).await.contains(&format!("after {batches} batches")));
+        assert_eq!(count(&two, &admins).await, so_far);
+    }
     // Nobody is told in the room.
     assert!(!two.b.homeserver.notices(&at_b).iter().any(|notice| notice.contains("report")));
 }

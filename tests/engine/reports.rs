@@ -88,8 +88,7 @@ async fn a_follower_reports_to_the_hub_with_proof() {
     })
     .await;
     two.b.homeserver.reply(&at_b, "b1", "$unknown", "!mimi report");
-    until_true("the answer", || two.b.homeserver.notices(&at_b).iter().any(answer("I know nothing of that message")))
-        .await;
+    until_true("the answer", || two.b.homeserver.notices(&at_b).iter().any(answer("I do not know that message"))).await;
     two.b.homeserver.say(&at_b, "b1", "!mimi report");
     until_true("what to do", || two.b.homeserver.notices(&at_b).iter().any(answer("as a reply to the message"))).await;
 }

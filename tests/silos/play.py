@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from . import bans, endings, finding, judge, reports
+from . import bans, consent, endings, finding, judge, reports
 from .matrix import Seen, Watcher
 from .play_parts import Said, Wrong
 from .stage import LETTERS, Silo, Silos, domain, in_parallel, start_all
@@ -85,6 +85,7 @@ class Play:
             ("without host", "Everybody of the hosting side leaves; the guests talk on, and ask A1 back", (), self.without_host),
             ("let go", "B1 has a room of A's no longer mirrored at B", (), lambda: endings.let_go(self)),
             ("ban", "A1 bans B2, whom nobody gets in again before the ban is lifted", (), lambda: bans.ban(self)),
+            ("consent", "A2 asks B3 for consent for every room; B3 agrees, then blocks A2", (), lambda: consent.consent(self)),
             ("reports", "B1 reports messages; those who run A, which hosts the room, read them with the proof", (),
              lambda: reports.reports(self)),
             ("start-chat", "B2 lets itself be found; A2 finds B2 and begins a chat", (), lambda: finding.start_chat(self)),

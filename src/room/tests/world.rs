@@ -595,7 +595,7 @@ impl World {
                     }
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
-                Effect::Unlink(_) | Effect::Ended(_) | Effect::ReportAbuse { .. } => {}
+                Effect::Unlink(_) | Effect::Ended(_) | Effect::ReportAbuse { .. } | Effect::Consent { .. } => {}
                 Effect::Wake(time) => {
                     assert!(time > self.now);
                     self.wakes.insert((time, at));
@@ -702,7 +702,9 @@ impl World {
             Row::Call { body, .. } => {
                 let ConsentEntry { action, requester, target, extensions, .. } = ConsentEntry::decode(&body).unwrap();
                 let input = match action {
-                    ConsentAction::Request => Input::Asked { requester, target, about: About::read(&extensions.0) },
+                    ConsentAction::Request => {
+                        Input::Asked { requester, target, about: About::read(&extensions.0), standing: false }
+                    }
                     ConsentAction::Cancel => Input::AskCancelled { requester, target },
                     other => panic!("{other:?}"),
                 };
@@ -753,7 +755,8 @@ impl World {
         let at = self.at(&target.provider());
         let p = &mut self.providers[at];
         if !p.consents.contains(&(target.clone(), requester.clone())) {
-            let asked = Input::Asked { requester: requester.clone(), target: target.clone(), about: About::default() };
+            let (requester, target) = (requester.clone(), target.clone());
+            let asked = Input::Asked { requester, target, about: About::default(), standing: false };
             p.inbox.push_back(Mail::Input(asked));
             return Err("no consent".to_owned());
         }
@@ -904,9 +907,11 @@ fn copy(input: &Input) -> Input {
         Input::Fanout(message) => Input::Fanout(message.clone()),
         Input::Submit { peer, request } => Input::Submit { peer: peer.clone(), request: request.clone() },
         Input::Update { peer, bundle } => Input::Update { peer: peer.clone(), bundle: bundle.clone() },
-        Input::Asked { requester, target, about } => {
-            Input::Asked { requester: requester.clone(), target: target.clone(), about: about.clone() }
+        Input::Asked { requester, target, about, standing } => {
+            let (requester, target, about) = (requester.clone(), target.clone(), about.clone());
+            Input::Asked { requester, target, about, standing: *standing }
         }
+        Input::Revoked { requester, target } => Input::Revoked { requester: requester.clone(), target: target.clone() },
         Input::AskCancelled { requester, target } => {
             Input::AskCancelled { requester: requester.clone(), target: target.clone() }
         }
