@@ -55,8 +55,7 @@ async fn who_has_a_code_comes_in() {
     let told = answer(&two.b, &chat_of_b1, "b1", &format!("join {uri} wrong")).await;
     assert!(told.contains("does not let you in"), "{told}");
     let code = code(&two.a, &at_a, "!mimi code 2").await;
-    let told =
-        answer(&two.b, &chat_of_b1, "b1", &format!("join {uri} {}", code.replace('a', "b").replace('c', "d"))).await;
+    let told = answer(&two.b, &chat_of_b1, "b1", &format!("join {uri} {code}x")).await;
     assert!(told.contains("does not let you in"), "{told}");
     let told = answer(&two.b, &chat_of_b1, "b1", &format!("join {uri} {code}")).await;
     assert!(told.contains("asked"), "{told}");
