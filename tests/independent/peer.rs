@@ -81,6 +81,7 @@ pub(crate) struct Peer<C: MlsConfig> {
     caller: Caller,
     /// What we sent that the hub may send us again.
     own: Vec<Vec<u8>>,
+    notified: std::collections::BTreeSet<Vec<u8>>,
     /// `FanoutMessages` that were not read yet.
     waiting: Vec<u8>,
 }
@@ -117,6 +118,7 @@ impl<C: MlsConfig> Peer<C> {
             posts,
             caller,
             own: Vec::new(),
+            notified: std::collections::BTreeSet::new(),
             waiting: Vec::new(),
         }
     }
@@ -396,6 +398,11 @@ impl<C: MlsConfig> Peer<C> {
         loop {
             if self.waiting.is_empty() {
                 self.waiting = self.post("/rooms/").await;
+                // What was notified before, byte for byte, is a repeat (section 5.5): after a restart, say.
+                if !self.notified.insert(self.waiting.clone()) {
+                    self.waiting.clear();
+                    continue;
+                }
             }
             let body = std::mem::take(&mut self.waiting);
             let mut reader = In(&body);
