@@ -237,27 +237,40 @@ fn a_certificate_that_expired_is_an_error_in_the_log() {
     assert!(line.contains("renew it and restart the gateway"), "{line}");
 }
 
+/// Synapse refuses every question that comes with a token, others only the ping.
 #[test]
 fn a_homeserver_that_does_not_know_our_token_is_told_once_with_what_to_do() {
+    told_once_with_what_to_do(3, 0);
+    told_once_with_what_to_do(0, 3);
+}
+
+/// The homeserver refuses so many questions and pings.
+fn told_once_with_what_to_do(refused_questions: u32, refused_pings: u32) {
     let dir = running_place(4000);
     let homeserver = TcpListener::bind("127.0.0.1:0").unwrap();
     let file = dir.path().join("mimi-gateway.toml");
     let text = fs::read_to_string(&file).unwrap();
     let url = format!("http://{}", homeserver.local_addr().unwrap());
     fs::write(&file, text.replace("http://127.0.0.1:1", &url)).unwrap();
-    // It is there, and has not read the registration. After the third time that it was asked, it has.
+    // It is there, and has not read the registration. Then it has.
     std::thread::spawn(move || {
-        let mut asked = 0;
+        let (mut questions, mut asked) = (0, 0);
         for stream in homeserver.incoming() {
             let mut stream = stream.unwrap();
             let mut head = String::new();
             let mut reader = BufReader::new(stream.try_clone().unwrap());
             while reader.read_line(&mut head).unwrap_or(0) > 2 {}
             let ping = head.starts_with("POST");
+            questions += u32::from(!ping);
             asked += u32::from(ping);
             let (status, body) = match ping {
+                false if questions <= refused_questions => {
+                    ("401 Unauthorized", r#"{"errcode": "M_UNKNOWN_TOKEN", "error": "?"}"#)
+                }
                 false => ("200 OK", r#"{"versions": ["v1.11"]}"#),
-                true if asked < 4 => ("401 Unauthorized", r#"{"errcode": "M_UNKNOWN_TOKEN", "error": "?"}"#),
+                true if asked <= refused_pings => {
+                    ("401 Unauthorized", r#"{"errcode": "M_UNKNOWN_TOKEN", "error": "?"}"#)
+                }
                 true => ("200 OK", r#"{"duration_ms": 3}"#),
             };
             let length = body.len();
