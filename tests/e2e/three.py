@@ -60,13 +60,15 @@ class Three:
         """One of the gateways' users invites one of the silo's, who comes."""
         silo = self.start()
         mark = silo.mark()
+        watchers = {letter: next(n for n in room.present if n[0] == letter) for letter in LETTERS if letter in room.ids}
+        # Who was there before has joined before: only what comes from now on counts.
+        marks = {letter: self.play.person(watcher).mark() for letter, watcher in watchers.items()}
         silo.do(f"user {name}")
         self.play.command(self.play.here(room, by), by, f"!mimi invite {mimi(name)}")
         room.ids["c"] = self.invited(name, mark)
-        for letter in LETTERS:
-            if letter in room.ids:
-                watcher = next(n for n in room.present if n[0] == letter)
-                self.play.person(watcher).wait_member(room.ids[letter], self.ghost(letter, name), "join", self.patience)
+        for letter, watcher in watchers.items():
+            self.play.person(watcher).wait_member(room.ids[letter], self.ghost(letter, name), "join", self.patience,
+                                                  marks[letter])
 
     def silo_says(self, room: Room, name: str, text: str) -> None:
         """A user of the silo writes; everybody at the gateways sees it from its ghost."""
@@ -229,6 +231,7 @@ class Three:
                 guests.add(name)
             elif guests:
                 name = rng.choice(sorted(guests))
+                marks = {watcher: self.play.person(watcher).mark() for watcher in ("a1", "b1")}
                 if what == "out":
                     silo.do(f"user {name}")
                     silo.do(f"in {room.ids['c']}")
@@ -237,7 +240,11 @@ class Three:
                     self.play.person("a1").client.kick(room.ids["a"], self.ghost("a", name))
                 else:
                     continue
-                self.play.person("a1").wait_member(room.ids["a"], self.ghost("a", name), "leave", self.patience)
+                # Whoever asks them in again has to have seen them go.
+                for watcher, mark in marks.items():
+                    letter = watcher[0]
+                    self.play.person(watcher).wait_member(room.ids[letter], self.ghost(letter, name), "leave",
+                                                          self.patience, mark)
                 guests.remove(name)
         self.gateway_says(room, "a1", "That was all.")
         self.same_state(room, uri, log=True)
