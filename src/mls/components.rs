@@ -10,19 +10,29 @@ use openmls::prelude::{
 };
 
 use super::MlsError;
-use crate::wire::{FRANK_AAD, FRANKING_AGENT, MESSAGE_ID, SafeAad};
-
-/// Which components are supported (in a leaf) or required (in a group).
-const APP_COMPONENTS: u16 = 0x0001;
-/// Which of them go into Safe AAD. In a group, its presence says that all additional data is Safe AAD.
-const SAFE_AAD: u16 = 0x0002;
+use crate::{
+    policy::component::{
+        APP_COMPONENTS, BASE_ROOM_POLICY, OPERATIONAL_POLICY, PARTICIPANT_LIST, ROLES_LIST, ROOM_METADATA, SAFE_AAD,
+    },
+    wire::{FRANK_AAD, FRANKING_AGENT, MESSAGE_ID, SafeAad},
+};
 
 /// Components of the `GroupContext` that our leaves understand: franking agent, participant list, room metadata, MLS
 /// operational policy, roles, base policy.
-const SUPPORTED: [u16; 10] =
-    [APP_COMPONENTS, SAFE_AAD, FRANK_AAD, FRANKING_AGENT, 0x0022, 0x0023, 0x0024, 0x0025, 0x0027, MESSAGE_ID];
+const SUPPORTED: [u16; 10] = [
+    APP_COMPONENTS,
+    SAFE_AAD,
+    FRANK_AAD,
+    FRANKING_AGENT,
+    PARTICIPANT_LIST,
+    ROOM_METADATA,
+    OPERATIONAL_POLICY,
+    ROLES_LIST,
+    BASE_ROOM_POLICY,
+    MESSAGE_ID,
+];
 /// Those that a member of a room of ours has to understand: who does not would judge commits otherwise.
-const REQUIRED: [u16; 4] = [0x0022, 0x0023, 0x0025, 0x0027];
+const REQUIRED: [u16; 4] = [PARTICIPANT_LIST, ROOM_METADATA, ROLES_LIST, BASE_ROOM_POLICY];
 
 /// `ComponentsList`: ids, behind their length in bytes.
 fn list(ids: &[u16]) -> Vec<u8> {

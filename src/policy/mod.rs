@@ -44,8 +44,7 @@ pub mod component {
     pub const SAFE_AAD: u16 = 0x0002;
     /// Media types of the framed application data.
     pub const CONTENT_MEDIA_TYPES: u16 = 0x0003;
-    /// The franking agent.
-    pub const FRANKING_AGENT: u16 = 0x0021;
+    pub use crate::wire::FRANKING_AGENT;
     /// Who is in the room, with which role.
     pub const PARTICIPANT_LIST: u16 = 0x0022;
     /// Name, topic, avatar ...
