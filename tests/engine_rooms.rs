@@ -55,6 +55,8 @@ mod presence;
 mod process;
 #[path = "engine/quota.rs"]
 mod quota;
+#[path = "engine/races.rs"]
+mod races;
 #[path = "engine/rejoin.rs"]
 mod rejoin;
 #[path = "engine/reliability.rs"]

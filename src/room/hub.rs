@@ -367,6 +367,7 @@ impl Step<'_> {
         // Who went by their own wish and is here again meanwhile stays in the Matrix room.
         gone.retain(|user| !going.contains(user));
         self.remove_from_matrix(&gone);
+        self.put_out_banned();
         self.relieve_keeper();
         for user in &applied.added {
             self.leave_absent(user);
@@ -402,7 +403,9 @@ impl Step<'_> {
         self.room.leaving.clear();
         // Its answer concerns nobody any more.
         (self.room.in_flight, self.room.awaiting) = (None, None);
-        self.room.asking.clear();
+        for user in self.room.asking.keys().cloned().collect::<Vec<_>>() {
+            self.stop_asking(&user);
+        }
         self.room.claiming.clear();
         let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
         for intent in unsaid.into_iter().filter(|intent| matches!(intent, Intent::Say { .. })) {

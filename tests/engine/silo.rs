@@ -28,6 +28,11 @@ use sha2::Digest as _;
 
 use crate::homeserver::{FakeHomeserver, Fault, Faults, Slot, lost, no_faults};
 
+#[path = "gate.rs"]
+mod gate;
+
+use gate::Gate;
+
 /// A call between providers, as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -49,6 +54,8 @@ pub(crate) struct Net {
     /// Providers that a test plays by hand: they take everything, and answer nothing.
     played: Mutex<BTreeSet<ProviderDomain>>,
     calls: Mutex<Vec<Call>>,
+    /// What holds calls back.
+    pub(crate) gate: Gate,
     /// What changes bodies on their way.
     pub(crate) rewrite: Mutex<Option<Rewrite>>,
 }
@@ -82,6 +89,11 @@ impl Net {
     pub(crate) fn calls(&self, to: &ProviderDomain, endpoint: Endpoint) -> Vec<Call> {
         let calls = self.calls.lock().unwrap();
         calls.iter().filter(|call| call.to == *to && call.endpoint == endpoint).cloned().collect()
+    }
+
+    /// All calls that were answered since this was asked last.
+    pub(crate) fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.calls.lock().unwrap())
     }
 
     /// Hands a call to the engine of `to`, as its HTTP server would once it knows that `from` calls.
@@ -147,6 +159,7 @@ impl Peers for FakePeers {
             if fault == Fault::Refused {
                 return Err(lost("no", Retry::Permanent));
             }
+            self.net.gate.pass(&self.own, endpoint, body).await;
             let answer = match self.net.deliver(&self.own, peer, endpoint, target, body).await {
                 None => Err(lost("nobody listens", Retry::Retriable(None))),
                 Some(Ok(answer)) => Ok(answer),
