@@ -92,6 +92,18 @@ fn proposal(reader: &mut In<'_>) -> Vec<u8> {
     [&kind.to_be_bytes()[..], &body].concat()
 }
 
+/// Whether a `PublicMessage`, header included, is a commit.
+pub(crate) fn is_commit(message: &[u8]) -> bool {
+    let mut reader = In(&message[4..]);
+    reader.vector();
+    reader.take(8);
+    if reader.u8() == 1 {
+        reader.take(4);
+    }
+    reader.vector();
+    reader.u8() == 3
+}
+
 /// A handshake as mls-rs reads it, from an `MLSMessage` at the front of these bytes, which is taken.
 pub(crate) fn for_mls_rs(reader: &mut In<'_>, spelling: &Spelling) -> Vec<u8> {
     assert_eq!(reader.take(4), [0, 1, 0, 1], "a PublicMessage");
