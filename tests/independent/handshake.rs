@@ -92,16 +92,16 @@ fn proposal(reader: &mut In<'_>) -> Vec<u8> {
     [&kind.to_be_bytes()[..], &body].concat()
 }
 
-/// Whether a `PublicMessage`, header included, is a commit.
-pub(crate) fn is_commit(message: &[u8]) -> bool {
+/// The epoch of a `PublicMessage`, header included, and whether it is a commit.
+pub(crate) fn epoch_and_kind(message: &[u8]) -> (u64, bool) {
     let mut reader = In(&message[4..]);
     reader.vector();
-    reader.take(8);
+    let epoch = reader.number(8);
     if reader.u8() == 1 {
         reader.take(4);
     }
     reader.vector();
-    reader.u8() == 3
+    (epoch, reader.u8() == 3)
 }
 
 /// A handshake as mls-rs reads it, from an `MLSMessage` at the front of these bytes, which is taken.

@@ -168,10 +168,59 @@ impl<C: MlsConfig> Peer<C> {
 
     /// Commits what is pending, or a new path.
     pub(crate) async fn host_commits(&mut self) {
+        let commit = self.host_commits_unheard();
+        self.host_tells(&commit).await;
+    }
+
+    /// The same, and does not distribute it yet.
+    pub(crate) fn host_commits_unheard(&mut self) -> Vec<u8> {
         let commit = self.group().commit_builder().authenticated_data(NO_AAD.to_vec()).build().unwrap();
         self.group().apply_pending_commit().unwrap();
+        commit.commit_message().to_bytes().unwrap()
+    }
+
+    /// Distributes a commit.
+    pub(crate) async fn host_tells(&mut self, commit: &[u8]) {
         let at = self.accept();
-        self.fan_out(at, &[&commit.commit_message().to_bytes().unwrap()[..], &[0]].concat()).await;
+        self.fan_out(at, &[commit, &[0]].concat()).await;
+    }
+
+    /// Answers the next groupInfo request (section 5.6), which one of a.example's clients has to have signed.
+    pub(crate) async fn give_group_info(&mut self, user: &str) {
+        let post = self.request("/rooms/").await;
+        assert_eq!(post.path, format!("/rooms/{ROOM}/info"));
+        let (mut reader, mut key, mut hpke) = (In(&post.body), Vec::new(), Vec::new());
+        let tbs = reader.taken(|reader| {
+            assert_eq!((reader.u8(), reader.u16()), (1, 1), "MLS 1.0, cipher suite 1");
+            key = reader.vector().to_vec();
+            assert_eq!(reader.u16(), 1, "a basic credential");
+            assert_eq!(reader.vector(), format!("{}/gateway", user.replace("/u/", "/d/")).as_bytes());
+            hpke = reader.vector().to_vec();
+            assert_eq!(reader.vector(), [0; 0], "no joining code");
+        });
+        let suite = self.crypto.cipher_suite_provider(SUITE).unwrap();
+        let signed = [vector(b"MLS 1.0 GroupInfoRequestTBS"), vector(tbs)].concat();
+        suite.verify(&key.into(), reader.vector(), &signed).expect("the request's signature");
+
+        let group_info = self.group().group_info_message_allowing_ext_commit(false).unwrap().to_bytes().unwrap();
+        let tree = self.group().export_tree().to_bytes().unwrap();
+        let plain = [&group_info[4..], &[1], &tree, &vector(&[])].concat();
+        let info = [vector(b"MLS 1.0 GroupInfo and ratchet_tree encryption"), vector(ROOM.as_bytes())].concat();
+        let sealed = suite.hpke_seal(&hpke.into(), &info, None, &plain).unwrap();
+        let tbs = [
+            vec![1],
+            vector(ROOM.as_bytes()),
+            vec![1, 0, 1],
+            vector(&self.public),
+            vec![0, 1],
+            vector(b"mimi://c.example"),
+            vector(&sealed.kem_output),
+            vector(&sealed.ciphertext),
+        ]
+        .concat();
+        let signed = [vector(b"MLS 1.0 GroupInfoResponseTBS"), vector(&tbs)].concat();
+        let signature = suite.sign(&self.secret, &signed).unwrap();
+        post.answer.send([tbs, vector(&signature)].concat()).unwrap();
     }
 
     /// The next submission or update: taken, answered and distributed.
@@ -208,8 +257,12 @@ impl<C: MlsConfig> Peer<C> {
         let spelling = self.spelling.clone();
         let mut messages = Vec::new();
         let first = reader.taken(|reader| messages.push(handshake::for_mls_rs(reader, &spelling)));
-        // `group_id`, epoch, sender and authenticated data stand before it.
-        let is_commit = handshake::is_commit(first);
+        let (epoch, is_commit) = handshake::epoch_and_kind(first);
+        let current = self.epoch().0;
+        if epoch != current {
+            post.answer.send([&[1, 0][..], &current.to_be_bytes()].concat()).unwrap();
+            return Heard::WrongEpoch;
+        }
         let rest = reader.0.to_vec();
         if !is_commit {
             In::each(In(&rest).vector(), |more| messages.push(handshake::for_mls_rs(more, &spelling)));

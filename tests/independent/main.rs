@@ -228,8 +228,8 @@ async fn the_peer_adds_a_client_by_a_key_package_that_it_asked_for() {
     until_seen(&gateway, &room, &["with your leaf", "welcome"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_gateway_follows_a_room_that_the_peer_hosts() {
+/// A room that the peer hosts, with A1 in it.
+async fn hosted() -> (Gateway, Peer<impl mls_rs::client_builder::MlsConfig>, OwnedRoomId) {
     let (gateway, mut peer) = both().await;
     let (a, a1) = (&gateway.homeserver, "mimi://a.example/u/a1");
     peer.host(&[a1]);
@@ -239,8 +239,47 @@ async fn the_gateway_follows_a_room_that_the_peer_hosts() {
     a.join(&room, "a1");
     let key_package = peer.granted(a1).await;
     peer.welcome(&key_package).await;
-    until("the room's greeting", || !a.notices(&room).is_empty()).await;
     gateway.joined().await;
+    (gateway, peer, room)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_loses_its_epoch_at_the_peer_is_made_anew() {
+    let (gateway, mut peer, room) = hosted().await;
+    let a = &gateway.homeserver;
+    let commit = peer.host_commits_unheard();
+    a.invite(&room, "a1", &a.user("a2"), false);
+    a.join(&room, "a2");
+    assert_eq!(peer.serve().await, Heard::WrongEpoch);
+    peer.host_tells(&commit).await;
+    assert!(matches!(peer.serve().await, Heard::Commit { .. }));
+    assert_eq!(peer.everybody().0, [USER, "mimi://a.example/u/a1", "mimi://a.example/u/a2"]);
+    peer.host_says("there you are").await;
+    until_seen(&gateway, &room, &["there you are"]).await;
+    assert_eq!(peer.epoch(), gateway.epoch().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_comes_back_by_the_peers_group_info_when_epochs_were_missed() {
+    let (gateway, mut peer, room) = hosted().await;
+    for _ in 0..2 {
+        drop(peer.host_commits_unheard());
+    }
+    peer.host_says("who hears me?").await;
+    peer.give_group_info("mimi://a.example/u/a1").await;
+    assert!(matches!(peer.serve().await, Heard::Commit { .. }));
+    assert_eq!(peer.everybody().1.len(), 2, "the old leaf is gone: {:?}", peer.everybody());
+    peer.host_says("and now?").await;
+    until_seen(&gateway, &room, &["and now?"]).await;
+    assert_eq!(peer.epoch(), gateway.epoch().await);
+    gateway.homeserver.say(&room, "a1", "I do");
+    assert_eq!(peer.serve().await, said("a1", "I do"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_follows_a_room_that_the_peer_hosts() {
+    let (gateway, mut peer, room) = hosted().await;
+    let (a, a1) = (&gateway.homeserver, "mimi://a.example/u/a1");
     assert_eq!(peer.epoch(), gateway.epoch().await);
 
     // Words both ways.

@@ -67,6 +67,8 @@ pub(crate) enum Heard {
     Commit { epoch: u64 },
     Removed,
     Proposal,
+    /// As hub: an update for an epoch that is over, which was refused.
+    WrongEpoch,
 }
 
 pub(crate) struct Peer<C: MlsConfig> {
