@@ -132,6 +132,25 @@ impl<C: MlsConfig> Peer<C> {
         self.fan_out(at, &[&welcome[..], &[1], &tree].concat()).await;
     }
 
+    /// Takes a user into the list and its client into the group. mls-rs has no AppDataUpdate, so the list changes by a proposal that
+    /// is distributed before and that the commit refers to.
+    pub(crate) async fn list_and_add(&mut self, user: &str, key_package: &[u8]) {
+        let update = [vector(&[]), vector(&[]), vector(&participant(user, MEMBER))].concat();
+        let change = [&PARTICIPANTS.to_be_bytes()[..], &[1], &vector(&update)].concat();
+        let proposal = self.propose(APP_DATA_UPDATE, change);
+        let at = self.accept();
+        self.fan_out(at, &[&proposal[..], &[0]].concat()).await;
+        let key_package = MlsMessage::from_bytes(&[&[0, 1, 0, 5][..], key_package].concat()).unwrap();
+        let builder = self.group().commit_builder().add_member(key_package).unwrap();
+        let commit = builder.authenticated_data(NO_AAD.to_vec()).build().unwrap();
+        self.group().apply_pending_commit().unwrap();
+        let tree = self.group().export_tree().to_bytes().unwrap();
+        let welcome = commit.welcome_messages()[0].to_bytes().unwrap();
+        self.host_tells(&commit.commit_message().to_bytes().unwrap()).await;
+        let at = self.accept();
+        self.fan_out(at, &[&welcome[..], &[1], &tree].concat()).await;
+    }
+
     /// When something is accepted: later than all before.
     fn accept(&mut self) -> u64 {
         self.accepted = now().max(self.accepted + 1);

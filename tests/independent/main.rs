@@ -244,6 +244,25 @@ async fn hosted() -> (Gateway, Peer<impl mls_rs::client_builder::MlsConfig>, Own
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_not_ours_adds_a_second_user() {
+    let (gateway, mut peer, room) = hosted().await;
+    let (a, a2) = (&gateway.homeserver, "mimi://a.example/u/a2");
+    peer.ask(a2).await;
+    until("an invitation", || a.invitations("a2").contains(&room)).await;
+    a.join(&room, "a2");
+    let key_package = peer.granted(a2).await;
+    peer.list_and_add(a2, &key_package).await;
+    assert_eq!((peer.everybody().0.len(), peer.everybody().1.len()), (3, 3));
+    // A2's leaf can take over from A1's: the gateway makes it fresh.
+    assert!(matches!(peer.serve().await, Heard::Commit { .. }));
+    a.say(&room, "a2", "with your leaf");
+    assert_eq!(peer.serve().await, said("a2", "with your leaf"));
+    peer.host_says("welcome").await;
+    until_seen(&gateway, &room, &["with your leaf", "welcome"]).await;
+    assert_eq!(peer.epoch(), gateway.epoch().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_loses_its_epoch_at_the_peer_is_made_anew() {
     let (gateway, mut peer, room) = hosted().await;
     let a = &gateway.homeserver;

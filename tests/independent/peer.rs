@@ -344,7 +344,7 @@ impl<C: MlsConfig> Peer<C> {
     }
 
     /// A proposal that mls-rs does not know, as it is on the wire.
-    fn propose(&mut self, kind: u16, data: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn propose(&mut self, kind: u16, data: Vec<u8>) -> Vec<u8> {
         let spelling = self.spelling.clone();
         let group = self.group();
         let head = [
