@@ -1,10 +1,10 @@
 //! How fast notify bodies are decoded, against the parser of OpenMLS and against copying, on the same bytes in the same run.
 //!
 //! `cargo bench --bench wire`, on one core; `WIRE_BENCH_MILLIS` sets the time of each measurement (400 ms). Goals: 200 MB/s for
-//! application messages of 16 KiB, 300,000 FanoutMessages of 300 bytes a second. What decoding allocates is
+//! application messages of 16 KiB, 300,000 `FanoutMessages` of 300 bytes a second. What decoding allocates is
 //! `tests/wire_memory.rs`'s business.
 
-#![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
 
 #[path = "../tests/fanout_bytes/mod.rs"]
 mod fanout_bytes;

@@ -1,4 +1,4 @@
-//! FanoutMessages as they are on the wire, of a given size.
+//! `FanoutMessages` as they are on the wire, of a given size.
 
 fn vector(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).expect("short");

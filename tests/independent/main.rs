@@ -211,8 +211,7 @@ async fn the_peer_adds_a_client_by_a_key_package_that_it_asked_for() {
     a.join(&room, "a2");
     assert!(matches!(peer.next().await, Heard::Commit { .. }));
     assert_eq!((peer.everybody().0.len(), peer.everybody().1.len()), (3, 2));
-    const NO_CONSENT: u8 = 5;
-    assert_eq!(peer.ask_key_material(a2).await, (NO_CONSENT, None));
+    assert_eq!(peer.ask_key_material(a2).await, (5, None), "no consent");
     // Being in the room is A2's consent, which the peer is told now that it asks.
     peer.post("/answer/c.example").await;
     let (0, Some(key_package)) = peer.ask_key_material(a2).await else { panic!("a KeyPackage") };

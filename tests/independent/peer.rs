@@ -63,8 +63,13 @@ pub(crate) fn leaf_extensions() -> ExtensionList {
 /// What the peer was told.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    Said { sender: String, text: String },
-    Commit { epoch: u64 },
+    Said {
+        sender: String,
+        text: String,
+    },
+    Commit {
+        epoch: u64,
+    },
     Removed,
     Proposal,
     /// As hub: an update for an epoch that is over, which was refused.
@@ -215,8 +220,7 @@ impl<C: MlsConfig> Peer<C> {
     /// Consents, with KeyPackages or none.
     pub(crate) async fn grant(&self, requester: &[u8], key_packages: &[u8]) {
         let (user, room) = (vector(USER.as_bytes()), vector(self.room.as_bytes()));
-        let grant =
-            [vec![2], vector(requester), user, vec![1], room, vector(key_packages), vector(&[])].concat();
+        let grant = [vec![2], vector(requester), user, vec![1], room, vector(key_packages), vector(&[])].concat();
         let (status, _) = self.call("updateConsent", "requesterDomain", "a.example", grant).await;
         assert_eq!(status, 201);
     }
@@ -321,7 +325,8 @@ impl<C: MlsConfig> Peer<C> {
         let group_info = group.group_info_message_allowing_ext_commit(false).unwrap();
         let tree = group.export_tree().to_bytes().unwrap();
         let bundle =
-            [commit.to_vec(), welcome.to_vec(), vec![1], group_info.to_bytes().unwrap()[4..].to_vec(), vec![1], tree].concat();
+            [commit.to_vec(), welcome.to_vec(), vec![1], group_info.to_bytes().unwrap()[4..].to_vec(), vec![1], tree]
+                .concat();
         self.own.push(commit.to_vec());
         self.send_update(bundle).await;
     }
