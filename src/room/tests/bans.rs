@@ -160,3 +160,17 @@ fn whoever_cannot_be_added_is_asked_no_longer() {
     assert!(notices.iter().any(|text| text.contains("u1") && text.contains("could not be added")), "{notices:?}");
     assert!(!world.providers[C].joined.contains(&c2), "they read on");
 }
+
+#[test]
+fn who_has_no_key_material_is_asked_no_longer() {
+    let (mut world, c2) = (three(), user("u1@c"));
+    world.invite(&b1(), &c2);
+    world.settle();
+    world.providers[B].room.as_mut().unwrap().claiming.insert(c2.clone(), b1());
+    let none = || Input::KeyMaterial { target: c2.clone(), key_packages: Err("there is none".to_owned()) };
+    world.step(B, none);
+    world.settle();
+    let (b, c) = (&world.providers[B], &world.providers[C]);
+    assert!(b.notices.iter().any(|text| text.contains("cannot be added: there is none")), "{:?}", b.notices);
+    assert!(!c.invited.contains(&c2), "the invitation stays open");
+}
