@@ -469,7 +469,10 @@ impl Engine {
         let (sender, receiver) = mpsc::unbounded_channel();
         let _ = sender.send(mail);
         actors.insert(uri.to_owned(), sender);
-        lock(&self.0.rooms).insert(uri.to_owned());
+        if lock(&self.0.rooms).insert(uri.to_owned()) {
+            // Whether somebody of ours is in it turns out later; until then its hub sees no more than of one that is not there.
+            lock(&self.0.unanswered).insert(uri.to_owned());
+        }
         drop(actors);
         let (engine, uri) = (self.clone(), uri.to_owned());
         self.run_task(async move { actor::run(engine, uri, receiver).await });
@@ -484,6 +487,7 @@ impl Engine {
         actors.remove(uri);
         if !known {
             lock(&self.0.rooms).remove(uri);
+            lock(&self.0.unanswered).remove(uri);
         }
         true
     }
