@@ -18,7 +18,7 @@ use crate::{
     chat::{Chat, Told},
     crashes::{Steps, seeds},
     homeserver::{Fault, Faults, no_faults},
-    silo::{Disk, Net, PATIENCE, Silo, load, quick_settings, until},
+    silo::{Disk, Net, PATIENCE, Silo, load, quick_settings, until, until_within},
 };
 
 /// A provider, as its people use it.
@@ -305,7 +305,7 @@ impl Room {
             {
                 return first.clone();
             }
-            assert!(since.elapsed() < 2 * PATIENCE, "{when}: they do not agree: {found:#?} {members:#?}");
+            assert!(since.elapsed() < 3 * PATIENCE, "{when}: they do not agree: {found:#?} {members:#?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -315,7 +315,8 @@ impl Room {
         let must: BTreeSet<&String> =
             self.said.iter().filter(|(user, _)| !self.removed.contains(user)).map(|(_, text)| text).collect();
         for (house, id) in self.houses.iter().zip(&self.ids) {
-            until("all words", || {
+            // Everything that was done comes to its end here: on a busy machine that takes a while.
+            until_within(3 * PATIENCE, "all words", || {
                 let texts = house.texts(id);
                 let texts: BTreeSet<&String> = texts.iter().collect();
                 must.is_subset(&texts).then_some(())
