@@ -487,6 +487,9 @@ impl Step<'_> {
         if let Err(error) = content.check_origin(sender, &self.room.uri) {
             return self.report(format!("a message of {sender} claims another origin: {error}"));
         }
+        if let Err(why) = content.check_plausible(accepted) {
+            return self.report(format!("a message of {sender} is not believed: {why}"));
+        }
         let id = crate::content::message_id(sender, &self.room.uri, plaintext, &content.salt).0;
         let honest = super::frank::check_beside(beside, &id, &content, plaintext);
         if let (Err(why), Some(other)) = (honest, beside.message_id)
