@@ -42,6 +42,10 @@ pub trait Names: Send + Sync {
     fn is_stray(&self, user: &UserId) -> bool;
     /// Whether somebody of this provider can be asked.
     fn is_peer(&self, provider: &ProviderDomain) -> bool;
+    /// Whether this provider is a gateway to Matrix by our settings.
+    fn is_gateway(&self, _provider: &ProviderDomain) -> bool {
+        false
+    }
     /// Whether this is a ghost of any gateway, or our bot: its events are never carried.
     fn is_bridged(&self, user: &UserId) -> bool;
     /// The Matrix user that a MIMI user is: one of ours, or a ghost.
@@ -513,7 +517,13 @@ impl Step<'_> {
         };
         let shown = translate::to_matrix(
             &content,
-            &translate::ToMatrix { message_id: crate::content::MessageId(id), sender, room: &self.room.uri },
+            &translate::ToMatrix {
+                message_id: crate::content::MessageId(id),
+                sender,
+                room: &self.room.uri,
+                from_gateway: self.names.is_gateway(&sender.provider()),
+                related: None,
+            },
         );
         let mut body = shown.content;
         if let Some(map) = body.as_object_mut() {
