@@ -203,6 +203,7 @@ async fn hub(kinds: &[Kind]) -> Hub {
             asset_domains: None,
             asset_address: None,
             allowed: true,
+            gateway: false,
         };
         (peer.domain.clone(), settings)
     });
