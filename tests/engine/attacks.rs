@@ -34,7 +34,7 @@ pub(crate) fn now() -> u64 {
 /// A provider that a test plays.
 pub(crate) struct Rogue {
     pub(crate) domain: ProviderDomain,
-    net: Arc<crate::silo::Net>,
+    pub(crate) net: Arc<crate::silo::Net>,
     pub(crate) member: Option<Member>,
 }
 
@@ -80,15 +80,29 @@ impl Rogue {
 
     /// Comes into a room of A in good order: asked by A1, consents, gets the Welcome.
     pub(crate) async fn enter(&mut self, a: &Silo, at_a: &OwnedRoomId, room: &RoomUri, name: &str) {
+        let made = mls::make_key_package(&self.uri(name), now()).unwrap();
+        let (message, tree) = self.let_in(a, at_a, room, name, made.bytes.clone()).await;
+        self.member = Some(Member::join(&message, &tree, &[made.private], now()).unwrap());
+    }
+
+    /// The same with this KeyPackage, up to the Welcome and its tree.
+    pub(crate) async fn let_in(
+        &self,
+        a: &Silo,
+        at_a: &OwnedRoomId,
+        room: &RoomUri,
+        name: &str,
+        key_package: Vec<u8>,
+    ) -> (Vec<u8>, Vec<u8>) {
         let user = self.uri(name);
+        let asked = || self.net.calls(&self.domain, Endpoint::RequestConsent).len();
+        let before = (asked(), self.welcomes().len());
         a.homeserver.say(at_a, "a1", &format!("!mimi invite {user}"));
-        until_true("the request", || !self.net.calls(&self.domain, Endpoint::RequestConsent).is_empty()).await;
-        let made = mls::make_key_package(&user, now()).unwrap();
-        let body = Self::grant(&a.uri("a1"), &user, room, made.bytes.clone());
+        until_true("the request", || asked() > before.0).await;
+        let body = Self::grant(&a.uri("a1"), &user, room, key_package);
         let target = PathTarget::Domain(a.domain.clone());
         self.send(a, Endpoint::UpdateConsent, &target, &body).await.unwrap();
-        let (message, tree) = until("the Welcome", || self.welcome()).await;
-        self.member = Some(Member::join(&message, &tree, &[made.private], now()).unwrap());
+        until("the Welcome", || self.welcomes().get(before.1).cloned()).await
     }
 
     pub(crate) fn fanned_out(&self) -> Vec<FanoutMessage> {
@@ -101,13 +115,15 @@ impl Rogue {
         self.net.calls(&self.domain, endpoint).into_iter().map(|call| call.body).collect()
     }
 
-    pub(crate) fn welcome(&self) -> Option<(Vec<u8>, Vec<u8>)> {
-        self.fanned_out().into_iter().find_map(|fanout| match fanout.content {
+    /// The Welcomes that came, with their trees.
+    pub(crate) fn welcomes(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let welcome = |fanout: FanoutMessage| match fanout.content {
             FanoutContent::Welcome { message, ratchet_tree: RatchetTreeOption::Full(tree) } => {
                 Some((message.as_bytes().to_vec(), tree.as_bytes().to_vec()))
             }
             _ => None,
-        })
+        };
+        self.fanned_out().into_iter().filter_map(welcome).collect()
     }
 
     /// The commits that the hub sent are taken in.
@@ -242,7 +258,7 @@ pub(crate) fn refused(answer: &UpdateRoomResponse) -> bool {
 }
 
 /// After an attack: the room is as it was, and people talk on.
-async fn all_is_well(
+pub(crate) async fn all_is_well(
     two: &Two,
     at_a: &OwnedRoomId,
     at_b: &OwnedRoomId,
@@ -469,7 +485,7 @@ async fn s14_who_was_removed_is_refused() {
 }
 
 /// A room that the rogue hosts, with B1 in it: its URI, and the portal at B.
-async fn hosted_by(rogue: &mut Rogue, b: &Silo) -> (RoomUri, OwnedRoomId) {
+pub(crate) async fn hosted_by(rogue: &mut Rogue, b: &Silo) -> (RoomUri, OwnedRoomId) {
     hosted_by_with(rogue, b, NewComponents::new()).await
 }
 
@@ -529,19 +545,19 @@ pub(crate) async fn welcomed(
     notify(rogue, b, uri, content).await
 }
 
-fn listed(rogue: &Rogue, user: &UserUri) -> NewComponents {
+pub(crate) fn listed(rogue: &Rogue, user: &UserUri) -> NewComponents {
     let mut state = rogue.state();
     state.participants.push((user.clone(), role::MEMBER));
     let list = state.to_components().unwrap()[&component::PARTICIPANT_LIST].clone();
     BTreeMap::from([(component::PARTICIPANT_LIST, list)])
 }
 
-async fn notify(rogue: &Rogue, b: &Silo, uri: &RoomUri, content: FanoutContent) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn notify(rogue: &Rogue, b: &Silo, uri: &RoomUri, content: FanoutContent) -> Result<Vec<u8>, Problem> {
     let body = FanoutMessage { timestamp: now(), content }.encode();
     rogue.send(b, Endpoint::Notify, &path(uri), &body).await
 }
 
-fn commit_of(staged: &StagedCommit) -> FanoutContent {
+pub(crate) fn commit_of(staged: &StagedCommit) -> FanoutContent {
     FanoutContent::Commit { message: MlsMessage::decode(&staged.commit).unwrap(), external_proposals: vec![] }
 }
 
