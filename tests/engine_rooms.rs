@@ -65,6 +65,8 @@ mod reliability;
 mod reports;
 #[path = "engine/rogue_hub.rs"]
 mod rogue_hub;
+#[path = "engine/rules.rs"]
+mod rules;
 #[path = "engine/silo.rs"]
 mod silo;
 #[path = "engine/three.rs"]
