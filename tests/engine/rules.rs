@@ -7,19 +7,22 @@ use std::{
 };
 
 use mimi_gateway::{
-    engine::ports::Endpoint,
+    engine::ports::{Endpoint, PathTarget, Problem},
     ident::{RoomUri, UserUri},
-    mls::{AppDataChange, Change},
+    mls::{AppDataChange, CIPHER_SUITE, Change, DEVICE, labels},
     policy::{self, component, role},
     wire::{
-        Credential, ExternalSender, FanoutContent, FanoutMessage, HandshakeBundle, KeyMaterialRequest, MlsMessage,
-        SubmitMessageResponse, UpdateOutcome, Wire as _,
+        ConsentAction, ConsentEntry, Credential, ExternalSender, FanoutContent, FanoutMessage, GroupInfoRequest,
+        GroupInfoRequestTbs, GroupInfoResponse, HandshakeBundle, KeyMaterialRequest, KeyMaterialRequestTbs,
+        KeyMaterialResponse, KeyMaterialUserCode, MlsMessage, RequiredCapabilities, SubmitMessageResponse,
+        UpdateOutcome, Wire as _,
     },
 };
 use openmls::prelude::tls_codec::{DeserializeBytes as _, Serialize as _};
 
 use crate::{
-    attacks::{Rogue, bundle, now, refused, yes},
+    attacks::{Rogue, bundle, now, path, refused, yes},
+    consent::{own_desk, says},
     flow::until_room,
     franks::{agent_key, verifies},
     homeserver::Fault,
@@ -241,7 +244,12 @@ async fn key_material_is_asked_for_with_the_room_and_by_way_of_its_hub() {
         .map(|(from, _)| from.as_str())
         .collect();
     assert_eq!(for_c2, ["b.example", "a.example"], "from B to the hub, and from the hub to C");
-    assert!(asked.iter().all(|(_, request)| !request.tbs().acceptable_ciphersuites.is_empty()));
+    // What a room of ours requires of a client stands in it: app_data_dictionary; AppDataUpdate, SelfRemove; basic.
+    let required = RequiredCapabilities { extensions: vec![6], proposals: vec![8, 10], credentials: vec![1] };
+    for (_, request) in asked {
+        assert_eq!(request.tbs().acceptable_ciphersuites, [CIPHER_SUITE]);
+        assert_eq!(request.tbs().required_capabilities, required);
+    }
 }
 
 /// Section 5.4.1: one franking agent for good, so that nobody is unsure about its key; a restart is no reason for another.
@@ -295,4 +303,88 @@ async fn a_notify_comes_again_when_the_peer_said() {
     assert_eq!(tries.len(), 3);
     assert!(tries.windows(2).all(|pair| pair[0].0 == pair[1].0), "the same bytes");
     assert!(tries.windows(2).all(|pair| pair[1].1 - pair[0].1 >= WAIT), "{tries:?}");
+}
+
+/// Sections 5.2 and 5.6: who asks for KeyPackages or a GroupInfo proves to hold the key, and names themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_count_with_their_signature_and_their_own_name_only() {
+    let two = Two::new().await;
+    let (at_a, _, uri) = two.room().await;
+    let mut rogue = Rogue::new("m", &two.a.net);
+    rogue.enter(&two.a, &at_a, &uri, "m1").await;
+    let (m1, m2, a2) = (rogue.uri("m1"), rogue.uri("m2"), two.a.uri("a2"));
+    let key = labels::SigningKey::generate().unwrap();
+    let identity = |user: &UserUri| user.client(DEVICE).unwrap().as_str().as_bytes().to_vec();
+    let keys = |named: &UserUri, spoilt: bool| {
+        let tbs = KeyMaterialRequestTbs {
+            requesting_user: m1.clone(),
+            target_user: a2.clone(),
+            room: Some(uri.clone()),
+            acceptable_ciphersuites: vec![CIPHER_SUITE],
+            required_capabilities: RequiredCapabilities::default(),
+            requester_signature_key: key.public().to_vec(),
+            requester_credential: Credential::Basic { identity: identity(named) },
+        };
+        let mut signature = labels::sign_with_label(&key, KeyMaterialRequestTbs::LABEL, &tbs.encode()).unwrap();
+        signature[5] ^= u8::from(spoilt);
+        KeyMaterialRequest::new(tbs, signature).encode()
+    };
+    let target = PathTarget::Uri(a2.as_uri().clone());
+    for body in [keys(&m1, true), keys(&m2, false), keys(&a2, false)] {
+        let answer = rogue.send(&two.a, Endpoint::KeyMaterial, &target, &body).await;
+        assert!(matches!(answer, Err(Problem::Forbidden(_))), "{answer:?}");
+    }
+    // In order, it is a question that A2 can answer.
+    let answer = rogue.send(&two.a, Endpoint::KeyMaterial, &target, &keys(&m1, false)).await.unwrap();
+    let answer = KeyMaterialResponse::decode(&answer).unwrap();
+    assert_eq!((answer.status, answer.clients.len()), (KeyMaterialUserCode::NoConsent, 0));
+
+    let info = |named: &UserUri, spoilt: bool| {
+        let tbs = GroupInfoRequestTbs {
+            cipher_suite: CIPHER_SUITE,
+            requesting_signature_key: key.public().to_vec(),
+            requesting_credential: Credential::Basic { identity: identity(named) },
+            group_info_public_key: labels::generate_hpke().unwrap().public,
+            joining_code: None,
+        };
+        let mut signature = labels::sign_with_label(&key, GroupInfoRequestTbs::LABEL, &tbs.encode()).unwrap();
+        signature[5] ^= u8::from(spoilt);
+        GroupInfoRequest::new(tbs, signature).encode()
+    };
+    // Without a signature, as somebody who is not there, and as somebody else's user.
+    for (body, given) in [
+        (info(&m1, true), false),
+        (info(&m2, false), false),
+        (info(&two.b.uri("b1"), false), false),
+        (info(&m1, false), true),
+    ] {
+        let answer = rogue.send(&two.a, Endpoint::GroupInfo, &path(&uri), &body).await.unwrap();
+        let answer = GroupInfoResponse::decode(&answer).unwrap();
+        assert_eq!(matches!(answer, GroupInfoResponse::Success(_)), given, "{answer:?}");
+        assert!(given || answer == GroupInfoResponse::NotAuthorized(uri.clone()));
+    }
+}
+
+/// Section 5.7: a cancel has the scope of the request that it takes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_has_the_scope_of_its_request() {
+    let net = Arc::new(Net::default());
+    let a = Silo::new("a", &["a1"], &net).await;
+    let rogue = Rogue::new("m", &net);
+    let talk = own_desk(&a, "a1").await;
+    let (m1, m2) = (rogue.uri("m1"), rogue.uri("m2"));
+    for user in [&m1, &m2] {
+        says(&a, "a1", &talk, &format!("ask {user}"), "is asked to agree").await;
+    }
+    says(&a, "a1", &talk, &format!("withdraw {m1}"), "is not asked any more").await;
+    says(&a, "a1", &talk, &format!("withdraw {m1}"), "You had not asked").await;
+    until_true("three entries", || rogue.fanned_to(Endpoint::RequestConsent).len() == 3).await;
+    let sent = rogue.fanned_to(Endpoint::RequestConsent);
+    let sent: Vec<ConsentEntry> = sent.iter().map(|body| ConsentEntry::decode(body).unwrap()).collect();
+    let of = |action: &ConsentAction| sent.iter().filter(|entry| entry.action == *action).collect::<Vec<_>>();
+    let [cancel] = of(&ConsentAction::Cancel)[..] else { panic!("{sent:?}") };
+    let asked = of(&ConsentAction::Request);
+    let asked = asked.iter().find(|entry| entry.target == m1).unwrap();
+    assert_eq!((&cancel.requester, &cancel.target, &cancel.room), (&asked.requester, &asked.target, &asked.room));
+    assert_eq!((&cancel.requester, &cancel.room), (&a.uri("a1"), &None));
 }
