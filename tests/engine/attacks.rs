@@ -14,8 +14,9 @@ use mimi_gateway::{
     wire::{
         AppDataDictionary, CommitBundle, ConsentAction, ConsentEntry, Credential, FanoutContent, FanoutMessage,
         GroupInfoOption, GroupInfoRatchetTree, GroupInfoRequest, GroupInfoRequestTbs, GroupInfoResponse,
-        HandshakeBundle, MlsMessage, RatchetTreeOption, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome,
-        SafeAad, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire as _,
+        HandshakeBundle, KeyMaterialResponse, KeyMaterialUserCode, MlsMessage, RatchetTreeOption, RawGroupInfo,
+        RawKeyPackage, RawRatchetTree, RawWelcome, SafeAad, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome,
+        UpdateRoomResponse, Wire as _,
     },
 };
 use ruma::OwnedRoomId;
@@ -326,6 +327,15 @@ async fn s3a_consent_for_others() {
     all_is_well(&two, &at_a, &at_b, &uri, before).await;
     assert!(two.a.homeserver.invitations("a2").is_empty());
     assert_eq!(two.a.room(&nowhere).await, None);
+    // None of it is consent: not for that room, and not for any of its own.
+    let own = RoomUri::new(&rogue.domain, "own").unwrap();
+    for (target, room) in [(&a1, &uri), (&a2, &uri), (&a1, &own), (&a2, &own)] {
+        let path = PathTarget::Uri(target.as_uri().clone());
+        let body = crate::flow::key_request(&m1, target, room);
+        let answer = rogue.send(&two.a, Endpoint::KeyMaterial, &path, &body).await.unwrap();
+        let answer = KeyMaterialResponse::decode(&answer).unwrap();
+        assert_eq!(answer, KeyMaterialResponse::refused(KeyMaterialUserCode::NoConsent, target.clone()));
+    }
     assert!(rogue.fanned_out().is_empty());
 }
 
