@@ -1,5 +1,7 @@
 //! Holds the documents against what they speak of.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use mimi_gateway::{

@@ -27,7 +27,7 @@ pub struct ExtendedCapabilities {
     pub credentials: Vec<u16>,
     /// Wire formats.
     pub wire_formats: Vec<u16>,
-    /// Components of the GroupContext.
+    /// Components of the `GroupContext`.
     pub component_ids: Vec<u16>,
     /// Components of the authenticated data.
     pub safe_aad_types: Vec<u16>,

@@ -148,6 +148,11 @@ fn with_components(rogue: &Rogue, changes: &[(u16, Vec<u8>)], values: &[(u16, Ve
     rogue.member().stage_commit(&rogue.uri("m1"), &change, &mut yes(values), now()).ok()
 }
 
+const LIST: u16 = component::PARTICIPANT_LIST;
+
+/// Values of components, or updates of them.
+type Values = Vec<(u16, Vec<u8>)>;
+
 /// The list of participants after an update of it.
 fn list_after(rogue: &Rogue, change: impl FnOnce(&mut Vec<(UserUri, u32)>)) -> Vec<u8> {
     let mut state = rogue.state();
@@ -167,7 +172,6 @@ async fn s14_commits_that_are_signed_and_that_the_room_forbids() {
     let at = |user: &UserUri| {
         u32::try_from(state.participants.iter().position(|(other, _)| other == user).unwrap()).unwrap()
     };
-    const LIST: u16 = component::PARTICIPANT_LIST;
     let update = |update: ParticipantListUpdate| update.encode().unwrap();
     let renamed = RoomMetadata { name: "Mine".to_owned(), ..state.metadata.clone() }.encode().unwrap();
     let moved = RoomMetadata { room_uri: RoomUri::new(&rogue.domain, "mine").unwrap(), ..state.metadata.clone() };
@@ -188,15 +192,13 @@ async fn s14_commits_that_are_signed_and_that_the_room_forbids() {
     });
     let list_with = |role: u32| {
         list_after(&rogue, |list| {
-            list.iter_mut().for_each(|entry| {
-                if entry.0 == m1 {
-                    entry.1 = role
-                }
-            })
+            for entry in list.iter_mut().filter(|entry| entry.0 == m1) {
+                entry.1 = role;
+            }
         })
     };
     let same = list_after(&rogue, |_| {});
-    let tries: Vec<(&str, Vec<(u16, Vec<u8>)>, Vec<(u16, Vec<u8>)>)> = vec![
+    let tries: Vec<(&str, Values, Values)> = vec![
         ("another name", vec![(component::ROOM_METADATA, renamed.clone())], vec![(component::ROOM_METADATA, renamed)]),
         ("another room", vec![(component::ROOM_METADATA, moved.clone())], vec![(component::ROOM_METADATA, moved)]),
         ("the roles again", vec![(component::ROLES_LIST, roles.clone())], vec![(component::ROLES_LIST, roles)]),

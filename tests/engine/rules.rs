@@ -159,7 +159,7 @@ async fn who_is_leaving_says_and_proposes_nothing_more() {
     // M1 is out: nothing that it sends counts, for the old epoch or for the new one.
     let epoch = staged.epoch + 1;
     assert_eq!(leaver.submit(&a, &uri, "m1", &m1, &words).await, SubmitMessageResponse::NotAllowed);
-    let answer = leaver.update(&a, &uri, &proposals(&[adding.clone()])).await;
+    let answer = leaver.update(&a, &uri, &proposals(std::slice::from_ref(&adding))).await;
     assert_eq!(answer.outcome, UpdateOutcome::WrongEpoch { current_epoch: epoch });
     let answer = leaver.update(&a, &uri, &proposals(&[at_epoch(&adding, epoch)])).await;
     assert!(refused(&answer), "{answer:?}");

@@ -77,7 +77,7 @@ async fn s10_oversized_vectors_are_refused_at_once() {
             }
         }
     }
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
     assert_eq!(peer.gateway.engine.count(), 0);
 }
 

@@ -174,7 +174,7 @@ impl Notes for ConsentEntry {
     }
 }
 
-/// The AppDataUpdates of handshakes, decoded where their component has a kind, in the order in which they stand there.
+/// What the AppDataUpdate proposals of handshakes say, in their order, decoded where the component has a kind.
 fn of_handshakes<'a>(messages: impl IntoIterator<Item = &'a MlsMessage>) -> Map<String, Value> {
     let mut updates = Vec::new();
     for proposal in messages.into_iter().flat_map(MlsMessage::proposals) {

@@ -1,5 +1,5 @@
 //! What a handshake in the clear proposes: a PublicMessage's proposal, or those that a commit takes in (RFC 9420 sections
-//! 12.1 and 12.4; draft-ietf-mls-extensions for AppDataUpdate, AppEphemeral and SelfRemove).
+//! 12.1 and 12.4; draft-ietf-mls-extensions for AppDataUpdate, `AppEphemeral` and SelfRemove).
 //!
 //! Read from the message's bytes when somebody asks: what routes messages does not pay for it.
 
@@ -48,7 +48,7 @@ pub enum Proposal {
         /// The update, in the component's own format.
         update: Option<Vec<u8>>,
     },
-    /// AppEphemeral.
+    /// `AppEphemeral`.
     AppEphemeral {
         /// The component.
         component: u16,
