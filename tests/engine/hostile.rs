@@ -25,6 +25,7 @@ use openmls::{
 };
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
+use ruma::OwnedRoomId;
 
 use crate::{
     attacks::{Rogue, all_is_well, bundle, now, refused, yes},
@@ -40,6 +41,15 @@ async fn submit(rogue: &Rogue, to: &Silo, room: &RoomUri, body: &[u8]) -> Submit
     let target = crate::attacks::path(room);
     let answer = rogue.send(to, Endpoint::SubmitMessage, &target, body).await.unwrap();
     SubmitMessageResponse::decode(&answer).unwrap()
+}
+
+/// A room of A's with B1 and M1 in it, and the rogue whose M1 is: the silos, the room at A and B, its URI, and the rogue.
+async fn inside() -> (Two, OwnedRoomId, OwnedRoomId, RoomUri, Rogue) {
+    let two = Two::new().await;
+    let (at_a, at_b, uri) = two.room().await;
+    let mut rogue = Rogue::new("m", &two.a.net);
+    rogue.enter(&two.a, &at_a, &uri, "m1").await;
+    (two, at_a, at_b, uri, rogue)
 }
 
 /// Bytes of what a hub stores of its rooms and of what peers did, by table; without what is noted late, and what goes again.
@@ -98,10 +108,7 @@ async fn s3_what_was_made_for_another_room_is_refused() {
 /// S9 as content of messages: what the decoder refuses is `NotAllowed`, and costs the room nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn s9_hostile_content_is_refused_by_the_hub_that_reads_it() {
-    let two = Two::new().await;
-    let (at_a, at_b, uri) = two.room().await;
-    let mut rogue = Rogue::new("m", &two.a.net);
-    rogue.enter(&two.a, &at_a, &uri, "m1").await;
+    let (two, at_a, at_b, uri, mut rogue) = inside().await;
     let before = two.a.room(&uri).await.unwrap();
     let m1 = rogue.uri("m1");
     let good = Rogue::words(&m1, &uri, "x");
@@ -162,10 +169,7 @@ fn list_after(rogue: &Rogue, change: impl FnOnce(&mut Vec<(UserUri, u32)>)) -> V
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_commits_that_are_signed_and_that_the_room_forbids() {
-    let two = Two::new().await;
-    let (at_a, at_b, uri) = two.room().await;
-    let mut rogue = Rogue::new("m", &two.a.net);
-    rogue.enter(&two.a, &at_a, &uri, "m1").await;
+    let (two, at_a, at_b, uri, mut rogue) = inside().await;
     let before = two.a.room(&uri).await.unwrap();
     let (m1, b1) = (rogue.uri("m1"), two.b.uri("b1"));
     let state = rogue.state();
@@ -257,10 +261,7 @@ async fn s14_commits_that_are_signed_and_that_the_room_forbids() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_a_flood_for_old_epochs_costs_an_answer_each() {
-    let two = Two::new().await;
-    let (at_a, at_b, uri) = two.room().await;
-    let mut rogue = Rogue::new("m", &two.a.net);
-    rogue.enter(&two.a, &at_a, &uri, "m1").await;
+    let (two, at_a, at_b, uri, mut rogue) = inside().await;
     let m1 = rogue.uri("m1");
     // Sealed now; three epochs later they are too old.
     let old: Vec<Vec<u8>> = (0..100)
