@@ -1,4 +1,4 @@
-//! More of what hostile peers try, at a hub as its followers: S3, S9, S14 and S20.
+//! More of what hostile peers try, at a hub as its followers: S3, S3a, S9, S14 and S20.
 
 use std::{
     collections::BTreeMap,
@@ -6,13 +6,14 @@ use std::{
 };
 
 use mimi_gateway::{
-    engine::ports::Endpoint,
+    engine::ports::{Endpoint, PathTarget, Problem},
     ident::{RoomUri, UserUri},
-    mls::{AppDataChange, CIPHER_SUITE, Change, DEVICE, StagedCommit},
+    mls::{self, AppDataChange, CIPHER_SUITE, Change, DEVICE, StagedCommit},
     policy::{ParticipantListUpdate, RoomMetadata, component, role},
     wire::{
-        CommitBundle, FRANKING_AGENT, GroupInfoOption, HandshakeBundle, MlsMessage, RatchetTreeOption, SafeAad,
-        SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, Wire as _,
+        CommitBundle, ConsentAction, FRANKING_AGENT, GroupInfoOption, HandshakeBundle, KeyMaterialResponse,
+        KeyMaterialUserCode, MlsMessage, RatchetTreeOption, SafeAad, SubmitMessageRequest, SubmitMessageResponse,
+        UpdateOutcome, Wire as _,
     },
 };
 use openmls::{
@@ -28,8 +29,10 @@ use openmls_rust_crypto::OpenMlsRustCrypto;
 use ruma::OwnedRoomId;
 
 use crate::{
-    attacks::{Rogue, all_is_well, bundle, now, refused, yes},
-    silo::{Silo, Two, bridge, until_true},
+    attacks::{Rogue, all_is_well, bundle, consent, now, path, refused, yes},
+    consent::for_every_room,
+    flow::key_request,
+    silo::{Silo, Two, bridge, until_bodies, until_true},
 };
 
 /// A submission of `sealed` as the user `name`.
@@ -38,7 +41,7 @@ fn submission(rogue: &Rogue, name: &str, sealed: &[u8]) -> Vec<u8> {
 }
 
 async fn submit(rogue: &Rogue, to: &Silo, room: &RoomUri, body: &[u8]) -> SubmitMessageResponse {
-    let target = crate::attacks::path(room);
+    let target = path(room);
     let answer = rogue.send(to, Endpoint::SubmitMessage, &target, body).await.unwrap();
     SubmitMessageResponse::decode(&answer).unwrap()
 }
@@ -70,6 +73,104 @@ async fn stored_at_rest(silo: &Silo) -> BTreeMap<String, usize> {
         }
         before = now;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3a_consent_for_others() {
+    let two = Two::new().await;
+    let (at_a, at_b, uri) = two.room().await;
+    let rogue = Rogue::new("m", &two.a.net);
+    let before = two.a.room(&uri).await.unwrap();
+    let to_a = PathTarget::Domain(two.a.domain.clone());
+    let (a1, a2, b2, m1) = (two.a.uri("a1"), two.a.uri("a2"), two.b.uri("b2"), rogue.uri("m1"));
+    let package = || mls::make_key_package(&m1, now()).unwrap().bytes;
+    let forbidden = [
+        // Grants of others' users, and of ours.
+        (Endpoint::UpdateConsent, Rogue::grant(&a1, &b2, &uri, package())),
+        (Endpoint::UpdateConsent, Rogue::grant(&a1, &a2, &uri, package())),
+        (Endpoint::UpdateConsent, Rogue::grant(&b2, &m1, &uri, package())),
+        // Questions in the name of others, and about others' users.
+        (Endpoint::RequestConsent, consent(ConsentAction::Request, &b2, &a2, &uri)),
+        (Endpoint::RequestConsent, consent(ConsentAction::Request, &a1, &a2, &uri)),
+        (Endpoint::RequestConsent, consent(ConsentAction::Request, &m1, &b2, &uri)),
+        (Endpoint::RequestConsent, consent(ConsentAction::Cancel, &b2, &a2, &uri)),
+        // Denials in their names, and the same for every room.
+        (Endpoint::UpdateConsent, consent(ConsentAction::Revoke, &a1, &b2, &uri)),
+        (Endpoint::UpdateConsent, consent(ConsentAction::Revoke, &b2, &m1, &uri)),
+        (Endpoint::UpdateConsent, for_every_room(ConsentAction::Grant { key_packages: vec![] }, &m1, &a2)),
+        (Endpoint::UpdateConsent, for_every_room(ConsentAction::Revoke, &a1, &b2)),
+        (Endpoint::RequestConsent, for_every_room(ConsentAction::Request, &b2, &a2)),
+        (Endpoint::RequestConsent, for_every_room(ConsentAction::Cancel, &b2, &a2)),
+    ];
+    for (endpoint, body) in forbidden {
+        let answer = rogue.send(&two.a, endpoint, &to_a, &body).await;
+        assert!(matches!(answer, Err(Problem::Forbidden(_))), "{endpoint}: {answer:?}");
+    }
+    // A grant that nobody asked for, and one with another's KeyPackage: taken, and without effect.
+    let unasked = Rogue::grant(&a1, &m1, &uri, package());
+    let others = Rogue::grant(&a1, &m1, &uri, mls::make_key_package(&b2, now()).unwrap().bytes);
+    let broken = Rogue::grant(&a1, &m1, &uri, {
+        let mut bytes = package();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        bytes
+    });
+    for body in [unasked, others, broken] {
+        rogue.send(&two.a, Endpoint::UpdateConsent, &to_a, &body).await.unwrap();
+    }
+    // A stranger asks one of ours into a room of ours: nobody is invited.
+    let body = consent(ConsentAction::Request, &m1, &a2, &uri);
+    rogue.send(&two.a, Endpoint::RequestConsent, &to_a, &body).await.unwrap();
+    // And into a room of ours that is not there.
+    let nowhere = RoomUri::new(&two.a.domain, "nowhere").unwrap();
+    let body = consent(ConsentAction::Request, &m1, &a2, &nowhere);
+    rogue.send(&two.a, Endpoint::RequestConsent, &to_a, &body).await.unwrap();
+    all_is_well(&two, &at_a, &at_b, &uri, before).await;
+    assert!(two.a.homeserver.invitations("a2").is_empty());
+    assert_eq!(two.a.room(&nowhere).await, None);
+    // None of it is consent: not for that room, and not for any of its own.
+    let own = RoomUri::new(&rogue.domain, "own").unwrap();
+    for (target, room) in [(&a1, &uri), (&a2, &uri), (&a1, &own), (&a2, &own)] {
+        let path = PathTarget::Uri(target.as_uri().clone());
+        let body = key_request(&m1, target, room);
+        let answer = rogue.send(&two.a, Endpoint::KeyMaterial, &path, &body).await.unwrap();
+        let answer = KeyMaterialResponse::decode(&answer).unwrap();
+        assert_eq!(answer, KeyMaterialResponse::refused(KeyMaterialUserCode::NoConsent, target.clone()));
+    }
+    assert!(rogue.fanned_out().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_words_in_others_names() {
+    let two = Two::new().await;
+    let (at_a, at_b, uri) = two.room().await;
+    let mut rogue = Rogue::new("m", &two.a.net);
+    rogue.enter(&two.a, &at_a, &uri, "m1").await;
+    let before = two.a.room(&uri).await.unwrap();
+    let (m1, b1) = (rogue.uri("m1"), two.b.uri("b1"));
+    // The request names another user than the leaf is.
+    for named in [&b1, &rogue.uri("m2"), &two.a.uri("a1")] {
+        let words = Rogue::words(named, &uri, "not mine");
+        assert_eq!(rogue.submit(&two.a, &uri, "m1", named, &words).await, SubmitMessageResponse::NotAllowed);
+    }
+    // The content does: it is accepted, since a hub need not read it, but nobody is shown it.
+    let words = Rogue::words(&b1, &uri, "in B1's name");
+    rogue.submit(&two.a, &uri, "m1", &m1, &words).await;
+    let elsewhere = RoomUri::new(&two.a.domain, "elsewhere").unwrap();
+    let words = Rogue::words(&m1, &elsewhere, "for another room");
+    rogue.submit(&two.a, &uri, "m1", &m1, &words).await;
+    rogue.submit(&two.a, &uri, "m1", &m1, b"no CBOR at all").await;
+    // The same message under another ciphertext is one message.
+    let words = Rogue::words(&m1, &uri, "mine");
+    for _ in 0..3 {
+        let answer = rogue.submit(&two.a, &uri, "m1", &m1, &words).await;
+        assert!(matches!(answer, SubmitMessageResponse::Accepted { .. }), "{answer:?}");
+    }
+    all_is_well(&two, &at_a, &at_b, &uri, before).await;
+    let mut expected = ["mine", "still here", "me too"];
+    expected.sort_unstable();
+    until_bodies(&two.a, &at_a, &expected).await;
+    until_bodies(&two.b, &at_b, &expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +270,7 @@ fn list_after(rogue: &Rogue, change: impl FnOnce(&mut Vec<(UserUri, u32)>)) -> V
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_commits_that_are_signed_and_that_the_room_forbids() {
-    let (two, at_a, at_b, uri, mut rogue) = inside().await;
+    let (two, at_a, at_b, uri, rogue) = inside().await;
     let before = two.a.room(&uri).await.unwrap();
     let (m1, b1) = (rogue.uri("m1"), two.b.uri("b1"));
     let state = rogue.state();
