@@ -28,7 +28,7 @@ pub struct Transaction {
     pub body_hash: [u8; 32],
     /// The room events, in order, each as raw JSON.
     pub events: Vec<Box<RawValue>>,
-    /// On which connection it came, counted since the start: another one than before may mean that the homeserver was
+    /// On which connection it came, counted since the start: one newer than any before may mean that the homeserver was
     /// restarted.
     pub connection: u64,
 }
