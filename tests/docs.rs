@@ -213,7 +213,9 @@ fn check_tests(cell: &str, python: &str) -> usize {
         }
         let (file, test) = name.split_once("::").unwrap_or_else(|| panic!("no test: {name}"));
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let there = ["tests", "src"].iter().any(|dir| has_test(&root.join(dir).join(format!("{file}.rs")), test));
+        let forms = [format!("{file}.rs"), format!("{file}/mod.rs")];
+        let in_dir = |dir: &str| forms.iter().any(|form| has_test(&root.join(dir).join(form), test));
+        let there = ["tests", "src"].into_iter().any(in_dir);
         assert!(there, "no such test: {name}");
     }
     names.len()

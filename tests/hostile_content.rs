@@ -58,6 +58,7 @@ fn s9_hostile_cbor_is_refused_in_a_millisecond_and_little_memory() {
         ("NaN as a salt", hex("87fb7ff8000000000000f640f6f6a0850160016040")),
         ("NaN as an expiration", hex(&format!("8750{}f640 fa7fc00000 f6a0850160016040", "07".repeat(16)))),
         ("a simple value in two bytes", with(&hex("a105f814"))),
+        ("65,520 empty arrays", [hex("9a0000fff0"), vec![0x80; 0xfff0]].concat()),
         ("a break", vec![0xff]),
         ("reserved lengths", vec![0x9c; 100]),
         ("nothing", vec![]),
@@ -79,12 +80,11 @@ fn s9_many_small_things_take_memory_by_their_bytes() {
     for (what, bytes) in [
         ("a thousand keys", with(&[hex("b903e8"), many].concat())),
         ("an array of nulls", with(&[hex("a1 05 99 4e20"), nulls].concat())),
-        ("65,520 empty arrays", [hex("9a0000fff0"), vec![0x80; 0xfff0]].concat()),
         ("NaN in a value", with(&hex("a105f97e00"))),
     ] {
         let (_, time, allocated) = cost(&bytes);
         // In an unoptimised build.
         assert!(time < 100 * TIME, "{what}: {time:?}");
-        assert!(allocated <= (256 * bytes.len() + ROOM) as u64, "{what}: {allocated} bytes for {}", bytes.len());
+        assert!(allocated <= (128 * bytes.len() + ROOM) as u64, "{what}: {allocated} bytes for {}", bytes.len());
     }
 }

@@ -70,7 +70,8 @@ impl Step<'_> {
         if event.event_type == "m.room.redaction" || event.event_type == "m.reaction" {
             return self.report(format!("{} ({}) is not carried yet", event.event_id, event.event_type));
         }
-        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts: event.origin_server_ts };
+        let sent_ts = event.origin_server_ts;
+        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, related: None };
         let translated = match translate::to_mimi(&event.event_type, &event.content, &context) {
             Ok(translated) => translated,
             Err(NotCarried::Mirror) => return,

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix, html, html_writer, markdown, tidy,
+    CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix, events, html, html_writer,
+    markdown, tidy,
 };
 use crate::content::{Body, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics};
 
@@ -13,13 +14,18 @@ use crate::content::{Body, Disposition, ExtensionKey, ExternalPart, MimiContent,
 pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
     let mut losses = Vec::new();
     note_relations(message, &mut losses);
+    if let Some(other) = events::to_matrix(message, ctx, &mut losses) {
+        return other;
+    }
+    let rewritten = events::readable(&message.body);
+    let body = rewritten.as_ref().unwrap_or(&message.body);
     let mut shown = match (&message.body.body, message.replaces) {
         (Body::Null, Some(_)) => {
             losses.push(Loss::Deletion);
             Shown::note("deleted or took back an earlier message")
         }
         (Body::Null, None) => Shown::note("empty message"),
-        _ => show(&message.body, &mut losses),
+        _ => show(body, &mut losses),
     };
     if shown.plain.trim().is_empty() {
         shown = Shown::note("empty message");
@@ -34,12 +40,16 @@ pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
         Some("m.notice") => "m.notice",
         _ => "m.text",
     };
+    if let Some(subject) = message.subject() {
+        shown.prepend(&printable(subject));
+    }
     if message.replaces.is_some() && !shown.note {
         // As Matrix clients write an edit for those who do not understand it.
         shown.plain.insert_str(0, "* ");
         shown.html = shown.html.map(|html| format!("* {html}"));
     }
-    let content = bounded(msgtype, shown, ctx, &mut losses);
+    let mut content = bounded(msgtype, shown, ctx, &mut losses);
+    events::mark(&mut content, message);
     MatrixMessage { event_type: "m.room.message".to_owned(), content, losses: tidy(losses) }
 }
 
@@ -124,6 +134,12 @@ struct Shown {
 impl Shown {
     fn note(what: &str) -> Self {
         Self { plain: format!("[{what}]"), html: None, note: true }
+    }
+
+    /// Puts a line of its own above it, as a mail has its subject.
+    fn prepend(&mut self, line: &str) {
+        self.plain.insert_str(0, &format!("{line}\n\n"));
+        self.html = self.html.take().map(|html| format!("<p><strong>{}</strong></p>\n{html}", html::escape(line)));
     }
 
     fn strip_prefix(&mut self, prefix: &str) {

@@ -120,7 +120,7 @@ class Gateway:
         if plan.admin_room:
             sections["permissions"] = {"admin_room": plan.admin_room}
         for domain, port in plan.peers.items():
-            sections[f'peers."{domain}"'] = {"ca": str(plan.ca), "address": f"127.0.0.1:{port}"}
+            sections[f'peers."{domain}"'] = {"ca": str(plan.ca), "address": f"127.0.0.1:{port}", "gateway": True}
         lines = []
         for name, keys in sections.items():  # JSON strings are valid TOML strings
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]
