@@ -39,6 +39,8 @@ mod flow;
 mod franks;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
+#[path = "engine/hostile.rs"]
+mod hostile;
 #[path = "engine/invites.rs"]
 mod invites;
 #[path = "engine/keys.rs"]
@@ -63,6 +65,10 @@ mod rejoin;
 mod reliability;
 #[path = "engine/reports.rs"]
 mod reports;
+#[path = "engine/rogue_hub.rs"]
+mod rogue_hub;
+#[path = "engine/rules.rs"]
+mod rules;
 #[path = "engine/silo.rs"]
 mod silo;
 #[path = "engine/three.rs"]

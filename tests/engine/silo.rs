@@ -47,12 +47,16 @@ pub(crate) struct Call {
 /// Another body in the place of this one, if any.
 pub(crate) type Rewrite = fn(Endpoint, &[u8]) -> Option<Vec<u8>>;
 
+/// What a provider that a test plays answers, if not nothing.
+pub(crate) type Answers = Box<dyn FnMut(Endpoint, &[u8]) -> Option<Vec<u8>> + Send>;
+
 /// What connects the silos.
 #[derive(Default)]
 pub(crate) struct Net {
     silos: Mutex<BTreeMap<ProviderDomain, Slot>>,
-    /// Providers that a test plays by hand: they take everything, and answer nothing.
+    /// Providers that a test plays by hand: they take everything, and answer nothing, or what `answers` says.
     played: Mutex<BTreeSet<ProviderDomain>>,
+    pub(crate) answers: Mutex<Option<Answers>>,
     calls: Mutex<Vec<Call>>,
     /// What holds calls back.
     pub(crate) gate: Gate,
@@ -106,8 +110,10 @@ impl Net {
         body: &[u8],
     ) -> Option<Result<Vec<u8>, Problem>> {
         if self.played.lock().unwrap().contains(to) {
-            self.note(from, to, endpoint, target, body, Ok(Vec::new()));
-            return Some(Ok(Vec::new()));
+            let answer = self.answers.lock().unwrap().as_mut().and_then(|answers| answers(endpoint, body));
+            let answer = Ok(answer.unwrap_or_default());
+            self.note(from, to, endpoint, target, body, answer.clone());
+            return Some(answer);
         }
         let engine = self.silos.lock().unwrap().get(to).and_then(|slot| slot.lock().unwrap().clone())?;
         let peer = VerifiedPeer::assert_verified(from.clone());
@@ -158,6 +164,9 @@ impl Peers for FakePeers {
             }
             if fault == Fault::Refused {
                 return Err(lost("no", Retry::Permanent));
+            }
+            if let Fault::Later(after) = fault {
+                return Err(lost("busy", Retry::Retriable(Some(after))));
             }
             self.net.gate.pass(&self.own, endpoint, body).await;
             let answer = match self.net.deliver(&self.own, peer, endpoint, target, body).await {
