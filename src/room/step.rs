@@ -20,6 +20,7 @@ use super::{
     about::About,
     effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
     group::{Group, GroupError, Opened},
+    people::People,
     state::{Phase, Room},
 };
 use crate::{
@@ -510,7 +511,12 @@ impl Step<'_> {
         };
         let shown = translate::to_matrix(
             &content,
-            &translate::ToMatrix { message_id: crate::content::MessageId(id), sender, room: &self.room.uri },
+            &translate::ToMatrix {
+                message_id: crate::content::MessageId(id),
+                sender,
+                room: &self.room.uri,
+                mentions: &People { names: self.names, state: self.state() },
+            },
         );
         let mut body = shown.content;
         if let Some(map) = body.as_object_mut() {

@@ -9,7 +9,7 @@
 
 pub mod event;
 mod html;
-mod html_writer;
+mod links;
 mod markdown;
 mod to_matrix;
 mod to_mimi;
@@ -25,6 +25,7 @@ use crate::{
 };
 
 pub use event::{BadEvent, RoomEvent};
+pub use links::{Mentions, Nobody};
 pub use to_matrix::to_matrix;
 pub use to_mimi::to_mimi;
 
@@ -36,7 +37,7 @@ pub const MSGTYPE_EXTENSION: &str = "im.matrix.msgtype";
 pub const MAX_EVENT_CONTENT: usize = 56 * 1024;
 
 /// What a Matrix event becomes a MIMI message with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct ToMimi<'a> {
     /// The sender's MIMI URI.
     pub sender: &'a UserUri,
@@ -46,10 +47,12 @@ pub struct ToMimi<'a> {
     pub salt: [u8; 16],
     /// `origin_server_ts`, milliseconds since the UNIX epoch.
     pub sent_ts: u64,
+    /// Who the people are that the message links to.
+    pub mentions: &'a dyn Mentions,
 }
 
 /// What a MIMI message becomes a Matrix event with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct ToMatrix<'a> {
     /// The message's id.
     pub message_id: MessageId,
@@ -57,6 +60,8 @@ pub struct ToMatrix<'a> {
     pub sender: &'a UserUri,
     /// The room.
     pub room: &'a RoomUri,
+    /// Who the people are that the message links to.
+    pub mentions: &'a dyn Mentions,
 }
 
 /// A translated Matrix event.
@@ -102,6 +107,12 @@ pub enum Loss {
     Expiration,
     /// A picture within a text: its alternative text is kept.
     InlineImage,
+    /// A link that may not be followed, or is none for the other side: its text is kept.
+    Link,
+    /// Underlining, super- and subscript, colours: Markdown has no form for them.
+    Style,
+    /// An arrangement that the other side has no form for: folding, ends of lines in tables and headings, aligned cells.
+    Layout,
     /// Content of this media type: a note names it.
     Unsupported(String),
     /// The formatted alternatives: the whole was too long.
@@ -125,6 +136,9 @@ impl fmt::Display for Loss {
             Self::Spoiler => f.write_str("the spoiler's cover"),
             Self::Expiration => f.write_str("when it expires"),
             Self::InlineImage => f.write_str("an inline image (its description is kept)"),
+            Self::Link => f.write_str("a link (its text is kept)"),
+            Self::Style => f.write_str("underlining, raised or lowered text, or colours"),
+            Self::Layout => f.write_str("some of the layout"),
             Self::Unsupported(media_type) => write!(f, "content of type {media_type}"),
             Self::Formatting => f.write_str("the formatting (too long)"),
             Self::Cut => f.write_str("the end of the text (too long)"),

@@ -1,0 +1,655 @@
+//! The text of a paragraph: pieces of text with the marks that each has, written so that every mark is read again.
+
+use super::{GUARD, Style};
+use crate::translate::html::{Attrs, Data, Document, Id};
+
+/// The marks of a piece of text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) strong: bool,
+    pub(super) em: bool,
+    pub(super) del: bool,
+    pub(super) link: Option<Id>,
+    pub(super) spoiler: Option<Id>,
+}
+
+impl Marks {
+    fn both(self, other: Self) -> Self {
+        Self {
+            strong: self.strong && other.strong,
+            em: self.em && other.em,
+            del: self.del && other.del,
+            link: self.link.filter(|link| other.link == Some(*link)),
+            spoiler: self.spoiler.filter(|spoiler| other.spoiler == Some(*spoiler)),
+        }
+    }
+
+    fn has(self, mark: Mark) -> bool {
+        match mark {
+            Mark::Spoiler(id) => self.spoiler == Some(id),
+            Mark::Link(id) => self.link == Some(id),
+            Mark::Strong => self.strong,
+            Mark::Em => self.em,
+            Mark::Del => self.del,
+        }
+    }
+
+    /// All of them, those first that should be around the others.
+    fn list(self) -> impl Iterator<Item = Mark> {
+        [
+            self.spoiler.map(Mark::Spoiler),
+            self.link.map(Mark::Link),
+            self.em.then_some(Mark::Em),
+            self.strong.then_some(Mark::Strong),
+            self.del.then_some(Mark::Del),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Spoiler(Id),
+    Link(Id),
+    Em,
+    Strong,
+    Del,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    Text(usize, usize),
+    Code(usize, usize),
+    /// LaTeX.
+    Maths(usize, usize),
+    Space,
+    Break,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    marks: Marks,
+    piece: Piece,
+}
+
+/// What stands beside a mark, as Markdown's rules see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    /// White space, or the end of the line.
+    Nothing,
+    Punctuation,
+    Word,
+    /// A symbol or unusual blank, which not all readers see alike.
+    Other,
+}
+
+fn class(c: char) -> Beside {
+    match c {
+        GUARD => Beside::Word,
+        ' ' | '\n' => Beside::Nothing,
+        c if c.is_alphanumeric() => Beside::Word,
+        c if c.is_ascii_punctuation() => Beside::Punctuation,
+        _ => Beside::Other,
+    }
+}
+
+/// Where a paragraph is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'p> {
+    pub(super) style: Style,
+    /// What continued lines begin with.
+    pub(super) prefix: &'p str,
+    /// All on one line.
+    pub(super) flat: bool,
+    /// In a cell of a table.
+    pub(super) cell: bool,
+    /// The first in an item of a list, where a check box may be.
+    pub(super) task: bool,
+}
+
+/// The pieces of a paragraph.
+#[derive(Debug, Default)]
+pub(super) struct Inline {
+    text: String,
+    runs: Vec<Run>,
+    visible: bool,
+}
+
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0c')
+}
+
+impl Inline {
+    pub(super) fn is_visible(&self) -> bool {
+        self.visible
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.runs.clear();
+        self.visible = false;
+    }
+
+    /// Adds text; white space is one blank, whatever and how much it is.
+    pub(super) fn text(&mut self, text: &str, marks: Marks) {
+        let inner = text.trim_matches(is_blank);
+        if text.starts_with(is_blank) {
+            self.space();
+        }
+        if inner.is_empty() {
+            return;
+        }
+        self.visible |= inner.chars().any(|c| !c.is_whitespace());
+        let start = self.text.len();
+        let mut last = b'a';
+        let simple = inner.bytes().all(|byte| {
+            let fine = byte != b' ' && !is_blank(byte.into()) || byte == b' ' && last != b' ';
+            last = byte;
+            fine
+        });
+        if simple {
+            self.text.push_str(inner);
+        } else {
+            for (number, word) in inner.split(is_blank).filter(|word| !word.is_empty()).enumerate() {
+                if number > 0 {
+                    self.text.push(' ');
+                }
+                self.text.push_str(word);
+            }
+        }
+        let end = self.text.len();
+        match self.runs.last_mut() {
+            Some(Run { marks: before, piece: Piece::Text(_, until) }) if *before == marks && *until == start => {
+                *until = end
+            }
+            _ => self.runs.push(Run { marks, piece: Piece::Text(start, end) }),
+        }
+        if text.ends_with(is_blank) {
+            self.space();
+        }
+    }
+
+    pub(super) fn code(&mut self, text: &str, marks: Marks) {
+        if text.is_empty() {
+            return;
+        }
+        self.visible |= !text.trim().is_empty();
+        let start = self.text.len();
+        self.text.push_str(text);
+        let end = self.text.len();
+        match self.runs.last_mut() {
+            Some(Run { marks: before, piece: Piece::Code(_, until) }) if *before == marks && *until == start => {
+                *until = end
+            }
+            _ => self.runs.push(Run { marks, piece: Piece::Code(start, end) }),
+        }
+    }
+
+    pub(super) fn maths(&mut self, tex: &str, marks: Marks) {
+        if tex.trim().is_empty() {
+            return;
+        }
+        self.visible = true;
+        let start = self.text.len();
+        self.text.push_str(tex.trim());
+        self.runs.push(Run { marks, piece: Piece::Maths(start, self.text.len()) });
+    }
+
+    pub(super) fn space(&mut self) {
+        if !matches!(self.runs.last(), None | Some(Run { piece: Piece::Space | Piece::Break, .. })) {
+            self.runs.push(Run { marks: Marks::default(), piece: Piece::Space });
+        }
+    }
+
+    pub(super) fn line_break(&mut self) {
+        if matches!(self.runs.last(), Some(Run { piece: Piece::Space, .. })) {
+            self.runs.pop();
+        }
+        if !self.runs.is_empty() {
+            self.runs.push(Run { marks: Marks::default(), piece: Piece::Break });
+        }
+    }
+
+    /// Writes what was collected; what is at the ends of a mark and no text is put outside.
+    pub(super) fn write(&mut self, document: &Document<'_>, place: Place<'_>, out: &mut String) {
+        while matches!(self.runs.last(), Some(Run { piece: Piece::Space | Piece::Break, .. })) {
+            self.runs.pop();
+        }
+        self.spread();
+        Writer { inline: self, document, place, out, stack: Vec::new() }.write();
+    }
+
+    /// Blanks have the marks that both their neighbours have.
+    fn spread(&mut self) {
+        let is_gap = |run: &Run| matches!(run.piece, Piece::Space | Piece::Break);
+        let mut next = Marks::default();
+        for run in self.runs.iter_mut().rev() {
+            if is_gap(run) {
+                run.marks = next;
+            } else {
+                next = run.marks;
+            }
+        }
+        let mut before = Marks::default();
+        for run in &mut self.runs {
+            if is_gap(run) {
+                run.marks = run.marks.both(before);
+            } else {
+                before = run.marks;
+            }
+        }
+    }
+
+    fn slice(&self, start: usize, end: usize) -> &str {
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    fn run(&self, at: usize) -> Option<&Run> {
+        self.runs.get(at)
+    }
+
+    /// The first run from `at` on that does not have the mark.
+    fn end(&self, at: usize, mark: Mark) -> usize {
+        let rest = self.runs.get(at..).unwrap_or_default();
+        rest.iter().position(|run| !run.marks.has(mark)).map_or(self.runs.len(), |len| at + len)
+    }
+
+    /// What a run looks like from the side.
+    fn beside(&self, at: usize, from_left: bool) -> Beside {
+        match self.run(at).map(|run| run.piece) {
+            None | Some(Piece::Space | Piece::Break) => Beside::Nothing,
+            Some(Piece::Code(..) | Piece::Maths(..)) => Beside::Punctuation,
+            Some(Piece::Text(start, end)) => {
+                let text = self.slice(start, end);
+                let c = if from_left { text.chars().next() } else { text.chars().next_back() };
+                c.map_or(Beside::Nothing, class)
+            }
+        }
+    }
+}
+
+struct Open {
+    mark: Mark,
+    /// The first run without it.
+    end: usize,
+    delimiter: &'static str,
+}
+
+struct Writer<'w> {
+    inline: &'w Inline,
+    document: &'w Document<'w>,
+    place: Place<'w>,
+    out: &'w mut String,
+    stack: Vec<Open>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self) {
+        let mut line_start = true;
+        for (at, run) in self.inline.runs.iter().enumerate() {
+            self.close_for(at, run.marks);
+            self.open_for(at, run.marks);
+            let opened = !self.stack.is_empty();
+            match run.piece {
+                Piece::Text(start, end) => {
+                    let mut text = self.inline.slice(start, end);
+                    if at == 0 && self.place.task && !opened {
+                        text = self.task(text);
+                    }
+                    // Behind a mark nothing is at the start of a line, even if the mark is.
+                    let line_start = line_start && !self.out.ends_with(['*', '_', '[', '|', '~', GUARD, ']']);
+                    if self.place.style == Style::Plain {
+                        self.out.push_str(text)
+                    } else {
+                        self.escape(text, line_start)
+                    }
+                }
+                Piece::Code(start, end) => self.code(start, end),
+                Piece::Maths(start, end) => {
+                    self.out.push('$');
+                    self.span(start, end);
+                    self.out.push('$');
+                }
+                Piece::Space => self.out.push(' '),
+                Piece::Break => self.line_break(at),
+            }
+            line_start = run.piece == Piece::Break && !self.place.flat;
+        }
+        self.close_for(self.inline.runs.len(), Marks::default());
+    }
+
+    /// Writes the check box that an item begins with; answers the rest.
+    fn task<'t>(&mut self, text: &'t str) -> &'t str {
+        let boxed = ["[ ]", "[x]", "[X]"].into_iter().find(|boxed| text.starts_with(boxed));
+        let Some((boxed, rest)) = boxed.and_then(|boxed| Some((boxed, text.get(boxed.len()..)?))) else { return text };
+        let followed = rest.starts_with(' ')
+            || (rest.is_empty() && matches!(self.inline.run(1), Some(Run { piece: Piece::Space, .. })));
+        if !followed {
+            return text;
+        }
+        self.out.push_str(boxed);
+        if rest.starts_with(' ') {
+            self.out.push(' ');
+        }
+        rest.strip_prefix(' ').unwrap_or(rest)
+    }
+
+    fn line_break(&mut self, at: usize) {
+        let is_break =
+            |at: Option<usize>| matches!(at.and_then(|at| self.inline.run(at)), Some(Run { piece: Piece::Break, .. }));
+        if self.place.flat {
+            if !self.out.ends_with(' ') {
+                self.out.push(' ');
+            }
+            return;
+        }
+        let several = is_break(at.checked_sub(1)) || is_break(Some(at + 1));
+        self.out.push_str(match self.place.style {
+            Style::Plain => "\n",
+            Style::Markdown if several => "\\\n",
+            Style::Markdown => "  \n",
+        });
+        self.out.push_str(self.place.prefix);
+    }
+
+    // ------------------------------------------------------------------------------------------------------ marks
+
+    /// Closes the marks that `marks` has not, and those within them.
+    fn close_for(&mut self, at: usize, marks: Marks) {
+        let Some(keep) = self.stack.iter().position(|open| !marks.has(open.mark)) else { return };
+        self.close_down_to(keep, at, marks);
+    }
+
+    fn close_down_to(&mut self, keep: usize, at: usize, marks: Marks) {
+        while self.stack.len() > keep {
+            let Some(open) = self.stack.pop() else { return };
+            // Another mark follows, or what the run begins with.
+            let more = self.stack.len() > keep || self.opens(marks);
+            let next = if more { Beside::Punctuation } else { self.inline.beside(at, true) };
+            self.close(&open, next);
+        }
+    }
+
+    fn opens(&self, marks: Marks) -> bool {
+        marks.list().any(|mark| self.stack.iter().all(|open| open.mark != mark))
+    }
+
+    fn open_for(&mut self, at: usize, marks: Marks) {
+        if !self.opens(marks) {
+            return;
+        }
+        // What ends within a new link or spoiler begins within it, too.
+        let outer = |mark: Mark| matches!(mark, Mark::Link(_) | Mark::Spoiler(_));
+        let new = marks.list().filter(|mark| self.stack.iter().all(|open| open.mark != *mark));
+        if let Some(end) = new.filter(|mark| outer(*mark)).map(|mark| self.inline.end(at, mark)).max()
+            && let Some(keep) = self.stack.iter().position(|open| open.end < end)
+        {
+            self.close_down_to(keep, at, marks);
+        }
+        let mut new: Vec<(usize, Mark)> = marks
+            .list()
+            .filter(|mark| self.stack.iter().all(|open| open.mark != *mark))
+            .map(|mark| (self.inline.end(at, mark), mark))
+            .collect();
+        // A stable order: the longest first.
+        new.sort_by_key(|(end, _)| std::cmp::Reverse(*end));
+        let count = new.len();
+        for (number, (end, mark)) in new.into_iter().enumerate() {
+            let next = if number + 1 < count { Beside::Punctuation } else { self.inline.beside(at, true) };
+            self.open(mark, end, next);
+        }
+    }
+
+    fn before(&self) -> Beside {
+        self.out.chars().next_back().map_or(Beside::Nothing, class)
+    }
+
+    fn guard(&mut self) {
+        if self.place.style == Style::Markdown && !self.out.ends_with(GUARD) {
+            self.out.push(GUARD);
+        }
+    }
+
+    fn open(&mut self, mark: Mark, end: usize, next: Beside) {
+        let before = self.before();
+        let firm = matches!(before, Beside::Nothing | Beside::Punctuation);
+        let delimiter = match mark {
+            Mark::Strong => "**",
+            Mark::Del => "~~",
+            Mark::Em => {
+                let after = self.inline.beside(end, true);
+                let ends = matches!(after, Beside::Nothing | Beside::Punctuation);
+                let alone = firm && (ends || self.changes(end));
+                if alone || self.place.style == Style::Plain { "_" } else { "*" }
+            }
+            Mark::Spoiler(_) => "||",
+            Mark::Link(_) => "",
+        };
+        match mark {
+            Mark::Link(id) => {
+                if self.place.style == Style::Markdown && self.link(id).is_some() {
+                    if self.out.ends_with('!') {
+                        self.out.insert(self.out.len() - 1, '\\');
+                    }
+                    self.out.push('[');
+                }
+            }
+            Mark::Spoiler(id) => {
+                if matches!(before, Beside::Word | Beside::Other) || self.out.ends_with('|') {
+                    self.guard();
+                }
+                self.pipes();
+                self.reason(id);
+                if next == Beside::Other {
+                    self.guard();
+                }
+            }
+            Mark::Strong | Mark::Em | Mark::Del => {
+                let mut firm = firm;
+                if delimiter.starts_with('*') && self.out.ends_with('*') {
+                    self.guard();
+                    firm = false;
+                }
+                self.out.push_str(delimiter);
+                let fine = next == Beside::Word || (next == Beside::Punctuation && firm);
+                if !fine {
+                    self.guard();
+                }
+            }
+        }
+        self.stack.push(Open { mark, end, delimiter });
+    }
+
+    /// Whether other marks begin or end at this run, too.
+    fn changes(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).and_then(|at| self.inline.run(at)).map(|run| Marks { em: false, ..run.marks });
+        before != self.inline.run(at).map(|run| run.marks)
+    }
+
+    fn close(&mut self, open: &Open, next: Beside) {
+        match open.mark {
+            Mark::Link(id) => self.close_link(id),
+            Mark::Spoiler(_) => {
+                if self.before() == Beside::Other || self.out.ends_with('|') && !self.out.ends_with("\\|") {
+                    self.guard();
+                }
+                self.pipes();
+                if matches!(next, Beside::Word | Beside::Other) {
+                    self.guard();
+                }
+            }
+            Mark::Strong | Mark::Em | Mark::Del => {
+                let before = self.before();
+                let clash = open.delimiter.starts_with('*') && self.out.ends_with('*');
+                let firm = matches!(next, Beside::Nothing | Beside::Punctuation);
+                if clash || (before == Beside::Punctuation && !firm) || before == Beside::Other {
+                    self.guard();
+                }
+                self.out.push_str(open.delimiter);
+                if open.delimiter == "_" && !firm {
+                    self.guard();
+                }
+            }
+        }
+    }
+
+    fn pipes(&mut self) {
+        self.out.push_str(if self.place.cell && self.place.style == Style::Markdown { "\\|\\|" } else { "||" });
+    }
+
+    fn reason(&mut self, id: Id) {
+        let Data::Element(_, Attrs::Style(style)) = self.document.data(id) else { return };
+        let Some(reason) = style.spoiler.as_deref().filter(|reason| !reason.trim().is_empty()) else { return };
+        let words: Vec<&str> = reason.split_whitespace().collect();
+        let reason = words.join(" ");
+        if self.place.style == Style::Plain {
+            self.out.push_str(&reason)
+        } else {
+            self.escape(&reason, false)
+        }
+        self.out.push_str(if self.place.cell && self.place.style == Style::Markdown { "\\|" } else { "|" });
+    }
+
+    /// Where a link leads; `None` if the text is enough for reading.
+    fn link(&self, id: Id) -> Option<&str> {
+        match self.document.data(id) {
+            Data::Element(_, Attrs::Link(href)) => Some(href),
+            Data::Element(_, Attrs::Person(href)) if self.place.style == Style::Markdown => Some(href),
+            _ => None,
+        }
+    }
+
+    fn close_link(&mut self, id: Id) {
+        let Some(href) = self.link(id).map(str::to_owned) else { return };
+        if self.place.style == Style::Plain {
+            let shown = href.trim_end_matches('/');
+            let told = shown.strip_prefix("mailto:").unwrap_or(shown);
+            if !self.out.trim_end_matches('/').ends_with(told) {
+                self.out.push_str(&format!(" ({href})"));
+            }
+            return;
+        }
+        self.out.push_str("](");
+        self.destination(&href);
+        self.out.push(')');
+    }
+
+    fn destination(&mut self, href: &str) {
+        let mut depth = 0_i32;
+        let balanced = href.bytes().all(|byte| {
+            depth += match byte {
+                b'(' => 1,
+                b')' => -1,
+                _ => 0,
+            };
+            (0..=8).contains(&depth)
+        }) && depth == 0;
+        let angled = !balanced || href.contains([' ', '<', '>']);
+        if angled {
+            self.out.push('<');
+        }
+        for (at, c) in href.char_indices() {
+            match c {
+                '<' | '>' | '\\' => {
+                    self.out.push('\\');
+                    self.out.push(c);
+                }
+                '|' if self.place.cell => self.out.push_str("%7C"),
+                '&' if is_reference(href.get(at..).unwrap_or_default()) => self.out.push_str("&amp;"),
+                c => self.out.push(c),
+            }
+        }
+        if angled {
+            self.out.push('>');
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------- text and code
+
+    fn code(&mut self, start: usize, end: usize) {
+        // A dollar before code would make it mathematics.
+        if self.place.style == Style::Markdown && self.out.ends_with('$') && !self.out.ends_with("`$") {
+            self.out.insert(self.out.len() - 1, '\\');
+        }
+        self.span(start, end);
+    }
+
+    fn span(&mut self, start: usize, end: usize) {
+        let text = self.inline.slice(start, end);
+        let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+        let fence = match self.place.style {
+            // The shortest run of backticks that the text has not would do; one more than its longest is simple.
+            Style::Markdown => longest + 1,
+            Style::Plain => 1,
+        };
+        let ends = |c: char| text.starts_with(c) || text.ends_with(c);
+        let both = text.starts_with([' ', '\n']) && text.ends_with([' ', '\n']) && !text.trim().is_empty();
+        let pad = self.place.style == Style::Markdown && (ends('`') || both);
+        self.out.extend(std::iter::repeat_n('`', fence));
+        if pad {
+            self.out.push(' ');
+        }
+        for c in text.chars() {
+            match c {
+                '\n' => self.out.push(' '),
+                '|' if self.place.cell && self.place.style == Style::Markdown => self.out.push_str("\\|"),
+                c => self.out.push(c),
+            }
+        }
+        if pad {
+            self.out.push(' ');
+        }
+        self.out.extend(std::iter::repeat_n('`', fence));
+    }
+
+    fn escape(&mut self, text: &str, line_start: bool) {
+        let bytes = text.as_bytes();
+        let mut from = 0;
+        let number = if line_start { list_number(text) } else { None };
+        for (at, byte) in bytes.iter().enumerate() {
+            let next = bytes.get(at + 1).copied();
+            let first = at == 0 && line_start;
+            let entity = match byte {
+                b'\\' | b'*' | b'`' | b'[' | b']' | b'~' | b'|' => "\\",
+                b'_' => {
+                    let word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+                    let before = match text.get(..at).and_then(|before| before.chars().next_back()) {
+                        Some(c) => Some(c),
+                        None => self.out.chars().next_back(),
+                    };
+                    if word(before) && word(text.get(at + 1..).and_then(|rest| rest.chars().next())) {
+                        continue;
+                    }
+                    "\\"
+                }
+                b'<' if next.is_none_or(|next| next.is_ascii_alphabetic() || b"/!?".contains(&next)) => "&lt;",
+                b'&' if is_reference(text.get(at..).unwrap_or_default()) => "&amp;",
+                b'#' | b'>' | b'=' if first => "\\",
+                b'+' | b'-' if first && next.is_none_or(|next| !next.is_ascii_alphanumeric()) => "\\",
+                b':' if first && next == Some(b'-') => "\\",
+                b'.' | b')' if number == Some(at) => "\\",
+                _ => continue,
+            };
+            self.out.push_str(text.get(from..at).unwrap_or_default());
+            self.out.push_str(entity);
+            from = if entity == "\\" { at } else { at + 1 };
+        }
+        self.out.push_str(text.get(from..).unwrap_or_default());
+    }
+}
+
+/// Where the full stop or bracket is that would make a list of a line.
+fn list_number(text: &str) -> Option<usize> {
+    let digits = text.bytes().take(10).take_while(u8::is_ascii_digit).count();
+    let mark = matches!(text.as_bytes().get(digits), Some(b'.' | b')'));
+    let ends = text.as_bytes().get(digits + 1).is_none_or(|next| *next == b' ');
+    ((1..=9).contains(&digits) && mark && ends).then_some(digits)
+}
+
+/// Whether a text that begins with `&` begins with a character reference.
+fn is_reference(text: &str) -> bool {
+    let name = text.bytes().skip(1).take(34);
+    let name: usize = name.take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'#').count();
+    name > 0 && text.as_bytes().get(name + 1) == Some(&b';')
+}
