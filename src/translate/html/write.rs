@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Attrs, Data, Document, Id, Tag};
 use crate::translate::links;
 
-/// Escapes text as HTML's serialisation does.
+/// Escapes text as HTML's serialisation does. NUL and carriage returns, which no parser gives back, are replaced.
 pub(in crate::translate) fn escape_into(text: &str, out: &mut String) {
     escaped(text, false, out);
 }
@@ -23,6 +23,9 @@ fn escaped(text: &str, quotes: bool, out: &mut String) {
             b'<' => ("&lt;", 1),
             b'>' => ("&gt;", 1),
             b'"' if quotes => ("&quot;", 1),
+            0 => ("\u{fffd}", 1),
+            b'\r' if text.as_bytes().get(at + 1) == Some(&b'\n') => ("", 1),
+            b'\r' => ("\n", 1),
             0xc2 if text.as_bytes().get(at + 1) == Some(&0xa0) => ("&nbsp;", 2),
             _ => continue,
         };

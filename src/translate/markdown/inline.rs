@@ -289,7 +289,14 @@ impl Writer<'_> {
         let mut line_start = true;
         for (at, run) in self.inline.runs.iter().enumerate() {
             self.close_for(at, run.marks);
-            self.open_for(at, run.marks);
+            if matches!(run.piece, Piece::Space | Piece::Break)
+                && let Some(next) = self.inline.run(at + 1)
+            {
+                // No mark ends behind a blank.
+                self.make_way(at + 1, next.marks);
+            } else {
+                self.open_for(at, run.marks);
+            }
             let opened = !self.stack.is_empty();
             match run.piece {
                 Piece::Text(start, end) => {
@@ -364,22 +371,39 @@ impl Writer<'_> {
     fn close_down_to(&mut self, keep: usize, at: usize, marks: Marks) {
         while self.stack.len() > keep {
             let Some(open) = self.stack.pop() else { return };
-            // Another mark follows, or what the run begins with.
-            let more = self.stack.len() > keep || self.opens(marks);
-            let next = if more { Beside::Punctuation } else { self.inline.beside(at, true) };
+            let next = self.behind(&open, keep, at, marks);
             self.close(&open, next);
         }
+    }
+
+    /// What comes behind the end of a mark: the end of the one around it, the beginning of another, or the next run.
+    fn behind(&self, open: &Open, keep: usize, at: usize, marks: Marks) -> Beside {
+        let emphasis = |mark: Mark| matches!(mark, Mark::Strong | Mark::Em | Mark::Del);
+        let star = open.delimiter.starts_with('*');
+        let new = |mark: &Mark| self.stack.iter().take(keep).all(|open| open.mark != *mark);
+        let opens = marks.list().any(|mark| new(&mark));
+        let last = self.inline.beside(at, true);
+        if self.stack.len() > keep {
+            let firm = opens || matches!(last, Beside::Nothing | Beside::Punctuation);
+            return match self.stack.last() {
+                // It may be kept apart from this one.
+                Some(outer) if emphasis(outer.mark) && (!firm || star && outer.delimiter.starts_with('*')) => Beside::Other,
+                _ => Beside::Punctuation,
+            };
+        }
+        if !opens {
+            return last;
+        }
+        let stars = |mark: Mark| matches!(mark, Mark::Strong | Mark::Em);
+        if star && marks.list().any(|mark| new(&mark) && stars(mark)) { Beside::Other } else { Beside::Punctuation }
     }
 
     fn opens(&self, marks: Marks) -> bool {
         marks.list().any(|mark| self.stack.iter().all(|open| open.mark != mark))
     }
 
-    fn open_for(&mut self, at: usize, marks: Marks) {
-        if !self.opens(marks) {
-            return;
-        }
-        // What ends within a new link or spoiler begins within it, too.
+    /// Closes what would end within a link or spoiler that begins at this run: it begins within that again.
+    fn make_way(&mut self, at: usize, marks: Marks) {
         let outer = |mark: Mark| matches!(mark, Mark::Link(_) | Mark::Spoiler(_));
         let new = marks.list().filter(|mark| self.stack.iter().all(|open| open.mark != *mark));
         if let Some(end) = new.filter(|mark| outer(*mark)).map(|mark| self.inline.end(at, mark)).max()
@@ -387,6 +411,13 @@ impl Writer<'_> {
         {
             self.close_down_to(keep, at, marks);
         }
+    }
+
+    fn open_for(&mut self, at: usize, marks: Marks) {
+        if !self.opens(marks) {
+            return;
+        }
+        self.make_way(at, marks);
         let mut new: Vec<(usize, Mark)> = marks
             .list()
             .filter(|mark| self.stack.iter().all(|open| open.mark != *mark))
@@ -420,8 +451,7 @@ impl Writer<'_> {
             Mark::Em => {
                 let after = self.inline.beside(end, true);
                 let ends = matches!(after, Beside::Nothing | Beside::Punctuation);
-                let alone = firm && (ends || self.changes(end));
-                if alone || self.place.style == Style::Plain { "_" } else { "*" }
+                if (firm && ends) || self.place.style == Style::Plain { "_" } else { "*" }
             }
             Mark::Spoiler(_) => "||",
             Mark::Link(_) => "",
@@ -461,12 +491,6 @@ impl Writer<'_> {
         self.stack.push(Open { mark, end, delimiter });
     }
 
-    /// Whether other marks begin or end at this run, too.
-    fn changes(&self, at: usize) -> bool {
-        let before = at.checked_sub(1).and_then(|at| self.inline.run(at)).map(|run| Marks { em: false, ..run.marks });
-        before != self.inline.run(at).map(|run| run.marks)
-    }
-
     fn close(&mut self, open: &Open, next: Beside) {
         match open.mark {
             Mark::Link(id) => self.close_link(id),
@@ -487,9 +511,6 @@ impl Writer<'_> {
                     self.guard();
                 }
                 self.out.push_str(open.delimiter);
-                if open.delimiter == "_" && !firm {
-                    self.guard();
-                }
             }
         }
     }
@@ -555,7 +576,7 @@ impl Writer<'_> {
                     self.out.push('\\');
                     self.out.push(c);
                 }
-                '|' if self.place.cell => self.out.push_str("%7C"),
+                '|' if self.place.cell => self.out.push_str("\\|"),
                 '&' if is_reference(href.get(at..).unwrap_or_default()) => self.out.push_str("&amp;"),
                 c => self.out.push(c),
             }

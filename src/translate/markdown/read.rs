@@ -35,7 +35,7 @@ pub(in crate::translate) fn to_html(markdown: &str, links: &mut Links<'_>) -> St
         image: None,
         code: None,
         in_cell: false,
-        in_link: false,
+        in_link: 0,
     };
     while let Some((event, range)) = reader.events.next() {
         reader.event(event, &range);
@@ -94,7 +94,8 @@ struct Reader<'s, 'l, 'm> {
     image: Option<Image>,
     code: Option<Code>,
     in_cell: bool,
-    in_link: bool,
+    /// Links within each other: only the outermost is one.
+    in_link: usize,
 }
 
 fn is_mark(event: &Event<'_>) -> bool {
@@ -234,7 +235,6 @@ impl<'s> Reader<'s, '_, '_> {
             Tag::TableRow => {
                 if self.open.last().is_some_and(|open| open.name == "table") {
                     self.push("tbody", None);
-                    self.out.push('\n');
                 }
                 self.push("tr", None);
             }
@@ -258,7 +258,7 @@ impl<'s> Reader<'s, '_, '_> {
                 self.put_task();
                 self.links.losses.push(Loss::InlineImage);
                 let target = match self.links.judge(&dest_url.into_string().into()) {
-                    Target::Link(href) if !self.in_link && self.depth < DEPTH => Target::Link(href.into_owned().into()),
+                    Target::Link(href) if self.in_link == 0 && self.depth < DEPTH => Target::Link(href.into_owned().into()),
                     _ => Target::Nothing,
                 };
                 self.image = Some(Image { at: self.out.len(), target, nested: 0 });
@@ -273,6 +273,10 @@ impl<'s> Reader<'s, '_, '_> {
     }
 
     fn link(&mut self, kind: LinkType, destination: &str) {
+        self.in_link += 1;
+        if self.in_link > 1 {
+            return self.open.push(Open { name: "a", written: false, link: None });
+        }
         let href = if kind == LinkType::Email { format!("mailto:{destination}") } else { destination.to_owned() };
         let target = match self.links.judge(&href.into()) {
             Target::Link(href) => Target::Link(href.into_owned().into()),
@@ -285,7 +289,6 @@ impl<'s> Reader<'s, '_, '_> {
             Target::Person(href) => self.push("a", Some(("href", href))),
             Target::Shown(_) | Target::Nothing => self.open.push(Open { name: "a", written: false, link: None }),
         }
-        self.in_link = true;
         let at = self.out.len();
         if let Some(open) = self.open.last_mut() {
             open.link = Some((at, target));
@@ -311,7 +314,7 @@ impl<'s> Reader<'s, '_, '_> {
             }
             TagEnd::TableCell => self.in_cell = false,
             TagEnd::Link => {
-                self.in_link = false;
+                self.in_link = self.in_link.saturating_sub(1);
                 self.end_link(open, text);
             }
             TagEnd::Paragraph
@@ -320,8 +323,7 @@ impl<'s> Reader<'s, '_, '_> {
             | TagEnd::HtmlBlock
             | TagEnd::List(_)
             | TagEnd::Item
-            | TagEnd::Table
-            | TagEnd::TableRow => self.out.push('\n'),
+            | TagEnd::Table => self.out.push('\n'),
             _ => {}
         }
     }
@@ -338,6 +340,11 @@ impl<'s> Reader<'s, '_, '_> {
             }
             _ => None,
         };
+        self.tell(behind);
+    }
+
+    /// Writes what is to be told behind a link, unless it is said anyway.
+    fn tell(&mut self, behind: Option<String>) {
         let Some(behind) = behind else { return };
         let told = matches!(self.events.peek(), Some((Event::Text(next), _)) if next.starts_with(&behind));
         if !told {
@@ -435,25 +442,27 @@ impl<'s> Reader<'s, '_, '_> {
     }
 
     /// Text with bars that may be a spoiler's.
-    fn bars(&mut self, text: &str, mut escaped: bool) {
+    fn bars(&mut self, text: &str, escaped: bool) {
         let mut rest = text;
+        if let Some(after) = text.strip_prefix('|').filter(|_| escaped) {
+            self.out.push('|');
+            rest = after;
+        }
         while let Some(at) = rest.find('|') {
             let (before, bars) = rest.split_at(at);
             escape_into(before, &mut self.out);
             let count = bars.bytes().take_while(|byte| *byte == b'|').count();
             let (bars, after) = bars.split_at(count);
-            let first = escaped && rest.len() == text.len() && at == 0;
-            escaped = false;
             rest = after;
             match count {
-                2 if !first => {
+                2 => {
                     if self.close_spoiler(after) {
                         rest = after.strip_prefix(GUARD).unwrap_or(after);
                     } else {
                         rest = self.open_spoiler(after);
                     }
                 }
-                1 if !first => {
+                1 => {
                     let within = self.open.len();
                     if let Some(spoiler) = &mut self.spoiler
                         && spoiler.within == within
@@ -464,6 +473,7 @@ impl<'s> Reader<'s, '_, '_> {
                             .is_some_and(|reason| !reason.is_empty() && !reason.contains('<'))
                     {
                         spoiler.bar = Some(self.out.len());
+                        rest = after.strip_prefix(GUARD).unwrap_or(after);
                     }
                     self.out.push('|');
                 }
@@ -549,8 +559,10 @@ impl<'s> Reader<'s, '_, '_> {
             let mut tag = String::from("<a href=\"");
             escape_attribute(&href, &mut tag);
             tag.push_str("\">");
+            let behind = self.out.get(image.at..).and_then(|text| unmasked(text, &href));
             self.out.insert_str(image.at, &tag);
             self.out.push_str("</a>");
+            self.tell(behind);
         }
     }
 }
