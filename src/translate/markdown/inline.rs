@@ -249,6 +249,13 @@ impl Inline {
         self.runs.get(at)
     }
 
+    /// The first run from `at` on that is no blank.
+    fn after_gaps(&self, at: usize) -> usize {
+        let rest = self.runs.get(at..).unwrap_or_default();
+        let gaps = rest.iter().take_while(|run| matches!(run.piece, Piece::Space | Piece::Break)).count();
+        at + gaps
+    }
+
     /// The first run from `at` on that does not have the mark.
     fn end(&self, at: usize, mark: Mark) -> usize {
         let rest = self.runs.get(at..).unwrap_or_default();
@@ -287,14 +294,13 @@ struct Writer<'w> {
 impl Writer<'_> {
     fn write(&mut self) {
         let mut line_start = true;
+        let mut after_gap = false;
         for (at, run) in self.inline.runs.iter().enumerate() {
-            self.close_for(at, run.marks);
-            if matches!(run.piece, Piece::Space | Piece::Break)
-                && let Some(next) = self.inline.run(at + 1)
-            {
-                // No mark ends behind a blank.
-                self.make_way(at + 1, next.marks);
-            } else {
+            let gap = matches!(run.piece, Piece::Space | Piece::Break);
+            let begin = if gap && !after_gap { self.inline.after_gaps(at) } else { at };
+            self.close_for(at, begin, run.marks);
+            after_gap = gap;
+            if !gap {
                 self.open_for(at, run.marks);
             }
             let opened = !self.stack.is_empty();
@@ -323,7 +329,8 @@ impl Writer<'_> {
             }
             line_start = run.piece == Piece::Break && !self.place.flat;
         }
-        self.close_for(self.inline.runs.len(), Marks::default());
+        let end = self.inline.runs.len();
+        self.close_for(end, end, Marks::default());
     }
 
     /// Writes the check box that an item begins with; answers the rest.
@@ -362,10 +369,20 @@ impl Writer<'_> {
 
     // ------------------------------------------------------------------------------------------------------ marks
 
-    /// Closes the marks that `marks` has not, and those within them.
-    fn close_for(&mut self, at: usize, marks: Marks) {
-        let Some(keep) = self.stack.iter().position(|open| !marks.has(open.mark)) else { return };
-        self.close_down_to(keep, at, marks);
+    /// Closes the marks that `marks` has not, and those within them; and what would end within a link or spoiler that
+    /// begins at the run `begin`: it begins within that again. At a blank that is done before it: no mark ends behind one.
+    fn close_for(&mut self, at: usize, begin: usize, marks: Marks) {
+        let ended = self.stack.iter().position(|open| !marks.has(open.mark));
+        let next = self.inline.run(begin).map_or(Marks::default(), |run| run.marks);
+        let new = next.list().filter(|mark| self.stack.iter().all(|open| open.mark != *mark));
+        let outer = new.filter(|mark| matches!(mark, Mark::Link(_) | Mark::Spoiler(_)));
+        let cut = outer
+            .map(|mark| self.inline.end(begin, mark))
+            .max()
+            .and_then(|end| self.stack.iter().position(|open| open.end < end));
+        if let Some(keep) = ended.into_iter().chain(cut).min() {
+            self.close_down_to(keep, at, marks);
+        }
     }
 
     fn close_down_to(&mut self, keep: usize, at: usize, marks: Marks) {
@@ -379,45 +396,39 @@ impl Writer<'_> {
     /// What comes behind the end of a mark: the end of the one around it, the beginning of another, or the next run.
     fn behind(&self, open: &Open, keep: usize, at: usize, marks: Marks) -> Beside {
         let emphasis = |mark: Mark| matches!(mark, Mark::Strong | Mark::Em | Mark::Del);
-        let star = open.delimiter.starts_with('*');
         let new = |mark: &Mark| self.stack.iter().take(keep).all(|open| open.mark != *mark);
-        let opens = marks.list().any(|mark| new(&mark));
         let last = self.inline.beside(at, true);
-        if self.stack.len() > keep {
-            let firm = opens || matches!(last, Beside::Nothing | Beside::Punctuation);
-            return match self.stack.last() {
-                // It may be kept apart from this one.
-                Some(outer) if emphasis(outer.mark) && (!firm || star && outer.delimiter.starts_with('*')) => Beside::Other,
-                _ => Beside::Punctuation,
+        // Nothing begins at a blank.
+        let opens = last != Beside::Nothing && marks.list().any(|mark| new(&mark));
+        let stars = marks.list().any(|mark| new(&mark) && matches!(mark, Mark::Strong | Mark::Em));
+        let mut next = last;
+        let mut outer: Option<&Open> = None;
+        for inner in self.stack.iter().skip(keep).chain([open]) {
+            let star = inner.delimiter.starts_with('*');
+            next = match outer {
+                // A guard may come between the two.
+                Some(outer) if emphasis(outer.mark) => {
+                    let firm = matches!(next, Beside::Nothing | Beside::Punctuation);
+                    if !firm || star && outer.delimiter.starts_with('*') { Beside::Other } else { Beside::Punctuation }
+                }
+                Some(_) => Beside::Punctuation,
+                None if !opens => last,
+                None if star && stars => Beside::Other,
+                None => Beside::Punctuation,
             };
+            outer = Some(inner);
         }
-        if !opens {
-            return last;
-        }
-        let stars = |mark: Mark| matches!(mark, Mark::Strong | Mark::Em);
-        if star && marks.list().any(|mark| new(&mark) && stars(mark)) { Beside::Other } else { Beside::Punctuation }
+        next
     }
 
     fn opens(&self, marks: Marks) -> bool {
         marks.list().any(|mark| self.stack.iter().all(|open| open.mark != mark))
     }
 
-    /// Closes what would end within a link or spoiler that begins at this run: it begins within that again.
-    fn make_way(&mut self, at: usize, marks: Marks) {
-        let outer = |mark: Mark| matches!(mark, Mark::Link(_) | Mark::Spoiler(_));
-        let new = marks.list().filter(|mark| self.stack.iter().all(|open| open.mark != *mark));
-        if let Some(end) = new.filter(|mark| outer(*mark)).map(|mark| self.inline.end(at, mark)).max()
-            && let Some(keep) = self.stack.iter().position(|open| open.end < end)
-        {
-            self.close_down_to(keep, at, marks);
-        }
-    }
-
     fn open_for(&mut self, at: usize, marks: Marks) {
         if !self.opens(marks) {
             return;
         }
-        self.make_way(at, marks);
         let mut new: Vec<(usize, Mark)> = marks
             .list()
             .filter(|mark| self.stack.iter().all(|open| open.mark != *mark))
@@ -449,9 +460,11 @@ impl Writer<'_> {
             Mark::Strong => "**",
             Mark::Del => "~~",
             Mark::Em => {
-                let after = self.inline.beside(end, true);
-                let ends = matches!(after, Beside::Nothing | Beside::Punctuation);
-                if (firm && ends) || self.place.style == Style::Plain { "_" } else { "*" }
+                if (firm && self.is_alone(end)) || self.place.style == Style::Plain {
+                    "_"
+                } else {
+                    "*"
+                }
             }
             Mark::Spoiler(_) => "||",
             Mark::Link(_) => "",
@@ -491,6 +504,17 @@ impl Writer<'_> {
         self.stack.push(Open { mark, end, delimiter });
     }
 
+    /// Whether emphasis up to this run can be written with underscores, which end only before blanks and punctuation:
+    /// nothing else cuts it off, and no guard may follow.
+    fn is_alone(&self, end: usize) -> bool {
+        let strong = |at: usize| self.inline.run(at).is_some_and(|run| run.marks.strong);
+        match self.inline.beside(end, true) {
+            Beside::Nothing => self.stack.iter().all(|open| open.end >= end),
+            Beside::Punctuation => self.stack.iter().all(|open| open.end > end) && (strong(end - 1) || !strong(end)),
+            Beside::Word | Beside::Other => false,
+        }
+    }
+
     fn close(&mut self, open: &Open, next: Beside) {
         match open.mark {
             Mark::Link(id) => self.close_link(id),
@@ -525,7 +549,7 @@ impl Writer<'_> {
         let words: Vec<&str> = reason.split_whitespace().collect();
         let reason = words.join(" ");
         if self.place.style == Style::Plain {
-            self.out.push_str(&reason)
+            self.out.push_str(&reason);
         } else {
             self.escape(&reason, false)
         }

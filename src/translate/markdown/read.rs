@@ -258,7 +258,9 @@ impl<'s> Reader<'s, '_, '_> {
                 self.put_task();
                 self.links.losses.push(Loss::InlineImage);
                 let target = match self.links.judge(&dest_url.into_string().into()) {
-                    Target::Link(href) if self.in_link == 0 && self.depth < DEPTH => Target::Link(href.into_owned().into()),
+                    Target::Link(href) if self.in_link == 0 && self.depth < DEPTH => {
+                        Target::Link(href.into_owned().into())
+                    }
                     _ => Target::Nothing,
                 };
                 self.image = Some(Image { at: self.out.len(), target, nested: 0 });
