@@ -35,9 +35,9 @@ fn verdict(franking: &Franking, room: &RoomUri, alleged: &UserUri, message: &Abu
         Ok(content) => content,
         Err(error) => return (format!("NOT PROVEN: it is no MIMI content ({error})"), String::new()),
     };
-    let context =
+    let here =
         translate::ToMatrix { message_id: MessageId([0; 32]), sender: alleged, room, mentions: &translate::Nobody };
-    let shown = translate::to_matrix(&content, &context);
+    let shown = translate::to_matrix(&content, &here);
     let text = shown.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
     let text = text.chars().take(EXCERPT).collect();
     if let Err(error) = content.check_origin(alleged, room) {

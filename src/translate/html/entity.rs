@@ -12,13 +12,12 @@ const LEGACY_MAX: usize = 6;
 /// Text with its character references replaced, NUL shown as U+FFFD and every end of line as a line feed.
 /// In attributes, names without a semicolon count only where no letter, digit or `=` follows.
 pub(super) fn decode(raw: &str, in_attribute: bool) -> Cow<'_, str> {
-    let special = |byte: &u8| matches!(byte, b'&' | b'\r' | 0);
-    if !raw.as_bytes().iter().any(|byte| special(byte)) {
+    if !raw.bytes().any(is_special) {
         return Cow::Borrowed(raw);
     }
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
-    while let Some(at) = rest.as_bytes().iter().position(|byte| special(byte)) {
+    while let Some(at) = rest.bytes().position(is_special) {
         let (before, after) = rest.split_at(at);
         out.push_str(before);
         rest = match after.as_bytes().first() {
@@ -35,6 +34,10 @@ pub(super) fn decode(raw: &str, in_attribute: bool) -> Cow<'_, str> {
     }
     out.push_str(rest);
     Cow::Owned(out)
+}
+
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b'&' | b'\r' | 0)
 }
 
 /// Reads the reference that `text` begins with; answers what is left.

@@ -298,7 +298,7 @@ fn nothing_nests_deeper_than_matrix_allows() {
     assert_eq!(depth(&shown), MAX_DEPTH);
 }
 
-/// Ten times as much may take some twenty times as long, not a hundred times.
+/// A long text takes as long as ten of a tenth of its length: hardly more, not ten times as long.
 #[test]
 fn time_grows_with_length_and_not_with_its_square() {
     let work = |unit: &str, bytes: usize| {
@@ -359,13 +359,19 @@ fn time_grows_with_length_and_not_with_its_square() {
         "_",
         "1. ",
     ] {
-        let quick = (0..3).map(|_| work(unit, 20_000)).min().unwrap();
-        let slow = (0..3).map(|_| work(unit, 200_000)).min().unwrap();
-        assert!(slow < quick * 30 + Duration::from_millis(60), "{unit}: {quick:?} {slow:?}");
+        // A busy machine gets further chances: what is quadratic takes none of them.
+        let mut least = (Duration::MAX, Duration::MAX);
+        let fine = (0..20).any(|_| {
+            let short = (0..10).map(|_| work(unit, 20_000)).sum();
+            least = (least.0.min(short), least.1.min(work(unit, 200_000)));
+            least.1 < least.0 * 3 + Duration::from_millis(20)
+        });
+        assert!(fine, "{unit}: {least:?}");
     }
     let mut attributes = String::from("<b");
     for number in 0..60_000 {
-        attributes.push_str(&format!(" a{number}"));
+        attributes.push_str(" a");
+        attributes.push_str(&number.to_string());
     }
     let start = Instant::now();
     assert_eq!(clean(&format!("{attributes}>x")), "<b>x</b>");

@@ -15,6 +15,7 @@
 //! brackets within a word); it is taken away when it is read.
 
 mod inline;
+mod marks;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -75,6 +75,7 @@ struct Code {
     maths: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "what the text before was like")]
 struct Reader<'s, 'l, 'm> {
     source: &'s str,
     events: Peekable<OffsetIter<'s>>,
@@ -428,13 +429,13 @@ impl<'s> Reader<'s, '_, '_> {
         let escaped = self.is_escaped(range);
         let mut text = text;
         if at_mark {
-            text = text.strip_prefix(GUARD).unwrap_or(text);
+            text = text.trim_start_matches(GUARD);
         }
         if std::mem::take(&mut self.skip_dollar) {
             text = text.strip_prefix('$').unwrap_or(text);
         }
         if self.events.peek().is_some_and(|(next, _)| is_mark(next)) {
-            text = text.strip_suffix(GUARD).unwrap_or(text);
+            text = text.trim_end_matches(GUARD);
         }
         self.dollar = text.ends_with('$') && !(escaped && text == "$");
         if !text.contains('|') || self.in_cell {
@@ -459,7 +460,7 @@ impl<'s> Reader<'s, '_, '_> {
             match count {
                 2 => {
                     if self.close_spoiler(after) {
-                        rest = after.strip_prefix(GUARD).unwrap_or(after);
+                        rest = after.trim_start_matches(GUARD);
                     } else {
                         rest = self.open_spoiler(after);
                     }
@@ -475,7 +476,7 @@ impl<'s> Reader<'s, '_, '_> {
                             .is_some_and(|reason| !reason.is_empty() && !reason.contains('<'))
                     {
                         spoiler.bar = Some(self.out.len());
-                        rest = after.strip_prefix(GUARD).unwrap_or(after);
+                        rest = after.trim_start_matches(GUARD);
                     }
                     self.out.push('|');
                 }
@@ -496,14 +497,14 @@ impl<'s> Reader<'s, '_, '_> {
         };
         let behind_word = self.out.chars().next_back().is_some_and(char::is_alphanumeric);
         let begins = next && !behind_word && self.spoiler.is_none();
-        if begins && self.out.ends_with(GUARD) {
+        while begins && self.out.ends_with(GUARD) {
             self.out.pop();
         }
         let at = self.out.len();
         self.out.push_str("||");
         if begins {
             self.spoiler = Some(Spoiler { at, within: self.open.len(), bar: None });
-            return after.strip_prefix(GUARD).unwrap_or(after);
+            return after.trim_start_matches(GUARD);
         }
         after
     }
@@ -520,7 +521,7 @@ impl<'s> Reader<'s, '_, '_> {
         if !ends {
             return false;
         }
-        let content = content.strip_suffix(GUARD).unwrap_or(content).to_owned();
+        let content = content.trim_end_matches(GUARD).to_owned();
         let reason = spoiler.bar.and_then(|bar| self.out.get(spoiler.at + 2..bar)).unwrap_or_default();
         let reason = reason.trim().replace('"', "&quot;");
         let at = spoiler.at;

@@ -53,6 +53,7 @@ enum Gap {
     Blank,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "where the next block is written")]
 struct Writer<'w> {
     document: &'w Document<'w>,
     style: Style,
@@ -276,7 +277,9 @@ impl Writer<'_> {
         self.out.push(' ');
         self.write_inline(false);
         self.flat = false;
-        if self.style == Style::Markdown && self.out.ends_with('#') {
+        // Behind a blank they would be the heading's end.
+        let end = self.out.ends_with('#') && self.out.trim_end_matches('#').ends_with(' ');
+        if self.style == Style::Markdown && end {
             self.out.insert(self.out.len() - 1, '\\');
         }
         self.end();
