@@ -70,10 +70,18 @@ fn row(what: &str, ours: f64, rival: &str, theirs: f64, least: f64) {
 fn main() {
     let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
     let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
-    let mimi = ToMimi { sender: &sender, room: &room, salt: [7; 16], sent_ts: 1_700_000_000_000, mentions: &Nobody };
+    let mimi = ToMimi {
+        sender: &sender,
+        room: &room,
+        salt: [7; 16],
+        sent_ts: 1_700_000_000_000,
+        related: None,
+        mentions: &Nobody,
+    };
     let content = MimiContent::new([7; 16], &sender, &room, NestedPart::text(TEXT_PLAIN, TEXT));
     let (_, message_id) = content.encode_with_id(&sender, &room).expect("an id");
-    let matrix = ToMatrix { message_id, sender: &sender, room: &room, mentions: &Nobody };
+    let matrix =
+        ToMatrix { message_id, sender: &sender, room: &room, from_gateway: false, related: None, mentions: &Nobody };
 
     println!("HTML of {} bytes, text of {} bytes, one core", HTML.len(), TEXT.len());
     let event = json!({"msgtype": "m.text", "body": TEXT});

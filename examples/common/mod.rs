@@ -38,6 +38,7 @@ pub(crate) fn peer(ca: &str, address: String) -> PeerSettings {
         ca: PemSource::new(ca),
         address: Some(address),
         hosts: Vec::new(),
+        gateway: false,
         asset_domains: None,
         asset_address: None,
         allowed: true,

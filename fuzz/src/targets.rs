@@ -150,8 +150,10 @@ fn shown(content_type: &str, text: &str) -> Option<String> {
     let sender = UserUri::parse("mimi://b.example/u/bob").expect("a URI");
     let room = RoomUri::parse("mimi://b.example/r/club").expect("a URI");
     let content = MimiContent::new([0; 16], &sender, &room, NestedPart::text(content_type, text));
-    let context = ToMatrix { message_id: MessageId([0; 32]), sender: &sender, room: &room, mentions: &Nobody };
-    let event = to_matrix(&content, &context).content;
+    let message_id = MessageId([0; 32]);
+    let (sender, room) = (&sender, &room);
+    let ctx = ToMatrix { message_id, sender, room, from_gateway: false, related: None, mentions: &Nobody };
+    let event = to_matrix(&content, &ctx).content;
     assert!(event.to_string().len() <= mimi_gateway::translate::MAX_EVENT_CONTENT);
     let html = event.get("formatted_body")?.as_str()?.to_owned();
     let mut names = html.split('<').skip(1).map(|tag| tag.trim_start_matches('/'));
@@ -175,7 +177,7 @@ fn html(data: &[u8]) {
     }
     let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
     let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
-    let context = ToMimi { sender: &sender, room: &room, salt: [0; 16], sent_ts: 0, mentions: &Nobody };
+    let context = ToMimi { sender: &sender, room: &room, salt: [0; 16], sent_ts: 0, related: None, mentions: &Nobody };
     let event = serde_json::json!({"msgtype": "m.text", "body": "x", "format": "org.matrix.custom.html", "formatted_body": text});
     let translated = to_mimi("m.room.message", &event, &context).expect("it has a text");
     let bytes = translated.content.encode().expect("of a size that can be sent");

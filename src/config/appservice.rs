@@ -13,6 +13,7 @@ use super::{
     homeserver::{at_least_one, base_url},
     secret::Secret,
 };
+use crate::matrix::ServerLimits;
 
 /// Where the homeserver reaches us, and the tokens that both sides show.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -36,7 +37,7 @@ pub struct AppserviceConfig {
     pub sender_localpart: Option<String>,
     /// Display name of the bridge bot.
     pub bot_display_name: String,
-    /// How long the homeserver may take to send a request's head.
+    /// How long the homeserver may take to send a request's head, idle time on the connection included.
     pub header_timeout_seconds: u64,
     /// How long the homeserver may take to send a request's body.
     pub body_timeout_seconds: u64,
@@ -54,7 +55,7 @@ impl Default for AppserviceConfig {
             hs_token_file: None,
             sender_localpart: None,
             bot_display_name: "MIMI bridge".to_owned(),
-            header_timeout_seconds: 10,
+            header_timeout_seconds: ServerLimits::default().header_timeout.as_secs(),
             body_timeout_seconds: 60,
         }
     }

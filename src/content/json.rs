@@ -2,84 +2,122 @@
 
 use std::collections::BTreeMap;
 
-use ciborium::Value;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value as Json, json};
 
-use super::types::ExtensionKey;
+use super::{extensions::ExtensionKey, value::CborValue};
 pub(super) use crate::ident::json::{hex_array as salt, hex_bytes, text_or_hex};
+
+/// A message id as hex.
+pub(super) mod id {
+    use super::*;
+    use crate::{content::MessageId, ident::json::hex_array};
+
+    pub(in crate::content) fn serialize<S: Serializer>(id: &MessageId, serializer: S) -> Result<S::Ok, S::Error> {
+        hex_array::serialize(&id.0, serializer)
+    }
+
+    pub(in crate::content) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MessageId, D::Error> {
+        hex_array::deserialize(deserializer).map(MessageId)
+    }
+}
 
 /// A message id or none, as hex or null.
 pub(super) mod reference {
     use super::*;
-    use crate::{content::MessageId, ident::json::hex_array};
+    use crate::content::MessageId;
 
     #[derive(Serialize, Deserialize)]
-    struct Id(#[serde(with = "hex_array")] [u8; 32]);
+    struct Id(#[serde(with = "super::id")] MessageId);
 
     #[expect(clippy::ref_option, reason = "serde calls it so")]
     pub(in crate::content) fn serialize<S: Serializer>(
         id: &Option<MessageId>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        id.as_ref().map(|id| Id(id.0)).serialize(serializer)
+        id.map(Id).serialize(serializer)
     }
 
     pub(in crate::content) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<MessageId>, D::Error> {
-        Ok(Option::<Id>::deserialize(deserializer)?.map(|id| MessageId(id.0)))
+        Ok(Option::<Id>::deserialize(deserializer)?.map(|id| id.0))
+    }
+}
+
+/// Milliseconds as a number, an extended time as [`to_json`] has its map.
+pub(super) mod timestamp {
+    use super::*;
+    use crate::content::Timestamp;
+
+    pub(in crate::content) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Timestamp::Millis(millis) => serializer.serialize_u64(*millis),
+            Timestamp::Extended(map) => to_json(map).serialize(serializer),
+        }
+    }
+
+    pub(in crate::content) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let json = Json::deserialize(deserializer)?;
+        if let Some(millis) = json.as_u64() {
+            return Ok(Timestamp::Millis(millis));
+        }
+        match from_json(json) {
+            Some(map @ CborValue::Map(_)) => Ok(Timestamp::Extended(map)),
+            _ => Err(D::Error::custom("neither milliseconds nor an extended time")),
+        }
     }
 }
 
 /// A CBOR value as JSON. What JSON has is itself; byte strings are `{"bytes": hex}`, maps `{"map": [[key, value], …]}`, tags
-/// `{"tag": [number, value]}`, floats `{"float": "1.5"}`, integers beyond 64 bits `{"int": "-18446744073709551616"}`.
-fn to_json(value: &Value) -> Option<Json> {
-    Some(match value {
-        Value::Null => Json::Null,
-        Value::Bool(value) => json!(value),
-        Value::Text(text) => json!(text),
-        Value::Bytes(bytes) => json!({"bytes": hex::encode(bytes)}),
-        Value::Float(float) => json!({"float": format!("{float:?}")}),
-        Value::Integer(int) => match (u64::try_from(*int), i64::try_from(*int)) {
+/// `{"tag": [number, value]}`, floats `{"float": "1.5"}`, integers beyond 64 bits `{"int": "-18446744073709551616"}`, other
+/// simple values `{"simple": 23}`.
+fn to_json(value: &CborValue) -> Json {
+    match value {
+        CborValue::Null => Json::Null,
+        CborValue::Bool(value) => json!(value),
+        CborValue::Text(text) => json!(text),
+        CborValue::Bytes(bytes) => json!({"bytes": hex::encode(bytes)}),
+        CborValue::Float(float) => json!({"float": format!("{float:?}")}),
+        CborValue::Simple(value) => json!({"simple": value}),
+        CborValue::Integer(int) => match (u64::try_from(*int), i64::try_from(*int)) {
             (Ok(int), _) => json!(int),
             (_, Ok(int)) => json!(int),
-            _ => json!({"int": i128::from(*int).to_string()}),
+            _ => json!({"int": int.to_string()}),
         },
-        Value::Array(items) => Json::Array(items.iter().map(to_json).collect::<Option<_>>()?),
-        Value::Map(entries) => {
-            let pairs = entries.iter().map(|(key, value)| Some(json!([to_json(key)?, to_json(value)?])));
-            json!({"map": pairs.collect::<Option<Vec<_>>>()?})
+        CborValue::Array(items) => Json::Array(items.iter().map(to_json).collect()),
+        CborValue::Map(entries) => {
+            let pairs: Vec<Json> = entries.iter().map(|(key, value)| json!([to_json(key), to_json(value)])).collect();
+            json!({"map": pairs})
         }
-        Value::Tag(tag, inner) => json!({"tag": [tag, to_json(inner)?]}),
-        // ciborium may learn new kinds.
-        _ => return None,
-    })
+        CborValue::Tag(tag, inner) => json!({"tag": [tag, to_json(inner)]}),
+    }
 }
 
 /// The CBOR value of what [`to_json`] made; `None` for other JSON.
-fn from_json(json: Json) -> Option<Value> {
+fn from_json(json: Json) -> Option<CborValue> {
     Some(match json {
-        Json::Null => Value::Null,
-        Json::Bool(value) => Value::Bool(value),
-        Json::String(text) => Value::Text(text),
+        Json::Null => CborValue::Null,
+        Json::Bool(value) => CborValue::Bool(value),
+        Json::String(text) => CborValue::Text(text),
         Json::Number(number) => match (number.as_u64(), number.as_i64()) {
-            (Some(int), _) => Value::Integer(int.into()),
-            (_, Some(int)) => Value::Integer(int.into()),
+            (Some(int), _) => CborValue::Integer(int.into()),
+            (_, Some(int)) => CborValue::Integer(int.into()),
             _ => return None,
         },
-        Json::Array(items) => Value::Array(items.into_iter().map(from_json).collect::<Option<_>>()?),
+        Json::Array(items) => CborValue::Array(items.into_iter().map(from_json).collect::<Option<_>>()?),
         Json::Object(object) => special(object)?,
     })
 }
 
-fn special(object: Map<String, Json>) -> Option<Value> {
+fn special(object: Map<String, Json>) -> Option<CborValue> {
     let mut entries = object.into_iter();
     let (Some((kind, value)), None) = (entries.next(), entries.next()) else { return None };
     Some(match (kind.as_str(), value) {
-        ("bytes", Json::String(text)) => Value::Bytes(hex::decode(text).ok()?),
-        ("float", Json::String(text)) => Value::Float(text.parse().ok()?),
-        ("int", Json::String(text)) => Value::Integer(text.parse::<i128>().ok()?.try_into().ok()?),
+        ("bytes", Json::String(text)) => CborValue::Bytes(hex::decode(text).ok()?),
+        ("float", Json::String(text)) => CborValue::Float(text.parse().ok()?),
+        ("int", Json::String(text)) => CborValue::Integer(text.parse().ok()?),
+        ("simple", Json::Number(number)) => CborValue::Simple(u8::try_from(number.as_u64()?).ok()?),
         ("map", Json::Array(pairs)) => {
             let pair = |pair| match pair {
                 Json::Array(pair) => match <[Json; 2]>::try_from(pair) {
@@ -88,11 +126,11 @@ fn special(object: Map<String, Json>) -> Option<Value> {
                 },
                 _ => None,
             };
-            Value::Map(pairs.into_iter().map(pair).collect::<Option<_>>()?)
+            CborValue::Map(pairs.into_iter().map(pair).collect::<Option<_>>()?)
         }
         ("tag", Json::Array(pair)) => {
             let [tag, inner] = <[Json; 2]>::try_from(pair).ok()?;
-            Value::Tag(tag.as_u64()?, Box::new(from_json(inner)?))
+            CborValue::Tag(tag.as_u64()?, Box::new(from_json(inner)?))
         }
         _ => return None,
     })
@@ -110,23 +148,22 @@ pub(super) mod extensions {
     }
 
     pub(in crate::content) fn serialize<S: Serializer>(
-        extensions: &BTreeMap<ExtensionKey, Value>,
+        extensions: &BTreeMap<ExtensionKey, CborValue>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let entry = |(key, value): (&ExtensionKey, &Value)| {
+        let entry = |(key, value): (&ExtensionKey, &CborValue)| {
             let key = match key {
                 ExtensionKey::Int(int) => json!(int),
                 ExtensionKey::Text(text) => json!(text),
             };
-            Some(Entry { key, value: to_json(value)? })
+            Entry { key, value: to_json(value) }
         };
-        let entries: Option<Vec<Entry>> = extensions.iter().map(entry).collect();
-        entries.ok_or_else(|| serde::ser::Error::custom("a CBOR value that has no JSON form"))?.serialize(serializer)
+        serializer.collect_seq(extensions.iter().map(entry))
     }
 
     pub(in crate::content) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<BTreeMap<ExtensionKey, Value>, D::Error> {
+    ) -> Result<BTreeMap<ExtensionKey, CborValue>, D::Error> {
         let mut out = BTreeMap::new();
         for Entry { key, value } in Vec::<Entry>::deserialize(deserializer)? {
             let key = match (&key, key.as_i64()) {

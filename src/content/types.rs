@@ -1,13 +1,15 @@
 //! The parts of a MIMI content message (draft-ietf-mimi-content-08 section 4).
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::collections::BTreeMap;
 
-use ciborium::Value;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    codec::ContentError,
+    extensions::ExtensionKey,
+    external::ExternalPart,
+    fault::ContentError,
     id::{MessageId, message_id},
+    value::CborValue,
 };
 use crate::ident::{RoomUri, UserUri};
 
@@ -29,9 +31,9 @@ pub struct MimiContent {
     /// The message that this one answers or reacts to.
     #[serde(with = "super::json::reference")]
     pub in_reply_to: Option<MessageId>,
-    /// Extension fields; no value is looked at except those that have a method here.
+    /// Extension fields; no value is looked at except those that have a method.
     #[serde(with = "super::json::extensions")]
-    pub extensions: BTreeMap<ExtensionKey, Value>,
+    pub extensions: BTreeMap<ExtensionKey, CborValue>,
     /// What is shown.
     pub body: NestedPart,
 }
@@ -44,55 +46,6 @@ pub enum Expiration {
     AfterReading(u32),
     /// Seconds since the UNIX epoch.
     At(u32),
-}
-
-/// The key of an extension field: an integer, or a text string of 1 to 255 bytes. Ordered as encoded (RFC 8949 4.2.1):
-/// non-negative integers, then negative ones by magnitude, then text, shorter first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ExtensionKey {
-    /// Registered if positive, private if negative. At most 53 bits (section 5.2).
-    Int(i64),
-    /// Private.
-    Text(String),
-}
-
-impl ExtensionKey {
-    /// `senderUri`: the sender's user URI.
-    pub const SENDER_URI: Self = Self::Int(1);
-    /// `roomUri`.
-    pub const ROOM_URI: Self = Self::Int(2);
-    /// `senderTimestamp` (draft-mimi-content-more-extensions-00).
-    pub const SENDER_TIMESTAMP: Self = Self::Int(3);
-
-    /// A private text key.
-    #[must_use]
-    pub fn text(name: &str) -> Self {
-        Self::Text(name.to_owned())
-    }
-}
-
-impl Ord for ExtensionKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (Self::Int(a), Self::Int(b)) => (*a < 0, a.unsigned_abs()).cmp(&(*b < 0, b.unsigned_abs())),
-            (Self::Text(a), Self::Text(b)) => (a.len(), a).cmp(&(b.len(), b)),
-            (Self::Int(_), Self::Text(_)) => Ordering::Less,
-            (Self::Text(_), Self::Int(_)) => Ordering::Greater,
-        }
-    }
-}
-
-impl PartialOrd for ExtensionKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// When the sender says it sent the message (extension 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SenderTimestamp {
-    /// Milliseconds since the UNIX epoch.
-    pub millis: u64,
 }
 
 /// The intended use of a part (section 4.4).
@@ -119,6 +72,17 @@ pub enum Disposition {
     Preview,
     /// 9 to 255: to be treated as `Render`.
     Unknown(u8),
+}
+
+impl Expiration {
+    /// When the message is to be deleted, milliseconds since the UNIX epoch, if it was read at `read` in the same measure.
+    #[must_use]
+    pub fn deadline(self, read: u64) -> u64 {
+        match self {
+            Self::At(time) => u64::from(time) * 1000,
+            Self::AfterReading(seconds) => read.saturating_add(u64::from(seconds) * 1000),
+        }
+    }
 }
 
 impl Disposition {
@@ -227,71 +191,15 @@ pub enum PartSemantics {
     ProcessAll,
 }
 
-/// Content at a URL, usually encrypted (section 4.5).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ExternalPart {
-    /// IANA media type.
-    pub content_type: String,
-    /// Where it is.
-    pub url: String,
-    /// Seconds since the UNIX epoch after which it is gone; 0 for never.
-    pub expires: u32,
-    /// Bytes; 0 if not said.
-    pub size: u64,
-    /// IANA AEAD number; 0 for none.
-    pub enc_alg: u16,
-    /// AEAD key.
-    #[serde(with = "super::json::hex_bytes")]
-    pub key: Vec<u8>,
-    /// AEAD nonce.
-    #[serde(with = "super::json::hex_bytes")]
-    pub nonce: Vec<u8>,
-    /// AEAD additional data.
-    #[serde(with = "super::json::hex_bytes")]
-    pub aad: Vec<u8>,
-    /// IANA named-information hash; 0 for none.
-    pub hash_alg: u8,
-    /// Hash of what the URL answers.
-    #[serde(with = "super::json::hex_bytes")]
-    pub content_hash: Vec<u8>,
-    /// For humans; may be empty.
-    pub description: String,
-    /// Suggested file name; may be empty.
-    pub filename: String,
-}
-
 impl MimiContent {
     /// A new message without relations, marked with sender and room (extensions 1 and 2).
     #[must_use]
     pub fn new(salt: [u8; 16], sender: &UserUri, room: &RoomUri, body: NestedPart) -> Self {
         let extensions = BTreeMap::from([
-            (ExtensionKey::SENDER_URI, Value::Text(sender.as_str().to_owned())),
-            (ExtensionKey::ROOM_URI, Value::Text(room.as_str().to_owned())),
+            (ExtensionKey::SENDER_URI, CborValue::Text(sender.as_str().to_owned())),
+            (ExtensionKey::ROOM_URI, CborValue::Text(room.as_str().to_owned())),
         ]);
         Self { salt, replaces: None, topic_id: vec![], expires: None, in_reply_to: None, extensions, body }
-    }
-
-    /// Sets when the sender sent it, milliseconds since the UNIX epoch (extension 3, `{1: seconds, -3: milliseconds}`).
-    pub fn set_sender_timestamp(&mut self, millis: u64) {
-        let map = vec![
-            (Value::Integer(1.into()), Value::Integer((millis / 1000).into())),
-            (Value::Integer((-3).into()), Value::Integer((millis % 1000).into())),
-        ];
-        self.extensions.insert(ExtensionKey::SENDER_TIMESTAMP, Value::Map(map));
-    }
-
-    /// When the sender says it sent it; `None` if absent or not understood.
-    #[must_use]
-    pub fn sender_timestamp(&self) -> Option<SenderTimestamp> {
-        let map = self.extensions.get(&ExtensionKey::SENDER_TIMESTAMP)?.as_map()?;
-        let field = |wanted: i64| {
-            map.iter()
-                .find(|(key, _)| key.as_integer() == Some(wanted.into()))
-                .and_then(|(_, value)| u64::try_from(value.as_integer()?).ok())
-        };
-        let fraction = field(-3).or(field(-6).map(|us| us / 1000)).or(field(-9).map(|ns| ns / 1_000_000)).unwrap_or(0);
-        Some(SenderTimestamp { millis: field(1)?.checked_mul(1000)?.checked_add(fraction.min(999))? })
     }
 
     /// The sender URI that the message carries, as received.

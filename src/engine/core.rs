@@ -121,10 +121,8 @@ pub(super) struct Inner {
     pub(super) suspect_until: AtomicU64,
     /// When this process was last seen running, in milliseconds: a gap means that it was stopped meanwhile.
     pub(super) pulse: AtomicU64,
-    /// On which connection the last transaction came.
-    pub(super) last_connection: AtomicU64,
-    /// The last transaction's number.
-    pub(super) last_txn: AtomicU64,
+    /// What the transactions tell of the homeserver.
+    pub(super) signs: super::signs::Signs,
     /// When the last transaction was answered, and how many came in quick succession by then.
     pub(super) answered: Mutex<(Option<tokio::time::Instant>, u32)>,
     /// Outbox rows that are done and not taken off yet.
@@ -228,8 +226,7 @@ impl Engine {
             doubted: AtomicBool::new(false),
             suspect_until: AtomicU64::new(0),
             pulse: AtomicU64::new(now()),
-            last_txn: AtomicU64::new(0),
-            last_connection: AtomicU64::new(0),
+            signs: super::signs::Signs::default(),
             answered: Mutex::default(),
             done: Mutex::default(),
             go: CancellationToken::new(),

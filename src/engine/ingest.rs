@@ -56,15 +56,8 @@ impl Engine {
             origin_server_ts: u64,
         }
         self.feel_pulse();
-        if txn.connection != self.0.last_connection.swap(txn.connection, std::sync::atomic::Ordering::Relaxed) {
-            // It was restarted perhaps, faster than anybody noticed.
+        if self.0.signs.restarted(txn) {
             self.suspect();
-        }
-        if let Ok(number) = txn.txn_id.parse::<u64>() {
-            // Synapse on SQLite begins anew at 1 when it was restarted.
-            if number < self.0.last_txn.swap(number, std::sync::atomic::Ordering::Relaxed) {
-                self.suspect();
-            }
         }
         // A ghost's event has its sender's time, and says nothing.
         let foreign = txn.events.iter().filter(|raw| !self.0.names.is_echo(raw));

@@ -41,6 +41,7 @@ mod provider;
 mod report;
 mod requests;
 mod rows;
+mod signs;
 mod starting;
 mod tables;
 mod trim;

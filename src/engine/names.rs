@@ -73,6 +73,9 @@ impl Names for GatewayNames {
     fn is_peer(&self, provider: &ProviderDomain) -> bool {
         self.peers.as_ref().is_some_and(|peers| peers.knows(provider))
     }
+    fn is_gateway(&self, provider: &ProviderDomain) -> bool {
+        self.peers.as_ref().is_some_and(|peers| peers.is_gateway(provider))
+    }
     fn is_bridged(&self, user: &UserId) -> bool {
         self.is_bot(user) || is_ghost_pattern(user)
     }

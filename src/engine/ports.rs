@@ -28,7 +28,7 @@ pub struct Transaction {
     pub body_hash: [u8; 32],
     /// The room events, in order, each as raw JSON.
     pub events: Vec<Box<RawValue>>,
-    /// On which connection it came, counted since the start: another one than before may mean that the homeserver was
+    /// On which connection it came, counted since the start: one newer than any before may mean that the homeserver was
     /// restarted.
     pub connection: u64,
 }
@@ -279,6 +279,10 @@ pub trait Peers: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<u8>, CallError>>;
     /// Whether this domain is a configured peer that may be called.
     fn knows(&self, peer: &ProviderDomain) -> bool;
+    /// Whether this peer is a gateway to Matrix by our settings: events in its private parts are believed.
+    fn is_gateway(&self, _peer: &ProviderDomain) -> bool {
+        false
+    }
 }
 
 // -------------------------------------------------------------------------------------------------------- assets

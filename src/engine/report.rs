@@ -35,9 +35,16 @@ fn verdict(franking: &Franking, room: &RoomUri, alleged: &UserUri, message: &Abu
         Ok(content) => content,
         Err(error) => return (format!("NOT PROVEN: it is no MIMI content ({error})"), String::new()),
     };
-    let here =
-        translate::ToMatrix { message_id: MessageId([0; 32]), sender: alleged, room, mentions: &translate::Nobody };
-    let shown = translate::to_matrix(&content, &here);
+    let message_id = MessageId([0; 32]);
+    let ctx = translate::ToMatrix {
+        message_id,
+        sender: alleged,
+        room,
+        from_gateway: false,
+        related: None,
+        mentions: &translate::Nobody,
+    };
+    let shown = translate::to_matrix(&content, &ctx);
     let text = shown.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
     let text = text.chars().take(EXCERPT).collect();
     if let Err(error) = content.check_origin(alleged, room) {

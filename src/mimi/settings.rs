@@ -212,6 +212,10 @@ pub struct PeerSettings {
     /// below it, and `hosts`; DNS and port 443 for other hosts.
     #[serde(default)]
     pub asset_address: Option<String>,
+    /// Whether the peer is a gateway to Matrix: then events of types that MIMI has no form for (polls, custom ones) are taken
+    /// from its messages. Default `false`: their text is shown.
+    #[serde(default)]
+    pub gateway: bool,
     /// `false` cuts the peer off in both directions and keeps its settings. Default `true`.
     #[serde(default = "yes")]
     pub allowed: bool,

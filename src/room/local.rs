@@ -73,7 +73,7 @@ impl Step<'_> {
         }
         let mentions = &People { names: self.names, state: self.state() };
         let sent_ts = event.origin_server_ts;
-        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, mentions };
+        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, related: None, mentions };
         let translated = match translate::to_mimi(&event.event_type, &event.content, &context) {
             Ok(translated) => translated,
             Err(NotCarried::Mirror) => return,

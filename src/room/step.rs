@@ -43,6 +43,10 @@ pub trait Names: Send + Sync {
     fn is_stray(&self, user: &UserId) -> bool;
     /// Whether somebody of this provider can be asked.
     fn is_peer(&self, provider: &ProviderDomain) -> bool;
+    /// Whether this provider is a gateway to Matrix by our settings.
+    fn is_gateway(&self, _provider: &ProviderDomain) -> bool {
+        false
+    }
     /// Whether this is a ghost of any gateway, or our bot: its events are never carried.
     fn is_bridged(&self, user: &UserId) -> bool;
     /// The Matrix user that a MIMI user is: one of ours, or a ghost.
@@ -488,6 +492,9 @@ impl Step<'_> {
         if let Err(error) = content.check_origin(sender, &self.room.uri) {
             return self.report(format!("a message of {sender} claims another origin: {error}"));
         }
+        if let Err(why) = content.check_plausible(accepted) {
+            return self.report(format!("a message of {sender} is not believed: {why}"));
+        }
         let id = crate::content::message_id(sender, &self.room.uri, plaintext, &content.salt).0;
         let honest = super::frank::check_beside(beside, &id, &content, plaintext);
         if let (Err(why), Some(other)) = (honest, beside.message_id)
@@ -516,6 +523,8 @@ impl Step<'_> {
                 sender,
                 room: &self.room.uri,
                 mentions: &People { names: self.names, state: self.state() },
+                from_gateway: self.names.is_gateway(&sender.provider()),
+                related: None,
             },
         );
         let mut body = shown.content;

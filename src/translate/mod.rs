@@ -8,6 +8,7 @@
 //! Nothing is lost silently: both directions answer a list of what did not cross.
 
 pub mod event;
+mod events;
 mod html;
 mod links;
 mod markdown;
@@ -19,12 +20,15 @@ mod tests;
 
 use std::fmt;
 
+use ruma::EventId;
+
 use crate::{
     content::{ContentError, MessageId, MimiContent},
     ident::{RoomUri, UserUri},
 };
 
 pub use event::{BadEvent, RoomEvent};
+pub use events::PRIVATE_EVENT;
 pub use links::{Mentions, Nobody};
 pub use to_matrix::to_matrix;
 pub use to_mimi::to_mimi;
@@ -47,6 +51,8 @@ pub struct ToMimi<'a> {
     pub salt: [u8; 16],
     /// `origin_server_ts`, milliseconds since the UNIX epoch.
     pub sent_ts: u64,
+    /// The MIMI message of the event that this one refers to (`m.relates_to`, `event_id`), if it has one.
+    pub related: Option<MessageId>,
     /// Who the people are that the message links to.
     pub mentions: &'a dyn Mentions,
 }
@@ -60,6 +66,10 @@ pub struct ToMatrix<'a> {
     pub sender: &'a UserUri,
     /// The room.
     pub room: &'a RoomUri,
+    /// Whether the sender's provider is a gateway to Matrix by our settings: its private parts are believed.
+    pub from_gateway: bool,
+    /// The event of the message that this one refers to (`inReplyTo`), if there is one in the Matrix room.
+    pub related: Option<&'a EventId>,
     /// Who the people are that the message links to.
     pub mentions: &'a dyn Mentions,
 }
@@ -76,7 +86,7 @@ pub struct Translated {
 /// A translated MIMI message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MatrixMessage {
-    /// `m.room.message`.
+    /// `m.room.message`, or the type of an event that a gateway sent in a private part.
     pub event_type: String,
     /// The event's content, at most [`MAX_EVENT_CONTENT`] bytes as JSON.
     pub content: serde_json::Value,
@@ -107,6 +117,14 @@ pub enum Loss {
     Expiration,
     /// A picture within a text: its alternative text is kept.
     InlineImage,
+    /// Which event it refers to (a vote without its poll).
+    Reference,
+    /// A call: it is told, and cannot be joined from outside.
+    Call,
+    /// Details beside the text: whose place it is, under which name somebody writes.
+    Details,
+    /// An event of this type is one for Matrix clients behind other gateways; everybody else has its text.
+    Private(String),
     /// A link that may not be followed, or is none for the other side: its text is kept.
     Link,
     /// Underlining, super- and subscript, colours: Markdown has no form for them.
@@ -136,6 +154,10 @@ impl fmt::Display for Loss {
             Self::Spoiler => f.write_str("the spoiler's cover"),
             Self::Expiration => f.write_str("when it expires"),
             Self::InlineImage => f.write_str("an inline image (its description is kept)"),
+            Self::Reference => f.write_str("what it refers to"),
+            Self::Call => f.write_str("the call itself (told as text)"),
+            Self::Details => f.write_str("some details (the text is kept)"),
+            Self::Private(event_type) => write!(f, "all but the text of {event_type}, for who is not behind a gateway"),
             Self::Link => f.write_str("a link (its text is kept)"),
             Self::Style => f.write_str("underlining, raised or lowered text, or colours"),
             Self::Layout => f.write_str("some of the layout"),

@@ -21,11 +21,27 @@ fn mimi(content: &Value) -> Result<Translated, NotCarried> {
     to_mimi(
         "m.room.message",
         content,
-        &ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 1_700_000_000_123, mentions: &Nobody },
+        &ToMimi {
+            sender: &alice(),
+            room: &room(),
+            salt: [1; 16],
+            sent_ts: 1_700_000_000_123,
+            related: None,
+            mentions: &Nobody,
+        },
     )
 }
 fn matrix(content: &MimiContent) -> MatrixMessage {
-    to_matrix(content, &ToMatrix { message_id: MessageId([2; 32]), sender: &alice(), room: &room(), mentions: &Nobody })
+    let (sender, room) = (&alice(), &room());
+    let ctx = ToMatrix {
+        message_id: MessageId([2; 32]),
+        sender,
+        room,
+        from_gateway: false,
+        related: None,
+        mentions: &Nobody,
+    };
+    to_matrix(content, &ctx)
 }
 fn message(body: NestedPart) -> MimiContent {
     MimiContent::new([1; 16], &alice(), &room(), body)
@@ -159,7 +175,7 @@ fn an_edit_is_carried_as_its_new_text() {
 
 #[test]
 fn what_is_not_carried_says_why() {
-    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, mentions: &Nobody };
+    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, related: None, mentions: &Nobody };
     assert_eq!(to_mimi("m.reaction", &json!({}), &ctx), Err(NotCarried::EventType("m.reaction".into())));
     assert_eq!(mimi(&json!({"msgtype": "m.image", "body": "x.png"})), Err(NotCarried::MsgType("m.image".into())));
     assert_eq!(mimi(&json!({})), Err(NotCarried::Empty), "redacted");
@@ -344,10 +360,7 @@ fn what_cannot_be_shown_becomes_a_note() {
         ExternalPart { url: "https://a.example/join".into(), description: "Join us".into(), ..ExternalPart::default() };
     let call =
         NestedPart { disposition: Disposition::Session, language: String::new(), body: Body::External(Box::new(call)) };
-    assert_eq!(
-        text(&matrix(&message(call)).content),
-        "[not carried by this bridge: a call, Join us, https://a.example/join]"
-    );
+    assert_eq!(text(&matrix(&message(call)).content), "Join us\nhttps://a.example/join");
 
     let odd = Body::Single { content_type: "image/gif".into(), content: vec![0; 5] };
     assert_eq!(
@@ -498,12 +511,14 @@ impl Mentions for Known {
 }
 
 fn mimi_known(content: &Value) -> Translated {
-    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, mentions: &Known };
+    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, related: None, mentions: &Known };
     to_mimi("m.room.message", content, &ctx).unwrap()
 }
 
 fn matrix_known(content: &MimiContent) -> MatrixMessage {
-    let ctx = ToMatrix { message_id: MessageId([2; 32]), sender: &alice(), room: &room(), mentions: &Known };
+    let (sender, room) = (&alice(), &room());
+    let message_id = MessageId([2; 32]);
+    let ctx = ToMatrix { message_id, sender, room, from_gateway: false, related: None, mentions: &Known };
     to_matrix(content, &ctx)
 }
 

@@ -4,7 +4,7 @@ use ruma::OwnedUserId;
 use serde_json::{Value, json};
 
 use super::{
-    CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix,
+    CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix, events,
     html::{self, Document},
     links::Links,
     markdown::{self, Style},
@@ -19,13 +19,18 @@ pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
     let mut links = Links::to_matrix(ctx.mentions);
     let mut losses = Vec::new();
     note_relations(message, &mut losses);
+    if let Some(other) = events::to_matrix(message, ctx, &mut losses) {
+        return other;
+    }
+    let rewritten = events::readable(&message.body);
+    let body = rewritten.as_ref().unwrap_or(&message.body);
     let mut shown = match (&message.body.body, message.replaces) {
         (Body::Null, Some(_)) => {
             losses.push(Loss::Deletion);
             Shown::note("deleted or took back an earlier message")
         }
         (Body::Null, None) => Shown::note("empty message"),
-        _ => show(&message.body, &mut links, &mut losses),
+        _ => show(body, &mut links, &mut losses),
     };
     losses.append(&mut links.losses);
     if shown.plain.trim().is_empty() {
@@ -41,12 +46,16 @@ pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
         Some("m.notice") => "m.notice",
         _ => "m.text",
     };
+    if let Some(subject) = message.subject() {
+        shown.prepend(&printable(subject));
+    }
     if message.replaces.is_some() && !shown.note {
         // As Matrix clients write an edit for those who do not understand it.
         shown.plain.insert_str(0, "* ");
         shown.html = shown.html.map(|html| format!("* {html}"));
     }
-    let content = bounded(msgtype, shown, &links.matrix, ctx, &mut losses);
+    let mut content = bounded(msgtype, shown, &links.matrix, ctx, &mut losses);
+    events::mark(&mut content, message);
     MatrixMessage { event_type: "m.room.message".to_owned(), content, losses: tidy(losses) }
 }
 
@@ -151,6 +160,12 @@ impl Shown {
         Self { plain: format!("[{what}]"), html: None, note: true }
     }
 
+    /// Puts a line of its own above it, as a mail has its subject.
+    fn prepend(&mut self, line: &str) {
+        self.plain.insert_str(0, &format!("{line}\n\n"));
+        self.html = self.html.take().map(|html| format!("<p><strong>{}</strong></p>\n{html}", html::escape(line)));
+    }
+
     fn strip_prefix(&mut self, prefix: &str) {
         if let Some(rest) = self.plain.strip_prefix(prefix) {
             self.plain = rest.to_owned();
@@ -233,9 +248,7 @@ fn show_single(
         "text/markdown" => {
             let clean = unwrap_paragraph(&markdown::to_html(&text, links));
             // The Markdown itself reads well as plain text. Without any markup there is nothing to format.
-            let mut bare = String::new();
-            html::escape_into(text.trim(), &mut bare);
-            let html = (clean != bare).then_some(clean);
+            let html = (clean != html::escape(text.trim())).then_some(clean);
             Shown { plain: text.trim().to_owned(), html, note: false }
         }
         "text/html" => {
@@ -331,11 +344,7 @@ fn join(all: &[Shown]) -> Shown {
     let plain = all.iter().map(|shown| shown.plain.trim_end()).collect::<Vec<_>>().join("\n\n");
     let html = all.iter().any(|shown| shown.html.is_some()).then(|| {
         let part = |shown: &Shown| {
-            let plain = || {
-                let mut html = String::new();
-                html::escape_into(shown.plain.trim_end(), &mut html);
-                format!("<p>{}</p>", html.replace('\n', "<br>"))
-            };
+            let plain = || format!("<p>{}</p>", html::escape(shown.plain.trim_end()).replace('\n', "<br>"));
             shown.html.clone().unwrap_or_else(plain)
         };
         all.iter().map(part).collect::<Vec<_>>().join("\n")

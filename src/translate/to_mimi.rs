@@ -4,7 +4,7 @@ use ruma::OwnedUserId;
 use serde_json::{Map, Value};
 
 use super::{
-    CONTENT_KEY, Loss, MSGTYPE_EXTENSION, NotCarried, ToMimi, Translated,
+    CONTENT_KEY, Loss, MSGTYPE_EXTENSION, NotCarried, ToMimi, Translated, events,
     html::Document,
     links::Links,
     markdown::{self, Style},
@@ -17,8 +17,11 @@ use crate::content::{
 /// The longest sum of a message's alternatives, in bytes; some are left out before the message is too long.
 const MAX_ALTERNATIVES: usize = 60 * 1024;
 
-/// Translates an event. Text messages only for now: a reply or an edit is carried as its text and listed as a loss.
+/// Translates an event. A reply or an edit is carried as its text and listed as a loss; so are custom kinds of messages.
 pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Translated, NotCarried> {
+    if let Some(other) = events::to_mimi(event_type, content, ctx) {
+        return other;
+    }
     if event_type != "m.room.message" {
         return Err(NotCarried::EventType(event_type.to_owned()));
     }
@@ -32,8 +35,11 @@ pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Tr
         None => return Err(NotCarried::Empty),
         Some(value) => value.as_str().ok_or(NotCarried::Malformed("msgtype"))?,
     };
-    if !matches!(msgtype, "m.text" | "m.notice" | "m.emote") {
-        return Err(NotCarried::MsgType(msgtype.to_owned()));
+    match msgtype {
+        "m.text" | "m.notice" | "m.emote" => {}
+        own if own.starts_with("m.") => return Err(NotCarried::MsgType(own.to_owned())),
+        // Clients show a message of an unknown kind by its body.
+        other => losses.push(Loss::Unsupported(other.to_owned())),
     }
     let body = match message.get("body") {
         None => return Err(NotCarried::Empty),
@@ -76,7 +82,8 @@ pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Tr
     let body = alternatives(emote, plain, &markdown, &html, &mut losses);
     let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     content.set_sender_timestamp(ctx.sent_ts);
-    if msgtype != "m.text" {
+    content.expires = events::expires(outer, ctx.sent_ts, &mut losses);
+    if matches!(msgtype, "m.notice" | "m.emote") {
         content.extensions.insert(ExtensionKey::text(MSGTYPE_EXTENSION), CborValue::Text(msgtype.to_owned()));
     }
     content.encode()?;

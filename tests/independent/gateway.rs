@@ -41,6 +41,7 @@ impl Gateway {
             ca: PemSource::new(&*peer_ca.pem),
             address: Some(peer.to_string()),
             hosts: Vec::new(),
+            gateway: false,
             asset_domains: None,
             asset_address: None,
             allowed: true,

@@ -57,6 +57,7 @@ pub(crate) fn peer(ca: &Ca) -> PeerSettings {
         ca: PemSource::new(&*ca.pem),
         address: None,
         hosts: Vec::new(),
+        gateway: false,
         asset_domains: None,
         asset_address: None,
         allowed: true,

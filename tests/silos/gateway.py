@@ -74,6 +74,8 @@ class GatewayPlan:
     # An administrator's access token, and the room in which reports of abuse appear.
     admin_token: str = ""
     admin_room: str = ""
+    # How often the homeserver's list of reports is looked at; a bench leaves it to the gateway.
+    report_poll_seconds: int | None = 1
     # A peer's domain and papers, to see whether the gateway serves peers; without, only the homeserver's side is looked at.
     probe: tuple[str, Pair] | None = None
 
@@ -112,11 +114,13 @@ class Gateway:
             "log": {"filter": os.environ.get("SILOS_GATEWAY_LOG", "info")},
         }
         if plan.admin_token:
-            sections["homeserver"] |= {"admin_token": plan.admin_token, "report_poll_interval_seconds": 1}
+            sections["homeserver"]["admin_token"] = plan.admin_token
+            if plan.report_poll_seconds:
+                sections["homeserver"]["report_poll_interval_seconds"] = plan.report_poll_seconds
         if plan.admin_room:
             sections["permissions"] = {"admin_room": plan.admin_room}
         for domain, port in plan.peers.items():
-            sections[f'peers."{domain}"'] = {"ca": str(plan.ca), "address": f"127.0.0.1:{port}"}
+            sections[f'peers."{domain}"'] = {"ca": str(plan.ca), "address": f"127.0.0.1:{port}", "gateway": True}
         lines = []
         for name, keys in sections.items():  # JSON strings are valid TOML strings
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::InspectError;
 use crate::{
-    content::{self, MimiContent},
+    content::{ContentFault, DerivedValues, MessageStatusReport, MimiContent},
     policy::{BaseRoomPolicy, CodecError, ParticipantList, ParticipantListUpdate, RoleList, RoomMetadata},
     wire::{
         AbuseReport, AppDataDictionary, ApplicationFraming, ConsentEntry, DecodeError, Directory, FanoutMessage,
@@ -118,17 +118,27 @@ impl Body for Vec<FanoutMessage> {
     }
 }
 
-impl Body for MimiContent {
-    fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
-        Self::decode(bytes).map_err(|error| match content::fault(bytes) {
-            Some(fault) => Fault { offset: fault.offset, text: fault.to_string() },
-            None => Fault { offset: 0, text: error.to_string() },
-        })
-    }
-    fn to_bytes(&self) -> Result<Vec<u8>, String> {
-        self.encode().map_err(|e| e.to_string())
+impl From<ContentFault> for Fault {
+    fn from(fault: ContentFault) -> Self {
+        Self { offset: fault.offset, text: fault.to_string() }
     }
 }
+
+/// Implements [`Body`] for structures of `content`.
+macro_rules! content_bodies {
+    ($($body:ty),+ $(,)?) => {
+        $(impl Body for $body {
+            fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
+                Ok(<$body>::decode(bytes)?)
+            }
+            fn to_bytes(&self) -> Result<Vec<u8>, String> {
+                self.encode().map_err(|e| e.to_string())
+            }
+        })+
+    };
+}
+
+content_bodies!(MimiContent, MessageStatusReport, DerivedValues);
 
 /// A JSON document's fault; `serde_json` tells line and column.
 fn json_fault(bytes: &[u8], error: &serde_json::Error) -> Fault {
@@ -215,6 +225,8 @@ kinds! {
     AbuseReport, AbuseReport, true, "abuse-report", "POST reportAbuse: AbuseReport";
     Problem, ProblemDocument, true, "problem", "a refusal by HTTP status: problem document (JSON)";
     Content, MimiContent, true, "content", "a message, decrypted: MIMI content (CBOR)";
+    MessageStatus, MessageStatusReport, true, "message-status", "a status report, decrypted: MIMI message status (CBOR)";
+    DerivedValues, DerivedValues, false, "derived-values", "what a receiver knows of a message: MessageDerivedValues (CBOR)";
     ParticipantList, ParticipantList, true, "participant-list", "component 0x0022: ParticipantListData";
     ParticipantListUpdate, ParticipantListUpdate, true, "participant-list-update", "its update: ParticipantListUpdate";
     RoomMetadata, RoomMetadata, true, "room-metadata", "component 0x0023: RoomMetaData, also its update";

@@ -7,7 +7,7 @@ use super::{
     kind::{Body, Kind, Visit},
 };
 use crate::{
-    content::{MimiContent, message_id},
+    content::{DerivedValues, MessageStatusReport, MimiContent, message_id, message_id_v07},
     ident::{RoomUri, UserUri},
     policy::{BaseRoomPolicy, ParticipantList, ParticipantListUpdate, RoleList, RoomMetadata, component},
     wire::{
@@ -65,6 +65,8 @@ without_notes!(
     MediaTypeList,
     PseudonymousCredential,
     IdentityLink,
+    MessageStatusReport,
+    DerivedValues,
 );
 
 /// Ids of a message; `application_data` is what was encrypted, framing included.
@@ -74,6 +76,8 @@ fn of_content(content: &MimiContent, bytes: &[u8], application_data: &[u8], from
     let mut notes = Map::new();
     if let (Some(sender), Some(room)) = (&sender, &room) {
         notes.insert("messageId".to_owned(), json!(message_id(sender, room, bytes, &content.salt).to_string()));
+        let alias = message_id_v07(sender, room, bytes, &content.salt).to_string();
+        notes.insert("messageIdOfDraft07".to_owned(), json!(alias));
         if let Err(error) = content.check_origin(sender, room) {
             notes.insert("origin".to_owned(), json!(error.to_string()));
         }

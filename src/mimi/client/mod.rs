@@ -56,6 +56,7 @@ struct Peer {
     /// For its asset servers.
     assets: reqwest::Client,
     asset_hosts: AssetHosts,
+    gateway: bool,
 }
 
 impl MimiPeers {
@@ -82,7 +83,7 @@ impl MimiPeers {
             let directory = DirectoryCache::new(domain.clone(), peer.hosts.clone());
             let asset_hosts = AssetHosts::new(domain, peer);
             let (http, assets) = (http.build().map_err(why)?, assets.build().map_err(why)?);
-            peers.insert(domain.clone(), Peer { http, directory, assets, asset_hosts });
+            peers.insert(domain.clone(), Peer { http, directory, assets, asset_hosts, gateway: peer.gateway });
         }
         Ok(Self { peers })
     }
@@ -141,6 +142,10 @@ impl Peers for MimiPeers {
 
     fn knows(&self, peer: &ProviderDomain) -> bool {
         self.peers.contains_key(peer)
+    }
+
+    fn is_gateway(&self, peer: &ProviderDomain) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.gateway)
     }
 }
 

@@ -22,7 +22,4 @@ mod write;
 
 pub(super) use names::Tag;
 pub(super) use tree::{Attrs, Data, Document, Id, MAX_DEPTH, is_language};
-pub(super) use write::{escape_attribute, escape_into};
-
-#[cfg(test)]
-pub(super) use write::escape;
+pub(super) use write::{escape, escape_attribute, escape_into};

@@ -37,7 +37,6 @@ fn escaped(text: &str, quotes: bool, out: &mut String) {
 }
 
 /// Text as HTML.
-#[cfg(test)]
 pub(in crate::translate) fn escape(text: &str) -> String {
     let mut out = String::new();
     escape_into(text, &mut out);

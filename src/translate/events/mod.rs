@@ -1,0 +1,152 @@
+//! Events beside text messages and media: locations, polls, calls, messages in extensible form, and events that only some
+//! Matrix clients know.
+//!
+//! ```text
+//!  m.message, m.notice ... (MSC1767)  --rewritten as m.room.message--> text
+//!  m.location                         --> chooseOne [Markdown link, text], marked; back only if marked
+//!  m.call.invite, rtc notification    --> text, disposition session; a session's URL becomes text with the URL
+//!  polls, custom events               --> chooseOne [private part, text]; back only from peers that are gateways
+//!  self_destruct_after, timers        <-> expires
+//! ```
+//!
+//! All are pure functions; what does not cross is told as [`Loss`].
+
+mod extensible;
+mod place;
+mod private;
+mod session;
+mod timer;
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value, json};
+
+use super::{CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated, tidy};
+use crate::content::{MimiContent, NestedPart};
+
+pub use private::PRIVATE_EVENT;
+pub(super) use timer::expires;
+
+/// Translates an event if it is no text message: `None` for what is one, and for what nothing here knows.
+pub(super) fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Option<Result<Translated, NotCarried>> {
+    let outer = content.as_object()?;
+    let known = event_type == "m.room.message" || session::is_start(event_type) || private::may_cross(event_type);
+    if outer.contains_key(CONTENT_KEY) && (known || extensible::msgtype(event_type).is_some()) {
+        return Some(Err(NotCarried::Mirror));
+    }
+    if let Some(message) = extensible::as_room_message(event_type, outer) {
+        return Some(super::to_mimi("m.room.message", &Value::Object(message), ctx));
+    }
+    if event_type == "m.room.message" {
+        let new = outer.get("m.new_content").and_then(Value::as_object).filter(|_| is_edit(outer));
+        let message = new.unwrap_or(outer);
+        let is_place = message.get("msgtype").and_then(Value::as_str) == Some(place::MSGTYPE);
+        return is_place.then(|| place::to_mimi(outer, message, ctx));
+    }
+    if session::is_start(event_type) {
+        return Some(session::to_mimi(outer, ctx));
+    }
+    private::may_cross(event_type).then(|| private::to_mimi(event_type, outer, ctx))
+}
+
+/// Translates a message that is no text; `None` for what is shown as text.
+pub(super) fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>, losses: &mut Vec<Loss>) -> Option<MatrixMessage> {
+    place::to_matrix(message, ctx, losses).or_else(|| private::to_matrix(message, ctx, losses))
+}
+
+/// A body in another form, to be shown as text; `None` if it has none.
+pub(super) fn readable(body: &NestedPart) -> Option<NestedPart> {
+    session::readable(body)
+}
+
+/// Marks the content of an event that mirrors a message: when it shall go.
+pub(super) fn mark(content: &mut Value, message: &MimiContent) {
+    if let (Some((key, value)), Some(object)) = (message.expires.map(timer::mark), content.as_object_mut()) {
+        object.insert(key.to_owned(), value);
+    }
+}
+
+fn is_edit(outer: &Map<String, Value>) -> bool {
+    relation(outer, "rel_type") == Some("m.replace")
+}
+
+/// A text field of the event's relation.
+fn relation<'a>(outer: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
+    outer.get("m.relates_to")?.get(field)?.as_str()
+}
+
+/// A message with what every message of an event has; `refers` says whether its kind is one that refers to another event.
+fn message(
+    body: NestedPart,
+    outer: &Map<String, Value>,
+    refers: bool,
+    ctx: &ToMimi<'_>,
+    losses: &mut Vec<Loss>,
+) -> MimiContent {
+    let mut message = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
+    message.set_sender_timestamp(ctx.sent_ts);
+    message.expires = expires(outer, ctx.sent_ts, losses);
+    let related = outer.get("m.relates_to").and_then(Value::as_object);
+    if refers {
+        message.in_reply_to = ctx.related;
+        if ctx.related.is_none() {
+            losses.push(Loss::Reference);
+        }
+    } else if let Some(related) = related {
+        match related.get("rel_type").and_then(Value::as_str) {
+            Some("m.thread") => losses.push(Loss::Thread),
+            Some("m.replace") => losses.push(Loss::Edit),
+            Some(_) => losses.push(Loss::Reference),
+            None => {}
+        }
+        let falling_back = related.get("is_falling_back").and_then(Value::as_bool).unwrap_or(false);
+        if related.contains_key("m.in_reply_to") && !falling_back {
+            losses.push(Loss::Reply);
+        }
+    }
+    if outer.get("m.mentions").is_some_and(mentions_somebody) {
+        losses.push(Loss::Mention);
+    }
+    message
+}
+
+fn mentions_somebody(mentions: &Value) -> bool {
+    let users = mentions.get("user_ids").and_then(Value::as_array).is_some_and(|users| !users.is_empty());
+    users || mentions.get("room").and_then(Value::as_bool) == Some(true)
+}
+
+/// The translation, if it is within what can be sent.
+fn translated(content: MimiContent, losses: Vec<Loss>) -> Result<Translated, NotCarried> {
+    content.encode()?;
+    Ok(Translated { content, losses: tidy(losses) })
+}
+
+/// An event that mirrors a message; `None` if it would be too long.
+fn mirror(
+    event_type: &str,
+    mut content: Map<String, Value>,
+    message: &MimiContent,
+    ctx: &ToMatrix<'_>,
+    losses: &[Loss],
+) -> Option<MatrixMessage> {
+    content.insert("m.mentions".to_owned(), json!({}));
+    let origin = json!({ "id": ctx.message_id.to_string(), "room": ctx.room.as_str(), "sender": ctx.sender.as_str() });
+    content.insert(CONTENT_KEY.to_owned(), origin);
+    let mut content = Value::Object(content);
+    mark(&mut content, message);
+    (content.to_string().len() <= MAX_EVENT_CONTENT).then(|| MatrixMessage {
+        event_type: event_type.to_owned(),
+        content,
+        losses: tidy(losses.to_vec()),
+    })
+}
+
+/// Text of a sender on one line and of bounded length.
+fn line(text: &str, most: usize) -> String {
+    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect();
+    if text.chars().nth(most).is_some() {
+        line.push('…');
+    }
+    line.trim().to_owned()
+}

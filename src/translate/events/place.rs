@@ -1,0 +1,143 @@
+//! Locations: `m.room.message` with `msgtype` `m.location` (Client-Server API), as Element sends them (MSC3488).
+
+use serde_json::{Map, Value, json};
+
+use super::super::{Loss, MSGTYPE_EXTENSION, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated};
+use crate::content::{
+    Body, CborValue, ExtensionKey, MimiContent, NestedPart, PartSemantics, TEXT_MARKDOWN, TEXT_PLAIN,
+};
+
+/// The kind of message, also its mark in MIMI.
+pub(super) const MSGTYPE: &str = "m.location";
+/// Longest geo URI, in bytes.
+const MAX_URI: usize = 200;
+/// Longest description, in bytes.
+const MAX_TEXT: usize = 4096;
+
+/// A geo URI (RFC 5870) that names a place on earth.
+fn is_geo(uri: &str) -> bool {
+    let Some(rest) = uri.strip_prefix("geo:").filter(|_| uri.len() <= MAX_URI) else { return false };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ',' | ';' | '=' | '%' | '_');
+    let mut numbers = rest.split(';').next().unwrap_or_default().split(',').map(|number| {
+        let digits = number.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'));
+        number.parse::<f64>().ok().filter(|_| digits)
+    });
+    let mut within = |limit: f64| numbers.next().flatten().is_some_and(|number| number.abs() <= limit);
+    rest.chars().all(plain) && within(90.0) && within(180.0)
+}
+
+/// Markdown in which nothing is markup.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_punctuation() {
+            out.push('\\');
+        }
+        out.push(if c.is_control() { ' ' } else { c });
+    }
+    out
+}
+
+pub(super) fn to_mimi(
+    outer: &Map<String, Value>,
+    content: &Map<String, Value>,
+    ctx: &ToMimi<'_>,
+) -> Result<Translated, NotCarried> {
+    let nested = |key: &str, field: &str| content.get(key)?.get(field)?.as_str();
+    let uri = content.get("geo_uri").and_then(Value::as_str).or(nested("m.location", "uri"));
+    let uri = uri.or(nested("org.matrix.msc3488.location", "uri")).ok_or(NotCarried::Malformed("geo_uri"))?;
+    if !is_geo(uri) {
+        return Err(NotCarried::Malformed("geo_uri"));
+    }
+    let text = content.get("body").and_then(Value::as_str).unwrap_or_default();
+    let mut losses = Vec::new();
+    let mut text = text.trim();
+    if text.len() > MAX_TEXT {
+        losses.push(Loss::Cut);
+        text = text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default();
+    }
+    // Whose place it is, when they were there, a picture of the map.
+    let same = |found: Option<&str>, known: &str| found.is_none_or(|found| found == known);
+    let crosses = |key: &str| match key {
+        "msgtype"
+        | "body"
+        | "geo_uri"
+        | "m.relates_to"
+        | "m.mentions"
+        | "m.new_content"
+        | "org.matrix.self_destruct_after"
+        | "com.beeper.disappearing_timer" => true,
+        "m.text" | "org.matrix.msc1767.text" => content.get(key).and_then(Value::as_str) == Some(text),
+        "m.asset" | "org.matrix.msc3488.asset" => nested(key, "type") == Some("m.pin"),
+        "m.location" | "org.matrix.msc3488.location" => {
+            same(nested(key, "uri"), uri) && same(nested(key, "description"), text)
+        }
+        _ => false,
+    };
+    if content.keys().any(|key| !crosses(key)) {
+        losses.push(Loss::Details);
+    }
+    let name = if text.is_empty() { uri } else { text };
+    let plain = if text.is_empty() { uri.to_owned() } else { format!("{text}\n{uri}") };
+    let parts = vec![
+        NestedPart::text(TEXT_MARKDOWN, &format!("[{}]({uri})", escaped(name))),
+        NestedPart::text(TEXT_PLAIN, &plain),
+    ];
+    let body = NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts });
+    let mut message = super::message(body, outer, false, ctx, &mut losses);
+    message.extensions.insert(ExtensionKey::text(MSGTYPE_EXTENSION), CborValue::from(MSGTYPE));
+    super::translated(message, losses)
+}
+
+/// A message that is marked as a location, and whose text ends in one. The text is what counts, so that everybody sees the
+/// same place.
+pub(super) fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>, losses: &[Loss]) -> Option<MatrixMessage> {
+    let marked = message.extensions.get(&ExtensionKey::text(MSGTYPE_EXTENSION))?.as_text()?;
+    if marked != MSGTYPE || message.replaces.is_some() {
+        return None;
+    }
+    let plain = super::private::plain_text(message)?;
+    let (text, uri) = plain.rsplit_once('\n').unwrap_or((plain, plain));
+    if !is_geo(uri) || text.contains('\0') {
+        return None;
+    }
+    let content = json!({
+        "msgtype": MSGTYPE,
+        "body": text,
+        "geo_uri": uri,
+        "org.matrix.msc3488.location": { "uri": uri, "description": text },
+        "org.matrix.msc3488.asset": { "type": "m.pin" },
+        "org.matrix.msc1767.text": text,
+    });
+    super::mirror("m.room.message", content.as_object()?.clone(), message, ctx, losses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_places_on_earth_are_places() {
+        for good in ["geo:51.5,-0.1", "geo:-90,180", "geo:1,2,3;u=35.5", "geo:48.2010,16.3695,183;crs=wgs84"] {
+            assert!(is_geo(good), "{good}");
+        }
+        let long = format!("geo:1,2;u={}", "1".repeat(200));
+        for bad in [
+            "geo:91,0",
+            "geo:0,181",
+            "geo:1",
+            "geo:",
+            "geo:inf,0",
+            "geo:NaN,0",
+            "geo:1e1,0",
+            "GEO:1,2",
+            "geo:1,2 x",
+            "geo:1,2\nx",
+            "geo:1,2)<b>",
+            "https://a.example",
+            &long,
+        ] {
+            assert!(!is_geo(bad), "{bad}");
+        }
+    }
+}

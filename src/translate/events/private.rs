@@ -1,0 +1,198 @@
+//! Events that MIMI has no form for (polls, and types that only some Matrix clients know): a private media type beside a text,
+//! for the gateways among the receivers.
+//!
+//! Whoever can write such a part could make another homeserver show events of any type. So one is believed only if its sender's
+//! provider is a gateway by our settings, its type is one that has no translation of its own, and its text is the one that the
+//! event gives. Sender, time, relations and mentions are never taken from it.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{
+    super::{CONTENT_KEY, Loss, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated},
+    extensible, line,
+};
+use crate::content::{Body, MimiContent, NestedPart, PartSemantics, TEXT_PLAIN};
+
+/// The private media type: `{"content": {…}, "type": "…"}` as JSON.
+pub const PRIVATE_EVENT: &str = "application/vnd.mimi-gateway.matrix-event+json";
+/// Longest private part, in bytes.
+const MAX_PART: usize = 32 * 1024;
+/// Longest text beside one, in characters.
+const MAX_TEXT: usize = 4000;
+/// Longest type, in bytes, as Matrix has it.
+const MAX_TYPE: usize = 255;
+/// Most answers of a poll that its text tells; MSC3381 allows no more.
+const MAX_ANSWERS: usize = 20;
+
+/// Types that begin like this have a translation of their own, or a meaning to servers and clients that no other provider may
+/// touch.
+const OWN: [&str; 9] = [
+    "m.",
+    "io.element.call.",
+    "org.matrix.call.",
+    "org.matrix.msc1767.",
+    "org.matrix.msc3401.",
+    "org.matrix.msc4075.",
+    "org.matrix.msc4143.",
+    "im.mimi-gateway.",
+    "org.matrix.room.",
+];
+
+/// A poll's events; stable names, and those that Element uses (MSC3381).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Poll {
+    Start,
+    Response,
+    End,
+}
+
+fn poll(event_type: &str) -> Option<Poll> {
+    let kind = event_type.strip_prefix("m.poll.").or(event_type.strip_prefix("org.matrix.msc3381.poll."))?;
+    Some(match kind {
+        "start" => Poll::Start,
+        "response" => Poll::Response,
+        "end" => Poll::End,
+        _ => return None,
+    })
+}
+
+/// Whether events of this type cross in a private part.
+pub(super) fn may_cross(event_type: &str) -> bool {
+    let plain = event_type.bytes().all(|byte| byte.is_ascii_graphic());
+    let known = poll(event_type).is_some() || !OWN.iter().any(|own| event_type.starts_with(own));
+    known && plain && (1..=MAX_TYPE).contains(&event_type.len())
+}
+
+/// Keys that say who sent an event, to whom it refers, whom it mentions, and whose mirror it is.
+fn is_ours_to_say(key: &str) -> bool {
+    matches!(
+        key,
+        "m.relates_to" | "m.new_content" | "m.mentions" | "m.per_message_profile" | "com.beeper.per_message_profile"
+    ) || key.starts_with("im.mimi-gateway.")
+        || key == CONTENT_KEY
+        || matches!(key, "org.matrix.self_destruct_after" | "com.beeper.disappearing_timer")
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    content: Map<String, Value>,
+    #[serde(rename = "type")]
+    event_type: String,
+}
+
+pub(super) fn to_mimi(
+    event_type: &str,
+    outer: &Map<String, Value>,
+    ctx: &ToMimi<'_>,
+) -> Result<Translated, NotCarried> {
+    let new = outer.get("m.new_content").and_then(Value::as_object).filter(|_| super::is_edit(outer));
+    let mut content = new.unwrap_or(outer).clone();
+    // What a redaction leaves is nothing.
+    if content.is_empty() {
+        return Err(NotCarried::Empty);
+    }
+    let mut losses = Vec::new();
+    if content.contains_key("m.per_message_profile") || content.contains_key("com.beeper.per_message_profile") {
+        losses.push(Loss::Details);
+    }
+    content.retain(|key, _| !is_ours_to_say(key));
+    let text = NestedPart::text(TEXT_PLAIN, &fallback(event_type, &content));
+    let part = Part { content, event_type: event_type.to_owned() };
+    let json = serde_json::to_vec(&part).map_err(|_| NotCarried::Malformed("content"))?;
+    let body = if json.len() <= MAX_PART {
+        // Others see the text.
+        losses.push(Loss::Private(event_type.to_owned()));
+        let private = NestedPart::render(Body::Single { content_type: PRIVATE_EVENT.to_owned(), content: json });
+        NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts: vec![private, text] })
+    } else {
+        losses.push(Loss::Unsupported(event_type.to_owned()));
+        text
+    };
+    let refers = matches!(poll(event_type), Some(Poll::Response | Poll::End));
+    super::translated(super::message(body, outer, refers, ctx, &mut losses), losses)
+}
+
+/// The text of a message that is one plain text, or has one beside others.
+pub(super) fn plain_text(message: &MimiContent) -> Option<&str> {
+    let of = |part: &NestedPart| match &part.body {
+        Body::Single { content_type, .. } => content_type.eq_ignore_ascii_case(TEXT_PLAIN),
+        _ => false,
+    };
+    let part = match &message.body.body {
+        Body::Multi { semantics: PartSemantics::ChooseOne, parts } => parts.iter().find(|part| of(part))?,
+        _ if of(&message.body) => &message.body,
+        _ => return None,
+    };
+    let Body::Single { content, .. } = &part.body else { return None };
+    std::str::from_utf8(content).ok()
+}
+
+pub(super) fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>, losses: &mut Vec<Loss>) -> Option<MatrixMessage> {
+    let Body::Multi { semantics: PartSemantics::ChooseOne, parts } = &message.body.body else { return None };
+    let json = parts.iter().find_map(|part| match &part.body {
+        Body::Single { content_type, content } if content_type == PRIVATE_EVENT => Some(content),
+        _ => None,
+    })?;
+    let unsupported = || Loss::Unsupported(PRIVATE_EVENT.to_owned());
+    if !ctx.from_gateway || json.len() > MAX_PART || message.replaces.is_some() {
+        losses.push(unsupported());
+        return None;
+    }
+    let Some(Part { mut content, event_type }) =
+        serde_json::from_slice(json).ok().filter(|part: &Part| may_cross(&part.event_type))
+    else {
+        losses.push(unsupported());
+        return None;
+    };
+    content.retain(|key, _| !is_ours_to_say(key));
+    if plain_text(message) != Some(fallback(&event_type, &content).as_str()) {
+        losses.push(Loss::Alternatives);
+        return None;
+    }
+    if matches!(poll(&event_type), Some(Poll::Response | Poll::End)) {
+        let Some(target) = ctx.related else {
+            losses.push(Loss::Reference);
+            return None;
+        };
+        content.insert("m.relates_to".to_owned(), json!({"rel_type": "m.reference", "event_id": target}));
+        losses.retain(|loss| *loss != Loss::Reply);
+    }
+    super::mirror(&event_type, content, message, ctx, losses)
+}
+
+/// What people see who cannot see the event. The same event always gives the same text: receivers compare.
+fn fallback(event_type: &str, content: &Map<String, Value>) -> String {
+    let said = || extensible::text(content).map(bounded);
+    match poll(event_type) {
+        Some(Poll::Start) => poll_text(content).or_else(said).unwrap_or_else(|| "[a poll]".to_owned()),
+        Some(Poll::Response) => "[voted in a poll]".to_owned(),
+        Some(Poll::End) => said().unwrap_or_else(|| "[ended a poll]".to_owned()),
+        None => said().unwrap_or_else(|| format!("[something that only Matrix clients show: {event_type}]")),
+    }
+}
+
+/// At most so many characters, without those that no text has.
+fn bounded(text: &str) -> String {
+    let clean = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { ' ' } else { c };
+    text.chars().map(clean).take(MAX_TEXT).collect()
+}
+
+/// Question and answers of a poll.
+fn poll_text(content: &Map<String, Value>) -> Option<String> {
+    let poll = ["m.poll", "m.poll.start", "org.matrix.msc3381.poll.start"]
+        .iter()
+        .find_map(|key| content.get(*key)?.as_object());
+    let poll = poll?;
+    let text = |value: &Value| Some(line(extensible::text(value.as_object()?)?, 500));
+    let mut out = format!("[poll] {}", text(poll.get("question")?)?);
+    let answers = poll.get("answers")?.as_array()?;
+    for (index, answer) in answers.iter().take(MAX_ANSWERS).enumerate() {
+        let answer = text(answer).unwrap_or_default();
+        let _ = write!(out, "\n{}. {answer}", index + 1);
+    }
+    Some(out)
+}

@@ -1,0 +1,578 @@
+//! What users see of polls, locations, calls and the like after they crossed.
+
+use proptest::prelude::*;
+use ruma::{EventId, event_id};
+use serde_json::{Value, json};
+
+use super::{super::*, *};
+use crate::{
+    content::{
+        Body, CborValue, Disposition, Expiration, ExtensionKey, ExternalPart, MessageId, PartSemantics, TEXT_MARKDOWN,
+        TEXT_PLAIN,
+    },
+    ident::{RoomUri, UserUri},
+};
+
+const SENT: u64 = 1_700_000_000_123;
+
+fn alice() -> UserUri {
+    UserUri::parse("mimi://a.example/u/alice").unwrap()
+}
+fn room() -> RoomUri {
+    RoomUri::parse("mimi://a.example/r/club").unwrap()
+}
+fn send(event_type: &str, content: &Value, related: Option<MessageId>) -> Result<Translated, NotCarried> {
+    let (sender, room) = (&alice(), &room());
+    crate::translate::to_mimi(
+        event_type,
+        content,
+        &ToMimi { sender, room, salt: [1; 16], sent_ts: SENT, related, mentions: &Nobody },
+    )
+}
+fn mimi(event_type: &str, content: &Value) -> Translated {
+    send(event_type, content, None).unwrap()
+}
+/// What is seen on the other side, after the message went through its bytes.
+fn seen(message: &MimiContent, from_gateway: bool, related: Option<&EventId>) -> MatrixMessage {
+    let message = MimiContent::decode(&message.encode().unwrap()).unwrap();
+    let (sender, room) = (&alice(), &room());
+    let ctx = ToMatrix { message_id: MessageId([2; 32]), sender, room, from_gateway, related, mentions: &Nobody };
+    crate::translate::to_matrix(&message, &ctx)
+}
+/// The content without what every mirrored event has, after a look at that.
+fn bare(event: &MatrixMessage) -> Value {
+    let mut content = event.content.clone();
+    let object = content.as_object_mut().unwrap();
+    assert_eq!(object.remove("m.mentions"), Some(json!({})));
+    let origin = object.remove(CONTENT_KEY).unwrap();
+    assert_eq!(origin["sender"], "mimi://a.example/u/alice");
+    content
+}
+fn private(event_type: &str) -> Loss {
+    Loss::Private(event_type.to_owned())
+}
+fn unsupported() -> Loss {
+    Loss::Unsupported(PRIVATE_EVENT.to_owned())
+}
+fn single(content_type: &str, content: &str) -> NestedPart {
+    NestedPart::text(content_type, content)
+}
+fn choose(parts: Vec<NestedPart>) -> NestedPart {
+    NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts })
+}
+
+// ------------------------------------------------------------------------------------------------------------ polls
+
+/// As Element sends it.
+fn element_poll() -> Value {
+    json!({
+        "org.matrix.msc3381.poll.start": {
+            "question": {"body": "Lunch?", "msgtype": "m.text", "org.matrix.msc1767.text": "Lunch?"},
+            "kind": "org.matrix.msc3381.poll.disclosed",
+            "max_selections": 1,
+            "answers": [
+                {"id": "a1", "org.matrix.msc1767.text": "Pizza\nand salad"},
+                {"id": "b2", "org.matrix.msc1767.text": "Soup"},
+            ],
+        },
+        "org.matrix.msc1767.text": "Lunch?\n1. Pizza\n2. Soup",
+    })
+}
+const START: &str = "org.matrix.msc3381.poll.start";
+const RESPONSE: &str = "org.matrix.msc3381.poll.response";
+const END: &str = "org.matrix.msc3381.poll.end";
+
+#[test]
+fn a_poll_is_a_text_for_most_and_the_poll_for_gateways() {
+    let translated = mimi(START, &element_poll());
+    assert_eq!(translated.losses, [private(START)]);
+    let Body::Multi { semantics: PartSemantics::ChooseOne, parts } = &translated.content.body.body else { panic!() };
+    assert_eq!(parts[1], single(TEXT_PLAIN, "[poll] Lunch?\n1. Pizza and salad\n2. Soup"));
+    let Body::Single { content_type, content } = &parts[0].body else { panic!() };
+    assert_eq!(content_type, PRIVATE_EVENT);
+    assert_eq!(serde_json::from_slice::<Value>(content).unwrap(), json!({"type": START, "content": element_poll()}));
+
+    let poll = seen(&translated.content, true, None);
+    assert_eq!((poll.event_type.as_str(), bare(&poll), &poll.losses), (START, element_poll(), &vec![]));
+    // The same bytes from a peer that is no gateway are a text.
+    let text = seen(&translated.content, false, None);
+    assert_eq!(text.event_type, "m.room.message");
+    assert_eq!(bare(&text), json!({"msgtype": "m.text", "body": "[poll] Lunch?\n1. Pizza and salad\n2. Soup"}));
+    assert_eq!(text.losses, [unsupported()]);
+}
+
+#[test]
+fn a_stable_poll_crosses_as_well() {
+    let poll = json!({
+        "m.poll": {
+            "kind": "m.disclosed",
+            "question": {"m.text": [{"body": "<b>When?</b>", "mimetype": "text/html"}, {"body": "When?"}]},
+            "answers": [{"m.id": "x", "m.text": [{"body": "Now"}]}, {"m.id": "y"}],
+        },
+        "m.text": [{"body": "When? Now"}],
+    });
+    let translated = mimi("m.poll.start", &poll);
+    assert_eq!(private::plain_text(&translated.content), Some("[poll] When?\n1. Now\n2. "));
+    let back = seen(&translated.content, true, None);
+    assert_eq!((back.event_type.as_str(), bare(&back)), ("m.poll.start", poll));
+}
+
+#[test]
+fn votes_and_ends_belong_to_their_poll() {
+    let id = MessageId([1; 32]);
+    let target = event_id!("$there:b.example");
+    let vote = |event: &str| {
+        json!({
+            RESPONSE: {"answers": ["a1"]},
+            "m.relates_to": {"rel_type": "m.reference", "event_id": event},
+        })
+    };
+    let end = |event: &str| {
+        json!({
+            END: {},
+            "org.matrix.msc1767.text": "The poll has ended. Top answer: Soup",
+            "m.relates_to": {"rel_type": "m.reference", "event_id": event},
+        })
+    };
+    for (event_type, event, text) in
+        [(RESPONSE, vote as fn(&str) -> Value, "[voted in a poll]"), (END, end, "The poll has ended. Top answer: Soup")]
+    {
+        let translated = send(event_type, &event("$here:a.example"), Some(id)).unwrap();
+        assert_eq!((translated.content.in_reply_to, translated.losses), (Some(id), vec![private(event_type)]));
+        // Our event id says nothing over there.
+        assert!(!String::from_utf8_lossy(&translated.content.encode().unwrap()).contains("$here"));
+        let back = seen(&translated.content, true, Some(target));
+        assert_eq!((back.event_type.as_str(), bare(&back)), (event_type, event("$there:b.example")));
+        assert_eq!(back.losses, []);
+        // Where the poll is not known it is a text.
+        let lost = seen(&translated.content, true, None);
+        assert_eq!((lost.event_type.as_str(), lost.content["body"].as_str().unwrap()), ("m.room.message", text));
+        assert!(lost.losses.contains(&Loss::Reference), "{:?}", lost.losses);
+        let alone = mimi(event_type, &event("$here:a.example"));
+        assert_eq!((alone.content.in_reply_to, alone.losses), (None, vec![Loss::Reference, private(event_type)]));
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------ custom events
+
+#[test]
+fn a_custom_event_comes_back_as_it_was() {
+    let dice =
+        json!({"body": "rolled a 6", "org.example.dice": {"sides": 6, "seen": [1, -2, null, true, "ü\u{0}"]}, "z": {}});
+    let translated = mimi("org.example.dice", &dice);
+    assert_eq!(translated.losses, [private("org.example.dice")]);
+    let back = seen(&translated.content, true, None);
+    assert_eq!((back.event_type.as_str(), bare(&back), back.losses), ("org.example.dice", dice, vec![]));
+    assert_eq!(seen(&translated.content, false, None).content["body"], "rolled a 6");
+    let silent = mimi("org.example.silent", &json!({"x": 1}));
+    let text = "[something that only Matrix clients show: org.example.silent]";
+    assert_eq!(private::plain_text(&silent.content), Some(text));
+    assert_eq!(send("org.example.dice", &json!({}), None), Err(NotCarried::Empty), "redacted");
+    assert_eq!(send("org.example.dice", &json!({CONTENT_KEY: {}}), None), Err(NotCarried::Mirror));
+}
+
+#[test]
+fn what_an_event_may_not_say_of_itself_stays_behind() {
+    let event = json!({
+        "body": "hi",
+        "m.relates_to": {"rel_type": "m.thread", "event_id": "$x", "m.in_reply_to": {"event_id": "$y"}},
+        "m.mentions": {"room": true},
+        "com.beeper.per_message_profile": {"displayname": "The boss"},
+        "im.mimi-gateway.other": 1,
+        "org.matrix.self_destruct_after": 1_700_000_060_000_u64,
+    });
+    let translated = mimi("org.example.dice", &event);
+    let expected = [Loss::Reply, Loss::Thread, Loss::Mention, Loss::Details, private("org.example.dice")];
+    assert_eq!(translated.losses, expected);
+    assert_eq!(translated.content.expires, Some(Expiration::At(1_700_000_060)));
+    let back = seen(&translated.content, true, None);
+    assert_eq!(bare(&back), json!({"body": "hi", "org.matrix.self_destruct_after": 1_700_000_060_000_u64}));
+    assert_eq!(back.losses, [Loss::Expiration]);
+}
+
+/// ATTACKS S21: a private part made by hand.
+fn forged(json: &Value, text: &str) -> MimiContent {
+    let body = choose(vec![single(PRIVATE_EVENT, &json.to_string()), single(TEXT_PLAIN, text)]);
+    MimiContent::new([1; 16], &alice(), &room(), body)
+}
+
+#[test]
+fn a_private_part_makes_no_event_with_a_meaning_of_its_own() {
+    let content = json!({"body": "hi"});
+    for event_type in [
+        "m.room.message",
+        "m.room.member",
+        "m.room.power_levels",
+        "m.room.redaction",
+        "m.room.encrypted",
+        "m.reaction",
+        "m.sticker",
+        "m.key.verification.request",
+        "m.call.invite",
+        "m.space.child",
+        "m.poll.other",
+        "org.matrix.msc1767.message",
+        "io.element.call.encryption_keys",
+        "im.mimi-gateway.message",
+        "",
+        "with space",
+        "with\nline",
+        &"x".repeat(256),
+    ] {
+        let shown = seen(&forged(&json!({"type": event_type, "content": content}), "hi"), true, None);
+        assert_eq!(
+            (shown.event_type.as_str(), &shown.losses),
+            ("m.room.message", &vec![unsupported()]),
+            "{event_type}"
+        );
+        assert_eq!(bare(&shown), json!({"msgtype": "m.text", "body": "hi"}), "{event_type}");
+    }
+    for json in [
+        json!({"type": "org.example.dice"}),
+        json!({"type": "org.example.dice", "content": "x"}),
+        json!({"type": "org.example.dice", "content": {"body": "hi"}, "sender": "@boss:b.example"}),
+        json!({"type": "org.example.dice", "content": {"body": "hi"}, "state_key": ""}),
+        json!({"type": "org.example.dice", "content": {"body": "hi"}, "redacts": "$x"}),
+        json!([]),
+        json!({"type": "org.example.dice", "content": {"body": "hi", "more": "x".repeat(33_000)}}),
+    ] {
+        assert_eq!(seen(&forged(&json, "hi"), true, None).event_type, "m.room.message");
+    }
+    let deep = format!(
+        r#"{{"type":"org.example.dice","content":{{"body":"hi","a":{}1{}}}}}"#,
+        "[".repeat(5000),
+        "]".repeat(5000)
+    );
+    let mut message = forged(&json!({}), "hi");
+    message.body = choose(vec![single(PRIVATE_EVENT, &deep), single(TEXT_PLAIN, "hi")]);
+    assert_eq!(seen(&message, true, None).event_type, "m.room.message");
+}
+
+#[test]
+fn relations_mentions_and_senders_of_a_private_part_do_not_count() {
+    let content = json!({
+        "body": "hi",
+        "m.relates_to": {"rel_type": "m.replace", "event_id": "$victim"},
+        "m.new_content": {"body": "other"},
+        "m.mentions": {"user_ids": ["@victim:b.example"], "room": true},
+        "m.per_message_profile": {"displayname": "The boss"},
+        CONTENT_KEY: {"sender": "mimi://a.example/u/boss"},
+        "org.matrix.self_destruct_after": 1,
+    });
+    let shown = seen(&forged(&json!({"type": "org.example.dice", "content": content}), "hi"), true, None);
+    assert_eq!((shown.event_type.as_str(), bare(&shown)), ("org.example.dice", json!({"body": "hi"})));
+    let vote = json!({"type": RESPONSE, "content": {
+        RESPONSE: {"answers": ["a1"]}, "m.relates_to": {"rel_type": "m.reference", "event_id": "$other-poll"},
+    }});
+    let mut message = forged(&vote, "[voted in a poll]");
+    message.in_reply_to = Some(MessageId([1; 32]));
+    let shown = seen(&message, true, Some(event_id!("$poll")));
+    assert_eq!(shown.content["m.relates_to"], json!({"rel_type": "m.reference", "event_id": "$poll"}));
+}
+
+#[test]
+fn where_part_and_text_differ_the_text_counts() {
+    let json = json!({"type": "org.example.dice", "content": {"body": "I owe you 100"}});
+    for text in ["I owe you nothing", "I owe you 100 ", "", "[something]"] {
+        let shown = seen(&forged(&json, text), true, None);
+        assert_eq!(shown.event_type, "m.room.message");
+        assert!(shown.losses.contains(&Loss::Alternatives));
+        assert!(!shown.content["body"].as_str().unwrap().contains("100") || text.contains("100"));
+    }
+    // Without a text there is nothing that others could see; alone, or not as a choice, it is no event either.
+    let part = single(PRIVATE_EVENT, &json.to_string());
+    let all = NestedPart::render(Body::Multi {
+        semantics: PartSemantics::ProcessAll,
+        parts: vec![part.clone(), single(TEXT_PLAIN, "I owe you 100")],
+    });
+    for body in [part.clone(), all, choose(vec![part.clone(), part])] {
+        let message = MimiContent::new([1; 16], &alice(), &room(), body);
+        assert_eq!(seen(&message, true, None).event_type, "m.room.message");
+    }
+    // An edit is not an event of its own.
+    let mut edit = forged(&json, "I owe you 100");
+    edit.replaces = Some(MessageId([1; 32]));
+    assert_eq!(seen(&edit, true, None).event_type, "m.room.message");
+}
+
+#[test]
+fn what_is_too_long_for_a_private_part_is_a_text() {
+    let translated = mimi("org.example.long", &json!({"body": "hi", "x": "y".repeat(33_000)}));
+    assert_eq!(translated.content.body, single(TEXT_PLAIN, "hi"));
+    assert_eq!(translated.losses, [Loss::Unsupported("org.example.long".into())]);
+    // Text is bounded, and the same on both sides.
+    let long = mimi("org.example.long", &json!({"body": "ü".repeat(8000)}));
+    assert_eq!(seen(&long.content, true, None).event_type, "org.example.long");
+    assert_eq!(private::plain_text(&long.content).unwrap().chars().count(), 4000);
+}
+
+#[test]
+fn a_custom_kind_of_message_is_its_text() {
+    let translated = mimi("m.room.message", &json!({"msgtype": "org.example.card", "body": "A card"}));
+    assert_eq!(translated.content.body, single(TEXT_PLAIN, "A card"));
+    assert_eq!(translated.losses, [Loss::Unsupported("org.example.card".into())]);
+    assert_eq!(translated.content.extensions.get(&ExtensionKey::text(MSGTYPE_EXTENSION)), None);
+}
+
+// --------------------------------------------------------------------------------------------------------- locations
+
+/// As Element sends a pin.
+fn element_place() -> Value {
+    json!({
+        "msgtype": "m.location",
+        "body": "Location geo:51.5008,0.1247;u=35 at 2026-01-02T03:04:05.678Z",
+        "geo_uri": "geo:51.5008,0.1247;u=35",
+        "org.matrix.msc1767.text": "Location geo:51.5008,0.1247;u=35 at 2026-01-02T03:04:05.678Z",
+        "org.matrix.msc3488.location": {"uri": "geo:51.5008,0.1247;u=35", "description": "[Big](Ben)"},
+        "org.matrix.msc3488.asset": {"type": "m.self"},
+        "org.matrix.msc3488.ts": 1_767_323_045_678_u64,
+    })
+}
+
+#[test]
+fn a_location_is_a_link_that_comes_back_as_a_location() {
+    let translated =
+        mimi("m.room.message", &json!({"msgtype": "m.location", "body": "[Big](Ben)", "geo_uri": "geo:51.5,-0.1"}));
+    assert_eq!(translated.losses, []);
+    assert_eq!(
+        translated.content.body,
+        choose(vec![
+            single(TEXT_MARKDOWN, r"[\[Big\]\(Ben\)](geo:51.5,-0.1)"),
+            single(TEXT_PLAIN, "[Big](Ben)\ngeo:51.5,-0.1"),
+        ])
+    );
+    let back = seen(&translated.content, false, None);
+    let expected = json!({
+        "msgtype": "m.location",
+        "body": "[Big](Ben)",
+        "geo_uri": "geo:51.5,-0.1",
+        "org.matrix.msc3488.location": {"uri": "geo:51.5,-0.1", "description": "[Big](Ben)"},
+        "org.matrix.msc3488.asset": {"type": "m.pin"},
+        "org.matrix.msc1767.text": "[Big](Ben)",
+    });
+    assert_eq!((back.event_type.as_str(), bare(&back), back.losses), ("m.room.message", expected.clone(), vec![]));
+    // What came back is understood again, whole.
+    let again = mimi("m.room.message", &expected);
+    assert_eq!((again.content.body, again.losses), (translated.content.body, vec![]));
+
+    let element = mimi("m.room.message", &element_place());
+    assert_eq!(element.losses, [Loss::Details]);
+    let back = seen(&element.content, false, None);
+    assert_eq!(
+        (&back.content["geo_uri"], &back.content["body"]),
+        (&element_place()["geo_uri"], &element_place()["body"])
+    );
+    let nameless = mimi("m.room.message", &json!({"msgtype": "m.location", "geo_uri": "geo:1,2"}));
+    assert_eq!(seen(&nameless.content, false, None).content["body"], "geo:1,2");
+}
+
+#[test]
+fn a_location_that_is_none_is_no_location() {
+    let bad = json!({"msgtype": "m.location", "body": "x", "geo_uri": "javascript:alert(1)"});
+    assert_eq!(send("m.room.message", &bad, None), Err(NotCarried::Malformed("geo_uri")));
+    let missing = json!({"msgtype": "m.location", "body": "x"});
+    assert_eq!(send("m.room.message", &missing, None), Err(NotCarried::Malformed("geo_uri")));
+    // Marked as one by somebody else, without a place at its end.
+    for text in ["geo:91,0", "here\nhttps://a.example", "geo:1,2\nhere", "x"] {
+        let mut message = MimiContent::new([1; 16], &alice(), &room(), single(TEXT_PLAIN, text));
+        message.extensions.insert(ExtensionKey::text(MSGTYPE_EXTENSION), CborValue::from("m.location"));
+        assert_eq!(seen(&message, false, None).content["msgtype"], "m.text", "{text}");
+    }
+    // Text that looks like one, and is not marked, stays text.
+    let message = MimiContent::new([1; 16], &alice(), &room(), single(TEXT_PLAIN, "here\ngeo:1,2"));
+    assert_eq!(bare(&seen(&message, false, None)), json!({"msgtype": "m.text", "body": "here\ngeo:1,2"}));
+}
+
+// ------------------------------------------------------------------------------------------------------------- calls
+
+#[test]
+fn a_call_is_told_and_a_session_is_a_link() {
+    for event_type in ["m.call.invite", "org.matrix.msc4075.rtc.notification"] {
+        let content = json!({"call_id": "c1", "m.mentions": {"room": true}, "m.relates_to": {"rel_type": "m.reference", "event_id": "$m"}});
+        let translated = mimi(event_type, &content);
+        assert_eq!(translated.losses, [Loss::Call]);
+        assert_eq!(translated.content.body.disposition, Disposition::Session);
+        let back = seen(&translated.content, false, None);
+        assert_eq!(back.content["body"], "[started a call, which can be joined in Matrix only]");
+    }
+    for other in ["m.call.candidates", "m.call.hangup", "m.call.answer"] {
+        assert_eq!(send(other, &json!({"call_id": "c"}), None), Err(NotCarried::EventType(other.into())));
+    }
+    let session = |url: &str, description: &str, enc_alg| {
+        let external =
+            ExternalPart { url: url.into(), description: description.into(), enc_alg, ..ExternalPart::default() };
+        let body = Body::External(Box::new(external));
+        let part = NestedPart { disposition: Disposition::Session, language: String::new(), body };
+        seen(&MimiContent::new([1; 16], &alice(), &room(), part), false, None)
+    };
+    let join = session("https://a.example/join/1", "Join\nus", 0);
+    assert_eq!(
+        (bare(&join), join.losses),
+        (json!({"msgtype": "m.text", "body": "Join us\nhttps://a.example/join/1"}), vec![])
+    );
+    assert_eq!(session("https://a.example/join", "", 0).content["body"], "A call\nhttps://a.example/join");
+    for (url, enc_alg) in [
+        ("http://a.example/x", 0),
+        ("javascript:alert(1)", 0),
+        ("https://a.example/x y", 0),
+        ("https://a.example/\u{202e}x", 0),
+        ("https://a.example/x", 1),
+    ] {
+        let shown = session(url, "Join", enc_alg);
+        assert_eq!(shown.content["msgtype"], "m.notice", "{url}");
+        assert!(!shown.losses.is_empty());
+    }
+}
+
+// -------------------------------------------------------------------------------------------------- extensible events
+
+#[test]
+fn extensible_messages_are_messages() {
+    let html = json!([{"mimetype": "text/html", "body": "<b>Hi</b>"}, {"body": "Hi"}]);
+    for (event_type, content, msgtype) in [
+        ("m.message", json!({"m.text": html}), "m.text"),
+        ("org.matrix.msc1767.notice", json!({"org.matrix.msc1767.message": html}), "m.notice"),
+        ("m.emote", json!({"org.matrix.msc1767.text": "Hi", "org.matrix.msc1767.html": "<b>Hi</b>"}), "m.emote"),
+        ("m.room.message", json!({"msgtype": "m.notice", "m.text": html}), "m.notice"),
+        ("m.room.message", json!({"m.text": html}), "m.text"),
+    ] {
+        let older = json!({"msgtype": msgtype, "body": "Hi", "format": "org.matrix.custom.html", "formatted_body": "<b>Hi</b>"});
+        assert_eq!(mimi(event_type, &content), mimi("m.room.message", &older), "{event_type}");
+    }
+    let edit = json!({
+        "m.text": [{"body": "* new"}], "m.new_content": {"m.text": [{"body": "new"}]},
+        "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
+    });
+    let edited = mimi("m.message", &edit);
+    assert_eq!((edited.content.body, edited.losses), (single(TEXT_PLAIN, "new"), vec![Loss::Edit]));
+    assert_eq!(send("m.message", &json!({}), None), Err(NotCarried::EventType("m.message".into())));
+    assert_eq!(send("m.message", &json!({"m.text": [{"body": "x"}], CONTENT_KEY: {}}), None), Err(NotCarried::Mirror));
+    // Where a body is, it counts.
+    let both = json!({"msgtype": "m.text", "body": "body", "org.matrix.msc1767.text": "other"});
+    assert_eq!(mimi("m.room.message", &both).content.body, single(TEXT_PLAIN, "body"));
+}
+
+// ------------------------------------------------------------------------------------------------ disappearing messages
+
+#[test]
+fn when_a_message_goes_crosses_both_ways() {
+    let with = |key: &str, value: Value| mimi("m.room.message", &json!({"msgtype": "m.text", "body": "x", key: value}));
+    let at = "org.matrix.self_destruct_after";
+    let timer = "com.beeper.disappearing_timer";
+    for (key, value, expires) in [
+        (at, json!(1_700_000_060_000_u64), Expiration::At(1_700_000_060)),
+        (at, json!(1_700_000_060_001_u64), Expiration::At(1_700_000_061)),
+        (timer, json!({"type": "after_read", "timer": 60_000}), Expiration::AfterReading(60)),
+        (timer, json!({"type": "after_send", "timer": 60_000}), Expiration::At(1_700_000_061)),
+    ] {
+        let translated = with(key, value);
+        assert_eq!((translated.content.expires, translated.losses), (Some(expires), vec![]));
+        let back = seen(&translated.content, false, None);
+        assert_eq!(back.losses, [Loss::Expiration], "no client is sure to obey");
+        let again = mimi("m.room.message", &bare(&back));
+        assert_eq!(again.content.expires, Some(expires));
+    }
+    for (key, value) in [
+        (at, json!("soon")),
+        (at, json!(-1)),
+        (at, json!(1_800_000_000_000_u64)), // three years
+        (at, json!(0)),
+        (timer, json!({"type": "after_read", "timer": 0})),
+        (timer, json!({"type": "after_read", "timer": 40_000_000_000_u64})),
+        (timer, json!({"type": "other", "timer": 5})),
+        (timer, json!(5)),
+    ] {
+        let translated = with(key, value.clone());
+        assert_eq!((translated.content.expires, translated.losses), (None, vec![Loss::Expiration]), "{value}");
+        assert_eq!(translated.content.check_plausible(SENT), Ok(()));
+    }
+}
+
+#[test]
+fn a_subject_stands_above_the_text() {
+    let mut message = MimiContent::new([1; 16], &alice(), &room(), single(TEXT_PLAIN, "text"));
+    message.set_subject("About <us>\nall");
+    assert_eq!(bare(&seen(&message, false, None)), json!({"msgtype": "m.text", "body": "About <us> all\n\ntext"}));
+    message.body = single(TEXT_MARKDOWN, "**text**");
+    let shown = seen(&message, false, None);
+    assert_eq!(shown.content["body"], "About <us> all\n\n**text**");
+    let html = shown.content["formatted_body"].as_str().unwrap();
+    assert!(html.starts_with("<p><strong>About &lt;us&gt; all</strong></p>"), "{html}");
+}
+
+// ---------------------------------------------------------------------------------------------------------- any event
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+        Just(json!("geo:1,2")),
+        Just(json!("m.replace")),
+        Just(json!("after_send")),
+    ];
+    let key = prop_oneof![
+        ".{0,8}",
+        prop::sample::select(vec![
+            "body",
+            "msgtype",
+            "m.text",
+            "m.poll",
+            "question",
+            "answers",
+            "m.relates_to",
+            "rel_type",
+            "m.new_content",
+            "geo_uri",
+            "org.matrix.msc1767.text",
+            "org.matrix.msc3381.poll.start",
+            "com.beeper.disappearing_timer",
+            "org.matrix.self_destruct_after",
+            "timer",
+            "type",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    leaf.prop_recursive(4, 24, 5, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(key.clone(), inner, 0..6).prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
+
+proptest! {
+    /// Same meaning: the event itself, but for what a receiver derives on its own (relations, mentions, expiry).
+    #[test]
+    fn any_custom_event_crosses_whole_or_says_why(content in any_json(), which in 0..6_usize) {
+        let event_type = ["org.example.any", START, END, "m.room.message", "m.message", "m.call.invite"][which];
+        let Ok(translated) = send(event_type, &content, Some(MessageId([1; 32]))) else { return Ok(()) };
+        let there = event_id!("$there");
+        let back = seen(&translated.content, true, Some(there));
+        prop_assert!(back.content.to_string().len() <= MAX_EVENT_CONTENT);
+        if which < 3 && translated.losses.contains(&private(event_type)) && !is_edit(content.as_object().unwrap()) {
+            prop_assert_eq!(back.event_type.as_str(), event_type);
+            let mut before = content.clone();
+            let mut after = back.content.clone();
+            for event in [&mut before, &mut after] {
+                let ours = ["m.relates_to", "m.mentions", "m.new_content", "org.matrix.self_destruct_after", "com.beeper.disappearing_timer", CONTENT_KEY];
+                event.as_object_mut().unwrap().retain(|key, _| !ours.contains(&key.as_str()));
+            }
+            prop_assert_eq!(before, after);
+        }
+        let text = seen(&translated.content, false, None);
+        prop_assert_eq!(text.event_type, "m.room.message");
+        prop_assert!(!text.content["body"].as_str().unwrap().trim().is_empty());
+    }
+
+    #[test]
+    fn any_private_part_is_an_event_or_a_text(json in any_json(), text in ".{0,20}") {
+        let shown = seen(&forged(&json, &text), true, None);
+        prop_assert!(shown.event_type == "m.room.message" || private::may_cross(&shown.event_type));
+        let event = json!({"type": "org.example.any", "content": json});
+        let shown = seen(&forged(&event, &text), true, None);
+        prop_assert_eq!(&shown.content["m.mentions"], &json!({}));
+        prop_assert!(shown.content.get("m.relates_to").is_none());
+    }
+}
