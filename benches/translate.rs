@@ -37,7 +37,8 @@ const HTML: &str = concat!(
     "<p>And a longer paragraph, as people write them when they explain something at length: it has <strong>a few words in bold</strong>, ",
     "some <em>stress</em> here and there, an address like https://x.example/some_path_with_underscores, a file name like ",
     "<code>src/translate/html/tree.rs</code>, and otherwise just words, commas and full stops, line after line, until what was to be said is ",
-    "said. Thanks!</p>\n",
+    "said. Thanks!</p>\n<ul>\n<li>\n<p>The first of them is here: <a href=\"https://x.example/notes/1\">https://x.example/notes/1</a></p>\n</li>\n",
+    "<li>\n<p>The second follows <em>soon</em>, with <code>--verbose</code> as you wished</p>\n</li>\n</ul>\n<hr />\n<p>See you!</p>\n",
 );
 const TEXT: &str = "Good morning everybody, the build is green again and I am off to lunch; see you at two.";
 

@@ -213,7 +213,8 @@ fn claimed_host(text: &str) -> Option<&str> {
         }?;
         let authority = rest.split(['/', '?', '#', '\\', '&']).next()?;
         let host = authority.rsplit('@').next()?;
-        Some(host.split(':').next().unwrap_or(host))
+        let host = host.split(':').next().unwrap_or(host);
+        Some(host.trim_end_matches(|c: char| !c.is_alphanumeric()))
     })
 }
 

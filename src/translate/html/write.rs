@@ -93,9 +93,16 @@ impl Document<'_> {
         }
     }
 
-    /// Whether the text behind this element begins like that.
+    /// Whether the text behind this element begins like that, blanks and ends of lines aside.
     fn says_next(&self, id: Id, text: &str) -> bool {
-        matches!(self.next(id).map(|next| self.data(next)), Some(Data::Text(next)) if next.starts_with(text))
+        // A few: looking further and further would take long.
+        let behind = std::iter::successors(self.next(id), |id| self.next(*id)).take(4);
+        let mut shown = behind.filter_map(|id| match self.data(id) {
+            Data::Text(next) => Some(next.trim_start()).filter(|next| !next.is_empty()),
+            Data::Element(Tag::Br, _) => None,
+            Data::Element(..) => Some(""),
+        });
+        shown.next().is_some_and(|next| next.starts_with(text.trim_start()))
     }
 }
 

@@ -54,7 +54,11 @@ impl<'w> Writer<'w> {
                         self.escape(text, line_start);
                     }
                 }
-                Piece::Code(start, end) => self.code(start, end),
+                Piece::Code(start, end) => {
+                    let behind_maths =
+                        at > 0 && matches!(self.inline.run(at - 1), Some(Run { piece: Piece::Maths(..), .. }));
+                    self.code(start, end, behind_maths);
+                }
                 Piece::Maths(start, end) => {
                     self.out.push('$');
                     self.span(start, end);
@@ -348,9 +352,9 @@ impl<'w> Writer<'w> {
 
     // ------------------------------------------------------------------------------------------------- text and code
 
-    fn code(&mut self, start: usize, end: usize) {
+    fn code(&mut self, start: usize, end: usize, behind_maths: bool) {
         // A dollar before code would make it mathematics.
-        if self.place.style == Style::Markdown && self.out.ends_with('$') && !self.out.ends_with("`$") {
+        if self.place.style == Style::Markdown && self.out.ends_with('$') && !behind_maths {
             self.out.insert(self.out.len() - 1, '\\');
         }
         self.span(start, end);
@@ -365,7 +369,8 @@ impl<'w> Writer<'w> {
             Style::Plain => 1,
         };
         let ends = |c: char| text.starts_with(c) || text.ends_with(c);
-        let both = text.starts_with([' ', '\n']) && text.ends_with([' ', '\n']) && !text.trim().is_empty();
+        let blank = |c: char| c == ' ' || c == '\n';
+        let both = text.starts_with(blank) && text.ends_with(blank) && !text.chars().all(blank);
         let pad = self.place.style == Style::Markdown && (ends('`') || both);
         self.out.extend(std::iter::repeat_n('`', fence));
         if pad {

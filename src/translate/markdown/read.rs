@@ -22,6 +22,7 @@ pub(in crate::translate) fn to_html(markdown: &str, links: &mut Links<'_>) -> St
     let out = String::with_capacity(markdown.len() + markdown.len() / 2);
     let mut reader = Reader {
         source: markdown,
+        at: 0,
         events: Parser::new_ext(markdown, options).into_offset_iter().peekable(),
         out,
         links,
@@ -78,6 +79,8 @@ struct Code {
 #[expect(clippy::struct_excessive_bools, reason = "what the text before was like")]
 struct Reader<'s, 'l, 'm> {
     source: &'s str,
+    /// The end of the event, in the source.
+    at: usize,
     events: Peekable<OffsetIter<'s>>,
     out: String,
     links: &'l mut Links<'m>,
@@ -120,6 +123,7 @@ fn heading(level: HeadingLevel) -> &'static str {
 
 impl<'s> Reader<'s, '_, '_> {
     fn event(&mut self, event: Event<'s>, range: &Range<usize>) {
+        self.at = range.end;
         let at_mark = std::mem::replace(&mut self.at_mark, is_mark(&event));
         if self.image.is_some() {
             return self.in_image(&event);
@@ -349,7 +353,9 @@ impl<'s> Reader<'s, '_, '_> {
     /// Writes what is to be told behind a link, unless it is said anyway.
     fn tell(&mut self, behind: Option<String>) {
         let Some(behind) = behind else { return };
-        let told = matches!(self.events.peek(), Some((Event::Text(next), _)) if next.starts_with(&behind));
+        let next = self.source.get(self.at..).unwrap_or_default().trim_start_matches([' ', '\n', '\\']);
+        let told = next.starts_with(behind.trim_start())
+            || matches!(self.events.peek(), Some((Event::Text(next), _)) if next.starts_with(&behind));
         if !told {
             escape_into(&behind, &mut self.out);
         }
@@ -399,11 +405,11 @@ impl<'s> Reader<'s, '_, '_> {
             _ => None,
         };
         let closes = next.is_some_and(|range| !self.is_escaped(&range));
-        let maths = dollar && closes && self.out.ends_with('$') && self.depth + 1 < DEPTH;
+        let maths = dollar && closes && !text.trim().is_empty() && self.out.ends_with('$') && self.depth + 1 < DEPTH;
         if maths {
             self.out.pop();
             self.skip_dollar = true;
-            self.push("span", Some(("data-mx-maths", text)));
+            self.push("span", Some(("data-mx-maths", text.trim())));
         }
         self.push("code", None);
         escape_into(text, &mut self.out);
@@ -523,7 +529,8 @@ impl<'s> Reader<'s, '_, '_> {
         }
         let content = content.trim_end_matches(GUARD).to_owned();
         let reason = spoiler.bar.and_then(|bar| self.out.get(spoiler.at + 2..bar)).unwrap_or_default();
-        let reason = reason.trim().replace('"', "&quot;");
+        let reason: Vec<&str> = reason.split_whitespace().collect();
+        let reason = reason.join(" ").replace('"', "&quot;");
         let at = spoiler.at;
         self.out.truncate(at);
         let _ = write!(self.out, "<span data-mx-spoiler=\"{reason}\">{content}</span>");

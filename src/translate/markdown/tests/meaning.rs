@@ -1,7 +1,8 @@
 //! "The same meaning" is: the same [`Meaning`]. That is the tree of blocks that a reader sees, and in it every character
 //! with its marks. It does not say how often and in which order the same mark was written, whether an item of a list has
-//! `<p>` in it, nor how white space was written.
+//! `<p>` in it, how white space was written, nor where zero-width spaces are.
 
+use super::GUARD;
 use crate::translate::{
     Nobody,
     html::{Attrs, Data, Document, Id, Tag},
@@ -105,7 +106,7 @@ fn blocks(document: &Document<'_>, id: Id, marks: &Marks, out: &mut Vec<Meaning>
             }
             Tag::Span if style.is_some_and(|style| style.maths.is_some()) => {
                 marks.maths = true;
-                style.unwrap().maths.as_ref().unwrap().chars().for_each(|c| put(c, &marks, out));
+                style.unwrap().maths.as_ref().unwrap().trim().chars().for_each(|c| put(c, &marks, out));
                 continue;
             }
             Tag::A
@@ -196,6 +197,9 @@ pub(super) fn assert_same(left: &str, right: &str, context: &str) {
 }
 
 fn put(c: char, marks: &Marks, out: &mut Vec<Meaning>) {
+    if c == GUARD {
+        return;
+    }
     if !matches!(out.last(), Some(Meaning::Text(_))) {
         out.push(Meaning::Text(Letters::default()));
     }
