@@ -3,8 +3,10 @@
 
 use mimi_gateway::{
     cli::inspect::{self, Context, Kind},
+    content::{MessageId, MimiContent, NestedPart, TEXT_HTML, TEXT_MARKDOWN},
     ident::{ClientUri, GroupUri, MimiUri, ProviderDomain, RoomUri, UserUri},
     mimi::{host_is_ours, named_peer},
+    translate::{Nobody, ToMatrix, ToMimi, to_matrix, to_mimi},
     wire::{
         directory::{self, Directory, DirectoryEntry},
         path,
@@ -14,8 +16,15 @@ use mimi_gateway::{
 type Target = fn(&[u8]);
 
 /// Targets beside those of the kinds of `mimi-gateway inspect`.
-const OTHERS: [(&str, Target); 5] =
-    [("any", any), ("directory-urls", directory_urls), ("headers", headers), ("paths", paths), ("uris", uris)];
+const OTHERS: [(&str, Target); 7] = [
+    ("any", any),
+    ("directory-urls", directory_urls),
+    ("headers", headers),
+    ("html", html),
+    ("markdown", markdown),
+    ("paths", paths),
+    ("uris", uris),
+];
 
 /// All targets: one for each kind, called like it, and the others.
 pub fn names() -> Vec<&'static str> {
@@ -133,5 +142,52 @@ fn headers(data: &[u8]) {
                 || host.to_ascii_lowercase().ends_with("a.example")
                 || host.parse::<std::net::Ipv4Addr>().is_ok()
         );
+    }
+}
+
+/// What a part looks like in Matrix: its HTML, if it has any.
+fn shown(content_type: &str, text: &str) -> Option<String> {
+    let sender = UserUri::parse("mimi://b.example/u/bob").expect("a URI");
+    let room = RoomUri::parse("mimi://b.example/r/club").expect("a URI");
+    let content = MimiContent::new([0; 16], &sender, &room, NestedPart::text(content_type, text));
+    let message_id = MessageId([0; 32]);
+    let (sender, room) = (&sender, &room);
+    let ctx = ToMatrix { message_id, sender, room, from_gateway: false, related: None, mentions: &Nobody };
+    let event = to_matrix(&content, &ctx).content;
+    assert!(event.to_string().len() <= mimi_gateway::translate::MAX_EVENT_CONTENT);
+    let html = event.get("formatted_body")?.as_str()?.to_owned();
+    let mut names = html.split('<').skip(1).map(|tag| tag.trim_start_matches('/'));
+    let allowed = |tag: &str| {
+        let name = tag.split([' ', '>']).next().unwrap_or_default();
+        ALLOWED.split(' ').any(|allowed| allowed == name)
+    };
+    assert!(names.all(allowed), "{html}");
+    Some(html)
+}
+
+/// The tags that may be shown.
+const ALLOWED: &str = "a b blockquote br caption code del details div em h1 h2 h3 h4 h5 h6 hr i li ol p pre s span strong sub \
+                       summary sup table tbody td th thead tr u ul";
+
+/// HTML of strangers is clean once it is cleaned, and crosses to MIMI.
+fn html(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Some(clean) = shown(TEXT_HTML, text) {
+        assert_eq!(shown(TEXT_HTML, &clean).unwrap_or_default(), clean);
+    }
+    let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
+    let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
+    let context = ToMimi { sender: &sender, room: &room, salt: [0; 16], sent_ts: 0, related: None, mentions: &Nobody };
+    let event = serde_json::json!({"msgtype": "m.text", "body": "x", "format": "org.matrix.custom.html", "formatted_body": text});
+    let translated = to_mimi("m.room.message", &event, &context).expect("it has a text");
+    let bytes = translated.content.encode().expect("of a size that can be sent");
+    assert_eq!(MimiContent::decode(&bytes).as_ref(), Ok(&translated.content));
+}
+
+/// Markdown of strangers becomes HTML that is clean as it is.
+fn markdown(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Some(html) = shown(TEXT_MARKDOWN, text) {
+        assert_eq!(shown(TEXT_HTML, &html).unwrap_or_default(), html);
     }
 }

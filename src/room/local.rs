@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{
     about::About,
     effect::{Actor, Endpoint, MatrixAction, PathTarget},
+    people::People,
     state::{Intent, Phase},
     step::{Effect, Step, Tag},
 };
@@ -70,8 +71,9 @@ impl Step<'_> {
         if event.event_type == "m.room.redaction" || event.event_type == "m.reaction" {
             return self.report(format!("{} ({}) is not carried yet", event.event_id, event.event_type));
         }
+        let mentions = &People { names: self.names, state: self.state() };
         let sent_ts = event.origin_server_ts;
-        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, related: None };
+        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, related: None, mentions };
         let translated = match translate::to_mimi(&event.event_type, &event.content, &context) {
             Ok(translated) => translated,
             Err(NotCarried::Mirror) => return,

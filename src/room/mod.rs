@@ -16,6 +16,7 @@ mod frank;
 pub mod group;
 mod hub;
 mod local;
+mod people;
 mod pump;
 mod rejoin;
 pub mod seek;

@@ -20,6 +20,7 @@ use super::{
     about::About,
     effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
     group::{Group, GroupError, Opened},
+    people::People,
     state::{Phase, Room},
 };
 use crate::{
@@ -521,6 +522,7 @@ impl Step<'_> {
                 message_id: crate::content::MessageId(id),
                 sender,
                 room: &self.room.uri,
+                mentions: &People { names: self.names, state: self.state() },
                 from_gateway: self.names.is_gateway(&sender.provider()),
                 related: None,
             },

@@ -10,7 +10,7 @@
 pub mod event;
 mod events;
 mod html;
-mod html_writer;
+mod links;
 mod markdown;
 mod to_matrix;
 mod to_mimi;
@@ -29,6 +29,7 @@ use crate::{
 
 pub use event::{BadEvent, RoomEvent};
 pub use events::PRIVATE_EVENT;
+pub use links::{Mentions, Nobody};
 pub use to_matrix::to_matrix;
 pub use to_mimi::to_mimi;
 
@@ -40,7 +41,7 @@ pub const MSGTYPE_EXTENSION: &str = "im.matrix.msgtype";
 pub const MAX_EVENT_CONTENT: usize = 56 * 1024;
 
 /// What a Matrix event becomes a MIMI message with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct ToMimi<'a> {
     /// The sender's MIMI URI.
     pub sender: &'a UserUri,
@@ -52,10 +53,12 @@ pub struct ToMimi<'a> {
     pub sent_ts: u64,
     /// The MIMI message of the event that this one refers to (`m.relates_to`, `event_id`), if it has one.
     pub related: Option<MessageId>,
+    /// Who the people are that the message links to.
+    pub mentions: &'a dyn Mentions,
 }
 
 /// What a MIMI message becomes a Matrix event with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct ToMatrix<'a> {
     /// The message's id.
     pub message_id: MessageId,
@@ -67,6 +70,8 @@ pub struct ToMatrix<'a> {
     pub from_gateway: bool,
     /// The event of the message that this one refers to (`inReplyTo`), if there is one in the Matrix room.
     pub related: Option<&'a EventId>,
+    /// Who the people are that the message links to.
+    pub mentions: &'a dyn Mentions,
 }
 
 /// A translated Matrix event.
@@ -120,6 +125,12 @@ pub enum Loss {
     Details,
     /// An event of this type is one for Matrix clients behind other gateways; everybody else has its text.
     Private(String),
+    /// A link that may not be followed, or is none for the other side: its text is kept.
+    Link,
+    /// Underlining, super- and subscript, colours: Markdown has no form for them.
+    Style,
+    /// An arrangement that the other side has no form for: folding, ends of lines in tables and headings, aligned cells.
+    Layout,
     /// Content of this media type: a note names it.
     Unsupported(String),
     /// The formatted alternatives: the whole was too long.
@@ -147,6 +158,9 @@ impl fmt::Display for Loss {
             Self::Call => f.write_str("the call itself (told as text)"),
             Self::Details => f.write_str("some details (the text is kept)"),
             Self::Private(event_type) => write!(f, "all but the text of {event_type}, for who is not behind a gateway"),
+            Self::Link => f.write_str("a link (its text is kept)"),
+            Self::Style => f.write_str("underlining, raised or lowered text, or colours"),
+            Self::Layout => f.write_str("some of the layout"),
             Self::Unsupported(media_type) => write!(f, "content of type {media_type}"),
             Self::Formatting => f.write_str("the formatting (too long)"),
             Self::Cut => f.write_str("the end of the text (too long)"),

@@ -1,17 +1,22 @@
 //! MIMI content as a Matrix `m.room.message` (draft-ietf-mimi-content-08 section 4; Client-Server API, `m.room.message`).
 
+use ruma::OwnedUserId;
 use serde_json::{Value, json};
 
 use super::{
-    CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix, events, html, html_writer,
-    markdown, tidy,
+    CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix, events,
+    html::{self, Document},
+    links::Links,
+    markdown::{self, Style},
+    tidy,
 };
 use crate::content::{Body, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics};
 
 /// Translates a message; always gives an event. What cannot be shown becomes a note in brackets that says what it was.
-/// The event never mentions anybody (`m.mentions` is empty): a text alone must not ring anybody's bell.
+/// The event mentions whom the shown text links to, if they take part in the room; a name alone rings nobody's bell.
 #[must_use]
 pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
+    let mut links = Links::to_matrix(ctx.mentions);
     let mut losses = Vec::new();
     note_relations(message, &mut losses);
     if let Some(other) = events::to_matrix(message, ctx, &mut losses) {
@@ -25,8 +30,9 @@ pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
             Shown::note("deleted or took back an earlier message")
         }
         (Body::Null, None) => Shown::note("empty message"),
-        _ => show(body, &mut losses),
+        _ => show(body, &mut links, &mut losses),
     };
+    losses.append(&mut links.losses);
     if shown.plain.trim().is_empty() {
         shown = Shown::note("empty message");
     }
@@ -48,7 +54,7 @@ pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
         shown.plain.insert_str(0, "* ");
         shown.html = shown.html.map(|html| format!("* {html}"));
     }
-    let mut content = bounded(msgtype, shown, ctx, &mut losses);
+    let mut content = bounded(msgtype, shown, &links.matrix, ctx, &mut losses);
     events::mark(&mut content, message);
     MatrixMessage { event_type: "m.room.message".to_owned(), content, losses: tidy(losses) }
 }
@@ -72,11 +78,17 @@ fn note_relations(message: &MimiContent, losses: &mut Vec<Loss>) {
 
 // -------------------------------------------------------------------------------------------------------- content
 
-fn event_content(msgtype: &str, plain: &str, html: Option<&str>, ctx: &ToMatrix<'_>) -> Value {
+fn event_content(
+    msgtype: &str,
+    plain: &str,
+    html: Option<&str>,
+    mentioned: &[OwnedUserId],
+    ctx: &ToMatrix<'_>,
+) -> Value {
     let mut content = json!({
         "msgtype": msgtype,
         "body": plain,
-        "m.mentions": {},
+        "m.mentions": if mentioned.is_empty() { json!({}) } else { json!({ "user_ids": mentioned }) },
         CONTENT_KEY: {
             "id": ctx.message_id.to_string(),
             "room": ctx.room.as_str(),
@@ -91,17 +103,23 @@ fn event_content(msgtype: &str, plain: &str, html: Option<&str>, ctx: &ToMatrix<
 }
 
 /// The event's content within [`MAX_EVENT_CONTENT`]: without formatting, then cut, if it must be.
-fn bounded(msgtype: &str, shown: Shown, ctx: &ToMatrix<'_>, losses: &mut Vec<Loss>) -> Value {
+fn bounded(
+    msgtype: &str,
+    shown: Shown,
+    mentioned: &[OwnedUserId],
+    ctx: &ToMatrix<'_>,
+    losses: &mut Vec<Loss>,
+) -> Value {
     let plain = shown.plain.replace('\0', "\u{fffd}");
     let html = shown.html.map(|html| html.replace('\0', "\u{fffd}"));
     let fits = |content: &Value| content.to_string().len() <= MAX_EVENT_CONTENT;
-    let content = event_content(msgtype, &plain, html.as_deref(), ctx);
+    let content = event_content(msgtype, &plain, html.as_deref(), mentioned, ctx);
     if fits(&content) {
         return content;
     }
     if html.is_some() {
         losses.push(Loss::Formatting);
-        let content = event_content(msgtype, &plain, None, ctx);
+        let content = event_content(msgtype, &plain, None, mentioned, ctx);
         if fits(&content) {
             return content;
         }
@@ -111,7 +129,13 @@ fn bounded(msgtype: &str, shown: Shown, ctx: &ToMatrix<'_>, losses: &mut Vec<Los
     let mut keep = MAX_EVENT_CONTENT - 4096;
     loop {
         let cut = plain.get(..plain.floor_char_boundary(keep)).unwrap_or_default();
-        let content = event_content(msgtype, &format!("{cut}\n[the message was too long and was cut here]"), None, ctx);
+        let content = event_content(
+            msgtype,
+            &format!("{cut}\n[the message was too long and was cut here]"),
+            None,
+            mentioned,
+            ctx,
+        );
         if fits(&content) || keep == 0 {
             return content;
         }
@@ -186,20 +210,20 @@ fn rank(part: &NestedPart) -> u8 {
     }
 }
 
-fn show(part: &NestedPart, losses: &mut Vec<Loss>) -> Shown {
+fn show(part: &NestedPart, links: &mut Links<'_>, losses: &mut Vec<Loss>) -> Shown {
     let shown = match &part.body {
         Body::Null => Shown::note("empty part"),
-        Body::Single { content_type, content } => show_single(part.disposition, content_type, content, losses),
+        Body::Single { content_type, content } => show_single(part.disposition, content_type, content, links, losses),
         Body::External(external) => show_external(part.disposition, external, losses),
         Body::Multi { semantics, parts } => match semantics {
-            PartSemantics::ChooseOne => show_best(parts, losses),
+            PartSemantics::ChooseOne => show_best(parts, links, losses),
             PartSemantics::SingleUnit if parts.iter().any(|part| rank(part) == 0) => {
                 let types: Vec<String> = parts.iter().map(describe).collect();
                 losses.extend(types.iter().cloned().map(Loss::Unsupported));
                 Shown::note(&format!("a message that this bridge cannot show: {}", types.join(", ")))
             }
             PartSemantics::SingleUnit | PartSemantics::ProcessAll => {
-                join(&parts.iter().map(|part| show(part, losses)).collect::<Vec<_>>())
+                join(&parts.iter().map(|part| show(part, links, losses)).collect::<Vec<_>>())
             }
         },
     };
@@ -211,22 +235,28 @@ fn show(part: &NestedPart, losses: &mut Vec<Loss>) -> Shown {
     shown
 }
 
-fn show_single(disposition: Disposition, content_type: &str, content: &[u8], losses: &mut Vec<Loss>) -> Shown {
+fn show_single(
+    disposition: Disposition,
+    content_type: &str,
+    content: &[u8],
+    links: &mut Links<'_>,
+    losses: &mut Vec<Loss>,
+) -> Shown {
     let text = String::from_utf8_lossy(content);
-    let formatted = |clean: String| {
-        let plain = html_writer::to_plain(&clean);
-        Shown { plain, html: Some(clean), note: false }
-    };
     match essence(content_type).as_str() {
         "text/plain" => Shown { plain: text.into_owned(), html: None, note: false },
         "text/markdown" => {
-            let clean = html::sanitize(&markdown::to_html(&text));
-            let clean = unwrap_paragraph(&clean);
+            let clean = unwrap_paragraph(&markdown::to_html(&text, links));
             // The Markdown itself reads well as plain text. Without any markup there is nothing to format.
             let html = (clean != html::escape(text.trim())).then_some(clean);
             Shown { plain: text.trim().to_owned(), html, note: false }
         }
-        "text/html" => formatted(html::clean_without_images(&text, losses).trim().to_owned()),
+        "text/html" => {
+            let document = Document::read(&text, links);
+            let html = document.to_html(text.len()).trim().to_owned();
+            let plain = markdown::from_document(&document, Style::Plain, text.len(), &mut Vec::new());
+            Shown { plain: plain.unwrap_or_default(), html: Some(html), note: false }
+        }
         other => {
             losses.push(Loss::Unsupported(other.to_owned()));
             let what = match disposition {
@@ -282,10 +312,10 @@ fn describe(part: &NestedPart) -> String {
 }
 
 /// Picks the best of several alternatives, the sender's first among equals.
-fn show_best(parts: &[NestedPart], losses: &mut Vec<Loss>) -> Shown {
+fn show_best(parts: &[NestedPart], links: &mut Links<'_>, losses: &mut Vec<Loss>) -> Shown {
     let best = parts.iter().enumerate().max_by_key(|(index, part)| (rank(part), std::cmp::Reverse(*index)));
     let Some((_, best)) = best else { return Shown::note("empty message") };
-    let mut shown = show(best, losses);
+    let mut shown = show(best, links, losses);
     if shown.note || shown.html.is_none() {
         return shown;
     }
@@ -297,7 +327,7 @@ fn show_best(parts: &[NestedPart], losses: &mut Vec<Loss>) -> Shown {
     });
     // Alternatives must say the same; a sender whose texts differ would show one thing to some and another to others.
     match plain {
-        Some(plain) if words(plain) == words(&shown.plain) => plain.clone_into(&mut shown.plain),
+        Some(plain) if words(plain).eq(words(&shown.plain)) => plain.clone_into(&mut shown.plain),
         Some(_) => losses.push(Loss::Alternatives),
         None => {}
     }
@@ -305,8 +335,8 @@ fn show_best(parts: &[NestedPart], losses: &mut Vec<Loss>) -> Shown {
 }
 
 /// The letters and digits of a text: what remains the same when markup is written another way.
-fn words(text: &str) -> String {
-    text.chars().filter(|c| c.is_alphanumeric()).collect()
+fn words(text: &str) -> impl Iterator<Item = char> {
+    text.chars().filter(|c| c.is_alphanumeric())
 }
 
 fn join(all: &[Shown]) -> Shown {

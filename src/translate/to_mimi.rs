@@ -1,8 +1,15 @@
 //! A Matrix `m.room.message` as MIMI content (Client-Server API, `m.room.message`; draft-ietf-mimi-content-08).
 
+use ruma::OwnedUserId;
 use serde_json::{Map, Value};
 
-use super::{CONTENT_KEY, Loss, MSGTYPE_EXTENSION, NotCarried, ToMimi, Translated, events, html, html_writer, tidy};
+use super::{
+    CONTENT_KEY, Loss, MSGTYPE_EXTENSION, NotCarried, ToMimi, Translated, events,
+    html::Document,
+    links::Links,
+    markdown::{self, Style},
+    tidy,
+};
 use crate::content::{
     Body, CborValue, ExtensionKey, MimiContent, NestedPart, PartSemantics, TEXT_HTML, TEXT_MARKDOWN, TEXT_PLAIN,
 };
@@ -42,9 +49,6 @@ pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Tr
     let formatted = (message.get("format").and_then(Value::as_str) == Some("org.matrix.custom.html"))
         .then(|| message.get("formatted_body").and_then(Value::as_str))
         .flatten();
-    if message.get("m.mentions").is_some_and(mentions_somebody) {
-        losses.push(Loss::Mention);
-    }
     let plain = if is_reply { strip_reply_fallback(body) } else { body };
     let emote = if msgtype == "m.emote" {
         losses.push(Loss::Emote);
@@ -52,14 +56,26 @@ pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Tr
     } else {
         ""
     };
+    let mut links = Links::to_mimi(ctx.mentions);
     let (html, markdown) = match formatted {
         None => (String::new(), String::new()),
         Some(formatted) => {
-            let clean = html::clean_without_images(formatted, &mut losses);
-            let markdown = html_writer::to_markdown(&clean, &mut losses);
-            (clean, markdown)
+            let document = Document::read(formatted, &mut links);
+            let html = document.to_html(formatted.len());
+            let markdown = markdown::from_document(&document, Style::Markdown, formatted.len(), &mut losses);
+            (
+                html,
+                markdown.unwrap_or_else(|| {
+                    losses.push(Loss::Formatting);
+                    String::new()
+                }),
+            )
         }
     };
+    losses.append(&mut links.losses);
+    if message.get("m.mentions").is_some_and(|mentions| mentions_others(mentions, &links.crossed)) {
+        losses.push(Loss::Mention);
+    }
     if plain.trim().is_empty() && markdown.trim().is_empty() {
         return Err(NotCarried::Empty);
     }
@@ -95,9 +111,11 @@ fn resolve_relation<'a>(outer: &'a Map<String, Value>, losses: &mut Vec<Loss>) -
     outer
 }
 
-fn mentions_somebody(mentions: &Value) -> bool {
-    let users = mentions.get("user_ids").and_then(Value::as_array).is_some_and(|users| !users.is_empty());
-    users || mentions.get("room").and_then(Value::as_bool) == Some(true)
+/// Whether somebody is mentioned, or all are, beside those whose links crossed.
+fn mentions_others(mentions: &Value, crossed: &[OwnedUserId]) -> bool {
+    let users = mentions.get("user_ids").and_then(Value::as_array);
+    let told = |user: &Value| crossed.iter().any(|crossed| Some(crossed.as_str()) == user.as_str());
+    users.is_some_and(|users| !users.iter().all(told)) || mentions.get("room").and_then(Value::as_bool) == Some(true)
 }
 
 /// Older clients put the message answered before the text, as quoted lines and an empty line.

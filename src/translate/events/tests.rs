@@ -23,7 +23,11 @@ fn room() -> RoomUri {
 }
 fn send(event_type: &str, content: &Value, related: Option<MessageId>) -> Result<Translated, NotCarried> {
     let (sender, room) = (&alice(), &room());
-    crate::translate::to_mimi(event_type, content, &ToMimi { sender, room, salt: [1; 16], sent_ts: SENT, related })
+    crate::translate::to_mimi(
+        event_type,
+        content,
+        &ToMimi { sender, room, salt: [1; 16], sent_ts: SENT, related, mentions: &Nobody },
+    )
 }
 fn mimi(event_type: &str, content: &Value) -> Translated {
     send(event_type, content, None).unwrap()
@@ -32,7 +36,7 @@ fn mimi(event_type: &str, content: &Value) -> Translated {
 fn seen(message: &MimiContent, from_gateway: bool, related: Option<&EventId>) -> MatrixMessage {
     let message = MimiContent::decode(&message.encode().unwrap()).unwrap();
     let (sender, room) = (&alice(), &room());
-    let ctx = ToMatrix { message_id: MessageId([2; 32]), sender, room, from_gateway, related };
+    let ctx = ToMatrix { message_id: MessageId([2; 32]), sender, room, from_gateway, related, mentions: &Nobody };
     crate::translate::to_matrix(&message, &ctx)
 }
 /// The content without what every mirrored event has, after a look at that.

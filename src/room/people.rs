@@ -1,0 +1,28 @@
+//! Whom the links of messages name: the room's participants, and anybody else who has a name on the other side.
+
+use std::sync::Arc;
+
+use ruma::{OwnedUserId, UserId};
+
+use super::step::Names;
+use crate::{ident::UserUri, policy::RoomState, translate::Mentions};
+
+/// The people of a room, for [`crate::translate`].
+pub(super) struct People<'a> {
+    pub(super) names: &'a dyn Names,
+    pub(super) state: Option<Arc<RoomState>>,
+}
+
+impl Mentions for People<'_> {
+    fn uri(&self, user: &UserId) -> Option<UserUri> {
+        self.names.uri(user).or_else(|| self.names.ghost_uri(user))
+    }
+
+    fn matrix_id(&self, user: &UserUri) -> Option<OwnedUserId> {
+        self.names.matrix_id(user)
+    }
+
+    fn is_here(&self, user: &UserUri) -> bool {
+        self.state.as_ref().is_some_and(|state| state.takes_part(user))
+    }
+}
