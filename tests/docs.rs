@@ -1,5 +1,7 @@
 //! Holds the documents against what they speak of.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use mimi_gateway::{
@@ -104,16 +106,18 @@ fn the_changelog_knows_this_version_or_is_unreleased() {
     assert!(text.contains("## [Unreleased]") || text.contains(&format!("## [{}]", env!("CARGO_PKG_VERSION"))));
 }
 
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 13] = [
     "README.md",
     "CHANGELOG.md",
     "SECURITY.md",
     "docker/README.md",
     "docs/admin.md",
     "docs/architecture.md",
+    "docs/attacks.md",
     "docs/configuration.md",
     "docs/conformance.md",
     "docs/dependencies.md",
+    "docs/rules.md",
     "docs/status.md",
     "docs/testing.md",
 ];
@@ -170,4 +174,99 @@ fn the_settings_of_the_admin_guide_are_settings() {
     let with_key = [("MIMI_GATEWAY_STORE__MASTER_KEY".to_owned(), "ab".repeat(32))];
     let text = blocks.concat().replace("master_key_file = \"master.key\"", "");
     Config::parse(Path::new("x"), &text, with_key).unwrap();
+}
+
+/// A row of a table, as its cells; `None` for what is none, or its head.
+fn cells(line: &str) -> Option<Vec<&str>> {
+    let cells: Vec<&str> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").map(str::trim).collect();
+    (!matches!(cells[0], "Rule" | "#")).then_some(cells)
+}
+
+/// The sources of Python in which the end-to-end tests have their names.
+fn python() -> String {
+    let dirs =
+        ["tests/e2e", "tests/silos"].map(|dir| fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(dir)).unwrap());
+    let files = dirs.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "py"));
+    files.map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+/// Whether a file has a test of this name: a function right behind a test attribute.
+fn has_test(file: &Path, name: &str) -> bool {
+    let Ok(source) = fs::read_to_string(file) else { return false };
+    source.split("#[test]").chain(source.split("#[tokio::test")).skip(1).any(|rest| {
+        let mut lines = rest.lines().skip(1).map(str::trim_start).skip_while(|line| line.starts_with("#["));
+        let line = lines.next().unwrap_or_default();
+        line.trim_start_matches("async ").starts_with(&format!("fn {name}("))
+    })
+}
+
+/// Every test that a cell names exists; answers how many there are.
+fn check_tests(cell: &str, python: &str) -> usize {
+    let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+    for name in &names {
+        if let Some(part) = name.strip_prefix("e2e: ") {
+            let (group, last) = part.rsplit_once(": ").unwrap_or(("", part));
+            let written = python.contains(&format!("\"{last}\"")) || python.contains(&format!("{group}: {last}\""));
+            assert!(written, "no such part of the end-to-end tests: {name}");
+            continue;
+        }
+        let (file, test) = name.split_once("::").unwrap_or_else(|| panic!("no test: {name}"));
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let forms = [format!("{file}.rs"), format!("{file}/mod.rs")];
+        let in_dir = |dir: &str| forms.iter().any(|form| has_test(&root.join(dir).join(form), test));
+        let there = ["tests", "src"].into_iter().any(in_dir);
+        assert!(there, "no such test: {name}");
+    }
+    names.len()
+}
+
+const WORDS: [&str; 7] = ["MUST", "MUST NOT", "REQUIRED", "SHOULD", "RECOMMENDED", "NOT RECOMMENDED", "plain"];
+
+/// No rule gets lost, and each has a test or says why it needs none.
+#[test]
+fn every_rule_of_the_draft_names_its_tests() {
+    let (text, python) = (read("docs/rules.md"), python());
+    let (mut capitals, mut plain) = (0, 0);
+    for section in text.split("\n### ").skip(1) {
+        let (head, rows) = section.split_once('\n').unwrap();
+        let mut counts = (0, 0);
+        for row in rows.lines().filter_map(cells) {
+            let [rule, word, state, tests] = row[..] else { panic!("{row:?}") };
+            assert!(WORDS.contains(&word) && !rule.is_empty(), "{row:?}");
+            let kept = state.starts_with("kept");
+            let why = ["not kept: ", "does not apply: "].iter().any(|start| state.starts_with(start));
+            assert!(kept || why, "{row:?}");
+            assert!(check_tests(tests, &python) > 0, "{row:?}");
+            *if word == "plain" { &mut counts.1 } else { &mut counts.0 } += 1;
+        }
+        assert!(head.ends_with(&format!(": capitals {}, plain {}", counts.0, counts.1)), "{head}: {counts:?}");
+        capitals += counts.0;
+        plain += counts.1;
+    }
+    assert!(text.contains(&format!("\n{capitals} rules in capitals, {plain} plain.\n")), "{capitals}, {plain}");
+    // What draft-ietf-mimi-protocol-06 has.
+    assert_eq!(capitals, 37);
+}
+
+const ATTACKS: [&str; 22] = [
+    "S1", "S2", "S3", "S3a", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "S13", "S14", "S15", "S16",
+    "S17", "S18", "S19", "S20", "S21",
+];
+/// Those that have to be shown, and not in part.
+const SHOWN: [&str; 14] = ["S1", "S2", "S3", "S3a", "S5", "S7", "S8", "S9", "S10", "S13", "S14", "S15", "S18", "S20"];
+
+#[test]
+fn every_attack_names_its_tests() {
+    let (text, python) = (read("docs/attacks.md"), python());
+    let rows: Vec<Vec<&str>> = text.lines().filter_map(cells).collect();
+    let names: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(names, ATTACKS);
+    for row in &rows {
+        let [name, attempt, outcome, state, tests] = row[..] else { panic!("{row:?}") };
+        assert!(!attempt.is_empty() && !outcome.is_empty(), "{name}");
+        assert!(["shown", "not yet"].contains(&state) || state.starts_with("in part: "), "{name}: {state}");
+        assert!(state == "shown" || !SHOWN.contains(&name), "{name} is {state}");
+        assert!(check_tests(tests, &python) > 0, "{name}");
+    }
 }

@@ -39,6 +39,8 @@ mod flow;
 mod franks;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
+#[path = "engine/hostile.rs"]
+mod hostile;
 #[path = "engine/invites.rs"]
 mod invites;
 #[path = "engine/keys.rs"]
@@ -55,12 +57,18 @@ mod presence;
 mod process;
 #[path = "engine/quota.rs"]
 mod quota;
+#[path = "engine/races.rs"]
+mod races;
 #[path = "engine/rejoin.rs"]
 mod rejoin;
 #[path = "engine/reliability.rs"]
 mod reliability;
 #[path = "engine/reports.rs"]
 mod reports;
+#[path = "engine/rogue_hub.rs"]
+mod rogue_hub;
+#[path = "engine/rules.rs"]
+mod rules;
 #[path = "engine/silo.rs"]
 mod silo;
 #[path = "engine/three.rs"]

@@ -292,7 +292,7 @@ impl Actor {
         for invitation in &after.accepted {
             inner.asking.end(invitation);
         }
-        if self.room.as_ref().is_none_or(|room| room.phase != Phase::Invited || !room.present.is_empty()) {
+        if self.room.as_ref().is_some_and(|room| room.phase != Phase::Invited || !room.present.is_empty()) {
             lock(&inner.unanswered).remove(&self.uri);
         }
         for (lane, number, row) in after.rows {

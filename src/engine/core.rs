@@ -27,7 +27,7 @@ use super::{
     window::{self, LaneEnd},
 };
 use crate::{
-    ident::ProviderDomain,
+    ident::{ProviderDomain, RoomUri},
     mls::labels::SigningKey,
     room::{Names, Phase},
     store::{Database, StoreError},
@@ -466,7 +466,13 @@ impl Engine {
         let (sender, receiver) = mpsc::unbounded_channel();
         let _ = sender.send(mail);
         actors.insert(uri.to_owned(), sender);
-        lock(&self.0.rooms).insert(uri.to_owned());
+        if !lock(&self.0.rooms).contains(uri) {
+            // Nobody agreed to come into a room that is only asked about, perhaps for somebody who is not here.
+            if RoomUri::parse(uri).is_ok_and(|room| room.hub() != *self.0.names.domain()) {
+                lock(&self.0.unanswered).insert(uri.to_owned());
+            }
+            lock(&self.0.rooms).insert(uri.to_owned());
+        }
         drop(actors);
         let (engine, uri) = (self.clone(), uri.to_owned());
         self.run_task(async move { actor::run(engine, uri, receiver).await });
@@ -481,6 +487,7 @@ impl Engine {
         actors.remove(uri);
         if !known {
             lock(&self.0.rooms).remove(uri);
+            lock(&self.0.unanswered).remove(uri);
         }
         true
     }

@@ -544,6 +544,13 @@ impl Group for RoomGroup {
         }
         Ok(())
     }
+    fn leaving(&self) -> BTreeMap<u32, UserUri> {
+        match (&self.member, &self.public) {
+            (Some(member), _) => member.leaving(),
+            (None, Some(public)) => public.leaving(),
+            (None, None) => BTreeMap::new(),
+        }
+    }
     fn is_deserted(&self) -> bool {
         match (&self.member, &self.public) {
             (Some(member), _) => member.is_member() && member.is_deserted(),

@@ -22,7 +22,7 @@ use crate::{
     store::{Batch, Database, StoreError},
     wire::{
         ClientKeyMaterial, KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode,
-        RawKeyPackage, RequiredCapabilities, Wire, key_material::ClientMaterial,
+        RawKeyPackage, Wire, key_material::ClientMaterial,
     },
 };
 
@@ -37,7 +37,7 @@ pub(super) fn key_material_request(requester: &UserUri, target: &UserUri, room: 
         target_user: target.clone(),
         room: Some(room.clone()),
         acceptable_ciphersuites: vec![CIPHER_SUITE],
-        required_capabilities: RequiredCapabilities::default(),
+        required_capabilities: mls::required_capabilities(),
         requester_signature_key: key.public().to_vec(),
         requester_credential: client_credential(requester)?,
     };

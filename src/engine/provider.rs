@@ -195,13 +195,14 @@ impl ProviderInbound for Engine {
             if room.hub() != *peer.domain() {
                 return Err(Problem::Forbidden("only a room's hub notifies".to_owned()));
             }
-            let mut items = Vec::new();
+            let (mut items, mut comes_in) = (Vec::new(), false);
             if !self.shows_room(&room) {
                 // A grant for every room leads to rooms that we have not heard of.
                 let welcomed = self.welcomed(peer.domain(), &body).await?;
                 let Some((requester, target)) = welcomed else { return Err(Problem::NotFound) };
                 let about = std::collections::BTreeMap::new();
                 items.push(InboxItem::Asked { peer: peer.domain().clone(), requester, target, about });
+                comes_in = true;
             }
             let key = (peer.domain().to_string(), room.to_string(), digest(&[&body]));
             if NOTIFIED.get(&self.0.db, &key).await?.is_some() {
@@ -212,9 +213,14 @@ impl ProviderInbound for Engine {
             NOTIFIED.put(&self.0.db, &mut batch, &key, &self.0.today.dated(()))?;
             items.push(InboxItem::Notify(body));
             match self.all_to_room(room.as_str(), items, batch).await {
-                Err(error) if error.is_conflict() => Ok(()),
-                result => Ok(result?),
+                Err(error) if error.is_conflict() => {}
+                result => result?,
             }
+            if comes_in {
+                // What follows the Welcome may come before it was worked on.
+                lock(&self.0.unanswered).remove(room.as_str());
+            }
+            Ok(())
         })
     }
 

@@ -416,6 +416,8 @@ mod tests {
     #[test]
     fn a_uri_of_another_kind_is_no_user() {
         assert!(UserUri::parse("mimi://b.example/r/bob").is_err());
+        // A pseudonym (draft-ietf-mimi-protocol-06 section 6).
+        assert!(UserUri::parse("mimi://b.example/p/1d2e").is_err());
         assert!(RoomUri::parse("mimi://b.example/u/bob").is_err());
         assert!(serde_json::from_str::<UserUri>(r#""mimi://b.example/u/../x""#).is_err());
     }

@@ -114,6 +114,13 @@ pub fn our_capabilities() -> wire::Capabilities {
     }
 }
 
+/// What our groups require of every client.
+#[must_use]
+pub fn required_capabilities() -> wire::RequiredCapabilities {
+    let ours = our_capabilities();
+    wire::RequiredCapabilities { extensions: ours.extensions, proposals: ours.proposals, credentials: ours.credentials }
+}
+
 /// Whether our clients can do what somebody requires of them.
 #[must_use]
 pub fn meets(required: &wire::RequiredCapabilities) -> bool {

@@ -74,16 +74,15 @@ impl Member {
             &[ProposalType::AppDataUpdate, ProposalType::SelfRemove],
             &[],
         );
-        let mut extensions = vec![
-            Extension::RequiredCapabilities(required),
-            Extension::AppDataDictionary(AppDataDictionaryExtension::new(dictionary)),
-        ];
+        let mut extensions = vec![Extension::RequiredCapabilities(required)];
         if !new.external_senders.is_empty() {
             let senders = new.external_senders.into_iter();
             let senders =
                 senders.map(|(key, identity)| ExternalSender::new(key.into(), BasicCredential::new(identity).into()));
             extensions.push(Extension::ExternalSenders(senders.collect()));
         }
+        // The last of all: OpenMLS 0.9.2 puts it there whenever it changes, others may leave it where it was.
+        extensions.push(Extension::AppDataDictionary(AppDataDictionaryExtension::new(dictionary)));
         let overlay = Overlay::new(Rows::new());
         let group = MlsGroup::builder()
             .with_group_id(GroupId::from_slice(&new.group_id))

@@ -19,7 +19,9 @@ pub use error::MlsError;
 pub use frame::{
     Frame, FrameSender, HandshakeKind, application_aad, commit_references, handshake_kind, is_self_remove, welcome_refs,
 };
-pub use identity::{CIPHER_SUITE, DEVICE, LIFETIME_SECONDS, PAST_EPOCHS, meets, our_capabilities, user_of};
+pub use identity::{
+    CIPHER_SUITE, DEVICE, LIFETIME_SECONDS, PAST_EPOCHS, meets, our_capabilities, required_capabilities, user_of,
+};
 pub use join::{ExternalJoin, NewGroup, components_outside, epoch_outside, users_outside};
 pub use key_package::{KeyPackageView, MadeKeyPackage, check_key_package, make_key_package};
 pub use member::{GroupInfoParts, Member, Opened, RowChanges, Rows};

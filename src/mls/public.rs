@@ -326,6 +326,12 @@ impl PublicView {
         deserted(&self.group, &self.meta.pending)
     }
 
+    /// The leaves that have a pending SelfRemove, and whose they are.
+    #[must_use]
+    pub fn leaving(&self) -> BTreeMap<u32, UserUri> {
+        leaving(&self.group, &self.meta.pending)
+    }
+
     /// Gives a participant of ours a leaf, by an external commit. Nothing changes here; [`PublicView::accept_join`] takes it
     /// in.
     pub fn stage_join(&self, user: &UserUri, judge: Judge<'_>, now: u64) -> Result<StagedCommit, MlsError> {
@@ -386,8 +392,19 @@ fn first_leaf(group: &PublicGroup, gone: &BTreeSet<Vec<u8>>) -> Result<Leaf, Mls
 }
 
 fn deserted(group: &PublicGroup, pending: &[Vec<u8>]) -> bool {
-    let leaving: BTreeSet<u32> = pending.iter().filter_map(|message| self_remove_of(message).ok().flatten()).collect();
-    group.treesync().full_leaves().all(|(index, _)| leaving.contains(&index.u32()))
+    let leaving = leaving(group, pending);
+    group.treesync().full_leaves().all(|(index, _)| leaving.contains_key(&index.u32()))
+}
+
+/// Leaves with a pending SelfRemove, and whose they are.
+fn leaving(group: &PublicGroup, pending: &[Vec<u8>]) -> BTreeMap<u32, UserUri> {
+    let leaves = pending.iter().filter_map(|message| self_remove_of(message).ok().flatten());
+    leaves
+        .filter_map(|index| {
+            let node = group.leaf(LeafNodeIndex::new(index))?;
+            Some((index, view::leaf(index, node, |_| false).ok()?.user))
+        })
+        .collect()
 }
 
 /// The GroupInfo that came with a commit, whole: it has to be of exactly the state that the commit leads to, with that
@@ -453,6 +470,12 @@ impl Member {
     #[must_use]
     pub fn is_deserted(&self) -> bool {
         deserted(self.group.public_group(), &self.meta.pending)
+    }
+
+    /// As [`PublicView::leaving`].
+    #[must_use]
+    pub fn leaving(&self) -> BTreeMap<u32, UserUri> {
+        leaving(self.group.public_group(), &self.meta.pending)
     }
 
     /// As [`PublicView::judge_pending`].

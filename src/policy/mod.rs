@@ -17,6 +17,7 @@ mod components;
 mod json;
 mod judge;
 mod operational;
+mod parameters;
 mod presets;
 mod state;
 
@@ -33,6 +34,9 @@ pub use components::{
 };
 pub use judge::judge;
 pub use operational::Delay;
+pub use parameters::{
+    AppMessagePolicy, ExtendedCapabilities, MinDefaultMaxTime, OperationalParameters, PendingProposalPolicy,
+};
 pub use presets::{Preset, initial};
 pub use state::{RoomState, StateError};
 

@@ -1,9 +1,9 @@
 //! When members commit what others proposed: `PendingProposalPolicy` in the MLS operational policy (0x0024,
 //! draft-ietf-mimi-room-policy-03 section 7).
 
-use super::{component, state::RoomState};
+use super::{component, parameters::PendingProposalPolicy, state::RoomState};
 use crate::wire::{
-    DecodeError, DecodeErrorKind,
+    DecodeError,
     codec::{MAX_VECTOR, Reader},
 };
 
@@ -41,19 +41,13 @@ fn read(bytes: &[u8]) -> Result<Option<Delay>, DecodeError> {
     }
     reader.bool("external_proposal_allowed")?;
     reader.bool("external_commit_allowed")?;
-    let at = reader.clone();
-    match reader.u8("pending_proposal_strategy")? {
-        0 => Ok(None),
-        1 => Ok(Some(Delay { min: 0, max: 0 })),
-        2 => {
-            let (min, max) = (reader.u64("minimum_delay_ms")?, reader.u64("maximum_delay_ms")?);
-            if max < min {
-                return Err(at.error("maximum_delay_ms", DecodeErrorKind::NotAllowed("less than the minimum")));
-            }
-            Ok(Some(Delay { min: min.min(LONGEST), max: max.min(LONGEST) }))
+    Ok(match PendingProposalPolicy::read(&mut reader)? {
+        PendingProposalPolicy::Unspecified => None,
+        PendingProposalPolicy::ImmediateCommit => Some(Delay { min: 0, max: 0 }),
+        PendingProposalPolicy::RandomDelay { minimum_delay_ms: min, maximum_delay_ms: max } => {
+            Some(Delay { min: min.min(LONGEST), max: max.min(LONGEST) })
         }
-        other => Err(at.error("pending_proposal_strategy", DecodeErrorKind::Unknown(other.into()))),
-    }
+    })
 }
 
 impl RoomState {

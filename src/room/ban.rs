@@ -32,6 +32,19 @@ impl Step<'_> {
         format!("{} is banned from this room", self.names.display(user))
     }
 
+    /// Who came into the Matrix room because somebody asked them in, and was banned before they were added, reads on no longer.
+    pub(super) fn put_out_banned(&mut self) {
+        if self.room.phase != Phase::Active || !self.sees_group() {
+            // What we know of the list is old.
+            return;
+        }
+        for user in self.room.present.clone() {
+            if self.room.asked.contains_key(&user) && self.is_banned_now(&user) {
+                self.put_out(&user, "banned from the MIMI room");
+            }
+        }
+    }
+
     /// A ghost was banned in the Matrix room.
     pub(super) fn on_ghost_banned(&mut self, by: UserUri, remote: UserUri) {
         self.stop_asking(&remote);

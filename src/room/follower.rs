@@ -470,8 +470,16 @@ impl Step<'_> {
             Ok(key_packages) if !key_packages.is_empty() => {
                 self.want_in(Intent::Add { by: requester, user: target.clone(), key_packages });
             }
-            Ok(_) => self.notice(&format!("{} cannot be added now: no key material.", self.names.display(target))),
-            Err(why) => self.notice(&format!("{} cannot be added: {why}.", self.names.display(target))),
+            Ok(_) => self.cannot_be_added(target, "no key material"),
+            Err(why) => self.cannot_be_added(target, &why),
+        }
+    }
+
+    /// They came because they were asked, and would read on at their provider.
+    fn cannot_be_added(&mut self, target: &UserUri, why: &str) {
+        self.notice(&format!("{} cannot be added: {why}.", self.names.display(target)));
+        if !self.room.direct {
+            self.stop_asking(target);
         }
     }
 }

@@ -214,6 +214,8 @@ pub trait Group {
     fn judge_pending(&self, now: Millis) -> Result<(), GroupError>;
     /// Whether everybody in the group has a pending proposal to leave it: nobody is left to commit them.
     fn is_deserted(&self) -> bool;
+    /// The leaves that have a pending SelfRemove, and whose they are.
+    fn leaving(&self) -> std::collections::BTreeMap<u32, UserUri>;
     /// Drops these pending proposals, and no others: a commit of the hub may refer to those.
     fn forget(&mut self, proposals: &[Vec<u8>]) -> Result<(), GroupError>;
     /// Makes the proposals by which this user leaves, and keeps them as pending.

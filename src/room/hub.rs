@@ -13,13 +13,16 @@ use crate::{
     content::MimiContent,
     ident::{ProviderDomain, UserUri},
     wire::{
-        FanoutContent, FanoutMessage, Frank, HandshakeBundle, MlsMessage, RatchetTreeOption, RawRatchetTree,
-        RawWelcome, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire,
+        FanoutContent, FanoutMessage, Frank, HandshakeBundle, MlsMessage, MlsMessageFields, Proposal, ProposalOrRef,
+        PublicFields, RatchetTreeOption, RawRatchetTree, RawWelcome, Sender, SubmitMessageRequest,
+        SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire,
     },
 };
 
 /// How many epochs behind the hub's a message may be (mimi-protocol leaves it open; room-policy's default).
 const EPOCH_TOLERANCE: u64 = 1;
+/// Why a message is refused that was made for another room.
+const OTHER_GROUP: &str = "it belongs to another group";
 
 /// A raw Welcome as `MLSMessage`: version mls10, wire format `mls_welcome`.
 fn welcome_message(welcome: &RawWelcome) -> Option<MlsMessage> {
@@ -92,6 +95,15 @@ impl Step<'_> {
             self.report(format!("{peer} submits as {}, who is no participant of its", request.sending_user));
             return refused;
         }
+        if request.app_message.group_id() != Some(&self.group.group_id()) {
+            self.report(format!("a message that {peer} submits as {} is refused: {OTHER_GROUP}", request.sending_user));
+            return refused;
+        }
+        // What was accepted counts from then on, whether it is committed yet or not (section 7.1).
+        if self.group.leaving().values().any(|user| *user == request.sending_user) {
+            self.report(format!("{peer} submits as {}, who is leaving", request.sending_user));
+            return refused;
+        }
         let current = self.group.epoch();
         let epoch = request.app_message.epoch().unwrap_or(u64::MAX);
         if epoch.saturating_add(EPOCH_TOLERANCE) < current {
@@ -144,9 +156,6 @@ impl Step<'_> {
     /// Distributes a message that we have no leaf to read with: what its frame says has to fit.
     fn pass_on(&mut self, request: &SubmitMessageRequest) -> Result<Vec<u8>, &'static str> {
         let message = request.app_message.clone();
-        if message.group_id() != Some(&self.group.group_id()) {
-            return Err("it belongs to another group");
-        }
         if message.epoch().is_none_or(|epoch| epoch > self.group.epoch()) {
             return Err("its epoch is yet to come");
         }
@@ -178,6 +187,10 @@ impl Step<'_> {
         if self.room.phase != Phase::Active || !self.sees_group() {
             self.report(format!("an update of {peer} is refused: the room is not active"));
             return refused("the room is not active here");
+        }
+        if bundle.first().and_then(MlsMessage::group_id) != Some(&self.group.group_id()) {
+            self.report(format!("an update of {peer} is refused: {OTHER_GROUP}"));
+            return refused(OTHER_GROUP);
         }
         let epoch = bundle.first().and_then(MlsMessage::epoch);
         let current_epoch = self.group.epoch();
@@ -229,6 +242,11 @@ impl Step<'_> {
             HandshakeBundle::Proposals(proposals) => {
                 let origin = Origin::Follower(peer, &known, None);
                 let raw: Vec<Vec<u8>> = proposals.iter().map(|proposal| proposal.as_bytes().to_vec()).collect();
+                if let Some(user) = self.proposes_in_leaving(&proposals) {
+                    return Err(
+                        GroupError::Refused(format!("{user} is leaving, and can propose no more than that")).into()
+                    );
+                }
                 for proposal in &proposals {
                     if let Err(error) = self.group.store_proposal(proposal.as_bytes(), origin, self.now) {
                         self.group.forget(&raw)?;
@@ -255,6 +273,21 @@ impl Step<'_> {
                 Ok(at)
             }
         }
+    }
+
+    /// Who of those who are leaving proposes something else than that (section 5.3).
+    fn proposes_in_leaving(&self, proposals: &[MlsMessage]) -> Option<UserUri> {
+        let leaving = self.group.leaving();
+        proposals.iter().find_map(|message| {
+            let MlsMessageFields::Public(PublicFields { sender: Sender::Member(leaf), .. }) = message.fields() else {
+                return None;
+            };
+            let user = leaving.get(leaf)?;
+            let goes = |proposed: &ProposalOrRef| {
+                matches!(proposed, ProposalOrRef::Proposal(Proposal::Remove(_) | Proposal::SelfRemove))
+            };
+            (!message.proposals().iter().all(goes)).then(|| user.clone())
+        })
     }
 
     /// Distributes proposals that we accepted, and notes when.
@@ -367,6 +400,7 @@ impl Step<'_> {
         // Who went by their own wish and is here again meanwhile stays in the Matrix room.
         gone.retain(|user| !going.contains(user));
         self.remove_from_matrix(&gone);
+        self.put_out_banned();
         self.relieve_keeper();
         for user in &applied.added {
             self.leave_absent(user);
@@ -402,7 +436,9 @@ impl Step<'_> {
         self.room.leaving.clear();
         // Its answer concerns nobody any more.
         (self.room.in_flight, self.room.awaiting) = (None, None);
-        self.room.asking.clear();
+        for user in self.room.asking.keys().cloned().collect::<Vec<_>>() {
+            self.stop_asking(&user);
+        }
         self.room.claiming.clear();
         let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
         for intent in unsaid.into_iter().filter(|intent| matches!(intent, Intent::Say { .. })) {

@@ -142,6 +142,10 @@ impl Step<'_> {
         if self.is_added_unasked(&user) {
             self.room.invited_by.remove(&user);
         }
+        self.put_out_banned();
+        if !self.room.present.contains(&user) {
+            return;
+        }
         self.greet_portal();
         if let Some(requester) = self.room.asked.get(&user).cloned() {
             // Joining the Matrix room is the consent.

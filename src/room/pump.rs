@@ -510,6 +510,10 @@ impl Step<'_> {
                 if self.is_ours(user) && self.room.present.contains(user) {
                     self.remove_from_matrix(&std::collections::BTreeSet::from([user.clone()]));
                 }
+                if !self.room.direct {
+                    // They came because they were asked, and would read on at their provider.
+                    self.stop_asking(&user.clone());
+                }
                 format!("{} could not be added: {why}.", self.names.display(user))
             }
             Intent::Remove { user, .. } => {

@@ -50,7 +50,8 @@ pub use key_material::{
 };
 pub use mls::{
     Capabilities, ContentType, Credential, Extension, ExternalSender, HpkeCiphertext, MlsMessage, MlsMessageFields,
-    RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome, RequiredCapabilities, Sender,
+    Proposal, ProposalOrRef, PublicFields, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome,
+    RequiredCapabilities, Sender,
 };
 pub use problem::{ProblemDocument, ProblemType};
 pub use pseudonym::{IdentityLink, PseudonymousCredential, PseudonymousCredentialTbs};

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from silos.play import Play, Room, Wrong
 from silos.stage import LETTERS, PEER, Silos
 
+from .races import Races
 from .spare import SparePeer
 
 
@@ -30,6 +31,7 @@ class Three:
             ("three providers: one leaves, one is removed", self.leaves_and_removed),
             ("three providers: the silo hosts", self.silo_hosts),
             ("three providers: mixed operations", self.mixed),
+            *Races(self, say).cases,
         ]
 
     def start(self) -> SparePeer:

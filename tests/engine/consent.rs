@@ -26,7 +26,7 @@ pub(crate) fn for_every_room(action: ConsentAction, requester: &UserUri, target:
 }
 
 /// The one chat of somebody with the bot, once the bot said this there.
-async fn told(silo: &Silo, name: &str, desk: &RoomId, part: &str) -> String {
+pub(crate) async fn told(silo: &Silo, name: &str, desk: &RoomId, part: &str) -> String {
     until(&format!("{name} is told {part:?}"), || {
         silo.homeserver.notices(desk).into_iter().rev().find(|text| text.contains(part))
     })
@@ -42,7 +42,7 @@ async fn desk(silo: &Silo, name: &str) -> OwnedRoomId {
 }
 
 /// Somebody writes to the bot, and is answered.
-async fn says(silo: &Silo, name: &str, desk: &RoomId, what: &str, answer: &str) -> String {
+pub(crate) async fn says(silo: &Silo, name: &str, desk: &RoomId, what: &str, answer: &str) -> String {
     let before = silo.homeserver.notices(desk).len();
     silo.homeserver.say(desk, name, what);
     until(&format!("an answer to {what:?}"), || {
@@ -52,7 +52,7 @@ async fn says(silo: &Silo, name: &str, desk: &RoomId, what: &str, answer: &str) 
 }
 
 /// Somebody begins a chat with the bot.
-async fn own_desk(silo: &Silo, name: &str) -> OwnedRoomId {
+pub(crate) async fn own_desk(silo: &Silo, name: &str) -> OwnedRoomId {
     let homeserver = &silo.homeserver;
     let room = homeserver.create_room(name, "");
     homeserver.invite(&room, name, homeserver.bot.as_str(), true);
@@ -374,7 +374,7 @@ async fn who_does_not_want_to_come_may_say_so() {
     assert_eq!(a.room(&uri).await.unwrap(), before, "the grant from before has no effect");
     let grant = for_every_room(ConsentAction::Grant { key_packages: package() }, &a1, &m1);
     rogue.send(&a, Endpoint::UpdateConsent, &to_a, &grant).await.unwrap();
-    until("the Welcome", || rogue.welcome()).await;
+    until("the Welcome", || rogue.welcomes().pop()).await;
     assert_eq!(a.room(&uri).await.unwrap().2, before.2 + 1);
 }
 

@@ -44,7 +44,7 @@ fn signed(server_frank: &[u8; 32], sender: &UserUri, room: &RoomUri, accepted: u
 }
 
 /// The key in the room's `franking_agent`: `SignaturePublicKey<V>`, then a basic credential that names the hub.
-fn agent_key(rogue: &Rogue, hub: &str) -> Vec<u8> {
+pub(crate) fn agent_key(rogue: &Rogue, hub: &str) -> Vec<u8> {
     let agent = rogue.member().component(0x0021).expect("the room has a franking agent");
     assert_eq!(agent[0], 32);
     assert_eq!(agent[33..35], [0, 1], "basic");
@@ -52,7 +52,7 @@ fn agent_key(rogue: &Rogue, hub: &str) -> Vec<u8> {
     agent[1..33].to_vec()
 }
 
-fn verifies(key: &[u8], frank: &Frank, sender: &UserUri, room: &RoomUri, accepted: u64) -> bool {
+pub(crate) fn verifies(key: &[u8], frank: &Frank, sender: &UserUri, room: &RoomUri, accepted: u64) -> bool {
     assert_eq!(frank.signature_ciphersuite, 1);
     let tbs = signed(&frank.server_frank, sender, room, accepted);
     labels::verify_with_label(&[CIPHER_SUITE], key, "FrankingIntegrityTBS", &tbs, &frank.integrity_signature).is_ok()

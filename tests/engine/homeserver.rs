@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     After,
     /// It is refused for good, and the other side never sees it.
     Refused,
+    /// The other side is busy, and says after what time to come again.
+    Later(Duration),
 }
 
 /// Decides about each call, described by a text that is the same for the same call made again.
@@ -626,6 +628,7 @@ impl FakeHomeserver {
             Fault::None => call(),
             Fault::Before => Err(lost("connection refused", Retry::Retriable(None))),
             Fault::Refused => Err(lost("no", Retry::Permanent)),
+            Fault::Later(after) => Err(lost("busy", Retry::Retriable(Some(after)))),
             Fault::After => call().and_then(|_| Err(lost("the answer was lost", Retry::Uncertain))),
         }
     }

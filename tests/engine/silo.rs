@@ -28,6 +28,11 @@ use sha2::Digest as _;
 
 use crate::homeserver::{FakeHomeserver, Fault, Faults, Slot, lost, no_faults};
 
+#[path = "gate.rs"]
+mod gate;
+
+use gate::Gate;
+
 /// A call between providers, as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -42,13 +47,19 @@ pub(crate) struct Call {
 /// Another body in the place of this one, if any.
 pub(crate) type Rewrite = fn(Endpoint, &[u8]) -> Option<Vec<u8>>;
 
+/// What a provider that a test plays answers, if not nothing.
+pub(crate) type Answers = Box<dyn FnMut(Endpoint, &[u8]) -> Option<Vec<u8>> + Send>;
+
 /// What connects the silos.
 #[derive(Default)]
 pub(crate) struct Net {
     silos: Mutex<BTreeMap<ProviderDomain, Slot>>,
-    /// Providers that a test plays by hand: they take everything, and answer nothing.
+    /// Providers that a test plays by hand: they take everything, and answer nothing, or what `answers` says.
     played: Mutex<BTreeSet<ProviderDomain>>,
+    pub(crate) answers: Mutex<Option<Answers>>,
     calls: Mutex<Vec<Call>>,
+    /// What holds calls back.
+    pub(crate) gate: Gate,
     /// What changes bodies on their way.
     pub(crate) rewrite: Mutex<Option<Rewrite>>,
 }
@@ -84,6 +95,11 @@ impl Net {
         calls.iter().filter(|call| call.to == *to && call.endpoint == endpoint).cloned().collect()
     }
 
+    /// All calls that were answered since this was asked last.
+    pub(crate) fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+
     /// Hands a call to the engine of `to`, as its HTTP server would once it knows that `from` calls.
     pub(crate) async fn deliver(
         &self,
@@ -94,8 +110,10 @@ impl Net {
         body: &[u8],
     ) -> Option<Result<Vec<u8>, Problem>> {
         if self.played.lock().unwrap().contains(to) {
-            self.note(from, to, endpoint, target, body, Ok(Vec::new()));
-            return Some(Ok(Vec::new()));
+            let answer = self.answers.lock().unwrap().as_mut().and_then(|answers| answers(endpoint, body));
+            let answer = Ok(answer.unwrap_or_default());
+            self.note(from, to, endpoint, target, body, answer.clone());
+            return Some(answer);
         }
         let engine = self.silos.lock().unwrap().get(to).and_then(|slot| slot.lock().unwrap().clone())?;
         let peer = VerifiedPeer::assert_verified(from.clone());
@@ -147,6 +165,10 @@ impl Peers for FakePeers {
             if fault == Fault::Refused {
                 return Err(lost("no", Retry::Permanent));
             }
+            if let Fault::Later(after) = fault {
+                return Err(lost("busy", Retry::Retriable(Some(after))));
+            }
+            self.net.gate.pass(&self.own, endpoint, body).await;
             let answer = match self.net.deliver(&self.own, peer, endpoint, target, body).await {
                 None => Err(lost("nobody listens", Retry::Retriable(None))),
                 Some(Ok(answer)) => Ok(answer),
@@ -449,13 +471,18 @@ impl Silo {
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Waits until something is there.
-pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look).await
+}
+
+/// The same with another patience.
+pub(crate) async fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(since.elapsed() < patience, "not within {patience:?}: {what}");
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
 }

@@ -15,23 +15,31 @@ use mimi_gateway::{
 use ruma::{OwnedRoomId, UserId};
 
 use crate::{
-    chat::Chat,
+    chat::{Chat, Told},
     crashes::{Steps, seeds},
     homeserver::{Fault, Faults, no_faults},
-    silo::{Disk, Net, PATIENCE, Silo, load, quick_settings, until},
+    silo::{Disk, Net, PATIENCE, Silo, load, quick_settings, until, until_within},
 };
 
 /// A provider, as its people use it.
-enum House {
+pub(crate) enum House {
     Matrix(Box<Silo>),
-    Native { chat: Arc<Chat>, engine: Engine },
+    Native { chat: Arc<Chat>, engine: Engine, told: Arc<Mutex<Vec<Told>>> },
 }
 
 impl House {
     async fn native(name: &str, people: &[&str], net: &Arc<Net>, faults: Faults) -> Self {
         let domain = ProviderDomain::parse(&format!("{name}.example")).unwrap();
         let map = IdentityMap::new(domain.clone(), domain.as_str().try_into().unwrap());
-        let chat = Arc::new(Chat::open(map.clone(), None, tokio::sync::mpsc::unbounded_channel().0).unwrap());
+        let (clients, mut news) = tokio::sync::mpsc::unbounded_channel();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let screen = Arc::clone(&told);
+        tokio::spawn(async move {
+            while let Some(one) = news.recv().await {
+                screen.lock().unwrap().push(one);
+            }
+        });
+        let chat = Arc::new(Chat::open(map.clone(), None, clients).unwrap());
         for name in people {
             chat.register(name).unwrap();
         }
@@ -43,33 +51,33 @@ impl House {
         net.enter(&domain, engine.clone());
         let (fed, feeder) = (Arc::clone(&chat), engine.clone());
         tokio::spawn(async move { fed.feed(&feeder).await });
-        Self::Native { chat, engine }
+        Self::Native { chat, engine, told }
     }
 
-    fn engine(&self) -> Engine {
+    pub(crate) fn engine(&self) -> Engine {
         match self {
             Self::Matrix(silo) => silo.engine(),
             Self::Native { engine, .. } => engine.clone(),
         }
     }
 
-    fn uri(&self, name: &str) -> UserUri {
+    pub(crate) fn uri(&self, name: &str) -> UserUri {
         UserUri::new(self.engine().names().map.provider(), name).unwrap()
     }
 
     /// The id of a user, ours or another's, here.
-    fn id(&self, user: &UserUri) -> String {
+    pub(crate) fn id(&self, user: &UserUri) -> String {
         let map = self.engine().names().map.clone();
         let local = (user.provider() == *map.provider()).then(|| map.matrix_user(user).unwrap());
         local.unwrap_or_else(|| map.ghost(user).unwrap()).to_string()
     }
 
-    fn is_in(&self, room: &OwnedRoomId, user: &UserUri) -> bool {
+    pub(crate) fn is_in(&self, room: &OwnedRoomId, user: &UserUri) -> bool {
         self.members(room).contains(user.as_str())
     }
 
     /// Who is in the room, by address.
-    fn members(&self, room: &OwnedRoomId) -> BTreeSet<String> {
+    pub(crate) fn members(&self, room: &OwnedRoomId) -> BTreeSet<String> {
         match self {
             Self::Native { chat, .. } => chat.members(room),
             Self::Matrix(silo) => {
@@ -96,22 +104,37 @@ impl House {
         }
     }
 
-    fn texts(&self, room: &OwnedRoomId) -> Vec<String> {
+    pub(crate) fn texts(&self, room: &OwnedRoomId) -> Vec<String> {
         match self {
             Self::Matrix(silo) => silo.homeserver.bodies(room),
             Self::Native { chat, .. } => chat.said(room).into_iter().map(|(_, text)| text).collect(),
         }
     }
 
+    /// What the gateway told the people in the room.
+    pub(crate) fn notices(&self, room: &OwnedRoomId) -> Vec<String> {
+        match self {
+            Self::Matrix(silo) => silo.homeserver.notices(room),
+            Self::Native { told, .. } => {
+                let told = told.lock().unwrap();
+                let notices = told.iter().filter_map(|one| match one {
+                    Told::Notice { room: there, text } if there == room.as_str() => Some(text.clone()),
+                    _ => None,
+                });
+                notices.collect()
+            }
+        }
+    }
+
     /// False if one was removed a moment ago.
-    fn say(&self, room: &OwnedRoomId, name: &str, text: &str) -> bool {
+    pub(crate) fn say(&self, room: &OwnedRoomId, name: &str, text: &str) -> bool {
         match self {
             Self::Matrix(silo) => silo.homeserver.try_say(room, name, text).is_some(),
             Self::Native { chat, .. } => chat.say(room, name, text).is_ok(),
         }
     }
 
-    fn invite(&self, room: &OwnedRoomId, by: &str, user: &UserUri) {
+    pub(crate) fn invite(&self, room: &OwnedRoomId, by: &str, user: &UserUri) {
         match self {
             Self::Native { chat, .. } => chat.invite(room, by, user.as_str()).unwrap(),
             Self::Matrix(silo) if user.provider() == silo.domain => {
@@ -123,7 +146,7 @@ impl House {
         }
     }
 
-    fn invitation(&self, name: &str) -> Option<OwnedRoomId> {
+    pub(crate) fn invitation(&self, name: &str) -> Option<OwnedRoomId> {
         match self {
             Self::Matrix(silo) => silo.homeserver.invitations(name).pop(),
             Self::Native { chat, .. } => chat.invitations(name).pop(),
@@ -131,14 +154,14 @@ impl House {
     }
 
     /// False if one is not invited any more.
-    fn accept(&self, room: &OwnedRoomId, name: &str) -> bool {
+    pub(crate) fn accept(&self, room: &OwnedRoomId, name: &str) -> bool {
         match self {
             Self::Matrix(silo) => silo.homeserver.try_join(room, name),
             Self::Native { chat, .. } => chat.accept(room, name).is_ok(),
         }
     }
 
-    fn leave(&self, room: &OwnedRoomId, name: &str) {
+    pub(crate) fn leave(&self, room: &OwnedRoomId, name: &str) {
         match self {
             Self::Matrix(silo) => silo.homeserver.leave(room, name),
             // It may have been removed this very moment.
@@ -146,7 +169,7 @@ impl House {
         }
     }
 
-    fn remove(&self, room: &OwnedRoomId, by: &str, user: &UserUri) {
+    pub(crate) fn remove(&self, room: &OwnedRoomId, by: &str, user: &UserUri) {
         match self {
             Self::Matrix(silo) => silo.homeserver.kick(room, by, &self.id(user)),
             // It may have gone this very moment.
@@ -154,17 +177,18 @@ impl House {
         }
     }
 
-    async fn fingerprint(&self, uri: &RoomUri) -> Option<Fingerprint> {
+    pub(crate) async fn fingerprint(&self, uri: &RoomUri) -> Option<Fingerprint> {
         let (rooms, _) = Engine::fingerprints_after(self.engine().database(), None, 10).await.unwrap();
         rooms.into_iter().find(|room| room.room == uri.as_str())
     }
 }
 
 /// The room, as the three have it. The first house is the hub.
-struct Room {
-    houses: Vec<House>,
-    uri: RoomUri,
-    ids: Vec<OwnedRoomId>,
+pub(crate) struct Room {
+    pub(crate) net: Arc<Net>,
+    pub(crate) houses: Vec<House>,
+    pub(crate) uri: RoomUri,
+    pub(crate) ids: Vec<OwnedRoomId>,
     /// What was said, by whom.
     said: Vec<(UserUri, String)>,
     /// Who was removed at some time: what they said last may have come too late.
@@ -172,14 +196,14 @@ struct Room {
 }
 
 /// Everybody, each with the number of the house. The first of each house stays all the time.
-const PEOPLE: usize = 4;
+pub(crate) const PEOPLE: usize = 4;
 
-fn name(letter: &str, number: usize) -> String {
+pub(crate) fn name(letter: &str, number: usize) -> String {
     format!("{letter}{number}")
 }
 
 impl Room {
-    async fn new(native_hosts: bool, faults: impl Fn() -> Faults) -> Self {
+    pub(crate) async fn new(native_hosts: bool, faults: impl Fn() -> Faults) -> Self {
         let net = Arc::new(Net::default());
         let people = |letter: &str| (1..=PEOPLE).map(|number| name(letter, number)).collect::<Vec<_>>();
         let mut houses = Vec::new();
@@ -204,7 +228,7 @@ impl Room {
                 (RoomUri::parse(&uri).unwrap(), room)
             }
         };
-        let mut room = Self { houses, uri, ids: vec![at_hub], said: Vec::new(), removed: BTreeSet::new() };
+        let mut room = Self { net, houses, uri, ids: vec![at_hub], said: Vec::new(), removed: BTreeSet::new() };
         for number in 1..3 {
             let (host, guest) = (&room.houses[0], &room.houses[number]);
             let (by, who) = (room.person(0, 1), room.person(number, 1));
@@ -220,7 +244,7 @@ impl Room {
     }
 
     /// The letter and the address of somebody in a house.
-    fn person(&self, house: usize, number: usize) -> (String, UserUri) {
+    pub(crate) fn person(&self, house: usize, number: usize) -> (String, UserUri) {
         let letter = self.houses[house].uri("x").provider().as_str()[..1].to_owned();
         let uri = self.houses[house].uri(&name(&letter, number));
         (letter, uri)
@@ -265,7 +289,7 @@ impl Room {
     }
 
     /// Waits until everybody has the same, and answers it.
-    async fn settle(&self, when: &str) -> Fingerprint {
+    pub(crate) async fn settle(&self, when: &str) -> Fingerprint {
         let since = Instant::now();
         loop {
             let mut found = Vec::new();
@@ -281,7 +305,7 @@ impl Room {
             {
                 return first.clone();
             }
-            assert!(since.elapsed() < 2 * PATIENCE, "{when}: they do not agree: {found:#?} {members:#?}");
+            assert!(since.elapsed() < 3 * PATIENCE, "{when}: they do not agree: {found:#?} {members:#?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -291,7 +315,8 @@ impl Room {
         let must: BTreeSet<&String> =
             self.said.iter().filter(|(user, _)| !self.removed.contains(user)).map(|(_, text)| text).collect();
         for (house, id) in self.houses.iter().zip(&self.ids) {
-            until("all words", || {
+            // Everything that was done comes to its end here: on a busy machine that takes a while.
+            until_within(3 * PATIENCE, "all words", || {
                 let texts = house.texts(id);
                 let texts: BTreeSet<&String> = texts.iter().collect();
                 must.is_subset(&texts).then_some(())

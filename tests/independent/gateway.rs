@@ -96,6 +96,19 @@ impl Gateway {
         self.run(true).await;
     }
 
+    /// Waits until it is in the group of the one room.
+    pub(crate) async fn joined(&self) {
+        let since = std::time::Instant::now();
+        loop {
+            let (rooms, _) = Engine::fingerprints_after(self.engine().database(), None, 10).await.unwrap();
+            if rooms.iter().any(|room| room.epoch_authenticator.is_some()) {
+                return;
+            }
+            assert!(since.elapsed() < crate::PATIENCE, "it does not join");
+            tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        }
+    }
+
     /// The epoch and its authenticator, in hex, of the one room.
     pub(crate) async fn epoch(&self) -> (u64, String) {
         let (mut rooms, _) = Engine::fingerprints_after(self.engine().database(), None, 10).await.unwrap();

@@ -92,6 +92,18 @@ fn proposal(reader: &mut In<'_>) -> Vec<u8> {
     [&kind.to_be_bytes()[..], &body].concat()
 }
 
+/// The epoch of a `PublicMessage`, header included, and whether it is a commit.
+pub(crate) fn epoch_and_kind(message: &[u8]) -> (u64, bool) {
+    let mut reader = In(&message[4..]);
+    reader.vector();
+    let epoch = reader.number(8);
+    if reader.u8() == 1 {
+        reader.take(4);
+    }
+    reader.vector();
+    (epoch, reader.u8() == 3)
+}
+
 /// A handshake as mls-rs reads it, from an `MLSMessage` at the front of these bytes, which is taken.
 pub(crate) fn for_mls_rs(reader: &mut In<'_>, spelling: &Spelling) -> Vec<u8> {
     assert_eq!(reader.take(4), [0, 1, 0, 1], "a PublicMessage");

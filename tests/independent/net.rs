@@ -12,14 +12,20 @@ use rustls::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::pki::Cert;
 
-/// What came: the path, percent-decoded, and the body.
-pub(crate) type Post = (String, Vec<u8>);
+/// What came.
+pub(crate) struct Post {
+    /// The path, percent-decoded.
+    pub(crate) path: String,
+    pub(crate) body: Vec<u8>,
+    /// Where the answer goes, if it is more than 201. Without one it is 404.
+    pub(crate) answer: oneshot::Sender<Vec<u8>>,
+}
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
@@ -54,10 +60,16 @@ async fn answer(request: Request<Incoming>, posts: mpsc::UnboundedSender<Post>) 
     let path = percent_encoding::percent_decode_str(request.uri().path()).decode_utf8().unwrap().into_owned();
     assert_eq!(request.headers()["from"], "mimi@a.example");
     let body = request.into_body().collect().await.unwrap().to_bytes().to_vec();
-    let taken = path.starts_with("/rooms/") && path.ends_with("/news") || path.starts_with("/ask/");
-    let _ = posts.send((path, body));
-    let status = if taken { StatusCode::CREATED } else { StatusCode::NOT_FOUND };
-    Response::builder().status(status).body(Full::default()).unwrap()
+    let taken = path.ends_with("/news") || path.starts_with("/ask/") || path.starts_with("/answer/");
+    let (answer, answered) = oneshot::channel();
+    let _ = posts.send(Post { path, body, answer });
+    if taken {
+        return Response::builder().status(StatusCode::CREATED).body(Full::default()).unwrap();
+    }
+    match answered.await {
+        Ok(answer) => Response::new(Full::from(answer)),
+        Err(_) => Response::builder().status(StatusCode::NOT_FOUND).body(Full::default()).unwrap(),
+    }
 }
 
 /// Serves the peer; what is posted comes out of the channel.

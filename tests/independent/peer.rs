@@ -27,12 +27,12 @@ use crate::{
 };
 
 pub(crate) const USER: &str = "mimi://c.example/u/c1";
-const CLIENT: &str = "mimi://c.example/d/c1/phone";
+pub(crate) const CLIENT: &str = "mimi://c.example/d/c1/phone";
 const PATIENCE: Duration = Duration::from_secs(20);
-const SUITE: CipherSuite = CipherSuite::CURVE25519_AES128;
+pub(crate) const SUITE: CipherSuite = CipherSuite::CURVE25519_AES128;
 
 /// An empty SafeAAD.
-const NO_AAD: &[u8] = &[0];
+pub(crate) const NO_AAD: &[u8] = &[0];
 
 pub(crate) fn client(
     crypto: Crypto,
@@ -51,7 +51,7 @@ pub(crate) fn client(
 }
 
 /// What a leaf says of itself: which components it knows, and which it takes as Safe AAD.
-fn leaf_extensions() -> ExtensionList {
+pub(crate) fn leaf_extensions() -> ExtensionList {
     let ids = |ids: &[u16]| vector(&ids.iter().flat_map(|id| id.to_be_bytes()).collect::<Vec<_>>());
     let known = [1, 2, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x27, 0x40];
     let dictionary = [(1, ids(&known)), (2, ids(&[0x20, 0x40]))];
@@ -63,34 +63,43 @@ fn leaf_extensions() -> ExtensionList {
 /// What the peer was told.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    Said { sender: String, text: String },
-    Commit { epoch: u64 },
+    Said {
+        sender: String,
+        text: String,
+    },
+    Commit {
+        epoch: u64,
+    },
     Removed,
     Proposal,
+    /// As hub: an update for an epoch that is over, which was refused.
+    WrongEpoch,
 }
 
 pub(crate) struct Peer<C: MlsConfig> {
-    crypto: Crypto,
-    spelling: Spelling,
-    secret: SignatureSecretKey,
-    public: SignaturePublicKey,
-    client: Client<C>,
-    group: Option<Group<C>>,
+    pub(crate) crypto: Crypto,
+    pub(crate) spelling: Spelling,
+    pub(crate) secret: SignatureSecretKey,
+    pub(crate) public: SignaturePublicKey,
+    pub(crate) client: Client<C>,
+    pub(crate) group: Option<Group<C>>,
     pub(crate) room: String,
     posts: mpsc::UnboundedReceiver<Post>,
     caller: Caller,
     /// What we sent that the hub may send us again.
-    own: Vec<Vec<u8>>,
+    pub(crate) own: Vec<Vec<u8>>,
     notified: std::collections::BTreeSet<Vec<u8>>,
     /// `FanoutMessages` that were not read yet.
     waiting: Vec<u8>,
+    /// As hub: the last accepted timestamp.
+    pub(crate) accepted: u64,
 }
 
 pub(crate) fn keys(crypto: &Crypto) -> (SignatureSecretKey, SignaturePublicKey) {
     crypto.cipher_suite_provider(SUITE).unwrap().signature_key_generate().unwrap()
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
@@ -120,17 +129,23 @@ impl<C: MlsConfig> Peer<C> {
             own: Vec::new(),
             notified: std::collections::BTreeSet::new(),
             waiting: Vec::new(),
+            accepted: 0,
         }
     }
 
-    async fn post(&mut self, prefix: &str) -> Vec<u8> {
-        let (path, body) = tokio::time::timeout(PATIENCE, self.posts.recv()).await.expect("a request").unwrap();
-        assert!(path.starts_with(prefix), "{path} instead of {prefix}");
-        body
+    /// The next request; its path has to begin like this.
+    pub(crate) async fn request(&mut self, prefix: &str) -> Post {
+        let post = tokio::time::timeout(PATIENCE, self.posts.recv()).await.expect("a request").unwrap();
+        assert!(post.path.starts_with(prefix), "{} instead of {prefix}", post.path);
+        post
+    }
+
+    pub(crate) async fn post(&mut self, prefix: &str) -> Vec<u8> {
+        self.request(prefix).await.body
     }
 
     /// Expands a template of a.example's directory.
-    async fn call(&self, endpoint: &str, variable: &str, value: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
+    pub(crate) async fn call(&self, endpoint: &str, variable: &str, value: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
         let (status, directory) = self.caller.call(Method::GET, "/.well-known/mimi-protocol-directory", vec![]).await;
         assert_eq!(status, 200);
         let directory: serde_json::Value = serde_json::from_slice(&directory).unwrap();
@@ -141,13 +156,13 @@ impl<C: MlsConfig> Peer<C> {
         self.caller.call(Method::POST, &path, body).await
     }
 
-    async fn call_room(&self, endpoint: &str, body: Vec<u8>) -> Vec<u8> {
+    pub(crate) async fn call_room(&self, endpoint: &str, body: Vec<u8>) -> Vec<u8> {
         let (status, answer) = self.call(endpoint, "roomId", &self.room, body).await;
         assert_eq!(status, 200, "{endpoint}: {}", String::from_utf8_lossy(&answer));
         answer
     }
 
-    fn group(&mut self) -> &mut Group<C> {
+    pub(crate) fn group(&mut self) -> &mut Group<C> {
         self.group.as_mut().unwrap()
     }
 
@@ -172,6 +187,14 @@ impl<C: MlsConfig> Peer<C> {
 
     /// Is asked, consents with a KeyPackage, and joins by the Welcome.
     pub(crate) async fn join_by_welcome(&mut self) {
+        let requester = self.asked().await;
+        let key_package = self.key_package();
+        self.grant(&requester, &key_package).await;
+        self.welcomed().await;
+    }
+
+    /// Is asked into a room; answers by whom.
+    pub(crate) async fn asked(&mut self) -> Vec<u8> {
         let body = self.post("/ask/c.example").await;
         let mut reader = In(&body);
         assert_eq!(reader.u8(), 1, "a request");
@@ -182,24 +205,28 @@ impl<C: MlsConfig> Peer<C> {
         let extensions = numbered(reader.vector());
         assert!(extensions.iter().any(|(id, _)| *id == 0x0023), "it shows what room it is");
         assert!(reader.0.is_empty());
+        requester
+    }
 
+    /// A KeyPackage, without `MLSMessage` header.
+    pub(crate) fn key_package(&self) -> Vec<u8> {
         let key_package =
             self.client.generate_key_package_message(ExtensionList::new(), leaf_extensions(), None).unwrap();
         let message = key_package.to_bytes().unwrap();
         assert_eq!(message[..4], [0, 1, 0, 5]);
-        let grant = [
-            vec![2],
-            vector(&requester),
-            vector(USER.as_bytes()),
-            vec![1],
-            vector(self.room.as_bytes()),
-            vector(&message[4..]),
-            vector(&[]),
-        ]
-        .concat();
+        message[4..].to_vec()
+    }
+
+    /// Consents, with KeyPackages or none.
+    pub(crate) async fn grant(&self, requester: &[u8], key_packages: &[u8]) {
+        let (user, room) = (vector(USER.as_bytes()), vector(self.room.as_bytes()));
+        let grant = [vec![2], vector(requester), user, vec![1], room, vector(key_packages), vector(&[])].concat();
         let (status, _) = self.call("updateConsent", "requesterDomain", "a.example", grant).await;
         assert_eq!(status, 201);
+    }
 
+    /// Joins by the Welcome that comes.
+    pub(crate) async fn welcomed(&mut self) {
         let body = self.post("/rooms/").await;
         let mut reader = In(&body);
         assert!(reader.number(8).abs_diff(now()) < 60_000, "an accepted timestamp");
@@ -287,13 +314,19 @@ impl<C: MlsConfig> Peer<C> {
     }
 
     /// Sends a commit with its bundle; the hub has to take it.
-    async fn update(&mut self, commit: &[u8]) {
+    pub(crate) async fn update(&mut self, commit: &[u8]) {
+        self.update_with(commit, &[0]).await;
+    }
+
+    /// The same with a Welcome, or none.
+    pub(crate) async fn update_with(&mut self, commit: &[u8], welcome: &[u8]) {
         let group = self.group.as_mut().unwrap();
         // The hub has a leaf and makes its own, so it may be of the epoch before.
         let group_info = group.group_info_message_allowing_ext_commit(false).unwrap();
         let tree = group.export_tree().to_bytes().unwrap();
         let bundle =
-            [commit.to_vec(), vec![0], vec![1], group_info.to_bytes().unwrap()[4..].to_vec(), vec![1], tree].concat();
+            [commit.to_vec(), welcome.to_vec(), vec![1], group_info.to_bytes().unwrap()[4..].to_vec(), vec![1], tree]
+                .concat();
         self.own.push(commit.to_vec());
         self.send_update(bundle).await;
     }
@@ -316,7 +349,7 @@ impl<C: MlsConfig> Peer<C> {
     }
 
     /// A proposal that mls-rs does not know, as it is on the wire.
-    fn propose(&mut self, kind: u16, data: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn propose(&mut self, kind: u16, data: Vec<u8>) -> Vec<u8> {
         let spelling = self.spelling.clone();
         let group = self.group();
         let head = [
@@ -348,16 +381,21 @@ impl<C: MlsConfig> Peer<C> {
         self.send_update([&proposals[0][..], &vector(&proposals[1])].concat()).await;
     }
 
-    /// Says something, franked.
-    pub(crate) async fn say(&mut self, words: &str) {
+    /// A sealed message, and its franking tag.
+    pub(crate) fn seal(&mut self, words: &str) -> (Vec<u8>, Vec<u8>) {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).unwrap();
         let plain = content::write(&salt, USER, &self.room, words);
         let mut mac = Hmac::<Sha256>::new_from_slice(&salt).unwrap();
         mac.update(&plain);
         let tag = mac.finalize().into_bytes().to_vec();
-        let aad = vector(&of_numbered(&[(0x0020, tag)]));
-        let message = self.group().encrypt_application_message(&plain, aad).unwrap().to_bytes().unwrap();
+        let aad = vector(&of_numbered(&[(0x0020, tag.clone())]));
+        (self.group().encrypt_application_message(&plain, aad).unwrap().to_bytes().unwrap(), tag)
+    }
+
+    /// Says something, franked.
+    pub(crate) async fn say(&mut self, words: &str) {
+        let (message, _) = self.seal(words);
         self.own.push(message.clone());
         let request = [vec![1], message, vector(USER.as_bytes())].concat();
         let answer = self.call_room("submitMessage", request).await;
@@ -414,6 +452,24 @@ impl<C: MlsConfig> Peer<C> {
         }
     }
 
+    /// Opens an application message: who says it, what, and the franking tag beside it.
+    pub(crate) fn open(&mut self, message: &[u8]) -> (String, String, Vec<u8>) {
+        let group = self.group.as_mut().unwrap();
+        let message = MlsMessage::from_bytes(message).unwrap();
+        let ReceivedMessage::ApplicationMessage(opened) = group.process_incoming_message(message).unwrap() else {
+            panic!("no application message");
+        };
+        let member = group.member_at_index(opened.sender_index).unwrap();
+        let leaf = String::from_utf8(member.signing_identity.credential.as_basic().unwrap().identifier.clone());
+        let (salt, sender, mut texts) = content::read(opened.data());
+        assert_eq!(leaf.unwrap().replace("/d/", "/u/"), format!("{sender}/gateway"), "who says to have sent it");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&salt).unwrap();
+        mac.update(opened.data());
+        let tag = mac.finalize().into_bytes().to_vec();
+        assert_eq!(numbered(In(&opened.authenticated_data).vector())[0], (0x0020, tag.clone()), "the sender's tag");
+        (sender, texts.pop().unwrap(), tag)
+    }
+
     fn take(&mut self, reader: &mut In<'_>) -> Option<Heard> {
         let accepted = reader.number(8);
         let start = reader.clone();
@@ -430,21 +486,9 @@ impl<C: MlsConfig> Peer<C> {
             if self.own.iter().any(|own| own == message) {
                 return None;
             }
-            let group = self.group.as_mut().unwrap();
-            let message = MlsMessage::from_bytes(message).unwrap();
-            let ReceivedMessage::ApplicationMessage(opened) = group.process_incoming_message(message).unwrap() else {
-                panic!("no application message");
-            };
-            let member = group.member_at_index(opened.sender_index).unwrap();
-            let leaf = String::from_utf8(member.signing_identity.credential.as_basic().unwrap().identifier.clone());
-            let (salt, sender, mut texts) = content::read(opened.data());
-            assert_eq!(leaf.unwrap().replace("/d/", "/u/"), format!("{sender}/gateway"), "who says to have sent it");
-            let mut mac = Hmac::<Sha256>::new_from_slice(&salt).unwrap();
-            mac.update(opened.data());
-            let tag = mac.finalize().into_bytes().to_vec();
-            assert_eq!(numbered(In(&opened.authenticated_data).vector())[0], (0x0020, tag), "the sender's tag");
+            let (sender, text, _) = self.open(message);
             self.check_frank(frank.expect("a frank"), &sender, accepted);
-            return Some(Heard::Said { sender, text: texts.pop().unwrap() });
+            return Some(Heard::Said { sender, text });
         }
         let (mut ours, mut is_proposal) = (false, false);
         let mut messages = Vec::new();

@@ -194,7 +194,7 @@ impl MlsRules for Rules {
 
     fn filter_proposals(
         &self,
-        _: CommitDirection,
+        direction: CommitDirection,
         source: CommitSource,
         _: &Roster,
         context: &GroupContext,
@@ -205,7 +205,10 @@ impl MlsRules for Rules {
             CommitSource::NewMember(_) => Sender::NewMemberCommit,
         };
         let custom: Vec<_> = proposals.custom_proposals().to_vec();
-        proposals.retain_custom(|_| Ok::<_, Infallible>(false))?;
+        if direction == CommitDirection::Receive {
+            // In a commit of our own they have to stay: what is not in the bundle is not sent.
+            proposals.retain_custom(|_| Ok::<_, Infallible>(false))?;
+        }
         let mut dictionary = components(context.extensions());
         let mut changed = false;
         for info in custom {

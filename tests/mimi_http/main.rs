@@ -1,4 +1,4 @@
-//! The MIMI provider server and the peer client over real TLS on loopback: attacks S1 to S8, S15 and S18, and round trips.
+//! The MIMI provider server and the peer client over real TLS on loopback: attacks S1 to S8, S10, S15 and S18, and round trips.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -12,3 +12,4 @@ mod harness;
 mod oblivious;
 mod oversized;
 mod pki;
+mod syntax;

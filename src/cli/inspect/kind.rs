@@ -7,7 +7,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::InspectError;
 use crate::{
     content::{ContentFault, DerivedValues, MessageStatusReport, MimiContent},
-    policy::{BaseRoomPolicy, CodecError, ParticipantList, ParticipantListUpdate, RoleList, RoomMetadata},
+    policy::{
+        BaseRoomPolicy, CodecError, OperationalParameters, ParticipantList, ParticipantListUpdate, RoleList,
+        RoomMetadata,
+    },
     wire::{
         AbuseReport, AppDataDictionary, ApplicationFraming, ConsentEntry, DecodeError, Directory, FanoutMessage,
         FrankingAgent, GroupInfoOption, GroupInfoRatchetTree, GroupInfoRequest, GroupInfoResponse, IdentifierRequest,
@@ -107,7 +110,7 @@ macro_rules! policy_bodies {
     };
 }
 
-policy_bodies!(ParticipantList, ParticipantListUpdate, RoomMetadata, RoleList, BaseRoomPolicy);
+policy_bodies!(ParticipantList, ParticipantListUpdate, RoomMetadata, OperationalParameters, RoleList, BaseRoomPolicy);
 
 impl Body for Vec<FanoutMessage> {
     fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
@@ -230,6 +233,7 @@ kinds! {
     ParticipantList, ParticipantList, true, "participant-list", "component 0x0022: ParticipantListData";
     ParticipantListUpdate, ParticipantListUpdate, true, "participant-list-update", "its update: ParticipantListUpdate";
     RoomMetadata, RoomMetadata, true, "room-metadata", "component 0x0023: RoomMetaData, also its update";
+    OperationalPolicy, OperationalParameters, true, "operational-policy", "component 0x0024: OperationalParameters, also its update";
     RolesList, RoleList, true, "roles-list", "component 0x0025: RoleData, also its update";
     BasePolicy, BaseRoomPolicy, true, "base-policy", "component 0x0027: BaseRoomPolicy, also its update";
     FrankingAgent, FrankingAgent, true, "franking-agent", "component 0x0021: FrankingAgentData, also its update";

@@ -9,14 +9,17 @@ use super::{
 use crate::{
     content::{DerivedValues, MessageStatusReport, MimiContent, message_id, message_id_v07},
     ident::{RoomUri, UserUri},
-    policy::{BaseRoomPolicy, ParticipantList, ParticipantListUpdate, RoleList, RoomMetadata, component},
+    policy::{
+        BaseRoomPolicy, OperationalParameters, ParticipantList, ParticipantListUpdate, RoleList, RoomMetadata,
+        component,
+    },
     wire::{
-        AbuseReport, AppDataDictionary, ApplicationFraming, ConsentEntry, Directory, FanoutMessage, FrankingAgent,
-        FrankingTag, GroupInfoOption, GroupInfoRatchetTree, GroupInfoRequest, GroupInfoResponse, IdentifierRequest,
-        IdentifierResponse, IdentityLink, KeyMaterialRequest, KeyMaterialResponse, MediaTypeList, MlsMessage,
-        PartialGroupInfo, ProblemDocument, PseudonymousCredential, RatchetTreeOption, RawGroupInfo, RawKeyPackage,
-        RawRatchetTree, RawWelcome, SafeAad, SubmitMessageRequest, SubmitMessageResponse, UpdateRequest,
-        UpdateRoomResponse, Wire as _, franking::FRANKING_AGENT,
+        AbuseReport, AppDataDictionary, ApplicationFraming, ConsentEntry, Directory, FanoutContent, FanoutMessage,
+        FrankingAgent, FrankingTag, GroupInfoOption, GroupInfoRatchetTree, GroupInfoRequest, GroupInfoResponse,
+        IdentifierRequest, IdentifierResponse, IdentityLink, KeyMaterialRequest, KeyMaterialResponse, MediaTypeList,
+        MlsMessage, PartialGroupInfo, ProblemDocument, Proposal, ProposalOrRef, PseudonymousCredential,
+        RatchetTreeOption, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome, SafeAad, SubmitMessageRequest,
+        SubmitMessageResponse, UpdateRequest, UpdateRoomResponse, Wire as _, franking::FRANKING_AGENT,
     },
 };
 
@@ -36,24 +39,21 @@ without_notes!(
     Directory,
     KeyMaterialRequest,
     KeyMaterialResponse,
-    UpdateRequest,
     UpdateRoomResponse,
-    Vec<FanoutMessage>,
     SubmitMessageRequest,
     SubmitMessageResponse,
     GroupInfoRequest,
     GroupInfoResponse,
-    GroupInfoRatchetTree,
     IdentifierRequest,
     IdentifierResponse,
     ProblemDocument,
     ParticipantList,
     ParticipantListUpdate,
     RoomMetadata,
+    OperationalParameters,
     RoleList,
     BaseRoomPolicy,
     FrankingAgent,
-    MlsMessage,
     RawKeyPackage,
     RawWelcome,
     RawGroupInfo,
@@ -122,8 +122,22 @@ impl Notes for AbuseReport {
     }
 }
 
-/// The components that have a kind, decoded; of one that cannot be, why.
-fn of_components(dictionary: &AppDataDictionary) -> Map<String, Value> {
+/// The kind of a component's data.
+fn kind_of(component: u16) -> Option<Kind> {
+    Some(match component {
+        FRANKING_AGENT => Kind::FrankingAgent,
+        component::CONTENT_MEDIA_TYPES => Kind::MediaTypes,
+        component::PARTICIPANT_LIST => Kind::ParticipantList,
+        component::ROOM_METADATA => Kind::RoomMetadata,
+        component::OPERATIONAL_POLICY => Kind::OperationalPolicy,
+        component::ROLES_LIST => Kind::RolesList,
+        component::BASE_ROOM_POLICY => Kind::BasePolicy,
+        _ => return None,
+    })
+}
+
+/// Bytes of this kind, decoded; or why that is not possible.
+fn decoded(kind: Kind, bytes: &[u8]) -> Value {
     struct Decode<'a>(&'a [u8]);
     impl Visit for Decode<'_> {
         type Out = Value;
@@ -134,18 +148,16 @@ fn of_components(dictionary: &AppDataDictionary) -> Map<String, Value> {
             }
         }
     }
+    kind.accept(Decode(bytes))
+}
+
+/// The components that have a kind, decoded.
+fn of_components(dictionary: &AppDataDictionary) -> Map<String, Value> {
     let mut components = Map::new();
     for (id, data) in &dictionary.0 {
-        let kind = match *id {
-            FRANKING_AGENT => Kind::FrankingAgent,
-            component::CONTENT_MEDIA_TYPES => Kind::MediaTypes,
-            component::PARTICIPANT_LIST => Kind::ParticipantList,
-            component::ROOM_METADATA => Kind::RoomMetadata,
-            component::ROLES_LIST => Kind::RolesList,
-            component::BASE_ROOM_POLICY => Kind::BasePolicy,
-            _ => continue,
-        };
-        components.insert(format!("{id:#06x}"), kind.accept(Decode(data)));
+        if let Some(kind) = kind_of(*id) {
+            components.insert(format!("{id:#06x}"), decoded(kind, data));
+        }
     }
     if components.is_empty() {
         components
@@ -163,5 +175,57 @@ impl Notes for AppDataDictionary {
 impl Notes for ConsentEntry {
     fn notes(&self, _: &[u8], _: &Context) -> Map<String, Value> {
         of_components(&self.extensions)
+    }
+}
+
+/// What the AppDataUpdate proposals of handshakes say, in their order, decoded where the component has a kind.
+fn of_handshakes<'a>(messages: impl IntoIterator<Item = &'a MlsMessage>) -> Map<String, Value> {
+    let mut updates = Vec::new();
+    for proposal in messages.into_iter().flat_map(MlsMessage::proposals) {
+        let ProposalOrRef::Proposal(Proposal::AppDataUpdate { component, update: Some(update) }) = proposal else {
+            continue;
+        };
+        // All others are updated by their whole new data.
+        let kind = if component == component::PARTICIPANT_LIST {
+            Some(Kind::ParticipantListUpdate)
+        } else {
+            kind_of(component)
+        };
+        if let Some(kind) = kind {
+            updates.push(json!({"componentId": format!("{component:#06x}"), "update": decoded(kind, &update)}));
+        }
+    }
+    if updates.is_empty() { Map::new() } else { [("appDataUpdates".to_owned(), json!(updates))].into_iter().collect() }
+}
+
+impl Notes for MlsMessage {
+    fn notes(&self, _: &[u8], _: &Context) -> Map<String, Value> {
+        of_handshakes([self])
+    }
+}
+
+impl Notes for UpdateRequest {
+    fn notes(&self, _: &[u8], _: &Context) -> Map<String, Value> {
+        match self {
+            Self::Commit(bundle) => of_handshakes([&bundle.commit]),
+            Self::Proposals(proposals) => of_handshakes(proposals),
+        }
+    }
+}
+
+impl Notes for Vec<FanoutMessage> {
+    fn notes(&self, _: &[u8], _: &Context) -> Map<String, Value> {
+        of_handshakes(self.iter().flat_map(|fanout| match &fanout.content {
+            FanoutContent::Commit { message, external_proposals: more } | FanoutContent::Proposal { message, more } => {
+                [message].into_iter().chain(more).collect::<Vec<_>>()
+            }
+            FanoutContent::Application { .. } | FanoutContent::Welcome { .. } => Vec::new(),
+        }))
+    }
+}
+
+impl Notes for GroupInfoRatchetTree {
+    fn notes(&self, _: &[u8], _: &Context) -> Map<String, Value> {
+        of_handshakes(self.pending_proposals.iter().map(|pending| &pending.proposal))
     }
 }

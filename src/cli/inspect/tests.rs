@@ -62,6 +62,48 @@ fn mls_objects_tell_what_they_are() {
 }
 
 #[test]
+fn a_commit_lists_its_proposals_and_what_they_update() {
+    // A commit: an AppDataUpdate of the participant list that adds Bob as member, and a proposal by reference; no path.
+    let update = format!("00 00 1b {BOB} 00000002");
+    let commit = format!(
+        "0001 0001 02 6769 0000000000000007 01 00000002 00 03 28 01 0008 0022 01 1e {update} 02 01 ff 00 00 00 00"
+    );
+    let value = shown(Kind::MlsMessage, &commit);
+    let listed = &value["body"]["proposals"];
+    assert_eq!(listed[0]["appDataUpdate"]["componentId"], "0x0022");
+    assert_eq!(listed[1], json!({"reference": "ff"}));
+    let told = json!([{"componentId": "0x0022", "update": {"kind": "participant-list-update", "body": {
+        "changedRoleParticipants": [],
+        "removedIndices": [],
+        "addedParticipants": [{"user": "mimi://b.example/u/bob", "role_index": 2}],
+    }}}]);
+    assert_eq!(value["notes"]["appDataUpdates"], told);
+    // The same in a notify, and in an update with the least that goes with a commit.
+    let notify = shown(Kind::Notify, &format!("0000000000000009 {commit} 00"));
+    assert_eq!(notify["notes"]["appDataUpdates"], told);
+    assert_eq!(notify["body"][0]["content"]["commit"]["message"]["proposals"], *listed);
+    // An MLS object is its hex: a proposal that is edited beside it would be lost.
+    let edited = value.to_string().replace("\"reference\":\"ff\"", "\"reference\":\"fe\"");
+    assert!(encode(None, &edited).unwrap_err().to_string().contains("`proposals`"));
+}
+
+#[test]
+fn the_operational_policy_of_a_dictionary_is_told() {
+    let mut bytes = vec![0; 30];
+    // No handshake formats, neither proposals nor commits from outside, random delay of 1 to 2 ms.
+    bytes.extend([0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
+    bytes.extend([0; 24 + 7 + 24 + 24 + 4 + 24 + 4]);
+    let length = bytes.len();
+    let dictionary = format!("40{:02x} 0024 40{length:02x} {}", length + 4, hex::encode(&bytes));
+    let told = &shown(Kind::Dictionary, &dictionary)["notes"]["components"]["0x0024"];
+    assert_eq!(told["kind"], "operational-policy");
+    assert_eq!(
+        told["body"]["pending_proposal_policy"],
+        json!({"random_delay": {"minimum_delay_ms": 1, "maximum_delay_ms": 2}})
+    );
+}
+
+#[test]
 fn a_message_has_its_id() {
     let bytes = include_bytes!("../../../tests/vectors/mimi-content/original.cbor");
     let value: Value = serde_json::from_str(&decode(Kind::Content, bytes, &none()).unwrap()).unwrap();

@@ -445,3 +445,27 @@ fn a_proposal_that_the_policy_refuses_can_be_dropped() {
     a.accept(&staged);
     assert_eq!(a.member.component(LIST).unwrap(), b"list");
 }
+
+/// OpenMLS 0.9.2 puts the dictionary behind the other extensions when a component changes; who leaves it where it was gets another
+/// group context, and cannot follow. In our rooms it is there from the first. Fails when OpenMLS leaves it in its place, too.
+#[test]
+fn the_dictionary_is_the_last_extension_of_a_group_before_and_after_a_change() {
+    let order = |member: &Member| -> Vec<u16> {
+        let info = member.group_info(None).unwrap().group_info;
+        let info = VerifiableGroupInfo::tls_deserialize_exact(&info).unwrap();
+        info.group_context().extensions().iter().map(|extension| extension.extension_type().into()).collect()
+    };
+    let mut a = Gateway::of(
+        Member::create(NewGroup {
+            group_id: b"mimi://a.example/g/room/1".to_vec(),
+            creator: user("alice@a.example"),
+            components: BTreeMap::from([(NAME, b"name".to_vec())]),
+            external_senders: vec![(vec![1; 32], b"mimi://a.example".to_vec())],
+            now: now(),
+        })
+        .unwrap(),
+    );
+    assert_eq!(order(&a.member), [3, 5, 6]);
+    commit(&mut a, "alice@a.example", &app(NAME, b"other"), &mut []);
+    assert_eq!(order(&a.member), [3, 5, 6]);
+}

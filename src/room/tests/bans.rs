@@ -117,3 +117,60 @@ fn banned_while_being_added_is_not_in() {
     world.bring_remote(&a1(), &b1());
     assert_eq!(world.participants(A), [a1(), b1()].into());
 }
+
+#[test]
+fn who_came_when_asked_and_is_banned_before_they_are_added_reads_no_longer() {
+    let (mut world, c2) = (three(), user("u1@c"));
+    // Asked by somebody who never adds them.
+    let about = crate::room::about::About::default();
+    world.step(C, || Input::Asked { requester: b1(), target: c2.clone(), about: about.clone(), standing: false });
+    world.settle();
+    world.join(&c2);
+    world.settle();
+    assert!(world.providers[C].joined.contains(&c2));
+    world.ban(&a1(), &c2);
+    world.settle();
+    assert!(!world.providers[C].joined.contains(&c2), "they read on");
+    // And who comes when they are banned already.
+    world.step(C, || Input::Asked { requester: b1(), target: c2.clone(), about: about.clone(), standing: false });
+    world.settle();
+    world.join(&c2);
+    world.settle();
+    assert!(!world.providers[C].joined.contains(&c2), "they came in");
+}
+
+#[test]
+fn whoever_cannot_be_added_is_asked_no_longer() {
+    let (mut world, c2) = (three(), user("u1@c"));
+    world.invite(&b1(), &c2);
+    world.settle();
+    // The room is full before they agree.
+    world.as_hub(|step| {
+        let mut policy = step.group.state().unwrap().base_policy.clone();
+        policy.max_users = Some(4);
+        let app_data = vec![(component::BASE_ROOM_POLICY, policy.encode().unwrap())];
+        let staged = step.group.stage(&a1(), &GroupChange { app_data, ..GroupChange::default() }, step.now).unwrap();
+        step.hub_accept_own_commit(&staged).unwrap();
+    });
+    world.settle();
+    world.join(&c2);
+    world.settle();
+    assert!(!world.participants(A).contains(&c2));
+    let notices = &world.providers[B].notices;
+    assert!(notices.iter().any(|text| text.contains("u1") && text.contains("could not be added")), "{notices:?}");
+    assert!(!world.providers[C].joined.contains(&c2), "they read on");
+}
+
+#[test]
+fn who_has_no_key_material_is_asked_no_longer() {
+    let (mut world, c2) = (three(), user("u1@c"));
+    world.invite(&b1(), &c2);
+    world.settle();
+    world.providers[B].room.as_mut().unwrap().claiming.insert(c2.clone(), b1());
+    let none = || Input::KeyMaterial { target: c2.clone(), key_packages: Err("there is none".to_owned()) };
+    world.step(B, none);
+    world.settle();
+    let (b, c) = (&world.providers[B], &world.providers[C]);
+    assert!(b.notices.iter().any(|text| text.contains("cannot be added: there is none")), "{:?}", b.notices);
+    assert!(!c.invited.contains(&c2), "the invitation stays open");
+}

@@ -634,6 +634,10 @@ impl Group for FakeGroup {
         };
         self.after(&commit, b"").map(drop)
     }
+    fn leaving(&self) -> BTreeMap<u32, UserUri> {
+        // Its messages name no leaf of these.
+        (0..).map(|n| u32::MAX - n).zip(self.leavers()).collect()
+    }
     fn is_deserted(&self) -> bool {
         let leavers = self.leavers();
         let seen = self.is_member() || self.public;

@@ -11,7 +11,7 @@ use super::{
         GroupInfoFields, KeyPackageFields, MlsMessageFields, MlsStruct, PrivateFields, PublicFields, RatchetTreeFields,
         Raw, Sender, WelcomeFields,
     },
-    refs,
+    proposals, refs,
 };
 use crate::wire::{SafeAad, Wire as _};
 
@@ -22,7 +22,7 @@ pub trait MlsView {
 }
 
 /// Text if that is what the bytes are, else hex: for showing only.
-fn readable(bytes: &[u8]) -> Value {
+pub(super) fn readable(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) => json!(text),
         _ => json!({"hex": hex::encode(bytes)}),
@@ -74,20 +74,22 @@ impl MlsView for RatchetTreeFields {
 }
 
 impl MlsView for PublicFields {
-    fn view(&self, _: &[u8]) -> Vec<(&'static str, Value)> {
+    fn view(&self, bytes: &[u8]) -> Vec<(&'static str, Value)> {
         let sender = match self.sender {
             Sender::Member(leaf) => json!({"member": leaf}),
             Sender::External(index) => json!({"external": index}),
             Sender::NewMemberProposal => json!("newMemberProposal"),
             Sender::NewMemberCommit => json!("newMemberCommit"),
         };
-        vec![
+        let mut fields = vec![
             ("groupId", readable(&self.group_id)),
             ("epoch", json!(self.epoch)),
             ("sender", sender),
             ("contentType", json!(self.content_type)),
-            ("authenticatedData", authenticated(&self.authenticated_data)),
-        ]
+        ];
+        fields.extend(proposals::view(self.content_type, bytes));
+        fields.push(("authenticatedData", authenticated(&self.authenticated_data)));
+        fields
     }
 }
 

@@ -4,6 +4,7 @@
 mod credential;
 mod json;
 mod message;
+mod proposals;
 mod refs;
 mod walk;
 
@@ -14,7 +15,8 @@ pub use message::{
     PublicFields, RatchetTreeFields, Raw, RawGroupInfo, RawKeyPackage, RawRatchetTree, RawWelcome, Sender,
     WelcomeFields,
 };
-pub use walk::Extension;
+pub use proposals::{Proposal, ProposalOrRef};
+pub use walk::{Extension, Leaf};
 
 #[cfg(test)]
 mod tests;

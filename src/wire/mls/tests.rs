@@ -1,5 +1,7 @@
 //! MLS objects end where RFC 9420 says, and unknown ones are refused.
 
+use serde_json::json;
+
 use super::*;
 use crate::wire::{
     codec::{DecodeErrorKind, Wire},
@@ -107,6 +109,87 @@ fn every_proposal_type_ends_where_it_should() {
         assert_eq!(message.handshake(), Some(ContentType::Proposal));
         exact::<MlsMessage>(message.as_bytes());
     }
+}
+
+/// What is told of a handshake in the clear.
+fn told(message: &MlsMessage) -> serde_json::Value {
+    serde_json::to_value(message).unwrap()
+}
+
+#[test]
+fn every_proposal_is_told() {
+    let add = join(&[&[("0001", "proposal_type add")], &key_package()]);
+    let update = join(&[&[("0002", "proposal_type update")], &leaf_update()]);
+    let reference = raw_key_package().reference().map(hex::encode);
+    let dumps: Vec<(Dump, serde_json::Value)> = vec![
+        (
+            add,
+            json!({"add": {
+                "keyPackageRef": reference,
+                "cipherSuite": 1,
+                "signatureKey": "5152",
+                "credential": {"basic": {"identity": {"text": "bob"}}},
+                "notBefore": 16,
+                "notAfter": 32,
+            }}),
+        ),
+        (update, json!({"update": {"signatureKey": "5152", "credential": {"basic": {"identity": {"text": "bob"}}}}})),
+        (vec![("0003", "remove"), ("00000009", "removed")], json!({"remove": {"leaf": 9}})),
+        (
+            vec![("0004", "psk"), ("01", "external"), ("02 7070", "psk_id"), ("02 6e6e", "psk_nonce")],
+            json!("preSharedKey"),
+        ),
+        (
+            vec![
+                ("0005", "reinit"),
+                ("02 6769", "group"),
+                ("0001", "version"),
+                ("0001", "suite"),
+                ("00", "extensions"),
+            ],
+            json!({"reInit": {"groupId": "gi"}}),
+        ),
+        (vec![("0006", "external_init"), ("02 4b4b", "kem_output")], json!("externalInit")),
+        (
+            vec![("0007", "group_context_extensions"), ("05 0006 02 0000", "extensions")],
+            json!({"groupContextExtensions": {"types": [6]}}),
+        ),
+        (
+            vec![("0008", "app_data_update"), ("0023", "component_id"), ("01", "update"), ("02 0102", "update")],
+            json!({"appDataUpdate": {"componentId": "0x0023", "update": "0102"}}),
+        ),
+        (
+            vec![("0008", "app_data_update"), ("0023", "component_id"), ("02", "remove")],
+            json!({"appDataUpdate": {"componentId": "0x0023", "update": null}}),
+        ),
+        (
+            vec![("0009", "app_ephemeral"), ("0005", "component_id"), ("02 0102", "data")],
+            json!({"appEphemeral": {"componentId": "0x0005", "data": "0102"}}),
+        ),
+        (vec![("000a", "self_remove")], json!("selfRemove")),
+    ];
+    for (dump, expected) in dumps {
+        let told = told(&message(&proposal_with(&dump)));
+        assert_eq!(told["proposal"], expected);
+        assert!(told.get("proposals").is_none() && told.get("path").is_none(), "{told}");
+    }
+}
+
+#[test]
+fn a_commit_tells_what_it_takes_in() {
+    let commit = message(&commit());
+    let update = Proposal::AppDataUpdate { component: 0x0022, update: Some(vec![0, 1, 2]) };
+    assert_eq!(commit.proposals(), [ProposalOrRef::Proposal(update), ProposalOrRef::Reference(vec![0xff])]);
+    let value = told(&commit);
+    assert_eq!(
+        value["proposals"],
+        json!([{"appDataUpdate": {"componentId": "0x0022", "update": "000102"}}, {"reference": "ff"}])
+    );
+    assert_eq!((value.get("path"), value.get("proposal")), (Some(&json!(null)), None));
+    let joining = told(&message(&external_commit()));
+    assert_eq!(joining["proposals"][0], json!("externalInit"));
+    assert_eq!(joining["path"]["credential"], json!({"basic": {"identity": {"text": "bob"}}}));
+    assert_eq!(message(&private("01")).proposals(), []);
 }
 
 fn refused(dump: &[(&'static str, &'static str)], field: &str, value: u64) {

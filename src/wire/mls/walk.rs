@@ -65,13 +65,18 @@ fn unknown<T>(at: &Reader<'_>, field: &'static str, value: impl Into<u64>) -> Wa
     Err(at.error(field, DecodeErrorKind::Unknown(value.into())))
 }
 
-struct Leaf {
-    signature_key: Vec<u8>,
-    credential: Credential,
-    lifetime: Option<(u64, u64)>,
+/// What a leaf says about its client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// Its signature public key.
+    pub signature_key: Vec<u8>,
+    /// Its credential.
+    pub credential: Credential,
+    /// First and last second since the UNIX epoch, if it is a KeyPackage's.
+    pub lifetime: Option<(u64, u64)>,
 }
 
-fn leaf_node(r: &mut Reader<'_>) -> Walk<Leaf> {
+pub(super) fn leaf_node(r: &mut Reader<'_>) -> Walk<Leaf> {
     skip_opaque(r, "encryption_key", KEY_OR_TAG)?;
     let signature_key = r.opaque("signature_key", KEY_OR_TAG)?.to_vec();
     let credential = Credential::read(r)?;
@@ -233,7 +238,7 @@ fn commit(r: &mut Reader<'_>) -> Walk {
     .map(drop)
 }
 
-fn sender(r: &mut Reader<'_>) -> Walk<Sender> {
+pub(super) fn sender(r: &mut Reader<'_>) -> Walk<Sender> {
     let at = r.clone();
     match r.u8("sender_type")? {
         1 => Ok(Sender::Member(r.u32("leaf_index")?)),

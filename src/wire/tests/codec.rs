@@ -69,6 +69,12 @@ fn optionals_and_texts_are_strict() {
     for wrong in [&b"\x01\xff"[..], b"\x01\0", b"\x01\x1b", b"\x02\xc2\x85", b"\x03\xed\xa0\x80"] {
         assert_eq!(text(wrong), Err(DecodeErrorKind::Text), "{wrong:?}");
     }
+    // Texts of a room's metadata: any but NUL.
+    let utf8 = |bytes: &[u8]| Reader::new(bytes).utf8("x", 100).map_err(|e| e.kind);
+    assert_eq!(utf8(b"\x01\x1b"), Ok("\x1b".to_owned()));
+    for wrong in [&b"\x01\xff"[..], b"\x01\0", b"\x03\xed\xa0\x80"] {
+        assert_eq!(utf8(wrong), Err(DecodeErrorKind::Text), "{wrong:?}");
+    }
 }
 
 #[test]
