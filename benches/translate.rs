@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench translate`. The rivals run in the same process on the same input: `ammonia::clean` only cleans the
 //! HTML, `pulldown-cmark` only makes HTML of the Markdown, `serde_json` only reads or writes an event.
+//! Then hostile text: ten times as much of it must take hardly more than ten times as long.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
 
@@ -48,10 +49,10 @@ fn rate(mut work: impl FnMut()) -> f64 {
         let start = Instant::now();
         let mut count = 0_u32;
         while start.elapsed() < SPAN {
-            for _ in 0..50 {
+            for _ in 0..10 {
                 work();
             }
-            count += 50;
+            count += 10;
         }
         if round > 0 {
             best = best.max(f64::from(count) / start.elapsed().as_secs_f64());
@@ -141,4 +142,23 @@ fn main() {
         }),
         20_000.0,
     );
+    println!();
+    let hostile = [
+        (TEXT_HTML, ["<b a", "<a b c d ", "&", "</", "<ul><li>", "<table><tr><td>"]),
+        (TEXT_MARKDOWN, ["> ", "*a_", "[", "`", "|a", "**a "]),
+    ];
+    for (kind, units) in hostile {
+        for unit in units {
+            let take = |bytes: usize| {
+                let text = unit.repeat(bytes / unit.len());
+                let message = MimiContent::new([7; 16], &sender, &room, NestedPart::text(kind, &text));
+                1.0 / rate(|| drop(black_box(to_matrix(black_box(&message), &matrix))))
+            };
+            let ratio = take(50_000) / take(5_000);
+            let verdict = if ratio <= 20.0 { "reached" } else { "MISSED" };
+            println!(
+                "{kind:<34} {unit:<16} ten times as long takes {ratio:>5.1} times the time (at most 20) {verdict}"
+            );
+        }
+    }
 }

@@ -96,8 +96,8 @@ wire_bodies!(
     IdentityLink,
 );
 
-/// Implements [`Body`] for components of `policy`.
-macro_rules! policy_bodies {
+/// Implements [`Body`] for components of `policy` and structures of `content`.
+macro_rules! coded_bodies {
     ($($body:ty),+ $(,)?) => {
         $(impl Body for $body {
             fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
@@ -110,7 +110,7 @@ macro_rules! policy_bodies {
     };
 }
 
-policy_bodies!(ParticipantList, ParticipantListUpdate, RoomMetadata, OperationalParameters, RoleList, BaseRoomPolicy);
+coded_bodies!(ParticipantList, ParticipantListUpdate, RoomMetadata, OperationalParameters, RoleList, BaseRoomPolicy);
 
 impl Body for Vec<FanoutMessage> {
     fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
@@ -127,21 +127,7 @@ impl From<ContentFault> for Fault {
     }
 }
 
-/// Implements [`Body`] for structures of `content`.
-macro_rules! content_bodies {
-    ($($body:ty),+ $(,)?) => {
-        $(impl Body for $body {
-            fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
-                Ok(<$body>::decode(bytes)?)
-            }
-            fn to_bytes(&self) -> Result<Vec<u8>, String> {
-                self.encode().map_err(|e| e.to_string())
-            }
-        })+
-    };
-}
-
-content_bodies!(MimiContent, MessageStatusReport, DerivedValues);
+coded_bodies!(MimiContent, MessageStatusReport, DerivedValues);
 
 /// A JSON document's fault; `serde_json` tells line and column.
 fn json_fault(bytes: &[u8], error: &serde_json::Error) -> Fault {
