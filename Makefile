@@ -2,7 +2,7 @@
 # Python 3.10 or newer with venv. Synapse is installed from PyPI into ${XDG_CACHE_HOME:-~/.cache}/mimi-gateway, never here.
 
 # The cargo profile of the gateway that the demo and the silos run; the tests use `dev`, the benches always `release`.
-PROFILE ?= release
+PROFILE ?= quick
 TEST_PROFILE ?= dev
 PYTHON ?= python3
 LAUNCH := $(PYTHON) tests/silos/launch.py

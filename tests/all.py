@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make test`: cargo's tests, then the end-to-end tests; ends with `test: N passed, N failed`. Standard library only."""
+"""`make test`: cargo's tests, then the end-to-end tests; ends with what failed, and `test: N passed, N failed`. Standard library only."""
 
 import os
 import re
@@ -11,12 +11,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed")
 E2E = re.compile(r"^e2e: (\d+) passed, (\d+) failed$")
+# Lines that name a test that failed; said again at the very end.
+FAILED = re.compile(r"^test (\S.*) \.\.\. FAILED$|^e2e failed: (.*)$")
 
 
-def run(title: str, command: list[str], counts: re.Pattern, env: dict[str, str]) -> tuple[int, int]:
+def run(title: str, command: list[str], counts: re.Pattern, env: dict[str, str]) -> tuple[int, int, list[str]]:
     """Passes the output on, and adds up the lines that count."""
     print(f"== {title}: {' '.join(command)}", flush=True)
-    began, passed, failed = time.monotonic(), 0, 0
+    began, passed, failed, names = time.monotonic(), 0, 0, []
     child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              text=True, errors="replace")
     assert child.stdout
@@ -26,13 +28,18 @@ def run(title: str, command: list[str], counts: re.Pattern, env: dict[str, str])
         found = counts.match(line)
         if found:
             passed, failed = passed + int(found[1]), failed + int(found[2])
+        named = FAILED.match(line.rstrip("\n"))
+        if named:
+            names.append(f"{title}: {named[1] or named[2]}")
     status = child.wait()
     if status != 0 and not failed:
-        failed = 1  # it did not build, or did not come to its end
+        failed = 1
+        names.append(f"{title}: it did not build, or did not come to its end")
     if status == 0 and not passed:
-        failed = 1  # a run without tests proves nothing
+        failed = 1
+        names.append(f"{title}: a run without tests proves nothing")
     print(f"== {title}: {passed} passed, {failed} failed, {time.monotonic() - began:.0f} s", flush=True)
-    return passed, failed
+    return passed, failed, names
 
 
 def main() -> int:
@@ -41,7 +48,9 @@ def main() -> int:
         run("cargo", ["cargo", "test", "--locked", "--no-fail-fast", "--profile", profile], CARGO, {}),
         run("end to end", [sys.executable, "tests/silos/launch.py", "e2e"], E2E, {"GATEWAY_PROFILE": profile}),
     ]
-    passed, failed = (sum(column) for column in zip(*results))
+    passed, failed = sum(result[0] for result in results), sum(result[1] for result in results)
+    for name in (name for result in results for name in result[2]):
+        print(f"failed: {name}", flush=True)
     print(f"test: {passed} passed, {failed} failed", flush=True)
     return 1 if failed else 0
 

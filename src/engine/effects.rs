@@ -3,7 +3,7 @@
 use super::{
     actor::{Actor, After},
     ports::{Endpoint, PathTarget},
-    tables::{BY_EVENT, CONSENT, Consent, ENDED, FRANKED, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Wants},
+    tables::{CONSENT, Consent, ENDED, EVENTS, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Shown, Wants},
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
@@ -42,40 +42,36 @@ impl Actor {
         match effect {
             Effect::Matrix(action) => self.send(matrix_lane, OutRow::Matrix(action), batch, after),
             Effect::MakePortal(action) => self.send(matrix_lane, OutRow::Portal(action), batch, after),
-            Effect::Show { action, message_id } => {
+            Effect::Show { action, message_id, accepted } => {
                 if known.contains(&message_id) {
                     return Ok(());
                 }
-                self.send(matrix_lane, OutRow::Show { action, message_id }, batch, after)
+                self.send(matrix_lane, OutRow::Show { action, message_id, accepted }, batch, after)
             }
             Effect::ForgetConsent { user } => self.forget_consent(&user, batch).await,
-            Effect::Log { accepted, message_id, event } => {
+            Effect::Log { accepted, message_id, event, franked } => {
                 let key = (self.uri.clone(), message_id);
-                if SHOWN.get(db, &key).await?.is_some() {
+                // What one of our users says gets its id here, and is said once.
+                if event.is_none() && SHOWN.get(db, &key).await?.is_some() {
                     // A second copy, under another ciphertext perhaps: not shown again.
                     known.push(message_id);
                     return Ok(());
                 }
-                let event = event.map(String::from).unwrap_or_default();
-                if !event.is_empty() {
-                    let by_event = (self.uri.clone(), event.clone());
-                    BY_EVENT.put(db, batch, &by_event, &engine.0.today.dated(message_id))?;
+                let (event, today) = (event.map(String::from).unwrap_or_default(), &engine.0.today);
+                let matrix = self.room.as_ref().and_then(|room| room.matrix.as_ref());
+                if let (false, Some(matrix)) = (event.is_empty(), matrix) {
+                    EVENTS.put(db, batch, &(matrix.to_string(), event.clone()), &today.dated(Some(message_id)))?;
                 }
-                let event = engine.0.today.dated(event);
-                SHOWN.put(db, batch, &key, &event)?;
-                LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
+                SHOWN.put(db, batch, &key, &today.dated(Shown { event, accepted }))?;
+                LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &today.dated(franked))
             }
             Effect::ReportAbuse { by, openly, event, note } => {
                 let complaint = super::report::Complaint { by, openly, event: event.to_string(), note };
-                let (told, row) = engine.complain(&self.uri, complaint, batch).await?;
+                let matrix = self.room.as_ref().and_then(|room| room.matrix.clone());
+                let matrix = matrix.map(String::from).unwrap_or_default();
+                let (told, row) = engine.complain(&self.uri, &matrix, complaint, batch).await?;
                 after.rows.extend(row);
                 self.say(|step| step.notice(&told), batch, after)
-            }
-            Effect::Franked { message_id, franked } => {
-                if known.contains(&message_id) {
-                    return Ok(());
-                }
-                FRANKED.put(db, batch, &(self.uri.clone(), message_id), &engine.0.today.dated(franked))
             }
             // It was a peer when it was asked.
             Effect::Call { peer, endpoint: Endpoint::RequestConsent, .. } if !engine.0.peers.knows(&peer) => {

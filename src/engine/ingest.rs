@@ -125,7 +125,7 @@ impl Engine {
                         if !seen.insert(key.clone()) || EVENTS.get(&inner.db, &key).await?.is_some() {
                             continue;
                         }
-                        EVENTS.put(&inner.db, &mut batch, &key, &inner.today.dated(()))?;
+                        EVENTS.put(&inner.db, &mut batch, &key, &inner.today.dated(None))?;
                     }
                     self.put_aside(&mut batch, &place, event, &format!("unreadable: {error}"), Some(raw.get()))?;
                     continue;
@@ -149,12 +149,12 @@ impl Engine {
                         rooms.len() - 1
                     });
                     if let Some((_, arrivals)) = rooms.get_mut(index) {
-                        EVENTS.put(&inner.db, &mut arrivals.writes, &key, &inner.today.dated(()))?;
+                        EVENTS.put(&inner.db, &mut arrivals.writes, &key, &inner.today.dated(None))?;
                         arrivals.items.push(Arrival { item: InboxItem::Event(raw), event: Some(event) });
                     }
                 }
                 _ => {
-                    EVENTS.put(&inner.db, &mut batch, &key, &inner.today.dated(()))?;
+                    EVENTS.put(&inner.db, &mut batch, &key, &inner.today.dated(None))?;
                     let number = LOBBY.append(&inner.db, &mut batch, &room, &raw)?;
                     lobby.push((room, number, raw));
                 }

@@ -10,7 +10,7 @@ use super::{
     mail::{Mail, Outcome},
     ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry},
     presence::To,
-    tables::{BY_EVENT, OUTBOX, OutRow, SHOWN},
+    tables::{EVENTS, OUTBOX, OutRow, SHOWN, Shown},
     window::Rows,
 };
 use crate::store::Batch;
@@ -200,13 +200,14 @@ fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent:
             let outcome = Outcome::Portal(id);
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
-        (OutRow::Show { message_id, .. }, Sent::Matrix(MatrixDone::Event(event))) => {
+        (OutRow::Show { action, message_id, accepted }, Sent::Matrix(MatrixDone::Event(event))) => {
             remove_soon(engine, lane, number, |batch| {
-                let (key, today) = ((room.to_owned(), message_id), &engine.0.today);
-                let by_event = (room.to_owned(), event.to_string());
-                let kept = SHOWN
-                    .put(&engine.0.db, batch, &key, &today.dated(event.to_string()))
-                    .and_then(|()| BY_EVENT.put(&engine.0.db, batch, &by_event, &today.dated(message_id)));
+                let (db, today) = (&engine.0.db, &engine.0.today);
+                let shown = today.dated(Shown { event: event.to_string(), accepted });
+                let kept = SHOWN.put(db, batch, &(room.to_owned(), message_id), &shown).and_then(|()| {
+                    let MatrixAction::Send { room: matrix, .. } = &action else { return Ok(()) };
+                    EVENTS.put(db, batch, &(matrix.to_string(), event.to_string()), &today.dated(Some(message_id)))
+                });
                 if let Err(error) = kept {
                     tracing::warn!(lane, %error, "an event id is not kept");
                 }

@@ -11,7 +11,7 @@ use super::{
     core::{Engine, now},
     ports::{CallError, Millis, UserReport},
     report::Complaint,
-    tables::{BY_EVENT, MARKS, REPORTED},
+    tables::{EVENTS, MARKS, REPORTED},
 };
 use crate::{
     room::Names as _,
@@ -125,14 +125,13 @@ impl Engine {
         REPORTED.put(db, &mut batch, &key, &())?;
         if let (Some(uri), Some(by)) = (self.linked(&report.room), self.0.names.uri(&report.by)) {
             let event = report.event.clone();
-            if BY_EVENT.get(db, &(uri.clone(), event.clone())).await?.is_none()
-                && report.received.saturating_add(UNKNOWN) > now()
-            {
+            let known = EVENTS.get(db, &(report.room.to_string(), event.clone())).await?.and_then(|row| row.value);
+            if known.is_none() && report.received.saturating_add(UNKNOWN) > now() {
                 return Ok(());
             }
             let note: String = report.reason.chars().take(NOTE).collect();
             let complaint = Complaint { by, openly: false, event, note };
-            let (told, made) = self.complain(&uri, complaint, &mut batch).await?;
+            let (told, made) = self.complain(&uri, report.room.as_str(), complaint, &mut batch).await?;
             tracing::info!(room = uri, event = report.event, told, "a user reported a message to the homeserver");
             row = made;
         }

@@ -9,7 +9,7 @@ use super::{
     core::{Engine, lock},
     franking::Franking,
     ports::{Actor as MatrixActor, Endpoint, MatrixAction, PathTarget, Problem},
-    tables::{BY_EVENT, FRANKED, NOTIFIED, OUTBOX, OutRow, ROOMS, Wants},
+    tables::{EVENTS, LOG, NOTIFIED, OUTBOX, OutRow, ROOMS, SHOWN, Wants},
 };
 use crate::{
     content::{MessageId, MimiContent},
@@ -160,21 +160,26 @@ pub(super) struct Complaint {
 type Told = (String, Option<(String, u64, OutRow)>);
 
 impl Engine {
-    /// Sends a report of one of our users on its way, to the hub of the room.
+    /// Sends a report of one of our users on its way, to the hub of the room, whose Matrix room is `matrix`.
     pub(super) async fn complain(
         &self,
         uri: &str,
+        matrix: &str,
         complaint: Complaint,
         batch: &mut Batch,
     ) -> Result<Told, StoreError> {
         let told = |text: &str| Ok((text.to_owned(), None));
         let db = &self.0.db;
-        let Some(id) = BY_EVENT.get(db, &(uri.to_owned(), complaint.event)).await? else {
+        let event = EVENTS.get(db, &(matrix.to_owned(), complaint.event)).await?;
+        let Some(id) = event.and_then(|row| row.value) else {
             return told(
                 "I do not know that message: it did not go between Matrix and MIMI, or it came only just now. Try again in a moment.",
             );
         };
-        let franked = FRANKED.get(db, &(uri.to_owned(), id.value)).await?.map(|row| row.value);
+        let franked = match SHOWN.get(db, &(uri.to_owned(), id)).await? {
+            Some(shown) => LOG.get(db, &(uri.to_owned(), shown.value.accepted, id)).await?.and_then(|row| row.value),
+            None => None,
+        };
         let parsed = franked.as_ref().and_then(|kept| Frank::decode(&kept.frank).ok()).zip(RoomUri::parse(uri).ok());
         let (Some(Franked { sender, accepted, content, .. }), Some((frank, room))) = (franked, parsed) else {
             return told("There is no proof of that message that could be reported.");
@@ -223,7 +228,7 @@ impl Engine {
         }
         let mut batch = Batch::new("a user's report of abuse");
         let complaint = Complaint { by, openly, event, note: note.trim().to_owned() };
-        let (told, row) = self.complain(&uri, complaint, &mut batch).await?;
+        let (told, row) = self.complain(&uri, &matrix, complaint, &mut batch).await?;
         self.0.db.commit(batch).await?;
         if let Some((lane, number, row)) = row {
             self.hand_to_lane(&lane, number, row);

@@ -20,18 +20,15 @@ pub(crate) const ROOMS: Table<String, Room> = Table::sealed("room");
 pub(crate) const MLS: Table<(String, u64, Vec<u8>), Vec<u8>> = Table::sealed("mls");
 /// Matrix room id to room URI.
 pub(crate) const LINKS: Table<String, String> = Table::new("link");
-/// Matrix events that were taken in: Matrix room, event id.
-pub(crate) const EVENTS: Table<(String, String), Dated<()>> = Table::new("event");
+/// Matrix events that were taken in or sent: Matrix room, event id; the message that it stands for, if it does.
+pub(crate) const EVENTS: Table<(String, String), Dated<Option<[u8; 32]>>> = Table::new("event");
 /// Matrix room id to the newest event of the last comparison with `/messages`.
 pub(crate) const WATERMARKS: Table<String, String> = Table::new("watermark");
-/// The hub-ordered log: room, accepted timestamp, message id; the Matrix event where it was ours.
-pub(crate) const LOG: Table<(String, u64, [u8; 32]), Dated<String>> = Table::new("log");
-/// Room and message id to the Matrix event that shows it.
-pub(crate) const SHOWN: Table<(String, [u8; 32]), Dated<String>> = Table::new("shown");
-/// Messages with the stamp of their hub: room, message id. What a report of abuse is made of. Sealed.
-pub(crate) const FRANKED: Table<(String, [u8; 32]), Dated<Franked>> = Table::sealed("franked");
-/// Room and Matrix event to the message id that it stands for.
-pub(crate) const BY_EVENT: Table<(String, String), Dated<[u8; 32]>> = Table::new("byevent");
+/// The hub-ordered log: room, accepted timestamp, message id; the hub's stamp with what it covers, of which a report of
+/// abuse is made. Sealed.
+pub(crate) const LOG: Table<(String, u64, [u8; 32]), Dated<Option<Franked>>> = Table::sealed("log");
+/// Room and message id to the Matrix event that shows it, and its place in the log.
+pub(crate) const SHOWN: Table<(String, [u8; 32]), Dated<Shown>> = Table::new("shown");
 /// Answers given: peer, hash of path and body.
 pub(crate) const ANSWERS: Table<(String, [u8; 32]), Dated<Vec<u8>>> = Table::new("answer");
 /// Notifies taken in: peer, room, hash of the body.
@@ -86,6 +83,15 @@ pub(crate) struct KeyPackageRow {
     pub(crate) not_after: u64,
 }
 
+/// Where a message is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    /// The Matrix event that shows it; empty until that was sent.
+    pub(crate) event: String,
+    /// When the hub accepted it.
+    pub(crate) accepted: Millis,
+}
+
 /// Whether one of our users lets a remote user add it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Consent {
@@ -131,7 +137,7 @@ pub(crate) enum OutRow {
     /// A call to the homeserver.
     Matrix(MatrixAction),
     /// A message to show: its event id is mapped to the message id.
-    Show { action: MatrixAction, message_id: [u8; 32] },
+    Show { action: MatrixAction, message_id: [u8; 32], accepted: Millis },
     /// The portal of the room.
     Portal(MatrixAction),
     /// A call to a peer.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     core::{Engine, now},
     ports::Millis,
-    tables::{ANSWERS, BY_EVENT, DAYS, EVENTS, FRANKED, LOG, MARKS, NOTIFIED, QUARANTINE, SHOWN},
+    tables::{ANSWERS, DAYS, EVENTS, LOG, MARKS, NOTIFIED, QUARANTINE, SHOWN},
 };
 use crate::store::{Batch, Database, KeyCodec, StoreError, Table};
 
@@ -134,8 +134,6 @@ impl Engine {
         gone += self.sweep(&NOTIFIED, oldest).await?;
         gone += self.sweep(&SHOWN, oldest).await?;
         gone += self.sweep(&LOG, oldest).await?;
-        gone += self.sweep(&FRANKED, oldest).await?;
-        gone += self.sweep(&BY_EVENT, oldest).await?;
         gone += self.sweep(&QUARANTINE, oldest).await?;
         if self.0.stop.is_cancelled() {
             return Ok(());

@@ -32,6 +32,8 @@ mod kind {
     pub(super) const INTERIM: u8 = b'I';
     pub(super) const CONFIRMATION: u8 = b'C';
     pub(super) const STATE: u8 = b'S';
+    /// Message secrets that no message of the epoch changes, its own keys and those of epochs before it; then [`SECRETS`].
+    pub(super) const LASTING_SECRETS: u8 = b'm';
     pub(super) const SECRETS: u8 = b'M';
     pub(super) const RESUMPTION: u8 = b'R';
     pub(super) const OWN_INDEX: u8 = b'L';
@@ -334,6 +336,7 @@ impl StorageProvider<V> for Overlay {
         Ok(())
     }
     fn delete_message_secrets<G: traits::GroupId<V>>(&self, _: &G) -> Result<(), MlsError> {
+        self.erase(kind::LASTING_SECRETS, &[]);
         self.erase(kind::SECRETS, &[]);
         Ok(())
     }
@@ -392,13 +395,20 @@ impl StorageProvider<V> for Overlay {
             return Ok(());
         }
         self.deferred.set(false);
-        self.store(kind::SECRETS, &[], value)
+        // Two rows, so that a message need not write again what it did not change: most of it in a room that saw commits.
+        let bytes = postcard::to_stdvec(value).map_err(MlsError::storage)?;
+        let (lasting, rest) = secrets::lasting(&bytes)?;
+        self.put(row(kind::LASTING_SECRETS, &[]), lasting.to_vec());
+        self.put(row(kind::SECRETS, &[]), rest.to_vec());
+        Ok(())
     }
     fn message_secrets<G: traits::GroupId<V>, T: traits::MessageSecrets<V>>(
         &self,
         _: &G,
     ) -> Result<Option<T>, MlsError> {
-        let Some(mut bytes) = self.get(&row(kind::SECRETS, &[])) else { return Ok(None) };
+        let Some(rest) = self.get(&row(kind::SECRETS, &[])) else { return Ok(None) };
+        let mut bytes = self.get(&row(kind::LASTING_SECRETS, &[])).unwrap_or_default();
+        bytes.extend(rest);
         if let Some(own) = self.present.get() {
             bytes = secrets::present_as(&bytes, own)?;
         }

@@ -92,10 +92,15 @@ struct Row<'a> {
     added_at: Option<SystemTime>,
 }
 
+/// What no message of the current epoch changes, and the rest.
+pub(super) fn lasting(row: &[u8]) -> Result<(&[u8], &[u8]), MlsError> {
+    let (_, rest) = postcard::take_from_bytes::<Front<'_>>(row).map_err(MlsError::storage)?;
+    Ok((row.get(..row.len() - rest.len()).unwrap_or_default(), rest))
+}
+
 impl<'a> Row<'a> {
     fn parse(row: &'a [u8]) -> Result<Self, MlsError> {
-        let (_, rest) = postcard::take_from_bytes::<Front<'_>>(row).map_err(MlsError::storage)?;
-        let front = row.get(..row.len() - rest.len()).unwrap_or_default();
+        let (front, rest) = lasting(row)?;
         let (tree, rest) = postcard::take_from_bytes(rest).map_err(MlsError::storage)?;
         let (added_at, rest) = postcard::take_from_bytes(rest).map_err(MlsError::storage)?;
         if !rest.is_empty() {

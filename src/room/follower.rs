@@ -300,8 +300,8 @@ impl Step<'_> {
         if let Some(Submitted { intent, .. }) = self.room.submitted.remove(place)
             && let Intent::Say { user, event, content, message_id } = intent
         {
-            self.log_own(at, message_id, event);
-            self.keep_frank(&user, &content, message_id, at, frank);
+            let franked = self.franked(&user, &content, at, frank);
+            self.log_own(at, message_id, event, franked);
         }
     }
 

@@ -3,11 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    effect::Millis,
-    group::Beside,
-    step::{Effect, Step},
-};
+use super::{effect::Millis, group::Beside, step::Step};
 use crate::{
     content::MimiContent,
     ident::UserUri,
@@ -25,6 +21,13 @@ pub struct Franked {
     pub frank: Vec<u8>,
     /// The application data that the tag commits to.
     pub content: Vec<u8>,
+}
+
+impl Franked {
+    /// A message with a stamp that is known to be the hub's.
+    pub(super) fn new(sender: &UserUri, content: &[u8], accepted: Millis, frank: &Frank) -> Self {
+        Self { sender: sender.clone(), accepted, frank: frank.encode(), content: content.to_vec() }
+    }
 }
 
 /// What was said beside a message has to be true of it: a message id or a franking tag of something else is refused.
@@ -57,35 +60,21 @@ impl Step<'_> {
         self.group.frank(message, &self.franking_context(sender, accepted))
     }
 
-    /// Keeps a message's stamp, if it has one and it is the hub's. Without it the message counts all the same, but cannot
-    /// be reported with proof.
-    pub(super) fn keep_frank(
+    /// What to keep of a message's stamp, if it has one and it is the hub's. Without it the message counts all the same, but
+    /// cannot be reported with proof.
+    pub(super) fn franked(
         &mut self,
         sender: &UserUri,
         content: &[u8],
-        message_id: [u8; 32],
         accepted: Millis,
         frank: Option<&Frank>,
-    ) {
-        let Some(frank) = frank else { return };
+    ) -> Option<Franked> {
+        let frank = frank?;
         if let Err(error) = self.group.check_frank(frank, &self.franking_context(sender, accepted)) {
-            return self.report(format!("the frank of a message of {sender} does not verify: {error}"));
+            self.report(format!("the frank of a message of {sender} does not verify: {error}"));
+            return None;
         }
-        self.keep_own_frank(sender, content, message_id, accepted, Some(frank));
-    }
-
-    /// As hub: keeps our own stamp on a message of one of our users.
-    pub(super) fn keep_own_frank(
-        &mut self,
-        sender: &UserUri,
-        content: &[u8],
-        message_id: [u8; 32],
-        accepted: Millis,
-        frank: Option<&Frank>,
-    ) {
-        let Some(frank) = frank else { return };
-        let (sender, content, frank) = (sender.clone(), content.to_vec(), frank.encode());
-        self.out.push(Effect::Franked { message_id, franked: Franked { sender, accepted, frank, content } });
+        Some(Franked::new(sender, content, accepted, frank))
     }
 
     /// The franking tag of content that our own user says.

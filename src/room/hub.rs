@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     effect::{Endpoint, Millis},
-    frank::check_beside,
+    frank::{Franked, check_beside},
     group::{Applied, GroupChange, GroupError, Opened, Origin, Staged},
     state::{Intent, Lost, Phase},
     step::{Effect, Step, Tag},
@@ -451,8 +451,14 @@ impl Step<'_> {
     }
 
     /// Notes a message of ours as accepted.
-    pub(super) fn log_own(&mut self, accepted: Millis, message_id: [u8; 32], event: ruma::OwnedEventId) {
+    pub(super) fn log_own(
+        &mut self,
+        accepted: Millis,
+        message_id: [u8; 32],
+        event: ruma::OwnedEventId,
+        franked: Option<Franked>,
+    ) {
         self.recent.insert(message_id);
-        self.out.push(Effect::Log { accepted, message_id, event: Some(event) });
+        self.out.push(Effect::Log { accepted, message_id, event: Some(event), franked });
     }
 }

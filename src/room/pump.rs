@@ -1,6 +1,7 @@
 //! The queue of what our users want, worked off in order: at once where we are hub, one commit at a time where we follow.
 
 use super::{
+    frank::Franked,
     group::{GroupChange, GroupError},
     state::{InFlight, Intent, Phase},
     step::{Effect, Step},
@@ -187,8 +188,8 @@ impl Step<'_> {
                 }
                 let sealed = self.group.seal(user, content, Self::tag_of(content))?;
                 if let Some((at, frank)) = self.hub_accept_own_message(user, &sealed) {
-                    self.log_own(at, *message_id, event.clone());
-                    self.keep_own_frank(user, content, *message_id, at, frank.as_ref());
+                    let franked = frank.map(|frank| Franked::new(user, content, at, &frank));
+                    self.log_own(at, *message_id, event.clone(), franked);
                 }
                 Ok(Turn::Done)
             }

@@ -208,6 +208,8 @@ pub enum Effect {
         action: MatrixAction,
         /// The message id.
         message_id: [u8; 32],
+        /// When the hub accepted it.
+        accepted: Millis,
     },
     /// A call to a peer, in order per (room, peer).
     Call {
@@ -262,6 +264,8 @@ pub enum Effect {
         message_id: [u8; 32],
         /// The Matrix event that it came from, if it was ours.
         event: Option<OwnedEventId>,
+        /// Stamp and content, if the stamp is the hub's.
+        franked: Option<super::frank::Franked>,
     },
     /// One of our users reports a message of the room.
     ReportAbuse {
@@ -280,13 +284,6 @@ pub enum Effect {
         by: UserUri,
         /// What.
         words: super::command::ConsentWords,
-    },
-    /// A message's stamp is to be kept; it belongs to the [`Effect::Log`] before it.
-    Franked {
-        /// The message id.
-        message_id: [u8; 32],
-        /// Stamp and content.
-        franked: super::frank::Franked,
     },
     /// The Matrix room belongs to this room from now on.
     Link(OwnedRoomId),
@@ -505,11 +502,14 @@ impl Step<'_> {
         if !self.recent.insert(id) {
             return;
         }
-        self.out.push(Effect::Log { accepted, message_id: id, event: None });
-        match honest {
-            Ok(()) => self.keep_frank(sender, plaintext, id, accepted, frank),
-            Err(why) => self.report(format!("a message of {sender} counts as not franked: {why}")),
-        }
+        let franked = match honest {
+            Ok(()) => self.franked(sender, plaintext, accepted, frank),
+            Err(why) => {
+                self.report(format!("a message of {sender} counts as not franked: {why}"));
+                None
+            }
+        };
+        self.out.push(Effect::Log { accepted, message_id: id, event: None, franked });
         if self.is_ours(sender) {
             return;
         }
@@ -548,6 +548,7 @@ impl Step<'_> {
                 txn_id: format!("m{}", hex::encode(txn.get(..20).unwrap_or(&txn))),
             },
             message_id: id,
+            accepted,
         });
     }
 

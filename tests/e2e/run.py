@@ -27,6 +27,7 @@ class Report:
 
     def __init__(self, only: list[str]):
         self.only, self.passed, self.failed = only, 0, 0
+        self.failures: list[str] = []
         self.transcript = None
 
     def wants(self, name: str) -> bool:
@@ -38,7 +39,9 @@ class Report:
             print(f"e2e: {name} ... ok ({seconds:.1f} s)", flush=True)
             return
         self.failed += 1
-        print(f"e2e: {name} ... FAILED ({seconds:.1f} s)\n     {type(error).__name__}: {error}", flush=True)
+        why = f"{type(error).__name__}: {error}"
+        self.failures.append(f"{name}: {why}".replace("\n", " | ")[:1500])
+        print(f"e2e: {name} ... FAILED ({seconds:.1f} s)\n     {why}", flush=True)
         if self.transcript:
             traceback.print_exception(error, file=self.transcript)
             self.transcript.flush()
@@ -158,6 +161,8 @@ def main() -> int:
             play_and_attack(report, silos)
     except (StartError, SystemExit) as error:
         report.done("environment", error, 0.0)
+    for failure in report.failures:  # again, where whoever looks at the end sees them
+        print(f"e2e failed: {failure}", flush=True)
     print(f"e2e: {report.passed} passed, {report.failed} failed", flush=True)
     return 0 if report.failed == 0 and report.passed else 1
 

@@ -579,19 +579,13 @@ impl World {
                 Effect::ForgetConsent { user } => {
                     self.providers[at].consents.retain(|(target, _)| *target != user);
                 }
-                Effect::Log { accepted, message_id, event } => {
+                Effect::Log { accepted, message_id, event, franked } => {
                     let p = &mut self.providers[at];
                     if p.known.insert(message_id) {
                         p.log.push((accepted, message_id, event));
+                        p.franked.extend(franked.map(|franked| (message_id, franked.accepted)));
                     } else {
                         hidden.insert(message_id);
-                    }
-                }
-                Effect::Franked { message_id, franked } => {
-                    let p = &mut self.providers[at];
-                    if !hidden.contains(&message_id) {
-                        let before = p.franked.insert(message_id, franked.accepted);
-                        assert_eq!(before, None, "one message has one stamp");
                     }
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
@@ -782,7 +776,7 @@ impl World {
                 p.invited.extend(invited);
                 p.inbox.push_back(Mail::Input(Input::PortalReady(id)));
             }
-            Effect::Show { action, message_id } => {
+            Effect::Show { action, message_id, .. } => {
                 let MatrixAction::Send { actor: Actor::Ghost(sender), content, txn_id, .. } = action else { panic!() };
                 let content: serde_json::Value = serde_json::from_str(&content).unwrap();
                 let body = content["body"].as_str().unwrap().to_owned();
