@@ -3,7 +3,8 @@
 use super::{
     actor::{Actor, After},
     ports::{Endpoint, PathTarget},
-    tables::{BY_EVENT, CONSENT, Consent, ENDED, FRANKED, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Wants},
+    relations::Showing,
+    tables::{CONSENT, Consent, ENDED, FRANKED, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Shown, Wants},
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
@@ -42,28 +43,28 @@ impl Actor {
         match effect {
             Effect::Matrix(action) => self.send(matrix_lane, OutRow::Matrix(action), batch, after),
             Effect::MakePortal(action) => self.send(matrix_lane, OutRow::Portal(action), batch, after),
-            Effect::Show { action, message_id } => {
+            Effect::Show { action, message_id, earlier, refers, keeper } => {
                 if known.contains(&message_id) {
                     return Ok(());
                 }
-                self.send(matrix_lane, OutRow::Show { action, message_id }, batch, after)
+                let showing = Showing { action, message_id, earlier, refers, keeper };
+                self.send(matrix_lane, OutRow::Show(Box::new(showing)), batch, after)
             }
             Effect::ForgetConsent { user } => self.forget_consent(&user, batch).await,
             Effect::Log { accepted, message_id, event } => {
                 let key = (self.uri.clone(), message_id);
-                if SHOWN.get(db, &key).await?.is_some() {
+                if SHOWN.get(db, &key).await?.is_some_and(|row| row.value.logged) {
                     // A second copy, under another ciphertext perhaps: not shown again.
                     known.push(message_id);
                     return Ok(());
                 }
                 let event = event.map(String::from).unwrap_or_default();
-                if !event.is_empty() {
-                    let by_event = (self.uri.clone(), event.clone());
-                    BY_EVENT.put(db, batch, &by_event, &engine.0.today.dated(message_id))?;
-                }
-                let event = engine.0.today.dated(event);
-                SHOWN.put(db, batch, &key, &event)?;
-                LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &event)
+                let shown = Shown { event: event.clone(), logged: true };
+                SHOWN.put(db, batch, &key, &engine.0.today.dated(shown))?;
+                LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &engine.0.today.dated(event))
+            }
+            Effect::Noted { event, message_id, earlier } => {
+                engine.note_event(&self.uri, &event, message_id, &earlier, false, batch)
             }
             Effect::ReportAbuse { by, openly, event, note } => {
                 let complaint = super::report::Complaint { by, openly, event: event.to_string(), note };

@@ -41,7 +41,6 @@ fn verdict(franking: &Franking, room: &RoomUri, alleged: &UserUri, message: &Abu
         sender: alleged,
         room,
         from_gateway: false,
-        related: None,
         mentions: &translate::Nobody,
     };
     let shown = translate::to_matrix(&content, &ctx);
@@ -174,7 +173,7 @@ impl Engine {
                 "I do not know that message: it did not go between Matrix and MIMI, or it came only just now. Try again in a moment.",
             );
         };
-        let franked = FRANKED.get(db, &(uri.to_owned(), id.value)).await?.map(|row| row.value);
+        let franked = FRANKED.get(db, &(uri.to_owned(), id.value.id.0)).await?.map(|row| row.value);
         let parsed = franked.as_ref().and_then(|kept| Frank::decode(&kept.frank).ok()).zip(RoomUri::parse(uri).ok());
         let (Some(Franked { sender, accepted, content, .. }), Some((frank, room))) = (franked, parsed) else {
             return told("There is no proof of that message that could be reported.");

@@ -6,12 +6,14 @@ use super::{
     aside::Aside,
     finding::Findable,
     ports::{Endpoint, MatrixAction, Millis, PathTarget},
+    relations::Showing,
     trim::Dated,
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
     room::{Franked, Room, Tag},
     store::{Queue, Table},
+    translate::Earlier,
 };
 
 /// Rooms by URI. Sealed: a record may hold a staged commit.
@@ -27,11 +29,13 @@ pub(crate) const WATERMARKS: Table<String, String> = Table::new("watermark");
 /// The hub-ordered log: room, accepted timestamp, message id; the Matrix event where it was ours.
 pub(crate) const LOG: Table<(String, u64, [u8; 32]), Dated<String>> = Table::new("log");
 /// Room and message id to the Matrix event that shows it.
-pub(crate) const SHOWN: Table<(String, [u8; 32]), Dated<String>> = Table::new("shown");
+pub(crate) const SHOWN: Table<(String, [u8; 32]), Dated<Shown>> = Table::new("shown");
 /// Messages with the stamp of their hub: room, message id. What a report of abuse is made of. Sealed.
 pub(crate) const FRANKED: Table<(String, [u8; 32]), Dated<Franked>> = Table::sealed("franked");
-/// Room and Matrix event to the message id that it stands for.
-pub(crate) const BY_EVENT: Table<(String, String), Dated<[u8; 32]>> = Table::new("byevent");
+/// Room and Matrix event to the message that it stands for.
+pub(crate) const BY_EVENT: Table<(String, String), Dated<Earlier>> = Table::new("byevent");
+/// Room and topic to the Matrix event that is its first message, where that has another id.
+pub(crate) const TOPICS: Table<(String, Vec<u8>), Dated<String>> = Table::new("topic");
 /// Answers given: peer, hash of path and body.
 pub(crate) const ANSWERS: Table<(String, [u8; 32]), Dated<Vec<u8>>> = Table::new("answer");
 /// Notifies taken in: peer, room, hash of the body.
@@ -97,6 +101,15 @@ pub(crate) enum Consent {
     Declined,
 }
 
+/// The event that shows a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    /// Empty until it was sent.
+    pub(crate) event: String,
+    /// Whether the hub accepted the message: a second copy is none.
+    pub(crate) logged: bool,
+}
+
 /// How far it is with what one of our users asked of a remote one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Requested {
@@ -131,7 +144,7 @@ pub(crate) enum OutRow {
     /// A call to the homeserver.
     Matrix(MatrixAction),
     /// A message to show: its event id is mapped to the message id.
-    Show { action: MatrixAction, message_id: [u8; 32] },
+    Show(Box<Showing>),
     /// The portal of the room.
     Portal(MatrixAction),
     /// A call to a peer.

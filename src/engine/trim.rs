@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     core::{Engine, now},
     ports::Millis,
-    tables::{ANSWERS, BY_EVENT, DAYS, EVENTS, FRANKED, LOG, MARKS, NOTIFIED, QUARANTINE, SHOWN},
+    tables::{ANSWERS, BY_EVENT, DAYS, EVENTS, FRANKED, LOG, MARKS, NOTIFIED, QUARANTINE, SHOWN, TOPICS},
 };
 use crate::store::{Batch, Database, KeyCodec, StoreError, Table};
 
@@ -134,6 +134,7 @@ impl Engine {
         gone += self.sweep(&NOTIFIED, oldest).await?;
         gone += self.sweep(&SHOWN, oldest).await?;
         gone += self.sweep(&LOG, oldest).await?;
+        gone += self.sweep(&TOPICS, oldest).await?;
         gone += self.sweep(&FRANKED, oldest).await?;
         gone += self.sweep(&BY_EVENT, oldest).await?;
         gone += self.sweep(&QUARANTINE, oldest).await?;

@@ -26,7 +26,7 @@ fn mimi(content: &Value) -> Result<Translated, NotCarried> {
             room: &room(),
             salt: [1; 16],
             sent_ts: 1_700_000_000_123,
-            related: None,
+            past: &NoPast,
             mentions: &Nobody,
         },
     )
@@ -38,7 +38,6 @@ fn matrix(content: &MimiContent) -> MatrixMessage {
         sender,
         room,
         from_gateway: false,
-        related: None,
         mentions: &Nobody,
     };
     to_matrix(content, &ctx)
@@ -175,7 +174,7 @@ fn an_edit_is_carried_as_its_new_text() {
 
 #[test]
 fn what_is_not_carried_says_why() {
-    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, related: None, mentions: &Nobody };
+    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, past: &NoPast, mentions: &Nobody };
     assert_eq!(to_mimi("m.reaction", &json!({}), &ctx), Err(NotCarried::EventType("m.reaction".into())));
     assert_eq!(mimi(&json!({"msgtype": "m.image", "body": "x.png"})), Err(NotCarried::MsgType("m.image".into())));
     assert_eq!(mimi(&json!({})), Err(NotCarried::Empty), "redacted");
@@ -511,14 +510,14 @@ impl Mentions for Known {
 }
 
 fn mimi_known(content: &Value) -> Translated {
-    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, related: None, mentions: &Known };
+    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, past: &NoPast, mentions: &Known };
     to_mimi("m.room.message", content, &ctx).unwrap()
 }
 
 fn matrix_known(content: &MimiContent) -> MatrixMessage {
     let (sender, room) = (&alice(), &room());
     let message_id = MessageId([2; 32]);
-    let ctx = ToMatrix { message_id, sender, room, from_gateway: false, related: None, mentions: &Known };
+    let ctx = ToMatrix { message_id, sender, room, from_gateway: false, mentions: &Known };
     to_matrix(content, &ctx)
 }
 

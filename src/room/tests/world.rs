@@ -367,7 +367,7 @@ impl World {
         };
         let mut salt = [0; 16];
         salt[..8].copy_from_slice(&self.events.to_be_bytes());
-        self.providers[at].inbox.push_back(Mail::Input(Input::Event { event, salt }));
+        self.providers[at].inbox.push_back(Mail::Input(Input::Event { event, salt, past: Vec::new() }));
         id
     }
 
@@ -595,7 +595,7 @@ impl World {
                     }
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
-                Effect::Unlink(_) | Effect::Ended(_) | Effect::ReportAbuse { .. } | Effect::Consent { .. } => {}
+                Effect::Noted { .. } | Effect::Unlink(_) | Effect::Ended(_) | Effect::ReportAbuse { .. } | Effect::Consent { .. } => {}
                 Effect::Wake(time) => {
                     assert!(time > self.now);
                     self.wakes.insert((time, at));
@@ -782,7 +782,7 @@ impl World {
                 p.invited.extend(invited);
                 p.inbox.push_back(Mail::Input(Input::PortalReady(id)));
             }
-            Effect::Show { action, message_id } => {
+            Effect::Show { action, message_id, .. } => {
                 let MatrixAction::Send { actor: Actor::Ghost(sender), content, txn_id, .. } = action else { panic!() };
                 let content: serde_json::Value = serde_json::from_str(&content).unwrap();
                 let body = content["body"].as_str().unwrap().to_owned();
@@ -903,7 +903,9 @@ impl World {
 /// Inputs are not `Clone`: they are used up once.
 fn copy(input: &Input) -> Input {
     match input {
-        Input::Event { event, salt } => Input::Event { event: event.clone(), salt: *salt },
+        Input::Event { event, salt, past } => {
+            Input::Event { event: event.clone(), salt: *salt, past: past.clone() }
+        }
         Input::Fanout(message) => Input::Fanout(message.clone()),
         Input::Submit { peer, request } => Input::Submit { peer: peer.clone(), request: request.clone() },
         Input::Update { peer, bundle } => Input::Update { peer: peer.clone(), bundle: bundle.clone() },
