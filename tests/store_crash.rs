@@ -102,17 +102,31 @@ fn child() {
     });
 }
 
+/// One at a time starts a process or has a store open that is opened again: a process that is just starting holds copies of
+/// all locks of this one until it runs its own program.
+static STARTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Starts a process once nobody has a store open.
+fn start(command: &mut Command) -> std::process::Child {
+    let _alone = alone();
+    command.spawn().unwrap()
+}
+
 /// Runs a child until the kill; returns what it acknowledged.
 fn run_and_kill(engine: EngineChoice, dir: &Path, round: u64, random: &mut Random) -> Vec<(u64, u64)> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "child", "--nocapture", "--test-threads", "1"])
         .env(DIR, dir)
         .env(ENGINE, engine.as_str())
         .env(ROUND, round.to_string())
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::inherit());
+    let mut child = start(&mut command);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut acknowledged = Vec::new();
     let mut hear = |line: Result<String, _>| {
@@ -179,6 +193,7 @@ fn kill_again_and_again(engine: EngineChoice) {
     let mut generation = 0;
     for round in 0..rounds {
         acknowledged.extend(run_and_kill(engine, &dir, round, &mut random));
+        let _alone = alone();
         let opened = open(&options(engine, &dir)).unwrap();
         assert!(opened.report.generation > generation, "round {round} of seed {seed}");
         generation = opened.report.generation;
@@ -301,7 +316,10 @@ fn damage_again_and_again(engine: EngineChoice, rounds: u64) {
     let seed = setting("STORE_SEED", 1);
     let home = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let states = runtime.block_on(make_history(engine, home.path()));
+    let states = {
+        let _alone = alone();
+        runtime.block_on(make_history(engine, home.path()))
+    };
     for image in ["open", "closed"] {
         copy_tree(&home.path().join(image), &home.path().join("whole"));
         let opened = open(&options(engine, &home.path().join("whole"))).unwrap();

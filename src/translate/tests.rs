@@ -244,7 +244,7 @@ fn html_is_cleaned_and_has_a_plain_body() {
     let shown = matrix(&message(NestedPart::text(TEXT_HTML, html)));
     assert_eq!(
         shown.content["formatted_body"],
-        "<p>Hi <b>all</b></p>@Bob (mimi://a.example/u/bob)<a href=\"https://track.example/x.png\">pic</a>"
+        "<p>Hi <b>all</b></p><span>@Bob</span> (mimi://a.example/u/bob)<a href=\"https://track.example/x.png\">pic</a>"
     );
     assert_eq!(text(&shown.content), "Hi **all**\n\n@Bob (mimi://a.example/u/bob)pic (https://track.example/x.png)");
     assert_eq!(shown.losses, [Loss::InlineImage, Loss::Link]);

@@ -471,18 +471,13 @@ impl Silo {
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Waits until something is there.
-pub(crate) async fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    until_within(PATIENCE, what, look).await
-}
-
-/// The same with another patience.
-pub(crate) async fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(since.elapsed() < patience, "not within {patience:?}: {what}");
+        assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     chat::{Chat, Told},
     crashes::{Steps, seeds},
     homeserver::{Fault, Faults, no_faults},
-    silo::{Disk, Net, PATIENCE, Silo, load, quick_settings, until, until_within},
+    silo::{Disk, Net, PATIENCE, Silo, load, quick_settings, until},
 };
 
 /// A provider, as its people use it.
@@ -316,12 +316,17 @@ impl Room {
             self.said.iter().filter(|(user, _)| !self.removed.contains(user)).map(|(_, text)| text).collect();
         for (house, id) in self.houses.iter().zip(&self.ids) {
             // Everything that was done comes to its end here: on a busy machine that takes a while.
-            until_within(3 * PATIENCE, "all words", || {
-                let texts = house.texts(id);
-                let texts: BTreeSet<&String> = texts.iter().collect();
-                must.is_subset(&texts).then_some(())
-            })
-            .await;
+            let since = Instant::now();
+            loop {
+                let texts: BTreeSet<String> = house.texts(id).into_iter().collect();
+                let missing: Vec<_> = must.iter().filter(|text| !texts.contains(**text)).collect();
+                if missing.is_empty() {
+                    break;
+                }
+                let notices: Vec<_> = self.houses.iter().zip(&self.ids).map(|(house, id)| house.notices(id)).collect();
+                assert!(since.elapsed() < 3 * PATIENCE, "{id} does not show {missing:?}: {notices:#?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             let texts = house.texts(id);
             let once: BTreeSet<&String> = texts.iter().collect();
             assert_eq!(once.len(), texts.len(), "something is shown twice: {texts:?}");

@@ -147,9 +147,9 @@ fn the_rest_becomes_text_or_what_is_allowed() {
             "<a href=\"https://x.example\">a<a href=\"https://y.example\">b</a>",
             "<a href=\"https://x.example\">a</a><a href=\"https://y.example\">b</a>",
         ),
-        ("<a href=\"mimi://b.example/u/bob\">@Bob</a>!", "@Bob (mimi://b.example/u/bob)!"),
-        ("<a href=\"mimi://b.example/u/bob\">mimi://b.example/u/bob</a>", "mimi://b.example/u/bob"),
-        ("<a href=\"geo:1,2\">here</a>", "here (geo:1,2)"),
+        ("<a href=\"mimi://b.example/u/bob\">@Bob</a>!", "<span>@Bob</span> (mimi://b.example/u/bob)!"),
+        ("<a href=\"mimi://b.example/u/bob\">mimi://b.example/u/bob</a>", "<span>mimi://b.example/u/bob</span>"),
+        ("<a href=\"geo:1,2\">here</a>", "<span>here</span> (geo:1,2)"),
         // Pictures
         ("<img src=\"https://t.example/x.png\" alt=\"pic\">", "<a href=\"https://t.example/x.png\">pic</a>"),
         (
@@ -409,6 +409,7 @@ const PIECES: &[&str] = &[
     "</caption>",
     "<a href=\"https://x.example/\">",
     "<a href=javascript:x>",
+    "<a href=mimi://b.example/u/x>",
     "</a>",
     "<pre>",
     "</pre>",

@@ -1,7 +1,5 @@
 //! A cleaned document as HTML, in the very spelling of HTML's own serialisation.
 
-use std::fmt::Write as _;
-
 use super::{Attrs, Data, Document, Id, Tag};
 use crate::translate::links;
 
@@ -58,13 +56,12 @@ impl Document<'_> {
             Data::Text(text) => return escape_into(text, out),
             Data::Element(tag, attrs) => (*tag, attrs),
         };
-        let name = tag.name();
-        if !matches!(attrs, Attrs::Address(_)) {
-            out.push('<');
-            out.push_str(name);
-            attributes(attrs, out);
-            out.push('>');
-        }
+        // What is no link is still an element: the tree has to stay what it is.
+        let name = if matches!(attrs, Attrs::Address(_)) { "span" } else { tag.name() };
+        out.push('<');
+        out.push_str(name);
+        attributes(attrs, out);
+        out.push('>');
         if matches!(tag, Tag::Br | Tag::Hr) {
             return;
         }
@@ -75,12 +72,9 @@ impl Document<'_> {
         let text = out.get(start..).unwrap_or_default();
         let behind = match attrs {
             Attrs::Address(href) => {
-                let mut shown = String::with_capacity(href.len() + 3);
+                let mut shown = String::with_capacity(href.len());
                 escape_into(href, &mut shown);
-                if !text.contains(shown.as_str()) {
-                    let _ = write!(out, " ({shown})");
-                }
-                return;
+                (!text.contains(shown.as_str())).then(|| format!(" ({href})"))
             }
             Attrs::Link(href) if self.unmasks => links::unmasked(text, href).filter(|host| !self.says_next(id, host)),
             _ => None,

@@ -285,8 +285,8 @@ impl<'w> Writer<'w> {
 
     fn reason(&mut self, id: Id) {
         let Data::Element(_, Attrs::Style(style)) = self.document.data(id) else { return };
-        let Some(reason) = style.spoiler.as_deref().filter(|reason| !reason.trim().is_empty()) else { return };
-        let words: Vec<&str> = reason.split_whitespace().collect();
+        let Some(reason) = style.spoiler.as_deref().filter(|reason| !reason.trim_ascii().is_empty()) else { return };
+        let words: Vec<&str> = reason.split_ascii_whitespace().collect();
         let reason = words.join(" ");
         if self.place.style == Style::Plain {
             self.out.push_str(&reason);

@@ -529,7 +529,7 @@ impl<'s> Reader<'s, '_, '_> {
         }
         let content = content.trim_end_matches(GUARD).to_owned();
         let reason = spoiler.bar.and_then(|bar| self.out.get(spoiler.at + 2..bar)).unwrap_or_default();
-        let reason: Vec<&str> = reason.split_whitespace().collect();
+        let reason: Vec<&str> = reason.split_ascii_whitespace().collect();
         let reason = reason.join(" ").replace('"', "&quot;");
         let at = spoiler.at;
         self.out.truncate(at);
