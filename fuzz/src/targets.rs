@@ -6,7 +6,7 @@ use mimi_gateway::{
     content::{MessageId, MimiContent, NestedPart, TEXT_HTML, TEXT_MARKDOWN},
     ident::{ClientUri, GroupUri, MimiUri, ProviderDomain, RoomUri, UserUri},
     mimi::{host_is_ours, named_peer},
-    translate::{Nobody, ToMatrix, ToMimi, to_matrix, to_mimi},
+    translate::{NoPast, Nobody, ToMatrix, ToMimi, to_matrix, to_mimi},
     wire::{
         directory::{self, Directory, DirectoryEntry},
         path,
@@ -152,7 +152,7 @@ fn shown(content_type: &str, text: &str) -> Option<String> {
     let content = MimiContent::new([0; 16], &sender, &room, NestedPart::text(content_type, text));
     let message_id = MessageId([0; 32]);
     let (sender, room) = (&sender, &room);
-    let ctx = ToMatrix { message_id, sender, room, from_gateway: false, related: None, mentions: &Nobody };
+    let ctx = ToMatrix { message_id, sender, room, from_gateway: false, mentions: &Nobody };
     let event = to_matrix(&content, &ctx).content;
     assert!(event.to_string().len() <= mimi_gateway::translate::MAX_EVENT_CONTENT);
     let html = event.get("formatted_body")?.as_str()?.to_owned();
@@ -177,7 +177,7 @@ fn html(data: &[u8]) {
     }
     let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
     let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
-    let context = ToMimi { sender: &sender, room: &room, salt: [0; 16], sent_ts: 0, related: None, mentions: &Nobody };
+    let context = ToMimi { sender: &sender, room: &room, salt: [0; 16], sent_ts: 0, past: &NoPast, mentions: &Nobody };
     let event = serde_json::json!({"msgtype": "m.text", "body": "x", "format": "org.matrix.custom.html", "formatted_body": text});
     let translated = to_mimi("m.room.message", &event, &context).expect("it has a text");
     let bytes = translated.content.encode().expect("of a size that can be sent");

@@ -121,6 +121,8 @@ pub(super) struct Inner {
     pub(super) suspect_until: AtomicU64,
     /// When this process was last seen running, in milliseconds: a gap means that it was stopped meanwhile.
     pub(super) pulse: AtomicU64,
+    /// Which event stands for which message, until it is stored.
+    pub(super) lately: Mutex<super::relations::Lately>,
     /// What the transactions tell of the homeserver.
     pub(super) signs: super::signs::Signs,
     /// When the last transaction was answered, and how many came in quick succession by then.
@@ -226,6 +228,7 @@ impl Engine {
             doubted: AtomicBool::new(false),
             suspect_until: AtomicU64::new(0),
             pulse: AtomicU64::new(now()),
+            lately: Mutex::default(),
             signs: super::signs::Signs::default(),
             answered: Mutex::default(),
             done: Mutex::default(),

@@ -3,7 +3,8 @@
 use super::{
     actor::{Actor, After},
     ports::{Endpoint, PathTarget},
-    tables::{CONSENT, Consent, ENDED, EVENTS, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Shown, Wants},
+    relations::{Place, Showing},
+    tables::{CONSENT, Consent, ENDED, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Shown, Wants},
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
@@ -42,28 +43,32 @@ impl Actor {
         match effect {
             Effect::Matrix(action) => self.send(matrix_lane, OutRow::Matrix(action), batch, after),
             Effect::MakePortal(action) => self.send(matrix_lane, OutRow::Portal(action), batch, after),
-            Effect::Show { action, message_id, accepted } => {
+            Effect::Show { action, message_id, accepted, earlier, refers, keeper } => {
                 if known.contains(&message_id) {
                     return Ok(());
                 }
-                self.send(matrix_lane, OutRow::Show { action, message_id, accepted }, batch, after)
+                let showing = Showing { action, message_id, accepted, earlier, refers, keeper };
+                self.send(matrix_lane, OutRow::Show(Box::new(showing)), batch, after)
             }
             Effect::ForgetConsent { user } => self.forget_consent(&user, batch).await,
             Effect::Log { accepted, message_id, event, franked } => {
                 let key = (self.uri.clone(), message_id);
                 // What one of our users says gets its id here, and is said once.
-                if event.is_none() && SHOWN.get(db, &key).await?.is_some() {
+                let before = if event.is_none() { SHOWN.get(db, &key).await?.map(|row| row.value) } else { None };
+                if before.as_ref().is_some_and(|shown| shown.accepted.is_some()) {
                     // A second copy, under another ciphertext perhaps: not shown again.
                     known.push(message_id);
                     return Ok(());
                 }
-                let (event, today) = (event.map(String::from).unwrap_or_default(), &engine.0.today);
-                let matrix = self.room.as_ref().and_then(|room| room.matrix.as_ref());
-                if let (false, Some(matrix)) = (event.is_empty(), matrix) {
-                    EVENTS.put(db, batch, &(matrix.to_string(), event.clone()), &today.dated(Some(message_id)))?;
-                }
-                SHOWN.put(db, batch, &key, &today.dated(Shown { event, accepted }))?;
+                let event = event.map(String::from).or(before.map(|shown| shown.event)).unwrap_or_default();
+                let today = &engine.0.today;
+                SHOWN.put(db, batch, &key, &today.dated(Shown { event, accepted: Some(accepted) }))?;
                 LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &today.dated(franked))
+            }
+            Effect::Noted { event, message_id, earlier } => {
+                let Some(matrix) = self.room.as_ref().and_then(|room| room.matrix.clone()) else { return Ok(()) };
+                let place = Place { room: &self.uri, matrix: &matrix };
+                engine.note_event(place, &event, message_id, &earlier, None, batch)
             }
             Effect::ReportAbuse { by, openly, event, note } => {
                 let complaint = super::report::Complaint { by, openly, event: event.to_string(), note };

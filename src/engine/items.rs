@@ -107,7 +107,8 @@ impl Actor {
 
     async fn event(&mut self, event: RoomEvent, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
         let salt = random()?;
-        self.run(Input::Event { event, salt }, batch, after).await.map(drop)
+        let past = self.engine.past(&event).await?;
+        self.run(Input::Event { event, salt, past }, batch, after).await.map(drop)
     }
 
     pub(super) async fn load_key_packages(&mut self) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use super::{
     mail::{Mail, Outcome},
     ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry},
     presence::To,
-    tables::{EVENTS, OUTBOX, OutRow, SHOWN, Shown},
+    tables::{OUTBOX, OutRow},
     window::Rows,
 };
 use crate::store::Batch;
@@ -47,7 +47,7 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
     loop {
         let result = tokio::select! {
             () = engine.0.stop.cancelled() => return false,
-            result = call(engine, &row) => result,
+            result = call(engine, room, &row) => result,
         };
         match result {
             Ok(answer) => {
@@ -55,7 +55,7 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
                 if repeats_show(&row) && !remove_now(engine, lane, number).await {
                     return false;
                 }
-                done(engine, lane, room, number, row, answer);
+                done(engine, lane, room, number, row, answer).await;
                 return true;
             }
             Err(error) if error.retry == Retry::Permanent => {
@@ -84,7 +84,7 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
 /// are known by their transaction ids, notifies, submits and updates by their bytes.
 fn repeats_show(row: &OutRow) -> bool {
     match row {
-        OutRow::Matrix(MatrixAction::Send { .. }) | OutRow::Show { .. } | OutRow::Portal(_) | OutRow::Tell { .. } => {
+        OutRow::Matrix(MatrixAction::Send { .. }) | OutRow::Show(_) | OutRow::Portal(_) | OutRow::Tell { .. } => {
             false
         }
         OutRow::Matrix(_) | OutRow::Ask { .. } | OutRow::Unask { .. } => true,
@@ -119,12 +119,11 @@ enum Sent {
     Peer(Vec<u8>),
 }
 
-async fn call(engine: &Engine, row: &OutRow) -> Result<Sent, CallError> {
+async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallError> {
     let inner = &engine.0;
     match row {
-        OutRow::Matrix(action) | OutRow::Portal(action) | OutRow::Show { action, .. } => {
-            inner.homeserver.perform(action).await.map(Sent::Matrix)
-        }
+        OutRow::Matrix(action) | OutRow::Portal(action) => inner.homeserver.perform(action).await.map(Sent::Matrix),
+        OutRow::Show(showing) => engine.show(room, showing).await.map(Sent::Matrix),
         OutRow::Call { peer, endpoint, target, body, .. } => {
             inner.peers.call(peer, *endpoint, target, body).await.map(Sent::Peer)
         }
@@ -194,23 +193,19 @@ async fn commit_done(engine: &Engine, batch: Batch) {
     }
 }
 
-fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent: Sent) {
+async fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, sent: Sent) {
     match (row, sent) {
         (OutRow::Portal(_), Sent::Matrix(MatrixDone::Room(id))) => {
             let outcome = Outcome::Portal(id);
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
-        (OutRow::Show { action, message_id, accepted }, Sent::Matrix(MatrixDone::Event(event))) => {
+        (OutRow::Show(showing), Sent::Matrix(MatrixDone::Event(event))) => {
+            let mut noted = Batch::new("an event that shows a message");
+            if let Err(error) = engine.note_shown(room, &showing, &event, &mut noted).await {
+                tracing::warn!(lane, %error, "an event id is not kept");
+            }
             remove_soon(engine, lane, number, |batch| {
-                let (db, today) = (&engine.0.db, &engine.0.today);
-                let shown = today.dated(Shown { event: event.to_string(), accepted });
-                let kept = SHOWN.put(db, batch, &(room.to_owned(), message_id), &shown).and_then(|()| {
-                    let MatrixAction::Send { room: matrix, .. } = &action else { return Ok(()) };
-                    EVENTS.put(db, batch, &(matrix.to_string(), event.to_string()), &today.dated(Some(message_id)))
-                });
-                if let Err(error) = kept {
-                    tracing::warn!(lane, %error, "an event id is not kept");
-                }
+                let _ = batch.append(noted);
             });
         }
         (OutRow::Call { wants, .. }, Sent::Peer(body)) if wants.answer() => {
@@ -242,9 +237,12 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
                 OutRow::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) => {
                     Some(Outcome::ShutOut { user: user.clone(), why: error.to_string() })
                 }
-                OutRow::Show { action: MatrixAction::Send { actor: Actor::Ghost(user), .. }, .. } => {
-                    Some(Outcome::NotShown { user: user.clone(), why: error.to_string() })
-                }
+                OutRow::Show(showing) => match &showing.action {
+                    MatrixAction::Send { actor: Actor::Ghost(user), .. } => {
+                        Some(Outcome::NotShown { user: user.clone(), why: error.to_string() })
+                    }
+                    _ => None,
+                },
                 _ => None,
             };
             if let Some(outcome) = outcome {
@@ -262,7 +260,7 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
 
 fn describe(row: &OutRow) -> String {
     match row {
-        OutRow::Show { .. } => "showing a message".to_owned(),
+        OutRow::Show(_) => "showing a message".to_owned(),
         OutRow::Portal(_) => "making a portal".to_owned(),
         OutRow::Ask { .. } => "asking a user for consent".to_owned(),
         OutRow::Unask { .. } => "taking a question back".to_owned(),

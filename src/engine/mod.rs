@@ -38,6 +38,7 @@ mod polling;
 pub mod ports;
 mod presence;
 mod provider;
+mod relations;
 mod report;
 mod requests;
 mod rows;

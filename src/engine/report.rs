@@ -41,7 +41,6 @@ fn verdict(franking: &Franking, room: &RoomUri, alleged: &UserUri, message: &Abu
         sender: alleged,
         room,
         from_gateway: false,
-        related: None,
         mentions: &translate::Nobody,
     };
     let shown = translate::to_matrix(&content, &ctx);
@@ -171,13 +170,14 @@ impl Engine {
         let told = |text: &str| Ok((text.to_owned(), None));
         let db = &self.0.db;
         let event = EVENTS.get(db, &(matrix.to_owned(), complaint.event)).await?;
-        let Some(id) = event.and_then(|row| row.value) else {
+        let Some(id) = event.and_then(|row| row.value).map(|message| message.id.0) else {
             return told(
                 "I do not know that message: it did not go between Matrix and MIMI, or it came only just now. Try again in a moment.",
             );
         };
-        let franked = match SHOWN.get(db, &(uri.to_owned(), id)).await? {
-            Some(shown) => LOG.get(db, &(uri.to_owned(), shown.value.accepted, id)).await?.and_then(|row| row.value),
+        let shown = SHOWN.get(db, &(uri.to_owned(), id)).await?.and_then(|row| row.value.accepted);
+        let franked = match shown {
+            Some(accepted) => LOG.get(db, &(uri.to_owned(), accepted, id)).await?.and_then(|row| row.value),
             None => None,
         };
         let parsed = franked.as_ref().and_then(|kept| Frank::decode(&kept.frank).ok()).zip(RoomUri::parse(uri).ok());

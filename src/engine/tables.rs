@@ -6,12 +6,14 @@ use super::{
     aside::Aside,
     finding::Findable,
     ports::{Endpoint, MatrixAction, Millis, PathTarget},
+    relations::Showing,
     trim::Dated,
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
     room::{Franked, Room, Tag},
     store::{Queue, Table},
+    translate::Earlier,
 };
 
 /// Rooms by URI. Sealed: a record may hold a staged commit.
@@ -21,7 +23,7 @@ pub(crate) const MLS: Table<(String, u64, Vec<u8>), Vec<u8>> = Table::sealed("ml
 /// Matrix room id to room URI.
 pub(crate) const LINKS: Table<String, String> = Table::new("link");
 /// Matrix events that were taken in or sent: Matrix room, event id; the message that it stands for, if it does.
-pub(crate) const EVENTS: Table<(String, String), Dated<Option<[u8; 32]>>> = Table::new("event");
+pub(crate) const EVENTS: Table<(String, String), Dated<Option<Earlier>>> = Table::new("event");
 /// Matrix room id to the newest event of the last comparison with `/messages`.
 pub(crate) const WATERMARKS: Table<String, String> = Table::new("watermark");
 /// The hub-ordered log: room, accepted timestamp, message id; the hub's stamp with what it covers, of which a report of
@@ -29,6 +31,8 @@ pub(crate) const WATERMARKS: Table<String, String> = Table::new("watermark");
 pub(crate) const LOG: Table<(String, u64, [u8; 32]), Dated<Option<Franked>>> = Table::sealed("log");
 /// Room and message id to the Matrix event that shows it, and its place in the log.
 pub(crate) const SHOWN: Table<(String, [u8; 32]), Dated<Shown>> = Table::new("shown");
+/// Room and topic to the Matrix event that is its first message, where that has another id.
+pub(crate) const TOPICS: Table<(String, Vec<u8>), Dated<String>> = Table::new("topic");
 /// Answers given: peer, hash of path and body.
 pub(crate) const ANSWERS: Table<(String, [u8; 32]), Dated<Vec<u8>>> = Table::new("answer");
 /// Notifies taken in: peer, room, hash of the body.
@@ -88,8 +92,8 @@ pub(crate) struct KeyPackageRow {
 pub(crate) struct Shown {
     /// The Matrix event that shows it; empty until that was sent.
     pub(crate) event: String,
-    /// When the hub accepted it.
-    pub(crate) accepted: Millis,
+    /// When the hub accepted it; `None` of one of ours until then.
+    pub(crate) accepted: Option<Millis>,
 }
 
 /// Whether one of our users lets a remote user add it.
@@ -137,7 +141,7 @@ pub(crate) enum OutRow {
     /// A call to the homeserver.
     Matrix(MatrixAction),
     /// A message to show: its event id is mapped to the message id.
-    Show { action: MatrixAction, message_id: [u8; 32], accepted: Millis },
+    Show(Box<Showing>),
     /// The portal of the room.
     Portal(MatrixAction),
     /// A call to a peer.

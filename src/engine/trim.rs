@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     core::{Engine, now},
     ports::Millis,
-    tables::{ANSWERS, DAYS, EVENTS, LOG, MARKS, NOTIFIED, QUARANTINE, SHOWN},
+    tables::{ANSWERS, DAYS, EVENTS, LOG, MARKS, NOTIFIED, QUARANTINE, SHOWN, TOPICS},
 };
 use crate::store::{Batch, Database, KeyCodec, StoreError, Table};
 
@@ -134,6 +134,7 @@ impl Engine {
         gone += self.sweep(&NOTIFIED, oldest).await?;
         gone += self.sweep(&SHOWN, oldest).await?;
         gone += self.sweep(&LOG, oldest).await?;
+        gone += self.sweep(&TOPICS, oldest).await?;
         gone += self.sweep(&QUARANTINE, oldest).await?;
         if self.0.stop.is_cancelled() {
             return Ok(());

@@ -1,6 +1,6 @@
 //! The Matrix side of a room: its events, its portal, and consent.
 
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 use serde_json::json;
 
 use super::{
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     ident::UserUri,
-    policy::{self, component},
-    translate::{self, CONTENT_KEY, NotCarried, RoomEvent},
+    policy::{self, Capability, component},
+    translate::{self, CONTENT_KEY, Earlier, NotCarried, Past as _, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
 
@@ -23,7 +23,7 @@ pub const NOBODY: &str = "This address stands for no user of another provider th
 
 impl Step<'_> {
     /// An event of the Matrix room.
-    pub(super) fn on_event(&mut self, event: &RoomEvent, salt: [u8; 16]) {
+    pub(super) fn on_event(&mut self, event: &RoomEvent, salt: [u8; 16], past: &Vec<(OwnedEventId, Earlier)>) {
         if event.event_type == "m.room.member" {
             return self.on_member(event);
         }
@@ -38,10 +38,10 @@ impl Step<'_> {
         {
             return self.on_command(event, &command, salt);
         }
-        self.say(event, salt);
+        self.say(event, salt, past);
     }
 
-    fn say(&mut self, event: &RoomEvent, salt: [u8; 16]) {
+    fn say(&mut self, event: &RoomEvent, salt: [u8; 16], past: &Vec<(OwnedEventId, Earlier)>) {
         let Some(user) = self.names.uri(&event.sender) else { return };
         if self.room.direct && (self.room.unbridging || self.room.phase == Phase::Left) {
             return self.undelivered(event);
@@ -68,15 +68,27 @@ impl Step<'_> {
                 event.sender
             ));
         }
-        if event.event_type == "m.room.redaction" || event.event_type == "m.reaction" {
-            return self.report(format!("{} ({}) is not carried yet", event.event_id, event.event_type));
-        }
         let mentions = &People { names: self.names, state: self.state() };
         let sent_ts = event.origin_server_ts;
-        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, related: None, mentions };
-        let translated = match translate::to_mimi(&event.event_type, &event.content, &context) {
+        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, past, mentions };
+        let translated = if event.event_type == "m.room.redaction" {
+            let Some(target) = event.redacts.as_ref().and_then(|event| past.of(event)) else { return };
+            if target.sender != user && !self.state().is_some_and(|state| state.can(&user, Capability::DeleteOtherMessage)) {
+                return self.notice(&format!(
+                    "{} removed a message of {} here. Others in the MIMI room keep it: deleting what others said is not \
+                     allowed to them there.",
+                    event.sender,
+                    self.names.display(&target.sender)
+                ));
+            }
+            let reason = event.content.get("reason").and_then(serde_json::Value::as_str);
+            translate::deletion(&target, reason, &context)
+        } else {
+            translate::to_mimi(&event.event_type, &event.content, &context)
+        };
+        let translated = match translated {
             Ok(translated) => translated,
-            Err(NotCarried::Mirror) => return,
+            Err(NotCarried::Mirror | NotCarried::NoTarget) => return,
             Err(reason) => {
                 self.report(format!("{} is not carried: {reason}", event.event_id));
                 if event.event_type == "m.room.message" {
@@ -88,6 +100,8 @@ impl Step<'_> {
         match translated.content.encode_with_id(&user, &self.room.uri) {
             Ok((encoded, id)) => {
                 let event = event.event_id.clone();
+                let (message_id, earlier) = (id.0, Earlier::of(&translated.content, id, &user));
+                self.out.push(Effect::Noted { event: event.clone(), message_id, earlier });
                 self.room.queue.push_back(Intent::Say { user, event, content: encoded, message_id: id.0 });
             }
             Err(error) => self.report(format!("{} is not carried: {error}", event.event_id)),

@@ -26,8 +26,8 @@ use super::{
 use crate::{
     content::MimiContent,
     ident::{ProviderDomain, UserUri},
-    policy::RoomState,
-    translate::{self, CONTENT_KEY},
+    policy::{Capability, RoomState},
+    translate::{self, CONTENT_KEY, Earlier, Form, Refers},
     wire::{FanoutMessage, Frank, HandshakeBundle, SubmitMessageRequest},
 };
 
@@ -72,6 +72,8 @@ pub enum Input {
         event: translate::RoomEvent,
         /// The message's salt.
         salt: [u8; 16],
+        /// The messages of the events that it names ([`translate::named`]).
+        past: Vec<(OwnedEventId, Earlier)>,
     },
     /// One message that the hub distributed.
     Fanout(FanoutMessage),
@@ -204,12 +206,27 @@ pub enum Effect {
     MakePortal(MatrixAction),
     /// A message is to be shown: as [`Effect::Matrix`], and the event's id is mapped to the message id.
     Show {
-        /// The send.
+        /// The send, as a message that stands for itself.
         action: MatrixAction,
         /// The message id.
         message_id: [u8; 32],
         /// When the hub accepted it.
         accepted: Millis,
+        /// What later messages need of it.
+        earlier: Earlier,
+        /// What it refers to.
+        refers: Refers,
+        /// Who deletes for its sender what others said, if the sender may.
+        keeper: Option<Actor>,
+    },
+    /// An event of one of our users is this message; nobody accepted it yet.
+    Noted {
+        /// The event.
+        event: OwnedEventId,
+        /// The message id.
+        message_id: [u8; 32],
+        /// What later messages need of it.
+        earlier: Earlier,
     },
     /// A call to a peer, in order per (room, peer).
     Call {
@@ -354,8 +371,8 @@ impl Step<'_> {
     /// Carries out one input; the answer, if the input is one of a peer that waits for it.
     pub fn run(&mut self, input: Input) -> Option<Vec<u8>> {
         let answer = match input {
-            Input::Event { event, salt } => {
-                self.on_event(&event, salt);
+            Input::Event { event, salt, past } => {
+                self.on_event(&event, salt, &past);
                 None
             }
             Input::Fanout(message) => {
@@ -524,9 +541,12 @@ impl Step<'_> {
                 room: &self.room.uri,
                 mentions: &People { names: self.names, state: self.state() },
                 from_gateway: self.names.is_gateway(&sender.provider()),
-                related: None,
             },
         );
+        let earlier = Earlier::of(&content, crate::content::MessageId(id), sender);
+        let may = |capability| self.state().is_some_and(|state| state.can(sender, capability));
+        let deletes = matches!(shown.refers.form, Form::Deletion(_)) && may(Capability::DeleteOtherMessage);
+        let keeper = deletes.then(|| self.room.speaker.clone());
         let mut body = shown.content;
         if let Some(map) = body.as_object_mut() {
             map.insert(
@@ -549,6 +569,9 @@ impl Step<'_> {
             },
             message_id: id,
             accepted,
+            earlier,
+            refers: shown.refers,
+            keeper,
         });
     }
 

@@ -11,6 +11,9 @@ pub const MAX_VALUE_BYTES: usize = 64 * 1024 * 1024;
 /// Most bytes of keys and values in one batch.
 pub const MAX_BATCH_BYTES: usize = 256 * 1024 * 1024;
 
+/// So many of the last writes are looked through for one of the same key.
+const LOOK_BACK: usize = 32;
+
 /// What must be true of the stored state for a batch to be applied. Judged against the state right before the batch,
 /// with no other batch in between.
 #[derive(Clone, PartialEq, Eq)]
@@ -158,7 +161,14 @@ impl Batch {
 
     fn push(&mut self, write: Write) -> &mut Self {
         self.bytes += write.bytes();
-        self.writes.push(write);
+        // A step writes some rows twice, shortly after each other: only what they hold in the end is work for the engine.
+        match self.writes.iter_mut().rev().take(LOOK_BACK).find(|earlier| earlier.key() == write.key()) {
+            Some(earlier) => {
+                self.bytes -= earlier.bytes();
+                *earlier = write;
+            }
+            None => self.writes.push(write),
+        }
         self
     }
 
@@ -168,7 +178,7 @@ impl Batch {
         &self.conditions
     }
 
-    /// The writes, in the order added.
+    /// The writes; where a key is written more than once, the last one counts.
     #[must_use]
     pub fn writes(&self) -> &[Write] {
         &self.writes

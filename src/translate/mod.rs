@@ -12,6 +12,7 @@ mod events;
 mod html;
 mod links;
 mod markdown;
+mod relation;
 mod to_matrix;
 mod to_mimi;
 
@@ -19,8 +20,6 @@ mod to_mimi;
 mod tests;
 
 use std::fmt;
-
-use ruma::EventId;
 
 use crate::{
     content::{ContentError, MessageId, MimiContent},
@@ -30,6 +29,7 @@ use crate::{
 pub use event::{BadEvent, RoomEvent};
 pub use events::PRIVATE_EVENT;
 pub use links::{Mentions, Nobody};
+pub use relation::{Act, Earlier, Form, Found, NoPast, Past, Refers, Resolved, deletion, named, relate};
 pub use to_matrix::to_matrix;
 pub use to_mimi::to_mimi;
 
@@ -51,8 +51,8 @@ pub struct ToMimi<'a> {
     pub salt: [u8; 16],
     /// `origin_server_ts`, milliseconds since the UNIX epoch.
     pub sent_ts: u64,
-    /// The MIMI message of the event that this one refers to (`m.relates_to`, `event_id`), if it has one.
-    pub related: Option<MessageId>,
+    /// The messages of the events that this one refers to ([`named`]).
+    pub past: &'a dyn Past,
     /// Who the people are that the message links to.
     pub mentions: &'a dyn Mentions,
 }
@@ -68,8 +68,6 @@ pub struct ToMatrix<'a> {
     pub room: &'a RoomUri,
     /// Whether the sender's provider is a gateway to Matrix by our settings: its private parts are believed.
     pub from_gateway: bool,
-    /// The event of the message that this one refers to (`inReplyTo`), if there is one in the Matrix room.
-    pub related: Option<&'a EventId>,
     /// Who the people are that the message links to.
     pub mentions: &'a dyn Mentions,
 }
@@ -88,8 +86,10 @@ pub struct Translated {
 pub struct MatrixMessage {
     /// `m.room.message`, or the type of an event that a gateway sent in a private part.
     pub event_type: String,
-    /// The event's content, at most [`MAX_EVENT_CONTENT`] bytes as JSON.
+    /// The event's content as one that stands for itself, at most [`MAX_EVENT_CONTENT`] bytes as JSON.
     pub content: serde_json::Value,
+    /// What it refers to: [`relate`] makes of it what is sent.
+    pub refers: Refers,
     /// What did not cross, sorted, each once.
     pub losses: Vec<Loss>,
 }
@@ -184,6 +184,9 @@ pub enum NotCarried {
     /// Redacted, or without text.
     #[error("the message has no text")]
     Empty,
+    /// It is about an event that has no MIMI message. Nobody is told.
+    #[error("what it refers to is no message of the MIMI room")]
+    NoTarget,
     /// A field has another type than Matrix says.
     #[error("the field {0} is not what Matrix says")]
     Malformed(&'static str),

@@ -24,7 +24,7 @@ fn mimi(content: &Value) -> Result<Translated, NotCarried> {
             room: &room(),
             salt: [1; 16],
             sent_ts: 1_700_000_000_123,
-            related: None,
+            past: &NoPast,
             mentions: &Nobody,
         },
     )
@@ -36,7 +36,6 @@ fn matrix(content: &MimiContent) -> MatrixMessage {
         sender,
         room,
         from_gateway: false,
-        related: None,
         mentions: &Nobody,
     };
     to_matrix(content, &ctx)
@@ -173,8 +172,8 @@ fn an_edit_is_carried_as_its_new_text() {
 
 #[test]
 fn what_is_not_carried_says_why() {
-    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, related: None, mentions: &Nobody };
-    assert_eq!(to_mimi("m.reaction", &json!({}), &ctx), Err(NotCarried::EventType("m.reaction".into())));
+    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, past: &NoPast, mentions: &Nobody };
+    assert_eq!(to_mimi("m.reaction", &json!({}), &ctx), Err(NotCarried::Empty), "redacted");
     assert_eq!(mimi(&json!({"msgtype": "m.image", "body": "x.png"})), Err(NotCarried::MsgType("m.image".into())));
     assert_eq!(mimi(&json!({})), Err(NotCarried::Empty), "redacted");
     assert_eq!(mimi(&json!({"msgtype": "m.text", "body": " \n"})), Err(NotCarried::Empty));
@@ -380,30 +379,33 @@ fn what_cannot_be_shown_becomes_a_note() {
 }
 
 #[test]
-fn relations_are_told_as_losses_and_notes() {
+fn what_a_message_refers_to_goes_along_and_each_can_stand_for_itself() {
+    let one = Some(MessageId([1; 32]));
     let mut reply = message(NestedPart::text(TEXT_PLAIN, "yes"));
-    reply.in_reply_to = Some(MessageId([1; 32]));
-    reply.topic_id = b"topic".to_vec();
+    (reply.in_reply_to, reply.topic_id) = (one, b"topic".to_vec());
     reply.expires = Some(Expiration::AfterReading(60));
-    assert_eq!(matrix(&reply).losses, [Loss::Reply, Loss::Thread, Loss::Expiration]);
+    let shown = matrix(&reply);
+    assert_eq!((text(&shown.content).as_str(), shown.losses), ("yes", vec![Loss::Expiration]));
+    let refers = Refers { reply: one, topic: b"topic".to_vec(), ..Refers::default() };
+    assert_eq!(shown.refers, refers);
 
     let mut reaction = message(NestedPart::text(TEXT_PLAIN, "\u{2665}"));
-    reaction.in_reply_to = Some(MessageId([1; 32]));
+    reaction.in_reply_to = one;
     reaction.body.disposition = Disposition::Reaction;
     let shown = matrix(&reaction);
-    assert_eq!((text(&shown.content).as_str(), shown.losses), ("[reacted with \u{2665}]", vec![Loss::Reaction]));
+    assert_eq!((text(&shown.content).as_str(), shown.losses), ("[reacted with \u{2665}]", vec![]));
+    assert_eq!(shown.refers.form, Form::Reaction("\u{2665}".into()));
 
     let mut edit = message(NestedPart::text(TEXT_MARKDOWN, "**new**"));
-    edit.replaces = Some(MessageId([1; 32]));
+    edit.replaces = one;
     let shown = matrix(&edit);
-    assert_eq!((text(&shown.content).as_str(), shown.losses), ("* **new**", vec![Loss::Edit]));
+    assert_eq!((text(&shown.content).as_str(), shown.losses), ("**new**", vec![]));
+    assert_eq!(shown.refers, Refers { replaces: one, ..Refers::default() });
 
     edit.body.body = Body::Null;
     let shown = matrix(&edit);
-    assert_eq!(
-        (text(&shown.content).as_str(), shown.losses),
-        ("[deleted or took back an earlier message]", vec![Loss::Deletion])
-    );
+    assert_eq!(text(&shown.content), "[deleted or took back an earlier message]");
+    assert_eq!((shown.refers.form, shown.losses), (Form::Deletion(None), vec![]));
 }
 
 #[test]
@@ -491,14 +493,14 @@ impl Mentions for Known {
 }
 
 fn mimi_known(content: &Value) -> Translated {
-    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, related: None, mentions: &Known };
+    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, past: &NoPast, mentions: &Known };
     to_mimi("m.room.message", content, &ctx).unwrap()
 }
 
 fn matrix_known(content: &MimiContent) -> MatrixMessage {
     let (sender, room) = (&alice(), &room());
     let message_id = MessageId([2; 32]);
-    let ctx = ToMatrix { message_id, sender, room, from_gateway: false, related: None, mentions: &Known };
+    let ctx = ToMatrix { message_id, sender, room, from_gateway: false, mentions: &Known };
     to_matrix(content, &ctx)
 }
 

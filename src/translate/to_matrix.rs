@@ -4,7 +4,7 @@ use ruma::OwnedUserId;
 use serde_json::{Value, json};
 
 use super::{
-    CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, ToMatrix, events,
+    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, Refers, ToMatrix, events,
     html::{self, Document},
     links::Links,
     markdown::{self, Style},
@@ -18,17 +18,22 @@ use crate::content::{Body, Disposition, ExtensionKey, ExternalPart, MimiContent,
 pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
     let mut links = Links::to_matrix(ctx.mentions);
     let mut losses = Vec::new();
-    note_relations(message, &mut losses);
-    if let Some(other) = events::to_matrix(message, ctx, &mut losses) {
-        return other;
+    if message.expires.is_some() {
+        losses.push(Loss::Expiration);
+    }
+    let mut refers = Refers {
+        reply: message.in_reply_to,
+        replaces: message.replaces,
+        topic: message.topic_id.clone(),
+        form: Form::of(message, events::plain_text(message)),
+    };
+    if let Some(other) = events::to_matrix(message, ctx, &mut losses, &mut refers.form) {
+        return MatrixMessage { refers, ..other };
     }
     let rewritten = events::readable(&message.body);
     let body = rewritten.as_ref().unwrap_or(&message.body);
     let mut shown = match (&message.body.body, message.replaces) {
-        (Body::Null, Some(_)) => {
-            losses.push(Loss::Deletion);
-            Shown::note("deleted or took back an earlier message")
-        }
+        (Body::Null, Some(_)) => Shown::note("deleted or took back an earlier message"),
         (Body::Null, None) => Shown::note("empty message"),
         _ => show(body, &mut links, &mut losses),
     };
@@ -49,31 +54,14 @@ pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
     if let Some(subject) = message.subject() {
         shown.prepend(&printable(subject));
     }
-    if message.replaces.is_some() && !shown.note {
-        // As Matrix clients write an edit for those who do not understand it.
-        shown.plain.insert_str(0, "* ");
-        shown.html = shown.html.map(|html| format!("* {html}"));
-    }
-    let mut content = bounded(msgtype, shown, &links.matrix, ctx, &mut losses);
+    // An edit has its text twice.
+    let most = if message.replaces.is_some() { MAX_EVENT_CONTENT / 2 } else { MAX_EVENT_CONTENT };
+    let mut content = bounded(msgtype, shown, &links.matrix, ctx, most, &mut losses);
     events::mark(&mut content, message);
-    MatrixMessage { event_type: "m.room.message".to_owned(), content, losses: tidy(losses) }
-}
-
-fn note_relations(message: &MimiContent, losses: &mut Vec<Loss>) {
-    let reaction = message.body.disposition == Disposition::Reaction;
-    let null = message.body.body == Body::Null;
-    if message.in_reply_to.is_some() && !reaction && !null {
-        losses.push(Loss::Reply);
+    if matches!(refers.form, Form::Reaction(_)) {
+        losses.retain(|loss| *loss != Loss::Reaction);
     }
-    if message.replaces.is_some() && !null {
-        losses.push(Loss::Edit);
-    }
-    if !message.topic_id.is_empty() {
-        losses.push(Loss::Thread);
-    }
-    if message.expires.is_some() {
-        losses.push(Loss::Expiration);
-    }
+    MatrixMessage { event_type: "m.room.message".to_owned(), content, refers, losses: tidy(losses) }
 }
 
 // -------------------------------------------------------------------------------------------------------- content
@@ -102,17 +90,18 @@ fn event_content(
     content
 }
 
-/// The event's content within [`MAX_EVENT_CONTENT`]: without formatting, then cut, if it must be.
+/// The event's content within `most` bytes of JSON: without formatting, then cut, if it must be.
 fn bounded(
     msgtype: &str,
     shown: Shown,
     mentioned: &[OwnedUserId],
     ctx: &ToMatrix<'_>,
+    most: usize,
     losses: &mut Vec<Loss>,
 ) -> Value {
     let plain = shown.plain.replace('\0', "\u{fffd}");
     let html = shown.html.map(|html| html.replace('\0', "\u{fffd}"));
-    let fits = |content: &Value| content.to_string().len() <= MAX_EVENT_CONTENT;
+    let fits = |content: &Value| content.to_string().len() <= most;
     let content = event_content(msgtype, &plain, html.as_deref(), mentioned, ctx);
     if fits(&content) {
         return content;
@@ -126,7 +115,7 @@ fn bounded(
     }
     losses.push(Loss::Cut);
     // A character takes six bytes of JSON at most for each of its bytes; so halving ends soon.
-    let mut keep = MAX_EVENT_CONTENT - 4096;
+    let mut keep = most.saturating_sub(4096);
     loop {
         let cut = plain.get(..plain.floor_char_boundary(keep)).unwrap_or_default();
         let content = event_content(

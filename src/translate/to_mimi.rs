@@ -8,6 +8,7 @@ use super::{
     html::Document,
     links::Links,
     markdown::{self, Style},
+    relation::{self, Relations},
     tidy,
 };
 use crate::content::{
@@ -17,10 +18,13 @@ use crate::content::{
 /// The longest sum of a message's alternatives, in bytes; some are left out before the message is too long.
 const MAX_ALTERNATIVES: usize = 60 * 1024;
 
-/// Translates an event. A reply or an edit is carried as its text and listed as a loss; so are custom kinds of messages.
+/// Translates an event. What it refers to and is no message of the room is listed as a loss; so are custom kinds of messages.
 pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Translated, NotCarried> {
     if let Some(other) = events::to_mimi(event_type, content, ctx) {
         return other;
+    }
+    if event_type == "m.reaction" {
+        return relation::reaction(content.as_object().ok_or(NotCarried::Malformed("content"))?, ctx);
     }
     if event_type != "m.room.message" {
         return Err(NotCarried::EventType(event_type.to_owned()));
@@ -30,7 +34,8 @@ pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Tr
         return Err(NotCarried::Mirror);
     }
     let mut losses = Vec::new();
-    let message = resolve_relation(outer, &mut losses);
+    let relations = Relations::read(outer, ctx, &mut losses);
+    let message = new_content(outer, &relations);
     let msgtype = match message.get("msgtype").or(outer.get("msgtype")) {
         None => return Err(NotCarried::Empty),
         Some(value) => value.as_str().ok_or(NotCarried::Malformed("msgtype"))?,
@@ -45,11 +50,10 @@ pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Tr
         None => return Err(NotCarried::Empty),
         Some(value) => value.as_str().ok_or(NotCarried::Malformed("body"))?,
     };
-    let is_reply = losses.contains(&Loss::Reply);
     let formatted = (message.get("format").and_then(Value::as_str) == Some("org.matrix.custom.html"))
         .then(|| message.get("formatted_body").and_then(Value::as_str))
         .flatten();
-    let plain = if is_reply { strip_reply_fallback(body) } else { body };
+    let plain = if relations.is_reply { strip_reply_fallback(body) } else { body };
     let emote = if msgtype == "m.emote" {
         losses.push(Loss::Emote);
         "/me "
@@ -83,6 +87,7 @@ pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Tr
     let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     content.set_sender_timestamp(ctx.sent_ts);
     content.expires = events::expires(outer, ctx.sent_ts, &mut losses);
+    relations.put(&mut content);
     if matches!(msgtype, "m.notice" | "m.emote") {
         content.extensions.insert(ExtensionKey::text(MSGTYPE_EXTENSION), CborValue::Text(msgtype.to_owned()));
     }
@@ -91,24 +96,9 @@ pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Tr
 }
 
 /// The message that counts: an edit's new content, otherwise the event's content.
-fn resolve_relation<'a>(outer: &'a Map<String, Value>, losses: &mut Vec<Loss>) -> &'a Map<String, Value> {
-    let Some(relation) = outer.get("m.relates_to").and_then(Value::as_object) else { return outer };
-    let rel_type = relation.get("rel_type").and_then(Value::as_str);
-    let falling_back = relation.get("is_falling_back").and_then(Value::as_bool).unwrap_or(false);
-    if relation.contains_key("m.in_reply_to") && !falling_back {
-        losses.push(Loss::Reply);
-    }
-    match rel_type {
-        Some("m.thread") => losses.push(Loss::Thread),
-        Some("m.replace") => {
-            losses.push(Loss::Edit);
-            if let Some(new) = outer.get("m.new_content").and_then(Value::as_object) {
-                return new;
-            }
-        }
-        _ => {}
-    }
-    outer
+pub(super) fn new_content<'a>(outer: &'a Map<String, Value>, relations: &Relations) -> &'a Map<String, Value> {
+    let new = outer.get("m.new_content").and_then(Value::as_object);
+    new.filter(|_| relations.is_edit).unwrap_or(outer)
 }
 
 /// Whether somebody is mentioned, or all are, beside those whose links crossed.

@@ -22,7 +22,10 @@ mod tests;
 
 use serde_json::{Map, Value, json};
 
-use super::{CONTENT_KEY, Loss, MAX_EVENT_CONTENT, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated, tidy};
+use super::{
+    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, Translated,
+    relation::Relations, tidy,
+};
 use crate::content::{MimiContent, NestedPart};
 
 pub use private::PRIVATE_EVENT;
@@ -50,9 +53,19 @@ pub(super) fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Op
     private::may_cross(event_type).then(|| private::to_mimi(event_type, outer, ctx))
 }
 
-/// Translates a message that is no text; `None` for what is shown as text.
-pub(super) fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>, losses: &mut Vec<Loss>) -> Option<MatrixMessage> {
-    place::to_matrix(message, ctx, losses).or_else(|| private::to_matrix(message, ctx, losses))
+/// Translates a message that is no text; `None` for what is shown as text, in whatever form it has.
+pub(super) fn to_matrix(
+    message: &MimiContent,
+    ctx: &ToMatrix<'_>,
+    losses: &mut Vec<Loss>,
+    form: &mut Form,
+) -> Option<MatrixMessage> {
+    place::to_matrix(message, ctx, losses).or_else(|| private::to_matrix(message, ctx, losses, form))
+}
+
+/// The text of a message that is one plain text, or has one beside others.
+pub(super) fn plain_text(message: &MimiContent) -> Option<&str> {
+    private::plain_text(message)
 }
 
 /// A body in another form, to be shown as text; `None` if it has none.
@@ -76,35 +89,17 @@ fn relation<'a>(outer: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
     outer.get("m.relates_to")?.get(field)?.as_str()
 }
 
-/// A message with what every message of an event has; `refers` says whether its kind is one that refers to another event.
+/// A message with what every message of an event has.
 fn message(
     body: NestedPart,
     outer: &Map<String, Value>,
-    refers: bool,
     ctx: &ToMimi<'_>,
     losses: &mut Vec<Loss>,
 ) -> MimiContent {
     let mut message = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     message.set_sender_timestamp(ctx.sent_ts);
     message.expires = expires(outer, ctx.sent_ts, losses);
-    let related = outer.get("m.relates_to").and_then(Value::as_object);
-    if refers {
-        message.in_reply_to = ctx.related;
-        if ctx.related.is_none() {
-            losses.push(Loss::Reference);
-        }
-    } else if let Some(related) = related {
-        match related.get("rel_type").and_then(Value::as_str) {
-            Some("m.thread") => losses.push(Loss::Thread),
-            Some("m.replace") => losses.push(Loss::Edit),
-            Some(_) => losses.push(Loss::Reference),
-            None => {}
-        }
-        let falling_back = related.get("is_falling_back").and_then(Value::as_bool).unwrap_or(false);
-        if related.contains_key("m.in_reply_to") && !falling_back {
-            losses.push(Loss::Reply);
-        }
-    }
+    Relations::read(outer, ctx, losses).put(&mut message);
     if outer.get("m.mentions").is_some_and(mentions_somebody) {
         losses.push(Loss::Mention);
     }
@@ -138,12 +133,13 @@ fn mirror(
     (content.to_string().len() <= MAX_EVENT_CONTENT).then(|| MatrixMessage {
         event_type: event_type.to_owned(),
         content,
+        refers: Refers::default(),
         losses: tidy(losses.to_vec()),
     })
 }
 
 /// Text of a sender on one line and of bounded length.
-fn line(text: &str, most: usize) -> String {
+pub(super) fn line(text: &str, most: usize) -> String {
     let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect();
     if text.chars().nth(most).is_some() {
         line.push('…');

@@ -8,10 +8,10 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
-    super::{CONTENT_KEY, Loss, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated},
+    super::{CONTENT_KEY, Form, Loss, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated},
     extensible, line,
 };
 use crate::content::{Body, MimiContent, NestedPart, PartSemantics, TEXT_PLAIN};
@@ -112,8 +112,7 @@ pub(super) fn to_mimi(
         losses.push(Loss::Unsupported(event_type.to_owned()));
         text
     };
-    let refers = matches!(poll(event_type), Some(Poll::Response | Poll::End));
-    super::translated(super::message(body, outer, refers, ctx, &mut losses), losses)
+    super::translated(super::message(body, outer, ctx, &mut losses), losses)
 }
 
 /// The text of a message that is one plain text, or has one beside others.
@@ -131,7 +130,14 @@ pub(super) fn plain_text(message: &MimiContent) -> Option<&str> {
     std::str::from_utf8(content).ok()
 }
 
-pub(super) fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>, losses: &mut Vec<Loss>) -> Option<MatrixMessage> {
+/// The event in a private part. What refers to another event is shown as its text, and as itself once that event is found:
+/// then the form says what it is.
+pub(super) fn to_matrix(
+    message: &MimiContent,
+    ctx: &ToMatrix<'_>,
+    losses: &mut Vec<Loss>,
+    form: &mut Form,
+) -> Option<MatrixMessage> {
     let Body::Multi { semantics: PartSemantics::ChooseOne, parts } = &message.body.body else { return None };
     let json = parts.iter().find_map(|part| match &part.body {
         Body::Single { content_type, content } if content_type == PRIVATE_EVENT => Some(content),
@@ -153,15 +159,16 @@ pub(super) fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>, losses: &mut 
         losses.push(Loss::Alternatives);
         return None;
     }
+    let shown = super::mirror(&event_type, content, message, ctx, losses)?;
     if matches!(poll(&event_type), Some(Poll::Response | Poll::End)) {
-        let Some(target) = ctx.related else {
+        if message.in_reply_to.is_some() {
+            *form = Form::Reference(event_type, shown.content.to_string());
+        } else {
             losses.push(Loss::Reference);
-            return None;
-        };
-        content.insert("m.relates_to".to_owned(), json!({"rel_type": "m.reference", "event_id": target}));
-        losses.retain(|loss| *loss != Loss::Reply);
+        }
+        return None;
     }
-    super::mirror(&event_type, content, message, ctx, losses)
+    Some(shown)
 }
 
 /// What people see who cannot see the event. The same event always gives the same text: receivers compare.

@@ -1,0 +1,234 @@
+//! Which event stands for which message, for those that refer to it (`translate::relation`). From Matrix the messages are
+//! looked up before a room works on an event; from MIMI the events are looked up when the message's turn comes in the room's
+//! lane: by then all before it are there.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::PoisonError,
+};
+
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
+
+use super::{
+    core::Engine,
+    ports::{Actor, CallError, MatrixAction, MatrixDone, Millis, Retry},
+    tables::{EVENTS, SHOWN, Shown, TOPICS},
+};
+use crate::{
+    content::MessageId,
+    store::{Batch, StoreError},
+    translate::{self, Act, Earlier, Found, Refers, Resolved, RoomEvent},
+};
+
+/// Known longer than the batches take that store them.
+const KEEP: usize = 4096;
+
+/// The newest of a kind.
+#[derive(Debug)]
+struct Newest<K, V> {
+    order: VecDeque<K>,
+    map: BTreeMap<K, V>,
+}
+
+impl<K, V> Default for Newest<K, V> {
+    fn default() -> Self {
+        Self { order: VecDeque::new(), map: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Clone, V> Newest<K, V> {
+    fn put(&mut self, key: K, value: V) {
+        if self.map.insert(key.clone(), value).is_none() {
+            self.order.push_back(key);
+        }
+        while self.order.len() > KEEP {
+            if let Some(oldest) = self.order.pop_front() {
+                self.map.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// What was noted lately and is perhaps not stored yet.
+#[derive(Debug, Default)]
+pub(super) struct Lately {
+    messages: Newest<(OwnedRoomId, OwnedEventId), Earlier>,
+    events: Newest<(String, [u8; 32]), OwnedEventId>,
+    roots: Newest<(String, Vec<u8>), OwnedEventId>,
+}
+
+/// A room on both sides.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The MIMI room's URI.
+    pub(super) room: &'a str,
+    /// Its Matrix room.
+    pub(super) matrix: &'a RoomId,
+}
+
+/// A message to be shown, and what it refers to.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Showing {
+    /// The send of the message as one that stands for itself.
+    pub(crate) action: MatrixAction,
+    /// Its id.
+    pub(crate) message_id: [u8; 32],
+    /// When the hub accepted it.
+    pub(crate) accepted: Millis,
+    /// What later messages need of it.
+    pub(crate) earlier: Earlier,
+    /// What it refers to.
+    pub(crate) refers: Refers,
+    /// Who deletes for its sender what others said, if the sender may.
+    pub(crate) keeper: Option<Actor>,
+}
+
+impl Engine {
+    fn lately<T>(&self, what: impl FnOnce(&mut Lately) -> T) -> T {
+        what(&mut self.0.lately.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The messages of the events that this one refers to.
+    pub(super) async fn past(&self, event: &RoomEvent) -> Result<Vec<(OwnedEventId, Earlier)>, StoreError> {
+        let mut past = Vec::new();
+        for named in translate::named(event) {
+            if let Some(earlier) = self.message_of(&event.room_id, &named).await? {
+                past.push((named, earlier));
+            }
+        }
+        Ok(past)
+    }
+
+    async fn message_of(&self, matrix: &RoomId, event: &EventId) -> Result<Option<Earlier>, StoreError> {
+        let key = (matrix.to_owned(), event.to_owned());
+        if let Some(earlier) = self.lately(|lately| lately.messages.map.get(&key).cloned()) {
+            return Ok(Some(earlier));
+        }
+        let row = EVENTS.get(&self.0.db, &(matrix.to_string(), event.to_string())).await?;
+        Ok(row.and_then(|row| row.value))
+    }
+
+    async fn event_of(&self, room: &str, id: MessageId) -> Result<Option<OwnedEventId>, StoreError> {
+        let key = (room.to_owned(), id.0);
+        if let Some(event) = self.lately(|lately| lately.events.map.get(&key).cloned()) {
+            return Ok(Some(event));
+        }
+        let row = SHOWN.get(&self.0.db, &key).await?;
+        Ok(row.and_then(|row| OwnedEventId::try_from(row.value.event).ok()))
+    }
+
+    /// The event that stands for a message; of an edit, the one that shows its first version.
+    async fn found(&self, place: Place<'_>, id: Option<MessageId>) -> Result<Option<Found>, StoreError> {
+        let Place { room, matrix } = place;
+        let Some(id) = id else { return Ok(None) };
+        let Some(event) = self.event_of(room, id).await? else { return Ok(None) };
+        let earlier = self.message_of(matrix, &event).await?;
+        if let Some(earlier) = &earlier
+            && earlier.first != id
+            && let Some(first) = self.event_of(room, earlier.first).await?
+        {
+            let earlier = self.message_of(matrix, &first).await?;
+            return Ok(Some(Found { event: first, earlier }));
+        }
+        Ok(Some(Found { event, earlier }))
+    }
+
+    async fn resolve(&self, place: Place<'_>, refers: &Refers) -> Result<Resolved, StoreError> {
+        let mut root = None;
+        if !refers.topic.is_empty() {
+            if let Ok(id) = <[u8; 32]>::try_from(refers.topic.as_slice()) {
+                root = self.found(place, Some(MessageId(id))).await?.map(|found| found.event);
+            }
+            if root.is_none() {
+                root = self.root_of(place.room, &refers.topic).await?;
+            }
+        }
+        Ok(Resolved {
+            reply: self.found(place, refers.reply).await?,
+            replaced: self.found(place, refers.replaces).await?,
+            root,
+        })
+    }
+
+    /// The first event with this topic.
+    async fn root_of(&self, room: &str, topic: &[u8]) -> Result<Option<OwnedEventId>, StoreError> {
+        let key = (room.to_owned(), topic.to_vec());
+        if let Some(root) = self.lately(|lately| lately.roots.map.get(&key).cloned()) {
+            return Ok(Some(root));
+        }
+        let row = TOPICS.get(&self.0.db, &key).await?;
+        Ok(row.and_then(|row| OwnedEventId::try_from(row.value).ok()))
+    }
+
+    /// Notes that an event stands for a message.
+    pub(super) fn note_event(
+        &self,
+        place: Place<'_>,
+        event: &OwnedEventId,
+        id: [u8; 32],
+        earlier: &Earlier,
+        accepted: Option<Millis>,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        let (db, today, Place { room, matrix }) = (&self.0.db, &self.0.today, place);
+        EVENTS.put(db, batch, &(matrix.to_string(), event.to_string()), &today.dated(Some(earlier.clone())))?;
+        let shown = Shown { event: event.to_string(), accepted };
+        SHOWN.put(db, batch, &(room.to_owned(), id), &today.dated(shown))?;
+        self.lately(|lately| {
+            lately.messages.put((matrix.to_owned(), event.clone()), earlier.clone());
+            lately.events.put((room.to_owned(), id), event.clone());
+        });
+        Ok(())
+    }
+
+    /// Notes the event that shows a remote message.
+    pub(super) async fn note_shown(
+        &self,
+        room: &str,
+        showing: &Showing,
+        event: &OwnedEventId,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        if let MatrixAction::Send { room: matrix, .. } = &showing.action {
+            let place = Place { room, matrix };
+            self.note_event(place, event, showing.message_id, &showing.earlier, Some(showing.accepted), batch)?;
+        }
+        let topic = &showing.refers.topic;
+        if !topic.is_empty() && self.root_of(room, topic).await?.is_none() {
+            let key = (room.to_owned(), topic.clone());
+            TOPICS.put(&self.0.db, batch, &key, &self.0.today.dated(event.to_string()))?;
+            self.lately(|lately| lately.roots.put(key, event.clone()));
+        }
+        Ok(())
+    }
+
+    /// Shows a message with what it refers to. Sent again it has no second effect: each event has its own transaction id.
+    pub(super) async fn show(&self, room: &str, showing: &Showing) -> Result<MatrixDone, CallError> {
+        let homeserver = &self.0.homeserver;
+        let MatrixAction::Send { room: matrix, actor, event_type, content, ts, txn_id } = &showing.action else {
+            return homeserver.perform(&showing.action).await;
+        };
+        if showing.refers.is_nothing() {
+            return homeserver.perform(&showing.action).await;
+        }
+        let stored = |error: StoreError| CallError {
+            what: format!("looking up what a message refers to: {error}"),
+            retry: Retry::Retriable(None),
+            status: None,
+            errcode: None,
+        };
+        let resolved = self.resolve(Place { room, matrix }, &showing.refers).await.map_err(stored)?;
+        let content = serde_json::from_str(content).unwrap_or_default();
+        let (sender, moderates) = (&showing.earlier.sender, showing.keeper.is_some());
+        let acts = translate::relate(event_type, content, &showing.refers, &resolved, sender, moderates);
+        let mut done = MatrixDone::Done;
+        for (index, Act { event_type, content, by_keeper }) in acts.into_iter().enumerate() {
+            let actor = showing.keeper.as_ref().filter(|_| by_keeper).unwrap_or(actor).clone();
+            let txn_id = if index == 0 { txn_id.clone() } else { format!("{txn_id}.{index}") };
+            let content = content.to_string();
+            let action = MatrixAction::Send { room: matrix.clone(), actor, event_type, content, ts: *ts, txn_id };
+            done = homeserver.perform(&action).await?;
+        }
+        Ok(done)
+    }
+}
