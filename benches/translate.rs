@@ -82,8 +82,7 @@ fn main() {
     };
     let content = MimiContent::new([7; 16], &sender, &room, NestedPart::text(TEXT_PLAIN, TEXT));
     let (_, message_id) = content.encode_with_id(&sender, &room).expect("an id");
-    let matrix =
-        ToMatrix { message_id, sender: &sender, room: &room, from_gateway: false, mentions: &Nobody };
+    let matrix = ToMatrix { message_id, sender: &sender, room: &room, from_gateway: false, mentions: &Nobody };
 
     println!("HTML of {} bytes, text of {} bytes, one core", HTML.len(), TEXT.len());
     let event = json!({"msgtype": "m.text", "body": TEXT});

@@ -29,6 +29,8 @@ const LATE: u64 = 5_000;
 
 /// So many transactions in quick succession make a burst: more than one act of one person leads to.
 const BURST: u32 = 8;
+/// So many make a flood: more is gathered then.
+const FLOOD: u32 = 32;
 
 /// How long a transaction waits for a comparison.
 const LOOK_BEHIND: std::time::Duration = std::time::Duration::from_secs(10);
@@ -84,10 +86,13 @@ impl Engine {
     /// In a burst, lets the homeserver gather the next events into one transaction: it sends one at a time and waits for the
     /// answer.
     async fn gather(&self, came: Instant) {
-        let span = self.0.settings.gather;
+        let mut span = self.0.settings.gather;
         let (last, streak) = *lock(&self.0.answered);
         let quick = last.is_some_and(|last| came.saturating_duration_since(last) < span);
         let streak = if quick { streak.saturating_add(1) } else { 0 };
+        if streak >= FLOOD {
+            span *= 2;
+        }
         if streak >= BURST {
             tokio::select! {
                 () = self.0.stop.cancelled() => {}

@@ -36,13 +36,8 @@ fn verdict(franking: &Franking, room: &RoomUri, alleged: &UserUri, message: &Abu
         Err(error) => return (format!("NOT PROVEN: it is no MIMI content ({error})"), String::new()),
     };
     let message_id = MessageId([0; 32]);
-    let ctx = translate::ToMatrix {
-        message_id,
-        sender: alleged,
-        room,
-        from_gateway: false,
-        mentions: &translate::Nobody,
-    };
+    let ctx =
+        translate::ToMatrix { message_id, sender: alleged, room, from_gateway: false, mentions: &translate::Nobody };
     let shown = translate::to_matrix(&content, &ctx);
     let text = shown.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
     let text = text.chars().take(EXCERPT).collect();

@@ -73,7 +73,9 @@ impl Step<'_> {
         let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, past, mentions };
         let translated = if event.event_type == "m.room.redaction" {
             let Some(target) = event.redacts.as_ref().and_then(|event| past.of(event)) else { return };
-            if target.sender != user && !self.state().is_some_and(|state| state.can(&user, Capability::DeleteOtherMessage)) {
+            if target.sender != user
+                && !self.state().is_some_and(|state| state.can(&user, Capability::DeleteOtherMessage))
+            {
                 return self.notice(&format!(
                     "{} removed a message of {} here. Others in the MIMI room keep it: deleting what others said is not \
                      allowed to them there.",

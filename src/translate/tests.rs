@@ -31,13 +31,7 @@ fn mimi(content: &Value) -> Result<Translated, NotCarried> {
 }
 fn matrix(content: &MimiContent) -> MatrixMessage {
     let (sender, room) = (&alice(), &room());
-    let ctx = ToMatrix {
-        message_id: MessageId([2; 32]),
-        sender,
-        room,
-        from_gateway: false,
-        mentions: &Nobody,
-    };
+    let ctx = ToMatrix { message_id: MessageId([2; 32]), sender, room, from_gateway: false, mentions: &Nobody };
     to_matrix(content, &ctx)
 }
 fn message(body: NestedPart) -> MimiContent {

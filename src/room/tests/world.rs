@@ -589,7 +589,11 @@ impl World {
                     }
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
-                Effect::Noted { .. } | Effect::Unlink(_) | Effect::Ended(_) | Effect::ReportAbuse { .. } | Effect::Consent { .. } => {}
+                Effect::Noted { .. }
+                | Effect::Unlink(_)
+                | Effect::Ended(_)
+                | Effect::ReportAbuse { .. }
+                | Effect::Consent { .. } => {}
                 Effect::Wake(time) => {
                     assert!(time > self.now);
                     self.wakes.insert((time, at));
@@ -897,9 +901,7 @@ impl World {
 /// Inputs are not `Clone`: they are used up once.
 fn copy(input: &Input) -> Input {
     match input {
-        Input::Event { event, salt, past } => {
-            Input::Event { event: event.clone(), salt: *salt, past: past.clone() }
-        }
+        Input::Event { event, salt, past } => Input::Event { event: event.clone(), salt: *salt, past: past.clone() },
         Input::Fanout(message) => Input::Fanout(message.clone()),
         Input::Submit { peer, request } => Input::Submit { peer: peer.clone(), request: request.clone() },
         Input::Update { peer, bundle } => Input::Update { peer: peer.clone(), bundle: bundle.clone() },

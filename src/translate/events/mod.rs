@@ -90,12 +90,7 @@ fn relation<'a>(outer: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
 }
 
 /// A message with what every message of an event has.
-fn message(
-    body: NestedPart,
-    outer: &Map<String, Value>,
-    ctx: &ToMimi<'_>,
-    losses: &mut Vec<Loss>,
-) -> MimiContent {
+fn message(body: NestedPart, outer: &Map<String, Value>, ctx: &ToMimi<'_>, losses: &mut Vec<Loss>) -> MimiContent {
     let mut message = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     message.set_sender_timestamp(ctx.sent_ts);
     message.expires = expires(outer, ctx.sent_ts, losses);

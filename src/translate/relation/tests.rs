@@ -20,7 +20,9 @@ fn room() -> RoomUri {
     RoomUri::parse("mimi://a.example/r/club").unwrap()
 }
 fn id(byte: u8) -> MessageId {
-    MessageId([byte; 32])
+    let mut id = [byte; 32];
+    id[0] = 1; // SHA-256
+    MessageId(id)
 }
 fn said(byte: u8, sender: UserUri) -> Earlier {
     Earlier { id: id(byte), first: id(byte), sender, reply: None, reaction: false, topic: Vec::new() }
@@ -114,7 +116,8 @@ fn a_reaction_names_its_message_and_has_a_key() {
 
 #[test]
 fn a_thread_is_the_topic_of_its_first_message() {
-    let thread = json!({"rel_type": "m.thread", "event_id": "$2", "is_falling_back": true, "m.in_reply_to": {"event_id": "$1"}});
+    let thread =
+        json!({"rel_type": "m.thread", "event_id": "$2", "is_falling_back": true, "m.in_reply_to": {"event_id": "$1"}});
     let first = say(thread.clone(), &[]);
     assert_eq!((first.content.topic_id, first.content.in_reply_to, first.losses), (id(2).0.to_vec(), None, vec![]));
     let mut known = past();
@@ -146,7 +149,8 @@ fn a_redaction_is_an_empty_new_version() {
 #[test]
 fn everything_that_an_event_names_is_looked_up() {
     let event = |content: Value, redacts: Option<&str>| {
-        let mut raw = json!({"type": "m.room.message", "event_id": "$9", "room_id": "!r:a", "sender": "@alice:a",
+        let kind = if redacts.is_some() { "m.room.redaction" } else { "m.room.message" };
+        let mut raw = json!({"type": kind, "event_id": "$9", "room_id": "!r:a", "sender": "@alice:a",
             "origin_server_ts": 1, "content": content});
         if let Some(redacts) = redacts {
             raw["redacts"] = redacts.into();
@@ -154,7 +158,8 @@ fn everything_that_an_event_names_is_looked_up() {
         let raw = serde_json::value::RawValue::from_string(raw.to_string()).unwrap();
         named(&RoomEvent::parse(&raw).unwrap())
     };
-    let thread = json!({"m.relates_to": {"rel_type": "m.thread", "event_id": "$1", "m.in_reply_to": {"event_id": "$2"}}});
+    let thread =
+        json!({"m.relates_to": {"rel_type": "m.thread", "event_id": "$1", "m.in_reply_to": {"event_id": "$2"}}});
     assert_eq!(event(thread, None), ["$1", "$2"]);
     assert_eq!(event(json!({}), Some("$3")), ["$3"]);
     assert_eq!(event(json!({"m.relates_to": {"event_id": 7, "m.in_reply_to": "x"}}), None), [] as [&str; 0]);
@@ -223,13 +228,19 @@ fn a_deletion_is_done_by_who_may() {
     (gone.replaces, gone.body) = (Some(id(2)), NestedPart::render(Body::Null));
     let own = Resolved { replaced: found(event_id!("$2"), said(2, bob())), ..Resolved::default() };
     let act = one(acts(&gone, &own, false));
-    assert_eq!((act.event_type.as_str(), &act.content["redacts"], act.by_keeper), ("m.room.redaction", &json!("$2"), false));
+    assert_eq!(
+        (act.event_type.as_str(), &act.content["redacts"], act.by_keeper),
+        ("m.room.redaction", &json!("$2"), false)
+    );
     let foreign = Resolved { replaced: found(event_id!("$1"), said(1, alice())), ..Resolved::default() };
     let act = one(acts(&gone, &foreign, true));
     assert_eq!((act.event_type.as_str(), act.by_keeper), ("m.room.redaction", true), "a moderator's");
     for resolved in [foreign, Resolved::default()] {
         let act = one(acts(&gone, &resolved, false));
-        assert_eq!(act.content["body"], "[deleted or took back an earlier message]", "people are told, and nothing goes");
+        assert_eq!(
+            act.content["body"], "[deleted or took back an earlier message]",
+            "people are told, and nothing goes"
+        );
     }
     // The sender is not known: nobody's.
     let unknown = Some(Found { event: event_id!("$2").to_owned(), earlier: None });
@@ -243,7 +254,8 @@ fn a_topic_is_a_thread_under_its_first_message() {
     inner.topic_id = id(1).0.to_vec();
     let root = Some(event_id!("$1").to_owned());
     let act = one(acts(&inner, &Resolved { root: root.clone(), ..Resolved::default() }, false));
-    let fallback = json!({"rel_type": "m.thread", "event_id": "$1", "is_falling_back": true, "m.in_reply_to": {"event_id": "$1"}});
+    let fallback =
+        json!({"rel_type": "m.thread", "event_id": "$1", "is_falling_back": true, "m.in_reply_to": {"event_id": "$1"}});
     assert_eq!(act.content["m.relates_to"], fallback);
     inner.in_reply_to = Some(id(2));
     let resolved = Resolved { root, reply: found(event_id!("$2"), said(2, bob())), ..Resolved::default() };
@@ -267,7 +279,10 @@ fn what_one_gateway_says_the_next_one_shows_the_same() {
         let shown = seen(&message);
         let of = |id: Option<MessageId>| past().into_iter().find(|(_, earlier)| Some(earlier.id) == id);
         let reply = of(shown.refers.reply).map(|(event, earlier)| Found { event, earlier: Some(earlier) });
-        let root = past().into_iter().find(|(_, earlier)| earlier.id.0.as_slice() == shown.refers.topic).map(|(event, _)| event);
+        let root = past()
+            .into_iter()
+            .find(|(_, earlier)| earlier.id.0.as_slice() == shown.refers.topic)
+            .map(|(event, _)| event);
         let resolved = Resolved { reply, root, replaced: None };
         let act = one(relate(&shown.event_type, shown.content, &shown.refers, &resolved, &bob(), false));
         assert_eq!(act.content["m.relates_to"], relation);
