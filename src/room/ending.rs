@@ -12,6 +12,8 @@ use super::{
 use crate::{ident::UserUri, wire::ConsentAction};
 
 const BRIDGE: &str = "m.bridge";
+/// What crosses, for clients that leave out what does not.
+const FEATURES: &str = "com.beeper.room_features";
 
 impl Step<'_> {
     /// What `m.bridge` says: which MIMI room this is. `name`: how people call it; empty if it has no name.
@@ -39,15 +41,23 @@ impl Step<'_> {
         }
     }
 
-    /// Says in the Matrix room which MIMI room it is.
+    /// What clients are told of what crosses.
+    pub(super) fn features_state(&self) -> (String, String, String) {
+        (FEATURES.to_owned(), self.bridge_key(), crate::translate::room_features().to_string())
+    }
+
+    /// Says in the Matrix room which MIMI room it is, and what crosses.
     pub(super) fn set_bridge_state(&mut self) {
-        let (event_type, state_key, content) = self.bridge_state(&self.channel_name());
-        self.set_state_if_allowed(event_type, state_key, content);
+        for (event_type, state_key, content) in [self.bridge_state(&self.channel_name()), self.features_state()] {
+            self.set_state_if_allowed(event_type, state_key, content);
+        }
     }
 
     /// Another bridge may take the room.
     pub(super) fn clear_bridge_state(&mut self) {
-        self.set_state_if_allowed(BRIDGE.to_owned(), self.bridge_key(), "{}".to_owned());
+        for event_type in [BRIDGE, FEATURES] {
+            self.set_state_if_allowed(event_type.to_owned(), self.bridge_key(), "{}".to_owned());
+        }
     }
 
     /// State that a room can do without: a ghost in somebody's own room may lack the power to set it.

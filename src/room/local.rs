@@ -465,7 +465,10 @@ impl Step<'_> {
             is_direct: about.direct,
             members: vec![self.room.speaker.clone()],
             invite: vec![invite],
-            initial_state: vec![self.bridge_state(if about.name.is_empty() { &display } else { &about.name })],
+            initial_state: vec![
+                self.bridge_state(if about.name.is_empty() { &display } else { &about.name }),
+                self.features_state(),
+            ],
         }));
     }
 
@@ -499,7 +502,7 @@ impl Step<'_> {
             is_direct: self.room.direct,
             members: Vec::new(),
             invite: vec![target],
-            initial_state: vec![self.bridge_state(&self.channel_name())],
+            initial_state: vec![self.bridge_state(&self.channel_name()), self.features_state()],
         }));
     }
 

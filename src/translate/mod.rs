@@ -9,6 +9,7 @@
 
 pub mod event;
 mod events;
+mod features;
 mod html;
 mod links;
 mod markdown;
@@ -28,6 +29,7 @@ use crate::{
 
 pub use event::{BadEvent, RoomEvent};
 pub use events::PRIVATE_EVENT;
+pub use features::{FEATURES, Feature, Level, feature, room_features, table};
 pub use links::{Mentions, Nobody};
 pub use relation::{Act, Earlier, Form, Found, NoPast, Past, Refers, Resolved, deletion, named, relate};
 pub use to_matrix::to_matrix;

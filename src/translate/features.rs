@@ -1,0 +1,326 @@
+//! What crosses between Matrix and MIMI, and how well: one table, from which docs/features.md is made and what clients are told of
+//! a room (`com.beeper.room_features`, the form that clients of bridged rooms read). Tests hold each row against the code.
+
+use serde_json::{Map, Value, json};
+
+use super::{Loss, MAX_EVENT_CONTENT};
+
+/// How well something crosses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Not at all; a sender is told where it is a message.
+    No,
+    /// Its text, or a note about it.
+    Text,
+    /// With a loss.
+    Partly,
+    /// With all that it means.
+    Full,
+}
+
+impl Level {
+    /// The word in docs/features.md.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Text => "as text",
+            Self::Partly => "in part",
+            Self::Full => "full",
+        }
+    }
+
+    /// The number in `com.beeper.room_features`: 2 all, 1 in part, -1 left out.
+    fn number(self) -> i8 {
+        match self {
+            Self::Full => 2,
+            Self::Partly | Self::Text => 1,
+            Self::No => -1,
+        }
+    }
+}
+
+/// One kind of thing that people send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Feature {
+    /// What people call it.
+    pub name: &'static str,
+    /// What it is in Matrix.
+    pub matrix: &'static str,
+    /// What it is in MIMI.
+    pub mimi: &'static str,
+    /// From Matrix to MIMI, read by an implementation that knows the drafts alone.
+    pub out: Level,
+    /// From MIMI to Matrix.
+    pub back: Level,
+    /// What is lost, or how it is done.
+    pub note: &'static str,
+    /// Its key in `com.beeper.room_features`, if that has one.
+    key: Option<&'static str>,
+}
+
+const fn row(
+    name: &'static str,
+    matrix: &'static str,
+    mimi: &'static str,
+    levels: (Level, Level),
+    note: &'static str,
+    key: Option<&'static str>,
+) -> Feature {
+    Feature { name, matrix, mimi, out: levels.0, back: levels.1, note, key }
+}
+
+const FULL: (Level, Level) = (Level::Full, Level::Full);
+const NO: (Level, Level) = (Level::No, Level::No);
+const fn levels(out: Level, back: Level) -> (Level, Level) {
+    (out, back)
+}
+
+/// All of it, in the order of docs/features.md.
+pub const FEATURES: &[Feature] = &[
+    row("text", "`m.text`", "`text/plain`", FULL, "", None),
+    row(
+        "long text",
+        "up to 64 KiB",
+        "up to 64 KiB",
+        levels(Level::Partly, Level::Partly),
+        "formatting first, then the end is left out; too long even so, the sender is told",
+        None,
+    ),
+    row("bold, italics, struck text, code", "HTML", "GFM-MIMI, HTML beside it", FULL, "", Some("formatting")),
+    row(
+        "headings, lists, quotes, tables, task lists, lines",
+        "HTML",
+        "GFM-MIMI, HTML beside it",
+        FULL,
+        "",
+        Some("formatting"),
+    ),
+    row("code blocks with their language", "`language-…`", "GFM-MIMI", FULL, "", Some("formatting")),
+    row(
+        "links",
+        "`<a>`",
+        "GFM-MIMI",
+        FULL,
+        "of schemes that Matrix allows; others keep their text",
+        Some("formatting"),
+    ),
+    row(
+        "spoilers",
+        "`data-mx-spoiler`",
+        "`||text||`",
+        levels(Level::Partly, Level::Full),
+        "the drafts have no form for them: others see the bars",
+        Some("formatting"),
+    ),
+    row("mathematics", "`data-mx-maths`", "`` $`x`$ ``", FULL, "as TeX", Some("formatting")),
+    row(
+        "underlining, colours, raised and lowered text",
+        "HTML",
+        "HTML beside GFM-MIMI",
+        levels(Level::Partly, Level::Partly),
+        "who reads Markdown sees the text",
+        Some("formatting"),
+    ),
+    row("folded parts", "`<details>`", "GFM-MIMI", levels(Level::Partly, Level::No), "unfolded", Some("formatting")),
+    row(
+        "custom emoji in texts",
+        "`<img data-mx-emoticon>`",
+        "text",
+        levels(Level::Text, Level::No),
+        "their names",
+        Some("formatting"),
+    ),
+    row(
+        "mentions of people",
+        "pills, `m.mentions`",
+        "links to `mimi:` URIs",
+        FULL,
+        "they ring who is in the room",
+        Some("formatting"),
+    ),
+    row(
+        "mentions of everybody",
+        "`@room`",
+        "text",
+        levels(Level::Partly, Level::No),
+        "nobody is rung by it",
+        Some("formatting"),
+    ),
+    row(
+        "emotes",
+        "`m.emote`",
+        "text, `im.matrix.msgtype`",
+        levels(Level::Partly, Level::Full),
+        "others see `/me`",
+        None,
+    ),
+    row("notices", "`m.notice`", "text, `im.matrix.msgtype`", FULL, "", None),
+    row("messages in extensible form", "`m.message`, MSC1767", "text", FULL, "shown as `m.text`", None),
+    row(
+        "replies",
+        "`m.in_reply_to`",
+        "`inReplyTo`",
+        FULL,
+        "to what is not there: with a line that says so",
+        Some("reply"),
+    ),
+    row("threads", "`m.thread`", "`topicId`", FULL, "", Some("thread")),
+    row("edits", "`m.replace`", "`replaces`", FULL, "by the sender; of others' messages: as a message", Some("edit")),
+    row("reactions", "`m.reaction`", "disposition `reaction`", FULL, "", Some("reaction")),
+    row(
+        "deletions",
+        "redaction",
+        "`replaces`, no body",
+        FULL,
+        "by the sender, or who may in the MIMI room",
+        Some("delete"),
+    ),
+    row(
+        "places",
+        "`m.location`",
+        "`geo:` link",
+        levels(Level::Partly, Level::Full),
+        "without whose place it is, and when",
+        Some("location_message"),
+    ),
+    row(
+        "polls, votes, ends of polls",
+        "MSC3381",
+        "private part, text beside it",
+        levels(Level::Text, Level::Full),
+        "whole between gateways (`peers.*.gateway`)",
+        Some("poll"),
+    ),
+    row(
+        "custom events",
+        "any type of its own",
+        "private part, text beside it",
+        levels(Level::Text, Level::Full),
+        "whole between gateways (`peers.*.gateway`)",
+        None,
+    ),
+    row(
+        "calls",
+        "`m.call.invite`, `m.call.notify`",
+        "disposition `session`",
+        levels(Level::Text, Level::Text),
+        "told, with a link where there is one",
+        None,
+    ),
+    row(
+        "disappearing messages",
+        "MSC2228, Beeper's timer",
+        "`expires`",
+        levels(Level::Full, Level::Partly),
+        "marked; nobody sees to it that they go",
+        None,
+    ),
+    row("subjects", "a line above the text", "`subject`", levels(Level::No, Level::Text), "", None),
+    row(
+        "images, videos, audio, voice, files, stickers",
+        "`m.image` …",
+        "external parts",
+        levels(Level::No, Level::Text),
+        "the sender is told; from MIMI a note names them",
+        None,
+    ),
+    row("read receipts, typing, presence", "ephemeral events", "message status", NO, "", Some("read_receipts")),
+    row("encrypted messages", "`m.room.encrypted`", "", NO, "encrypted rooms are refused", None),
+];
+
+/// The formatting that the key `formatting` lists, by the feature that it belongs to.
+const FORMATTING: &[(&str, &str)] = &[
+    ("bold", "bold, italics, struck text, code"),
+    ("italic", "bold, italics, struck text, code"),
+    ("strikethrough", "bold, italics, struck text, code"),
+    ("inline_code", "bold, italics, struck text, code"),
+    ("code_block", "code blocks with their language"),
+    ("code_block.syntax_highlighting", "code blocks with their language"),
+    ("headers", "headings, lists, quotes, tables, task lists, lines"),
+    ("unordered_list", "headings, lists, quotes, tables, task lists, lines"),
+    ("ordered_list", "headings, lists, quotes, tables, task lists, lines"),
+    ("ordered_list.start", "headings, lists, quotes, tables, task lists, lines"),
+    ("blockquote", "headings, lists, quotes, tables, task lists, lines"),
+    ("table", "headings, lists, quotes, tables, task lists, lines"),
+    ("horizontal_line", "headings, lists, quotes, tables, task lists, lines"),
+    ("inline_link", "links"),
+    ("spoiler", "spoilers"),
+    ("spoiler.reason", "spoilers"),
+    ("math", "mathematics"),
+    ("underline", "underlining, colours, raised and lowered text"),
+    ("superscript", "underlining, colours, raised and lowered text"),
+    ("subscript", "underlining, colours, raised and lowered text"),
+    ("color.foreground", "underlining, colours, raised and lowered text"),
+    ("details", "folded parts"),
+    ("custom_emoji", "custom emoji in texts"),
+    ("user_link", "mentions of people"),
+    ("at_room_mention", "mentions of everybody"),
+];
+
+/// The row of this name.
+#[must_use]
+pub fn feature(name: &str) -> Option<&'static Feature> {
+    FEATURES.iter().find(|feature| feature.name == name)
+}
+
+impl Loss {
+    /// Which row of [`FEATURES`] tells of it.
+    #[must_use]
+    pub fn feature(&self) -> &'static str {
+        match self {
+            Self::Reply => "replies",
+            Self::Edit => "edits",
+            Self::Deletion => "deletions",
+            Self::Reaction => "reactions",
+            Self::Thread => "threads",
+            Self::Mention => "mentions of people",
+            Self::Emote => "emotes",
+            Self::Spoiler => "spoilers",
+            Self::Expiration => "disappearing messages",
+            Self::InlineImage => "custom emoji in texts",
+            Self::Reference => "polls, votes, ends of polls",
+            Self::Call => "calls",
+            Self::Details => "places",
+            Self::Private(_) => "custom events",
+            Self::Link => "links",
+            Self::Style => "underlining, colours, raised and lowered text",
+            Self::Layout => "folded parts",
+            Self::Unsupported(_) => "images, videos, audio, voice, files, stickers",
+            Self::Formatting | Self::Cut | Self::Alternatives => "long text",
+        }
+    }
+}
+
+/// The content of the state event `com.beeper.room_features` of a mirrored room.
+#[must_use]
+pub fn room_features() -> Value {
+    let mut content = Map::new();
+    for feature in FEATURES {
+        if let Some(key) = feature.key.filter(|key| *key != "formatting") {
+            content.insert(key.to_owned(), feature.out.number().into());
+        }
+    }
+    let formatting: Map<String, Value> = FORMATTING
+        .iter()
+        .filter_map(|(key, name)| Some(((*key).to_owned(), feature(name)?.out.number().into())))
+        .collect();
+    content.insert("formatting".to_owned(), Value::Object(formatting));
+    content.insert("max_text_length".to_owned(), json!(MAX_EVENT_CONTENT));
+    Value::Object(content)
+}
+
+/// The table of docs/features.md.
+#[must_use]
+pub fn table() -> String {
+    let mut table =
+        String::from("| What | Matrix | MIMI | Matrix to MIMI | MIMI to Matrix | |\n|---|---|---|---|---|---|\n");
+    for Feature { name, matrix, mimi, out, back, note, .. } in FEATURES {
+        let (matrix, mimi) = (matrix.replace('|', "\\|"), mimi.replace('|', "\\|"));
+        table += &format!("| {name} | {matrix} | {mimi} | {} | {} | {note} |\n", out.word(), back.word());
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Each row of the table against what the code does with an example of it.
+
+use ruma::{OwnedEventId, event_id};
+use serde_json::{Value, json};
+
+use super::{super::*, *};
+use crate::content::{Body, Expiration, ExternalPart, MessageId, NestedPart, TEXT_MARKDOWN, TEXT_PLAIN};
+
+fn alice() -> UserUri {
+    UserUri::parse("mimi://a.example/u/alice").unwrap()
+}
+fn room() -> RoomUri {
+    RoomUri::parse("mimi://a.example/r/club").unwrap()
+}
+struct Bob;
+impl Mentions for Bob {
+    fn uri(&self, user: &ruma::UserId) -> Option<UserUri> {
+        (user == "@bob:b").then(|| UserUri::parse("mimi://b.example/u/bob").unwrap())
+    }
+    fn matrix_id(&self, user: &UserUri) -> Option<ruma::OwnedUserId> {
+        (user.as_str() == "mimi://b.example/u/bob").then(|| "@bob:b".try_into().unwrap())
+    }
+    fn is_here(&self, _: &UserUri) -> bool {
+        true
+    }
+}
+fn out(event_type: &str, content: &Value) -> Result<Translated, NotCarried> {
+    let (sender, room) = (&alice(), &room());
+    let id = MessageId([1; 32]);
+    let first = Earlier { id, first: id, sender: alice(), reply: None, reaction: false, topic: Vec::new() };
+    let past: Vec<(OwnedEventId, Earlier)> = vec![(event_id!("$1").to_owned(), first.clone())];
+    let ctx = ToMimi { sender, room, salt: [9; 16], sent_ts: 1_700_000_000_000, past: &past, mentions: &Bob };
+    match event_type {
+        "m.room.redaction" => deletion(&first, None, &ctx),
+        _ => to_mimi(event_type, content, &ctx),
+    }
+}
+/// As the other side's gateway shows it, whose settings call ours a gateway.
+fn back(message: &MimiContent) -> MatrixMessage {
+    let message = MimiContent::decode(&message.encode().unwrap()).unwrap();
+    let ctx = ToMatrix {
+        message_id: MessageId([1; 32]),
+        sender: &alice(),
+        room: &room(),
+        from_gateway: true,
+        mentions: &Bob,
+    };
+    to_matrix(&message, &ctx)
+}
+fn text(html: &str) -> Value {
+    json!({"msgtype": "m.text", "body": "x", "format": "org.matrix.custom.html", "formatted_body": html})
+}
+fn related(relation: Value) -> Value {
+    json!({"msgtype": "m.text", "body": "x", "m.relates_to": relation})
+}
+fn message(body: NestedPart) -> MimiContent {
+    MimiContent::new([9; 16], &alice(), &room(), body)
+}
+
+/// Row, type and content of events of its kind.
+fn events() -> Vec<(&'static str, &'static str, Value)> {
+    let words = |content: Value| ("m.room.message", content);
+    let list = "<h2>To do</h2><ul><li>one<ul><li>two</li></ul></li></ul><ol start=\"3\"><li>c</li></ol><blockquote><p>said</p></blockquote>\
+        <table><thead><tr><th>a</th></tr></thead><tbody><tr><td>b</td></tr></tbody></table><hr>";
+    let poll = json!({"org.matrix.msc3381.poll.start": {"kind": "org.matrix.msc3381.poll.disclosed", "max_selections": 1,
+        "question": {"org.matrix.msc1767.text": "Tea?"},
+        "answers": [{"id": "1", "org.matrix.msc1767.text": "Yes"}, {"id": "2", "org.matrix.msc1767.text": "No"}]},
+        "org.matrix.msc1767.text": "Tea?"});
+    let place = json!({"msgtype": "m.location", "body": "The club", "geo_uri": "geo:51.5,-0.1",
+        "org.matrix.msc3488.asset": {"type": "m.self"}});
+    let mut events = vec![
+        ("text", words(json!({"msgtype": "m.text", "body": "hello"}))),
+        (
+            "long text",
+            words(json!({"msgtype": "m.text", "body": "word ".repeat(5000), "format": "org.matrix.custom.html",
+            "formatted_body": format!("<b>{}</b>", "word ".repeat(7000))})),
+        ),
+        ("bold, italics, struck text, code", words(text("<strong>a</strong> <em>b</em> <del>c</del> <code>d</code>"))),
+        ("headings, lists, quotes, tables, task lists, lines", words(text(list))),
+        ("code blocks with their language", words(text("<pre><code class=\"language-rust\">fn a() {}\n</code></pre>"))),
+        ("links", words(text("<a href=\"https://matrix.org/\">Matrix</a>"))),
+        ("spoilers", words(text("<span data-mx-spoiler>dead</span>"))),
+        ("mathematics", words(text("<span data-mx-maths=\"x^2\">x²</span>"))),
+        ("underlining, colours, raised and lowered text", words(text("<u>a</u>"))),
+        ("folded parts", words(text("<details><summary>s</summary>t</details>"))),
+        ("custom emoji in texts", words(text("<img data-mx-emoticon src=\"mxc://a/b\" alt=\":cat:\">"))),
+        ("mentions of people", words(text("<a href=\"https://matrix.to/#/@bob:b\">Bob</a>"))),
+        ("mentions of everybody", words(json!({"msgtype": "m.text", "body": "@room", "m.mentions": {"room": true}}))),
+        ("emotes", words(json!({"msgtype": "m.emote", "body": "waves"}))),
+        ("notices", words(json!({"msgtype": "m.notice", "body": "beep"}))),
+        ("messages in extensible form", ("m.message", json!({"org.matrix.msc1767.text": [{"body": "hello"}]}))),
+        ("replies", words(related(json!({"m.in_reply_to": {"event_id": "$1"}})))),
+        ("threads", words(related(json!({"rel_type": "m.thread", "event_id": "$1"})))),
+        ("edits", words(related(json!({"rel_type": "m.replace", "event_id": "$1"})))),
+        ("deletions", ("m.room.redaction", json!({}))),
+        ("places", words(place)),
+        ("polls, votes, ends of polls", ("org.matrix.msc3381.poll.start", poll)),
+        ("custom events", ("org.example.dice", json!({"body": "rolled a 6", "sides": 6}))),
+        ("calls", ("m.call.invite", json!({"call_id": "1", "version": "1", "lifetime": 1, "offer": {}}))),
+        (
+            "disappearing messages",
+            words(json!({"msgtype": "m.text", "body": "x",
+            "com.beeper.disappearing_timer": {"type": "after_read", "timer": 60000}})),
+        ),
+        ("encrypted messages", ("m.room.encrypted", json!({"algorithm": "m.megolm.v1.aes-sha2"}))),
+        ("read receipts, typing, presence", ("m.receipt", json!({}))),
+    ];
+    let reaction = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": "$1", "key": "👍"}});
+    events.push(("reactions", ("m.reaction", reaction)));
+    for kind in ["m.image", "m.video", "m.audio", "m.file"] {
+        let file = json!({"msgtype": kind, "body": "x", "url": "mxc://a/b"});
+        events.push(("images, videos, audio, voice, files, stickers", words(file)));
+    }
+    events.into_iter().map(|(name, (event_type, content))| (name, event_type, content)).collect()
+}
+
+#[test]
+fn from_matrix_the_table_says_what_happens() {
+    let events = events();
+    for feature in FEATURES.iter().filter(|feature| feature.name != "subjects") {
+        assert!(events.iter().any(|(name, ..)| *name == feature.name), "{} has no example", feature.name);
+    }
+    for (name, event_type, content) in events {
+        let level = feature(name).unwrap().out;
+        match out(event_type, &content) {
+            Ok(translated) if level == Level::Full => assert_eq!(translated.losses, [], "{name}"),
+            Ok(translated) => {
+                assert_ne!(level, Level::No, "{name} crosses");
+                assert_ne!(translated.losses, [], "{name} loses nothing");
+            }
+            Err(reason) => assert_eq!(level, Level::No, "{name}: {reason}"),
+        }
+    }
+}
+
+#[test]
+fn to_matrix_the_table_says_what_happens() {
+    // What a gateway sends comes back; the rest is what other implementations send.
+    let mut messages: Vec<(&str, MimiContent)> = events()
+        .into_iter()
+        .filter(|(name, ..)| !matches!(feature(name).unwrap().back, Level::No) && *name != "disappearing messages")
+        .filter_map(|(name, event_type, content)| Some((name, out(event_type, &content).ok()?.content)))
+        .filter(|(name, _)| *name != "long text" && !name.starts_with("underlining"))
+        .collect();
+    messages.push(("long text", message(NestedPart::text(TEXT_PLAIN, &"x".repeat(60_000)))));
+    messages
+        .push(("underlining, colours, raised and lowered text", message(NestedPart::text(TEXT_MARKDOWN, "<u>a</u>"))));
+    let mut gone = message(NestedPart::text(TEXT_PLAIN, "x"));
+    gone.expires = Some(Expiration::AfterReading(60));
+    messages.push(("disappearing messages", gone));
+    let mut about = message(NestedPart::text(TEXT_PLAIN, "x"));
+    about.set_subject("Minutes");
+    messages.push(("subjects", about));
+    let part =
+        ExternalPart { content_type: "image/png".into(), url: "https://b.example/x".into(), ..ExternalPart::default() };
+    messages.push((
+        "images, videos, audio, voice, files, stickers",
+        message(NestedPart::render(Body::External(Box::new(part)))),
+    ));
+    for feature in FEATURES.iter().filter(|feature| feature.back != Level::No) {
+        let (_, message) =
+            messages.iter().find(|(name, _)| *name == feature.name).unwrap_or_else(|| panic!("{}", feature.name));
+        let mut shown = back(message);
+        // The plain texts of the examples are not what a client would write beside their formatted ones.
+        shown.losses.retain(|loss| *loss != Loss::Alternatives);
+        let lossless = shown.losses.is_empty();
+        match feature.back {
+            Level::Full => assert_eq!(shown.losses, [], "{}", feature.name),
+            // A line above the text, a note, or the text that stands beside: losses of form, which `losses` need not list.
+            Level::Text => assert!(!shown.content["body"].as_str().unwrap().trim().is_empty(), "{}", feature.name),
+            _ => assert!(!lossless || feature.name.starts_with("underlining"), "{} loses nothing", feature.name),
+        }
+    }
+}
+
+#[test]
+fn every_loss_has_its_row() {
+    let private = || "org.example.x".to_owned();
+    for loss in [
+        Loss::Reply,
+        Loss::Edit,
+        Loss::Deletion,
+        Loss::Reaction,
+        Loss::Thread,
+        Loss::Mention,
+        Loss::Emote,
+        Loss::Spoiler,
+        Loss::Expiration,
+        Loss::InlineImage,
+        Loss::Reference,
+        Loss::Call,
+        Loss::Details,
+        Loss::Private(private()),
+        Loss::Link,
+        Loss::Style,
+        Loss::Layout,
+        Loss::Unsupported(private()),
+        Loss::Formatting,
+        Loss::Cut,
+        Loss::Alternatives,
+    ] {
+        assert!(feature(loss.feature()).is_some(), "{loss:?}: {}", loss.feature());
+    }
+}
+
+#[test]
+fn the_page_and_the_state_event_are_the_table() {
+    let page = include_str!("../../../docs/features.md");
+    assert!(page.contains(&table()), "docs/features.md has another table than this:\n{}", table());
+    let state = room_features();
+    for (key, level) in
+        [("reply", 2), ("edit", 2), ("reaction", 2), ("delete", 2), ("thread", 2), ("poll", 1), ("read_receipts", -1)]
+    {
+        assert_eq!(state[key], level, "{key}");
+    }
+    assert_eq!((&state["formatting"]["bold"], &state["formatting"]["details"]), (&json!(2), &json!(1)));
+    assert_eq!(state["formatting"].as_object().unwrap().len(), FORMATTING.len(), "each kind of formatting has its row");
+}
