@@ -55,6 +55,8 @@ mod port;
 mod presence;
 #[path = "engine/process.rs"]
 mod process;
+#[path = "engine/put_out.rs"]
+mod put_out;
 #[path = "engine/quota.rs"]
 mod quota;
 #[path = "engine/races.rs"]

@@ -9,6 +9,7 @@ use super::ports::Peers;
 use crate::{
     ident::{GhostOf, IdentityMap, ProviderDomain, RoomUri, UserUri, display_name, is_ghost_pattern},
     room::Names,
+    translate::RoomEvent,
 };
 
 /// [`Names`] of this gateway.
@@ -41,16 +42,33 @@ impl GatewayNames {
 }
 
 impl GatewayNames {
-    /// Whether the bot or a ghost sent this event. What does not read is none of theirs.
+    /// Whether the bot or a ghost sent this event, so that it says nothing new. What does not read is none of theirs.
+    ///
+    /// That they put somebody out does say something: where it stands among what that one did. Who came in before it was
+    /// carried out is out again, and nobody else says so.
     pub(super) fn is_echo(&self, event: &RawValue) -> bool {
         #[derive(serde::Deserialize)]
         struct Sent<'a> {
             #[serde(borrow)]
             sender: std::borrow::Cow<'a, str>,
+            state_key: Option<String>,
         }
-        let sent: Result<Sent<'_>, _> = serde_json::from_str(event.get());
-        sent.is_ok_and(|sent| <&UserId>::try_from(&*sent.sender).is_ok_and(|sender| self.is_bridged(sender)))
+        let Ok(sent) = serde_json::from_str::<Sent<'_>>(event.get()) else { return false };
+        let is_bridged = |user: &str| <&UserId>::try_from(user).is_ok_and(|user| self.is_bridged(user));
+        if !is_bridged(&sent.sender) {
+            return false;
+        }
+        let is_news = |target: String| target.starts_with('@') && !is_bridged(&target) && puts_out(event);
+        !sent.state_key.is_some_and(is_news)
     }
+}
+
+/// Whether this takes somebody's membership away.
+fn puts_out(event: &RawValue) -> bool {
+    RoomEvent::parse(event).is_ok_and(|event| {
+        let membership = event.content.get("membership").and_then(serde_json::Value::as_str);
+        event.event_type == "m.room.member" && matches!(membership, Some("leave" | "ban"))
+    })
 }
 
 impl Names for GatewayNames {

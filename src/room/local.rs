@@ -142,6 +142,9 @@ impl Step<'_> {
                 }
             }
             "join" => self.on_joined(user),
+            // We put them out. If they are not here as far as we know, that is what was wanted; and who was asked in anew
+            // since then stays asked.
+            "leave" | "ban" if self.names.is_bridged(&event.sender) && !self.room.present.contains(&user) => {}
             "leave" | "ban" => self.on_left(user, &event.sender.clone(), &target),
             _ => {}
         }
@@ -244,11 +247,14 @@ impl Step<'_> {
             "ban" => self.on_ghost_banned(by, remote),
             "leave" if self.on_ghost_unbanned(&by, &remote) => {}
             "leave" => {
-                self.room.ghosts.remove(&remote);
                 self.stop_asking(&remote);
                 // Who was asked into a direct chat stays on its list, and can be asked again.
                 if !self.is_fixed() && self.will_be_participant(&remote) {
-                    self.want(Intent::Remove { by, user: remote });
+                    self.want(Intent::Remove { by, user: remote.clone() });
+                }
+                // Until that is done its ghost counts as here: what was wanted before may bring it in once more.
+                if !self.is_going(&remote) {
+                    self.room.ghosts.remove(&remote);
                 }
             }
             _ => {}
@@ -444,7 +450,8 @@ impl Step<'_> {
 
     /// Who invites on behalf of a remote user: its ghost, if it is in the room.
     fn inviter(&self, requester: &UserUri) -> Actor {
-        if self.room.ghosts.contains(requester) { Actor::Ghost(requester.clone()) } else { self.room.speaker.clone() }
+        let is_here = self.room.ghosts.contains(requester) && !self.is_going(requester);
+        if is_here { Actor::Ghost(requester.clone()) } else { self.room.speaker.clone() }
     }
 
     fn make_portal(&mut self, requester: &UserUri, invite: OwnedUserId, about: &About) {

@@ -519,6 +519,7 @@ impl Step<'_> {
             }
             Intent::Remove { user, .. } => {
                 // Its ghost comes back.
+                self.room.ghosts.remove(user);
                 self.sync_members();
                 format!("{} could not be removed: {why}.", self.names.display(user))
             }

@@ -114,7 +114,7 @@ def told_once(silos: Silos, strikes: int) -> None:
 def play_and_attack(report: Report, silos: Silos) -> None:
     report.run("environment: env.json says what others need", lambda: environment_file(silos))
     report.run("environment: gateways start without a warning", lambda: quiet_start(silos))
-    play = Play(silos, report, patience=float(os.environ.get("E2E_PATIENCE", "30")))
+    play = Play(silos, report, patience=float(os.environ.get("E2E_PATIENCE", "60")))
     names = {name for name, *_ in play.steps if report.wants(f"flow: {name}")}
     for _ in play.steps:  # and what those need
         names |= {need for name, _, needs, _ in play.steps if name in names for need in needs}

@@ -82,6 +82,7 @@ class Three:
             seen = self.play.person(other).wait_text(room.ids[other[0]], text, self.patience)
             if seen.sender != self.ghost(other[0], name):
                 raise Wrong(f"{other} sees {text!r} from {seen.sender}")
+        silo.wait(repr(text), lambda e: e["event"] == "message" and e["text"] == text, self.patience)
 
     def gateway_says(self, room: Room, name: str, text: str) -> None:
         """A Matrix user writes; everybody, at the silo too, sees it."""
@@ -247,6 +248,8 @@ class Three:
                     letter = watcher[0]
                     self.play.person(watcher).wait_member(room.ids[letter], self.ghost(letter, name), "leave",
                                                           self.patience, mark)
+                # Their own provider takes who is still on its list for one who need not be asked.
+                self.same_state(room, uri, log=False)
                 guests.remove(name)
         self.gateway_says(room, "a1", "That was all.")
         self.same_state(room, uri, log=True)

@@ -97,7 +97,7 @@ class Gateway:
         self.master_key.write_text(secrets.token_hex(32) + "\n")
         self.write_config()
         self.proc = Proc(f"gateway {plan.domain}", [str(binary()), "--config", str(self.config), "run"], self.log,
-                         self._serves, plan.folder, ready_seconds=30)
+                         self._serves, plan.folder)
 
     def write_config(self) -> None:
         """Writes the configuration from the plan; a running gateway reads it at its next start."""

@@ -129,14 +129,15 @@ class Play:
         who = shown if shown == invite.sender else f"{shown}, that is {invite.sender}"
         self.tell.seen(name, f"is invited {into} by {who}", invite)
 
-    def command(self, room_id: str, name: str, text: str) -> Seen:
-        """Writes a command and waits for the bot's answer."""
+    def command(self, room_id: str, name: str, text: str, part: str = "") -> Seen:
+        """Writes a command and waits for the bot's answer; with `part` for one that says that."""
         person, bot = self.person(name), self.silo(name).gateway.bot
         mark = person.mark()
         self.tell.act(name, f"writes {text!r}")
         person.client.send(room_id, text)
-        answer = person.wait(f"an answer of the bot to {text!r}", lambda seen: seen.room == room_id and seen.sender == bot
-                             and bool(seen.body), self.patience, mark)
+        what = f"an answer of the bot to {text!r}" + (f" that says {part!r}" if part else "")
+        answer = person.wait(what, lambda seen: seen.room == room_id and seen.sender == bot and bool(seen.body)
+                             and part in seen.body, self.patience, mark)
         self.tell.seen(name, f"sees the bot answer: {answer.body}", answer)
         return answer
 

@@ -21,8 +21,8 @@ def reports(play) -> None:
         else:
             b1.client.send(room.ids["b"], "!mimi report spam",
                            more={"m.relates_to": {"m.in_reply_to": {"event_id": events[how]}}})
-        told = admin.wait("a report", lambda seen: seen.room == plan.admin_room and seen.sender == bot and bool(seen.body),
-                          play.patience, mark)
+        told = admin.wait("a report", lambda seen, how=how: seen.room == plan.admin_room and seen.sender == bot
+                          and f"“{words[how]}”" in seen.body, play.patience, mark)
         play.tell.seen("A's administrator", f"reads: {told.body}", told)
         wanted = ("by somebody at b.example who gives no name", f"of {play.mimi('a2')}", "• PROVEN", f"“{words[how]}”", "note: spam")
         for part in wanted:
