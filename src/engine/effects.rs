@@ -3,7 +3,7 @@
 use super::{
     actor::{Actor, After},
     ports::{Endpoint, PathTarget},
-    relations::{Place, Showing},
+    relations::Place,
     tables::{CONSENT, Consent, ENDED, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Shown, Wants},
 };
 use crate::{
@@ -43,12 +43,11 @@ impl Actor {
         match effect {
             Effect::Matrix(action) => self.send(matrix_lane, OutRow::Matrix(action), batch, after),
             Effect::MakePortal(action) => self.send(matrix_lane, OutRow::Portal(action), batch, after),
-            Effect::Show { action, message_id, accepted, earlier, refers, keeper } => {
-                if known.contains(&message_id) {
+            Effect::Show(showing) => {
+                if known.contains(&showing.message_id) {
                     return Ok(());
                 }
-                let showing = Showing { action, message_id, accepted, earlier, refers, keeper };
-                self.send(matrix_lane, OutRow::Show(Box::new(showing)), batch, after)
+                self.send(matrix_lane, OutRow::Show(showing), batch, after)
             }
             Effect::ForgetConsent { user } => self.forget_consent(&user, batch).await,
             Effect::Log { accepted, message_id, event, franked } => {

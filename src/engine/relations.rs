@@ -11,11 +11,12 @@ use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 
 use super::{
     core::Engine,
-    ports::{Actor, CallError, MatrixAction, MatrixDone, Millis, Retry},
+    ports::{CallError, MatrixAction, MatrixDone, Millis, Retry},
     tables::{EVENTS, SHOWN, Shown, TOPICS},
 };
 use crate::{
     content::MessageId,
+    room::Showing,
     store::{Batch, StoreError},
     translate::{self, Act, Earlier, Found, Refers, Resolved, RoomEvent},
 };
@@ -64,23 +65,6 @@ pub(super) struct Place<'a> {
     pub(super) room: &'a str,
     /// Its Matrix room.
     pub(super) matrix: &'a RoomId,
-}
-
-/// A message to be shown, and what it refers to.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Showing {
-    /// The send of the message as one that stands for itself.
-    pub(crate) action: MatrixAction,
-    /// Its id.
-    pub(crate) message_id: [u8; 32],
-    /// When the hub accepted it.
-    pub(crate) accepted: Millis,
-    /// What later messages need of it.
-    pub(crate) earlier: Earlier,
-    /// What it refers to.
-    pub(crate) refers: Refers,
-    /// Who deletes for its sender what others said, if the sender may.
-    pub(crate) keeper: Option<Actor>,
 }
 
 impl Engine {

@@ -6,12 +6,11 @@ use super::{
     aside::Aside,
     finding::Findable,
     ports::{Endpoint, MatrixAction, Millis, PathTarget},
-    relations::Showing,
     trim::Dated,
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
-    room::{Franked, Room, Tag},
+    room::{Franked, Room, Showing, Tag},
     store::{Queue, Table},
     translate::Earlier,
 };

@@ -34,4 +34,4 @@ pub use command::ConsentWords;
 pub use frank::Franked;
 pub use local::NOBODY;
 pub use state::{Intent, Phase, Room};
-pub use step::{Effect, GroupInfoAnswer, Input, Names, Recent, Step, Tag};
+pub use step::{Effect, GroupInfoAnswer, Input, Names, Recent, Showing, Step, Tag};

@@ -197,6 +197,23 @@ pub enum Tag {
     Update([u8; 32]),
 }
 
+/// A message to be shown, and what it refers to.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Showing {
+    /// The send of the message as one that stands for itself.
+    pub action: MatrixAction,
+    /// Its id.
+    pub message_id: [u8; 32],
+    /// When the hub accepted it.
+    pub accepted: Millis,
+    /// What later messages need of it.
+    pub earlier: Earlier,
+    /// What it refers to.
+    pub refers: Refers,
+    /// Who deletes for its sender what others said, if the sender may.
+    pub keeper: Option<Actor>,
+}
+
 /// What a step wants done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -205,20 +222,7 @@ pub enum Effect {
     /// The portal has to be made; [`Input::PortalReady`] follows.
     MakePortal(MatrixAction),
     /// A message is to be shown: as [`Effect::Matrix`], and the event's id is mapped to the message id.
-    Show {
-        /// The send, as a message that stands for itself.
-        action: MatrixAction,
-        /// The message id.
-        message_id: [u8; 32],
-        /// When the hub accepted it.
-        accepted: Millis,
-        /// What later messages need of it.
-        earlier: Earlier,
-        /// What it refers to.
-        refers: Refers,
-        /// Who deletes for its sender what others said, if the sender may.
-        keeper: Option<Actor>,
-    },
+    Show(Box<Showing>),
     /// An event of one of our users is this message; nobody accepted it yet.
     Noted {
         /// The event.
@@ -558,7 +562,7 @@ impl Step<'_> {
         let sent = content.sender_timestamp().map_or(accepted, |at| at.millis);
         let ts = if sent > accepted.saturating_add(5 * 60_000) { accepted.min(self.now) } else { sent };
         let txn = hash(format!("{}\n{sender}\n{}\n0", self.room.uri, hex::encode(id)).as_bytes());
-        self.out.push(Effect::Show {
+        self.out.push(Effect::Show(Box::new(Showing {
             action: MatrixAction::Send {
                 room,
                 actor: Actor::Ghost(sender.clone()),
@@ -572,7 +576,7 @@ impl Step<'_> {
             earlier,
             refers: shown.refers,
             keeper,
-        });
+        })));
     }
 
     /// After the group changed: ghosts in and out, our users who were removed out of the Matrix room.

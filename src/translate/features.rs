@@ -317,7 +317,8 @@ pub fn table() -> String {
         String::from("| What | Matrix | MIMI | Matrix to MIMI | MIMI to Matrix | |\n|---|---|---|---|---|---|\n");
     for Feature { name, matrix, mimi, out, back, note, .. } in FEATURES {
         let (matrix, mimi) = (matrix.replace('|', "\\|"), mimi.replace('|', "\\|"));
-        table += &format!("| {name} | {matrix} | {mimi} | {} | {} | {note} |\n", out.word(), back.word());
+        let row = [name, &matrix, &mimi, out.word(), back.word(), note].join(" | ");
+        table.extend(["| ", &row, " |\n"]);
     }
     table
 }

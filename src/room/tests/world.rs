@@ -550,8 +550,8 @@ impl World {
         let mut hidden = BTreeSet::new();
         for effect in effects {
             match effect {
-                Effect::Show { message_id, .. } if hidden.contains(&message_id) => {}
-                Effect::Matrix(_) | Effect::MakePortal(_) | Effect::Show { .. } => {
+                Effect::Show(showing) if hidden.contains(&showing.message_id) => {}
+                Effect::Matrix(_) | Effect::MakePortal(_) | Effect::Show(_) => {
                     self.providers[at].lane.push_back(effect);
                 }
                 Effect::Call { peer, endpoint, body, tag, .. } => {
@@ -780,7 +780,8 @@ impl World {
                 p.invited.extend(invited);
                 p.inbox.push_back(Mail::Input(Input::PortalReady(id)));
             }
-            Effect::Show { action, message_id, .. } => {
+            Effect::Show(showing) => {
+                let crate::room::Showing { action, message_id, .. } = *showing;
                 let MatrixAction::Send { actor: Actor::Ghost(sender), content, txn_id, .. } = action else { panic!() };
                 let content: serde_json::Value = serde_json::from_str(&content).unwrap();
                 let body = content["body"].as_str().unwrap().to_owned();

@@ -50,7 +50,7 @@ fn back(message: &MimiContent) -> MatrixMessage {
 fn text(html: &str) -> Value {
     json!({"msgtype": "m.text", "body": "x", "format": "org.matrix.custom.html", "formatted_body": html})
 }
-fn related(relation: Value) -> Value {
+fn related(relation: &Value) -> Value {
     json!({"msgtype": "m.text", "body": "x", "m.relates_to": relation})
 }
 fn message(body: NestedPart) -> MimiContent {
@@ -89,9 +89,9 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
         ("emotes", words(json!({"msgtype": "m.emote", "body": "waves"}))),
         ("notices", words(json!({"msgtype": "m.notice", "body": "beep"}))),
         ("messages in extensible form", ("m.message", json!({"org.matrix.msc1767.text": [{"body": "hello"}]}))),
-        ("replies", words(related(json!({"m.in_reply_to": {"event_id": "$1"}})))),
-        ("threads", words(related(json!({"rel_type": "m.thread", "event_id": "$1"})))),
-        ("edits", words(related(json!({"rel_type": "m.replace", "event_id": "$1"})))),
+        ("replies", words(related(&json!({"m.in_reply_to": {"event_id": "$1"}})))),
+        ("threads", words(related(&json!({"rel_type": "m.thread", "event_id": "$1"})))),
+        ("edits", words(related(&json!({"rel_type": "m.replace", "event_id": "$1"})))),
         ("deletions", ("m.room.redaction", json!({}))),
         ("places", words(place)),
         ("polls, votes, ends of polls", ("org.matrix.msc3381.poll.start", poll)),

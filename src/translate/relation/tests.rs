@@ -35,7 +35,7 @@ fn send_with(event_type: &str, content: &Value, past: &Vec<(OwnedEventId, Earlie
     let (sender, room) = (&alice(), &room());
     to_mimi(event_type, content, &ToMimi { sender, room, salt: [9; 16], sent_ts: 5, past, mentions: &Nobody })
 }
-fn say(relation: Value, more: &[(&str, Value)]) -> Translated {
+fn say(relation: &Value, more: &[(&str, Value)]) -> Translated {
     let mut content = json!({"msgtype": "m.text", "body": "words", "m.relates_to": relation});
     for (key, value) in more {
         content[key] = value.clone();
@@ -51,8 +51,8 @@ fn seen(message: &MimiContent) -> MatrixMessage {
 fn message(text: &str) -> MimiContent {
     MimiContent::new([9; 16], &bob(), &room(), NestedPart::text(TEXT_PLAIN, text))
 }
-fn found(event: &EventId, earlier: Earlier) -> Option<Found> {
-    Some(Found { event: event.to_owned(), earlier: Some(earlier) })
+fn found(event: &EventId, earlier: Earlier) -> Found {
+    Found { event: event.to_owned(), earlier: Some(earlier) }
 }
 /// What is sent for Bob's message.
 fn acts(message: &MimiContent, resolved: &Resolved, moderates: bool) -> Vec<Act> {
@@ -69,18 +69,18 @@ fn one(mut acts: Vec<Act>) -> Act {
 #[test]
 fn an_answer_names_the_message_and_loses_its_quotation() {
     let quoted = json!("> <@bob:b> what Bob said\n\nwords");
-    let answer = say(json!({"m.in_reply_to": {"event_id": "$2"}}), &[("body", quoted)]);
+    let answer = say(&json!({"m.in_reply_to": {"event_id": "$2"}}), &[("body", quoted)]);
     assert_eq!((answer.content.in_reply_to, answer.losses), (Some(id(2)), vec![]));
     assert_eq!(answer.content.body, NestedPart::text(TEXT_PLAIN, "words"));
     // What it answers is no message of the MIMI room.
-    let lost = say(json!({"m.in_reply_to": {"event_id": "$unknown"}}), &[]);
+    let lost = say(&json!({"m.in_reply_to": {"event_id": "$unknown"}}), &[]);
     assert_eq!((lost.content.in_reply_to, lost.losses), (None, vec![Loss::Reply]));
 }
 
 #[test]
 fn an_edit_replaces_the_first_version_of_ones_own_message() {
     let new = [("body", json!("* better")), ("m.new_content", json!({"msgtype": "m.text", "body": "better"}))];
-    let edit = say(json!({"rel_type": "m.replace", "event_id": "$1"}), &new);
+    let edit = say(&json!({"rel_type": "m.replace", "event_id": "$1"}), &new);
     assert_eq!((edit.content.replaces, edit.losses), (Some(id(1)), vec![]));
     assert_eq!(edit.content.body, NestedPart::text(TEXT_PLAIN, "better"));
     // An edit keeps what its message answers, and its thread.
@@ -91,7 +91,7 @@ fn an_edit_replaces_the_first_version_of_ones_own_message() {
     let edit = send_with("m.room.message", &content, &past).unwrap().content;
     assert_eq!((edit.replaces, edit.in_reply_to, edit.topic_id), (Some(id(1)), Some(id(2)), b"topic".to_vec()));
     // Nobody changes what others said: it crosses as a message of its own.
-    let foreign = say(json!({"rel_type": "m.replace", "event_id": "$2"}), &new);
+    let foreign = say(&json!({"rel_type": "m.replace", "event_id": "$2"}), &new);
     assert_eq!((foreign.content.replaces, foreign.losses), (None, vec![Loss::Edit]));
 }
 
@@ -118,7 +118,7 @@ fn a_reaction_names_its_message_and_has_a_key() {
 fn a_thread_is_the_topic_of_its_first_message() {
     let thread =
         json!({"rel_type": "m.thread", "event_id": "$2", "is_falling_back": true, "m.in_reply_to": {"event_id": "$1"}});
-    let first = say(thread.clone(), &[]);
+    let first = say(&thread, &[]);
     assert_eq!((first.content.topic_id, first.content.in_reply_to, first.losses), (id(2).0.to_vec(), None, vec![]));
     let mut known = past();
     known[1].1.topic = b"theirs".to_vec();
@@ -126,9 +126,9 @@ fn a_thread_is_the_topic_of_its_first_message() {
     assert_eq!(send_with("m.room.message", &content, &known).unwrap().content.topic_id, b"theirs");
     // An answer within the thread.
     let inner = json!({"rel_type": "m.thread", "event_id": "$2", "m.in_reply_to": {"event_id": "$1"}});
-    let inner = say(inner, &[]).content;
+    let inner = say(&inner, &[]).content;
     assert_eq!((inner.topic_id, inner.in_reply_to), (id(2).0.to_vec(), Some(id(1))));
-    assert_eq!(say(json!({"rel_type": "m.thread", "event_id": "$unknown"}), &[]).losses, [Loss::Thread]);
+    assert_eq!(say(&json!({"rel_type": "m.thread", "event_id": "$unknown"}), &[]).losses, [Loss::Thread]);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn everything_that_an_event_names_is_looked_up() {
 fn an_answer_points_at_its_event_or_says_that_it_is_not_here() {
     let mut answer = message("yes");
     answer.in_reply_to = Some(id(1));
-    let resolved = Resolved { reply: found(event_id!("$1"), said(1, alice())), ..Resolved::default() };
+    let resolved = Resolved { reply: Some(found(event_id!("$1"), said(1, alice()))), ..Resolved::default() };
     let act = one(acts(&answer, &resolved, false));
     assert_eq!((act.event_type.as_str(), &act.content["body"]), ("m.room.message", &json!("yes")));
     assert_eq!(act.content["m.relates_to"], json!({"m.in_reply_to": {"event_id": "$1"}}));
@@ -184,14 +184,14 @@ fn an_answer_points_at_its_event_or_says_that_it_is_not_here() {
 fn an_edit_changes_the_event_of_its_sender_and_of_nobody_else() {
     let mut edit = MimiContent::new([9; 16], &bob(), &room(), NestedPart::text(TEXT_MARKDOWN, "**new**"));
     edit.replaces = Some(id(2));
-    let own = Resolved { replaced: found(event_id!("$2"), said(2, bob())), ..Resolved::default() };
+    let own = Resolved { replaced: Some(found(event_id!("$2"), said(2, bob()))), ..Resolved::default() };
     let act = one(acts(&edit, &own, false));
     assert_eq!(act.content["m.relates_to"], json!({"rel_type": "m.replace", "event_id": "$2"}));
     assert_eq!((&act.content["body"], &act.content["m.new_content"]["body"]), (&json!("* **new**"), &json!("**new**")));
     assert_eq!(act.content["m.new_content"]["formatted_body"], "<strong>new</strong>");
     assert!(act.content["m.new_content"].get(CONTENT_KEY).is_none() && act.content.get(CONTENT_KEY).is_some());
     // An edit of somebody else's message, or of one that is not known, is a message of its own, and looks like an edit.
-    let foreign = Resolved { replaced: found(event_id!("$1"), said(1, alice())), ..Resolved::default() };
+    let foreign = Resolved { replaced: Some(found(event_id!("$1"), said(1, alice()))), ..Resolved::default() };
     for (resolved, moderates) in [(foreign, true), (Resolved::default(), false)] {
         let act = one(acts(&edit, &resolved, moderates));
         assert!(act.content.get("m.relates_to").is_none() && act.content.get("m.new_content").is_none());
@@ -204,7 +204,7 @@ fn a_reaction_is_one_where_its_message_is_here_and_a_note_elsewhere() {
     let mut reaction = message("👍");
     reaction.in_reply_to = Some(id(1));
     reaction.body.disposition = Disposition::Reaction;
-    let mut resolved = Resolved { reply: found(event_id!("$1"), said(1, alice())), ..Resolved::default() };
+    let mut resolved = Resolved { reply: Some(found(event_id!("$1"), said(1, alice()))), ..Resolved::default() };
     let act = one(acts(&reaction, &resolved, false));
     assert_eq!(act.event_type, "m.reaction");
     assert_eq!(act.content["m.relates_to"], json!({"rel_type": "m.annotation", "event_id": "$1", "key": "👍"}));
@@ -213,12 +213,12 @@ fn a_reaction_is_one_where_its_message_is_here_and_a_note_elsewhere() {
     assert_eq!((note.event_type.as_str(), &note.content["body"]), ("m.room.message", &json!("[reacted with 👍]")));
     // Another reaction in place of the first one: Matrix has no edits of reactions.
     reaction.replaces = Some(id(3));
-    resolved.replaced = found(event_id!("$3"), Earlier { reaction: true, ..said(3, bob()) });
+    resolved.replaced = Some(found(event_id!("$3"), Earlier { reaction: true, ..said(3, bob()) }));
     let both = acts(&reaction, &resolved, false);
     assert_eq!(both.iter().map(|act| act.event_type.as_str()).collect::<Vec<_>>(), ["m.room.redaction", "m.reaction"]);
     assert_eq!(both[0].content["redacts"], "$3");
     // Somebody else's reaction stays.
-    resolved.replaced = found(event_id!("$3"), said(3, alice()));
+    resolved.replaced = Some(found(event_id!("$3"), said(3, alice())));
     assert_eq!(one(acts(&reaction, &resolved, true)).event_type, "m.reaction");
 }
 
@@ -226,13 +226,13 @@ fn a_reaction_is_one_where_its_message_is_here_and_a_note_elsewhere() {
 fn a_deletion_is_done_by_who_may() {
     let mut gone = message("");
     (gone.replaces, gone.body) = (Some(id(2)), NestedPart::render(Body::Null));
-    let own = Resolved { replaced: found(event_id!("$2"), said(2, bob())), ..Resolved::default() };
+    let own = Resolved { replaced: Some(found(event_id!("$2"), said(2, bob()))), ..Resolved::default() };
     let act = one(acts(&gone, &own, false));
     assert_eq!(
         (act.event_type.as_str(), &act.content["redacts"], act.by_keeper),
         ("m.room.redaction", &json!("$2"), false)
     );
-    let foreign = Resolved { replaced: found(event_id!("$1"), said(1, alice())), ..Resolved::default() };
+    let foreign = Resolved { replaced: Some(found(event_id!("$1"), said(1, alice()))), ..Resolved::default() };
     let act = one(acts(&gone, &foreign, true));
     assert_eq!((act.event_type.as_str(), act.by_keeper), ("m.room.redaction", true), "a moderator's");
     for resolved in [foreign, Resolved::default()] {
@@ -258,7 +258,7 @@ fn a_topic_is_a_thread_under_its_first_message() {
         json!({"rel_type": "m.thread", "event_id": "$1", "is_falling_back": true, "m.in_reply_to": {"event_id": "$1"}});
     assert_eq!(act.content["m.relates_to"], fallback);
     inner.in_reply_to = Some(id(2));
-    let resolved = Resolved { root, reply: found(event_id!("$2"), said(2, bob())), ..Resolved::default() };
+    let resolved = Resolved { root, reply: Some(found(event_id!("$2"), said(2, bob()))), ..Resolved::default() };
     let relation = one(acts(&inner, &resolved, false)).content["m.relates_to"].clone();
     assert_eq!(relation, json!({"rel_type": "m.thread", "event_id": "$1", "m.in_reply_to": {"event_id": "$2"}}));
     // The first message of a topic is a message.
@@ -275,7 +275,7 @@ fn what_one_gateway_says_the_next_one_shows_the_same() {
         json!({"rel_type": "m.thread", "event_id": "$2", "is_falling_back": true, "m.in_reply_to": {"event_id": "$2"}}),
     ];
     for relation in cases {
-        let message = say(relation.clone(), &[]).content;
+        let message = say(&relation, &[]).content;
         let shown = seen(&message);
         let of = |id: Option<MessageId>| past().into_iter().find(|(_, earlier)| Some(earlier.id) == id);
         let reply = of(shown.refers.reply).map(|(event, earlier)| Found { event, earlier: Some(earlier) });
