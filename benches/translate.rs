@@ -14,7 +14,7 @@ use std::{
 use mimi_gateway::{
     content::{MimiContent, NestedPart, TEXT_HTML, TEXT_MARKDOWN, TEXT_PLAIN},
     ident::{RoomUri, UserUri},
-    translate::{Nobody, ToMatrix, ToMimi, to_matrix, to_mimi},
+    translate::{NoPast, Nobody, ToMatrix, ToMimi, to_matrix, to_mimi},
 };
 use serde_json::{Value, json};
 

@@ -317,7 +317,7 @@ pub fn table() -> String {
         String::from("| What | Matrix | MIMI | Matrix to MIMI | MIMI to Matrix | |\n|---|---|---|---|---|---|\n");
     for Feature { name, matrix, mimi, out, back, note, .. } in FEATURES {
         let (matrix, mimi) = (matrix.replace('|', "\\|"), mimi.replace('|', "\\|"));
-        let row = [name, &matrix, &mimi, out.word(), back.word(), note].join(" | ");
+        let row = [name, matrix.as_str(), mimi.as_str(), out.word(), back.word(), note].join(" | ");
         table.extend(["| ", &row, " |\n"]);
     }
     table
