@@ -459,4 +459,4 @@ macro_rules! octet_enum {
         }
     };
 }
-pub(super) use octet_enum;
+pub(crate) use octet_enum;
