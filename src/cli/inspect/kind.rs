@@ -8,7 +8,9 @@ use super::InspectError;
 use crate::{
     content::{ContentFault, DerivedValues, MessageStatusReport, MimiContent},
     policy::{
-        AssetPolicy, BaseRoomPolicy, BotPolicy, CodecError, HistoryPolicy, JoinLinkPolicy, JoinLinks, JoinLinksUpdate, LinkPreviewPolicy, LoggingPolicy, MessageExpiration, OperationalParameters, ParticipantList, ParticipantListUpdate, PreauthList, RoleList, RoomMetadata, StatusNotificationPolicy,
+        AssetPolicy, BaseRoomPolicy, BotPolicy, CodecError, HistoryPolicy, JoinLinkPolicy, JoinLinks, JoinLinksUpdate,
+        LinkPreviewPolicy, LoggingPolicy, MessageExpiration, OperationalParameters, ParticipantList,
+        ParticipantListUpdate, PreauthList, RoleList, RoomMetadata, StatusNotificationPolicy,
     },
     wire::{
         AbuseReport, AppDataDictionary, ApplicationFraming, ConsentEntry, DecodeError, Directory, FanoutMessage,
@@ -110,7 +112,19 @@ macro_rules! coded_bodies {
 }
 
 coded_bodies!(ParticipantList, ParticipantListUpdate, RoomMetadata, OperationalParameters, RoleList, BaseRoomPolicy);
-coded_bodies!(PreauthList, StatusNotificationPolicy, JoinLinkPolicy, JoinLinks, JoinLinksUpdate, LinkPreviewPolicy, AssetPolicy, LoggingPolicy, HistoryPolicy, BotPolicy, MessageExpiration);
+coded_bodies!(
+    PreauthList,
+    StatusNotificationPolicy,
+    JoinLinkPolicy,
+    JoinLinks,
+    JoinLinksUpdate,
+    LinkPreviewPolicy,
+    AssetPolicy,
+    LoggingPolicy,
+    HistoryPolicy,
+    BotPolicy,
+    MessageExpiration
+);
 
 impl Body for Vec<FanoutMessage> {
     fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {

@@ -10,7 +10,9 @@ use crate::{
     content::{DerivedValues, MessageStatusReport, MimiContent, message_id, message_id_v07},
     ident::{RoomUri, UserUri},
     policy::{
-        AssetPolicy, BaseRoomPolicy, BotPolicy, HistoryPolicy, JoinLinkPolicy, JoinLinks, JoinLinksUpdate, LinkPreviewPolicy, LoggingPolicy, MessageExpiration, OperationalParameters, ParticipantList, ParticipantListUpdate, PreauthList, RoleList, RoomMetadata, StatusNotificationPolicy, component,
+        AssetPolicy, BaseRoomPolicy, BotPolicy, HistoryPolicy, JoinLinkPolicy, JoinLinks, JoinLinksUpdate,
+        LinkPreviewPolicy, LoggingPolicy, MessageExpiration, OperationalParameters, ParticipantList,
+        ParticipantListUpdate, PreauthList, RoleList, RoomMetadata, StatusNotificationPolicy, component,
     },
     wire::{
         AbuseReport, AppDataDictionary, ApplicationFraming, ConsentEntry, Directory, FanoutContent, FanoutMessage,
