@@ -129,7 +129,7 @@ pub enum Refusal {
     /// The room's participants are fixed.
     #[error("the participants of this room never change")]
     FixedMembership,
-    /// A ReInit that is not alone in its commit.
+    /// A `ReInit` that is not alone in its commit.
     #[error("a ReInit is alone in its commit")]
     Reinit,
     /// An external commit that does more than join.

@@ -3,7 +3,6 @@
 //! What the draft spells differently from its registry is read by the registry; `canRevokeVoice` and `canGrantVoice` are not in
 //! it and are left out. Where a role includes another's capabilities, they stand here once.
 
-#[expect(clippy::enum_glob_use, reason = "lists of nothing else")]
 use super::capability::Capability::*;
 use super::{
     capability::Capability,

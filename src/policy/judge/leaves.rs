@@ -16,7 +16,7 @@ use crate::ident::UserUri;
 /// Leaves after the commit, of the users whose leaves it touches.
 type Now<'a> = BTreeMap<&'a UserUri, u32>;
 
-impl<'a> Judge<'a> {
+impl Judge<'_> {
     fn had(&self, user: &UserUri) -> u32 {
         self.standing.leaves.get(user).copied().unwrap_or_default()
     }

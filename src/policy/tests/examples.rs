@@ -7,6 +7,7 @@ fn room(preset: Preset, people: &[(&str, u32)]) -> RoomState {
     initial(room_uri(), "Club", "", people.iter().map(|(name, role)| (user(name), *role)).collect(), preset)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "calls are shorter")]
 fn verdict(state: &RoomState, by: &str, commit: ChangeSet) -> Result<RoomState, Refusal> {
     judge(state, &user(by), &commit).map(|new| state.with(&new).unwrap())
 }

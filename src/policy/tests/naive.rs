@@ -42,12 +42,12 @@ fn role_at(roles: &RoleList, index: u32) -> Option<&Role> {
     roles.0.iter().find(|role| role.index == index)
 }
 
-/// "The banned role always has role_index = 1 and role_name = banned."
+/// "The 'banned' role always has `role_index` = 1 and `role_name` = 'banned'".
 fn banned(roles: &RoleList, index: u32) -> bool {
     index == 1 && role_at(roles, 1).is_some_and(|role| role.name == "banned")
 }
 
-/// "An entry where from_role_index equals ..., and that entry's target_role_indexes list includes the target role."
+/// "An entry where `from_role_index` equals ..., and that entry's `target_role_indexes` list includes the target role."
 fn lists(role: &Role, from: u32, to: u32) -> bool {
     let mut found = false;
     for change in &role.changes {
@@ -58,7 +58,7 @@ fn lists(role: &Role, from: u32, to: u32) -> bool {
     found
 }
 
-/// Roles of all entries that somebody matches: "every Claim.claim_id has a corresponding claim in the requester's MLS
+/// Roles of all entries that somebody matches: "every `Claim.claim_id` has a corresponding claim in the requester's MLS
 /// Credential which exactly matches".
 fn matches(world: &World<'_>, user: &UserUri) -> Vec<u32> {
     let bytes = world.state.other.get(&0x0026);
@@ -455,7 +455,7 @@ fn any_state(numbers: &mut Numbers) -> RoomState {
 }
 
 fn any_preauth(state: &RoomState, numbers: &mut Numbers) -> PreauthList {
-    let entries = (0..1 + numbers.below(3)).map(|_| PreauthEntry {
+    let entries = (0..=numbers.below(3)).map(|_| PreauthEntry {
         claimset: (0..numbers.below(3)).map(|_| claim(numbers.below(3))).collect(),
         target_role: numbers.pick(&state.roles.0).clone(),
     });
@@ -463,7 +463,11 @@ fn any_preauth(state: &RoomState, numbers: &mut Numbers) -> PreauthList {
 }
 
 fn any_role(state: &RoomState, numbers: &mut Numbers) -> u32 {
-    if numbers.one_in(12) { 77 } else { numbers.pick(&state.roles.0).index }
+    if numbers.one_in(40) {
+        return 77;
+    }
+    let start = usize::from(!numbers.one_in(20));
+    numbers.pick(&state.roles.0[start..]).index
 }
 
 /// A commit of which most actions go together: a removed user's clients go, an added user gets some.
@@ -519,7 +523,7 @@ fn any_change(state: &RoomState, numbers: &mut Numbers) -> (UserUri, ChangeSet) 
     for _ in 0..numbers.below(3) {
         let by = proposer(numbers);
         let mut update = ParticipantListUpdate::default();
-        for _ in 0..1 + numbers.below(2) {
+        for _ in 0..=numbers.below(2) {
             let past = usize::from(numbers.one_in(20));
             let place = numbers.below(state.participants.len() + past);
             let index = u32::try_from(place).unwrap();
@@ -557,11 +561,11 @@ fn any_change(state: &RoomState, numbers: &mut Numbers) -> (UserUri, ChangeSet) 
         }
         commit = commit.list(update.encode(), &by);
     }
-    if numbers.one_in(4) {
+    if numbers.one_in(8) {
         let (who, by) = (numbers.pick(&everybody).clone(), proposer(numbers));
         commit.adds.push(LeafAdd { proposer: if numbers.one_in(2) { who.clone() } else { by }, user: who });
     }
-    if numbers.one_in(4) {
+    if numbers.one_in(8) {
         let (who, by) = (numbers.pick(&everybody).clone(), proposer(numbers));
         let own = numbers.one_in(2);
         let proposer = if own { who.clone() } else { by };
