@@ -3,9 +3,18 @@
 //! What the draft spells differently from its registry is read by the registry; `canRevokeVoice` and `canGrantVoice` are not in
 //! it and are left out. Where a role includes another's capabilities, they stand here once.
 
-use super::capability::Capability::*;
 use super::{
-    capability::Capability,
+    capability::Capability::{
+        self, AddOwnClient, AddParticipant, Ban, ChangeMlsOperationalPolicies, ChangeOwnAvatar, ChangeOwnMood,
+        ChangeOwnName, ChangeOwnPresence, ChangeOwnRole, ChangePreauthorizedUserList, ChangeRoleDefinitions,
+        ChangeRoomAvatar, ChangeRoomDescription, ChangeRoomMembershipStyle, ChangeRoomMood, ChangeRoomName,
+        ChangeRoomSubject, ChangeUserRole, CopyLink, CopyMessage, CreateJoinCode, DeleteJoinCode, DeleteOtherMessage,
+        DeleteOtherReaction, DeleteOwnMessage, DeleteOwnReaction, DestroyRoom, DownloadAttachment, DownloadAudio,
+        DownloadImage, DownloadVideo, EditOtherTopic, EditOwnMessage, EditOwnTopic, FollowLink, JoinIfPreauthorized,
+        Kick, OpenJoin, ReactToMessage, ReceiveMessage, RemoveOwnClient, RemoveParticipant, RemoveSelf, ReplyInTopic,
+        ReplyToMessage, ReportAbuse, SendLink, SendLinkPreview, SendMessage, SendMlsReinitProposal, StartTopic, Unban,
+        UploadAttachment, UploadAudio, UploadImage, UploadVideo, UseJoinCode,
+    },
     components::{Role, RoleList},
     presets::{LEAVE, METADATA, MODERATE, TALK, role_of},
     role,
