@@ -102,12 +102,13 @@ impl<'a> Judge<'a> {
     /// The role by which a proposer acts: that in the list, or by its credential if it is not in the list and does not join.
     fn acting(&self, user: &UserUri) -> Result<&'a Role, Refusal> {
         let index = match self.standing.role_of(user) {
-            Some(index) if self.state.is_banned_role(index) => None,
             Some(index) => Some(index),
             None if self.changes.external_commit => None,
             None => self.preauthorized(user),
         };
-        let index = index.ok_or_else(|| Refusal::NotParticipant(user.clone()))?;
+        let index = index
+            .filter(|index| !self.state.is_banned_role(*index))
+            .ok_or_else(|| Refusal::NotParticipant(user.clone()))?;
         self.state.roles.get(index).ok_or(Refusal::Role(index))
     }
 

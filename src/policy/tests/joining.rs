@@ -84,7 +84,13 @@ fn somebody_outside_acts_by_its_credential_and_does_not_commit() {
     assert_eq!(judge(&state, &alice, &remove), Err(Refusal::NotParticipant(hub.clone())));
     let remove = remove.claims(&hub, &["hr", "lead"]);
     assert_eq!(after(&state, &alice, &remove).role_of(&bob), None);
-    assert_eq!(judge(&state, &hub, &remove), Err(Refusal::NotParticipant(hub)));
+    assert_eq!(judge(&state, &hub, &remove), Err(Refusal::NotParticipant(hub.clone())));
+    // Whom a credential makes one of the banned has no say, not even to change nothing.
+    let mut state = state;
+    let banned = PreauthList(vec![entry(&state, &[], role::BANNED)]);
+    state.other.insert(component::PREAUTH_LIST, banned.encode().unwrap());
+    let nothing = changes(&state).update(0x0023, update_metadata(&state, None, None).unwrap(), &hub);
+    assert_eq!(judge(&state, &alice, &nothing), Err(Refusal::NotParticipant(hub)));
 }
 
 #[test]
