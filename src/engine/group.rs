@@ -100,7 +100,7 @@ fn change_set(view: &CommitView, leaves_before: BTreeMap<UserUri, u32>) -> Resul
         };
         updates.push(ComponentUpdate { component: change.component, op, proposer: proposer(&change.sender)? });
     }
-    Ok(ChangeSet { leaves_before, adds, removes, updates, external_commit })
+    Ok(ChangeSet { leaves_before, adds, removes, updates, external_commit, ..ChangeSet::default() })
 }
 
 /// The policy's verdict on a commit of a group with these leaves.

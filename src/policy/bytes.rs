@@ -1,9 +1,12 @@
 //! What the components' codecs share: whole components, bounded lists, and why bytes are refused. The TLS syntax itself is
 //! [`wire::codec`](crate::wire::codec)'s.
 
-use crate::wire::{
-    DecodeError, DecodeErrorKind,
-    codec::{MAX_VECTOR, Reader, Writer},
+use crate::{
+    ident::MimiUri,
+    wire::{
+        DecodeError, DecodeErrorKind,
+        codec::{MAX_VECTOR, Reader, Writer},
+    },
 };
 
 /// Why a component is not what it should be. Permanent.
@@ -13,7 +16,7 @@ pub enum CodecError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// A value that cannot be written, or that nobody would accept.
-    #[error("{0} cannot be written: too long, or not text")]
+    #[error("{0} cannot be written: too long, not text, or not what the draft has")]
     Encode(&'static str),
 }
 
@@ -52,4 +55,29 @@ pub(super) fn list<'a, T>(
 
 pub(super) fn optional_u32(reader: &mut Reader<'_>, field: &'static str) -> Read<Option<u32>> {
     reader.optional(field, |r| r.u32(field))
+}
+
+/// `bytes`, if they are read as `value` again: what nobody would accept, or would lose something, is not written.
+pub(super) fn checked<T: PartialEq>(
+    what: &'static str,
+    value: &T,
+    bytes: Vec<u8>,
+    decode: impl FnOnce(&[u8]) -> Result<T>,
+) -> Result<Vec<u8>> {
+    if decode(&bytes)? == *value { Ok(bytes) } else { Err(CodecError::Encode(what)) }
+}
+
+/// `Uri`: a scheme, and no byte that a URI may not hold. Empty only where `absent` may be.
+pub(super) fn uri(reader: &mut Reader<'_>, field: &'static str, absent: bool) -> Read<String> {
+    let at = reader.clone();
+    let text = reader.utf8(field, MimiUri::MAX_LEN)?;
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme).unwrap_or_default();
+    let named = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    match text.as_str() {
+        "" if absent => Ok(text),
+        "" => refused(&at, field, "a URI is wanted"),
+        _ if named && text.bytes().all(|b| b.is_ascii_graphic()) => Ok(text),
+        _ => refused(&at, field, "not a URI"),
+    }
 }

@@ -1,12 +1,17 @@
-//! The MIMI role capabilities that this gateway looks at (draft-ietf-mimi-room-policy-03 sections 8 and 10.2).
+//! The MIMI role capabilities (draft-ietf-mimi-room-policy-03 sections 8 and 10.2): the whole registry.
 
 macro_rules! capabilities {
     ($($(#[$doc:meta])* $name:ident = $value:literal,)*) => {
-        /// A registered capability. Others are kept in roles as received and have no effect.
+        /// A registered capability. Reserved ones and others are kept in roles as received and have no effect.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u16)]
         pub enum Capability {
             $($(#[$doc])* $name = $value,)*
+        }
+
+        impl Capability {
+            /// All of them, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
         }
     };
 }
@@ -26,6 +31,10 @@ capabilities! {
     JoinIfPreauthorized = 0x0005,
     /// Leave.
     RemoveSelf = 0x0006,
+    /// Reserved.
+    CreateJoinCode = 0x0007,
+    /// Reserved.
+    DeleteJoinCode = 0x0008,
     /// Join with a code.
     UseJoinCode = 0x0009,
     /// Ban another user.
@@ -34,10 +43,16 @@ capabilities! {
     Unban = 0x000b,
     /// Remove another user's clients without removing it.
     Kick = 0x000c,
+    /// Reserved.
+    Knock = 0x000d,
+    /// Reserved.
+    AcceptKnock = 0x000e,
     /// Change another user's role.
     ChangeUserRole = 0x000f,
     /// Change one's own role, by credential.
     ChangeOwnRole = 0x0010,
+    /// Reserved.
+    CreateSubgroup = 0x0011,
     /// Send messages.
     SendMessage = 0x0100,
     /// Receive messages.
@@ -70,6 +85,10 @@ capabilities! {
     EditOwnTopic = 0x010e,
     /// Change the topic of another user's message.
     EditOtherTopic = 0x010f,
+    /// Reserved.
+    SendDirectMessage = 0x0110,
+    /// Reserved.
+    TargetMessage = 0x0111,
     /// Send images.
     UploadImage = 0x0200,
     /// Send audio.
@@ -104,6 +123,32 @@ capabilities! {
     ChangeRoomSubject = 0x0303,
     /// Change the room's mood.
     ChangeRoomMood = 0x0304,
+    /// Reserved.
+    ChangeOwnName = 0x0380,
+    /// Reserved.
+    ChangeOwnPresence = 0x0381,
+    /// Reserved.
+    ChangeOwnMood = 0x0382,
+    /// Reserved.
+    ChangeOwnAvatar = 0x0383,
+    /// Begin a call.
+    StartCall = 0x0400,
+    /// Join a call.
+    JoinCall = 0x0401,
+    /// Send audio in a call.
+    SendAudio = 0x0402,
+    /// Hear a call.
+    ReceiveAudio = 0x0403,
+    /// Send video in a call.
+    SendVideo = 0x0404,
+    /// See a call.
+    ReceiveVideo = 0x0405,
+    /// Share a screen.
+    ShareScreen = 0x0406,
+    /// See a shared screen.
+    ViewSharedScreen = 0x0407,
+    /// Reserved.
+    CreateRoom = 0x0500,
     /// Destroy the room.
     DestroyRoom = 0x0501,
     /// Change the base room policy.
@@ -112,8 +157,20 @@ capabilities! {
     ChangeRoleDefinitions = 0x0503,
     /// Change who may take roles by credential.
     ChangePreauthorizedUserList = 0x0504,
+    /// Reserved.
+    ChangeOtherPolicyAttribute = 0x0505,
+    /// Reserved, though the draft's examples give it to policy enforcers.
+    ChangeMlsOperationalPolicies = 0x0600,
     /// Re-initialise the group.
     SendMlsReinitProposal = 0x0601,
+    /// Reserved.
+    SendMlsUpdateProposal = 0x0602,
+    /// Reserved.
+    SendMlsPskProposal = 0x0603,
+    /// Reserved.
+    SendMlsExternalProposal = 0x0604,
+    /// Reserved.
+    SendMlsExternalCommit = 0x0605,
 }
 
 impl Capability {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bytes::CodecError;
+use super::{bytes::CodecError, preauth::Claim};
 use crate::ident::UserUri;
 
 /// A leaf that a commit adds.
@@ -45,10 +45,23 @@ pub struct ComponentUpdate {
     pub proposer: UserUri,
 }
 
+/// What is known of the joining code of who joins by an external commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Code {
+    /// Only the hub knows whether one was shown: where codes are taken at all, it is believed.
+    #[default]
+    HubKnows,
+    /// None was shown.
+    NotShown,
+    /// One was shown that counts, for this role.
+    Shown(u32),
+}
+
 /// What a commit does to the room, proposals by value and by reference in the commit's order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChangeSet {
-    /// How many leaves each user had before the commit. Users without leaf may be left out.
+    /// How many leaves each user had before the commit. Users without leaf may be left out. [`judge`](super::judge()) reads it;
+    /// a [`Standing`](super::Standing) has its own.
     pub leaves_before: BTreeMap<UserUri, u32>,
     /// Leaves added; in an external commit with the joiner's own.
     pub adds: Vec<LeafAdd>,
@@ -58,6 +71,12 @@ pub struct ChangeSet {
     pub updates: Vec<ComponentUpdate>,
     /// The committer joins by this commit.
     pub external_commit: bool,
+    /// Who proposed to re-initialise the group.
+    pub reinits: Vec<UserUri>,
+    /// What credentials of proposers claim, verified; a basic credential claims nothing.
+    pub claims: BTreeMap<UserUri, Vec<Claim>>,
+    /// The joining code of an external commit.
+    pub code: Code,
 }
 
 /// Why a commit is not allowed. Permanent for this commit in this epoch; becomes `notAllowed`, or `invalidProposal` where
@@ -81,6 +100,9 @@ pub enum Refusal {
     /// An AppDataUpdate for a component that the room does not have or that this gateway does not know.
     #[error("component {0:#06x} is not known here")]
     UnknownComponent(u16),
+    /// An AppDataUpdate for a component that is known, and that no capability of the registry lets anybody change.
+    #[error("component {0:#06x}: nobody may change it")]
+    Unchangeable(u16),
     /// The updates for one component contradict the rules of draft-ietf-mls-extensions or of the component.
     #[error("component {0:#06x}: {1}")]
     Update(u16, &'static str),
@@ -107,6 +129,9 @@ pub enum Refusal {
     /// The room's participants are fixed.
     #[error("the participants of this room never change")]
     FixedMembership,
+    /// A `ReInit` that is not alone in its commit.
+    #[error("a ReInit is alone in its commit")]
+    Reinit,
     /// An external commit that does more than join.
     #[error("an external commit {0}")]
     External(&'static str),
@@ -121,6 +146,7 @@ impl Refusal {
             | Self::Update(..)
             | Self::Malformed(..)
             | Self::TouchedTwice(_)
+            | Self::Reinit
             | Self::Role(_) => true,
             Self::NotParticipant(_)
             | Self::Banned(_)
@@ -128,6 +154,7 @@ impl Refusal {
             | Self::Leaf { .. }
             | Self::Constraint(_)
             | Self::FixedMembership
+            | Self::Unchangeable(_)
             | Self::External(_) => false,
         }
     }

@@ -40,11 +40,26 @@ fn read_participants(reader: &mut Reader<'_>, field: &'static str) -> Read<Vec<(
     list(reader, field, MAX_PARTICIPANTS, |r| Ok((user(r)?, r.u32("role_index")?)))
 }
 
-fn write_participants(writer: &mut Writer, participants: &[(UserUri, u32)]) {
+fn write_participants<'a>(writer: &mut Writer, participants: impl Iterator<Item = (&'a UserUri, u32)>) {
     writer.each(participants, |w, (user, role)| {
         w.opaque(user.as_str().as_bytes());
-        w.u32(*role);
+        w.u32(role);
     });
+}
+
+fn pairs(participants: &[(UserUri, u32)]) -> impl Iterator<Item = (&UserUri, u32)> {
+    participants.iter().map(|(user, role)| (user, *role))
+}
+
+/// Writes the data of a participant list with `length` entries.
+pub(super) fn encode_participants<'a>(
+    length: usize,
+    participants: impl Iterator<Item = (&'a UserUri, u32)>,
+) -> Result<Vec<u8>> {
+    if length > MAX_PARTICIPANTS {
+        return Err(CodecError::Encode("participants"));
+    }
+    written("participants", |writer| write_participants(writer, participants))
 }
 
 impl ParticipantList {
@@ -63,10 +78,7 @@ impl ParticipantList {
 
     /// Writes the component's data.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        if self.0.len() > MAX_PARTICIPANTS {
-            return Err(CodecError::Encode("participants"));
-        }
-        written("participants", |writer| write_participants(writer, &self.0))
+        encode_participants(self.0.len(), pairs(&self.0))
     }
 }
 
@@ -108,7 +120,7 @@ impl ParticipantListUpdate {
                 w.u32(*role);
             });
             writer.each(&self.removed, |w, index| w.u32(*index));
-            write_participants(writer, &self.added);
+            write_participants(writer, pairs(&self.added));
         })
     }
 }
@@ -302,7 +314,7 @@ impl RoleList {
     }
 }
 
-fn read_role(reader: &mut Reader<'_>) -> Read<Role> {
+pub(super) fn read_role(reader: &mut Reader<'_>) -> Read<Role> {
     Ok(Role {
         index: reader.u32("role_index")?,
         name: reader.utf8("role_name", MAX_NAME)?,
@@ -321,7 +333,7 @@ fn read_role(reader: &mut Reader<'_>) -> Read<Role> {
     })
 }
 
-fn write_role(writer: &mut Writer, role: &Role) {
+pub(super) fn write_role(writer: &mut Writer, role: &Role) {
     writer.u32(role.index);
     writer.opaque(role.name.as_bytes());
     writer.opaque(role.description.as_bytes());

@@ -7,36 +7,52 @@
 //! ```
 //!
 //! The hub judges every commit before it accepts it; a follower judges its own users' acts before it submits them, and the
-//! hub's commits on arrival.
+//! hub's commits on arrival. Between an accepted change and the commit that makes it part of the group, [`Pending`] says who
+//! may do what already.
 
+mod assets;
 mod build;
 mod bytes;
 mod capability;
 mod change;
 mod components;
+mod examples;
+mod features;
+mod join_links;
 mod json;
 mod judge;
 mod operational;
 mod parameters;
+mod pending;
+mod preauth;
 mod presets;
 mod state;
 
 #[cfg(test)]
 mod tests;
 
+pub use assets::{AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType, ProviderAssetUploadDomains};
 pub use build::{update_add, update_join_codes, update_metadata, update_remove, update_roles};
 pub use bytes::CodecError;
 pub use capability::Capability;
-pub use change::{ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, Refusal};
+pub use change::{ChangeSet, Code, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, Refusal};
 pub use components::{
     BaseRoomPolicy, MAX_PARTICIPANTS, ParticipantList, ParticipantListUpdate, RichDescription, Role, RoleChanges,
     RoleList, RoomMetadata, encode_component_ids,
 };
-pub use judge::judge;
+pub use examples::SPEAKER;
+pub use features::{
+    Bot, BotPolicy, HistoryPolicy, LinkPreviewPolicy, LoggingPolicy, MessageExpiration, Optionality,
+    StatusNotificationPolicy,
+};
+pub use join_links::{JoinLink, JoinLinkPolicy, JoinLinks, JoinLinksUpdate};
+pub use judge::{Standing, judge};
 pub use operational::Delay;
 pub use parameters::{
     AppMessagePolicy, ExtendedCapabilities, MinDefaultMaxTime, OperationalParameters, PendingProposalPolicy,
 };
+pub use pending::Pending;
+pub use preauth::{Claim, ClaimId, PreauthEntry, PreauthList};
 pub use presets::{Preset, initial};
 pub use state::{RoomState, StateError};
 
@@ -61,6 +77,24 @@ pub mod component {
     pub const PREAUTH_LIST: u16 = 0x0026;
     /// Membership style.
     pub const BASE_ROOM_POLICY: u16 = 0x0027;
+    /// Delivery notifications and read receipts.
+    pub const STATUS_NOTIFICATION_POLICY: u16 = 0x0028;
+    /// How joining links behave.
+    pub const JOIN_LINK_POLICY: u16 = 0x0029;
+    /// The joining links that count.
+    pub const JOIN_LINKS: u16 = 0x002a;
+    /// Links in texts, and their previews.
+    pub const LINK_PREVIEW_POLICY: u16 = 0x002b;
+    /// Attached files.
+    pub const ASSET_POLICY: u16 = 0x002c;
+    /// Whether messages are recorded.
+    pub const LOGGING_POLICY: u16 = 0x002d;
+    /// What newcomers see of the past.
+    pub const CHAT_HISTORY_POLICY: u16 = 0x002e;
+    /// Which bots may be there.
+    pub const BOT_POLICY: u16 = 0x002f;
+    /// When messages expire.
+    pub const MESSAGE_EXPIRATION_POLICY: u16 = 0x0030;
 }
 
 /// Role indices. 0 and 1 have their meaning from room-policy-03, the others from [`initial`].

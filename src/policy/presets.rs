@@ -6,7 +6,7 @@ use super::{
     capability::Capability,
     component,
     components::{BaseRoomPolicy, Role, RoleChanges, RoleList, RoomMetadata},
-    role,
+    examples, role,
     state::RoomState,
 };
 use crate::ident::{RoomUri, UserUri};
@@ -21,6 +21,16 @@ pub enum Preset {
     },
     /// A direct chat: its participants never change.
     Direct,
+    /// The draft's cooperatively administered room (A.1); its users have role 2, its admins 3 and 4.
+    Cooperative,
+    /// The draft's strictly administered room (A.2); roles as in the first.
+    Strict,
+    /// The draft's moderated room (A.3): 2 guest, 3 attendee, 4 speaker, 5 moderator, 6 admin.
+    Moderated,
+    /// The draft's room of several organisations (A.4): 2 to 4 users, 5 to 7 admins of A, B and C; 8 admin.
+    MultiOrganization,
+    /// Anybody comes in and listens: 2 audience, 3 moderator, 4 admin, 5 speaker.
+    Auditorium,
 }
 
 impl Default for Preset {
@@ -29,8 +39,8 @@ impl Default for Preset {
     }
 }
 
-/// The state of a new room. Roles of `participants` are those of [`role`]: member, moderator, admin; in a direct chat
-/// everybody is a member whatever is said. Name and topic are cut to what the component can hold.
+/// The state of a new room. Roles of `participants` are those of [`role`] or of the preset; in a direct chat everybody is a
+/// member whatever is said. Name and topic are cut to what the component can hold.
 #[must_use]
 pub fn initial(
     room_uri: RoomUri,
@@ -55,6 +65,11 @@ pub fn initial(
         roles: match preset {
             Preset::Direct => direct_roles(),
             Preset::Group { members_may_add } => group_roles(members_may_add),
+            Preset::Cooperative => examples::cooperative(),
+            Preset::Strict => examples::strict(),
+            Preset::Moderated => examples::moderated(),
+            Preset::MultiOrganization => examples::multi_organization(),
+            Preset::Auditorium => examples::auditorium(),
         },
         base_policy: BaseRoomPolicy {
             fixed_membership: direct,
@@ -66,7 +81,7 @@ pub fn initial(
             pseudonyms_allowed: false,
             // With the last client gone a direct chat is over: so there is never a second one of the same participants.
             persistent_room: !direct,
-            discoverable: false,
+            discoverable: preset == Preset::Auditorium,
             policy_components: vec![component::ROLES_LIST],
         },
         other: BTreeMap::new(),
@@ -74,7 +89,7 @@ pub fn initial(
 }
 
 /// What every participant may do.
-const TALK: &[Capability] = &[
+pub(super) const TALK: &[Capability] = &[
     Capability::AddOwnClient,
     Capability::RemoveOwnClient,
     Capability::SendMessage,
@@ -104,15 +119,15 @@ const TALK: &[Capability] = &[
     Capability::CopyLink,
 ];
 const ADD: &[Capability] = &[Capability::AddParticipant];
-const LEAVE: &[Capability] = &[Capability::RemoveSelf];
-const METADATA: &[Capability] = &[
+pub(super) const LEAVE: &[Capability] = &[Capability::RemoveSelf];
+pub(super) const METADATA: &[Capability] = &[
     Capability::ChangeRoomName,
     Capability::ChangeRoomDescription,
     Capability::ChangeRoomAvatar,
     Capability::ChangeRoomSubject,
     Capability::ChangeRoomMood,
 ];
-const MODERATE: &[Capability] = &[
+pub(super) const MODERATE: &[Capability] = &[
     Capability::RemoveParticipant,
     Capability::Kick,
     Capability::Ban,
@@ -129,9 +144,10 @@ const ADMINISTER: &[Capability] = &[
     Capability::SendMlsReinitProposal,
 ];
 
-fn role_of(index: u32, name: &str, capabilities: &[&[Capability]], changes: &[(u32, &[u32])]) -> Role {
+pub(super) fn role_of(index: u32, name: &str, capabilities: &[&[Capability]], changes: &[(u32, &[u32])]) -> Role {
     let mut capabilities: Vec<u16> = capabilities.iter().copied().flatten().map(|c| c.code()).collect();
     capabilities.sort_unstable();
+    capabilities.dedup();
     Role {
         index,
         name: name.to_owned(),

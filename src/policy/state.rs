@@ -59,10 +59,7 @@ impl RoomState {
             base_policy: read(components, component::BASE_ROOM_POLICY, BaseRoomPolicy::decode)?,
             other,
         };
-        match state.participants.iter().find(|(_, role)| state.roles.get(*role).is_none()) {
-            Some((_, role)) => Err(StateError::UndefinedRole(*role)),
-            None => Ok(state),
-        }
+        state.checked()
     }
 
     /// Writes the components; what was read from components gives the same bytes again.
@@ -77,10 +74,29 @@ impl RoomState {
 
     /// The state after [`judge`](super::judge()) has answered `changed`.
     pub fn with(&self, changed: &BTreeMap<u16, Vec<u8>>) -> Result<Self, StateError> {
-        let mut components =
-            self.to_components().map_err(|error| StateError::Malformed(component::PARTICIPANT_LIST, error))?;
-        components.extend(changed.iter().map(|(id, bytes)| (*id, bytes.clone())));
-        Self::from_components(&components)
+        let mut next = self.clone();
+        for (id, bytes) in changed {
+            next.set(*id, bytes).map_err(|error| StateError::Malformed(*id, error))?;
+        }
+        next.checked()
+    }
+
+    fn set(&mut self, id: u16, bytes: &[u8]) -> Result<(), CodecError> {
+        match id {
+            component::PARTICIPANT_LIST => self.participants = ParticipantList::decode(bytes)?.0,
+            component::ROOM_METADATA => self.metadata = RoomMetadata::decode(bytes)?,
+            component::ROLES_LIST => self.roles = RoleList::decode(bytes)?,
+            component::BASE_ROOM_POLICY => self.base_policy = BaseRoomPolicy::decode(bytes)?,
+            _ => drop(self.other.insert(id, bytes.to_vec())),
+        }
+        Ok(())
+    }
+
+    fn checked(self) -> Result<Self, StateError> {
+        match self.participants.iter().find(|(_, role)| self.roles.get(*role).is_none()) {
+            Some((_, role)) => Err(StateError::UndefinedRole(*role)),
+            None => Ok(self),
+        }
     }
 
     /// The user's role, `None` if it is not in the list. A banned user has a role.

@@ -1,5 +1,10 @@
 //! Bytes of the components, and what is allowed.
 
+mod examples;
+mod features;
+mod joining;
+mod naive;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -463,8 +468,12 @@ fn component_rules() {
     let judged = |commit: ChangeSet| judge(&state, &alice, &commit);
     let name = || update_metadata(&state, Some("New"), None).unwrap();
     let base = || changes(&state);
-    for unknown in [component::FRANKING_AGENT, component::PREAUTH_LIST, 0x0028, 0xffff] {
+    for unknown in [component::FRANKING_AGENT, 0x0031, 0xffff] {
         assert_eq!(judged(base().update(unknown, vec![], &alice)), Err(Refusal::UnknownComponent(unknown)));
+    }
+    // Their capabilities are reserved: an admin cannot hold them.
+    for reserved in [0x0024].into_iter().chain(0x0028..=0x0030) {
+        assert_eq!(judged(base().update(reserved, vec![], &alice)), Err(Refusal::Unchangeable(reserved)));
     }
     let metadata = component::ROOM_METADATA;
     assert!(

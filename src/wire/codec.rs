@@ -446,7 +446,7 @@ macro_rules! octet_enum {
         pub enum $name { $($(#[$vdoc])* $variant = $code),+ }
 
         impl $crate::wire::codec::Wire for $name {
-            fn read(reader: &mut $crate::wire::codec::Reader<'_>) -> Result<Self, $crate::wire::codec::DecodeError> {
+            fn read(reader: &mut $crate::wire::codec::Reader<'_>) -> std::result::Result<Self, $crate::wire::codec::DecodeError> {
                 let at = reader.clone();
                 match reader.u8($field)? {
                     $($code => Ok(Self::$variant),)+
@@ -459,4 +459,4 @@ macro_rules! octet_enum {
         }
     };
 }
-pub(super) use octet_enum;
+pub(crate) use octet_enum;

@@ -8,8 +8,9 @@ use super::InspectError;
 use crate::{
     content::{ContentFault, DerivedValues, MessageStatusReport, MimiContent},
     policy::{
-        BaseRoomPolicy, CodecError, OperationalParameters, ParticipantList, ParticipantListUpdate, RoleList,
-        RoomMetadata,
+        AssetPolicy, BaseRoomPolicy, BotPolicy, CodecError, HistoryPolicy, JoinLinkPolicy, JoinLinks, JoinLinksUpdate,
+        LinkPreviewPolicy, LoggingPolicy, MessageExpiration, OperationalParameters, ParticipantList,
+        ParticipantListUpdate, PreauthList, RoleList, RoomMetadata, StatusNotificationPolicy,
     },
     wire::{
         AbuseReport, AppDataDictionary, ApplicationFraming, ConsentEntry, DecodeError, Directory, FanoutMessage,
@@ -111,6 +112,19 @@ macro_rules! coded_bodies {
 }
 
 coded_bodies!(ParticipantList, ParticipantListUpdate, RoomMetadata, OperationalParameters, RoleList, BaseRoomPolicy);
+coded_bodies!(
+    PreauthList,
+    StatusNotificationPolicy,
+    JoinLinkPolicy,
+    JoinLinks,
+    JoinLinksUpdate,
+    LinkPreviewPolicy,
+    AssetPolicy,
+    LoggingPolicy,
+    HistoryPolicy,
+    BotPolicy,
+    MessageExpiration
+);
 
 impl Body for Vec<FanoutMessage> {
     fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
@@ -222,6 +236,17 @@ kinds! {
     OperationalPolicy, OperationalParameters, true, "operational-policy", "component 0x0024: OperationalParameters, also its update";
     RolesList, RoleList, true, "roles-list", "component 0x0025: RoleData, also its update";
     BasePolicy, BaseRoomPolicy, true, "base-policy", "component 0x0027: BaseRoomPolicy, also its update";
+    PreauthList, PreauthList, false, "preauth-list", "component 0x0026: PreAuthData, also its update";
+    StatusNotificationPolicy, StatusNotificationPolicy, false, "status-notification-policy", "component 0x0028: StatusNotificationPolicy, also its update";
+    JoinLinkPolicy, JoinLinkPolicy, false, "join-link-policy", "component 0x0029: JoinLinkPolicy, also its update";
+    JoinLinks, JoinLinks, false, "join-links", "component 0x002a: JoinLinksData";
+    JoinLinksUpdate, JoinLinksUpdate, false, "join-links-update", "its update: JoinLinksUpdate";
+    LinkPreviewPolicy, LinkPreviewPolicy, false, "link-preview-policy", "component 0x002b: LinkPreviewPolicy, also its update";
+    AssetPolicy, AssetPolicy, false, "asset-policy", "component 0x002c: AssetPolicy, also its update";
+    LoggingPolicy, LoggingPolicy, false, "logging-policy", "component 0x002d: LoggingPolicy, also its update";
+    HistoryPolicy, HistoryPolicy, false, "chat-history-policy", "component 0x002e: HistoryPolicy, also its update";
+    BotPolicy, BotPolicy, false, "bot-policy", "component 0x002f: BotPolicy, also its update";
+    MessageExpiration, MessageExpiration, false, "message-expiration", "component 0x0030: MessageExpiration, also its update";
     FrankingAgent, FrankingAgent, true, "franking-agent", "component 0x0021: FrankingAgentData, also its update";
     Dictionary, AppDataDictionary, true, "dictionary", "AppDataDictionary: all components of a group";
     MlsMessage, MlsMessage, true, "mls-message", "an MLSMessage with its header";

@@ -10,8 +10,9 @@ use crate::{
     content::{DerivedValues, MessageStatusReport, MimiContent, message_id, message_id_v07},
     ident::{RoomUri, UserUri},
     policy::{
-        BaseRoomPolicy, OperationalParameters, ParticipantList, ParticipantListUpdate, RoleList, RoomMetadata,
-        component,
+        AssetPolicy, BaseRoomPolicy, BotPolicy, HistoryPolicy, JoinLinkPolicy, JoinLinks, JoinLinksUpdate,
+        LinkPreviewPolicy, LoggingPolicy, MessageExpiration, OperationalParameters, ParticipantList,
+        ParticipantListUpdate, PreauthList, RoleList, RoomMetadata, StatusNotificationPolicy, component,
     },
     wire::{
         AbuseReport, AppDataDictionary, ApplicationFraming, ConsentEntry, Directory, FanoutContent, FanoutMessage,
@@ -53,6 +54,17 @@ without_notes!(
     OperationalParameters,
     RoleList,
     BaseRoomPolicy,
+    PreauthList,
+    StatusNotificationPolicy,
+    JoinLinkPolicy,
+    JoinLinks,
+    JoinLinksUpdate,
+    LinkPreviewPolicy,
+    AssetPolicy,
+    LoggingPolicy,
+    HistoryPolicy,
+    BotPolicy,
+    MessageExpiration,
     FrankingAgent,
     RawKeyPackage,
     RawWelcome,
@@ -132,6 +144,16 @@ fn kind_of(component: u16) -> Option<Kind> {
         component::OPERATIONAL_POLICY => Kind::OperationalPolicy,
         component::ROLES_LIST => Kind::RolesList,
         component::BASE_ROOM_POLICY => Kind::BasePolicy,
+        component::PREAUTH_LIST => Kind::PreauthList,
+        component::STATUS_NOTIFICATION_POLICY => Kind::StatusNotificationPolicy,
+        component::JOIN_LINK_POLICY => Kind::JoinLinkPolicy,
+        component::JOIN_LINKS => Kind::JoinLinks,
+        component::LINK_PREVIEW_POLICY => Kind::LinkPreviewPolicy,
+        component::ASSET_POLICY => Kind::AssetPolicy,
+        component::LOGGING_POLICY => Kind::LoggingPolicy,
+        component::CHAT_HISTORY_POLICY => Kind::HistoryPolicy,
+        component::BOT_POLICY => Kind::BotPolicy,
+        component::MESSAGE_EXPIRATION_POLICY => Kind::MessageExpiration,
         _ => return None,
     })
 }
@@ -186,10 +208,10 @@ fn of_handshakes<'a>(messages: impl IntoIterator<Item = &'a MlsMessage>) -> Map<
             continue;
         };
         // All others are updated by their whole new data.
-        let kind = if component == component::PARTICIPANT_LIST {
-            Some(Kind::ParticipantListUpdate)
-        } else {
-            kind_of(component)
+        let kind = match component {
+            component::PARTICIPANT_LIST => Some(Kind::ParticipantListUpdate),
+            component::JOIN_LINKS => Some(Kind::JoinLinksUpdate),
+            _ => kind_of(component),
         };
         if let Some(kind) = kind {
             updates.push(json!({"componentId": format!("{component:#06x}"), "update": decoded(kind, &update)}));

@@ -104,6 +104,28 @@ fn the_operational_policy_of_a_dictionary_is_told() {
 }
 
 #[test]
+fn policy_components_of_a_dictionary_are_told_by_the_drafts_names() {
+    // 0x0028: delivery notifications are forbidden, read receipts required; 0x0030: messages expire within a minute to an hour.
+    let value = shown(Kind::Dictionary, "16 0028 02 0201 0030 0e 01 0000003c 00000e10 01 00000258");
+    let told = &value["notes"]["components"];
+    assert_eq!(told["0x0028"]["body"], json!({"delivery_notifications": "forbidden", "read_receipts": "required"}));
+    let expiration = &told["0x0030"];
+    assert_eq!(expiration["kind"], "message-expiration");
+    assert_eq!(
+        (&expiration["body"]["min_expiration_duration"], &expiration["body"]["default_expiration_duration"]),
+        (&json!(60), &json!(600))
+    );
+}
+
+#[test]
+fn what_a_policy_component_cannot_say_is_not_encoded() {
+    let json = decode(Kind::MessageExpiration, &[2], &none()).unwrap();
+    assert_eq!(encode(None, &json), Ok(vec![2]));
+    let error = encode(None, &json.replace("\"min_expiration_duration\": 0", "\"min_expiration_duration\": 9"));
+    assert!(matches!(error, Err(InspectError::Unencodable { kind: Kind::MessageExpiration, .. })), "{error:?}");
+}
+
+#[test]
 fn a_message_has_its_id() {
     let bytes = include_bytes!("../../../tests/vectors/mimi-content/original.cbor");
     let value: Value = serde_json::from_str(&decode(Kind::Content, bytes, &none()).unwrap()).unwrap();
