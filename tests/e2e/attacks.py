@@ -80,7 +80,7 @@ def stored(silo: Silo) -> set[bytes] | None:
     connection = sqlite3.connect(f"file:{plan.folder}/data/store.sqlite?mode=ro", uri=True, timeout=10)
     try:
         # How far a timeline was compared, and which event shows what, is noted whenever the gateway finds time for it.
-        later = (b"\x02watermark", b"\x02byevent")
+        later = (b"\x02watermark", b"\x02event")
         return {key for (key,) in connection.execute("SELECT k FROM kv") if not key.startswith(later)}
     finally:
         connection.close()

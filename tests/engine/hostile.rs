@@ -58,7 +58,7 @@ async fn inside() -> (Two, OwnedRoomId, OwnedRoomId, RoomUri, Rogue) {
 /// Bytes of what a hub stores of its rooms and of what peers did, by table; without what is noted late, and what goes again.
 async fn stored(silo: &Silo) -> BTreeMap<String, usize> {
     let mut bytes = silo.bytes().await;
-    bytes.retain(|table, _| !["watermark", "byevent", "outbox"].contains(&table.as_str()));
+    bytes.retain(|table, _| !["watermark", "event", "outbox"].contains(&table.as_str()));
     bytes
 }
 
