@@ -82,11 +82,11 @@ fn the_published_vectors_of_gcm() {
 
 #[test]
 fn a_stream_is_sealed_as_in_one_piece_whatever_its_length_and_chunks() {
-    let around = |at: usize| at - 17..=at + 17;
+    let around = |at: usize| [at - 17, at - 16, at - 1, at, at + 1, at + 15];
     let lengths = (0..=80).chain(around(8 * 1024)).chain(around(CHUNK));
     for len in lengths {
         let text = text(len);
-        for aad_len in if len <= 80 { vec![0, 1, 15, 16, 17, 40] } else { vec![3] } {
+        for aad_len in if len <= 80 { vec![0, 1, 16, 20] } else { vec![3] } {
             let aad = &text[..aad_len.min(len)];
             for key in [vec![7; 16], vec![8; 32]] {
                 let payload = Payload { msg: &text, aad };
@@ -95,10 +95,8 @@ fn a_stream_is_sealed_as_in_one_piece_whatever_its_length_and_chunks() {
                 } else {
                     Aes256Gcm::new_from_slice(&key).unwrap().encrypt(&NONCE.into(), payload).unwrap()
                 };
-                for chunk in [1, 13, 15, 16, 17, 31, 33, 4096, 8 * 1024 - 1, CHUNK, CHUNK + 1] {
-                    if chunk < 16 && len > 80 && aad_len != 3 {
-                        continue;
-                    }
+                let chunks = if len > 80 { [4095, 8 * 1024, CHUNK - 1, CHUNK, CHUNK + 1] } else { [1, 15, 16, 17, 33] };
+                for chunk in chunks {
                     assert!(seal(&key, NONCE, aad, &text, chunk) == whole, "{len} bytes in chunks of {chunk}");
                     assert!(open(&key, NONCE, aad, &whole, chunk).unwrap() == text, "{len} bytes in chunks of {chunk}");
                 }
