@@ -140,7 +140,7 @@ impl Gcm {
 
     fn tag(mut self) -> [u8; TAG_LEN] {
         self.authenticator.pad();
-        let lengths = (u128::from(self.aad_len) * 8) << 64 | u128::from(self.text_len) * 8;
+        let lengths = ((u128::from(self.aad_len) * 8) << 64) | (u128::from(self.text_len) * 8);
         self.authenticator.absorb(&lengths.to_be_bytes());
         let mut tag: [u8; TAG_LEN] = self.authenticator.ghash.finalize().into();
         for (byte, mask) in tag.iter_mut().zip(self.mask) {

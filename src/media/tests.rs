@@ -49,7 +49,7 @@ fn run<P: Pipe>(mut pipe: P, input: &[u8], chunk: usize) -> Result<(P::Done, Vec
 
 // ------------------------------------------------------------------------------------------------------------- GCM
 
-/// Test cases 1 to 4 and 16 of McGrew and Viega's "The Galois/Counter Mode of Operation", to which SP 800-38D refers.
+/// Test cases 1 to 4 and 16 of "The Galois/Counter Mode of Operation", the paper to which SP 800-38D refers.
 #[test]
 fn the_published_vectors_of_gcm() {
     let key = "feffe9928665731c6d6a8f9467308308";

@@ -185,6 +185,7 @@ impl<S> Media<S> {
 
     /// The same with its files elsewhere, in the order of [`Media::sources`]; `None` if these are not as many. A thumbnail that did
     /// not make it is `None`, and left out.
+    #[must_use]
     pub fn moved<T>(self, places: Vec<Option<T>>) -> Option<Media<T>> {
         let mut places = places.into_iter();
         let mut files = Vec::with_capacity(self.files.len());
