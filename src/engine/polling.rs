@@ -125,7 +125,7 @@ impl Engine {
         REPORTED.put(db, &mut batch, &key, &())?;
         if let (Some(uri), Some(by)) = (self.linked(&report.room), self.0.names.uri(&report.by)) {
             let event = report.event.clone();
-            let known = EVENTS.get(db, &(report.room.to_string(), event.clone())).await?.and_then(|row| row.value);
+            let known = EVENTS.get(db, &(report.room.clone(), event.clone())).await?.and_then(|row| row.value);
             if known.is_none() && report.received.saturating_add(UNKNOWN) > now() {
                 return Ok(());
             }
