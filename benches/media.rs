@@ -4,7 +4,7 @@
 //! AES-128-GCM in one piece, SHA-256 of the result, by the same primitives. Ours gets chunks of 64 KiB and needs no more memory
 //! for a larger file. The last rows add the spool: what a transfer costs with an encrypted file on disk between both sides.
 
-#![expect(clippy::indexing_slicing, clippy::expect_used, reason = "a bench fails by panicking")]
+#![expect(clippy::expect_used, reason = "a bench fails by panicking")]
 
 use std::{hint::black_box, time::Instant};
 
@@ -78,7 +78,7 @@ fn main() {
 
     // What the rival makes is what the pipe says.
     let mut asset = uploaded.clone();
-    let mut four = |buffer: &mut Vec<u8>| {
+    let four = |buffer: &mut Vec<u8>| {
         black_box(Sha256::digest(&*buffer));
         counter().apply_keystream(buffer);
         let tag = gcm.encrypt_inout_detached(&[4; 12].into(), b"", buffer.as_mut_slice().into()).expect("sealed");
@@ -96,7 +96,12 @@ fn main() {
     pass(&mut to_matrix(), &asset, &mut out);
 
     println!("a file of {} MiB, one core", BYTES >> 20);
-    let rival = best(|| uploaded.clone(), |buffer| drop(black_box(four(buffer))));
+    let rival = best(
+        || uploaded.clone(),
+        |buffer| {
+            black_box(four(buffer));
+        },
+    );
     let ours = best(to_mimi, |pipe| drop(black_box(pass(pipe, &uploaded, &mut out))));
     row("Matrix to MIMI", ours, rival, Some(GOAL));
     let mut back = |buffer: &mut Vec<u8>| {
@@ -115,7 +120,7 @@ fn main() {
     let limits = SpoolLimits { file: 1 << 30, total: 1 << 30 };
     let (spool, _) = Spool::open(dir.path(), limits).expect("a spool");
     let spooled = best(
-        || Some(spool.begin(to_mimi().take().expect("a pipe")).expect("begun")),
+        || Some(spool.begin(to_mimi().expect("a pipe")).expect("begun")),
         |filling| {
             let mut filling = filling.take().expect("once");
             uploaded.chunks(CHUNK).for_each(|chunk| filling.write(chunk).expect("written"));
