@@ -7,8 +7,8 @@
 //!  inside one step:  event -> translate -> room decides (policy) -> mls seals or opens -> effects
 //! ```
 //!
-//! Imports point down only; `tests/imports.rs` holds the table. Layers, lowest first: `ident`, `wire`, `content` -
-//! `policy`, `translate`, `room` - `mls`, `store`, `assets` - `engine` - `matrix`, `mimi`, `admin` - `config`, `cli`, `runtime`.
+//! Imports point down only; `tests/imports.rs` holds the table. Layers, lowest first: `ident`, `wire`, `content`, `media` -
+//! `policy`, `translate`, `room` - `mls`, `store`, `assets`, `spool` - `engine` - `matrix`, `mimi`, `admin` - `config`, `cli`, `runtime`.
 
 pub mod admin;
 pub mod assets;
@@ -18,11 +18,13 @@ pub mod content;
 pub mod engine;
 pub mod ident;
 pub mod matrix;
+pub mod media;
 pub mod mimi;
 pub mod mls;
 pub mod policy;
 pub mod room;
 pub mod runtime;
+pub mod spool;
 pub mod store;
 pub mod translate;
 pub mod wire;

@@ -12,16 +12,18 @@ use std::{
 };
 
 /// Module, layer, and what it may use beside itself and all lower layers.
-const TABLE: [(&str, u8, &[&str]); 16] = [
+const TABLE: [(&str, u8, &[&str]); 18] = [
     ("ident", 0, &[]),
     ("wire", 0, &["ident"]),
     ("content", 0, &["ident"]),
+    ("media", 0, &["content"]),
     ("policy", 1, &[]),
     ("translate", 1, &[]),
     ("room", 1, &["policy", "translate"]),
     ("store", 2, &[]),
     ("mls", 2, &["store"]),
     ("assets", 2, &["store"]),
+    ("spool", 2, &[]),
     ("engine", 3, &[]),
     ("matrix", 4, &[]),
     ("mimi", 4, &[]),

@@ -1,4 +1,5 @@
-//! What decoding allocates, all in all: at most four times its input and 64 KiB, whatever the input says of itself.
+//! What decoding allocates, all in all: at most four times its input and 64 KiB, whatever the input says of itself. And what a file
+//! takes on its way through the gateway, however large it is.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -9,6 +10,11 @@ use std::{fs, path::Path};
 use mimi_gateway::wire::{
     ConsentEntry, FanoutMessage, GroupInfoRequest, GroupInfoResponse, HandshakeBundle, KeyMaterialRequest,
     KeyMaterialResponse, MlsMessage, SubmitMessageRequest, SubmitMessageResponse, UpdateRoomResponse, Wire, limits,
+};
+use mimi_gateway::{
+    content::ExternalPart,
+    media::{CHUNK, FileKey, FromMatrix, SealKey, ToMatrix, ToMimi},
+    spool::{Spool, SpoolLimits},
 };
 
 /// Decodes, and answers whether it could; panics if that took too much.
@@ -92,4 +98,36 @@ fn as_many_of_the_smallest_things_as_may_be_take_no_more_than_the_largest_body()
         assert!(decoded, "{what}");
         assert!(taken.bytes_max <= limits::BODY as u64, "{what}: {} bytes at a time", taken.bytes_max);
     }
+}
+
+/// From one homeserver to an asset, and from there to the other homeserver: 64 MiB, and never more than some chunks of it in memory.
+#[test]
+fn a_large_file_crosses_in_the_memory_of_some_chunks() {
+    const CHUNKS: usize = (64 << 20) / CHUNK;
+    let dir = tempfile::tempdir().unwrap();
+    let limits = SpoolLimits { file: 1 << 30, total: 1 << 30 };
+    let spool = Spool::open(dir.path(), limits).unwrap().0;
+    let chunk = vec![0x5a; CHUNK];
+    let seal = || SealKey::from_random([1; 16], [2; 12]);
+    let mut back = 0;
+    let taken = allocation_counter::measure(|| {
+        let mut filling = spool.begin(ToMimi::new(FromMatrix::Plain, seal()).unwrap()).unwrap();
+        (0..CHUNKS).for_each(|_| filling.write(&chunk).unwrap());
+        let (asset, sealed) = filling.finish().unwrap();
+        let mut part = ExternalPart { url: "https://a.example/x".into(), ..ExternalPart::default() };
+        sealed.describe(&mut part);
+        let key = FileKey::from_random([3; 32], [4; 8]);
+        let mut filling = spool.begin(ToMatrix::new(&part, 0, Some(key)).unwrap()).unwrap();
+        let mut reader = asset.reader();
+        while let Some(chunk) = reader.next_chunk().unwrap() {
+            filling.write(&chunk).unwrap();
+        }
+        let (uploaded, opened) = filling.finish().unwrap();
+        back = opened.bytes();
+        assert_eq!(uploaded.bytes(), back);
+        assert!(opened.encrypted_file("mxc://b.example/x".into()).is_some());
+    });
+    assert_eq!(back, (CHUNKS * CHUNK) as u64);
+    assert!(taken.bytes_max <= 16 * CHUNK as u64, "{} bytes at a time", taken.bytes_max);
+    assert_eq!(spool.bytes(), 0);
 }

@@ -286,7 +286,9 @@ impl Loss {
             Self::Link => "links",
             Self::Style => "underlining, colours, raised and lowered text",
             Self::Layout => "folded parts",
-            Self::Unsupported(_) => "images, videos, audio, voice, files, stickers",
+            Self::Unsupported(_) | Self::Voice | Self::Sticker | Self::Together | Self::Thumbnail => {
+                "images, videos, audio, voice, files, stickers"
+            }
             Self::Formatting | Self::Cut | Self::Alternatives => "long text",
         }
     }

@@ -13,6 +13,7 @@ mod features;
 mod html;
 mod links;
 mod markdown;
+pub mod media;
 mod relation;
 mod to_matrix;
 mod to_mimi;
@@ -139,6 +140,14 @@ pub enum Loss {
     Formatting,
     /// The end of the text: the whole was too long.
     Cut,
+    /// That it is a recorded voice: it appears as a sound.
+    Voice,
+    /// That it is a sticker: it appears as a picture.
+    Sticker,
+    /// That files belong together: they appear one by one.
+    Together,
+    /// A small picture of a file.
+    Thumbnail,
     /// The sender's plain text says something else than its formatted text; the plain text was made from the latter.
     Alternatives,
 }
@@ -166,6 +175,10 @@ impl fmt::Display for Loss {
             Self::Unsupported(media_type) => write!(f, "content of type {media_type}"),
             Self::Formatting => f.write_str("the formatting (too long)"),
             Self::Cut => f.write_str("the end of the text (too long)"),
+            Self::Voice => f.write_str("that it is a voice message (sent as a sound)"),
+            Self::Sticker => f.write_str("that it is a sticker (sent as a picture)"),
+            Self::Together => f.write_str("that the files belong together"),
+            Self::Thumbnail => f.write_str("a preview of a file"),
             Self::Alternatives => f.write_str("a plain text that differed from the formatted one"),
         }
     }
@@ -195,6 +208,11 @@ pub enum NotCarried {
     /// Too long even as plain text.
     #[error("the message cannot be written as MIMI content: {0}")]
     Content(#[from] ContentError),
+}
+
+/// The essence of a media type: `text/plain;charset=utf-8` is `text/plain`.
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Losses in order, each once.

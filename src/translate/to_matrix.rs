@@ -4,7 +4,7 @@ use ruma::OwnedUserId;
 use serde_json::{Value, json};
 
 use super::{
-    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, Refers, ToMatrix, events,
+    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, Refers, ToMatrix, essence, events,
     html::{self, Document},
     links::Links,
     markdown::{self, Style},
@@ -168,11 +168,6 @@ impl Shown {
             }
         }
     }
-}
-
-/// The essence of a media type: `text/plain;charset=utf-8` is `text/plain`.
-fn essence(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// How well a part can be shown; 0 not at all.

@@ -198,6 +198,10 @@ fn every_loss_has_its_row() {
         Loss::Formatting,
         Loss::Cut,
         Loss::Alternatives,
+        Loss::Voice,
+        Loss::Sticker,
+        Loss::Together,
+        Loss::Thumbnail,
     ] {
         assert!(feature(loss.feature()).is_some(), "{loss:?}: {}", loss.feature());
     }

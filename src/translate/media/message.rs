@@ -1,0 +1,267 @@
+//! Media as MIMI says it: [`Media`] to content and back.
+
+use super::{
+    super::{Loss, NotCarried, ToMimi, Translated, essence, tidy},
+    MAX_FILES, MAX_WAVEFORM, MEDIA_EXTENSION, Media, MediaFile, MediaInfo, MediaKind, UNKNOWN_TYPE, clean_blurhash,
+    clean_name,
+};
+use crate::content::{
+    AvMetadata, AvType, Body, CborValue, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart,
+    PartSemantics, TEXT_PLAIN,
+};
+
+/// What an external part has as its type if nobody knows: it may be anything.
+fn is_unknown(media_type: &str) -> bool {
+    media_type.is_empty() || media_type == UNKNOWN_TYPE
+}
+
+// ------------------------------------------------------------------------------------------------------------ to MIMI
+
+/// The message with these files: their parts say already where they are and how they open.
+///
+/// One file alone is one external part. With a thumbnail, a caption with markup, or more files it is a `processAll`: the caption,
+/// then each file and, right behind it, its preview.
+pub fn to_message(media: &Media<ExternalPart>, ctx: &ToMimi<'_>) -> Result<Translated, NotCarried> {
+    let mut caption = media.caption.clone();
+    let alone = media.files.len() == 1;
+    let description = caption.take_if(|caption| alone && plain(caption).is_some());
+    let description = description.as_ref().and_then(plain).unwrap_or_default().to_owned();
+    let mut parts: Vec<NestedPart> = caption.into_iter().collect();
+    let several = !parts.is_empty() || media.sources().count() > 1;
+    let mut index = parts.iter().map(|part| part.walk().count()).sum::<usize>() + usize::from(several);
+    let (mut about, mut hints) = (Vec::new(), Vec::new());
+    for file in &media.files {
+        let number = u16::try_from(index).map_err(|_| NotCarried::Malformed("itemtypes"))?;
+        let external = ExternalPart {
+            content_type: file.info.media_type.clone(),
+            description: description.clone(),
+            filename: file.filename.clone(),
+            ..file.source.clone()
+        };
+        let disposition = match file.kind {
+            MediaKind::File => Disposition::Attachment,
+            MediaKind::Sticker => Disposition::Inline,
+            MediaKind::Image | MediaKind::Video | MediaKind::Audio => Disposition::Render,
+        };
+        parts.push(part(disposition, external));
+        hints.extend(hint(number, file.kind == MediaKind::Sticker, &file.info, file.voice.as_deref()));
+        let mut metadata = metadata(number, file.kind.av_type(), &file.info);
+        if let Some((source, info)) = &file.thumbnail {
+            let external = ExternalPart { content_type: info.media_type.clone(), ..source.clone() };
+            parts.push(part(Disposition::Preview, external));
+            hints.extend(hint(number + 1, false, info, None));
+            if let Some(metadata) = &mut metadata {
+                metadata.preview_index = Some(number + 1);
+            }
+            about.extend(metadata);
+            about.extend(self::metadata(number + 1, Some(AvType::Image), info));
+            index += 1;
+        } else {
+            about.extend(metadata);
+        }
+        index += 1;
+    }
+    let body = match parts.pop() {
+        Some(only) if !several => only,
+        last => {
+            parts.extend(last);
+            NestedPart::render(Body::Multi { semantics: PartSemantics::ProcessAll, parts })
+        }
+    };
+    let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
+    content.set_sender_timestamp(ctx.sent_ts);
+    content.set_av_metadata(&about);
+    if !hints.is_empty() {
+        content.extensions.insert(ExtensionKey::text(MEDIA_EXTENSION), CborValue::Array(hints));
+    }
+    content.encode()?;
+    Ok(Translated { content, losses: tidy(media.losses.clone()) })
+}
+
+fn part(disposition: Disposition, external: ExternalPart) -> NestedPart {
+    NestedPart { disposition, language: String::new(), body: Body::External(Box::new(external)) }
+}
+
+/// The text of a part without markup.
+fn plain(part: &NestedPart) -> Option<&str> {
+    match &part.body {
+        Body::Single { content_type, content } if essence(content_type) == "text/plain" => {
+            std::str::from_utf8(content).ok()
+        }
+        _ => None,
+    }
+}
+
+/// What MIMI has fields for; nothing if there is nothing to say.
+fn metadata(part_index: u16, kind: Option<AvType>, info: &MediaInfo) -> Option<AvMetadata> {
+    let kind =
+        kind.or((info.width.is_some() || info.height.is_some() || info.duration.is_some()).then_some(AvType::Video))?;
+    Some(AvMetadata {
+        width: info.width,
+        height: info.height,
+        duration: info.duration,
+        ..AvMetadata::new(part_index, kind)
+    })
+}
+
+/// What MIMI has no fields for: `{1: part, 2: sticker, 3: blurhash, 4: waveform}`.
+fn hint(part: u16, sticker: bool, info: &MediaInfo, voice: Option<&[u16]>) -> Option<CborValue> {
+    let mut entries = vec![(1, CborValue::from(u64::from(part)))];
+    entries.extend(sticker.then_some((2, CborValue::Bool(true))));
+    entries.extend(info.blurhash.as_deref().map(|hash| (3, CborValue::from(hash))));
+    let points = |waveform: &[u16]| CborValue::Array(waveform.iter().map(|p| CborValue::from(u64::from(*p))).collect());
+    entries.extend(voice.map(|waveform| (4, points(waveform))));
+    let map = |entries: Vec<(i128, CborValue)>| entries.into_iter().map(|(k, v)| (CborValue::Integer(k), v)).collect();
+    (entries.len() > 1).then(|| CborValue::Map(map(entries)))
+}
+
+// ---------------------------------------------------------------------------------------------------------- from MIMI
+
+/// The files of a message; `None` if it is something else, to be shown as text: no file in it, alternatives of which one is a
+/// file, calls, profiles, reactions.
+#[must_use]
+pub fn from_message(message: &MimiContent) -> Option<Media<ExternalPart>> {
+    let about = message.av_metadata();
+    let mut found =
+        Found { about: &about, hints: hints(message), media: Media { files: vec![], caption: None, losses: vec![] } };
+    let mut index = 0;
+    match &message.body.body {
+        Body::Multi { semantics: PartSemantics::ProcessAll | PartSemantics::SingleUnit, parts } => {
+            for part in parts {
+                index += 1;
+                found.take(u16::try_from(index).ok()?, part)?;
+                index += part.walk().count() - 1;
+            }
+        }
+        _ => found.take(0, &message.body)?,
+    }
+    let mut media = found.media;
+    if media.files.is_empty() || media.files.len() > MAX_FILES {
+        return None;
+    }
+    let descriptions = media.files.iter().map(|file| file.source.description.trim()).filter(|text| !text.is_empty());
+    let described: Vec<&str> = descriptions.collect();
+    if !described.is_empty() {
+        // Beside a text there is no place for it, and with several files each may have its own.
+        if media.caption.is_none() {
+            media.caption = Some(NestedPart::text(TEXT_PLAIN, &described.join("\n")));
+        } else {
+            media.losses.push(Loss::Details);
+        }
+    }
+    media.losses = tidy(media.losses);
+    Some(media)
+}
+
+#[derive(Default, Clone)]
+struct Hint {
+    sticker: bool,
+    blurhash: Option<String>,
+    voice: Option<Vec<u16>>,
+}
+
+fn hints(message: &MimiContent) -> Vec<(u16, Hint)> {
+    let all = message.extensions.get(&ExtensionKey::text(MEDIA_EXTENSION)).and_then(CborValue::as_array);
+    let read = |entry: &CborValue| {
+        let part = u16::try_from(entry.get(1)?.as_integer()?).ok()?;
+        let point = |value: &CborValue| u16::try_from(value.as_integer()?.clamp(0, 1024)).ok();
+        let waveform = |points: &[CborValue]| points.iter().take(MAX_WAVEFORM).filter_map(point).collect();
+        Some((
+            part,
+            Hint {
+                sticker: entry.get(2) == Some(&CborValue::Bool(true)),
+                blurhash: entry.get(3).and_then(CborValue::as_text).and_then(clean_blurhash),
+                voice: entry.get(4).and_then(CborValue::as_array).map(waveform),
+            },
+        ))
+    };
+    all.unwrap_or_default().iter().take(2 * MAX_FILES).filter_map(read).collect()
+}
+
+struct Found<'a> {
+    about: &'a [AvMetadata],
+    hints: Vec<(u16, Hint)>,
+    media: Media<ExternalPart>,
+}
+
+impl Found<'_> {
+    /// Takes a part in; `None` if a message with it is none of files.
+    fn take(&mut self, index: u16, part: &NestedPart) -> Option<()> {
+        match (&part.body, part.disposition) {
+            (_, Disposition::Reaction | Disposition::Profile | Disposition::Icon | Disposition::Session) => None,
+            (Body::External(external), disposition) => {
+                let scheme = external.url.split(':').next().unwrap_or_default();
+                if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+                    return None;
+                }
+                if disposition == Disposition::Preview {
+                    self.preview(index, external)
+                } else {
+                    self.file(index, disposition, external);
+                    Some(())
+                }
+            }
+            // One text beside the files is theirs.
+            (Body::Single { .. } | Body::Multi { semantics: PartSemantics::ChooseOne, .. }, _) => {
+                let is_text = |part: &NestedPart| match &part.body {
+                    Body::Single { content_type, .. } => essence(content_type).starts_with("text/"),
+                    Body::Multi { semantics, .. } => *semantics == PartSemantics::ChooseOne,
+                    Body::Null | Body::External(_) => false,
+                };
+                let fits = self.media.caption.is_none() && part.walk().all(is_text);
+                fits.then(|| self.media.caption = Some(part.clone()))
+            }
+            (Body::Null | Body::Multi { .. }, _) => None,
+        }
+    }
+
+    fn info(&self, index: u16, external: &ExternalPart) -> (MediaInfo, Hint) {
+        let about = self.about.iter().find(|about| about.part_index == index);
+        let hint = self.hints.iter().find(|(part, _)| *part == index).map(|(_, hint)| hint.clone()).unwrap_or_default();
+        let info = MediaInfo {
+            size: (external.size > 0).then_some(external.size),
+            width: about.and_then(|about| about.width),
+            height: about.and_then(|about| about.height),
+            duration: about.and_then(|about| about.duration),
+            blurhash: hint.blurhash.clone(),
+            ..MediaInfo::of_type(&external.content_type)
+        };
+        (info, hint)
+    }
+
+    fn file(&mut self, index: u16, disposition: Disposition, external: &ExternalPart) {
+        let (info, hint) = self.info(index, external);
+        let about = self.about.iter().find(|about| about.part_index == index).map(|about| about.media);
+        let kind = match info.media_type.split('/').next() {
+            _ if disposition == Disposition::Attachment => MediaKind::File,
+            // A drawing that may hold programs is for who wants to download it.
+            _ if info.media_type == "image/svg+xml" => MediaKind::File,
+            Some("image") if hint.sticker => MediaKind::Sticker,
+            Some("image") => MediaKind::Image,
+            Some("video") => MediaKind::Video,
+            Some("audio") => MediaKind::Audio,
+            _ if is_unknown(&info.media_type) => match about {
+                Some(AvType::Image) => MediaKind::Image,
+                Some(AvType::Video) => MediaKind::Video,
+                Some(AvType::Audio) => MediaKind::Audio,
+                None => MediaKind::File,
+            },
+            _ => MediaKind::File,
+        };
+        let voice = hint.voice.filter(|_| kind == MediaKind::Audio);
+        let filename = clean_name(&external.filename);
+        self.media.files.push(MediaFile { kind, source: external.clone(), filename, info, thumbnail: None, voice });
+    }
+
+    /// A preview is that of the file before it. One without a file is none that could be shown.
+    fn preview(&mut self, index: u16, external: &ExternalPart) -> Option<()> {
+        let (info, _) = self.info(index, external);
+        let file = self.media.files.last_mut()?;
+        if file.thumbnail.is_some() {
+            self.media.losses.push(Loss::Thumbnail);
+        } else {
+            file.thumbnail = Some((external.clone(), info));
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,416 @@
+//! What users see of files after a message crossed, both ways.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    content::{
+        AvMetadata, Body, CborValue, Disposition, ExtensionKey, ExternalPart, MessageId, MimiContent, PartSemantics,
+        TEXT_PLAIN,
+    },
+    ident::{RoomUri, UserUri},
+    media::{FileKey, Pipe, SealKey, ToMimi as Seal, Unverified},
+    translate::{CONTENT_KEY, Loss, MatrixMessage, NoPast, Nobody, NotCarried, ToMatrix, ToMimi, Translated},
+};
+
+fn alice() -> UserUri {
+    UserUri::parse("mimi://a.example/u/alice").unwrap()
+}
+fn room() -> RoomUri {
+    RoomUri::parse("mimi://a.example/r/club").unwrap()
+}
+fn read(event_type: &str, content: &Value) -> Result<Media<FileSource>, NotCarried> {
+    let (sender, room) = (&alice(), &room());
+    let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: 1_700_000_000_123, past: &NoPast, mentions: &Nobody };
+    from_event(event_type, content, &ctx)
+}
+fn write(media: &Media<ExternalPart>) -> Translated {
+    let (sender, room) = (&alice(), &room());
+    let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: 1_700_000_000_123, past: &NoPast, mentions: &Nobody };
+    to_message(media, &ctx).unwrap()
+}
+fn show(media: &Media<FileSource>, message: &MimiContent) -> Vec<MatrixMessage> {
+    let (sender, room) = (&alice(), &room());
+    let ctx = ToMatrix { message_id: MessageId([2; 32]), sender, room, from_gateway: false, mentions: &Nobody };
+    to_events(media, message, &ctx)
+}
+
+/// Takes the files over as the engine will: sealed, and at a URL of the asset server.
+fn sealed(media: Media<FileSource>) -> Media<ExternalPart> {
+    let places = media.sources().map(|source| {
+        let id = source.url().media_id().unwrap();
+        let key = SealKey::from_random([7; 16], [8; 12]);
+        let (mut pipe, mut out) = (Seal::new(crate::media::FromMatrix::Plain, key).unwrap(), Unverified::new());
+        pipe.feed(id.as_bytes(), &mut out).unwrap();
+        let mut part = ExternalPart { url: format!("https://assets.a.example/{id}"), ..ExternalPart::default() };
+        pipe.finish(&mut out).unwrap().describe(&mut part);
+        Some(part)
+    });
+    let places = places.collect();
+    media.moved(places).unwrap()
+}
+
+/// And to the other homeserver.
+fn uploaded(media: Media<ExternalPart>, encrypted: bool) -> Media<FileSource> {
+    let places = media.sources().map(|part| {
+        let url: OwnedMxcUri = format!("mxc://b.example/{}", part.url.rsplit('/').next().unwrap()).into();
+        let key = FileKey::from_random([1; 32], [2; 8]);
+        Some(if encrypted {
+            FileSource::Encrypted(Box::new(EncryptedFile { url, key, sha256: [3; 32] }))
+        } else {
+            FileSource::Plain(url)
+        })
+    });
+    let places = places.collect();
+    media.moved(places).unwrap()
+}
+
+/// From Matrix to MIMI's bytes and from these to Matrix: the message, and the events without our own mark.
+fn across(event_type: &str, content: &Value, encrypted: bool) -> (Translated, Vec<MatrixMessage>) {
+    assert!(is_media(event_type, content));
+    let sent = write(&sealed(read(event_type, content).unwrap()));
+    let received = MimiContent::decode(&sent.content.encode().unwrap()).unwrap();
+    assert_eq!(received, sent.content);
+    let media = from_message(&received).expect("files");
+    let mut events = show(&uploaded(media, encrypted), &received);
+    for event in &mut events {
+        assert_eq!(event.content.as_object_mut().unwrap().remove(CONTENT_KEY).unwrap()["room"], room().as_str());
+    }
+    (sent, events)
+}
+
+fn external(part: &NestedPart) -> &ExternalPart {
+    let Body::External(external) = &part.body else { panic!("{part:?}") };
+    external
+}
+
+fn image() -> Value {
+    json!({
+        "msgtype": "m.image",
+        "body": "Look!",
+        "filename": "cat.png",
+        "m.mentions": {},
+        "url": "mxc://a.example/cat",
+        "info": {
+            "mimetype": "image/png", "size": 3, "w": 640, "h": 480, "xyz.amorgan.blurhash": "LEHV6nWB2yk8pyo0adR*.7kCMdnj",
+            "thumbnail_url": "mxc://a.example/thumb",
+            "thumbnail_info": {"mimetype": "image/jpeg", "size": 5, "w": 64, "h": 48},
+        },
+    })
+}
+
+#[test]
+fn a_picture_arrives_with_size_caption_thumbnail_and_blur() {
+    let (sent, events) = across("m.room.message", &image(), false);
+    assert_eq!(sent.losses, []);
+    let Body::Multi { semantics: PartSemantics::ProcessAll, parts } = &sent.content.body.body else { panic!() };
+    let told: Vec<_> = parts.iter().map(|part| (part.disposition, external(part).content_type.as_str())).collect();
+    assert_eq!(told, [(Disposition::Render, "image/png"), (Disposition::Preview, "image/jpeg")]);
+    let picture = external(&parts[0]);
+    assert_eq!((picture.description.as_str(), picture.filename.as_str()), ("Look!", "cat.png"));
+    assert_eq!((picture.enc_alg, picture.key.len(), picture.hash_alg, picture.size), (1, 16, 1, 3));
+    let metadata =
+        AvMetadata { width: Some(640), height: Some(480), preview_index: Some(2), ..AvMetadata::new(1, AvType::Image) };
+    let of_thumb = AvMetadata { width: Some(64), height: Some(48), ..AvMetadata::new(2, AvType::Image) };
+    assert_eq!(sent.content.av_metadata(), [metadata, of_thumb]);
+
+    assert_eq!(events.len(), 1);
+    let text = image().to_string().replace("mxc://a.example", "mxc://b.example");
+    assert_eq!(events[0].content, serde_json::from_str::<Value>(&text).unwrap());
+    assert_eq!((events[0].event_type.as_str(), &events[0].losses[..]), ("m.room.message", &[][..]));
+}
+
+#[test]
+fn every_kind_comes_back_as_it_was() {
+    for (kind, mimetype, disposition) in [
+        ("m.image", "image/gif", Disposition::Render),
+        ("m.video", "video/mp4", Disposition::Render),
+        ("m.audio", "audio/ogg", Disposition::Render),
+        ("m.file", "application/pdf", Disposition::Attachment),
+        // A picture that is to be downloaded.
+        ("m.file", "image/png", Disposition::Attachment),
+        // Kinds without a type that says so.
+        ("m.video", "application/octet-stream", Disposition::Render),
+        ("m.file", "application/octet-stream", Disposition::Attachment),
+    ] {
+        let mut content = json!({
+            "msgtype": kind, "body": "a", "filename": "a", "url": "mxc://a.example/a", "m.mentions": {},
+            "info": {"mimetype": mimetype, "size": 1},
+        });
+        let (sent, events) = across("m.room.message", &content, false);
+        // Nothing beside it: the part stands alone.
+        assert_eq!((sent.content.body.disposition, external(&sent.content.body).filename.as_str()), (disposition, "a"));
+        content["url"] = json!("mxc://b.example/a");
+        assert_eq!(events[0].content, content, "{kind} {mimetype}");
+        assert_eq!(sent.losses, []);
+    }
+}
+
+#[test]
+fn encrypted_files_are_read_and_written() {
+    let key = FileKey::from_random([9; 32], [9; 8]);
+    let file = EncryptedFile { url: "mxc://a.example/secret".into(), key: key.clone(), sha256: [4; 32] };
+    let content = json!({
+        "msgtype": "m.file", "body": "a.txt", "file": file.to_json(), "info": {"thumbnail_file": file.to_json()},
+    });
+    let media = read("m.room.message", &content).unwrap();
+    assert_eq!(media.files[0].source, FileSource::Encrypted(Box::new(file.clone())));
+    assert_eq!(media.sources().count(), 2);
+    assert_eq!(media.files[0].source.url().as_str(), "mxc://a.example/secret");
+    let (sent, events) = across("m.room.message", &content, true);
+    // The key of the homeserver's copy stays here.
+    let bytes = sent.content.encode().unwrap();
+    assert!(!bytes.windows(8).any(|window| window == [9; 8]), "a key of Matrix crossed");
+    let there = EncryptedFile::parse(&events[0].content["file"]).unwrap();
+    assert_eq!(there.url.as_str(), "mxc://b.example/secret");
+    assert!(events[0].content.get("url").is_none());
+    assert!(EncryptedFile::parse(&events[0].content["info"]["thumbnail_file"]).is_ok());
+}
+
+#[test]
+fn a_voice_message_is_one_behind_a_gateway_and_a_sound_elsewhere() {
+    let content = json!({
+        "msgtype": "m.audio", "body": "Voice message.ogg", "filename": "Voice message.ogg", "url": "mxc://a.example/v", "m.mentions": {},
+        "info": {"mimetype": "audio/ogg", "size": 1, "duration": 7300},
+        "org.matrix.msc3245.voice": {},
+        "org.matrix.msc1767.audio": {"duration": 7300, "waveform": [0, 512, 1024, 4000]},
+    });
+    let (sent, events) = across("m.room.message", &content, false);
+    assert_eq!(sent.losses, [Loss::Voice]);
+    assert_eq!(sent.content.av_metadata()[0].duration, Some(7300));
+    assert_eq!(events[0].content["org.matrix.msc3245.voice"], json!({}));
+    assert_eq!(
+        events[0].content["org.matrix.msc1767.audio"],
+        json!({"duration": 7300, "waveform": [0, 512, 1024, 1024]})
+    );
+}
+
+#[test]
+fn a_sticker_is_one_behind_a_gateway_and_a_picture_elsewhere() {
+    let content =
+        json!({"body": "waves", "url": "mxc://a.example/s", "info": {"mimetype": "image/png", "w": 256, "h": 256}});
+    let (sent, events) = across("m.sticker", &content, false);
+    assert_eq!((sent.losses.as_slice(), sent.content.body.disposition), (&[Loss::Sticker][..], Disposition::Inline));
+    assert_eq!(events[0].event_type, "m.sticker");
+    assert_eq!(
+        (&events[0].content["url"], &events[0].content["info"]["w"]),
+        (&json!("mxc://b.example/s"), &json!(256))
+    );
+    // What a sticker shows, its body says.
+    assert_eq!(events[0].content["body"], "waves");
+    assert!(events[0].content.get("msgtype").is_none());
+    // Without our mark it is a picture.
+    let mut unmarked = sent.content.clone();
+    unmarked.extensions.remove(&ExtensionKey::text(MEDIA_EXTENSION));
+    let events = show(&uploaded(from_message(&unmarked).unwrap(), false), &unmarked);
+    assert_eq!(events[0].content["msgtype"], "m.image");
+}
+
+#[test]
+fn a_caption_with_markup_is_a_text_of_its_own() {
+    let mut content = image();
+    content["format"] = json!("org.matrix.custom.html");
+    content["formatted_body"] = json!("<strong>Look!</strong>");
+    let (sent, events) = across("m.room.message", &content, false);
+    let Body::Multi { parts, .. } = &sent.content.body.body else { panic!() };
+    assert!(matches!(parts[0].body, Body::Multi { semantics: PartSemantics::ChooseOne, .. }));
+    assert_eq!(external(&parts[1]).description, "");
+    // The indices are those of the draft: the picture is found by them.
+    let about = sent.content.av_metadata();
+    assert_eq!(external(sent.content.body.at_index(about[0].part_index).unwrap()).filename, "cat.png");
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].content["formatted_body"], "<strong>Look!</strong>");
+    assert_eq!((&events[0].content["body"], &events[0].content["filename"]), (&json!("Look!"), &json!("cat.png")));
+    assert_eq!(events[0].content["info"]["w"], 640);
+}
+
+#[test]
+fn a_name_is_no_caption() {
+    let content = json!({"msgtype": "m.file", "body": "a.txt", "url": "mxc://a.example/a"});
+    let media = read("m.room.message", &content).unwrap();
+    assert_eq!((media.files[0].filename.as_str(), &media.caption), ("a.txt", &None));
+    assert_eq!(media.files[0].info.media_type, "application/octet-stream");
+    let same = json!({"msgtype": "m.file", "body": "a.txt", "filename": "a.txt", "url": "mxc://a.example/a"});
+    assert_eq!(read("m.room.message", &same).unwrap().caption, None);
+}
+
+#[test]
+fn a_gallery_crosses_as_one_message_and_is_shown_file_by_file() {
+    for msgtype in ["m.gallery", "dm.filament.gallery"] {
+        let content = json!({
+            "msgtype": msgtype,
+            "body": "Holidays",
+            "itemtypes": [
+                {"itemtype": "m.image", "body": "sea.jpg", "url": "mxc://a.example/1", "info": {"mimetype": "image/jpeg", "w": 10, "h": 20,
+                    "thumbnail_url": "mxc://a.example/2"}},
+                {"itemtype": "m.video", "body": "waves.mp4", "url": "mxc://a.example/3", "info": {"mimetype": "video/mp4", "duration": 5000.7}},
+                {"itemtype": "m.file", "body": "map.pdf", "url": "mxc://a.example/4", "info": {"mimetype": "application/pdf"}},
+            ],
+        });
+        let (sent, events) = across("m.room.message", &content, false);
+        let Body::Multi { parts, .. } = &sent.content.body.body else { panic!() };
+        assert_eq!(parts.len(), 5, "caption, picture, its preview, video, file");
+        let told: Vec<_> =
+            events.iter().map(|e| (e.content["msgtype"].as_str(), e.content["filename"].as_str())).collect();
+        let expected = [("m.image", "sea.jpg"), ("m.video", "waves.mp4"), ("m.file", "map.pdf")]
+            .map(|(kind, name)| (Some(kind), Some(name)));
+        assert_eq!(told, expected);
+        assert_eq!(events[0].content["body"], "Holidays");
+        assert_eq!(events[1].content["body"], "waves.mp4");
+        assert_eq!(events[0].content["info"]["thumbnail_url"], "mxc://b.example/2");
+        assert_eq!(events[1].content["info"]["duration"], 5000);
+        assert_eq!((&events[0].losses[..], &events[1].losses[..]), (&[Loss::Together][..], &[][..]));
+    }
+    let many = vec![json!({"itemtype": "m.file", "url": "mxc://a.example/1"}); MAX_FILES + 1];
+    for items in [
+        json!([]),
+        json!("x"),
+        json!([{"itemtype": "m.text", "body": "x"}]),
+        json!([{"itemtype": "m.image"}]),
+        json!(many),
+    ] {
+        let content = json!({"msgtype": "m.gallery", "body": "x", "itemtypes": items});
+        assert!(matches!(read("m.room.message", &content), Err(NotCarried::Malformed(_))));
+    }
+}
+
+#[test]
+fn what_matrix_says_and_nobody_else_understands_is_a_loss() {
+    let mut content = image();
+    content["page.codeberg.everypizza.msc4193.spoiler"] = json!(true);
+    content["info"]["org.example.exif"] = json!("f/8");
+    content["info"]["thumbnail_url"] = json!("https://elsewhere.example/x");
+    let media = read("m.room.message", &content).unwrap();
+    assert_eq!(media.losses, [Loss::Spoiler, Loss::Details, Loss::Thumbnail]);
+    assert_eq!(media.files[0].thumbnail, None);
+}
+
+#[test]
+fn what_is_no_file_of_matrix_is_not_carried() {
+    for (content, told) in [
+        (json!({"msgtype": "m.image", "body": "x"}), NotCarried::Malformed("url")),
+        (json!({"msgtype": "m.image", "body": "x", "url": "https://a.example/x"}), NotCarried::Malformed("url")),
+        (json!({"msgtype": "m.image", "body": "x", "url": "mxc://a.example/../x"}), NotCarried::Malformed("url")),
+        (
+            json!({"msgtype": "m.image", "body": "x", "url": "mxc://a.example/x", "file": {"v": "v1"}}),
+            NotCarried::Malformed("file"),
+        ),
+        (json!({"msgtype": "m.image", "body": "x", "url": "mxc://a.example/x", CONTENT_KEY: {}}), NotCarried::Mirror),
+    ] {
+        assert_eq!(read("m.room.message", &content), Err(told), "{content}");
+    }
+    assert!(!is_media("m.room.message", &json!({"msgtype": "m.text"})));
+    assert!(!is_media("m.reaction", &json!({"msgtype": "m.image"})));
+}
+
+#[test]
+fn a_thumbnail_that_did_not_make_it_is_left_out() {
+    let media = read("m.room.message", &image()).unwrap();
+    let part = ExternalPart { url: "https://a.example/x".into(), ..ExternalPart::default() };
+    let moved = media.clone().moved(vec![Some(part.clone()), None]).unwrap();
+    assert_eq!(moved.files[0].thumbnail, None);
+    for wrong in [vec![], vec![Some(part.clone())], vec![None, Some(part.clone())], vec![Some(part.clone()); 3]] {
+        assert_eq!(media.clone().moved(wrong), None);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------- what others send
+
+fn message(body: NestedPart) -> MimiContent {
+    MimiContent::new([1; 16], &alice(), &room(), body)
+}
+fn file_part(disposition: Disposition, content_type: &str, url: &str) -> NestedPart {
+    let external = ExternalPart { content_type: content_type.into(), url: url.into(), ..ExternalPart::default() };
+    NestedPart { disposition, language: String::new(), body: Body::External(Box::new(external)) }
+}
+fn all(parts: Vec<NestedPart>) -> NestedPart {
+    NestedPart::render(Body::Multi { semantics: PartSemantics::ProcessAll, parts })
+}
+
+#[test]
+fn the_attachment_of_the_draft_is_a_file_with_a_caption() {
+    let bytes = include_bytes!("../../../tests/vectors/mimi-content/attachment.cbor");
+    let message = MimiContent::decode(bytes).unwrap();
+    let events = show(&uploaded(from_message(&message).unwrap(), true), &message);
+    let content = &events[0].content;
+    assert_eq!((&content["msgtype"], &content["filename"]), (&json!("m.file"), &json!("bigfile.mp4")));
+    assert_eq!(content["body"], "2 hours of key signing video");
+    assert_eq!((&content["info"]["mimetype"], &content["info"]["size"]), (&json!("video/mp4"), &json!(708_234_961)));
+}
+
+#[test]
+fn messages_of_others_are_files_by_their_types() {
+    let url = "https://a.example/x";
+    let kind = |disposition, content_type| {
+        from_message(&message(file_part(disposition, content_type, url))).map(|media| media.files[0].kind)
+    };
+    for (disposition, content_type, expected) in [
+        (Disposition::Render, "IMAGE/PNG; q=1", Some(MediaKind::Image)),
+        (Disposition::Unspecified, "video/webm", Some(MediaKind::Video)),
+        (Disposition::Unknown(77), "audio/mpeg", Some(MediaKind::Audio)),
+        (Disposition::Inline, "image/png", Some(MediaKind::Image)),
+        (Disposition::Render, "image/svg+xml", Some(MediaKind::File)),
+        (Disposition::Render, "text/html", Some(MediaKind::File)),
+        (Disposition::Render, "", Some(MediaKind::File)),
+        (Disposition::Attachment, "image/png", Some(MediaKind::File)),
+        (Disposition::Session, "", None),
+        (Disposition::Reaction, "image/gif", None),
+        (Disposition::Icon, "image/gif", None),
+        // A preview of nothing.
+        (Disposition::Preview, "image/png", None),
+    ] {
+        assert_eq!(kind(disposition, content_type), expected, "{disposition:?} {content_type}");
+    }
+    for url in ["geo:1,2", "javascript:alert(1)", "mxc://a.example/x", ""] {
+        assert_eq!(from_message(&message(file_part(Disposition::Render, "image/png", url))), None, "{url}");
+    }
+    assert_eq!(from_message(&message(NestedPart::text(TEXT_PLAIN, "x"))), None);
+    // Two texts, or a choice of which one is a file, are for who shows texts.
+    let (file, text) = (file_part(Disposition::Render, "image/png", url), NestedPart::text(TEXT_PLAIN, "x"));
+    assert!(from_message(&message(all(vec![text.clone(), file.clone()]))).is_some());
+    assert_eq!(from_message(&message(all(vec![text.clone(), file.clone(), text.clone()]))), None);
+    let choice =
+        NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts: vec![file.clone(), text] });
+    assert_eq!(from_message(&message(choice.clone())), None);
+    assert_eq!(from_message(&message(all(vec![file, choice]))), None);
+}
+
+#[test]
+fn names_and_hints_of_strangers_are_cleaned() {
+    let part = |filename: &str| {
+        let mut part = file_part(Disposition::Attachment, "a/b/c\r\nX: y", "https://a.example/x");
+        if let Body::External(external) = &mut part.body {
+            external.filename = filename.to_owned();
+        }
+        message(part)
+    };
+    let shown = |filename: &str| {
+        let message = part(filename);
+        let content = show(&uploaded(from_message(&message).unwrap(), false), &message).remove(0).content;
+        assert_eq!(content["info"]["mimetype"], "application/octet-stream");
+        content["filename"].as_str().unwrap().to_owned()
+    };
+    for (name, expected) in [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\temp\\a.exe", "a.exe"),
+        ("a\u{202e}gpj.exe", "agpj.exe"),
+        ("a\0\nb", "ab"),
+        ("..", "file"),
+        ("dir/", "file"),
+        ("", "file"),
+    ] {
+        assert_eq!(shown(name), expected, "{name:?}");
+    }
+    assert_eq!(shown(&"ä".repeat(400)).len(), 254);
+
+    let mut message = message(file_part(Disposition::Render, "audio/ogg", "https://a.example/x"));
+    let hint = |entries: Vec<(i128, CborValue)>| {
+        CborValue::Map(entries.into_iter().map(|(key, value)| (CborValue::Integer(key), value)).collect())
+    };
+    let long = CborValue::Array(vec![CborValue::Integer(-5); 10_000]);
+    let hints =
+        vec![hint(vec![(1, CborValue::Integer(0)), (2, CborValue::Bool(true)), (3, "<script>".into()), (4, long)])];
+    message.extensions.insert(ExtensionKey::text(MEDIA_EXTENSION), CborValue::Array(hints));
+    let file = from_message(&message).unwrap().files.remove(0);
+    assert_eq!((file.kind, file.info.blurhash, file.voice), (MediaKind::Audio, None, Some(vec![0; MAX_WAVEFORM])));
+}
