@@ -211,7 +211,11 @@ impl Engine {
             let txn_id = if index == 0 { txn_id.clone() } else { format!("{txn_id}.{index}") };
             let content = content.to_string();
             let action = MatrixAction::Send { room: matrix.clone(), actor, event_type, content, ts: *ts, txn_id };
-            done = homeserver.perform(&action).await?;
+            done = match homeserver.perform(&action).await {
+                // This ghost's same reaction is there already: the homeserver takes no second one, and nothing is missing.
+                Err(error) if error.errcode.as_deref() == Some("M_DUPLICATE_ANNOTATION") => MatrixDone::Done,
+                answer => answer?,
+            };
         }
         Ok(done)
     }
