@@ -122,8 +122,10 @@ def let_go(play) -> None:
         time.sleep(0.1)
     if left:
         raise Wrong(f"left behind: {left}")
-    play.say(room, "a1", "All of them.")
+    play.say(room, "a1", "All of them.", local=True)
     play.check(room)
+    for name in ("b1", "b2"):
+        play.tell.saw(name, "does not see that: " + play.last_words(name, room), 0)
 
 
 def _left_behind(client, room_id: str, alias: str) -> list[str]:
