@@ -75,5 +75,7 @@ mod rules;
 mod silo;
 #[path = "engine/three.rs"]
 mod three;
+#[path = "engine/told.rs"]
+mod told;
 #[path = "engine/trim.rs"]
 mod trim;

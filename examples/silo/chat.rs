@@ -369,7 +369,10 @@ impl Chat {
             }
             let count = events.len();
             let (txn_id, body_hash) = (taken.to_string(), hash.finalize().into());
-            match engine.transaction(Transaction { txn_id, body_hash, events, connection: 1 }).await {
+            match engine
+                .transaction(Transaction { txn_id, body_hash, events, ephemeral: Vec::new(), connection: 1 })
+                .await
+            {
                 Ok(()) => drop(self.change(|change| {
                     change.record(Record::Taken(count));
                     Ok(())

@@ -93,6 +93,8 @@ impl Chat {
             MatrixAction::RemoveAlias { alias_localpart } => {
                 change.record(Record::Alias(alias_localpart.clone(), None));
             }
+            // Its client shows nobody what others have read.
+            MatrixAction::Receipt { .. } => {}
         }
         Ok(MatrixDone::Done)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::ConfigError;
+use crate::room::{ReadReceipts, SendStatus, Telling};
 
 /// How bridged rooms behave.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -14,11 +15,23 @@ pub struct RoomsConfig {
     pub list_all_members_up_to: u32,
     /// How often an active room is compared with the homeserver's timeline.
     pub gap_check_interval_seconds: u64,
+    /// Which statuses of messages their senders' clients get.
+    pub send_status: SendStatus,
+    /// Whether senders are told what of their messages others do not get.
+    pub tell_losses: bool,
+    /// Whether other providers hear what our users have read.
+    pub read_receipts: ReadReceipts,
 }
 
 impl Default for RoomsConfig {
     fn default() -> Self {
-        Self { list_all_members_up_to: 500, gap_check_interval_seconds: 300 }
+        Self {
+            list_all_members_up_to: 500,
+            gap_check_interval_seconds: 300,
+            send_status: SendStatus::default(),
+            tell_losses: true,
+            read_receipts: ReadReceipts::default(),
+        }
     }
 }
 
@@ -27,6 +40,17 @@ impl RoomsConfig {
     #[must_use]
     pub fn gap_check_interval(&self) -> Duration {
         Duration::from_secs(self.gap_check_interval_seconds)
+    }
+
+    /// What people are told of their messages.
+    #[must_use]
+    pub fn telling(&self) -> Telling {
+        Telling {
+            send_status: self.send_status,
+            losses: self.tell_losses,
+            read_receipts: self.read_receipts,
+            ..Telling::default()
+        }
     }
 
     pub(super) fn validate(&self, faults: &mut Vec<ConfigError>) {

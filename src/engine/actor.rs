@@ -3,6 +3,8 @@
 //! Several inputs that wait at once share a batch. If the batch is not stored, what is in memory is thrown away, loaded
 //! again, and the same inputs are worked on once more (DESIGN 2).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -17,7 +19,7 @@ use super::{
     tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS},
 };
 use crate::{
-    ident::{ProviderDomain, RoomUri},
+    ident::{ProviderDomain, RoomUri, UserUri},
     room::{Effect, Input, Phase, Recent, Room, Step},
     store::{Batch, StoreError},
 };
@@ -35,6 +37,10 @@ pub(super) struct Actor {
     pub(super) room: Option<Room>,
     pub(super) group: RoomGroup,
     recent: Recent,
+    /// What of their messages others do not get: whose, and what; those who were told lately.
+    pub(super) told: BTreeSet<(UserUri, &'static str)>,
+    /// Who has messages of our users, as they said lately.
+    pub(super) delivered: BTreeMap<[u8; 32], Vec<UserUri>>,
     /// Another Matrix event waits in the same batch.
     pub(super) more: bool,
 }
@@ -61,8 +67,16 @@ pub(super) struct After {
 
 /// Runs until the mailbox closes.
 pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedReceiver<Mail>) {
-    let mut actor =
-        Actor { engine, uri, room: None, group: RoomGroup::default(), recent: Recent::default(), more: false };
+    let mut actor = Actor {
+        engine,
+        uri,
+        room: None,
+        group: RoomGroup::default(),
+        recent: Recent::default(),
+        told: BTreeSet::new(),
+        delivered: BTreeMap::new(),
+        more: false,
+    };
     if !actor.load_until_done().await {
         return;
     }
@@ -184,6 +198,8 @@ impl Actor {
         self.group = super::rows::load_group(db, &self.uri, number).await?;
         self.group.franking = Some(std::sync::Arc::clone(&self.engine.0.franking));
         self.recent = Recent::default();
+        self.told.clear();
+        self.delivered.clear();
         Ok(())
     }
 
@@ -236,6 +252,7 @@ impl Actor {
         let mut batch = Batch::new("room step");
         let mut after = After::default();
         let before = self.room.clone();
+        self.delivered.clear();
         let event = |mail: &Mail| matches!(mail, Mail::Item { item: InboxItem::Event(_), .. });
         for (index, mail) in mails.iter().enumerate() {
             self.more = event(mail) && mails.get(index + 1).is_some_and(event);
@@ -356,6 +373,7 @@ impl Actor {
                 after.joined.push((index, answer));
                 Ok(())
             }
+            Mail::Read { user, read } => self.read(user, read, batch, after).await,
             Mail::Tick => {
                 let seconds = now() / 1000;
                 for (key, row) in KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await? {

@@ -123,6 +123,8 @@ pub(super) struct Inner {
     pub(super) pulse: AtomicU64,
     /// Which event stands for which message, until it is stored.
     pub(super) lately: Mutex<super::relations::Lately>,
+    /// What our users read lately.
+    pub(super) reads: Mutex<super::receipts::Reads>,
     /// What the transactions tell of the homeserver.
     pub(super) signs: super::signs::Signs,
     /// When the last transaction was answered, and how many came in quick succession by then.
@@ -229,6 +231,7 @@ impl Engine {
             suspect_until: AtomicU64::new(0),
             pulse: AtomicU64::new(now()),
             lately: Mutex::default(),
+            reads: Mutex::default(),
             signs: super::signs::Signs::default(),
             answered: Mutex::default(),
             done: Mutex::default(),

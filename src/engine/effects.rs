@@ -101,6 +101,8 @@ impl Actor {
                 let key = (target.to_string(), requester.to_string(), self.uri.clone());
                 CONSENT.put(db, batch, &key, &Consent::Declined)
             }
+            Effect::Reported { by, report } => self.reported(by, report, batch, after).await,
+            Effect::Lost { user, losses } => self.tell_losses(&user, &losses, batch, after).await,
             Effect::Consent { by, words } => {
                 let told = self.engine.consent_word(&by, &words, None, batch, &mut after.rows).await?;
                 self.engine.tell(&by, &told, batch, &mut after.rows)
@@ -145,7 +147,7 @@ impl Actor {
     }
 
     /// Puts what the room says to its people into its lane.
-    fn say(
+    pub(super) fn say(
         &mut self,
         words: impl FnOnce(&mut crate::room::Step<'_>),
         batch: &mut Batch,
@@ -208,7 +210,13 @@ impl Actor {
     }
 
     /// Behind everything that the lane has.
-    fn send(&self, lane: String, row: OutRow, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+    pub(super) fn send(
+        &self,
+        lane: String,
+        row: OutRow,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
         self.post_notifies(Some(&lane), batch, after)?;
         self.post(lane, row, batch, after)
     }

@@ -267,6 +267,7 @@ impl MatrixInbound for Engine {
             let came = Instant::now();
             self.look_behind(&txn).await;
             self.take_in(txn.events).await.map_err(|error| InboundError::NotStored(error.to_string()))?;
+            self.take_receipts(&txn.ephemeral);
             self.gather(came).await;
             Ok(())
         })

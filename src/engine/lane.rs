@@ -84,7 +84,11 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
 /// are known by their transaction ids, notifies, submits and updates by their bytes.
 fn repeats_show(row: &OutRow) -> bool {
     match row {
-        OutRow::Matrix(MatrixAction::Send { .. }) | OutRow::Show(_) | OutRow::Portal(_) | OutRow::Tell { .. } => false,
+        OutRow::Matrix(MatrixAction::Send { .. } | MatrixAction::Receipt { .. })
+        | OutRow::Show(_)
+        | OutRow::Portal(_)
+        | OutRow::Tell { .. }
+        | OutRow::Seen { .. } => false,
         OutRow::Matrix(_) | OutRow::Ask { .. } | OutRow::Unask { .. } => true,
         OutRow::Call { endpoint, .. } => matches!(endpoint, Endpoint::RequestConsent | Endpoint::UpdateConsent),
     }
@@ -122,6 +126,9 @@ async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallErr
     match row {
         OutRow::Matrix(action) | OutRow::Portal(action) => inner.homeserver.perform(action).await.map(Sent::Matrix),
         OutRow::Show(showing) => engine.show(room, showing).await.map(Sent::Matrix),
+        OutRow::Seen { room: matrix, user, messages } => {
+            engine.show_read(room, matrix, user, messages).await.map(Sent::Matrix)
+        }
         OutRow::Call { peer, endpoint, target, body, .. } => {
             inner.peers.call(peer, *endpoint, target, body).await.map(Sent::Peer)
         }
@@ -223,6 +230,10 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
         tracing::info!(lane, event_type, %error, "state that the room can do without was not set");
         return remove(engine, lane, number, |_| {});
     }
+    if matches!(row, OutRow::Seen { .. }) {
+        tracing::info!(lane, %error, "a receipt was not set");
+        return remove(engine, lane, number, |_| {});
+    }
     tracing::warn!(lane, %error, "refused for good");
     match row {
         OutRow::Call { wants, .. } if wants.answer() => {
@@ -263,6 +274,7 @@ fn describe(row: &OutRow) -> String {
         OutRow::Ask { .. } => "asking a user for consent".to_owned(),
         OutRow::Unask { .. } => "taking a question back".to_owned(),
         OutRow::Tell { .. } => "telling a user something".to_owned(),
+        OutRow::Seen { .. } => "showing what somebody has read".to_owned(),
         OutRow::Call { peer, endpoint, .. } => format!("{endpoint} at {peer}"),
         OutRow::Matrix(action) => match action {
             MatrixAction::Send { .. } => "sending a message",
@@ -275,6 +287,7 @@ fn describe(row: &OutRow) -> String {
             MatrixAction::Unban { .. } => "lifting a ban",
             MatrixAction::Decline { .. } => "declining an invitation",
             MatrixAction::RemoveAlias { .. } => "removing an alias",
+            MatrixAction::Receipt { .. } => "setting a receipt",
         }
         .to_owned(),
     }

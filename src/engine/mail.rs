@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use super::{
     offer::{Arrivals, Offer, Verdict},
     ports::{Actor as MatrixActor, Problem},
+    receipts::Read,
     requests::accepted,
     tables::{InboxItem, Wants},
 };
@@ -30,6 +31,8 @@ pub(super) enum Mail {
     Create { new: Box<NewRoom>, reply: oneshot::Sender<Result<(), String>> },
     /// One of our users wants to follow the room.
     Join { user: UserUri, code: Option<String>, reply: oneshot::Sender<Result<String, String>> },
+    /// One of our users has read something.
+    Read { user: UserUri, read: Read },
     /// Time passed.
     Tick,
     /// Compare with the homeserver's timeline now.

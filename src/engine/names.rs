@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::ports::Peers;
 use crate::{
     ident::{GhostOf, IdentityMap, ProviderDomain, RoomUri, UserUri, display_name, is_ghost_pattern},
-    room::Names,
+    room::{Names, Telling},
     translate::RoomEvent,
 };
 
@@ -21,6 +21,8 @@ pub struct GatewayNames {
     pub bot: OwnedUserId,
     /// Up to how many Matrix members all are listed as participants.
     pub list_all_up_to: usize,
+    /// What people are told of their messages.
+    pub telling: Telling,
     domain: ProviderDomain,
     /// Who can be asked, once the engine is loaded.
     pub(super) peers: Option<Arc<dyn Peers>>,
@@ -37,7 +39,7 @@ impl GatewayNames {
     #[must_use]
     pub fn new(map: IdentityMap, bot: OwnedUserId, list_all_up_to: usize) -> Self {
         let domain = map.provider().clone();
-        Self { map, bot, list_all_up_to, domain, peers: None }
+        Self { map, bot, list_all_up_to, telling: Telling::default(), domain, peers: None }
     }
 }
 
@@ -114,5 +116,8 @@ impl Names for GatewayNames {
     }
     fn list_all_up_to(&self) -> usize {
         self.list_all_up_to
+    }
+    fn telling(&self) -> Telling {
+        self.telling
     }
 }

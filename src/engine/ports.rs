@@ -28,6 +28,8 @@ pub struct Transaction {
     pub body_hash: [u8; 32],
     /// The room events, in order, each as raw JSON.
     pub events: Vec<Box<RawValue>>,
+    /// What happens and is no event of a room: receipts, typing, presence; each as raw JSON.
+    pub ephemeral: Vec<Box<RawValue>>,
     /// On which connection it came, counted since the start: one newer than any before may mean that the homeserver was
     /// restarted.
     pub connection: u64,

@@ -67,6 +67,16 @@ pub(super) struct Place<'a> {
     pub(super) matrix: &'a RoomId,
 }
 
+/// A row could not be read: the call is made again.
+pub(super) fn lookup_failed(error: &StoreError) -> CallError {
+    CallError {
+        what: format!("looking up what a message refers to: {error}"),
+        retry: Retry::Retriable(None),
+        status: None,
+        errcode: None,
+    }
+}
+
 impl Engine {
     fn lately<T>(&self, what: impl FnOnce(&mut Lately) -> T) -> T {
         what(&mut self.0.lately.lock().unwrap_or_else(PoisonError::into_inner))
@@ -83,7 +93,7 @@ impl Engine {
         Ok(past)
     }
 
-    async fn message_of(&self, matrix: &RoomId, event: &EventId) -> Result<Option<Earlier>, StoreError> {
+    pub(super) async fn message_of(&self, matrix: &RoomId, event: &EventId) -> Result<Option<Earlier>, StoreError> {
         let key = (matrix.to_owned(), event.to_owned());
         if let Some(earlier) = self.lately(|lately| lately.messages.map.get(&key).cloned()) {
             return Ok(Some(earlier));
@@ -92,7 +102,7 @@ impl Engine {
         Ok(row.and_then(|row| row.value))
     }
 
-    async fn event_of(&self, room: &str, id: MessageId) -> Result<Option<OwnedEventId>, StoreError> {
+    pub(super) async fn event_of(&self, room: &str, id: MessageId) -> Result<Option<OwnedEventId>, StoreError> {
         let key = (room.to_owned(), id.0);
         if let Some(event) = self.lately(|lately| lately.events.map.get(&key).cloned()) {
             return Ok(Some(event));
@@ -195,13 +205,8 @@ impl Engine {
         if showing.refers.is_nothing() {
             return homeserver.perform(&showing.action).await;
         }
-        let stored = |error: StoreError| CallError {
-            what: format!("looking up what a message refers to: {error}"),
-            retry: Retry::Retriable(None),
-            status: None,
-            errcode: None,
-        };
-        let resolved = self.resolve(Place { room, matrix }, &showing.refers).await.map_err(stored)?;
+        let resolved =
+            self.resolve(Place { room, matrix }, &showing.refers).await.map_err(|error| lookup_failed(&error))?;
         let content = serde_json::from_str(content).unwrap_or_default();
         let (sender, moderates) = (&showing.earlier.sender, showing.keeper.is_some());
         let acts = translate::relate(event_type, content, &showing.refers, &resolved, sender, moderates);

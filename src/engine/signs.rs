@@ -31,7 +31,13 @@ mod tests {
     use super::*;
 
     fn came(signs: &Signs, connection: u64, txn_id: &str) -> bool {
-        signs.restarted(&Transaction { txn_id: txn_id.to_owned(), body_hash: [0; 32], events: Vec::new(), connection })
+        signs.restarted(&Transaction {
+            txn_id: txn_id.to_owned(),
+            body_hash: [0; 32],
+            events: Vec::new(),
+            ephemeral: Vec::new(),
+            connection,
+        })
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Everything that the engine stores: one constant a table, keys that start with the room or the peer (DESIGN 6).
 
+use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -58,6 +59,12 @@ pub(crate) const REPORTED: Table<(u64, u64), ()> = Table::new("reported");
 pub(crate) const MANAGEMENT: Table<String, String> = Table::new("management");
 /// Matrix rooms in which somebody is left of a direct chat that is over.
 pub(crate) const ENDED: Table<String, ()> = Table::new("ended");
+/// Up to when (accepted timestamp) one of our users has read a room, as others were told: room, user.
+pub(crate) const READ: Table<(String, String), Millis> = Table::new("read");
+/// Who has a message of one of our users, as they say: room, message id.
+pub(crate) const DELIVERED: Table<(String, [u8; 32]), Dated<Vec<UserUri>>> = Table::new("delivered");
+/// What senders were told that others do not get: room, user, row of the table of features.
+pub(crate) const TOLD: Table<(String, String, String), ()> = Table::new("told");
 /// Keys of the gateway itself, by purpose. Sealed.
 pub(crate) const KEYS: Table<String, Vec<u8>> = Table::sealed("key");
 /// Numbers of the gateway itself, by purpose.
@@ -151,6 +158,8 @@ pub(crate) enum OutRow {
     Unask { requester: UserUri, target: UserUri },
     /// The bot tells one of our users something, where nobody else reads it.
     Tell { user: UserUri, text: String, txn_id: String },
+    /// A remote user has read these messages: the ghost's receipt.
+    Seen { room: OwnedRoomId, user: UserUri, messages: Vec<[u8; 32]> },
 }
 
 /// Who waits for the answer of a call.

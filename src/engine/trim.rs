@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     core::{Engine, now},
     ports::Millis,
-    tables::{ANSWERS, DAYS, EVENTS, LOG, MARKS, NOTIFIED, QUARANTINE, SHOWN, TOPICS},
+    tables::{ANSWERS, DAYS, DELIVERED, EVENTS, LOG, MARKS, NOTIFIED, QUARANTINE, SHOWN, TOPICS},
 };
 use crate::store::{Batch, Database, KeyCodec, StoreError, Table};
 
@@ -135,6 +135,7 @@ impl Engine {
         gone += self.sweep(&SHOWN, oldest).await?;
         gone += self.sweep(&LOG, oldest).await?;
         gone += self.sweep(&TOPICS, oldest).await?;
+        gone += self.sweep(&DELIVERED, oldest).await?;
         gone += self.sweep(&QUARANTINE, oldest).await?;
         if self.0.stop.is_cancelled() {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use crate::ident::{MimiUri, ProviderDomain, UserUri};
@@ -133,6 +133,15 @@ pub enum MatrixAction {
     RemoveAlias {
         /// Alias localpart (without `#` and server).
         alias_localpart: String,
+    },
+    /// Say that somebody has read up to this event.
+    Receipt {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who has.
+        actor: Actor,
+        /// The event.
+        event: OwnedEventId,
     },
 }
 

@@ -29,7 +29,7 @@ impl Step<'_> {
         (BRIDGE.to_owned(), self.bridge_key(), content.to_string())
     }
 
-    fn bridge_key(&self) -> String {
+    pub(super) fn bridge_key(&self) -> String {
         format!("org.mimi-gateway://{}", self.room.uri.as_str())
     }
 

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     effect::{Endpoint, Millis},
     frank::{Franked, check_beside},
-    group::{Applied, GroupChange, GroupError, Opened, Origin, Staged},
+    group::{Applied, Beside, GroupChange, GroupError, Opened, Origin, Staged},
     state::{Intent, Lost, Phase},
     step::{Effect, Step, Tag},
+    telling::Fate,
 };
 use crate::{
-    content::MimiContent,
+    content::{MessageStatusReport, MimiContent},
     ident::{ProviderDomain, UserUri},
     wire::{
         FanoutContent, FanoutMessage, Frank, HandshakeBundle, MlsMessage, MlsMessageFields, Proposal, ProposalOrRef,
@@ -29,6 +30,11 @@ fn welcome_message(welcome: &RawWelcome) -> Option<MlsMessage> {
     let mut bytes = vec![0, 1, 0, 3];
     bytes.extend_from_slice(welcome.as_bytes());
     MlsMessage::decode(&bytes).ok()
+}
+
+/// Whether it is a status report that is no part of a message.
+fn is_report(opened: &Opened) -> bool {
+    opened.beside == Beside::default() && MessageStatusReport::decode(&opened.plaintext).is_ok()
 }
 
 /// Why an update is not taken.
@@ -147,7 +153,12 @@ impl Step<'_> {
     /// A hub that can read a message takes only one whose sender and room are those that it names, and that has beside it
     /// nothing that is not true of it.
     fn check_content(&self, opened: &Opened) -> Result<(), String> {
-        let content = MimiContent::decode(&opened.plaintext).map_err(|error| error.to_string())?;
+        let content = match MimiContent::decode(&opened.plaintext) {
+            Ok(content) => content,
+            // A status report by itself has no salt: nothing can be beside it.
+            Err(_) if is_report(opened) => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+        };
         content.check_origin(&opened.sender, &self.room.uri).map_err(|error| error.to_string())?;
         let id = crate::content::message_id(&opened.sender, &self.room.uri, &opened.plaintext, &content.salt).0;
         check_beside(&opened.beside, &id, &content, &opened.plaintext).map_err(str::to_owned)
@@ -461,6 +472,7 @@ impl Step<'_> {
         franked: Option<Franked>,
     ) {
         self.recent.insert(message_id);
+        self.tell_status(&event, &Fate::Accepted);
         self.out.push(Effect::Log { accepted, message_id, event: Some(event), franked });
     }
 }

@@ -9,6 +9,7 @@ use super::{
     people::People,
     state::{Intent, Phase},
     step::{Effect, Step, Tag},
+    telling::{Fate, Why},
 };
 use crate::{
     ident::UserUri,
@@ -57,16 +58,20 @@ impl Step<'_> {
             }
             Phase::Broken(why) => {
                 let why = why.clone();
+                // People were told when it broke.
+                let words = format!("The room is not connected to MIMI: {why}.");
+                self.tell_status(&event.event_id, &Fate::Failed(Why::NotConnected, words));
                 return self.report(format!("{} is not carried, the room is broken: {why}", event.event_id));
             }
         }
         if event.event_type == "m.room.encrypted" {
             self.report(format!("{} is encrypted and cannot be carried", event.event_id));
-            return self.notice(&format!(
+            let words = format!(
                 "A message of {} was not sent to the MIMI users: it is encrypted, and the gateway cannot read encrypted Matrix \
                  rooms yet.",
                 event.sender
-            ));
+            );
+            return self.tell_failure(&event.event_id, Why::Encrypted, &words);
         }
         let mentions = &People { names: self.names, state: self.state() };
         let sent_ts = event.origin_server_ts;
@@ -76,12 +81,13 @@ impl Step<'_> {
             if target.sender != user
                 && !self.state().is_some_and(|state| state.can(&user, Capability::DeleteOtherMessage))
             {
-                return self.notice(&format!(
+                let words = format!(
                     "{} removed a message of {} here. Others in the MIMI room keep it: deleting what others said is not \
                      allowed to them there.",
                     event.sender,
                     self.names.display(&target.sender)
-                ));
+                );
+                return self.tell_failure(&event.event_id, Why::NotAllowed, &words);
             }
             let reason = event.content.get("reason").and_then(serde_json::Value::as_str);
             translate::deletion(&target, reason, &context)
@@ -93,8 +99,12 @@ impl Step<'_> {
             Err(NotCarried::Mirror | NotCarried::NoTarget) => return,
             Err(reason) => {
                 self.report(format!("{} is not carried: {reason}", event.event_id));
+                let words = format!("A message of {} was not sent to the MIMI users: {reason}.", event.sender);
+                let why = Why::from(&reason);
                 if event.event_type == "m.room.message" {
-                    self.notice(&format!("A message of {} was not sent to the MIMI users: {reason}.", event.sender));
+                    self.tell_failure(&event.event_id, why, &words);
+                } else if matches!(event.event_type.as_str(), "m.sticker" | "m.reaction") {
+                    self.tell_status(&event.event_id, &Fate::Failed(why, words));
                 }
                 return;
             }
@@ -102,6 +112,7 @@ impl Step<'_> {
         match translated.content.encode_with_id(&user, &self.room.uri) {
             Ok((encoded, id)) => {
                 let event = event.event_id.clone();
+                self.tell_losses(&user, translated.losses);
                 let (message_id, earlier) = (id.0, Earlier::of(&translated.content, id, &user));
                 self.out.push(Effect::Noted { event: event.clone(), message_id, earlier });
                 self.room.queue.push_back(Intent::Say { user, event, content: encoded, message_id: id.0 });

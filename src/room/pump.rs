@@ -5,6 +5,7 @@ use super::{
     group::{GroupChange, GroupError},
     state::{InFlight, Intent, Phase},
     step::{Effect, Step},
+    telling::{Fate, Why},
 };
 use crate::{
     ident::UserUri,
@@ -103,6 +104,13 @@ impl Step<'_> {
         self.room.submitted.iter().all(|waiting| waiting.epoch == epoch)
     }
 
+    /// As follower: whether a message can be sealed now. What is said follows the commit of what was proposed before it,
+    /// whoever makes that.
+    pub(super) fn may_submit_now(&self) -> bool {
+        let settled = !self.group.has_pending() || self.tried_to_settle();
+        settled && self.room.submitted.len() < WINDOW && self.nothing_older_waits()
+    }
+
     /// Works off the queue as far as it goes.
     pub fn pump(&mut self) {
         self.come_back();
@@ -174,11 +182,7 @@ impl Step<'_> {
                     return Ok(Turn::Wait);
                 }
                 if !self.is_hub() {
-                    if self.group.has_pending() && !self.tried_to_settle() {
-                        // What is said follows the commit of what was proposed before it, whoever makes that.
-                        return Ok(Turn::Wait);
-                    }
-                    if self.room.submitted.len() >= WINDOW || !self.nothing_older_waits() {
+                    if !self.may_submit_now() {
                         return Ok(Turn::Wait);
                     }
                     // Commits close an epoch: nothing of it may be sealed behind one.
@@ -209,6 +213,7 @@ impl Step<'_> {
             Intent::Ban { by, user } => self.ban(by, user),
             Intent::Unban { by, user } => self.unban(by, user),
             Intent::Settle { .. } => Ok(Turn::Done),
+            Intent::Report { user, content } => Ok(self.send_report(user, content, intent)),
             Intent::Refresh { user } => {
                 if !self.group.refresh_due(self.now).contains(user) {
                     return Ok(Turn::Done);
@@ -505,7 +510,9 @@ impl Step<'_> {
         let text = match intent {
             Intent::Say { event, .. } => {
                 self.out.push(Effect::Report(format!("{event} of {who} could not be delivered: {why}")));
-                format!("A message of {name} could not be delivered to the MIMI users: {why}.")
+                let text = format!("A message of {name} could not be delivered to the MIMI users: {why}.");
+                self.tell_status(event, &Fate::Failed(Why::Refused, text.clone()));
+                text
             }
             Intent::Add { user, .. } => {
                 if self.is_ours(user) && self.room.present.contains(user) {
@@ -532,6 +539,9 @@ impl Step<'_> {
                 format!("The ban of {} could not be lifted in the MIMI room: {why}.", self.names.display(user))
             }
             Intent::Change { .. } => format!("What {name} wanted to change in this room stays as it is: {why}."),
+            Intent::Report { .. } => {
+                return self.out.push(Effect::Note(format!("what {who} has read is not told: {why}")));
+            }
             Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),
             Intent::Settle { .. } => return self.report(format!("pending proposals could not be committed: {why}")),
         };

@@ -95,6 +95,13 @@ pub enum Intent {
         /// Who is banned.
         user: UserUri,
     },
+    /// Say what became of others' messages. It is let go if it cannot be sent.
+    Report {
+        /// Who.
+        user: UserUri,
+        /// Encoded MIMI content with a message status report.
+        content: Vec<u8>,
+    },
 }
 
 impl Intent {
@@ -107,7 +114,11 @@ impl Intent {
             | Self::Leave { user }
             | Self::Ban { user, .. }
             | Self::Unban { user, .. } => Some(user),
-            Self::Say { .. } | Self::Change { .. } | Self::Refresh { .. } | Self::Settle { .. } => None,
+            Self::Say { .. }
+            | Self::Report { .. }
+            | Self::Change { .. }
+            | Self::Refresh { .. }
+            | Self::Settle { .. } => None,
         }
     }
 
@@ -115,7 +126,11 @@ impl Intent {
     #[must_use]
     pub fn actor(&self) -> &UserUri {
         match self {
-            Self::Say { user, .. } | Self::Leave { user } | Self::Refresh { user } | Self::Settle { user } => user,
+            Self::Say { user, .. }
+            | Self::Report { user, .. }
+            | Self::Leave { user }
+            | Self::Refresh { user }
+            | Self::Settle { user } => user,
             Self::Add { by, .. }
             | Self::Remove { by, .. }
             | Self::Ban { by, .. }
@@ -316,6 +331,8 @@ pub struct Room {
     pub settle: Option<Settle>,
     /// Remote users whose ghosts are banned in the Matrix room.
     pub banned: BTreeSet<UserUri>,
+    /// Events whose senders were told that they wait.
+    pub slow: BTreeSet<OwnedEventId>,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -377,6 +394,7 @@ impl Room {
             proposed: BTreeMap::new(),
             settle: None,
             banned: BTreeSet::new(),
+            slow: BTreeSet::new(),
         }
     }
 }

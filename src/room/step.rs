@@ -22,9 +22,10 @@ use super::{
     group::{Group, GroupError, Opened},
     people::People,
     state::{Phase, Room},
+    telling::Telling,
 };
 use crate::{
-    content::MimiContent,
+    content::{MessageId, MessageStatusReport, MimiContent},
     ident::{ProviderDomain, UserUri},
     policy::{Capability, RoomState},
     translate::{self, CONTENT_KEY, Earlier, Form, Refers},
@@ -61,6 +62,10 @@ pub trait Names: Send + Sync {
     fn portal_alias(&self, room: &crate::ident::RoomUri) -> String;
     /// Up to how many Matrix members all are listed as participants; above it only those who act.
     fn list_all_up_to(&self) -> usize;
+    /// What people are told of what becomes of their messages.
+    fn telling(&self) -> Telling {
+        Telling::default()
+    }
 }
 
 /// What a step is about.
@@ -170,6 +175,15 @@ pub enum Input {
         user: UserUri,
         /// What it says.
         why: String,
+    },
+    /// One of our users has read these messages of remote ones; 16 random bytes for the report.
+    Read {
+        /// Who.
+        user: UserUri,
+        /// What.
+        messages: Vec<MessageId>,
+        /// The report's salt.
+        salt: [u8; 16],
     },
     /// Time passed.
     Tick,
@@ -314,17 +328,34 @@ pub enum Effect {
     Ended(OwnedRoomId),
     /// [`Input::Tick`] is wanted at this time.
     Wake(Millis),
+    /// Others do not get all of a message of one of our users, who is told what, once for each kind.
+    Lost {
+        /// Whose message it is.
+        user: UserUri,
+        /// What is lost.
+        losses: Vec<translate::Loss>,
+    },
+    /// A remote user says what became of messages.
+    Reported {
+        /// Who.
+        by: UserUri,
+        /// What.
+        report: MessageStatusReport,
+    },
     /// The operator should know.
     Report(String),
     /// The operator may like to know: refusals that belong to the ordinary course of things.
     Note(String),
 }
 
-/// Message ids that were shown or logged lately: a second copy is not shown again.
+/// What a room keeps in mind and can do without: message ids that were shown or logged lately, of which a second copy is not
+/// shown again.
 #[derive(Debug, Default, Clone)]
 pub struct Recent {
     order: VecDeque<[u8; 32]>,
     set: BTreeSet<[u8; 32]>,
+    /// Messages that wait for long are not looked for before.
+    pub(super) looks_at: Millis,
 }
 
 impl Recent {
@@ -436,6 +467,10 @@ impl Step<'_> {
                 self.on_not_shown(&user, &why);
                 None
             }
+            Input::Read { user, messages, salt } => {
+                self.on_read(user, &messages, salt);
+                None
+            }
             Input::Tick => {
                 self.look_for_the_way();
                 if self.room.rejoin.is_none() {
@@ -447,6 +482,7 @@ impl Step<'_> {
         };
         if !self.more {
             self.pump();
+            self.look_for_slow();
         }
         answer
     }
@@ -505,7 +541,12 @@ impl Step<'_> {
         let Opened { sender, plaintext, beside } = opened;
         let content = match MimiContent::decode(plaintext) {
             Ok(content) => content,
-            Err(error) => return self.report(format!("a message of {sender} is no MIMI content: {error}")),
+            Err(error) => {
+                return match MessageStatusReport::decode(plaintext) {
+                    Ok(report) => self.on_report(sender, report),
+                    Err(_) => self.report(format!("a message of {sender} is no MIMI content: {error}")),
+                };
+            }
         };
         if let Err(error) = content.check_origin(sender, &self.room.uri) {
             return self.report(format!("a message of {sender} claims another origin: {error}"));
@@ -522,6 +563,11 @@ impl Step<'_> {
         }
         if !self.recent.insert(id) {
             return;
+        }
+        match MessageStatusReport::within(&content) {
+            Some(Ok(report)) => return self.on_report(sender, report),
+            Some(Err(error)) => return self.report(format!("a status report of {sender} cannot be read: {error}")),
+            None => {}
         }
         let franked = match honest {
             Ok(()) => self.franked(sender, plaintext, accepted, frank),

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     effect::{Actor, MatrixAction},
     step::{Effect, Step, hash},
+    telling::{Fate, Why},
 };
 use crate::translate::{CONTENT_KEY, RoomEvent};
 
@@ -109,6 +110,7 @@ impl Step<'_> {
     pub(super) fn undelivered(&mut self, event: &RoomEvent) {
         let text = format!("{} of {} is not carried: the chat is over", event.event_id, event.sender);
         self.out.push(Effect::Note(text));
+        self.tell_status(&event.event_id, &Fate::Failed(Why::NotConnected, UNDELIVERED.to_owned()));
         if !wants_answer(event) || !self.can_speak() {
             return;
         }

@@ -118,7 +118,8 @@ fn parts(config: &Config) -> Result<Parts, RuntimeError> {
     let map = IdentityMap::new(config.provider_domain()?, settings.server_name.clone());
     let bot = ruma::UserId::parse(format!("@{}:{}", credentials.sender_localpart, settings.server_name))?;
     let list = usize::try_from(config.rooms.list_all_members_up_to).unwrap_or(usize::MAX);
-    let names = GatewayNames::new(map.clone(), bot, list);
+    let mut names = GatewayNames::new(map.clone(), bot, list);
+    names.telling = config.rooms.telling();
     Ok(Parts { credentials, map: Arc::new(map), names })
 }
 

@@ -225,7 +225,15 @@ pub const FEATURES: &[Feature] = &[
         "the sender is told; from MIMI a note names them",
         None,
     ),
-    row("read receipts, typing, presence", "ephemeral events", "message status", NO, "", Some("read_receipts")),
+    row(
+        "read receipts",
+        "`m.receipt`, `m.read`",
+        "message status report",
+        FULL,
+        "from Matrix by `rooms.read_receipts` and the room's policy; never private ones",
+        Some("read_receipts"),
+    ),
+    row("typing, presence", "ephemeral events", "", NO, "", None),
     row("encrypted messages", "`m.room.encrypted`", "", NO, "encrypted rooms are refused", None),
 ];
 
@@ -264,7 +272,56 @@ pub fn feature(name: &str) -> Option<&'static Feature> {
     FEATURES.iter().find(|feature| feature.name == name)
 }
 
+/// What the table says of such features.
+const TELLS: &str = "senders are told of losses";
+
+/// What a sender is told that others do not get, by the feature that it belongs to.
+const TOLD: &[(&str, &str)] = &[
+    ("long text", "the end of a text that is too long"),
+    ("links", "links that lead nowhere outside of Matrix (their text is kept)"),
+    ("spoilers", "the cover of a spoiler (its text is in sight)"),
+    ("custom emoji in texts", "custom emoji and pictures within a text (their names are kept)"),
+    ("mentions of people", "a call for attention to those whom the text does not name by a link, or to all"),
+    ("replies", "which message yours answers, if they do not have that one"),
+    ("threads", "that yours is in a thread, if they do not have its first message"),
+    ("edits", "that yours replaces an earlier message which they do not have as yours (they get both)"),
+    ("places", "some details of a place (its coordinates are kept)"),
+    ("polls, votes, ends of polls", "what yours refers to"),
+    ("custom events", "more than a line of text of polls and of what only some Matrix clients know"),
+    ("calls", "a call (they are told of it, and cannot join)"),
+    ("disappearing messages", "when a message shall disappear (it stays)"),
+    (
+        "images, videos, audio, voice, files, stickers",
+        "more than the text of a kind of message that is not known there",
+    ),
+];
+
 impl Loss {
+    /// What the sender of a message is told that others do not get. `None`: they get it in another form.
+    #[must_use]
+    pub fn told(&self) -> Option<&'static str> {
+        let in_another_form = matches!(
+            self,
+            Self::Emote
+                | Self::Style
+                | Self::Layout
+                | Self::Formatting
+                | Self::Alternatives
+                | Self::Voice
+                | Self::Sticker
+                | Self::Together
+                | Self::Thumbnail
+        );
+        let words = || TOLD.iter().find(|(feature, _)| *feature == self.feature()).map(|(_, words)| *words);
+        if in_another_form { None } else { words() }
+    }
+
+    /// Whether a gateway of this kind gets it all the same.
+    #[must_use]
+    pub fn spares_gateways(&self) -> bool {
+        matches!(self, Self::Spoiler | Self::Private(_))
+    }
+
     /// Which row of [`FEATURES`] tells of it.
     #[must_use]
     pub fn feature(&self) -> &'static str {
@@ -319,7 +376,13 @@ pub fn table() -> String {
         String::from("| What | Matrix | MIMI | Matrix to MIMI | MIMI to Matrix | |\n|---|---|---|---|---|---|\n");
     for Feature { name, matrix, mimi, out, back, note, .. } in FEATURES {
         let (matrix, mimi) = (matrix.replace('|', "\\|"), mimi.replace('|', "\\|"));
-        let row = [name, matrix.as_str(), mimi.as_str(), out.word(), back.word(), note].join(" | ");
+        let told = TOLD.iter().any(|(feature, _)| feature == name);
+        let note = match (told, note.is_empty()) {
+            (false, _) => (*note).to_owned(),
+            (true, true) => TELLS.to_owned(),
+            (true, false) => format!("{note}; {TELLS}"),
+        };
+        let row = [name, matrix.as_str(), mimi.as_str(), out.word(), back.word(), &note].join(" | ");
         table.extend(["| ", &row, " |\n"]);
     }
     table

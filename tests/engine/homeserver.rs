@@ -87,6 +87,10 @@ struct State {
     sent: BTreeMap<(String, String, String), OwnedEventId>,
     users: BTreeSet<String>,
     queue: VecDeque<Box<RawValue>>,
+    /// Receipts on their way to the gateway.
+    ephemeral: VecDeque<Box<RawValue>>,
+    /// Up to which event the gateway's ghosts have read: by room and user.
+    receipts: BTreeMap<(String, String), String>,
     lose: bool,
     next: u64,
     actions: usize,
@@ -130,11 +134,13 @@ impl FakeHomeserver {
             loop {
                 let Some(homeserver) = weak.upgrade() else { return };
                 let events: Vec<Box<RawValue>> = homeserver.lock().queue.iter().take(50).cloned().collect();
+                // As Synapse does, these are sent once.
+                let ephemeral: Vec<Box<RawValue>> = homeserver.lock().ephemeral.drain(..).collect();
                 let engine = slot.lock().unwrap().clone();
-                if let (false, Some(engine)) = (events.is_empty(), engine) {
+                if let (false, Some(engine)) = (events.is_empty() && ephemeral.is_empty(), engine) {
                     let count = events.len();
                     let transaction =
-                        Transaction { txn_id: txn.to_string(), body_hash: [0; 32], events, connection: 1 };
+                        Transaction { txn_id: txn.to_string(), body_hash: [0; 32], events, ephemeral, connection: 1 };
                     tracing::debug!(domain = %homeserver.map.provider(), txn, count, "transaction");
                     let result = engine.transaction(transaction).await;
                     tracing::debug!(domain = %homeserver.map.provider(), txn, ?result, "answered");
@@ -381,6 +387,39 @@ impl FakeHomeserver {
         there.then(|| self.post(&mut state, room.as_str(), &user, "m.room.message", None, content, None))
     }
 
+    /// Sends an event of any type.
+    pub(crate) fn send(&self, room: &RoomId, name: &str, event_type: &str, content: Value) -> OwnedEventId {
+        let user = self.user(name);
+        self.post(&mut self.lock(), room.as_str(), &user, event_type, None, content, None)
+    }
+
+    /// Removes an event, as its sender.
+    pub(crate) fn redact(&self, room: &RoomId, name: &str, event: &str) -> OwnedEventId {
+        self.send(room, name, "m.room.redaction", json!({ "redacts": event }))
+    }
+
+    /// Reads up to an event, and says so by a receipt of this kind.
+    pub(crate) fn read(&self, room: &RoomId, name: &str, event: &str, kind: &str) {
+        let receipt = json!({ event: { kind: { self.user(name): { "ts": 1 } } } });
+        let edu = json!({ "type": "m.receipt", "room_id": room, "content": receipt });
+        self.lock().ephemeral.push_back(raw(&edu));
+    }
+
+    /// Up to which event a full user id of the gateway's has read.
+    pub(crate) fn receipt(&self, room: &RoomId, user: &str) -> Option<String> {
+        self.lock().receipts.get(&(room.to_string(), user.to_owned())).cloned()
+    }
+
+    /// What senders were told of an event: the contents of the statuses.
+    pub(crate) fn statuses(&self, room: &RoomId, event: &str) -> Vec<Value> {
+        let told = |seen: &Value| {
+            let status = seen["type"] == "com.beeper.message_send_status";
+            status && seen["content"]["m.relates_to"]["event_id"] == event
+        };
+        let events = self.events(room).into_iter().filter(told);
+        events.map(|event| event["content"].clone()).collect()
+    }
+
     /// Replies to an event.
     pub(crate) fn reply(&self, room: &RoomId, name: &str, to: &str, body: &str) {
         let user = self.user(name);
@@ -583,6 +622,12 @@ impl FakeHomeserver {
             }
             MatrixAction::RemoveAlias { alias_localpart } => {
                 state.aliases.remove(alias_localpart);
+                Ok(MatrixDone::Done)
+            }
+            MatrixAction::Receipt { room, actor, event } => {
+                let user = self.id(actor).to_string();
+                Self::must_be_in(state, room.as_str(), &user)?;
+                state.receipts.insert((room.to_string(), user), event.to_string());
                 Ok(MatrixDone::Done)
             }
             MatrixAction::Invite { room, actor, target, is_direct } => {

@@ -87,7 +87,7 @@ fn event(room: &RoomId, id: &str, body: &str) -> Box<RawValue> {
 }
 
 fn transaction(id: &str, events: Vec<Box<RawValue>>) -> Transaction {
-    Transaction { txn_id: id.to_owned(), body_hash: [0; 32], events, connection: 1 }
+    Transaction { txn_id: id.to_owned(), body_hash: [0; 32], events, ephemeral: Vec::new(), connection: 1 }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ use mimi_gateway::{
         },
     },
     ident::{IdentityMap, ProviderDomain, RoomUri, UserUri},
+    room::Telling,
     store::{
         BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, ScanRange, StoreError, Table, open,
         open_memory,
@@ -211,6 +212,8 @@ pub(crate) struct Silo {
     pub(crate) searches: AtomicU32,
     /// How long its engine lets the homeserver gather events, from the next start on.
     pub(crate) gather: Mutex<Duration>,
+    /// What people are told, from the next start on.
+    pub(crate) telling: Mutex<Telling>,
     /// Where reports of abuse appear, from the next start on.
     pub(crate) admin_room: Mutex<Option<OwnedRoomId>>,
     slot: Slot,
@@ -291,6 +294,7 @@ impl Silo {
             searches,
             gather,
             admin_room,
+            telling: Mutex::default(),
             slot,
             database,
         };
@@ -345,7 +349,8 @@ impl Silo {
             admin_room: self.admin_room.lock().unwrap().clone(),
             ..quick_settings()
         };
-        let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
+        let mut names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
+        names.telling = *self.telling.lock().unwrap();
         let homeserver = Arc::clone(&self.homeserver);
         let engine = load(opened.database.clone(), homeserver, &self.net, self.faults.clone(), names, settings).await;
         if stale {

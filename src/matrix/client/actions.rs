@@ -2,11 +2,11 @@
 
 use reqwest::Method;
 use ruma::{
-    OwnedEventId, RoomId, UserId,
+    EventId, OwnedEventId, RoomId, UserId,
     api::client::membership::{invite_user, join_room_by_id, kick_user, leave_room, unban_user},
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{HomeserverClient, errors};
 use crate::engine::ports::{Actor, CallError, MatrixAction, MatrixDone, Millis};
@@ -72,6 +72,9 @@ impl HomeserverClient {
                 let alias = alias.ok_or_else(|| errors::unusable("delete alias", "it is not a Matrix alias"))?;
                 self.delete_alias(&alias).await.map(|()| MatrixDone::Done)
             }
+            MatrixAction::Receipt { room, actor, event } => {
+                self.receipt(room, actor, event).await.map(|()| MatrixDone::Done)
+            }
         }
     }
 
@@ -126,6 +129,14 @@ impl HomeserverClient {
         }
         let body = wanted.reason.map_or_else(|| json!({}), |reason| json!({"reason": reason})).to_string();
         Ok(self.call::<Sent>("redact", Method::PUT, target, Some(body)).await?.event_id)
+    }
+
+    /// The homeserver keeps the newest of a user's receipts.
+    async fn receipt(&self, room: &RoomId, actor: &Actor, event: &EventId) -> Result<(), CallError> {
+        let user = self.ensure(actor).await?;
+        let target = self.v3().segment("rooms").segment(room.as_str()).segment("receipt").segment("m.read");
+        let target = target.segment(event.as_str()).query("user_id", user.as_str());
+        self.call::<Value>("receipt", Method::POST, target, Some("{}".to_owned())).await.map(drop)
     }
 
     /// The homeserver keeps a state event that says the same already.

@@ -54,11 +54,19 @@ impl Drop for Landing {
     }
 }
 
-/// The fields we read. Ephemeral events, to-device messages, device lists and key counts are accepted under any name
-/// and not used.
+/// The fields we read. To-device messages, device lists and key counts are accepted under any name and not used.
 #[derive(Deserialize)]
 struct TransactionBody {
     events: Vec<Box<RawValue>>,
+    ephemeral: Option<Box<RawValue>>,
+    #[serde(rename = "de.sorunome.msc2409.ephemeral")]
+    old_ephemeral: Option<Box<RawValue>>,
+}
+
+/// What a transaction brings.
+struct Brought {
+    events: Vec<Box<RawValue>>,
+    ephemeral: Vec<Box<RawValue>>,
 }
 
 /// The endpoint.
@@ -80,10 +88,10 @@ pub(super) async fn put_transaction(
         drop((bytes, permit));
         running
     } else {
-        let events = parse(&bytes)?;
+        let brought = parse(&bytes)?;
         drop(bytes);
         let connection = connection.map_or(0, |Extension(connection)| connection.0);
-        start(&shared, key, events, connection, permit)
+        start(&shared, key, brought, connection, permit)
     };
     wait(outcome).await?;
     Ok(Json(serde_json::json!({})))
@@ -101,9 +109,14 @@ async fn read_body(body: Body, shared: &Shared) -> Result<Bytes, Refusal> {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Box<RawValue>>, Refusal> {
+fn parse(bytes: &[u8]) -> Result<Brought, Refusal> {
     match serde_json::from_slice::<TransactionBody>(bytes) {
-        Ok(body) => Ok(body.events),
+        Ok(TransactionBody { events, ephemeral, old_ephemeral }) => {
+            // What is not a list is left out: the events do not suffer from it.
+            let list = |raw: Box<RawValue>| serde_json::from_str::<Vec<Box<RawValue>>>(raw.get()).unwrap_or_default();
+            let ephemeral = ephemeral.or(old_ephemeral).map(list).unwrap_or_default();
+            Ok(Brought { events, ephemeral })
+        }
         Err(error) if error.is_data() => Err(Refusal::bad_json()),
         Err(_) => Err(Refusal::not_json()),
     }
@@ -114,7 +127,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Box<RawValue>>, Refusal> {
 fn start(
     shared: &Shared,
     key: Key,
-    events: Vec<Box<RawValue>>,
+    brought: Brought,
     connection: u64,
     permit: OwnedSemaphorePermit,
 ) -> watch::Receiver<Option<Outcome>> {
@@ -131,18 +144,19 @@ fn start(
     let inbound = Arc::clone(&shared.inbound);
     tokio::spawn(async move {
         let _permit = permit;
-        let result = store(&*inbound, &landing, events, connection).await;
+        let result = store(&*inbound, &landing, brought, connection).await;
         drop(landing);
         done.send_replace(Some(result));
     });
     outcome
 }
 
-async fn store(inbound: &dyn MatrixInbound, landing: &Landing, events: Vec<Box<RawValue>>, connection: u64) -> Outcome {
+async fn store(inbound: &dyn MatrixInbound, landing: &Landing, brought: Brought, connection: u64) -> Outcome {
+    let Brought { events, ephemeral } = brought;
     let _turn = landing.flights.order.lock().await;
     let (txn_id, body_hash) = landing.key.clone();
     let count = events.len();
-    match inbound.transaction(Transaction { txn_id, body_hash, events, connection }).await {
+    match inbound.transaction(Transaction { txn_id, body_hash, events, ephemeral, connection }).await {
         Ok(()) => {
             tracing::debug!(txn_id = landing.key.0, events = count, "transaction stored");
             Ok(())

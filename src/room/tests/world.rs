@@ -20,7 +20,7 @@ use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::{self, Preset, role},
     room::{
-        About, Effect, GroupInfoAnswer, Input, Names, Phase, Recent, Room, Step, Tag,
+        About, Effect, GroupInfoAnswer, Input, Names, Phase, Recent, Room, SendStatus, Step, Tag, Telling,
         effect::{Actor, Endpoint, MatrixAction},
         group::Group,
         step::hash,
@@ -112,6 +112,10 @@ impl Names for FakeNames {
     }
     fn list_all_up_to(&self) -> usize {
         500
+    }
+    // Time passes as it likes here.
+    fn telling(&self) -> Telling {
+        Telling { send_status: SendStatus::Off, ..Telling::default() }
     }
 }
 
@@ -593,6 +597,8 @@ impl World {
                 | Effect::Unlink(_)
                 | Effect::Ended(_)
                 | Effect::ReportAbuse { .. }
+                | Effect::Lost { .. }
+                | Effect::Reported { .. }
                 | Effect::Consent { .. } => {}
                 Effect::Wake(time) => {
                     assert!(time > self.now);
@@ -929,6 +935,9 @@ fn copy(input: &Input) -> Input {
         Input::Answered { tag, result } => Input::Answered { tag: *tag, result: result.clone() },
         Input::ShutOut { user, why } => Input::ShutOut { user: user.clone(), why: why.clone() },
         Input::NotShown { user, why } => Input::NotShown { user: user.clone(), why: why.clone() },
+        Input::Read { user, messages, salt } => {
+            Input::Read { user: user.clone(), messages: messages.clone(), salt: *salt }
+        }
         Input::Tick => Input::Tick,
     }
 }

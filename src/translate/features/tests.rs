@@ -57,6 +57,9 @@ fn message(body: NestedPart) -> MimiContent {
     MimiContent::new([9; 16], &alice(), &room(), body)
 }
 
+/// Reports are no messages, and are translated where rooms are (`room::reading`).
+const REPORTS: &str = "read receipts";
+
 /// Row, type and content of events of its kind.
 fn events() -> Vec<(&'static str, &'static str, Value)> {
     let words = |content: Value| ("m.room.message", content);
@@ -103,7 +106,7 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
             "com.beeper.disappearing_timer": {"type": "after_read", "timer": 60000}})),
         ),
         ("encrypted messages", ("m.room.encrypted", json!({"algorithm": "m.megolm.v1.aes-sha2"}))),
-        ("read receipts, typing, presence", ("m.receipt", json!({}))),
+        ("typing, presence", ("m.typing", json!({}))),
     ];
     let reaction = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": "$1", "key": "👍"}});
     events.push(("reactions", ("m.reaction", reaction)));
@@ -117,7 +120,7 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
 #[test]
 fn from_matrix_the_table_says_what_happens() {
     let events = events();
-    for feature in FEATURES.iter().filter(|feature| feature.name != "subjects") {
+    for feature in FEATURES.iter().filter(|feature| !matches!(feature.name, "subjects" | REPORTS)) {
         assert!(events.iter().any(|(name, ..)| *name == feature.name), "{} has no example", feature.name);
     }
     for (name, event_type, content) in events {
@@ -157,7 +160,7 @@ fn to_matrix_the_table_says_what_happens() {
         "images, videos, audio, voice, files, stickers",
         message(NestedPart::render(Body::External(Box::new(part)))),
     ));
-    for feature in FEATURES.iter().filter(|feature| feature.back != Level::No) {
+    for feature in FEATURES.iter().filter(|feature| feature.back != Level::No && feature.name != REPORTS) {
         let (_, message) =
             messages.iter().find(|(name, _)| *name == feature.name).unwrap_or_else(|| panic!("{}", feature.name));
         let mut shown = back(message);
@@ -205,6 +208,13 @@ fn every_loss_has_its_row() {
     ] {
         assert!(feature(loss.feature()).is_some(), "{loss:?}: {}", loss.feature());
     }
+    for (name, _) in TOLD {
+        assert!(feature(name).is_some(), "{name}");
+    }
+    // Who sees it in another form has lost nothing.
+    assert_eq!((Loss::Style.told(), Loss::Emote.told(), Loss::Voice.told()), (None, None, None));
+    assert!(Loss::Spoiler.told().is_some_and(|words| words.contains("spoiler")));
+    assert_ne!(Loss::Cut.told(), None);
 }
 
 #[test]
@@ -213,7 +223,7 @@ fn the_page_and_the_state_event_are_the_table() {
     assert!(page.contains(&table()), "docs/features.md has another table than this:\n{}", table());
     let state = room_features();
     for (key, level) in
-        [("reply", 2), ("edit", 2), ("reaction", 2), ("delete", 2), ("thread", 2), ("poll", 1), ("read_receipts", -1)]
+        [("reply", 2), ("edit", 2), ("reaction", 2), ("delete", 2), ("thread", 2), ("poll", 1), ("read_receipts", 2)]
     {
         assert_eq!(state[key], level, "{key}");
     }

@@ -1,0 +1,49 @@
+//! Senders are told what of their messages others do not get: once for each room, sender and kind, whatever happens between.
+
+use super::{
+    actor::{Actor, After},
+    tables::TOLD,
+};
+use crate::{
+    ident::UserUri,
+    room::Names as _,
+    store::{Batch, StoreError},
+    translate::Loss,
+};
+
+impl Actor {
+    /// Says what was not said before, in the batch that notes it.
+    pub(super) async fn tell_losses(
+        &mut self,
+        user: &UserUri,
+        losses: &[Loss],
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let engine = self.engine.clone();
+        let db = &engine.0.db;
+        let mut new = Vec::new();
+        for loss in losses {
+            let Some(words) = loss.told() else { continue };
+            let kind = (user.clone(), loss.feature());
+            if self.told.contains(&kind) {
+                continue;
+            }
+            let key = (self.uri.clone(), user.to_string(), loss.feature().to_owned());
+            if TOLD.get(db, &key).await?.is_none() {
+                TOLD.put(db, batch, &key, &())?;
+                new.push(words);
+            }
+            self.told.insert(kind);
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        let name = engine.0.names.matrix_id(user).map_or_else(|| user.to_string(), |id| id.to_string());
+        let text = format!(
+            "{name}: of what you send, not all reaches the MIMI users of this room. They do not get {}. (This is said once.)",
+            new.join("; nor ")
+        );
+        self.say(|step| step.notice(&text), batch, after)
+    }
+}

@@ -1,0 +1,264 @@
+//! What people have read: receipts of our users on their way to MIMI (Client-Server API 1.17, "Receipts"), and reports of remote
+//! users on their way to the ghosts' receipts and to the senders' clients.
+//!
+//! The homeserver tells a receipt once, and nobody waits for it: what is lost with a crash comes with the next one, since a
+//! report names all that was read since the last.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    actor::{Actor, After},
+    core::{Engine, lock, random},
+    mail::Mail,
+    ports::{Actor as MatrixActor, CallError, MatrixAction, MatrixDone, Millis},
+    relations::lookup_failed,
+    tables::{DELIVERED, LOG, OutRow, READ, SHOWN},
+};
+use crate::{
+    content::{MessageId, MessageStatus, MessageStatusReport},
+    ident::UserUri,
+    room::{Fate, Input, Names as _, SendStatus},
+    store::{Batch, StoreError},
+};
+
+/// Largest ephemeral event that is read, in bytes.
+const MAX_BYTES: usize = 256 * 1024;
+/// So many messages a report names at most: the newest.
+const MAX_NAMED: usize = 100;
+/// So many lines of the log are looked through for them; further back only the newest message is named.
+const MAX_LOOKED_AT: usize = 2000;
+/// So many messages of a report of somebody else's are looked at, the last ones.
+const MAX_HEARD: usize = 500;
+/// So many users are named as those who have a message.
+const MAX_USERS: usize = 50;
+
+/// Receipts as the homeserver tells them: by event, kind and user.
+#[derive(Deserialize)]
+struct Receipts {
+    #[serde(rename = "type")]
+    kind: String,
+    room_id: OwnedRoomId,
+    content: BTreeMap<OwnedEventId, BTreeMap<String, BTreeMap<OwnedUserId, Receipt>>>,
+}
+
+#[derive(Deserialize)]
+struct Receipt {
+    thread_id: Option<String>,
+}
+
+/// What somebody has read and others do not know yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Read {
+    /// The newest event.
+    pub(super) event: OwnedEventId,
+    /// Only this one: what is before it in the room is in other threads.
+    pub(super) alone: bool,
+}
+
+/// What was read lately, by room and user.
+pub(super) type Reads = BTreeMap<(String, UserUri), Read>;
+
+impl Engine {
+    /// Takes receipts in. They are told a little later, with those that come until then.
+    pub(super) fn take_receipts(&self, ephemeral: &[Box<RawValue>]) {
+        let inner = &self.0;
+        let mut found = Reads::new();
+        for raw in ephemeral.iter().filter(|raw| raw.get().len() <= MAX_BYTES && raw.get().contains("m.receipt")) {
+            let Ok(receipts) = serde_json::from_str::<Receipts>(raw.get()) else { continue };
+            let Some(uri) = inner.linked(&receipts) else { continue };
+            for (event, mut kinds) in receipts.content {
+                // Private receipts are nobody else's business.
+                for (user, Receipt { thread_id }) in kinds.remove("m.read").unwrap_or_default() {
+                    let Some(user) = inner.names.uri(&user) else { continue };
+                    let alone = thread_id.is_some_and(|thread| thread != "main");
+                    found.insert((uri.clone(), user), Read { event: event.clone(), alone });
+                }
+            }
+        }
+        if found.is_empty() {
+            return;
+        }
+        let mut reads = lock(&inner.reads);
+        let begins = reads.is_empty();
+        reads.extend(found);
+        drop(reads);
+        if begins {
+            let engine = self.clone();
+            inner.tasks.spawn(async move {
+                tokio::select! {
+                    () = engine.0.stop.cancelled() => return,
+                    () = tokio::time::sleep(engine.0.names.telling.gather_reads) => {}
+                }
+                for ((uri, user), read) in std::mem::take(&mut *lock(&engine.0.reads)) {
+                    engine.mail(&uri, Mail::Read { user, read });
+                }
+            });
+        }
+    }
+
+    /// Shows what a remote user has read: the ghost's receipt at the newest of these messages.
+    pub(super) async fn show_read(
+        &self,
+        room: &str,
+        matrix: &RoomId,
+        user: &UserUri,
+        messages: &[[u8; 32]],
+    ) -> Result<MatrixDone, CallError> {
+        let mut newest: Option<(Millis, OwnedEventId)> = None;
+        for id in messages {
+            let Some(event) = self.event_of(room, MessageId(*id)).await.map_err(|error| lookup_failed(&error))? else {
+                continue;
+            };
+            let shown = SHOWN.get(&self.0.db, &(room.to_owned(), *id)).await.map_err(|error| lookup_failed(&error))?;
+            // One that is so new that it is not stored yet is the newest.
+            let accepted = shown.and_then(|row| row.value.accepted).unwrap_or(Millis::MAX);
+            if newest.as_ref().is_none_or(|(at, _)| *at <= accepted) {
+                newest = Some((accepted, event));
+            }
+        }
+        let Some((_, event)) = newest else { return Ok(MatrixDone::Done) };
+        let actor = MatrixActor::Ghost(user.clone());
+        self.0.homeserver.perform(&MatrixAction::Receipt { room: matrix.to_owned(), actor, event }).await
+    }
+}
+
+impl super::core::Inner {
+    fn linked(&self, receipts: &Receipts) -> Option<String> {
+        let room = || lock(&self.links).get(receipts.room_id.as_str()).cloned();
+        if receipts.kind == "m.receipt" { room() } else { None }
+    }
+}
+
+impl Actor {
+    /// One of our users has read up to an event: the messages of others that this covers are told.
+    pub(super) async fn read(
+        &mut self,
+        user: &UserUri,
+        read: &Read,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let Some(matrix) = self.room.as_ref().and_then(|room| room.matrix.clone()) else { return Ok(()) };
+        let engine = self.engine.clone();
+        let db = &engine.0.db;
+        let Some(target) = engine.message_of(&matrix, &read.event).await? else { return Ok(()) };
+        let shown = SHOWN.get(db, &(self.uri.clone(), target.id.0)).await?;
+        let Some(upto) = shown.and_then(|row| row.value.accepted) else { return Ok(()) };
+        let key = (self.uri.clone(), user.to_string());
+        let last = READ.get(db, &key).await?;
+        let mut messages = Vec::new();
+        match last {
+            _ if read.alone => messages.push(target.id),
+            Some(last) if last >= upto => return Ok(()),
+            Some(last) => messages = engine.log_between(&self.uri, last, upto).await?,
+            None => messages.push(target.id),
+        }
+        if messages.is_empty() {
+            messages.push(target.id);
+        }
+        let mut theirs = Vec::new();
+        for id in messages {
+            let Some(event) = engine.event_of(&self.uri, id).await? else { continue };
+            let earlier = engine.message_of(&matrix, &event).await?;
+            if earlier.is_some_and(|earlier| earlier.sender.provider() != *engine.0.names.domain()) {
+                theirs.push(id);
+            }
+        }
+        if !read.alone {
+            READ.put(db, batch, &key, &upto)?;
+        }
+        let (user, salt) = (user.clone(), random()?);
+        self.run(Input::Read { user, messages: theirs, salt }, batch, after).await.map(drop)
+    }
+
+    /// What a remote user says of messages.
+    pub(super) async fn reported(
+        &mut self,
+        by: UserUri,
+        report: MessageStatusReport,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let Some(matrix) = self.room.as_ref().and_then(|room| room.matrix.clone()) else { return Ok(()) };
+        let mut entries = report.0;
+        entries.drain(..entries.len().saturating_sub(MAX_HEARD));
+        if self.engine.0.names.telling.send_status == SendStatus::All {
+            for entry in &entries {
+                if matches!(entry.status, MessageStatus::Delivered | MessageStatus::Read) {
+                    self.has_it(&by, entry.message_id, &matrix, batch, after).await?;
+                }
+            }
+        }
+        let read = entries.into_iter().filter(|entry| entry.status == MessageStatus::Read);
+        let messages: Vec<[u8; 32]> = read.map(|entry| entry.message_id.0).collect();
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let row = OutRow::Seen { room: matrix, user: by, messages };
+        self.send(format!("m:{}", self.uri), row, batch, after)
+    }
+
+    /// A remote user has a message of one of ours: the sender's client is told, once for each of them.
+    async fn has_it(
+        &mut self,
+        by: &UserUri,
+        id: MessageId,
+        matrix: &RoomId,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let engine = self.engine.clone();
+        let db = &engine.0.db;
+        let Some(event) = engine.event_of(&self.uri, id).await? else { return Ok(()) };
+        let Some(earlier) = engine.message_of(matrix, &event).await? else { return Ok(()) };
+        if earlier.sender.provider() != *engine.0.names.domain() {
+            return Ok(());
+        }
+        let key = (self.uri.clone(), id.0);
+        let mut users = match self.delivered.remove(&id.0) {
+            Some(users) => users,
+            None => DELIVERED.get(db, &key).await?.map(|row| row.value).unwrap_or_default(),
+        };
+        if users.len() < MAX_USERS && !users.contains(by) {
+            users.push(by.clone());
+            let ghosts = users.iter().filter_map(|user| engine.0.names.matrix_id(user)).collect();
+            DELIVERED.put(db, batch, &key, &engine.0.today.dated(users.clone()))?;
+            self.say(|step| step.tell_status(&event, &Fate::Reached(ghosts)), batch, after)?;
+        }
+        self.delivered.insert(id.0, users);
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// The newest messages that the hub accepted after `last`, up to `upto`.
+    async fn log_between(&self, room: &str, last: Millis, upto: Millis) -> Result<Vec<MessageId>, StoreError> {
+        let mut newest = VecDeque::new();
+        let mut after = Some(LOG.key(&(room.to_owned(), last, [u8::MAX; 32])).as_bytes().to_vec());
+        let mut looked_at = 0;
+        loop {
+            let page = LOG.scan(&self.0.db, &room.to_owned(), after, 200).await?;
+            for ((_, accepted, id), _) in page.rows {
+                looked_at += 1;
+                if accepted > upto {
+                    return Ok(newest.into());
+                }
+                newest.push_back(MessageId(id));
+                if newest.len() > MAX_NAMED {
+                    newest.pop_front();
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(newest.into());
+            }
+            if looked_at >= MAX_LOOKED_AT {
+                return Ok(Vec::new());
+            }
+        }
+    }
+}

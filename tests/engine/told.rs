@@ -1,0 +1,176 @@
+//! What people are told of their messages: what waits, what failed, what others do not get of it, and who has read it.
+
+use std::time::Duration;
+
+use mimi_gateway::{
+    engine::ports::Endpoint,
+    room::{ReadReceipts, SendStatus, Telling},
+};
+use ruma::RoomId;
+use serde_json::{Value, json};
+
+use crate::silo::{Silo, Two, until, until_bodies, until_true};
+
+/// What tests have the time for.
+fn quick() -> Telling {
+    Telling { slow: Duration::from_millis(300), gather_reads: Duration::from_millis(20), ..Telling::default() }
+}
+
+async fn set(silo: &Silo, telling: Telling) {
+    *silo.telling.lock().unwrap() = telling;
+    silo.stop().await;
+    silo.start().await;
+}
+
+fn status(silo: &Silo, room: &RoomId, event: &str) -> Vec<String> {
+    let statuses = silo.homeserver.statuses(room, event);
+    statuses.iter().map(|status| status["status"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn until_status(silo: &Silo, room: &RoomId, event: &str, expected: &[&str]) {
+    until_true(&format!("{expected:?} of {event}"), || status(silo, room, event) == expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_is_told_that_a_message_waits_for_the_hub_and_when_it_is_taken() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    set(&two.b, quick()).await;
+    let prompt = two.b.homeserver.say(&at_b, "b1", "prompt");
+    until_bodies(&two.a, &at_a, &["prompt"]).await;
+    two.a.stop().await;
+    let slow = two.b.homeserver.say(&at_b, "b1", "slow");
+    until_status(&two.b, &at_b, slow.as_str(), &["PENDING"]).await;
+    let told = two.b.homeserver.statuses(&at_b, slow.as_str()).remove(0);
+    assert!(told["message"].as_str().unwrap().contains("a.example"), "{told}");
+    assert_eq!(told["m.relates_to"]["rel_type"], "m.reference");
+    // That it was told is kept.
+    two.b.stop().await;
+    two.b.start().await;
+    two.a.start().await;
+    until_bodies(&two.a, &at_a, &["prompt", "slow"]).await;
+    until_status(&two.b, &at_b, slow.as_str(), &["PENDING", "SUCCESS"]).await;
+    // What is taken at once is nobody's news; and the gateways' own words do not cross.
+    assert_eq!(status(&two.b, &at_b, prompt.as_str()), [""; 0]);
+    assert!(!two.a.homeserver.events(&at_a).iter().any(|event| event["type"] == "com.beeper.message_send_status"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_sent_is_told_once_to_clients_and_once_to_people() {
+    let two = Two::new().await;
+    let (_, at_b, _) = two.room().await;
+    let b = &two.b.homeserver;
+    let before = b.notices(&at_b).len();
+    let secret = b.send(&at_b, "b1", "m.room.encrypted", json!({ "algorithm": "m.megolm.v1.aes-sha2" }));
+    until_status(&two.b, &at_b, secret.as_str(), &["FAIL_PERMANENT"]).await;
+    until_true("a notice", || b.notices(&at_b).len() > before).await;
+    let told = b.statuses(&at_b, secret.as_str()).remove(0);
+    assert_eq!(told["reason"], "com.beeper.undecryptable_event");
+    assert_eq!(b.notices(&at_b)[before..], [told["message"].as_str().unwrap().to_owned()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_setting_says_how_much_is_told() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    set(&two.a, Telling { send_status: SendStatus::All, ..quick() }).await;
+    set(&two.b, Telling { send_status: SendStatus::Off, ..quick() }).await;
+    let said = two.a.homeserver.say(&at_a, "a1", "hello");
+    until_status(&two.a, &at_a, said.as_str(), &["SUCCESS"]).await;
+    let told = two.a.homeserver.statuses(&at_a, said.as_str()).remove(0);
+    assert!(told.get("delivered_to_users").is_none(), "nobody said that they have it: {told}");
+    let secret = two.b.homeserver.send(&at_b, "b1", "m.room.encrypted", json!({ "algorithm": "x" }));
+    until_true("a notice", || two.b.homeserver.notices(&at_b).iter().any(|text| text.contains("encrypted"))).await;
+    assert_eq!(status(&two.b, &at_b, secret.as_str()), [""; 0]);
+}
+
+fn html(body: &str) -> Value {
+    json!({ "msgtype": "m.text", "body": "x", "format": "org.matrix.custom.html", "formatted_body": body })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_hears_once_what_others_do_not_get() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let a = &two.a.homeserver;
+    let told = || a.notices(&at_a).into_iter().filter(|text| text.contains("not all reaches")).collect::<Vec<_>>();
+    let spoiler = html("<span data-mx-spoiler>the butler</span>");
+    a.send(&at_a, "a1", "m.room.message", spoiler.clone());
+    a.send(&at_a, "a1", "m.room.message", spoiler.clone());
+    let first = until("a notice", || told().first().cloned()).await;
+    assert!(first.starts_with("@a1:a.test: ") && first.contains("spoiler"), "{first}");
+    two.a.stop().await;
+    two.a.start().await;
+    a.send(&at_a, "a1", "m.room.message", spoiler.clone());
+    // What only looks different is no loss.
+    a.send(&at_a, "a1", "m.room.message", html("<u>underlined</u>"));
+    a.send(&at_a, "a1", "m.room.message", html("<img data-mx-emoticon src=\"mxc://a/b\" alt=\":cat:\">"));
+    until_true("the second kind", || told().len() == 2).await;
+    assert!(told()[1].contains("emoji") && !told()[1].contains("spoiler"), "{:?}", told());
+    a.say(&at_a, "a1", "done");
+    until_true("all came", || two.b.homeserver.bodies(&at_b).contains(&"done".to_owned())).await;
+    assert_eq!(told().len(), 2);
+}
+
+fn reading() -> Telling {
+    Telling { read_receipts: ReadReceipts::On, ..quick() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_has_read_is_a_receipt_on_the_other_side() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    set(&two.b, reading()).await;
+    set(&two.a, Telling { send_status: SendStatus::All, ..quick() }).await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let one = a.say(&at_a, "a1", "one");
+    let two_ = a.say(&at_a, "a1", "two");
+    until_bodies(&two.b, &at_b, &["one", "two"]).await;
+    let ghost = two.a.ghost(&two.b.uri("b1"));
+    // A private receipt is nobody's business; a public one covers what is before it.
+    b.read(&at_b, "b1", &b.event(&at_b, "one"), "m.read.private");
+    b.read(&at_b, "b1", &b.event(&at_b, "two"), "m.read");
+    until_true("the ghost's receipt", || a.receipt(&at_a, &ghost).is_some()).await;
+    assert_eq!(a.receipt(&at_a, &ghost).unwrap(), two_.as_str());
+    let three = a.say(&at_a, "a1", "three");
+    let four = a.say(&at_a, "a1", "four");
+    until_bodies(&two.b, &at_b, &["one", "two", "three", "four"]).await;
+    b.read(&at_b, "b1", &b.event(&at_b, "four"), "m.read");
+    until_true("the next one", || a.receipt(&at_a, &ghost).as_deref() == Some(four.as_str())).await;
+    // Who has it: of each message that the report names.
+    for said in [&two_, &three, &four] {
+        until_status(&two.a, &at_a, said.as_str(), &["SUCCESS", "SUCCESS"]).await;
+        assert_eq!(a.statuses(&at_a, said.as_str())[1]["delivered_to_users"], json!([ghost]));
+    }
+    assert_eq!(status(&two.a, &at_a, one.as_str()), ["SUCCESS"], "nobody said anything of it");
+    // The report is no message.
+    until_bodies(&two.a, &at_a, &["one", "two", "three", "four"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_tells_nothing_unless_it_is_wanted_and_makes_nobody_a_member() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    b.invite(&at_b, "b1", &b.user("b2"), false);
+    b.join(&at_b, "b2");
+    let guest = two.a.ghost(&two.b.uri("b2"));
+    until_true("B2's ghost", || a.member(&at_a, &guest).as_deref() == Some("join")).await;
+    a.say(&at_a, "a1", "one");
+    until_bodies(&two.b, &at_b, &["one"]).await;
+    // The room's policy says nothing about it.
+    set(&two.b, quick()).await;
+    two.a.net.take_calls();
+    b.read(&at_b, "b1", &b.event(&at_b, "one"), "m.read");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // B2 never said anything, so it has no leaf; and does not get one by reading.
+    set(&two.b, reading()).await;
+    b.read(&at_b, "b2", &b.event(&at_b, "one"), "m.read");
+    b.say(&at_b, "b1", "marker");
+    until_bodies(&two.a, &at_a, &["one", "marker"]).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let domain = &two.a.domain;
+    assert_eq!(two.a.net.calls(domain, Endpoint::SubmitMessage).len(), 1, "the marker alone");
+    assert_eq!(two.a.net.calls(domain, Endpoint::Update).len(), 0);
+    assert_eq!((a.receipt(&at_a, &guest), a.receipt(&at_a, &two.a.ghost(&two.b.uri("b1")))), (None, None));
+}
