@@ -45,6 +45,8 @@ mod hostile;
 mod invites;
 #[path = "engine/keys.rs"]
 mod keys;
+#[path = "engine/later.rs"]
+mod later;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/polling.rs"]

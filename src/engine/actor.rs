@@ -63,6 +63,8 @@ pub(super) struct After {
     pub(super) joined: Vec<(usize, Result<String, String>)>,
     /// Invitations that were accepted.
     pub(super) accepted: Vec<Invitation>,
+    /// There is something new that becomes due.
+    pub(super) due: bool,
 }
 
 /// Runs until the mailbox closes.
@@ -306,6 +308,9 @@ impl Actor {
         for number in after.portals {
             lock(&inner.portals).remove(&number);
         }
+        if after.due {
+            inner.due.notify_one();
+        }
         for invitation in &after.accepted {
             inner.asking.end(invitation);
         }
@@ -356,6 +361,9 @@ impl Actor {
             }
             Mail::Outcome { lane, number, outcome } => {
                 OUTBOX.remove(batch, lane, *number);
+                if let Outcome::NotRemoved(why) = outcome {
+                    return self.not_removed(why, batch, after).await;
+                }
                 if let Outcome::NotShown { user, why } = outcome {
                     let why = format!("showing a message of {user}: {why}");
                     self.engine.put_aside(batch, &self.uri, None, &why, None)?;
@@ -373,6 +381,8 @@ impl Actor {
                 after.joined.push((index, answer));
                 Ok(())
             }
+            Mail::Due { at, id, due } => self.due(*at, *id, *due, batch, after).await,
+            Mail::Arrived { target } => self.arrived(*target, batch, after).await,
             Mail::Read { user, read } => self.read(user, read, batch, after).await,
             Mail::Tick => {
                 let seconds = now() / 1000;

@@ -125,6 +125,10 @@ pub(super) struct Inner {
     pub(super) lately: Mutex<super::relations::Lately>,
     /// What our users read lately.
     pub(super) reads: Mutex<super::receipts::Reads>,
+    /// Messages that others wait for: room, message id.
+    pub(super) awaited: Mutex<BTreeSet<(String, [u8; 32])>>,
+    /// Something may be due earlier than was thought.
+    pub(super) due: tokio::sync::Notify,
     /// What the transactions tell of the homeserver.
     pub(super) signs: super::signs::Signs,
     /// When the last transaction was answered, and how many came in quick succession by then.
@@ -232,6 +236,8 @@ impl Engine {
             pulse: AtomicU64::new(now()),
             lately: Mutex::default(),
             reads: Mutex::default(),
+            awaited: Mutex::default(),
+            due: tokio::sync::Notify::new(),
             signs: super::signs::Signs::default(),
             answered: Mutex::default(),
             done: Mutex::default(),
@@ -244,6 +250,7 @@ impl Engine {
     /// Goes on with everything that was not finished, and starts the timers.
     pub async fn start(&self) -> Result<(), StoreError> {
         self.suspect();
+        self.load_awaited().await?;
         // Everything is read and handed on before anything runs: what runs adds rows of its own, which go behind these.
         let (mut items, mut events) = (Vec::new(), Vec::new());
         let outbox = OUTBOX.lanes(&self.0.db).await?;
@@ -280,6 +287,7 @@ impl Engine {
         let engine = self.clone();
         self.0.tasks.spawn(async move { engine.timers().await });
         self.0.tasks.spawn(self.clone().keep_trimmed());
+        self.0.tasks.spawn(self.clone().keep_time());
         self.0.tasks.spawn(self.clone().keep_polling());
         Ok(())
     }

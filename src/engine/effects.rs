@@ -101,6 +101,9 @@ impl Actor {
                 let key = (target.to_string(), requester.to_string(), self.uri.clone());
                 CONSENT.put(db, batch, &key, &Consent::Declined)
             }
+            Effect::Expires { message_id, sender, expires, actor } => {
+                self.expires(message_id, sender, expires, actor, batch, after)
+            }
             Effect::Reported { by, report } => self.reported(by, report, batch, after).await,
             Effect::Lost { user, losses } => self.tell_losses(&user, &losses, batch, after).await,
             Effect::Consent { by, words } => {

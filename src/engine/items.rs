@@ -155,6 +155,8 @@ impl Actor {
             }
             Outcome::ShutOut { user, why } => Input::ShutOut { user: user.clone(), why: why.clone() },
             Outcome::NotShown { user, why } => Input::NotShown { user: user.clone(), why: why.clone() },
+            // Handled before: it says nothing to the state machine.
+            Outcome::NotRemoved(_) => Input::Tick,
             Outcome::Answered { wants: Wants::Room(tag), result } => {
                 Input::Answered { tag: *tag, result: result.clone() }
             }

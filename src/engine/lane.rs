@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use super::{
     core::{Engine, lock},
+    later,
     mail::{Mail, Outcome},
     ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry},
     presence::To,
     tables::{OUTBOX, OutRow},
     window::Rows,
 };
-use crate::store::Batch;
+use crate::{room::Showing, store::Batch};
 
 /// The longest wait between tries, as a multiple of the first.
 const LONGEST_WAIT: u32 = 50;
@@ -88,7 +89,9 @@ fn repeats_show(row: &OutRow) -> bool {
         | OutRow::Show(_)
         | OutRow::Portal(_)
         | OutRow::Tell { .. }
-        | OutRow::Seen { .. } => false,
+        | OutRow::Seen { .. }
+        | OutRow::Expire { .. }
+        | OutRow::ShowNow(_) => false,
         OutRow::Matrix(_) | OutRow::Ask { .. } | OutRow::Unask { .. } => true,
         OutRow::Call { endpoint, .. } => matches!(endpoint, Endpoint::RequestConsent | Endpoint::UpdateConsent),
     }
@@ -119,13 +122,22 @@ pub(super) struct Done {
 enum Sent {
     Matrix(MatrixDone),
     Peer(Vec<u8>),
+    /// It was not sent: it waits for this message.
+    Waits([u8; 32]),
 }
 
 async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallError> {
     let inner = &engine.0;
     match row {
         OutRow::Matrix(action) | OutRow::Portal(action) => inner.homeserver.perform(action).await.map(Sent::Matrix),
-        OutRow::Show(showing) => engine.show(room, showing).await.map(Sent::Matrix),
+        OutRow::Show(showing) | OutRow::ShowNow(showing) => {
+            let patient = matches!(row, OutRow::Show(_)) && !inner.names.telling.late_targets.is_zero();
+            let shown = engine.show(room, showing, patient).await?;
+            Ok(shown.map_or_else(|target| Sent::Waits(target.0), Sent::Matrix))
+        }
+        OutRow::Expire { room, actor, event, message_id } => {
+            inner.homeserver.perform(&later::removal(room, actor, event, message_id)).await.map(Sent::Matrix)
+        }
         OutRow::Seen { room: matrix, user, messages } => {
             engine.show_read(room, matrix, user, messages).await.map(Sent::Matrix)
         }
@@ -204,7 +216,8 @@ async fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow,
             let outcome = Outcome::Portal(id);
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
-        (OutRow::Show(showing), Sent::Matrix(MatrixDone::Event(event))) => {
+        (OutRow::Show(showing), Sent::Waits(target)) => wait_for(engine, lane, room, number, &showing, target).await,
+        (OutRow::Show(showing) | OutRow::ShowNow(showing), Sent::Matrix(MatrixDone::Event(event))) => {
             let mut noted = Batch::new("an event that shows a message");
             if let Err(error) = engine.note_shown(room, &showing, &event, &mut noted).await {
                 tracing::warn!(lane, %error, "an event id is not kept");
@@ -221,6 +234,17 @@ async fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow,
         // The peer knows the same bytes again.
         (OutRow::Call { endpoint: Endpoint::Notify, .. }, _) => remove_soon(engine, lane, number, |_| {}),
         _ => remove(engine, lane, number, |_| {}),
+    }
+}
+
+/// What refers to a message that is not there waits for it: that is on disk before anything else of its lane is sent.
+async fn wait_for(engine: &Engine, lane: &str, room: &str, number: u64, showing: &Showing, target: [u8; 32]) {
+    while let Err(error) = engine.put_off(room, lane, number, showing, target).await {
+        tracing::warn!(lane, %error, "a message that waits for another is not noted yet");
+        tokio::select! {
+            () = engine.0.stop.cancelled() => return,
+            () = tokio::time::sleep(engine.0.settings.retry) => {}
+        }
     }
 }
 
@@ -246,7 +270,8 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
                 OutRow::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) => {
                     Some(Outcome::ShutOut { user: user.clone(), why: error.to_string() })
                 }
-                OutRow::Show(showing) => match &showing.action {
+                OutRow::Expire { .. } => Some(Outcome::NotRemoved(error.to_string())),
+                OutRow::Show(showing) | OutRow::ShowNow(showing) => match &showing.action {
                     MatrixAction::Send { actor: Actor::Ghost(user), .. } => {
                         Some(Outcome::NotShown { user: user.clone(), why: error.to_string() })
                     }
@@ -269,7 +294,8 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
 
 fn describe(row: &OutRow) -> String {
     match row {
-        OutRow::Show(_) => "showing a message".to_owned(),
+        OutRow::Show(_) | OutRow::ShowNow(_) => "showing a message".to_owned(),
+        OutRow::Expire { .. } => "removing a message whose time has come".to_owned(),
         OutRow::Portal(_) => "making a portal".to_owned(),
         OutRow::Ask { .. } => "asking a user for consent".to_owned(),
         OutRow::Unask { .. } => "taking a question back".to_owned(),

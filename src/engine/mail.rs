@@ -3,8 +3,9 @@
 use tokio::sync::oneshot;
 
 use super::{
+    later::Due,
     offer::{Arrivals, Offer, Verdict},
-    ports::{Actor as MatrixActor, Problem},
+    ports::{Actor as MatrixActor, Millis, Problem},
     receipts::Read,
     requests::accepted,
     tables::{InboxItem, Wants},
@@ -33,6 +34,10 @@ pub(super) enum Mail {
     Join { user: UserUri, code: Option<String>, reply: oneshot::Sender<Result<String, String>> },
     /// One of our users has read something.
     Read { user: UserUri, read: Read },
+    /// The time of something has come.
+    Due { at: Millis, id: [u8; 32], due: Due },
+    /// A message has its event, for which others wait.
+    Arrived { target: [u8; 32] },
     /// Time passed.
     Tick,
     /// Compare with the homeserver's timeline now.
@@ -75,6 +80,8 @@ pub(super) enum Outcome {
         user: UserUri,
         why: String,
     },
+    /// It does not let a message be removed whose time has come.
+    NotRemoved(String),
     Answered {
         wants: Wants,
         result: Result<Vec<u8>, String>,

@@ -26,6 +26,7 @@ mod items;
 mod key_material;
 mod keys;
 mod lane;
+mod later;
 mod lobby;
 mod losses;
 mod mail;

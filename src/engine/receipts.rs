@@ -148,6 +148,8 @@ impl Actor {
         let Some(target) = engine.message_of(&matrix, &read.event).await? else { return Ok(()) };
         let shown = SHOWN.get(db, &(self.uri.clone(), target.id.0)).await?;
         let Some(upto) = shown.and_then(|row| row.value.accepted) else { return Ok(()) };
+        let alone = read.alone.then_some(target.id.0);
+        self.begin_to_expire(user, upto, alone, batch, after).await?;
         let key = (self.uri.clone(), user.to_string());
         let last = READ.get(db, &key).await?;
         let mut messages = Vec::new();

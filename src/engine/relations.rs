@@ -172,6 +172,7 @@ impl Engine {
             lately.messages.put((matrix.to_owned(), event.clone()), earlier.clone());
             lately.events.put((room.to_owned(), id), event.clone());
         });
+        self.arrived(room, id);
         Ok(())
     }
 
@@ -197,16 +198,26 @@ impl Engine {
     }
 
     /// Shows a message with what it refers to. Sent again it has no second effect: each event has its own transaction id.
-    pub(super) async fn show(&self, room: &str, showing: &Showing) -> Result<MatrixDone, CallError> {
+    /// `patient`: if it makes no sense without a message that is not there, it is not shown yet, and that message's id comes
+    /// back.
+    pub(super) async fn show(
+        &self,
+        room: &str,
+        showing: &Showing,
+        patient: bool,
+    ) -> Result<Result<MatrixDone, MessageId>, CallError> {
         let homeserver = &self.0.homeserver;
         let MatrixAction::Send { room: matrix, actor, event_type, content, ts, txn_id } = &showing.action else {
-            return homeserver.perform(&showing.action).await;
+            return homeserver.perform(&showing.action).await.map(Ok);
         };
         if showing.refers.is_nothing() {
-            return homeserver.perform(&showing.action).await;
+            return homeserver.perform(&showing.action).await.map(Ok);
         }
         let resolved =
             self.resolve(Place { room, matrix }, &showing.refers).await.map_err(|error| lookup_failed(&error))?;
+        if let Some(target) = showing.refers.lacks(&resolved).filter(|_| patient) {
+            return Ok(Err(target));
+        }
         let content = serde_json::from_str(content).unwrap_or_default();
         let (sender, moderates) = (&showing.earlier.sender, showing.keeper.is_some());
         let acts = translate::relate(event_type, content, &showing.refers, &resolved, sender, moderates);
@@ -222,6 +233,6 @@ impl Engine {
                 answer => answer?,
             };
         }
-        Ok(done)
+        Ok(Ok(done))
     }
 }

@@ -1,12 +1,13 @@
 //! Everything that the engine stores: one constant a table, keys that start with the room or the peer (DESIGN 6).
 
-use ruma::OwnedRoomId;
+use ruma::{OwnedEventId, OwnedRoomId};
 use serde::{Deserialize, Serialize};
 
 use super::{
     aside::Aside,
     finding::Findable,
-    ports::{Endpoint, MatrixAction, Millis, PathTarget},
+    later::{Removal, Unread},
+    ports::{Actor as MatrixActor, Endpoint, MatrixAction, Millis, PathTarget},
     trim::Dated,
 };
 use crate::{
@@ -59,6 +60,14 @@ pub(crate) const REPORTED: Table<(u64, u64), ()> = Table::new("reported");
 pub(crate) const MANAGEMENT: Table<String, String> = Table::new("management");
 /// Matrix rooms in which somebody is left of a direct chat that is over.
 pub(crate) const ENDED: Table<String, ()> = Table::new("ended");
+/// Messages that are to be removed: when, room, message id.
+pub(crate) const EXPIRING: Table<(Millis, String, [u8; 32]), Removal> = Table::new("expiring");
+/// Messages whose time begins when they were read: room, message id.
+pub(crate) const UNREAD: Table<(String, [u8; 32]), Unread> = Table::new("unread");
+/// Messages that refer to one that is not there: until when they wait for it, room, message id. Sealed: what they say.
+pub(crate) const LATE: Table<(Millis, String, [u8; 32]), Showing> = Table::sealed("late");
+/// What they wait for: room, that message's id, theirs; until when.
+pub(crate) const AWAITED: Table<(String, [u8; 32], [u8; 32]), Millis> = Table::new("awaited");
 /// Up to when (accepted timestamp) one of our users has read a room, as others were told: room, user.
 pub(crate) const READ: Table<(String, String), Millis> = Table::new("read");
 /// Who has a message of one of our users, as they say: room, message id.
@@ -160,6 +169,10 @@ pub(crate) enum OutRow {
     Tell { user: UserUri, text: String, txn_id: String },
     /// A remote user has read these messages: the ghost's receipt.
     Seen { room: OwnedRoomId, user: UserUri, messages: Vec<[u8; 32]> },
+    /// A message whose time has come is removed.
+    Expire { room: OwnedRoomId, actor: MatrixActor, event: OwnedEventId, message_id: [u8; 32] },
+    /// A message to show, whether what it refers to is there or not.
+    ShowNow(Box<Showing>),
 }
 
 /// Who waits for the answer of a call.

@@ -115,6 +115,10 @@ impl Step<'_> {
                 self.tell_losses(&user, translated.losses);
                 let (message_id, earlier) = (id.0, Earlier::of(&translated.content, id, &user));
                 self.out.push(Effect::Noted { event: event.clone(), message_id, earlier });
+                if let Some(expires) = translated.content.expires {
+                    let (sender, actor) = (user.clone(), self.room.speaker.clone());
+                    self.out.push(Effect::Expires { message_id, sender, expires, actor });
+                }
                 self.room.queue.push_back(Intent::Say { user, event, content: encoded, message_id: id.0 });
             }
             Err(error) => self.report(format!("{} is not carried: {error}", event.event_id)),

@@ -25,7 +25,7 @@ use super::{
     telling::Telling,
 };
 use crate::{
-    content::{MessageId, MessageStatusReport, MimiContent},
+    content::{Expiration, MessageId, MessageStatusReport, MimiContent},
     ident::{ProviderDomain, UserUri},
     policy::{Capability, RoomState},
     translate::{self, CONTENT_KEY, Earlier, Form, Refers},
@@ -335,6 +335,17 @@ pub enum Effect {
         /// What is lost.
         losses: Vec<translate::Loss>,
     },
+    /// A message is to be removed.
+    Expires {
+        /// Its id.
+        message_id: [u8; 32],
+        /// Who said it.
+        sender: UserUri,
+        /// When.
+        expires: Expiration,
+        /// Who removes it.
+        actor: Actor,
+    },
     /// A remote user says what became of messages.
     Reported {
         /// Who.
@@ -583,6 +594,10 @@ impl Step<'_> {
         let Some(room) = self.room.matrix.clone() else {
             return self.report(format!("a message of {sender} came before the Matrix room was there"));
         };
+        if let Some(expires) = content.expires {
+            let (sender, actor) = (sender.clone(), Actor::Ghost(sender.clone()));
+            self.out.push(Effect::Expires { message_id: id, sender, expires, actor });
+        }
         let shown = translate::to_matrix(
             &content,
             &translate::ToMatrix {

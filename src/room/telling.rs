@@ -54,6 +54,8 @@ pub struct Telling {
     pub slow: Duration,
     /// So long what somebody reads is gathered before it is told.
     pub gather_reads: Duration,
+    /// So long what refers to a message that is not there waits for it. Zero: not at all.
+    pub late_targets: Duration,
 }
 
 impl Default for Telling {
@@ -64,6 +66,7 @@ impl Default for Telling {
             read_receipts: ReadReceipts::default(),
             slow: Duration::from_secs(10),
             gather_reads: Duration::from_secs(2),
+            late_targets: Duration::from_mins(1),
         }
     }
 }

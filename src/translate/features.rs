@@ -213,7 +213,7 @@ pub const FEATURES: &[Feature] = &[
         "MSC2228, Beeper's timer",
         "`expires`",
         levels(Level::Full, Level::Partly),
-        "marked; nobody sees to it that they go",
+        "removed when due, if the bot may; what runs from reading, once all of ours have read it",
         None,
     ),
     row("subjects", "a line above the text", "`subject`", levels(Level::No, Level::Text), "", None),

@@ -223,6 +223,26 @@ impl Refers {
     pub fn is_nothing(&self) -> bool {
         self.reply.is_none() && self.replaces.is_none() && self.topic.is_empty()
     }
+
+    /// The message without which it makes no sense: the one edited, deleted, reacted to, or voted on. An answer stands for
+    /// itself.
+    #[must_use]
+    pub fn target(&self) -> Option<MessageId> {
+        match self.form {
+            Form::Deletion(_) | Form::Message => self.replaces,
+            Form::Reaction(_) | Form::Reference(..) => self.reply,
+        }
+    }
+
+    /// The same, if it is not there.
+    #[must_use]
+    pub fn lacks(&self, resolved: &Resolved) -> Option<MessageId> {
+        let found = match self.form {
+            Form::Deletion(_) | Form::Message => &resolved.replaced,
+            Form::Reaction(_) | Form::Reference(..) => &resolved.reply,
+        };
+        self.target().filter(|_| found.is_none())
+    }
 }
 
 /// What a message is to the one that it refers to.

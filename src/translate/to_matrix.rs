@@ -11,7 +11,9 @@ use super::{
     markdown::{self, Style},
     tidy,
 };
-use crate::content::{Body, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics};
+use crate::content::{
+    Body, Disposition, Expiration, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics,
+};
 
 /// Translates a message; always gives an event. What cannot be shown becomes a note in brackets that says what it was.
 /// The event mentions whom the shown text links to, if they take part in the room; a name alone rings nobody's bell.
@@ -19,7 +21,8 @@ use crate::content::{Body, Disposition, ExtensionKey, ExternalPart, MimiContent,
 pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
     let mut links = Links::to_matrix(ctx.mentions);
     let mut losses = Vec::new();
-    if message.expires.is_some() {
+    // A point in time is kept to; what runs from reading ends for all readers here together.
+    if matches!(message.expires, Some(Expiration::AfterReading(_))) {
         losses.push(Loss::Expiration);
     }
     let mut refers = Refers {

@@ -6,7 +6,7 @@ use mimi_gateway::{
     engine::ports::{Actor, Homeserver, JoinedMember, MatrixAction, MatrixDone, Retry},
     ident::UserUri,
 };
-use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, RoomAliasId, RoomId, UserId};
 use serde_json::json;
 
 use super::fake_homeserver::{Fake, ROOM, client_at};
@@ -125,6 +125,17 @@ async fn a_redaction_goes_to_its_endpoint() {
     assert_eq!(last.body(), json!({"reason": "typo"}));
     let error = fake.client().perform(&redaction("{}")).await.unwrap_err();
     assert_eq!(error.retry, Retry::Permanent);
+}
+
+#[tokio::test]
+async fn a_receipt_is_the_ghosts() {
+    let fake = Fake::start().await;
+    let event = OwnedEventId::try_from("$seen").unwrap();
+    fake.client().perform(&MatrixAction::Receipt { room: room(), actor: bob(), event }).await.unwrap();
+    let asked = fake.asked();
+    let last = asked.last().unwrap();
+    assert_eq!((last.method.as_str(), last.body()), ("POST", json!({})));
+    assert_eq!(last.path, ["rooms", ROOM, "receipt", "m.read", "$seen"]);
 }
 
 #[tokio::test]

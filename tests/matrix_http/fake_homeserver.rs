@@ -283,6 +283,7 @@ impl World {
                 (200, json!({"event_id": "$member"}))
             }
             ("PUT", ["rooms", _, "state", ..]) => (200, json!({"event_id": "$state"})),
+            ("POST", ["rooms", _, "receipt", ..]) if self.users.contains_key(&user) => (200, json!({})),
             ("PUT", ["rooms", _, "send" | "redact", ..]) => {
                 if !self.users.contains_key(&user) {
                     return error(403, "M_FORBIDDEN", "Application service has not registered this user");

@@ -362,6 +362,28 @@ async fn a_panic_in_the_store_is_a_refusal_and_leaves_nothing_stuck() {
 
 /// On one thread and without sockets: after enough turns, each of the fifty waits, so the count is exact.
 #[tokio::test]
+async fn receipts_come_under_both_names_and_what_is_no_list_spoils_nothing() {
+    let inbound = Inbound::open();
+    let server = Server::start(Arc::clone(&inbound), ServerLimits::default()).await;
+    let old = "de.sorunome.msc2409.ephemeral";
+    for (number, (body, expected)) in [
+        (json!({"events": [], "ephemeral": [1, {"type": "m.receipt"}]}), vec!["1", r#"{"type":"m.receipt"}"#]),
+        (json!({"events": [], old: [2]}), vec!["2"]),
+        (json!({"events": [], "ephemeral": [3], old: [3]}), vec!["3"]),
+        (json!({"events": [4], "ephemeral": {"no": "list"}}), vec![]),
+        (json!({"events": [5], "ephemeral": null}), vec![]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(server.put(&number.to_string(), body.to_string()).await.0, 200, "{body}");
+        let seen = inbound.seen.lock().unwrap();
+        let ephemeral: Vec<&str> = seen.last().unwrap().ephemeral.iter().map(|raw| raw.get()).collect();
+        assert_eq!(ephemeral, expected, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn fifty_copies_of_a_running_transaction_make_one_call() {
     let inbound = Inbound::gated();
     let app = router(Arc::clone(&inbound) as Arc<dyn MatrixInbound>, names(), &TOKEN.into(), ServerLimits::default());

@@ -6,7 +6,7 @@ import os
 import secrets
 import ssl
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -75,6 +75,8 @@ class GatewayPlan:
     # An administrator's access token, and the room in which reports of abuse appear.
     admin_token: str = ""
     admin_room: str = ""
+    # How rooms behave: a TOML section.
+    rooms: dict = field(default_factory=lambda: {"read_receipts": "on"})
     # How often the homeserver's list of reports is looked at; a bench leaves it to the gateway.
     report_poll_seconds: int | None = 1
     # A peer's domain and papers, to see whether the gateway serves peers; without, only the homeserver's side is looked at.
@@ -112,6 +114,7 @@ class Gateway:
                          "public_url": f"https://{plan.domain}:{plan.mimi_port}",
                          "certificate": str(plan.certificate.cert), "private_key": str(plan.certificate.key)},
             "store": {"engine": plan.engine, "path": str(plan.folder / "data"), "master_key_file": str(self.master_key)},
+            "rooms": plan.rooms,
             "log": {"filter": os.environ.get("SILOS_GATEWAY_LOG", "info")},
         }
         if plan.admin_token:

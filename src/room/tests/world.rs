@@ -599,6 +599,7 @@ impl World {
                 | Effect::ReportAbuse { .. }
                 | Effect::Lost { .. }
                 | Effect::Reported { .. }
+                | Effect::Expires { .. }
                 | Effect::Consent { .. } => {}
                 Effect::Wake(time) => {
                     assert!(time > self.now);

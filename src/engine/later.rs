@@ -1,0 +1,302 @@
+//! What is done later: messages are removed when their time has come, and what refers to a message that is not there waits for
+//! it for a while. Both are rows with the time in front; one task looks at the first ones, and the room's actor does it, in a
+//! step of its own.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use ruma::{OwnedEventId, OwnedRoomId};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    actor::{Actor, After},
+    core::{Engine, lock, now},
+    mail::Mail,
+    ports::{Actor as MatrixActor, MatrixAction, Millis},
+    tables::{AWAITED, EXPIRING, LATE, OUTBOX, OutRow, SHOWN, TOLD, UNREAD},
+};
+use crate::{
+    content::{Expiration, MessageId},
+    ident::UserUri,
+    room::Showing,
+    store::{Batch, StoreError},
+};
+
+/// Rows that are looked at together.
+const PAGE: usize = 64;
+/// The longest pause between two looks.
+const LONGEST: Duration = Duration::from_hours(1);
+/// Between two looks while something is due, in milliseconds.
+const SOON: Millis = 1000;
+/// A message whose event is not known when it is due is looked for so much later again, in milliseconds.
+const AGAIN: Millis = 60_000;
+/// And so long, in milliseconds: then it will not be shown any more.
+const GIVE_UP: Millis = 24 * 3600 * 1000;
+/// The kind under which it is noted that people know what stays.
+const STAYS: &str = "disappearing messages";
+
+/// A message that is to be removed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Removal {
+    /// The Matrix room.
+    matrix: OwnedRoomId,
+    /// Who removes it.
+    actor: MatrixActor,
+}
+
+/// A message whose time begins when it was read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Unread {
+    /// How long it stays then, in seconds.
+    seconds: u32,
+    /// Who said it.
+    sender: UserUri,
+    /// Who removes it.
+    actor: MatrixActor,
+    /// Who of ours has read it.
+    readers: BTreeSet<UserUri>,
+}
+
+/// What has become due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// A message goes.
+    Removal,
+    /// A message waited for another for long enough.
+    Showing,
+}
+
+impl Engine {
+    /// Hands on what is due, until the engine stops.
+    pub(super) async fn keep_time(self) {
+        loop {
+            let pause = match self.look_what_is_due().await {
+                Ok(next) => Duration::from_millis(next.saturating_sub(now())).min(LONGEST),
+                Err(error) => {
+                    tracing::warn!(%error, "what is due is not looked at now");
+                    self.0.settings.retry * 10
+                }
+            };
+            tokio::select! {
+                () = self.0.stop.cancelled() => return,
+                () = self.0.due.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// When to look again.
+    async fn look_what_is_due(&self) -> Result<Millis, StoreError> {
+        let (db, now) = (&self.0.db, now());
+        let removals = EXPIRING.scan(db, &(), None, PAGE).await?.rows.into_iter().map(|(key, _)| (key, Due::Removal));
+        let showings = LATE.scan(db, &(), None, PAGE).await?.rows.into_iter().map(|(key, _)| (key, Due::Showing));
+        let mut next = Millis::MAX;
+        for ((at, room, id), due) in removals.chain(showings) {
+            if at <= now {
+                self.mail(&room, Mail::Due { at, id, due });
+            }
+            next = next.min(at.max(now.saturating_add(SOON)));
+        }
+        Ok(next)
+    }
+
+    /// A message refers to one that is not there: it waits for that, beginning with this call.
+    pub(super) async fn put_off(
+        &self,
+        room: &str,
+        lane: &str,
+        number: u64,
+        showing: &Showing,
+        target: [u8; 32],
+    ) -> Result<(), StoreError> {
+        let patience = u64::try_from(self.0.names.telling.late_targets.as_millis()).unwrap_or(u64::MAX / 2);
+        let (db, at) = (&self.0.db, now().saturating_add(patience));
+        let mut batch = Batch::new("a message that waits for another");
+        OUTBOX.remove(&mut batch, &lane.to_owned(), number);
+        LATE.put(db, &mut batch, &(at, room.to_owned(), showing.message_id), showing)?;
+        AWAITED.put(db, &mut batch, &(room.to_owned(), target, showing.message_id), &at)?;
+        lock(&self.0.awaited).insert((room.to_owned(), target));
+        db.commit(batch).await?;
+        self.0.due.notify_one();
+        if self.event_of(room, MessageId(target)).await?.is_some() {
+            // It came meanwhile.
+            self.mail(room, Mail::Arrived { target });
+        }
+        Ok(())
+    }
+
+    /// A message has its event: what waits for it goes on.
+    pub(super) fn arrived(&self, room: &str, target: [u8; 32]) {
+        if lock(&self.0.awaited).contains(&(room.to_owned(), target)) {
+            self.mail(room, Mail::Arrived { target });
+        }
+    }
+
+    /// What is waited for since before the start.
+    pub(super) async fn load_awaited(&self) -> Result<(), StoreError> {
+        let rows = AWAITED.scan_all(&self.0.db, &()).await?;
+        lock(&self.0.awaited).extend(rows.into_iter().map(|((room, target, _), _)| (room, target)));
+        Ok(())
+    }
+}
+
+impl Actor {
+    /// Notes when a message goes.
+    pub(super) fn expires(
+        &mut self,
+        id: [u8; 32],
+        sender: UserUri,
+        expires: Expiration,
+        actor: MatrixActor,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let Some((matrix, alone)) = self.room.as_ref().and_then(|room| {
+            let alone = room.present.iter().all(|user| *user == sender);
+            Some((room.matrix.clone()?, alone))
+        }) else {
+            return Ok(());
+        };
+        let db = &self.engine.0.db;
+        let at = match expires {
+            Expiration::At(seconds) => u64::from(seconds) * 1000,
+            // Nobody else here is going to read it.
+            Expiration::AfterReading(seconds) if alone => now() + u64::from(seconds) * 1000,
+            Expiration::AfterReading(seconds) => {
+                let unread = Unread { seconds, sender, actor, readers: BTreeSet::new() };
+                return UNREAD.put(db, batch, &(self.uri.clone(), id), &unread);
+            }
+        };
+        after.due = true;
+        EXPIRING.put(db, batch, &(at, self.uri.clone(), id), &Removal { matrix, actor })
+    }
+
+    /// One of our users has read what the hub accepted up to then, or this message alone: the time of those that all of ours
+    /// have read begins.
+    pub(super) async fn begin_to_expire(
+        &mut self,
+        user: &UserUri,
+        upto: Millis,
+        alone: Option<[u8; 32]>,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let engine = self.engine.clone();
+        let db = &engine.0.db;
+        for (key, mut unread) in UNREAD.scan_all(db, &self.uri).await? {
+            let Some(room) = &self.room else { return Ok(()) };
+            let accepted = SHOWN.get(db, &key).await?.and_then(|row| row.value.accepted);
+            let covered = alone.map_or(accepted.is_some_and(|at| at <= upto), |id| id == key.1);
+            if !covered || !unread.readers.insert(user.clone()) {
+                continue;
+            }
+            let all = room.present.iter().all(|user| *user == unread.sender || unread.readers.contains(user));
+            let Some(matrix) = room.matrix.clone().filter(|_| all) else {
+                UNREAD.put(db, batch, &key, &unread)?;
+                continue;
+            };
+            UNREAD.delete(batch, &key);
+            let at = now() + u64::from(unread.seconds) * 1000;
+            EXPIRING.put(db, batch, &(at, self.uri.clone(), key.1), &Removal { matrix, actor: unread.actor })?;
+            after.due = true;
+        }
+        Ok(())
+    }
+
+    /// Does what is due.
+    pub(super) async fn due(
+        &mut self,
+        at: Millis,
+        id: [u8; 32],
+        due: Due,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let engine = self.engine.clone();
+        let db = &engine.0.db;
+        let key = (at, self.uri.clone(), id);
+        let lane = format!("m:{}", self.uri);
+        match due {
+            Due::Removal => {
+                let Some(removal) = EXPIRING.get(db, &key).await? else { return Ok(()) };
+                EXPIRING.delete(batch, &key);
+                if let Some(event) = engine.event_of(&self.uri, MessageId(id)).await? {
+                    let Removal { matrix: room, actor } = removal;
+                    return self.send(lane, OutRow::Expire { room, actor, event, message_id: id }, batch, after);
+                }
+                if at.saturating_add(GIVE_UP) > now() {
+                    after.due = true;
+                    EXPIRING.put(db, batch, &(now() + AGAIN, self.uri.clone(), id), &removal)?;
+                }
+                Ok(())
+            }
+            Due::Showing => {
+                let Some(showing) = LATE.get(db, &key).await? else { return Ok(()) };
+                LATE.delete(batch, &key);
+                if let Some(target) = showing.refers.target() {
+                    AWAITED.delete(batch, &(self.uri.clone(), target.0, id));
+                }
+                self.send(lane, OutRow::ShowNow(Box::new(showing)), batch, after)
+            }
+        }
+    }
+
+    /// A message came for which others wait.
+    pub(super) async fn arrived(
+        &mut self,
+        target: [u8; 32],
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let engine = self.engine.clone();
+        let db = &engine.0.db;
+        let mut showings = Vec::new();
+        for (key, at) in AWAITED.scan_all(db, &(self.uri.clone(), target)).await? {
+            AWAITED.delete(batch, &key);
+            let late = (at, self.uri.clone(), key.2);
+            if let Some(showing) = LATE.get(db, &late).await? {
+                LATE.delete(batch, &late);
+                showings.push(showing);
+            }
+        }
+        lock(&engine.0.awaited).remove(&(self.uri.clone(), target));
+        showings.sort_by_key(|showing| showing.accepted);
+        for showing in showings {
+            self.send(format!("m:{}", self.uri), OutRow::ShowNow(Box::new(showing)), batch, after)?;
+        }
+        Ok(())
+    }
+
+    /// The homeserver does not let a message be removed: people are told once that such messages stay.
+    pub(super) async fn not_removed(
+        &mut self,
+        why: &str,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let db = self.engine.0.db.clone();
+        let key = (self.uri.clone(), String::new(), STAYS.to_owned());
+        tracing::info!(room = %self.uri, why, "a message that shall disappear stays");
+        if TOLD.get(&db, &key).await?.is_some() {
+            return Ok(());
+        }
+        TOLD.put(&db, batch, &key, &())?;
+        let text =
+            "Messages that shall disappear stay in this room: I lack the power to remove what others wrote here.";
+        self.say(|step| step.notice(text), batch, after)
+    }
+}
+
+/// The redaction of a message whose time has come; made again it is the same.
+pub(super) fn removal(room: &OwnedRoomId, actor: &MatrixActor, event: &OwnedEventId, id: &[u8; 32]) -> MatrixAction {
+    let digest = Sha256::digest(format!("{room}\n{}\nexpired", hex::encode(id)).as_bytes());
+    MatrixAction::Send {
+        room: room.clone(),
+        actor: actor.clone(),
+        event_type: "m.room.redaction".to_owned(),
+        content: json!({ "redacts": event, "reason": "its time has come" }).to_string(),
+        ts: None,
+        txn_id: format!("x{}", hex::encode(digest.get(..16).unwrap_or(&digest))),
+    }
+}

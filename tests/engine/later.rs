@@ -1,0 +1,197 @@
+//! What time does: messages that disappear, and messages that come before what they refer to.
+
+use std::time::Duration;
+
+use mimi_gateway::{
+    engine::ports::Endpoint,
+    room::Telling,
+    wire::{FanoutContent, FanoutMessage, Wire as _},
+};
+use ruma::RoomId;
+use serde_json::{Value, json};
+
+use crate::{
+    homeserver::Fault,
+    silo::{Silo, Two, until, until_bodies, until_true},
+};
+
+fn millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
+}
+
+fn vanishing(body: &str, key: &str, value: Value) -> Value {
+    json!({ "msgtype": "m.text", "body": body, key: value })
+}
+
+fn after_reading(body: &str) -> Value {
+    vanishing(body, "com.beeper.disappearing_timer", json!({ "type": "after_read", "timer": 1000 }))
+}
+
+/// Who removed an event.
+fn removed_by(silo: &Silo, room: &RoomId, event: &str) -> Vec<String> {
+    let events = silo.homeserver.events(room).into_iter();
+    let redactions = events.filter(|seen| seen["type"] == "m.room.redaction" && seen["content"]["redacts"] == event);
+    redactions.map(|redaction| redaction["sender"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn until_removed(silo: &Silo, room: &RoomId, event: &str, by: &str) {
+    until_true("it is removed", || !removed_by(silo, room, event).is_empty()).await;
+    assert_eq!(removed_by(silo, room, event), [by]);
+}
+
+async fn set(silo: &Silo, telling: Telling) {
+    *silo.telling.lock().unwrap() = telling;
+    silo.stop().await;
+    silo.start().await;
+}
+
+fn quick() -> Telling {
+    Telling { gather_reads: Duration::from_millis(20), late_targets: Duration::from_millis(400), ..Telling::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_goes_on_both_sides_when_its_time_has_come_even_over_a_restart() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let at = json!(millis() + 2000);
+    let said =
+        two.a.homeserver.send(&at_a, "a1", "m.room.message", vanishing("gone", "org.matrix.self_destruct_after", at));
+    two.a.homeserver.say(&at_a, "a1", "stays");
+    until_bodies(&two.b, &at_b, &["gone", "stays"]).await;
+    let shown = two.b.homeserver.event(&at_b, "gone");
+    assert_eq!(removed_by(&two.b, &at_b, &shown), [""; 0]);
+    two.b.stop().await;
+    two.b.start().await;
+    until_removed(&two.b, &at_b, &shown, &two.b.ghost(&two.a.uri("a1"))).await;
+    until_removed(&two.a, &at_a, said.as_str(), two.a.homeserver.bot.as_str()).await;
+    assert_eq!(removed_by(&two.b, &at_b, &two.b.homeserver.event(&at_b, "stays")), [""; 0]);
+    // It is done once, and the redactions of ours are no deletions.
+    two.b.homeserver.say(&at_b, "b1", "bye");
+    until_bodies(&two.a, &at_a, &["gone", "stays", "bye"]).await;
+    assert_eq!((removed_by(&two.a, &at_a, said.as_str()).len(), removed_by(&two.b, &at_b, &shown).len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_from_reading_waits_for_all_who_are_here() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    set(&two.b, quick()).await;
+    let b = &two.b.homeserver;
+    b.invite(&at_b, "b1", &b.user("b2"), false);
+    b.join(&at_b, "b2");
+    b.say(&at_b, "b2", "here");
+    until_bodies(&two.a, &at_a, &["here"]).await;
+    let said = two.a.homeserver.send(&at_a, "a1", "m.room.message", after_reading("read me"));
+    until_bodies(&two.b, &at_b, &["here", "read me"]).await;
+    let shown = b.event(&at_b, "read me");
+    // At A nobody else is there to read it.
+    until_removed(&two.a, &at_a, said.as_str(), two.a.homeserver.bot.as_str()).await;
+    b.read(&at_b, "b1", &shown, "m.read");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(removed_by(&two.b, &at_b, &shown), [""; 0], "B2 has not read it");
+    b.read(&at_b, "b2", &shown, "m.read");
+    until_removed(&two.b, &at_b, &shown, &two.b.ghost(&two.a.uri("a1"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_hear_once_that_messages_stay_which_the_bot_may_not_remove() {
+    let two = Two::new().await;
+    let (at_a, _, _) = two.room().await;
+    *two.a.faults.lock().unwrap() =
+        Box::new(|call| if call.contains("m.room.redaction") { Fault::Refused } else { Fault::None });
+    for body in ["one", "two"] {
+        two.a.homeserver.send(&at_a, "a1", "m.room.message", after_reading(body));
+    }
+    let told = || two.a.homeserver.notices(&at_a).into_iter().filter(|text| text.contains("disappear")).count();
+    until_true("a notice", || told() > 0).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(told(), 1);
+}
+
+/// Whether a body has several messages, and they are no handshakes.
+fn several(endpoint: Endpoint, body: &[u8]) -> Option<Vec<FanoutMessage>> {
+    let messages = FanoutMessage::decode_all(body).ok().filter(|_| endpoint == Endpoint::Notify)?;
+    let all = messages.iter().all(|message| matches!(message.content, FanoutContent::Application { .. }));
+    (messages.len() > 1 && all).then_some(messages)
+}
+
+/// What was said last comes first.
+fn reversed(endpoint: Endpoint, body: &[u8]) -> Option<Vec<u8>> {
+    let messages = several(endpoint, body)?;
+    Some(messages.iter().rev().flat_map(FanoutMessage::encode).collect())
+}
+
+/// The first never comes.
+fn without_first(endpoint: Endpoint, body: &[u8]) -> Option<Vec<u8>> {
+    let messages = several(endpoint, body)?;
+    Some(messages.iter().skip(1).flat_map(FanoutMessage::encode).collect())
+}
+
+fn edit(of: &str, text: &str) -> Value {
+    let new = json!({ "msgtype": "m.text", "body": text });
+    let relation = json!({ "rel_type": "m.replace", "event_id": of });
+    json!({ "msgtype": "m.text", "body": format!("* {text}"), "m.new_content": new, "m.relates_to": relation })
+}
+
+fn reaction(to: &str) -> Value {
+    json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": to, "key": "👍" } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_refers_to_a_later_message_is_done_when_that_comes() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let a = &two.a.homeserver;
+    two.a.stop().await;
+    *two.a.net.rewrite.lock().unwrap() = Some(reversed);
+    let first = a.say(&at_a, "a1", "tee");
+    a.send(&at_a, "a1", "m.reaction", reaction(first.as_str()));
+    a.send(&at_a, "a1", "m.room.message", edit(first.as_str(), "tea"));
+    let second = a.say(&at_a, "a1", "nonsense");
+    a.redact(&at_a, "a1", second.as_str());
+    two.a.start().await;
+    let b = &two.b.homeserver;
+    let of = |kind: &'static str, target: String| {
+        move |seen: &Value| {
+            let relation = &seen["content"]["m.relates_to"]["event_id"];
+            seen["type"] == kind && (*relation == *target || seen["content"]["redacts"] == *target)
+        }
+    };
+    until_true("both are there", || {
+        ["tee", "nonsense"].iter().all(|body| b.bodies(&at_b).contains(&(*body).to_owned()))
+    })
+    .await;
+    let shown = b.event(&at_b, "tee");
+    let find = |wanted: &dyn Fn(&Value) -> bool| b.events(&at_b).into_iter().find(|event| wanted(event));
+    until("the reaction", || find(&of("m.reaction", shown.clone()))).await;
+    let edited = until("the edit", || find(&of("m.room.message", shown.clone()))).await;
+    assert_eq!(edited["content"]["m.new_content"]["body"], "tea");
+    let deleted = b.event(&at_b, "nonsense");
+    until("the deletion", || find(&of("m.room.redaction", deleted.clone()))).await;
+    // Nothing was told as a message of its own.
+    let mut bodies = b.bodies(&at_b);
+    bodies.sort();
+    assert_eq!(bodies, ["* tea", "nonsense", "tee"]);
+    assert!(!b.notices(&at_b).iter().any(|text| text.starts_with('[')), "{:?}", b.notices(&at_b));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_refers_to_is_not_waited_for_without_end() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    set(&two.b, quick()).await;
+    two.a.stop().await;
+    *two.a.net.rewrite.lock().unwrap() = Some(without_first);
+    let first = two.a.homeserver.say(&at_a, "a1", "lost");
+    two.a.homeserver.send(&at_a, "a1", "m.room.message", edit(first.as_str(), "never seen"));
+    two.a.start().await;
+    // It waits over a restart, too.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    two.b.stop().await;
+    two.b.start().await;
+    until_bodies(&two.b, &at_b, &["* never seen"]).await;
+    let shown = two.b.homeserver.events(&at_b);
+    let edit = shown.iter().find(|event| event["content"]["body"] == "* never seen").unwrap();
+    assert_eq!(edit["content"].get("m.relates_to"), None);
+}
