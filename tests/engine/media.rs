@@ -46,7 +46,9 @@ fn send(silo: &Silo, room: &RoomId, name: &str, bytes: &[u8]) -> String {
 /// The events with files of a room, by others.
 fn shown(silo: &Silo, room: &RoomId) -> Vec<Value> {
     let events = silo.homeserver.events(room).into_iter();
-    events.filter(|event| event["content"]["im.mimi-gateway.message"].is_object() && event["content"]["url"].is_string()).collect()
+    events
+        .filter(|event| event["content"]["im.mimi-gateway.message"].is_object() && event["content"]["url"].is_string())
+        .collect()
 }
 
 fn bytes_of(silo: &Silo, event: &Value) -> Vec<u8> {
@@ -283,10 +285,9 @@ async fn seeded(seed: u64) {
     let talking = async {
         let (mut at_a_said, mut at_b_said) = (Vec::new(), Vec::new());
         for n in 0..10_u8 {
-            for (silo, room, name, said) in [
-                (&two.a, &at_a, "a1", &mut at_a_said),
-                (&two.b, &at_b, "b1", &mut at_b_said),
-            ] {
+            for (silo, room, name, said) in
+                [(&two.a, &at_a, "a1", &mut at_a_said), (&two.b, &at_b, "b1", &mut at_b_said)]
+            {
                 let bytes = vec![n; 3000 + usize::from(n)];
                 let url = silo.files().files.keep(&bytes);
                 let mut content = picture(&url, bytes.len());
