@@ -118,10 +118,11 @@ enum Command {
     /// Show any MIMI body as JSON, and make the bytes of JSON again.
     ///
     /// Reads a request or response of any endpoint, a room's components, or a decrypted message. What the file holds is
-    /// guessed if it can be only one thing; else say --as KIND. Needs no configuration, and checks no signature.
+    /// guessed if it can be only one thing; else the kinds that fit are told: say --as KIND. Needs no configuration, and checks no signature.
     #[command(after_help = exit::INSPECT)]
     Inspect(inspect::Arguments),
     /// Show the version, the drafts it implements and the store engines it has.
+    #[command(after_help = exit::VERSION, after_long_help = exit::VERSION)]
     Version,
 }
 

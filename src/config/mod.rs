@@ -94,10 +94,11 @@ impl Config {
         text: &str,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut config = Self::parse(path, text, environment)?;
+        let tree = tree(path, text, environment)?;
+        let mut config: Self = tree.clone().read()?;
         config.resolve_paths(path.parent().unwrap_or(Path::new("")));
         config.read_secret_files()?;
-        config.validate()?;
+        config.validate().map_err(|fault| fault.located(&|key| tree.origin_of(key)))?;
         Ok(config)
     }
 
@@ -107,11 +108,7 @@ impl Config {
         text: &str,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut tree = Node::parse(path, text)?;
-        tree.overlay_environment(environment);
-        tree.prefer_environment(secret::PAIRS);
-        let config: Self = tree.read()?;
-        Ok(config)
+        tree(path, text, environment)?.read()
     }
 
     /// Checks each section and what they say together; all faults are told at once.
@@ -220,6 +217,14 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The file's values with the environment's laid over them.
+fn tree(path: &Path, text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Node, ConfigError> {
+    let mut tree = Node::parse(path, text)?;
+    tree.overlay_environment(environment);
+    tree.prefer_environment(secret::PAIRS);
+    Ok(tree)
 }
 
 /// Names of the sections and, for each, of its keys, as the code reads them. A key of [`PeerSettings`] stands once for all

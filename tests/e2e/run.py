@@ -19,6 +19,7 @@ from silos.stage import LETTERS, Silos, build_gateway
 
 from . import chaos, judge_tests
 from .attacks import Attacks
+from .sdk import sdk
 from .three import Three
 
 
@@ -120,6 +121,8 @@ def play_and_attack(report: Report, silos: Silos) -> None:
         names |= {need for name, _, needs, _ in play.steps if name in names for need in needs}
     play.steps = [step for step in play.steps if step[0] in names]
     play.run(lambda name, error, seconds: report.done(f"flow: {name}", error, seconds))
+
+    report.run("matrix-js-sdk: all that is called full, both ways", lambda: sdk(play, lambda text: print(f"     {text}", flush=True)))
 
     attacks = Attacks(silos, play)
     try:

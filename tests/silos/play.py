@@ -45,6 +45,10 @@ class Told:
         self._narrator.saw(who, what, (seen.at - self.at) * 1000)
 
 
+def _short(text: str, most: int = 32) -> str:
+    return text if len(text) <= most else text[:most - 1] + "…"
+
+
 @dataclass
 class Room:
     """A conversation: one Matrix room on each side."""
@@ -217,6 +221,19 @@ class Play:
             wrong += [f"{name}: {problem}" for problem in problems]
         if wrong:
             raise Wrong("; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""))
+        self.compared(room, timelines)
+
+    def compared(self, room: Room, timelines: dict[str, list[judge.Line]], last: int = 3) -> None:
+        """Tells what `check` found, and shows it: how each one's homeserver has the last messages."""
+        here = [name for name in room.everyone if name in room.present]
+        names = ", ".join(name.upper() for name in here)
+        late = sum(1 for said in room.said if not said.timely)
+        self.tell.saw("/messages", f"of {names}: {len(room.said)} messages, each once, in order; the time is the sender's own"
+                      + (f" ({late} are not judged by time)" if late else ""), 0)
+        for name in dict((name[0], name) for name in here).values():
+            clock = [f"{time.strftime('%H:%M:%S', time.localtime(line.ts / 1000))}.{line.ts % 1000:03} "
+                     f"{line.who.rpartition('/')[2].upper()} {_short(line.body)!r}" for line in timelines[name][-last:]]
+            self.tell.saw("", f"{name.upper()} has at the end: {', '.join(clock)}", 0)
 
     def gather(self, title: str, host: str = "a", guests: int = 2) -> Room:
         """A mirrored room of two people on the hosting side and `guests` of the other side, everybody in it."""
@@ -364,7 +381,7 @@ class Play:
                     if other != name:
                         self.wait_message(room, other, name, body, 4 * self.patience)
         late = time.monotonic() - began
-        self.tell.saw("everybody", f"has all {2 * count} messages {late:.1f} s after the last was written", 0)
+        self.tell.saw("everybody", f"has all {2 * count} messages, each once, {late:.1f} s after the last was written", 0)
         self.say(room, "b1", "All there?")
         self.say(room, "a1", "All there.")
         self.check(room)
