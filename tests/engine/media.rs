@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
+use mimi_gateway::media::{CtrStream, EncryptedFile, FileKey};
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
+use sha2::Digest as _;
 
 use crate::{
     crashes::Steps,
@@ -78,6 +80,29 @@ async fn pictures_cross_both_ways() {
         assert_eq!(sealed.len(), 200_016);
         assert!(!sealed.windows(32).any(|window| window == &bytes[..32]));
     }
+}
+
+/// Clients encrypt files for encrypted rooms, and can be asked to elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_encrypted_in_matrix_is_opened_and_checked() {
+    let (two, _, at_a, at_b) = two().await;
+    let key = FileKey::from_random([5; 32], [6; 8]);
+    let mut bytes = b"a cat that nobody else shall see".to_vec();
+    CtrStream::new(&key).apply(&mut bytes).unwrap();
+    for sha256 in [[0; 32], sha2::Sha256::digest(&bytes).into()] {
+        let url = two.a.files().files.keep(&bytes);
+        let file = EncryptedFile { url: url.clone().into(), key: key.clone(), sha256 };
+        let mut content = picture(&url, bytes.len());
+        content.as_object_mut().unwrap().remove("url");
+        content["file"] = file.to_json();
+        two.a.homeserver.send(&at_a, "a1", "m.room.message", content);
+    }
+    // The first is not what it says.
+    until_true("A1 is told", || notice(&two.a, &at_a, "its hash differs")).await;
+    let event = until("the picture", || shown(&two.b, &at_b).pop()).await;
+    assert_eq!(bytes_of(&two.b, &event), b"a cat that nobody else shall see");
+    until_bodies(&two.b, &at_b, &["Look", "Look"]).await;
+    assert_eq!(two.a.files().assets().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
