@@ -155,7 +155,10 @@ impl Step<'_> {
         shown.text = RoomMetadata::fit(text);
         let text = shown.text.clone();
         // Before we are in, nobody has a say in it.
-        if self.room.phase != Phase::Active || self.is_our_own(&now.sender) || self.described(setting).is_none_or(|mimi| mimi == text) {
+        if self.room.phase != Phase::Active
+            || self.is_our_own(&now.sender)
+            || self.described(setting).is_none_or(|mimi| mimi == text)
+        {
             return;
         }
         match self.names.uri(&now.sender) {
@@ -270,7 +273,8 @@ impl Step<'_> {
         let (Some(room), Some(state)) = (self.room.matrix.clone(), self.state()) else { return };
         for setting in Setting::ALL {
             let mimi = setting.in_mimi(&state);
-            let waits = |intent: &Intent| matches!(intent, Intent::Describe { setting: other, .. } if *other == setting);
+            let waits =
+                |intent: &Intent| matches!(intent, Intent::Describe { setting: other, .. } if *other == setting);
             if self.room.queue.iter().any(waits) {
                 continue;
             }

@@ -116,6 +116,7 @@ impl Names for FakeNames {
 }
 
 /// What an actor takes from its mailbox.
+#[expect(clippy::large_enum_variant, reason = "there are few of them at a time")]
 pub(super) enum Mail {
     Input(Input),
     /// A request of a peer, which waits: who, and the bytes.
@@ -430,7 +431,8 @@ impl World {
 
     /// What the Matrix room of a provider is called.
     pub(super) fn called(&self, at: usize) -> String {
-        let name = self.providers[at].set.get("m.room.name").map(|now| now.content["name"].as_str().unwrap_or_default());
+        let name =
+            self.providers[at].set.get("m.room.name").map(|now| now.content["name"].as_str().unwrap_or_default());
         name.unwrap_or_default().to_owned()
     }
 
@@ -596,6 +598,8 @@ impl World {
         let mut hidden = BTreeSet::new();
         for effect in effects {
             match effect {
+                Effect::ShowFiles { showing, .. } if hidden.contains(&showing.message_id) => {}
+                Effect::ShowFiles { showing, .. } => self.providers[at].lane.push_back(Effect::Show(showing)),
                 Effect::Show(showing) if hidden.contains(&showing.message_id) => {}
                 Effect::Matrix(_) | Effect::MakePortal(_) | Effect::Show(_) | Effect::Look { .. } => {
                     self.providers[at].lane.push_back(effect);
@@ -636,6 +640,7 @@ impl World {
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
                 Effect::Noted { .. }
+                | Effect::FilesGone { .. }
                 | Effect::Unlink(_)
                 | Effect::Ended(_)
                 | Effect::ReportAbuse { .. }
@@ -966,6 +971,9 @@ impl World {
 fn copy(input: &Input) -> Input {
     match input {
         Input::Event { event, salt, past } => Input::Event { event: event.clone(), salt: *salt, past: past.clone() },
+        Input::Filed { event, salt, past, files } => {
+            Input::Filed { event: event.clone(), salt: *salt, past: past.clone(), files: files.clone() }
+        }
         Input::Fanout(message) => Input::Fanout(message.clone()),
         Input::Submit { peer, request } => Input::Submit { peer: peer.clone(), request: request.clone() },
         Input::Update { peer, bundle } => Input::Update { peer: peer.clone(), bundle: bundle.clone() },
