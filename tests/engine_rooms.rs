@@ -33,6 +33,8 @@ mod crashes;
 mod direct;
 #[path = "engine/discovery.rs"]
 mod discovery;
+#[path = "engine/files.rs"]
+mod files;
 #[path = "engine/flow.rs"]
 mod flow;
 #[path = "engine/franks.rs"]
@@ -47,6 +49,8 @@ mod invites;
 mod keys;
 #[path = "engine/later.rs"]
 mod later;
+#[path = "engine/media.rs"]
+mod media;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/polling.rs"]
@@ -73,6 +77,8 @@ mod reports;
 mod rogue_hub;
 #[path = "engine/rules.rs"]
 mod rules;
+#[path = "engine/settings.rs"]
+mod settings;
 #[path = "engine/silo.rs"]
 mod silo;
 #[path = "engine/three.rs"]

@@ -220,7 +220,9 @@ fn exit_of(error: &RuntimeError) -> Exit {
         | RuntimeError::Bot(_) => Exit::Registration,
         RuntimeError::Provider(SetupError::Listen { .. }) | RuntimeError::Listen { .. } => Exit::Listen,
         RuntimeError::Provider(_) => Exit::Certificate,
-        RuntimeError::Store(_) | RuntimeError::Assets(_) | RuntimeError::Asking { .. } => Exit::Store,
+        RuntimeError::Store(_) | RuntimeError::Assets(_) | RuntimeError::Spool(_) | RuntimeError::Asking { .. } => {
+            Exit::Store
+        }
         RuntimeError::StoreFailed(_) => Exit::StoreFailed,
         RuntimeError::Client(ClientError::Http(_)) | RuntimeError::Io { .. } => Exit::Failure,
     }

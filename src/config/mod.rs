@@ -8,6 +8,7 @@ mod appservice;
 mod error;
 mod homeserver;
 mod log;
+mod media;
 mod permissions;
 mod provider;
 mod rooms;
@@ -26,6 +27,7 @@ pub use appservice::AppserviceConfig;
 pub use error::{ConfigError, Origin};
 pub use homeserver::HomeserverConfig;
 pub use log::{LogConfig, LogFormat};
+pub use media::MediaConfig;
 pub use permissions::{PermissionsConfig, UserPattern};
 pub use provider::ProviderConfig;
 pub use rooms::RoomsConfig;
@@ -68,6 +70,9 @@ pub struct Config {
     /// What assets may take.
     #[serde(default)]
     pub assets: AssetSettings,
+    /// Files between Matrix and MIMI.
+    #[serde(default)]
+    pub media: MediaConfig,
     /// What is logged, and how.
     #[serde(default)]
     pub log: LogConfig,
@@ -127,12 +132,13 @@ impl Config {
         self.store.validate(&mut faults);
         self.rooms.validate(&mut faults);
         self.permissions.validate(&mut faults);
-        if !(1..=3650).contains(&self.assets.keep_days) {
-            faults.push(ConfigError::invalid("assets.keep_days", "must be from 1 to 3650"));
+        if self.assets.keep_days > 3650 {
+            faults.push(ConfigError::invalid("assets.keep_days", "must be from 0 to 3650"));
         }
         if self.assets.max_asset_bytes == 0 {
             faults.push(ConfigError::invalid("assets.max_asset_bytes", "must not be 0"));
         }
+        self.media.validate(&mut faults);
         self.log.validate(&mut faults);
         if faults.len() > 1 {
             return Err(ConfigError::Several(faults));
@@ -187,6 +193,7 @@ impl Config {
             &mut self.appservice.as_token_file,
             &mut self.appservice.hs_token_file,
             &mut self.store.master_key_file,
+            &mut self.media.spool_path,
         ];
         let always = [&mut self.appservice.registration, &mut self.store.path];
         for path in optional.into_iter().filter_map(Option::as_mut).chain(always) {
@@ -234,6 +241,7 @@ pub fn schema() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("permissions", fields_of::<PermissionsConfig>()),
         ("limits", fields_of::<Limits>()),
         ("assets", fields_of::<AssetSettings>()),
+        ("media", fields_of::<MediaConfig>()),
         ("log", fields_of::<LogConfig>()),
     ])
 }

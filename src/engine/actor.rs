@@ -3,7 +3,10 @@
 //! Several inputs that wait at once share a batch. If the batch is not stored, what is in memory is thrown away, loaded
 //! again, and the same inputs are worked on once more (DESIGN 2).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use tokio::{sync::mpsc, time::Instant};
 
@@ -11,6 +14,7 @@ use super::{
     asking::Invitation,
     consent::every_room_of,
     core::{Engine, lock, now},
+    files::HeldEvent,
     group::RoomGroup,
     ingest::CompareError,
     mail::{Answer, Mail, Outcome},
@@ -20,7 +24,8 @@ use super::{
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
-    room::{Effect, Input, Phase, Recent, Room, Step},
+    policy::RoomState,
+    room::{Effect, Input, Phase, Recent, Room, Step, group::Group as _},
     store::{Batch, StoreError},
 };
 
@@ -38,11 +43,15 @@ pub(super) struct Actor {
     pub(super) group: RoomGroup,
     recent: Recent,
     /// What of their messages others do not get: whose, and what; those who were told lately.
-    pub(super) told: BTreeSet<(UserUri, &'static str)>,
+    pub(super) told_losses: BTreeSet<(UserUri, &'static str)>,
     /// Who has messages of our users, as they said lately.
     pub(super) delivered: BTreeMap<[u8; 32], Vec<UserUri>>,
     /// Another Matrix event waits in the same batch.
     pub(super) more: bool,
+    /// Events that wait.
+    pub(super) held: VecDeque<HeldEvent>,
+    /// The event that the room is about to say, and its assets, until they are noted.
+    pub(super) filed: Option<(ruma::OwnedEventId, Vec<String>)>,
 }
 
 /// What is done once the batch is durable.
@@ -63,6 +72,11 @@ pub(super) struct After {
     pub(super) joined: Vec<(usize, Result<String, String>)>,
     /// Invitations that were accepted.
     pub(super) accepted: Vec<Invitation>,
+    /// Held events whose files are to be fetched, and those whose files came.
+    pub(super) fetch: Vec<u64>,
+    pub(super) brought: Vec<u64>,
+    /// Assets to delete.
+    pub(super) dropped: Vec<String>,
     /// There is something new that becomes due.
     pub(super) due: bool,
 }
@@ -75,9 +89,11 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         room: None,
         group: RoomGroup::default(),
         recent: Recent::default(),
-        told: BTreeSet::new(),
+        told_losses: BTreeSet::new(),
         delivered: BTreeMap::new(),
         more: false,
+        held: VecDeque::new(),
+        filed: None,
     };
     if !actor.load_until_done().await {
         return;
@@ -200,9 +216,9 @@ impl Actor {
         self.group = super::rows::load_group(db, &self.uri, number).await?;
         self.group.franking = Some(std::sync::Arc::clone(&self.engine.0.franking));
         self.recent = Recent::default();
-        self.told.clear();
+        self.told_losses.clear();
         self.delivered.clear();
-        Ok(())
+        self.load_held().await
     }
 
     /// Works on these mails until they are durable. False: the engine stops.
@@ -295,6 +311,7 @@ impl Actor {
     }
 
     fn finish(&mut self, mails: &mut [Mail], after: After) {
+        self.files_after(&after);
         let inner = &self.engine.0;
         if let Some(link) = after.link {
             lock(&inner.links).insert(link, self.uri.clone());
@@ -318,6 +335,10 @@ impl Actor {
             lock(&inner.unanswered).remove(&self.uri);
         }
         for (lane, number, row) in after.rows {
+            if let OutRow::Parcel(parcel) = &row {
+                // Beside the lane, so that it is there when its turn comes.
+                let _ = self.engine.job(&self.uri, parcel);
+            }
             self.engine.hand_to_lane(&lane, number, row);
         }
         for (index, answer) in after.answers {
@@ -391,8 +412,10 @@ impl Actor {
                         KEY_PACKAGES.delete(batch, &key);
                     }
                 }
-                self.run(Input::Tick, batch, after).await.map(drop)
+                self.run(Input::Tick, batch, after).await?;
+                self.release(batch, after).await
             }
+            Mail::Files { number, brought } => self.brought(*number, brought, batch, after).await,
             Mail::Taken { arrivals, .. } => {
                 batch.append(arrivals.writes.clone());
                 self.arrivals(&arrivals.items, batch, after).await
@@ -405,12 +428,18 @@ impl Actor {
                     _ => {}
                 }
                 let raw = match mail.as_ref() {
-                    Mail::Item { item: InboxItem::Event(raw), .. } => Some(raw.as_str()),
+                    Mail::Item { item: InboxItem::Event(raw), .. } => Some(raw.clone()),
+                    Mail::Files { number, .. } => self.forget_held(*number, batch),
                     _ => None,
                 };
-                self.set_aside(why, raw, batch)
+                self.set_aside(why, raw.as_deref(), batch)
             }
         }
+    }
+
+    /// The room's state, if there is a group.
+    pub(super) fn group_state(&self) -> Option<Arc<RoomState>> {
+        self.group.state().ok()
     }
 
     /// Runs something within a step and returns its effects.

@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use super::{
     core::{Engine, lock},
+    files::Came,
     later,
     mail::{Mail, Outcome},
-    ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry},
+    ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry, StateNow},
     presence::To,
     tables::{OUTBOX, OutRow},
     window::Rows,
 };
-use crate::{room::Showing, store::Batch};
+use crate::{
+    room::{Setting, Showing},
+    store::Batch,
+};
 
 /// The longest wait between tries, as a multiple of the first.
 const LONGEST_WAIT: u32 = 50;
@@ -53,6 +57,9 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
         match result {
             Ok(answer) => {
                 engine.call_answered(To::of(lane), lane);
+                if let (OutRow::Parcel(parcel), Sent::Files(came)) = (&row, &answer) {
+                    return engine.parcel_done(lane, room, number, parcel, came).await;
+                }
                 if repeats_show(&row) && !remove_now(engine, lane, number).await {
                     return false;
                 }
@@ -87,7 +94,9 @@ fn repeats_show(row: &OutRow) -> bool {
     match row {
         OutRow::Matrix(MatrixAction::Send { .. } | MatrixAction::Receipt { .. })
         | OutRow::Show(_)
+        | OutRow::Parcel(_)
         | OutRow::Portal(_)
+        | OutRow::Look { .. }
         | OutRow::Tell { .. }
         | OutRow::Seen { .. }
         | OutRow::Expire { .. }
@@ -122,6 +131,8 @@ pub(super) struct Done {
 enum Sent {
     Matrix(MatrixDone),
     Peer(Vec<u8>),
+    State(Option<StateNow>),
+    Files(Came),
     /// It was not sent: it waits for this message.
     Waits([u8; 32]),
 }
@@ -135,6 +146,7 @@ async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallErr
             let shown = engine.show(room, showing, patient).await?;
             Ok(shown.map_or_else(|target| Sent::Waits(target.0), Sent::Matrix))
         }
+        OutRow::Parcel(parcel) => engine.show_parcel(room, parcel).await.map(Sent::Files),
         OutRow::Expire { room, actor, event, message_id } => {
             inner.homeserver.perform(&later::removal(room, actor, event, message_id)).await.map(Sent::Matrix)
         }
@@ -143,6 +155,9 @@ async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallErr
         }
         OutRow::Call { peer, endpoint, target, body, .. } => {
             inner.peers.call(peer, *endpoint, target, body).await.map(Sent::Peer)
+        }
+        OutRow::Look { room, reader, setting, .. } => {
+            inner.homeserver.state(room, reader, setting.event_type()).await.map(Sent::State)
         }
         OutRow::Ask { requester, target, at } => {
             engine.put_question(requester, target, *at).await.map(|()| Sent::Matrix(MatrixDone::Done))
@@ -216,6 +231,10 @@ async fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow,
             let outcome = Outcome::Portal(id);
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
+        (OutRow::Look { setting, written, .. }, Sent::State(found)) => {
+            let outcome = Outcome::Looked { setting, written, found: Ok(found) };
+            engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
+        }
         (OutRow::Show(showing), Sent::Waits(target)) => wait_for(engine, lane, room, number, &showing, target).await,
         (OutRow::Show(showing) | OutRow::ShowNow(showing), Sent::Matrix(MatrixDone::Event(event))) => {
             let mut noted = Batch::new("an event that shows a message");
@@ -259,6 +278,9 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
         return remove(engine, lane, number, |_| {});
     }
     tracing::warn!(lane, %error, "refused for good");
+    if let OutRow::Parcel(parcel) = &row {
+        engine.parcel_refused(room, parcel);
+    }
     match row {
         OutRow::Call { wants, .. } if wants.answer() => {
             let outcome = Outcome::Answered { wants, result: Err(error.to_string()) };
@@ -267,16 +289,19 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
         row => {
             let outcome = match &row {
                 OutRow::Portal(_) => Some(Outcome::PortalFailed(error.to_string())),
+                OutRow::Look { setting, written, .. } => {
+                    let found = Err(error.to_string());
+                    Some(Outcome::Looked { setting: *setting, written: *written, found })
+                }
+                OutRow::Matrix(MatrixAction::SetState { event_type, state_key, .. }) if state_key.is_empty() => {
+                    Setting::of(event_type).map(|setting| Outcome::NotSet { setting, why: error.to_string() })
+                }
                 OutRow::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) => {
                     Some(Outcome::ShutOut { user: user.clone(), why: error.to_string() })
                 }
                 OutRow::Expire { .. } => Some(Outcome::NotRemoved(error.to_string())),
-                OutRow::Show(showing) | OutRow::ShowNow(showing) => match &showing.action {
-                    MatrixAction::Send { actor: Actor::Ghost(user), .. } => {
-                        Some(Outcome::NotShown { user: user.clone(), why: error.to_string() })
-                    }
-                    _ => None,
-                },
+                OutRow::Show(showing) | OutRow::ShowNow(showing) => not_shown(showing, error),
+                OutRow::Parcel(parcel) => not_shown(&parcel.showing, error),
                 _ => None,
             };
             if let Some(outcome) = outcome {
@@ -292,11 +317,17 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
     }
 }
 
+fn not_shown(showing: &Showing, error: &CallError) -> Option<Outcome> {
+    let MatrixAction::Send { actor: Actor::Ghost(user), .. } = &showing.action else { return None };
+    Some(Outcome::NotShown { user: user.clone(), why: error.to_string() })
+}
+
 fn describe(row: &OutRow) -> String {
     match row {
-        OutRow::Show(_) | OutRow::ShowNow(_) => "showing a message".to_owned(),
+        OutRow::Show(_) | OutRow::Parcel(_) | OutRow::ShowNow(_) => "showing a message".to_owned(),
         OutRow::Expire { .. } => "removing a message whose time has come".to_owned(),
         OutRow::Portal(_) => "making a portal".to_owned(),
+        OutRow::Look { setting, .. } => format!("reading {}", setting.event_type()),
         OutRow::Ask { .. } => "asking a user for consent".to_owned(),
         OutRow::Unask { .. } => "taking a question back".to_owned(),
         OutRow::Tell { .. } => "telling a user something".to_owned(),

@@ -14,7 +14,7 @@ use super::{
     core::{Engine, lock, now},
     mail::Mail,
     ports::{Actor as MatrixActor, MatrixAction, Millis},
-    tables::{AWAITED, EXPIRING, LATE, OUTBOX, OutRow, SHOWN, TOLD, UNREAD},
+    tables::{AWAITED, EARLY, EXPIRING, MORE, OUTBOX, OutRow, SHOWN, TOLD, UNREAD},
 };
 use crate::{
     content::{Expiration, MessageId},
@@ -90,7 +90,7 @@ impl Engine {
     async fn look_what_is_due(&self) -> Result<Millis, StoreError> {
         let (db, now) = (&self.0.db, now());
         let removals = EXPIRING.scan(db, &(), None, PAGE).await?.rows.into_iter().map(|(key, _)| (key, Due::Removal));
-        let showings = LATE.scan(db, &(), None, PAGE).await?.rows.into_iter().map(|(key, _)| (key, Due::Showing));
+        let showings = EARLY.scan(db, &(), None, PAGE).await?.rows.into_iter().map(|(key, _)| (key, Due::Showing));
         let mut next = Millis::MAX;
         for ((at, room, id), due) in removals.chain(showings) {
             if at <= now {
@@ -114,7 +114,7 @@ impl Engine {
         let (db, at) = (&self.0.db, now().saturating_add(patience));
         let mut batch = Batch::new("a message that waits for another");
         OUTBOX.remove(&mut batch, &lane.to_owned(), number);
-        LATE.put(db, &mut batch, &(at, room.to_owned(), showing.message_id), showing)?;
+        EARLY.put(db, &mut batch, &(at, room.to_owned(), showing.message_id), showing)?;
         AWAITED.put(db, &mut batch, &(room.to_owned(), target, showing.message_id), &at)?;
         lock(&self.0.awaited).insert((room.to_owned(), target));
         db.commit(batch).await?;
@@ -223,7 +223,14 @@ impl Actor {
                 EXPIRING.delete(batch, &key);
                 if let Some(event) = engine.event_of(&self.uri, MessageId(id)).await? {
                     let Removal { matrix: room, actor } = removal;
-                    return self.send(lane, OutRow::Expire { room, actor, event, message_id: id }, batch, after);
+                    let more = MORE.get(db, &(self.uri.clone(), id)).await?.map(|row| row.value).unwrap_or_default();
+                    let more = more.into_iter().filter_map(|event| OwnedEventId::try_from(event).ok());
+                    for event in std::iter::once(event).chain(more) {
+                        let (room, actor) = (room.clone(), actor.clone());
+                        let row = OutRow::Expire { room, actor, event, message_id: id };
+                        self.send(lane.clone(), row, batch, after)?;
+                    }
+                    return Ok(());
                 }
                 if at.saturating_add(GIVE_UP) > now() {
                     after.due = true;
@@ -232,8 +239,8 @@ impl Actor {
                 Ok(())
             }
             Due::Showing => {
-                let Some(showing) = LATE.get(db, &key).await? else { return Ok(()) };
-                LATE.delete(batch, &key);
+                let Some(showing) = EARLY.get(db, &key).await? else { return Ok(()) };
+                EARLY.delete(batch, &key);
                 if let Some(target) = showing.refers.target() {
                     AWAITED.delete(batch, &(self.uri.clone(), target.0, id));
                 }
@@ -255,8 +262,8 @@ impl Actor {
         for (key, at) in AWAITED.scan_all(db, &(self.uri.clone(), target)).await? {
             AWAITED.delete(batch, &key);
             let late = (at, self.uri.clone(), key.2);
-            if let Some(showing) = LATE.get(db, &late).await? {
-                LATE.delete(batch, &late);
+            if let Some(showing) = EARLY.get(db, &late).await? {
+                EARLY.delete(batch, &late);
                 showings.push(showing);
             }
         }
@@ -290,7 +297,7 @@ impl Actor {
 
 /// The redaction of a message whose time has come; made again it is the same.
 pub(super) fn removal(room: &OwnedRoomId, actor: &MatrixActor, event: &OwnedEventId, id: &[u8; 32]) -> MatrixAction {
-    let digest = Sha256::digest(format!("{room}\n{}\nexpired", hex::encode(id)).as_bytes());
+    let digest = Sha256::digest(format!("{room}\n{}\n{event}\nexpired", hex::encode(id)).as_bytes());
     MatrixAction::Send {
         room: room.clone(),
         actor: actor.clone(),

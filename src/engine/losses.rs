@@ -6,12 +6,29 @@ use super::{
 };
 use crate::{
     ident::UserUri,
-    room::Names as _,
+    room::{Effect, Names as _},
     store::{Batch, StoreError},
     translate::Loss,
 };
 
 impl Actor {
+    /// What people are told, and what time does.
+    pub(super) async fn told(
+        &mut self,
+        effect: Effect,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        match effect {
+            Effect::Expires { message_id, sender, expires, actor } => {
+                self.expires(message_id, sender, expires, actor, batch, after)
+            }
+            Effect::Reported { by, report } => self.reported(by, report, batch, after).await,
+            Effect::Lost { user, losses } => self.tell_losses(&user, &losses, batch, after).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Says what was not said before, in the batch that notes it.
     pub(super) async fn tell_losses(
         &mut self,
@@ -26,7 +43,7 @@ impl Actor {
         for loss in losses {
             let Some(words) = loss.told() else { continue };
             let kind = (user.clone(), loss.feature());
-            if self.told.contains(&kind) {
+            if self.told_losses.contains(&kind) {
                 continue;
             }
             let key = (self.uri.clone(), user.to_string(), loss.feature().to_owned());
@@ -34,7 +51,7 @@ impl Actor {
                 TOLD.put(db, batch, &key, &())?;
                 new.push(words);
             }
-            self.told.insert(kind);
+            self.told_losses.insert(kind);
         }
         if new.is_empty() {
             return Ok(());

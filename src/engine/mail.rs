@@ -5,14 +5,16 @@ use tokio::sync::oneshot;
 use super::{
     later::Due,
     offer::{Arrivals, Offer, Verdict},
-    ports::{Actor as MatrixActor, Millis, Problem},
+    ports::{Actor as MatrixActor, Millis, Problem, StateNow},
     receipts::Read,
     requests::accepted,
     tables::{InboxItem, Wants},
 };
 use crate::{
+    content::ExternalPart,
     ident::{ProviderDomain, UserUri},
-    room::Tag,
+    room::{Setting, Tag},
+    translate::media::Moved,
 };
 
 /// What comes to a room's actor.
@@ -32,6 +34,8 @@ pub(super) enum Mail {
     Create { new: Box<NewRoom>, reply: oneshot::Sender<Result<(), String>> },
     /// One of our users wants to follow the room.
     Join { user: UserUri, code: Option<String>, reply: oneshot::Sender<Result<String, String>> },
+    /// The files of a held event are there, or never will be.
+    Files { number: u64, brought: Vec<Moved<ExternalPart>> },
     /// One of our users has read something.
     Read { user: UserUri, read: Read },
     /// The time of something has come.
@@ -78,6 +82,17 @@ pub(super) enum Outcome {
     /// It does not take a message of the ghost of this user.
     NotShown {
         user: UserUri,
+        why: String,
+    },
+    /// What stands in the Matrix room, or why it cannot be read.
+    Looked {
+        setting: Setting,
+        written: u32,
+        found: Result<Option<StateNow>, String>,
+    },
+    /// The homeserver does not take a setting.
+    NotSet {
+        setting: Setting,
         why: String,
     },
     /// It does not let a message be removed whose time has come.

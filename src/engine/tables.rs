@@ -7,14 +7,15 @@ use super::{
     aside::Aside,
     finding::Findable,
     later::{Removal, Unread},
-    ports::{Actor as MatrixActor, Endpoint, MatrixAction, Millis, PathTarget},
+    ports::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
     trim::Dated,
 };
 use crate::{
+    content::ExternalPart,
     ident::{ProviderDomain, UserUri},
-    room::{Franked, Room, Showing, Tag},
+    room::{Franked, Room, Setting, Showing, Tag},
     store::{Queue, Table},
-    translate::Earlier,
+    translate::{Earlier, media::Moved},
 };
 
 /// Rooms by URI. Sealed: a record may hold a staged commit.
@@ -65,7 +66,7 @@ pub(crate) const EXPIRING: Table<(Millis, String, [u8; 32]), Removal> = Table::n
 /// Messages whose time begins when they were read: room, message id.
 pub(crate) const UNREAD: Table<(String, [u8; 32]), Unread> = Table::new("unread");
 /// Messages that refer to one that is not there: until when they wait for it, room, message id. Sealed: what they say.
-pub(crate) const LATE: Table<(Millis, String, [u8; 32]), Showing> = Table::sealed("late");
+pub(crate) const EARLY: Table<(Millis, String, [u8; 32]), Showing> = Table::sealed("early");
 /// What they wait for: room, that message's id, theirs; until when.
 pub(crate) const AWAITED: Table<(String, [u8; 32], [u8; 32]), Millis> = Table::new("awaited");
 /// Up to when (accepted timestamp) one of our users has read a room, as others were told: room, user.
@@ -82,6 +83,16 @@ pub(crate) const MARKS: Table<String, u64> = Table::new("mark");
 pub(crate) const DAYS: Table<u32, Millis> = Table::new("day");
 /// What could not be handled, for the operator: where, number.
 pub(crate) const QUARANTINE: Table<(String, u64), Dated<Aside>> = Table::sealed("quarantine");
+/// Events that wait for their files, and what waits behind them: room, number. Sealed.
+pub(crate) const HELD: Table<(String, u64), Held> = Table::sealed("held");
+/// Messages in whose place a note stands until their files come: room, message id. Sealed.
+pub(crate) const LATE: Table<(String, [u8; 32]), Parcel> = Table::sealed("late");
+/// Events that show a message beside the one of [`SHOWN`].
+pub(crate) const MORE: Table<(String, [u8; 32]), Dated<Vec<String>>> = Table::new("more");
+/// Assets of messages of our users: room, id of the first version; their URLs.
+pub(crate) const OWN_FILES: Table<(String, [u8; 32]), Dated<Vec<String>>> = Table::new("ownfiles");
+/// Assets of ours that are to be deleted, by URL.
+pub(crate) const DROPPED: Table<String, ()> = Table::new("dropped");
 /// What came for a room, in order.
 pub(crate) const INBOX: Queue<String, InboxItem> = Queue::sealed("inbox");
 /// Events of Matrix rooms that are not mirrored.
@@ -167,12 +178,44 @@ pub(crate) enum OutRow {
     Unask { requester: UserUri, target: UserUri },
     /// The bot tells one of our users something, where nobody else reads it.
     Tell { user: UserUri, text: String, txn_id: String },
+    /// What stands in a Matrix room is to be read.
+    Look { room: OwnedRoomId, reader: Actor, setting: Setting, written: u32 },
+    /// A message with files to show.
+    Parcel(Box<Parcel>),
     /// A remote user has read these messages: the ghost's receipt.
     Seen { room: OwnedRoomId, user: UserUri, messages: Vec<[u8; 32]> },
     /// A message whose time has come is removed.
-    Expire { room: OwnedRoomId, actor: MatrixActor, event: OwnedEventId, message_id: [u8; 32] },
+    Expire { room: OwnedRoomId, actor: Actor, event: OwnedEventId, message_id: [u8; 32] },
     /// A message to show, whether what it refers to is there or not.
     ShowNow(Box<Showing>),
+}
+
+/// An event that waits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// The event, raw.
+    pub(crate) raw: String,
+    /// The salt of its message.
+    pub(crate) salt: [u8; 16],
+    /// Since when.
+    pub(crate) since: Millis,
+    /// If it has files: what their names and keys are made of.
+    pub(crate) seed: Option<[u8; 32]>,
+    /// What became of its files, once that is known.
+    pub(crate) brought: Option<Vec<Moved<ExternalPart>>>,
+}
+
+/// A message with files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Parcel {
+    /// The MIMI room.
+    pub(crate) room: String,
+    /// How it is shown without its files.
+    pub(crate) showing: Showing,
+    /// The message, encoded.
+    pub(crate) content: Vec<u8>,
+    /// The room's `asset_policy` when it came.
+    pub(crate) policy: Option<Vec<u8>>,
 }
 
 /// Who waits for the answer of a call.

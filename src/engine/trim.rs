@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     core::{Engine, now},
     ports::Millis,
-    tables::{ANSWERS, DAYS, DELIVERED, EVENTS, LOG, MARKS, NOTIFIED, QUARANTINE, SHOWN, TOPICS},
+    tables::{ANSWERS, DAYS, DELIVERED, EVENTS, LOG, MARKS, MORE, NOTIFIED, OWN_FILES, QUARANTINE, SHOWN, TOPICS},
 };
 use crate::store::{Batch, Database, KeyCodec, StoreError, Table};
 
@@ -137,6 +137,8 @@ impl Engine {
         gone += self.sweep(&TOPICS, oldest).await?;
         gone += self.sweep(&DELIVERED, oldest).await?;
         gone += self.sweep(&QUARANTINE, oldest).await?;
+        gone += self.sweep(&MORE, oldest).await?;
+        gone += self.sweep(&OWN_FILES, oldest).await?;
         if self.0.stop.is_cancelled() {
             return Ok(());
         }

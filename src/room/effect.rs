@@ -145,6 +145,17 @@ pub enum MatrixAction {
     },
 }
 
+/// A state event as it stands in a Matrix room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateNow {
+    /// The event.
+    pub event: OwnedEventId,
+    /// Who set it.
+    pub sender: OwnedUserId,
+    /// What it says.
+    pub content: serde_json::Value,
+}
+
 /// The endpoints of draft-ietf-mimi-protocol-06 section 5 that this gateway calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Endpoint {

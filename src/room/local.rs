@@ -1,14 +1,12 @@
 //! The Matrix side of a room: its events, its portal, and consent.
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
-use serde_json::json;
-
 use super::{
     about::About,
     effect::{Actor, Endpoint, MatrixAction, PathTarget},
     people::People,
+    settings::Setting,
     state::{Intent, Phase},
-    step::{Effect, Step, Tag},
+    step::{Effect, Files, Step, Tag},
     telling::{Fate, Why},
 };
 use crate::{
@@ -17,6 +15,7 @@ use crate::{
     translate::{self, CONTENT_KEY, Earlier, NotCarried, Past as _, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 
 /// What an id among those of our ghosts says that stands for nobody.
 pub const NOBODY: &str = "This address stands for no user of another provider that I could read from it. In a room that I mirror, say \
@@ -31,7 +30,10 @@ impl Step<'_> {
         if self.names.is_bridged(&event.sender) || event.content.get(CONTENT_KEY).is_some() {
             return;
         }
-        if event.state_key.is_some() {
+        if let Some(key) = &event.state_key {
+            if let Some(setting) = Setting::of(&event.event_type).filter(|_| key.is_empty()) {
+                self.on_setting(setting);
+            }
             return;
         }
         if event.event_type == "m.room.message"
@@ -39,10 +41,17 @@ impl Step<'_> {
         {
             return self.on_command(event, &command, salt);
         }
-        self.say(event, salt, past);
+        self.say(event, salt, past, None);
     }
 
-    fn say(&mut self, event: &RoomEvent, salt: [u8; 16], past: &Vec<(OwnedEventId, Earlier)>) {
+    /// `files`: what became of those that the event has.
+    pub(super) fn say(
+        &mut self,
+        event: &RoomEvent,
+        salt: [u8; 16],
+        past: &Vec<(OwnedEventId, Earlier)>,
+        files: Option<Files>,
+    ) {
         let Some(user) = self.names.uri(&event.sender) else { return };
         if self.room.direct && (self.room.unbridging || self.room.phase == Phase::Left) {
             return self.undelivered(event);
@@ -89,8 +98,20 @@ impl Step<'_> {
                 );
                 return self.tell_failure(&event.event_id, Why::NotAllowed, &words);
             }
+            if target.sender == user {
+                self.out.push(Effect::FilesGone { message_id: target.first.0 });
+            }
             let reason = event.content.get("reason").and_then(serde_json::Value::as_str);
             translate::deletion(&target, reason, &context)
+        } else if let Some(files) = files {
+            match translate::media::files_to_mimi(&event.event_type, &event.content, files, &context) {
+                Ok((translated, missing)) => {
+                    self.tell_missing(event, &missing);
+                    let Some(translated) = translated else { return };
+                    Ok(translated)
+                }
+                Err(reason) => Err(reason),
+            }
         } else {
             translate::to_mimi(&event.event_type, &event.content, &context)
         };
@@ -101,9 +122,9 @@ impl Step<'_> {
                 self.report(format!("{} is not carried: {reason}", event.event_id));
                 let words = format!("A message of {} was not sent to the MIMI users: {reason}.", event.sender);
                 let why = Why::from(&reason);
-                if event.event_type == "m.room.message" {
+                if matches!(event.event_type.as_str(), "m.room.message" | "m.sticker") {
                     self.tell_failure(&event.event_id, why, &words);
-                } else if matches!(event.event_type.as_str(), "m.sticker" | "m.reaction") {
+                } else if event.event_type == "m.reaction" {
                     self.tell_status(&event.event_id, &Fate::Failed(why, words));
                 }
                 return;
@@ -122,6 +143,14 @@ impl Step<'_> {
                 self.room.queue.push_back(Intent::Say { user, event, content: encoded, message_id: id.0 });
             }
             Err(error) => self.report(format!("{} is not carried: {error}", event.event_id)),
+        }
+    }
+
+    /// Files of a message that others will not get: its sender is told.
+    fn tell_missing(&mut self, event: &RoomEvent, missing: &[translate::media::Missing]) {
+        for translate::media::Missing { file, why } in missing {
+            self.report(format!("a file of {} does not cross: {why}", event.event_id));
+            self.notice(&format!("A file of {} was not sent to the MIMI users, {file}: {why}.", event.sender));
         }
     }
 
@@ -477,6 +506,7 @@ impl Step<'_> {
             name => Some(name.to_owned()),
         };
         self.room.direct = about.direct;
+        self.room.is_called(name.as_deref().unwrap_or_default(), "");
         self.room.ghosts.insert(requester.clone());
         let display = if about.direct { self.names.display(requester) } else { String::new() };
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
@@ -516,6 +546,7 @@ impl Step<'_> {
             self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target, is_direct }));
             return;
         }
+        self.room.is_called("", "");
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
             creator: actor,
             alias_localpart: self.names.portal_alias(&self.room.uri),
@@ -551,26 +582,10 @@ impl Step<'_> {
 
     /// Gives the portal the room's name and topic.
     pub(super) fn dress_portal(&mut self) {
-        let (Some(room), Some(state)) = (self.room.matrix.clone(), self.state()) else { return };
-        let actor = self.room.speaker.clone();
-        let mut set = |event_type: &str, content: serde_json::Value| {
-            self.out.push(Effect::Matrix(MatrixAction::SetState {
-                room: room.clone(),
-                actor: actor.clone(),
-                event_type: event_type.to_owned(),
-                state_key: String::new(),
-                content: content.to_string(),
-                optional: false,
-            }));
-        };
-        let (name, topic) = (state.metadata.name.clone(), state.metadata.subject.clone());
-        if !name.is_empty() {
-            set("m.room.name", json!({ "name": name }));
+        if self.room.matrix.is_some() && self.state().is_some() {
+            self.show_settings();
+            self.set_bridge_state();
         }
-        if !topic.is_empty() {
-            set("m.room.topic", json!({ "topic": topic }));
-        }
-        self.set_bridge_state();
     }
 
     pub(super) fn on_ask_cancelled(&mut self, requester: &UserUri, target: &UserUri) {
@@ -609,6 +624,9 @@ impl Step<'_> {
         } else {
             let uri = self.room.uri.clone();
             self.room.greeted = true;
+            // It may have changed since the room was looked at.
+            self.look(Setting::Name);
+            self.look(Setting::Topic);
             self.notice(&format!(
                 "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
                  Encryption towards MIMI ends at this gateway: its operator could read what is said here."

@@ -118,6 +118,7 @@ impl Step<'_> {
         self.work_off();
         self.close_deserted();
         self.finish_unbridging();
+        self.show_settings();
     }
 
     fn work_off(&mut self) {
@@ -212,6 +213,7 @@ impl Step<'_> {
             }
             Intent::Ban { by, user } => self.ban(by, user),
             Intent::Unban { by, user } => self.unban(by, user),
+            Intent::Describe { by, setting, text } => self.describe(by, *setting, text),
             Intent::Settle { .. } => Ok(Turn::Done),
             Intent::Report { user, content } => Ok(self.send_report(user, content, intent)),
             Intent::Refresh { user } => {
@@ -508,7 +510,8 @@ impl Step<'_> {
         let who = intent.actor().clone();
         let name = self.names.matrix_id(&who).map_or_else(|| who.to_string(), |id| id.to_string());
         let text = match intent {
-            Intent::Say { event, .. } => {
+            Intent::Say { event, message_id, .. } => {
+                self.out.push(Effect::FilesGone { message_id: *message_id });
                 self.out.push(Effect::Report(format!("{event} of {who} could not be delivered: {why}")));
                 let text = format!("A message of {name} could not be delivered to the MIMI users: {why}.");
                 self.tell_status(event, &Fate::Failed(Why::Refused, text.clone()));
@@ -539,6 +542,10 @@ impl Step<'_> {
                 format!("The ban of {} could not be lifted in the MIMI room: {why}.", self.names.display(user))
             }
             Intent::Change { .. } => format!("What {name} wanted to change in this room stays as it is: {why}."),
+            Intent::Describe { setting, .. } => match self.undo(*setting, &name, why) {
+                Some(text) => text,
+                None => return,
+            },
             Intent::Report { .. } => {
                 return self.out.push(Effect::Note(format!("what {who} has read is not told: {why}")));
             }

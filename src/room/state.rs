@@ -9,6 +9,7 @@ use super::{
     codes::JoinCode,
     effect::{Actor, Millis},
     group::Staged,
+    settings::{Setting, Shown},
 };
 use crate::ident::{ProviderDomain, RoomUri, UserUri};
 
@@ -95,6 +96,15 @@ pub enum Intent {
         /// Who is banned.
         user: UserUri,
     },
+    /// Change what the room says of itself.
+    Describe {
+        /// Who wants it.
+        by: UserUri,
+        /// What.
+        setting: Setting,
+        /// What it shall be.
+        text: String,
+    },
     /// Say what became of others' messages. It is let go if it cannot be sent.
     Report {
         /// Who.
@@ -118,7 +128,8 @@ impl Intent {
             | Self::Report { .. }
             | Self::Change { .. }
             | Self::Refresh { .. }
-            | Self::Settle { .. } => None,
+            | Self::Settle { .. }
+            | Self::Describe { .. } => None,
         }
     }
 
@@ -135,7 +146,8 @@ impl Intent {
             | Self::Remove { by, .. }
             | Self::Ban { by, .. }
             | Self::Unban { by, .. }
-            | Self::Change { by, .. } => by,
+            | Self::Change { by, .. }
+            | Self::Describe { by, .. } => by,
         }
     }
 }
@@ -331,6 +343,8 @@ pub struct Room {
     pub settle: Option<Settle>,
     /// Remote users whose ghosts are banned in the Matrix room.
     pub banned: BTreeSet<UserUri>,
+    /// What the Matrix room says of itself.
+    pub settings: BTreeMap<Setting, Shown>,
     /// Events whose senders were told that they wait.
     pub slow: BTreeSet<OwnedEventId>,
 }
@@ -394,6 +408,7 @@ impl Room {
             proposed: BTreeMap::new(),
             settle: None,
             banned: BTreeSet::new(),
+            settings: BTreeMap::new(),
             slow: BTreeSet::new(),
         }
     }

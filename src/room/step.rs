@@ -18,14 +18,15 @@ use sha2::{Digest, Sha256};
 
 use super::{
     about::About,
-    effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
+    effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget, StateNow},
     group::{Group, GroupError, Opened},
     people::People,
+    settings::Setting,
     state::{Phase, Room},
     telling::Telling,
 };
 use crate::{
-    content::{Expiration, MessageId, MessageStatusReport, MimiContent},
+    content::{Expiration, ExternalPart, MessageId, MessageStatusReport, MimiContent},
     ident::{ProviderDomain, UserUri},
     policy::{Capability, RoomState},
     translate::{self, CONTENT_KEY, Earlier, Form, Refers},
@@ -68,6 +69,9 @@ pub trait Names: Send + Sync {
     }
 }
 
+/// What became of the files of an event.
+pub type Files = Vec<translate::media::Moved<ExternalPart>>;
+
 /// What a step is about.
 #[derive(Debug)]
 pub enum Input {
@@ -79,6 +83,17 @@ pub enum Input {
         salt: [u8; 16],
         /// The messages of the events that it names ([`translate::named`]).
         past: Vec<(OwnedEventId, Earlier)>,
+    },
+    /// An event of the Matrix room whose files went over.
+    Filed {
+        /// The event.
+        event: translate::RoomEvent,
+        /// The message's salt.
+        salt: [u8; 16],
+        /// As of [`Input::Event`].
+        past: Vec<(OwnedEventId, Earlier)>,
+        /// What became of its files, in the order of [`translate::media::Media::sources`].
+        files: Files,
     },
     /// One message that the hub distributed.
     Fanout(FanoutMessage),
@@ -176,6 +191,22 @@ pub enum Input {
         /// What it says.
         why: String,
     },
+    /// What an [`Effect::Look`] found; `None`: there is no such event.
+    Looked {
+        /// What was looked at.
+        setting: Setting,
+        /// How often we had written it when that was asked for.
+        written: u32,
+        /// What stands there, or why it cannot be read.
+        found: Result<Option<StateNow>, String>,
+    },
+    /// The homeserver does not let us write a setting, for good.
+    NotSet {
+        /// Which.
+        setting: Setting,
+        /// What it says.
+        why: String,
+    },
     /// One of our users has read these messages of remote ones; 16 random bytes for the report.
     Read {
         /// Who.
@@ -237,6 +268,18 @@ pub enum Effect {
     MakePortal(MatrixAction),
     /// A message is to be shown: as [`Effect::Matrix`], and the event's id is mapped to the message id.
     Show(Box<Showing>),
+    /// A message with files is to be shown: at its place if they come soon.
+    ShowFiles {
+        /// How it is shown without them.
+        showing: Box<Showing>,
+        /// The message, encoded.
+        content: Vec<u8>,
+    },
+    /// A message of one of our users was deleted by its sender, or not said at all: nobody needs its files any more.
+    FilesGone {
+        /// The id of its first version.
+        message_id: [u8; 32],
+    },
     /// An event of one of our users is this message; nobody accepted it yet.
     Noted {
         /// The event.
@@ -319,6 +362,17 @@ pub enum Effect {
         by: UserUri,
         /// What.
         words: super::command::ConsentWords,
+    },
+    /// What stands in the Matrix room is to be read, behind everything that was done there before. [`Input::Looked`] follows.
+    Look {
+        /// The Matrix room.
+        room: OwnedRoomId,
+        /// Who reads.
+        reader: Actor,
+        /// What.
+        setting: Setting,
+        /// How often we wrote it so far.
+        written: u32,
     },
     /// The Matrix room belongs to this room from now on.
     Link(OwnedRoomId),
@@ -421,6 +475,10 @@ impl Step<'_> {
                 self.on_event(&event, salt, &past);
                 None
             }
+            Input::Filed { event, salt, past, files } => {
+                self.say(&event, salt, &past, Some(files));
+                None
+            }
             Input::Fanout(message) => {
                 self.on_fanout(message);
                 None
@@ -480,6 +538,14 @@ impl Step<'_> {
             }
             Input::Read { user, messages, salt } => {
                 self.on_read(user, &messages, salt);
+                None
+            }
+            Input::Looked { setting, written, found } => {
+                self.on_looked(setting, written, found);
+                None
+            }
+            Input::NotSet { setting, why } => {
+                self.on_not_set(setting, &why);
                 None
             }
             Input::Tick => {
@@ -623,7 +689,7 @@ impl Step<'_> {
         let sent = content.sender_timestamp().map_or(accepted, |at| at.millis);
         let ts = if sent > accepted.saturating_add(5 * 60_000) { accepted.min(self.now) } else { sent };
         let txn = hash(format!("{}\n{sender}\n{}\n0", self.room.uri, hex::encode(id)).as_bytes());
-        self.out.push(Effect::Show(Box::new(Showing {
+        let showing = Box::new(Showing {
             action: MatrixAction::Send {
                 room,
                 actor: Actor::Ghost(sender.clone()),
@@ -637,7 +703,11 @@ impl Step<'_> {
             earlier,
             refers: shown.refers,
             keeper,
-        })));
+        });
+        if translate::media::from_message(&content).is_some() {
+            return self.out.push(Effect::ShowFiles { showing, content: plaintext.clone() });
+        }
+        self.out.push(Effect::Show(showing));
     }
 
     /// After the group changed: ghosts in and out, our users who were removed out of the Matrix room.

@@ -19,6 +19,7 @@ from silos.stage import LETTERS, Silos, build_gateway
 
 from . import chaos, judge_tests
 from .attacks import Attacks
+from .large import Large
 from .sdk import sdk
 from .three import Three
 
@@ -123,6 +124,10 @@ def play_and_attack(report: Report, silos: Silos) -> None:
     play.run(lambda name, error, seconds: report.done(f"flow: {name}", error, seconds))
 
     report.run("matrix-js-sdk: all that is called full, both ways", lambda: sdk(play, lambda text: print(f"     {text}", flush=True)))
+
+    large = Large(silos, play, lambda text: print(f"     {text}", flush=True))
+    for name, case in large.cases:
+        report.run(name, case)
 
     attacks = Attacks(silos, play)
     try:

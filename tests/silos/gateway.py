@@ -114,6 +114,7 @@ class Gateway:
                          "public_url": f"https://{plan.domain}:{plan.mimi_port}",
                          "certificate": str(plan.certificate.cert), "private_key": str(plan.certificate.key)},
             "store": {"engine": plan.engine, "path": str(plan.folder / "data"), "master_key_file": str(self.master_key)},
+            "assets": {"max_asset_bytes": 1_100_000_000, "transfer_timeout_seconds": 600},
             "rooms": plan.rooms,
             "log": {"filter": os.environ.get("SILOS_GATEWAY_LOG", "info")},
         }
