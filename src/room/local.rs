@@ -1,6 +1,5 @@
 //! The Matrix side of a room: its events, its portal, and consent.
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 use super::{
     about::About,
     effect::{Actor, Endpoint, MatrixAction, PathTarget},
@@ -15,6 +14,7 @@ use crate::{
     translate::{self, CONTENT_KEY, Earlier, NotCarried, Past as _, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 
 /// What an id among those of our ghosts says that stands for nobody.
 pub const NOBODY: &str = "This address stands for no user of another provider that I could read from it. In a room that I mirror, say \
@@ -465,6 +465,8 @@ impl Step<'_> {
         };
         self.room.direct = about.direct;
         self.room.is_called(name.as_deref().unwrap_or_default(), "");
+        let creator = self.names.matrix_id(requester).map(String::from);
+        self.room.has_levels(None, creator.into_iter().collect());
         self.room.ghosts.insert(requester.clone());
         let display = if about.direct { self.names.display(requester) } else { String::new() };
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
@@ -476,6 +478,7 @@ impl Step<'_> {
             members: vec![self.room.speaker.clone()],
             invite: vec![invite],
             initial_state: vec![
+                super::roles::portal_levels(about.direct),
                 self.bridge_state(if about.name.is_empty() { &display } else { &about.name }),
                 self.features_state(),
             ],
@@ -505,6 +508,7 @@ impl Step<'_> {
             return;
         }
         self.room.is_called("", "");
+        self.room.has_levels(None, [].into());
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
             creator: actor,
             alias_localpart: self.names.portal_alias(&self.room.uri),
@@ -513,7 +517,11 @@ impl Step<'_> {
             is_direct: self.room.direct,
             members: Vec::new(),
             invite: vec![target],
-            initial_state: vec![self.bridge_state(&self.channel_name()), self.features_state()],
+            initial_state: vec![
+                super::roles::portal_levels(self.room.direct),
+                self.bridge_state(&self.channel_name()),
+                self.features_state(),
+            ],
         }));
     }
 
