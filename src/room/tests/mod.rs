@@ -7,5 +7,6 @@ mod lost;
 mod model;
 mod named;
 mod outside;
+mod roles;
 mod settings;
 mod world;

@@ -310,20 +310,26 @@ impl World {
         let present: Vec<UserUri> = hub_users.iter().map(|name| user(name)).collect();
         let roles =
             present.iter().enumerate().map(|(i, u)| (u.clone(), if i == 0 { role::ADMIN } else { role::MEMBER }));
-        let state = policy::initial(room_uri(), "Club", "", roles.collect(), Preset::default());
+        let mut state = policy::initial(room_uri(), "Club", "", roles.collect(), Preset::default());
+        let admin = FakeNames(domains[0].clone()).matrix_id(&present[0]).unwrap();
+        let levels = json!({ "users": { admin: 100, FakeNames(domains[0].clone()).bot(): 100 } });
+        state.roles = policy::Powers::read(Some(&levels), [].into(), None).roles(&state.roles, [0, 100]);
         let hub = &mut providers[0];
         let matrix = OwnedRoomId::try_from("!club:a.test").unwrap();
         let mut room = Room::new(room_uri(), Phase::Active, Actor::Bot);
         room.matrix = Some(matrix.clone());
         room.is_called("Club", "");
+        room.has_levels(Some(&levels), [].into());
         room.present = present.iter().cloned().collect();
         hub.group = FakeGroup::create(&domains[0], &present[0], &state);
         hub.room = Some(room);
         hub.matrix = Some(matrix);
         let event = OwnedEventId::try_from("$name").unwrap();
         let sender = hub.names.matrix_id(&user(hub_users[0])).unwrap();
-        let now = StateNow { event, sender, content: json!({ "name": "Club" }) };
+        let now = StateNow { event, sender: sender.clone(), content: json!({ "name": "Club" }) };
         hub.set.insert("m.room.name".to_owned(), now);
+        let event = OwnedEventId::try_from("$levels").unwrap();
+        hub.set.insert("m.room.power_levels".to_owned(), StateNow { event, sender, content: levels });
         hub.joined = present.into_iter().collect();
         Self {
             providers,
@@ -427,6 +433,31 @@ impl World {
         let at = self.at(&by.provider());
         let sender = self.providers[at].names.matrix_id(by).unwrap();
         self.put(at, &sender, "m.room.name", json!({ "name": name }));
+    }
+
+    /// Gives somebody a power level in the Matrix room.
+    pub(super) fn empower(&mut self, by: &UserUri, who: &UserUri, level: i64) {
+        let at = self.at(&by.provider());
+        let mut content = self.providers[at].set["m.room.power_levels"].content.clone();
+        let id = self.providers[at].names.matrix_id(who).unwrap();
+        content["users"][id.as_str()] = json!(level);
+        self.set_levels(by, content);
+    }
+
+    /// Sets the power levels of the Matrix room.
+    pub(super) fn set_levels(&mut self, by: &UserUri, content: serde_json::Value) {
+        self.trace.push(format!("{by} sets the levels {content}"));
+        let at = self.at(&by.provider());
+        let sender = self.providers[at].names.matrix_id(by).unwrap();
+        self.put(at, &sender, "m.room.power_levels", content);
+    }
+
+    /// Somebody's power level in the Matrix room.
+    pub(super) fn level(&self, at: usize, who: &UserUri) -> i64 {
+        let p = &self.providers[at];
+        let content = p.set.get("m.room.power_levels").map(|now| &now.content);
+        let id = p.names.matrix_id(who).unwrap();
+        policy::Powers::read(content, [].into(), None).level(id.as_str())
     }
 
     /// What the Matrix room of a provider is called.
@@ -831,7 +862,7 @@ impl World {
                 let bot = p.names.bot();
                 self.put(at, &bot, &event_type, serde_json::from_str(&content).unwrap());
             }
-            Effect::MakePortal(MatrixAction::CreateRoom { creator, invite, name, .. }) => {
+            Effect::MakePortal(MatrixAction::CreateRoom { creator, invite, name, initial_state, .. }) => {
                 if let Some(name) = name {
                     let event = OwnedEventId::try_from("$name").unwrap();
                     let now = StateNow { event, sender: p.names.bot(), content: json!({ "name": name }) };
@@ -839,6 +870,11 @@ impl World {
                 } else {
                     p.set.clear();
                 }
+                let levels = initial_state.iter().find(|(event_type, ..)| event_type == "m.room.power_levels").unwrap();
+                let mut content: serde_json::Value = serde_json::from_str(&levels.2).unwrap();
+                content["users"] = json!({ p.names.bot(): 100 });
+                let event = OwnedEventId::try_from("$levels").unwrap();
+                p.set.insert(levels.0.clone(), StateNow { event, sender: p.names.bot(), content });
                 let id = OwnedRoomId::try_from(format!("!portal:{}", p.names.0)).unwrap();
                 p.matrix = Some(id.clone());
                 if let Actor::Ghost(ghost) = creator {
