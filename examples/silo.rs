@@ -17,7 +17,7 @@
 //! invitations          the rooms into which one is asked
 //! accept [ROOM]        come in
 //! in ROOM              what follows is about this room
-//! say TEXT, leave, remove WHO, members, log
+//! say TEXT, leave, remove WHO, rename TITLE, title, members, log
 //! fingerprint          epoch authenticator, and hashes of list and log
 //! ```
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "an example: what cannot be is a panic with a place")]

@@ -75,6 +75,8 @@ mod reports;
 mod rogue_hub;
 #[path = "engine/rules.rs"]
 mod rules;
+#[path = "engine/settings.rs"]
+mod settings;
 #[path = "engine/silo.rs"]
 mod silo;
 #[path = "engine/three.rs"]

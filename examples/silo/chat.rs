@@ -49,6 +49,8 @@ pub(crate) enum Told {
     Message { room: String, from: String, text: String },
     /// The gateway says something.
     Notice { room: String, text: String },
+    /// The room has another title.
+    Title { room: String, title: String },
 }
 
 /// What changes the chat. One line of the journal has what changes at once.
@@ -109,7 +111,7 @@ pub(super) fn raw(event: &Value) -> Box<RawValue> {
     serde_json::value::to_raw_value(event).expect("JSON")
 }
 
-fn text<'a>(event: &'a Value, field: &str) -> &'a str {
+pub(super) fn text<'a>(event: &'a Value, field: &str) -> &'a str {
     event[field].as_str().unwrap_or_default()
 }
 
@@ -336,6 +338,7 @@ impl Chat {
             "m.room.message" => {
                 Some(Told::Message { room, from: self.shown(sender), text: text(content, "body").to_owned() })
             }
+            "m.room.name" => Some(Told::Title { room, title: text(content, "name").to_owned() }),
             "m.bridge" => {
                 let mimi = content["channel"]["id"].as_str()?.to_owned();
                 Some(Told::Mirrored { room, mimi })
@@ -469,6 +472,16 @@ impl Chat {
         })
     }
 
+    /// Gives a room another title; who may remove others may do that, too.
+    pub(crate) fn rename(&self, room: &RoomId, by: &str, title: &str) -> Result<(), Refused> {
+        let by = self.id(by);
+        self.change(|change| {
+            change.must_be_in(room.as_str(), &by)?;
+            change.set(room.as_str(), &by, "m.room.name", "", json!({ "name": title }));
+            Ok(())
+        })
+    }
+
     /// Says something.
     pub(crate) fn say(&self, room: &RoomId, name: &str, words: &str) -> Result<(), Refused> {
         let user = self.id(name);
@@ -503,6 +516,12 @@ impl Chat {
         let told = events.iter().filter_map(|event| self.tell(&state, event));
         told.filter_map(|told| if let Told::Message { from, text, .. } = told { Some((from, text)) } else { None })
             .collect()
+    }
+
+    /// What a room is called.
+    pub(crate) fn title(&self, room: &RoomId) -> String {
+        let state = self.lock();
+        state.content(room.as_str(), "m.room.name").map_or("", |content| text(content, "name")).to_owned()
     }
 
     /// The MIMI room that a room is mirrored as.

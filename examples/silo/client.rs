@@ -52,6 +52,8 @@ impl Client {
                 self.room = Some(room);
             }
             "say" => chat.say(self.room()?, self.me()?, rest)?,
+            "rename" => chat.rename(self.room()?, self.me()?, rest)?,
+            "title" => return Ok(json!({ "title": chat.title(self.room()?) })),
             "leave" => chat.leave(self.room()?, self.me()?)?,
             "remove" => chat.remove(self.room()?, self.me()?, rest)?,
             "members" => return Ok(json!({ "members": chat.members(self.room()?) })),

@@ -3,8 +3,8 @@
 
 use mimi_gateway::{
     engine::ports::{
-        Actor, CallError, Contacts, Homeserver, JoinedMember, MatrixAction, MatrixDone, Profile, Retry, TimelinePage,
-        UserReport,
+        Actor, CallError, Contacts, Homeserver, JoinedMember, MatrixAction, MatrixDone, Profile, Retry, StateNow,
+        TimelinePage, UserReport,
     },
     ident::UserUri,
     store::BoxFuture,
@@ -12,7 +12,7 @@ use mimi_gateway::{
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId};
 use serde_json::{Value, json, value::RawValue};
 
-use super::chat::{Change, Chat, Record, Refused, raw};
+use super::chat::{Change, Chat, Record, Refused, raw, text};
 
 /// It will be refused each time.
 fn refused(what: Refused) -> CallError {
@@ -171,6 +171,27 @@ impl Homeserver for Chat {
             let state = self.lock();
             let room = state.rooms.get(room.as_str()).ok_or_else(|| refused(format!("there is no {room}")))?;
             Ok(room.state.values().map(raw).collect())
+        })
+    }
+
+    fn state<'a>(
+        &'a self,
+        room: &'a RoomId,
+        reader: &'a Actor,
+        event_type: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StateNow>, CallError>> {
+        Box::pin(async move {
+            let state = self.lock();
+            if state.member(room.as_str(), self.user_id(reader).as_str()) != "join" {
+                return Err(refused(format!("{reader:?} is not in {room}")));
+            }
+            let key = (event_type.to_owned(), String::new());
+            let event = state.rooms.get(room.as_str()).and_then(|room| room.state.get(&key));
+            Ok(event.map(|event| StateNow {
+                event: text(event, "event_id").try_into().expect("an event id"),
+                sender: text(event, "sender").try_into().expect("a user id"),
+                content: event["content"].clone(),
+            }))
         })
     }
 

@@ -109,6 +109,9 @@ impl Actor {
                 let told = self.engine.consent_word(&by, &words, None, batch, &mut after.rows).await?;
                 self.engine.tell(&by, &told, batch, &mut after.rows)
             }
+            Effect::Look { room, reader, setting, written } => {
+                self.send(matrix_lane, OutRow::Look { room, reader, setting, written }, batch, after)
+            }
             Effect::Link(room) => {
                 let room = room.to_string();
                 LINKS.put(db, batch, &room, &self.uri)?;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ident::UserUri,
-    room::Names,
+    room::{Names, Setting},
     store::{Batch, BoxFuture, StoreError},
     translate::RoomEvent,
 };
@@ -137,10 +137,12 @@ impl Engine {
                 }
             };
             // State that no room of ours acts on.
-            if event.state_key.is_some() && event.event_type != "m.room.member" {
+            let room = event.room_id.to_string();
+            let setting = event.state_key.as_deref() == Some("") && Setting::of(&event.event_type).is_some();
+            let acts = event.event_type == "m.room.member" || setting && self.linked(&room).is_some();
+            if event.state_key.is_some() && !acts {
                 continue;
             }
-            let room = event.room_id.to_string();
             let key = (room.clone(), event.event_id.to_string());
             if !seen.insert(key.clone()) || EVENTS.get(&inner.db, &key).await?.is_some() {
                 continue;

@@ -149,6 +149,10 @@ impl Actor {
                 Input::PortalFailed(why.clone())
             }
             Outcome::ShutOut { user, why } => Input::ShutOut { user: user.clone(), why: why.clone() },
+            Outcome::Looked { setting, written, found } => {
+                Input::Looked { setting: *setting, written: *written, found: found.clone() }
+            }
+            Outcome::NotSet { setting, why } => Input::NotSet { setting: *setting, why: why.clone() },
             Outcome::NotShown { user, why } => Input::NotShown { user: user.clone(), why: why.clone() },
             Outcome::Answered { wants: Wants::Room(tag), result } => {
                 Input::Answered { tag: *tag, result: result.clone() }

@@ -9,12 +9,15 @@ use super::{
     core::{Engine, lock},
     files::Came,
     mail::{Mail, Outcome},
-    ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry},
+    ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry, StateNow},
     presence::To,
     tables::{OUTBOX, OutRow},
     window::Rows,
 };
-use crate::{room::Showing, store::Batch};
+use crate::{
+    room::{Setting, Showing},
+    store::Batch,
+};
 
 /// The longest wait between tries, as a multiple of the first.
 const LONGEST_WAIT: u32 = 50;
@@ -92,6 +95,7 @@ fn repeats_show(row: &OutRow) -> bool {
         | OutRow::Show(_)
         | OutRow::Parcel(_)
         | OutRow::Portal(_)
+        | OutRow::Look { .. }
         | OutRow::Tell { .. } => false,
         OutRow::Matrix(_) | OutRow::Ask { .. } | OutRow::Unask { .. } => true,
         OutRow::Call { endpoint, .. } => matches!(endpoint, Endpoint::RequestConsent | Endpoint::UpdateConsent),
@@ -123,6 +127,7 @@ pub(super) struct Done {
 enum Sent {
     Matrix(MatrixDone),
     Peer(Vec<u8>),
+    State(Option<StateNow>),
     Files(Came),
 }
 
@@ -134,6 +139,9 @@ async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallErr
         OutRow::Parcel(parcel) => engine.show_parcel(room, parcel).await.map(Sent::Files),
         OutRow::Call { peer, endpoint, target, body, .. } => {
             inner.peers.call(peer, *endpoint, target, body).await.map(Sent::Peer)
+        }
+        OutRow::Look { room, reader, setting, .. } => {
+            inner.homeserver.state(room, reader, setting.event_type()).await.map(Sent::State)
         }
         OutRow::Ask { requester, target, at } => {
             engine.put_question(requester, target, *at).await.map(|()| Sent::Matrix(MatrixDone::Done))
@@ -207,6 +215,10 @@ async fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow,
             let outcome = Outcome::Portal(id);
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
+        (OutRow::Look { setting, written, .. }, Sent::State(found)) => {
+            let outcome = Outcome::Looked { setting, written, found: Ok(found) };
+            engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
+        }
         (OutRow::Show(showing), Sent::Matrix(MatrixDone::Event(event))) => {
             let mut noted = Batch::new("an event that shows a message");
             if let Err(error) = engine.note_shown(room, &showing, &event, &mut noted).await {
@@ -245,6 +257,13 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
         row => {
             let outcome = match &row {
                 OutRow::Portal(_) => Some(Outcome::PortalFailed(error.to_string())),
+                OutRow::Look { setting, written, .. } => {
+                    let found = Err(error.to_string());
+                    Some(Outcome::Looked { setting: *setting, written: *written, found })
+                }
+                OutRow::Matrix(MatrixAction::SetState { event_type, state_key, .. }) if state_key.is_empty() => {
+                    Setting::of(event_type).map(|setting| Outcome::NotSet { setting, why: error.to_string() })
+                }
                 OutRow::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) => {
                     Some(Outcome::ShutOut { user: user.clone(), why: error.to_string() })
                 }
@@ -274,6 +293,7 @@ fn describe(row: &OutRow) -> String {
     match row {
         OutRow::Show(_) | OutRow::Parcel(_) => "showing a message".to_owned(),
         OutRow::Portal(_) => "making a portal".to_owned(),
+        OutRow::Look { setting, .. } => format!("reading {}", setting.event_type()),
         OutRow::Ask { .. } => "asking a user for consent".to_owned(),
         OutRow::Unask { .. } => "taking a question back".to_owned(),
         OutRow::Tell { .. } => "telling a user something".to_owned(),

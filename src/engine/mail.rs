@@ -4,14 +4,14 @@ use tokio::sync::oneshot;
 
 use super::{
     offer::{Arrivals, Offer, Verdict},
-    ports::{Actor as MatrixActor, Problem},
+    ports::{Actor as MatrixActor, Problem, StateNow},
     requests::accepted,
     tables::{InboxItem, Wants},
 };
 use crate::{
     content::ExternalPart,
     ident::{ProviderDomain, UserUri},
-    room::Tag,
+    room::{Setting, Tag},
     translate::media::Moved,
 };
 
@@ -74,6 +74,17 @@ pub(super) enum Outcome {
     /// It does not take a message of the ghost of this user.
     NotShown {
         user: UserUri,
+        why: String,
+    },
+    /// What stands in the Matrix room, or why it cannot be read.
+    Looked {
+        setting: Setting,
+        written: u32,
+        found: Result<Option<StateNow>, String>,
+    },
+    /// The homeserver does not take a setting.
+    NotSet {
+        setting: Setting,
         why: String,
     },
     Answered {

@@ -52,6 +52,7 @@ impl Actor {
         self.group.member = Some(member);
         let mut room = Room::new(uri, Phase::Active, new.speaker.clone());
         room.matrix = Some(new.matrix.clone());
+        room.is_called(&new.name, &new.topic);
         room.direct = new.direct_with.is_some();
         room.present = new.present.iter().cloned().collect();
         room.present.insert(new.creator.clone());

@@ -16,7 +16,7 @@ use crate::{
     wire::path::DownloadUrl,
 };
 
-pub use crate::room::effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget};
+pub use crate::room::effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget, StateNow};
 
 // ---------------------------------------------------------------------------------------------- Matrix, incoming
 
@@ -165,6 +165,13 @@ pub trait Homeserver: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<TimelinePage, CallError>>;
     /// All current state events of a room.
     fn room_state<'a>(&'a self, room: &'a ruma::RoomId) -> BoxFuture<'a, Result<Vec<Box<RawValue>>, CallError>>;
+    /// A state event without state key, as this member of ours sees it; `None` if there is none.
+    fn state<'a>(
+        &'a self,
+        room: &'a ruma::RoomId,
+        reader: &'a Actor,
+        event_type: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StateNow>, CallError>>;
     /// Joined members of a room.
     fn joined_members<'a>(&'a self, room: &'a ruma::RoomId) -> BoxFuture<'a, Result<Vec<JoinedMember>, CallError>>;
     /// Everybody who is in a room or invited into it, as this member of ours sees it.

@@ -1,17 +1,18 @@
 //! Everything that the engine stores: one constant a table, keys that start with the room or the peer (DESIGN 6).
 
+use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
 
 use super::{
     aside::Aside,
     finding::Findable,
-    ports::{Endpoint, MatrixAction, Millis, PathTarget},
+    ports::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
     trim::Dated,
 };
 use crate::{
     content::ExternalPart,
     ident::{ProviderDomain, UserUri},
-    room::{Franked, Room, Showing, Tag},
+    room::{Franked, Room, Setting, Showing, Tag},
     store::{Queue, Table},
     translate::{Earlier, media::Moved},
 };
@@ -162,6 +163,8 @@ pub(crate) enum OutRow {
     Unask { requester: UserUri, target: UserUri },
     /// The bot tells one of our users something, where nobody else reads it.
     Tell { user: UserUri, text: String, txn_id: String },
+    /// What stands in a Matrix room is to be read.
+    Look { room: OwnedRoomId, reader: Actor, setting: Setting, written: u32 },
     /// A message with files to show.
     Parcel(Box<Parcel>),
 }

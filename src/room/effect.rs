@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use crate::ident::{MimiUri, ProviderDomain, UserUri};
@@ -134,6 +134,17 @@ pub enum MatrixAction {
         /// Alias localpart (without `#` and server).
         alias_localpart: String,
     },
+}
+
+/// A state event as it stands in a Matrix room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateNow {
+    /// The event.
+    pub event: OwnedEventId,
+    /// Who set it.
+    pub sender: OwnedUserId,
+    /// What it says.
+    pub content: serde_json::Value,
 }
 
 /// The endpoints of draft-ietf-mimi-protocol-06 section 5 that this gateway calls.

@@ -61,7 +61,7 @@ impl Step<'_> {
     }
 
     /// State that a room can do without: a ghost in somebody's own room may lack the power to set it.
-    fn set_state_if_allowed(&mut self, event_type: String, state_key: String, content: String) {
+    pub(super) fn set_state_if_allowed(&mut self, event_type: String, state_key: String, content: String) {
         let Some(room) = self.room.matrix.clone().filter(|_| self.can_speak()) else { return };
         let actor = self.room.speaker.clone();
         let action = MatrixAction::SetState { room, actor, event_type, state_key, content, optional: true };
@@ -194,6 +194,7 @@ impl Step<'_> {
             }
         }
         self.room.matrix = None;
+        self.room.settings.clear();
         self.out.push(Effect::Unlink(room));
     }
 }

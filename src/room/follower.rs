@@ -174,6 +174,7 @@ impl Step<'_> {
                 if self.room.stale {
                     self.room.fresh.insert(staged.user.clone());
                 }
+                self.done_describing();
                 self.after_commit(&applied, &listed);
                 self.open_held();
             }

@@ -1,12 +1,10 @@
 //! The Matrix side of a room: its events, its portal, and consent.
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
-use serde_json::json;
-
 use super::{
     about::About,
     effect::{Actor, Endpoint, MatrixAction, PathTarget},
     people::People,
+    settings::Setting,
     state::{Intent, Phase},
     step::{Effect, Files, Step, Tag},
 };
@@ -16,6 +14,7 @@ use crate::{
     translate::{self, CONTENT_KEY, Earlier, NotCarried, Past as _, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
 
 /// What an id among those of our ghosts says that stands for nobody.
 pub const NOBODY: &str = "This address stands for no user of another provider that I could read from it. In a room that I mirror, say \
@@ -30,7 +29,10 @@ impl Step<'_> {
         if self.names.is_bridged(&event.sender) || event.content.get(CONTENT_KEY).is_some() {
             return;
         }
-        if event.state_key.is_some() {
+        if let Some(key) = &event.state_key {
+            if let Some(setting) = Setting::of(&event.event_type).filter(|_| key.is_empty()) {
+                self.on_setting(setting);
+            }
             return;
         }
         if event.event_type == "m.room.message"
@@ -489,6 +491,7 @@ impl Step<'_> {
             name => Some(name.to_owned()),
         };
         self.room.direct = about.direct;
+        self.room.is_called(name.as_deref().unwrap_or_default(), "");
         self.room.ghosts.insert(requester.clone());
         let display = if about.direct { self.names.display(requester) } else { String::new() };
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
@@ -528,6 +531,7 @@ impl Step<'_> {
             self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target, is_direct }));
             return;
         }
+        self.room.is_called("", "");
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
             creator: actor,
             alias_localpart: self.names.portal_alias(&self.room.uri),
@@ -563,26 +567,10 @@ impl Step<'_> {
 
     /// Gives the portal the room's name and topic.
     pub(super) fn dress_portal(&mut self) {
-        let (Some(room), Some(state)) = (self.room.matrix.clone(), self.state()) else { return };
-        let actor = self.room.speaker.clone();
-        let mut set = |event_type: &str, content: serde_json::Value| {
-            self.out.push(Effect::Matrix(MatrixAction::SetState {
-                room: room.clone(),
-                actor: actor.clone(),
-                event_type: event_type.to_owned(),
-                state_key: String::new(),
-                content: content.to_string(),
-                optional: false,
-            }));
-        };
-        let (name, topic) = (state.metadata.name.clone(), state.metadata.subject.clone());
-        if !name.is_empty() {
-            set("m.room.name", json!({ "name": name }));
+        if self.room.matrix.is_some() && self.state().is_some() {
+            self.show_settings();
+            self.set_bridge_state();
         }
-        if !topic.is_empty() {
-            set("m.room.topic", json!({ "topic": topic }));
-        }
-        self.set_bridge_state();
     }
 
     pub(super) fn on_ask_cancelled(&mut self, requester: &UserUri, target: &UserUri) {
@@ -621,6 +609,9 @@ impl Step<'_> {
         } else {
             let uri = self.room.uri.clone();
             self.room.greeted = true;
+            // It may have changed since the room was looked at.
+            self.look(Setting::Name);
+            self.look(Setting::Topic);
             self.notice(&format!(
                 "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
                  Encryption towards MIMI ends at this gateway: its operator could read what is said here."

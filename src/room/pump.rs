@@ -110,6 +110,7 @@ impl Step<'_> {
         self.work_off();
         self.close_deserted();
         self.finish_unbridging();
+        self.show_settings();
     }
 
     fn work_off(&mut self) {
@@ -208,6 +209,7 @@ impl Step<'_> {
             }
             Intent::Ban { by, user } => self.ban(by, user),
             Intent::Unban { by, user } => self.unban(by, user),
+            Intent::Describe { by, setting, text } => self.describe(by, *setting, text),
             Intent::Settle { .. } => Ok(Turn::Done),
             Intent::Refresh { user } => {
                 if !self.group.refresh_due(self.now).contains(user) {
@@ -533,6 +535,10 @@ impl Step<'_> {
                 format!("The ban of {} could not be lifted in the MIMI room: {why}.", self.names.display(user))
             }
             Intent::Change { .. } => format!("What {name} wanted to change in this room stays as it is: {why}."),
+            Intent::Describe { setting, .. } => match self.undo(*setting, &name, why) {
+                Some(text) => text,
+                None => return,
+            },
             Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),
             Intent::Settle { .. } => return self.report(format!("pending proposals could not be committed: {why}")),
         };

@@ -9,6 +9,7 @@ use super::{
     codes::JoinCode,
     effect::{Actor, Millis},
     group::Staged,
+    settings::{Setting, Shown},
 };
 use crate::ident::{ProviderDomain, RoomUri, UserUri};
 
@@ -95,6 +96,15 @@ pub enum Intent {
         /// Who is banned.
         user: UserUri,
     },
+    /// Change what the room says of itself.
+    Describe {
+        /// Who wants it.
+        by: UserUri,
+        /// What.
+        setting: Setting,
+        /// What it shall be.
+        text: String,
+    },
 }
 
 impl Intent {
@@ -108,6 +118,7 @@ impl Intent {
             | Self::Ban { user, .. }
             | Self::Unban { user, .. } => Some(user),
             Self::Say { .. } | Self::Change { .. } | Self::Refresh { .. } | Self::Settle { .. } => None,
+            Self::Describe { .. } => None,
         }
     }
 
@@ -120,7 +131,8 @@ impl Intent {
             | Self::Remove { by, .. }
             | Self::Ban { by, .. }
             | Self::Unban { by, .. }
-            | Self::Change { by, .. } => by,
+            | Self::Change { by, .. }
+            | Self::Describe { by, .. } => by,
         }
     }
 }
@@ -316,6 +328,8 @@ pub struct Room {
     pub settle: Option<Settle>,
     /// Remote users whose ghosts are banned in the Matrix room.
     pub banned: BTreeSet<UserUri>,
+    /// What the Matrix room says of itself.
+    pub settings: BTreeMap<Setting, Shown>,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -377,6 +391,7 @@ impl Room {
             proposed: BTreeMap::new(),
             settle: None,
             banned: BTreeSet::new(),
+            settings: BTreeMap::new(),
         }
     }
 }

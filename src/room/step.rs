@@ -18,9 +18,10 @@ use sha2::{Digest, Sha256};
 
 use super::{
     about::About,
-    effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
+    effect::{Actor, Endpoint, MatrixAction, Millis, PathTarget, StateNow},
     group::{Group, GroupError, Opened},
     people::People,
+    settings::Setting,
     state::{Phase, Room},
 };
 use crate::{
@@ -185,6 +186,22 @@ pub enum Input {
         /// What it says.
         why: String,
     },
+    /// What an [`Effect::Look`] found; `None`: there is no such event.
+    Looked {
+        /// What was looked at.
+        setting: Setting,
+        /// How often we had written it when that was asked for.
+        written: u32,
+        /// What stands there, or why it cannot be read.
+        found: Result<Option<StateNow>, String>,
+    },
+    /// The homeserver does not let us write a setting, for good.
+    NotSet {
+        /// Which.
+        setting: Setting,
+        /// What it says.
+        why: String,
+    },
     /// Time passed.
     Tick,
 }
@@ -332,6 +349,17 @@ pub enum Effect {
         /// What.
         words: super::command::ConsentWords,
     },
+    /// What stands in the Matrix room is to be read, behind everything that was done there before. [`Input::Looked`] follows.
+    Look {
+        /// The Matrix room.
+        room: OwnedRoomId,
+        /// Who reads.
+        reader: Actor,
+        /// What.
+        setting: Setting,
+        /// How often we wrote it so far.
+        written: u32,
+    },
     /// The Matrix room belongs to this room from now on.
     Link(OwnedRoomId),
     /// It does not any more.
@@ -464,6 +492,14 @@ impl Step<'_> {
             }
             Input::NotShown { user, why } => {
                 self.on_not_shown(&user, &why);
+                None
+            }
+            Input::Looked { setting, written, found } => {
+                self.on_looked(setting, written, found);
+                None
+            }
+            Input::NotSet { setting, why } => {
+                self.on_not_set(setting, &why);
                 None
             }
             Input::Tick => {

@@ -20,6 +20,8 @@ mod to_matrix;
 mod to_mimi;
 
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

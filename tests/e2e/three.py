@@ -123,6 +123,20 @@ class Three:
                 raise Wrong(f"they do not agree: {states}")
             time.sleep(0.2)
 
+    def same_title(self, room: Room, title: str) -> None:
+        """Waits until the room is called that everywhere."""
+        deadline = time.monotonic() + self.patience
+        while True:
+            titles = {letter: self.play.person(name).client.state_content(room.ids[letter], "m.room.name")["name"]
+                      for letter, name in (("a", "a1"), ("b", "b1")) if letter in room.ids}
+            self.start().do(f"in {room.ids['c']}")
+            titles["c"] = self.start().do("title")["title"]
+            if set(titles.values()) == {title}:
+                return
+            if time.monotonic() > deadline:
+                raise Wrong(f"they call it {titles}")
+            time.sleep(0.2)
+
     def uri(self, room: Room) -> str:
         silo = self.start()
         told = silo.wait("the room's address", lambda e: e["event"] == "mirrored" and e["room"] == room.ids["c"], self.patience)
@@ -219,7 +233,7 @@ class Three:
         uri = self.uri(room)
         guests: set[str] = set()  # of c2, c3: in the room
         for number in range(count):
-            what = rng.choice(["say", "say", "say", "silo", "silo", "in", "out", "kick"])
+            what = rng.choice(["say", "say", "say", "silo", "silo", "in", "out", "kick", "rename"])
             if what == "say":
                 name = rng.choice(room.present)
                 self.play.person(name).client.send(room.ids[name[0]], f"{name} says number {number}")
@@ -228,6 +242,14 @@ class Three:
                 silo.do(f"user {name}")
                 silo.do(f"in {room.ids['c']}")
                 silo.do(f"say {name} says number {number}")
+            elif what == "rename":
+                # A1's counts, and C1's is put back.
+                if rng.random() < 0.7:
+                    self.play.person("a1").client.set_state(room.ids["a"], "m.room.name", {"name": f"Mixed {number}"})
+                else:
+                    silo.do("user c1")
+                    silo.do(f"in {room.ids['c']}")
+                    silo.do(f"rename Mixed by C1 {number}")
             elif what == "in" and len(guests) < 2:
                 name = rng.choice(sorted({"c2", "c3"} - guests))
                 self.enter(room, name, rng.choice(["a1", "b1"]))
@@ -252,4 +274,6 @@ class Three:
                 self.same_state(room, uri, log=False)
                 guests.remove(name)
         self.gateway_says(room, "a1", "That was all.")
+        self.play.person("a1").client.set_state(room.ids["a"], "m.room.name", {"name": "All mixed"})
+        self.same_title(room, "All mixed")
         self.same_state(room, uri, log=True)

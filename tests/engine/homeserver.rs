@@ -17,7 +17,7 @@ use mimi_gateway::{
         Engine,
         ports::{
             Actor, CallError, Contacts, Homeserver, JoinedMember, MatrixAction, MatrixDone, MatrixInbound as _,
-            Profile, Retry, TimelinePage, Transaction, UserReport,
+            Profile, Retry, StateNow, TimelinePage, Transaction, UserReport,
         },
     },
     ident::{IdentityMap, UserUri, is_ghost_pattern},
@@ -367,6 +367,24 @@ impl FakeHomeserver {
         event["content"]["reason"].as_str().map(str::to_owned)
     }
 
+    /// Sets state without key, as clients do: the event's id.
+    pub(crate) fn set(&self, room: &RoomId, name: &str, event_type: &str, content: Value) -> OwnedEventId {
+        self.try_set(room, name, event_type, content).unwrap_or_else(|| panic!("{name} sets {event_type}"))
+    }
+
+    /// The same; nothing if one is not in the room.
+    pub(crate) fn try_set(&self, room: &RoomId, name: &str, event_type: &str, content: Value) -> Option<OwnedEventId> {
+        let user = self.user(name);
+        let mut state = self.lock();
+        let there = Self::membership(&state, room.as_str(), &user).as_deref() == Some("join");
+        there.then(|| self.post(&mut state, room.as_str(), &user, event_type, Some(""), content, None))
+    }
+
+    /// Calls a room something.
+    pub(crate) fn call_room(&self, room: &RoomId, name: &str, text: &str) {
+        self.set(room, name, "m.room.name", json!({ "name": text }));
+    }
+
     /// Says something.
     pub(crate) fn say(&self, room: &RoomId, name: &str, body: &str) -> OwnedEventId {
         self.try_say(room, name, body).unwrap_or_else(|| panic!("{name} says {body}, and is not there"))
@@ -671,6 +689,25 @@ impl Homeserver for FakeHomeserver {
     fn room_state<'a>(&'a self, room: &'a RoomId) -> BoxFuture<'a, Result<Vec<Box<RawValue>>, CallError>> {
         let events = || Ok(self.lock().rooms[room.as_str()].state.values().map(raw).collect());
         Box::pin(async move { self.with_faults(&format!("state {room}"), events).await })
+    }
+
+    fn state<'a>(
+        &'a self,
+        room: &'a RoomId,
+        reader: &'a Actor,
+        event_type: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StateNow>, CallError>> {
+        let found = move || {
+            let state = self.lock();
+            Self::must_be_in(&state, room.as_str(), self.id(reader).as_str())?;
+            let event = state.rooms[room.as_str()].state.get(&(event_type.to_owned(), String::new()));
+            Ok(event.map(|event| StateNow {
+                event: OwnedEventId::try_from(event["event_id"].as_str().unwrap()).unwrap(),
+                sender: UserId::parse(event["sender"].as_str().unwrap()).unwrap(),
+                content: event["content"].clone(),
+            }))
+        };
+        Box::pin(async move { self.with_faults(&format!("state {room} {event_type}"), found).await })
     }
 
     fn joined_members<'a>(&'a self, room: &'a RoomId) -> BoxFuture<'a, Result<Vec<JoinedMember>, CallError>> {

@@ -13,6 +13,7 @@ use mimi_gateway::{
     store::{MasterKey, MemoryDisk, open_memory},
 };
 use ruma::{OwnedRoomId, UserId};
+use serde_json::json;
 
 use crate::{
     chat::{Chat, Told},
@@ -177,6 +178,22 @@ impl House {
         }
     }
 
+    /// Calls the room something; false if one was removed a moment ago.
+    pub(crate) fn rename(&self, room: &OwnedRoomId, by: &str, title: &str) -> bool {
+        match self {
+            Self::Matrix(silo) => silo.homeserver.try_set(room, by, "m.room.name", json!({ "name": title })).is_some(),
+            Self::Native { chat, .. } => chat.rename(room, by, title).is_ok(),
+        }
+    }
+
+    /// What the room is called.
+    pub(crate) fn title(&self, room: &OwnedRoomId) -> String {
+        match self {
+            Self::Matrix(silo) => silo.homeserver.state(room, "m.room.name", "name").unwrap_or_default(),
+            Self::Native { chat, .. } => chat.title(room),
+        }
+    }
+
     pub(crate) async fn fingerprint(&self, uri: &RoomUri) -> Option<Fingerprint> {
         let (rooms, _) = Engine::fingerprints_after(self.engine().database(), None, 10).await.unwrap();
         rooms.into_iter().find(|room| room.room == uri.as_str())
@@ -259,7 +276,7 @@ impl Room {
         let who = name(&letter, number);
         let (here, id) = (&self.houses[house], &self.ids[house]);
         let present = here.is_in(id, &user);
-        match pick(steps, 10) {
+        match pick(steps, 11) {
             0..5 if present => {
                 let text = format!("{who} says {count}");
                 if !here.say(id, &who, &text) {
@@ -283,9 +300,21 @@ impl Room {
                 self.houses[0].remove(&self.ids[0], &name(&letter, 1), &user);
                 self.removed.insert(user);
             }
+            // Now one whose name counts, now one whose name is put back.
+            10 if present => {
+                let by = if count % 2 == 0 { self.person(0, 1) } else { (letter, user) };
+                let (house, number) = if count % 2 == 0 { (0, 1) } else { (house, number) };
+                return self.houses[house].rename(&self.ids[house], &name(&by.0, number), &format!("Title {count}"));
+            }
             _ => return false,
         }
         true
+    }
+
+    /// In which houses people insisted on a title that the room does not take.
+    fn insist(&self) -> Vec<bool> {
+        let notices = self.houses.iter().zip(&self.ids).map(|(house, id)| house.notices(id));
+        notices.map(|notices| notices.iter().any(|text| text.contains("again and again"))).collect()
     }
 
     /// Waits until everybody has the same, and answers it.
@@ -297,15 +326,17 @@ impl Room {
                 found.push(house.fingerprint(&self.uri).await);
             }
             let members: Vec<_> = self.houses.iter().zip(&self.ids).map(|(house, id)| house.members(id)).collect();
-            let same =
-                found.iter().all(|one| one.is_some() && *one == found[0]) && members.iter().all(|m| *m == members[0]);
+            let titles: Vec<_> = self.houses.iter().zip(&self.ids).map(|(house, id)| house.title(id)).collect();
+            let same = found.iter().all(|one| one.is_some() && *one == found[0])
+                && members.iter().all(|m| *m == members[0])
+                && titles.iter().zip(self.insist()).all(|(title, insists)| insists || *title == titles[0]);
             if let (true, Some(first)) = (same, &found[0])
                 && first.epoch_authenticator.is_some()
                 && first.participants.is_some()
             {
                 return first.clone();
             }
-            assert!(since.elapsed() < 3 * PATIENCE, "{when}: they do not agree: {found:#?} {members:#?}");
+            assert!(since.elapsed() < 3 * PATIENCE, "{when}: they do not agree: {found:#?} {members:#?} {titles:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

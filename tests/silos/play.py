@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from . import bans, consent, endings, finding, judge, kinds, media, relations, reports
+from . import bans, consent, endings, finding, judge, kinds, media, relations, reports, settings
 from .matrix import Seen, Watcher
 from .play_parts import Said, Wrong
 from .stage import LETTERS, Silo, Silos, domain, in_parallel, start_all
@@ -80,6 +80,7 @@ class Play:
             ("talk", "A1 and B1 talk", ("invite",), self.talk),
             ("other kinds", "A1 and B1 send a custom event, a poll, a place, and what shall disappear", (), lambda: kinds.kinds(self)),
             ("relations", "A1 and B1 answer, edit, react, write in threads, and delete", (), lambda: relations.relations(self)),
+            ("rename", "A1 and B1 give rooms other names and topics", (), lambda: settings.rename(self)),
             ("media", "A1 and B1 send pictures, a voice message, a file, a gallery and a sticker", (), lambda: media.media(self)),
             ("second guest", "B1, a guest, invites B2", ("invite",), self.second_guest),
             ("no set-up", "A2, a member of the room since step 1, just writes", ("invite",), self.without_setup),

@@ -32,8 +32,8 @@ use super::{
 };
 use crate::{
     engine::ports::{
-        Actor, CallError, Contacts, Homeserver, JoinedMember, MatrixAction, MatrixDone, Profile, TimelinePage,
-        UserReport,
+        Actor, CallError, Contacts, Homeserver, JoinedMember, MatrixAction, MatrixDone, Profile, StateNow,
+        TimelinePage, UserReport,
     },
     ident::UserUri,
     store::BoxFuture,
@@ -140,6 +140,14 @@ impl Homeserver for HomeserverClient {
         room: &'a RoomId,
     ) -> BoxFuture<'a, Result<Vec<Box<serde_json::value::RawValue>>, CallError>> {
         Box::pin(self.read_state(room, self.names.bot()))
+    }
+    fn state<'a>(
+        &'a self,
+        room: &'a RoomId,
+        reader: &'a Actor,
+        event_type: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StateNow>, CallError>> {
+        Box::pin(self.read_state_event(room, reader, event_type))
     }
     fn joined_members<'a>(&'a self, room: &'a RoomId) -> BoxFuture<'a, Result<Vec<JoinedMember>, CallError>> {
         Box::pin(self.read_members(room))

@@ -4,20 +4,27 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use ruma::{
-    OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId, RoomId, UserId,
+    OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId, RoomId, UserId,
     api::client::{alias::get_alias, appservice::request_ping, membership::joined_members},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{HomeserverClient, errors, http::Target};
-use crate::engine::ports::{Actor, CallError, JoinedMember, TimelinePage};
+use crate::engine::ports::{Actor, CallError, JoinedMember, StateNow, TimelinePage};
 
 #[derive(Deserialize)]
 struct Page {
     #[serde(default)]
     chunk: Vec<Box<RawValue>>,
     end: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WholeState {
+    event_id: OwnedEventId,
+    sender: OwnedUserId,
+    content: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +104,28 @@ impl HomeserverClient {
         let target =
             self.v3().segment("rooms").segment(room.as_str()).segment("state").query("user_id", reader.as_str());
         self.call("room state", Method::GET, target, None).await
+    }
+
+    /// The whole event, since the answer without it says not who set it (`format=event`, client-server API 1.16).
+    pub(super) async fn read_state_event(
+        &self,
+        room: &RoomId,
+        reader: &Actor,
+        event_type: &str,
+    ) -> Result<Option<StateNow>, CallError> {
+        let target = self
+            .v3()
+            .segment("rooms")
+            .segment(room.as_str())
+            .segment("state")
+            .segment(event_type)
+            .query("format", "event")
+            .query("user_id", self.names.user_id_or_nobody(reader).as_str());
+        match self.call::<WholeState>("state event", Method::GET, target, None).await {
+            Ok(WholeState { event_id, sender, content }) => Ok(Some(StateNow { event: event_id, sender, content })),
+            Err(error) if errors::is(&error, "M_NOT_FOUND") => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn read_members(&self, room: &RoomId) -> Result<Vec<JoinedMember>, CallError> {

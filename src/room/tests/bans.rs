@@ -29,7 +29,7 @@ fn three() -> World {
 }
 
 /// The hub gives somebody this role.
-fn give(world: &mut World, who: &crate::ident::UserUri, role: u32) {
+pub(super) fn give(world: &mut World, who: &crate::ident::UserUri, role: u32) {
     let who = who.clone();
     world.as_hub(|step| {
         let state = step.group.state().unwrap();

@@ -104,7 +104,9 @@ fn tries_that_lose_the_race_come_at_growing_intervals_and_one_at_a_time() {
             waits.push(at - world.now);
             let before = asked(&world);
             world.step(B, || Input::Tick);
-            assert_eq!(asked(&world), before, "it does not ask before its time");
+            // A step takes up to a second: the first wait may be over by then.
+            let due = usize::from(world.now >= at);
+            assert_eq!(asked(&world), before + due, "it does not ask before its time");
             world.now = at;
             world.step(B, || Input::Tick);
             assert_eq!(asked(&world), before + 1);

@@ -7,4 +7,5 @@ mod lost;
 mod model;
 mod named;
 mod outside;
+mod settings;
 mod world;

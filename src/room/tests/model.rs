@@ -29,9 +29,18 @@ fn one(world: &mut World, removals: bool) {
     }
     let invited = p.invited.clone();
     match world.rng.below(100) {
-        0..55 => {
+        0..50 => {
             if let Some(who) = world.rng.pick(joined) {
                 world.say(&who);
+            }
+        }
+        // Anybody in Matrix; only the admin's reach MIMI, the others' are undone.
+        50..55 => {
+            let admin = user("u0@a");
+            let who = if world.rng.percent(50) { Some(admin).filter(|who| joined.contains(who)) } else { None };
+            if let Some(who) = who.or_else(|| world.rng.pick(joined)) {
+                let name = format!("Name {}", world.rng.below(1000));
+                world.rename(&who, &name);
             }
         }
         55..65 => {
@@ -174,6 +183,9 @@ pub(super) fn check(world: &World, removals: bool) {
         assert!(!p.group.has_pending(), "{home}");
         if room.phase == Phase::Active {
             assert_eq!(p.group.shared, hub.group.shared, "{home} and the hub differ");
+            let called = p.group.state().unwrap().metadata.name.clone();
+            let insists = p.notices.iter().any(|text| text.contains("again and again"));
+            assert!(insists || world.called(at) == called, "{home}: {} is not {called}", world.called(at));
             // Who was asked by somebody elsewhere and came waits to be added.
             let ours: BTreeSet<UserUri> = ours.into_iter().filter(|user| room.keeper.as_ref() != Some(user)).collect();
             let there: BTreeSet<UserUri> = p

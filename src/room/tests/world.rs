@@ -20,8 +20,8 @@ use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::{self, Preset, role},
     room::{
-        About, Effect, GroupInfoAnswer, Input, Names, Phase, Recent, Room, Step, Tag,
-        effect::{Actor, Endpoint, MatrixAction},
+        About, Effect, GroupInfoAnswer, Input, Names, Phase, Recent, Room, Setting, Step, Tag,
+        effect::{Actor, Endpoint, MatrixAction, StateNow},
         group::Group,
         step::hash,
     },
@@ -178,6 +178,8 @@ pub(super) struct Provider {
     pub(super) banned: BTreeSet<UserUri>,
     pub(super) timeline: Vec<Shown>,
     txns: BTreeMap<String, String>,
+    /// State without key, by type.
+    pub(super) set: BTreeMap<String, StateNow>,
     pub(super) notices: Vec<String>,
     pub(super) reports: Vec<String>,
     /// The epochs that it passed over by joining again.
@@ -207,6 +209,7 @@ impl Provider {
             banned: BTreeSet::new(),
             timeline: Vec::new(),
             txns: BTreeMap::new(),
+            set: BTreeMap::new(),
             notices: Vec::new(),
             reports: Vec::new(),
             gaps: BTreeSet::new(),
@@ -312,10 +315,15 @@ impl World {
         let matrix = OwnedRoomId::try_from("!club:a.test").unwrap();
         let mut room = Room::new(room_uri(), Phase::Active, Actor::Bot);
         room.matrix = Some(matrix.clone());
+        room.is_called("Club", "");
         room.present = present.iter().cloned().collect();
         hub.group = FakeGroup::create(&domains[0], &present[0], &state);
         hub.room = Some(room);
         hub.matrix = Some(matrix);
+        let event = OwnedEventId::try_from("$name").unwrap();
+        let sender = hub.names.matrix_id(&user(hub_users[0])).unwrap();
+        let now = StateNow { event, sender, content: json!({ "name": "Club" }) };
+        hub.set.insert("m.room.name".to_owned(), now);
         hub.joined = present.into_iter().collect();
         Self {
             providers,
@@ -387,6 +395,45 @@ impl World {
         self.trace.push(format!("{by} says “{body}” ({event})"));
         self.said.push(Said { by: by.clone(), event: event.clone(), body });
         event
+    }
+
+    /// Sets state without key.
+    fn put(&mut self, at: usize, sender: &UserId, kind: &str, content: serde_json::Value) {
+        self.events += 1;
+        let id = OwnedEventId::try_from(format!("$e{}", self.events)).unwrap();
+        let p = &mut self.providers[at];
+        let now = StateNow { event: id.clone(), sender: sender.to_owned(), content: content.clone() };
+        p.set.insert(kind.to_owned(), now);
+        if p.names.is_bridged(sender) {
+            return;
+        }
+        let event = RoomEvent {
+            event_id: id,
+            room_id: p.matrix.clone().unwrap(),
+            sender: sender.to_owned(),
+            event_type: kind.to_owned(),
+            state_key: Some(String::new()),
+            content,
+            origin_server_ts: self.now,
+            transaction_id: None,
+            redacts: None,
+        };
+        p.inbox.push_back(Mail::Input(Input::Event { event, salt: [0; 16], past: Vec::new() }));
+    }
+
+    /// Calls the Matrix room something.
+    pub(super) fn rename(&mut self, by: &UserUri, name: &str) {
+        self.trace.push(format!("{by} calls it {name}"));
+        let at = self.at(&by.provider());
+        let sender = self.providers[at].names.matrix_id(by).unwrap();
+        self.put(at, &sender, "m.room.name", json!({ "name": name }));
+    }
+
+    /// What the Matrix room of a provider is called.
+    pub(super) fn called(&self, at: usize) -> String {
+        let name =
+            self.providers[at].set.get("m.room.name").map(|now| now.content["name"].as_str().unwrap_or_default());
+        name.unwrap_or_default().to_owned()
     }
 
     /// Joins the Matrix room: by an invite of a ghost or of somebody local.
@@ -554,7 +601,7 @@ impl World {
                 Effect::ShowFiles { showing, .. } if hidden.contains(&showing.message_id) => {}
                 Effect::ShowFiles { showing, .. } => self.providers[at].lane.push_back(Effect::Show(showing)),
                 Effect::Show(showing) if hidden.contains(&showing.message_id) => {}
-                Effect::Matrix(_) | Effect::MakePortal(_) | Effect::Show(_) => {
+                Effect::Matrix(_) | Effect::MakePortal(_) | Effect::Show(_) | Effect::Look { .. } => {
                     self.providers[at].lane.push_back(effect);
                 }
                 Effect::Call { peer, endpoint, body, tag, .. } => {
@@ -774,7 +821,24 @@ impl World {
         let Some(effect) = self.providers[at].lane.pop_front() else { return };
         let p = &mut self.providers[at];
         match effect {
-            Effect::MakePortal(MatrixAction::CreateRoom { creator, invite, .. }) => {
+            Effect::Look { setting, written, .. } => {
+                let found = Ok(p.set.get(setting.event_type()).cloned());
+                p.inbox.push_back(Mail::Input(Input::Looked { setting, written, found }));
+            }
+            Effect::Matrix(MatrixAction::SetState { event_type, state_key, content, .. })
+                if state_key.is_empty() && Setting::of(&event_type).is_some() =>
+            {
+                let bot = p.names.bot();
+                self.put(at, &bot, &event_type, serde_json::from_str(&content).unwrap());
+            }
+            Effect::MakePortal(MatrixAction::CreateRoom { creator, invite, name, .. }) => {
+                if let Some(name) = name {
+                    let event = OwnedEventId::try_from("$name").unwrap();
+                    let now = StateNow { event, sender: p.names.bot(), content: json!({ "name": name }) };
+                    p.set.insert("m.room.name".to_owned(), now);
+                } else {
+                    p.set.clear();
+                }
                 let id = OwnedRoomId::try_from(format!("!portal:{}", p.names.0)).unwrap();
                 p.matrix = Some(id.clone());
                 if let Actor::Ghost(ghost) = creator {
@@ -936,6 +1000,10 @@ fn copy(input: &Input) -> Input {
         Input::Answered { tag, result } => Input::Answered { tag: *tag, result: result.clone() },
         Input::ShutOut { user, why } => Input::ShutOut { user: user.clone(), why: why.clone() },
         Input::NotShown { user, why } => Input::NotShown { user: user.clone(), why: why.clone() },
+        Input::Looked { setting, written, found } => {
+            Input::Looked { setting: *setting, written: *written, found: found.clone() }
+        }
+        Input::NotSet { setting, why } => Input::NotSet { setting: *setting, why: why.clone() },
         Input::Tick => Input::Tick,
     }
 }
