@@ -105,9 +105,11 @@ impl Actor {
                 let key = (target.to_string(), requester.to_string(), self.uri.clone());
                 CONSENT.put(db, batch, &key, &Consent::Declined)
             }
-            told @ (Effect::Expires { .. } | Effect::Reported { .. } | Effect::Lost { .. }) => {
-                self.told(told, batch, after).await
-            }
+            told @ (Effect::Expires { .. }
+            | Effect::Reported { .. }
+            | Effect::Lost { .. }
+            | Effect::Report(_)
+            | Effect::Note(_)) => self.told(told, batch, after).await,
             Effect::Consent { by, words } => {
                 let told = self.engine.consent_word(&by, &words, None, batch, &mut after.rows).await?;
                 self.engine.tell(&by, &told, batch, &mut after.rows)
@@ -130,14 +132,6 @@ impl Actor {
             Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
             Effect::Wake(at) => {
                 after.wake = Some(after.wake.map_or(at, |other| other.min(at)));
-                Ok(())
-            }
-            Effect::Report(text) => {
-                tracing::warn!(room = %self.uri, "{text}");
-                Ok(())
-            }
-            Effect::Note(text) => {
-                tracing::info!(room = %self.uri, "{text}");
                 Ok(())
             }
         }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Actor {
-    /// What people are told, and what time does.
+    /// What people and the operator are told, and what time does.
     pub(super) async fn told(
         &mut self,
         effect: Effect,
@@ -25,6 +25,14 @@ impl Actor {
             }
             Effect::Reported { by, report } => self.reported(by, report, batch, after).await,
             Effect::Lost { user, losses } => self.tell_losses(&user, &losses, batch, after).await,
+            Effect::Report(text) => {
+                tracing::warn!(room = %self.uri, "{text}");
+                Ok(())
+            }
+            Effect::Note(text) => {
+                tracing::info!(room = %self.uri, "{text}");
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

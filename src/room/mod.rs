@@ -20,6 +20,7 @@ mod people;
 mod pump;
 mod reading;
 mod rejoin;
+mod roles;
 pub mod seek;
 mod settings;
 mod settle;

@@ -9,6 +9,7 @@ use super::{
     codes::JoinCode,
     effect::{Actor, Millis},
     group::Staged,
+    roles::Levels,
     settings::{Setting, Shown},
 };
 use crate::ident::{ProviderDomain, RoomUri, UserUri};
@@ -105,6 +106,13 @@ pub enum Intent {
         /// What it shall be.
         text: String,
     },
+    /// Bring those whose power levels changed to other roles.
+    Appoint {
+        /// Who wants it.
+        by: UserUri,
+        /// Their new levels.
+        levels: Vec<(UserUri, i64)>,
+    },
     /// Say what became of others' messages. It is let go if it cannot be sent.
     Report {
         /// Who.
@@ -129,7 +137,8 @@ impl Intent {
             | Self::Change { .. }
             | Self::Refresh { .. }
             | Self::Settle { .. }
-            | Self::Describe { .. } => None,
+            | Self::Describe { .. }
+            | Self::Appoint { .. } => None,
         }
     }
 
@@ -147,7 +156,8 @@ impl Intent {
             | Self::Ban { by, .. }
             | Self::Unban { by, .. }
             | Self::Change { by, .. }
-            | Self::Describe { by, .. } => by,
+            | Self::Describe { by, .. }
+            | Self::Appoint { by, .. } => by,
         }
     }
 }
@@ -345,6 +355,8 @@ pub struct Room {
     pub banned: BTreeSet<UserUri>,
     /// What the Matrix room says of itself.
     pub settings: BTreeMap<Setting, Shown>,
+    /// What is known of its power levels.
+    pub levels: Levels,
     /// Events whose senders were told that they wait.
     pub slow: BTreeSet<OwnedEventId>,
 }
@@ -409,6 +421,7 @@ impl Room {
             settle: None,
             banned: BTreeSet::new(),
             settings: BTreeMap::new(),
+            levels: Levels::default(),
             slow: BTreeSet::new(),
         }
     }
