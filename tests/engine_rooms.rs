@@ -73,6 +73,8 @@ mod reliability;
 mod reports;
 #[path = "engine/rogue_hub.rs"]
 mod rogue_hub;
+#[path = "engine/roles.rs"]
+mod roles;
 #[path = "engine/rules.rs"]
 mod rules;
 #[path = "engine/settings.rs"]

@@ -256,6 +256,8 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         present: vec![creator],
         name: String::new(),
         topic: String::new(),
+        powers: None,
+        creators: [].into(),
         direct_with: Some(remote),
         speaker: ghost,
         banned: Vec::new(),
@@ -418,6 +420,9 @@ async fn overview(engine: &Engine) -> Result<String, LobbyError> {
 struct RoomFacts {
     name: String,
     topic: String,
+    /// Power levels, if there are any, and who stands above them.
+    powers: Option<serde_json::Value>,
+    creators: std::collections::BTreeSet<String>,
     other_bridge: Option<String>,
     encrypted: bool,
     missing: Vec<&'static str>,
@@ -428,8 +433,9 @@ struct RoomFacts {
 
 fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &ruma::UserId) -> RoomFacts {
     let mut facts = RoomFacts::default();
-    let mut powers = serde_json::Value::Null;
-    let mut creators = Vec::new();
+    let mut powers = None;
+    let mut creators = std::collections::BTreeSet::new();
+    let (mut privileged, mut first) = (false, None);
     for raw in state {
         let Ok(event) = serde_json::from_str::<serde_json::Value>(raw.get()) else { continue };
         let content = event.get("content").cloned().unwrap_or_default();
@@ -445,39 +451,36 @@ fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &r
                     facts.other_bridge = Some(bot.unwrap_or("another bridge").to_owned());
                 }
             }
-            "m.room.power_levels" => powers = content,
+            "m.room.power_levels" => powers = Some(content),
             "m.room.member" if text("membership") == "ban" => {
                 let target = event.get("state_key").and_then(serde_json::Value::as_str);
                 let target = target.and_then(|key| ruma::UserId::parse(key).ok());
                 facts.banned.extend(target.and_then(|target| engine.0.names.ghost_uri(&target)));
             }
             "m.room.create" => {
-                creators.extend(event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned));
+                privileged = privileges_creators(&text("room_version"));
+                first = event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned);
+                creators.extend(first.clone());
                 let more = content.get("additional_creators").and_then(serde_json::Value::as_array);
                 creators.extend(more.into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)));
             }
             _ => {}
         }
     }
-    let level = |user: &str| {
-        if creators.iter().any(|creator| creator == user) {
-            return i64::MAX;
-        }
-        let users = powers.get("users").and_then(|users| users.get(user)).and_then(serde_json::Value::as_i64);
-        users.or_else(|| powers.get("users_default").and_then(serde_json::Value::as_i64)).unwrap_or(0)
-    };
-    let needed = |key: &str, default: i64| powers.get(key).and_then(serde_json::Value::as_i64).unwrap_or(default);
-    let bot = level(engine.0.names.bot.as_str());
-    let wants = [
-        ("invite", 0, "invite"),
-        ("kick", 50, "kick"),
-        ("ban", 50, "ban"),
-        ("redact", 50, "redact"),
-        ("state_default", 50, "change state"),
-    ];
-    facts.missing = wants.iter().filter(|(key, default, _)| bot < needed(key, *default)).map(|want| want.2).collect();
-    facts.may = level(sender.as_str()) >= needed("state_default", 50);
+    if !privileged {
+        creators.clear();
+    }
+    let levels = crate::policy::Powers::read(powers.as_ref(), creators.clone(), first.as_deref());
+    facts.missing = levels.missing(engine.0.names.bot.as_str());
+    facts.may = levels.may_set(sender.as_str(), "");
+    (facts.powers, facts.creators) = (powers, creators);
     facts
+}
+
+/// Whether creators of rooms of this version stand above all power levels (room version 12, MSC4289).
+fn privileges_creators(version: &str) -> bool {
+    let known = ruma::RoomVersionId::try_from(version).ok().and_then(|version| version.rules());
+    known.is_some_and(|rules| rules.authorization.explicitly_privilege_room_creators)
 }
 
 /// Mirrors a room; the inner error is for the one who asked.
@@ -529,6 +532,8 @@ async fn bridge(engine: &Engine, event: &RoomEvent, target: OwnedRoomId) -> Resu
         present: members.iter().filter_map(|member| engine.0.names.uri(&member.user)).collect(),
         name: facts.name,
         topic: facts.topic,
+        powers: facts.powers,
+        creators: facts.creators,
         direct_with: None,
         speaker: Actor::Bot,
         banned: facts.banned,

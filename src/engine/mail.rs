@@ -101,6 +101,9 @@ pub(super) struct NewRoom {
     pub(super) present: Vec<UserUri>,
     pub(super) name: String,
     pub(super) topic: String,
+    /// Its power levels, and who stands above them.
+    pub(super) powers: Option<serde_json::Value>,
+    pub(super) creators: std::collections::BTreeSet<String>,
     /// A direct chat with this remote user.
     pub(super) direct_with: Option<UserUri>,
     pub(super) speaker: MatrixActor,

@@ -28,6 +28,13 @@ impl Actor {
         }
         let invalid = |what: String| StoreError::Invalid(what);
         let uri = RoomUri::parse(&self.uri).map_err(|error| invalid(error.to_string()))?;
+        // Where there are no levels, who mirrors the room may do everything.
+        let powers = new.powers.as_ref().filter(|_| new.direct_with.is_none());
+        let powers = powers.map(|content| policy::Powers::read(Some(content), new.creators.clone(), None));
+        let level = |user: &UserUri| {
+            let id = self.engine.0.names.matrix_id(user);
+            powers.as_ref().zip(id).map(|(powers, id)| powers.level(id.as_str()))
+        };
         let mut participants = vec![(new.creator.clone(), policy::role::ADMIN)];
         let others = new.present.iter().filter(|user| **user != new.creator);
         if new.present.len() <= self.engine.0.names.list_all_up_to {
@@ -36,7 +43,14 @@ impl Actor {
         participants.extend(new.direct_with.iter().map(|user| (user.clone(), policy::role::MEMBER)));
         participants.extend(new.banned.iter().map(|user| (user.clone(), policy::role::BANNED)));
         let preset = if new.direct_with.is_some() { policy::Preset::Direct } else { policy::Preset::default() };
-        let state = policy::initial(uri.clone(), &new.name, &new.topic, participants, preset);
+        let mut state = policy::initial(uri.clone(), &new.name, &new.topic, participants, preset);
+        if let Some(powers) = &powers {
+            let held: Vec<i64> = state.participants.iter().filter_map(|(user, _)| level(user)).collect();
+            state.roles = powers.roles(&state.roles, held);
+            for (user, role) in state.participants.iter_mut().filter(|(_, role)| *role != policy::role::BANNED) {
+                *role = level(user).map_or(*role, |level| powers.role(&state.roles, level));
+            }
+        }
         let mut components = state.to_components().map_err(|error| invalid(error.to_string()))?;
         components.insert(crate::wire::FRANKING_AGENT, self.engine.0.franking.agent().to_vec());
         let group_id = uri.group(0).map_err(|error| invalid(error.to_string()))?.as_str().as_bytes().to_vec();
@@ -53,6 +67,7 @@ impl Actor {
         let mut room = Room::new(uri, Phase::Active, new.speaker.clone());
         room.matrix = Some(new.matrix.clone());
         room.is_called(&new.name, &new.topic);
+        room.has_levels(new.powers.as_ref(), new.creators.clone());
         room.direct = new.direct_with.is_some();
         room.present = new.present.iter().cloned().collect();
         room.present.insert(new.creator.clone());

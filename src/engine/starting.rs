@@ -193,6 +193,8 @@ impl Engine {
                 present: vec![creator],
                 name: String::new(),
                 topic: String::new(),
+                powers: None,
+                creators: [].into(),
                 direct_with: Some(remote.clone()),
                 speaker: Actor::Bot,
                 banned: Vec::new(),

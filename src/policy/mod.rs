@@ -24,6 +24,7 @@ mod judge;
 mod operational;
 mod parameters;
 mod pending;
+mod powers;
 mod preauth;
 mod presets;
 mod state;
@@ -52,6 +53,7 @@ pub use parameters::{
     AppMessagePolicy, ExtendedCapabilities, MinDefaultMaxTime, OperationalParameters, PendingProposalPolicy,
 };
 pub use pending::Pending;
+pub use powers::{ABOVE_ALL, KNOWN_LOSSES, Powers};
 pub use preauth::{Claim, ClaimId, PreauthEntry, PreauthList};
 pub use presets::{Preset, initial};
 pub use state::{RoomState, StateError};

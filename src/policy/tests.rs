@@ -4,6 +4,7 @@ mod examples;
 mod features;
 mod joining;
 mod naive;
+mod powers;
 
 use std::collections::BTreeMap;
 

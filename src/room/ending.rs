@@ -195,6 +195,7 @@ impl Step<'_> {
         }
         self.room.matrix = None;
         self.room.settings.clear();
+        self.room.levels = super::roles::Levels::default();
         self.out.push(Effect::Unlink(room));
     }
 }

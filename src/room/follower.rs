@@ -175,6 +175,7 @@ impl Step<'_> {
                     self.room.fresh.insert(staged.user.clone());
                 }
                 self.done_describing();
+                self.done_appointing();
                 self.after_commit(&applied, &listed);
                 self.open_held();
             }

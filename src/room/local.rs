@@ -492,6 +492,8 @@ impl Step<'_> {
         };
         self.room.direct = about.direct;
         self.room.is_called(name.as_deref().unwrap_or_default(), "");
+        let creator = self.names.matrix_id(requester).map(String::from);
+        self.room.has_levels(None, creator.into_iter().collect());
         self.room.ghosts.insert(requester.clone());
         let display = if about.direct { self.names.display(requester) } else { String::new() };
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
@@ -503,6 +505,7 @@ impl Step<'_> {
             members: vec![self.room.speaker.clone()],
             invite: vec![invite],
             initial_state: vec![
+                super::roles::portal_levels(about.direct),
                 self.bridge_state(if about.name.is_empty() { &display } else { &about.name }),
                 self.features_state(),
             ],
@@ -532,6 +535,7 @@ impl Step<'_> {
             return;
         }
         self.room.is_called("", "");
+        self.room.has_levels(None, [].into());
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
             creator: actor,
             alias_localpart: self.names.portal_alias(&self.room.uri),
@@ -540,7 +544,11 @@ impl Step<'_> {
             is_direct: self.room.direct,
             members: Vec::new(),
             invite: vec![target],
-            initial_state: vec![self.bridge_state(&self.channel_name()), self.features_state()],
+            initial_state: vec![
+                super::roles::portal_levels(self.room.direct),
+                self.bridge_state(&self.channel_name()),
+                self.features_state(),
+            ],
         }));
     }
 

@@ -19,6 +19,7 @@ mod local;
 mod people;
 mod pump;
 mod rejoin;
+mod roles;
 pub mod seek;
 mod settings;
 mod settle;

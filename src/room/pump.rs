@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ident::UserUri,
-    policy::{self, component, role},
+    policy::{self, component},
 };
 
 /// Messages that may wait for the hub's answer at once.
@@ -111,6 +111,7 @@ impl Step<'_> {
         self.close_deserted();
         self.finish_unbridging();
         self.show_settings();
+        self.show_roles();
     }
 
     fn work_off(&mut self) {
@@ -209,6 +210,7 @@ impl Step<'_> {
             }
             Intent::Ban { by, user } => self.ban(by, user),
             Intent::Unban { by, user } => self.unban(by, user),
+            Intent::Appoint { by, levels } => self.appoint(by, levels),
             Intent::Describe { by, setting, text } => self.describe(by, *setting, text),
             Intent::Settle { .. } => Ok(Turn::Done),
             Intent::Refresh { user } => {
@@ -290,7 +292,7 @@ impl Step<'_> {
             if self.waits_to_be_added(user) {
                 return Ok(Some(Turn::Wait));
             }
-            let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.any_committer()) else {
+            let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.who_adds()) else {
                 if !self.room.leaving.is_empty() {
                     // Our last one is going; who is asked may come in anew after that.
                     return Ok(Some(Turn::Wait));
@@ -332,8 +334,12 @@ impl Step<'_> {
         let Some(by) = by.filter(|_| users.len() > 1 && users.contains(first)) else {
             return Ok(None);
         };
-        let unlisted: Vec<(UserUri, u32)> =
-            users.iter().filter(|user| !self.is_participant(user)).map(|user| (user.clone(), role::MEMBER)).collect();
+        let state = self.group.state()?;
+        let unlisted: Vec<(UserUri, u32)> = users
+            .iter()
+            .filter(|user| !self.is_participant(user))
+            .map(|user| (user.clone(), self.role_of_newcomer(&state, &by, user)))
+            .collect();
         let app_data = self.list_change(|state| policy::update_add(state, &unlisted))?;
         match self.group.stage_leaves(&by, &users, app_data, self.now) {
             Ok(staged) => self.commit_staged(staged).map(Some),
@@ -366,8 +372,7 @@ impl Step<'_> {
         if self.waits_to_be_added(by) {
             return Ok(Turn::Wait);
         }
-        let by =
-            if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.any_committer() };
+        let by = if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.who_adds() };
         let Some(by) = by else {
             return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
         };
@@ -387,7 +392,7 @@ impl Step<'_> {
         let app_data = if listed {
             Vec::new()
         } else {
-            self.list_change(|s| policy::update_add(s, &[(user.clone(), role::MEMBER)]))?
+            self.list_change(|s| policy::update_add(s, &[(user.clone(), self.role_of_newcomer(s, &by, user))]))?
         };
         self.commit(&by, &GroupChange { adds: key_packages.to_vec(), app_data, ..GroupChange::default() })
     }
@@ -487,6 +492,17 @@ impl Step<'_> {
         self.group.local_users().into_iter().find(|user| self.is_participant(user) && !self.is_leaving(user))
     }
 
+    /// Somebody of ours who may add others: better one with a leaf.
+    fn who_adds(&self) -> Option<UserUri> {
+        let (Some(state), locals) = (self.state(), self.group.local_users()) else { return self.any_committer() };
+        let may = |user: &&UserUri| {
+            let here = locals.contains(user) || self.room.present.contains(user) && self.is_participant(user);
+            here && state.can(user, policy::Capability::AddParticipant) && !self.is_leaving(user)
+        };
+        let listed = state.participants.iter().map(|(user, _)| user).filter(|user| self.is_ours(user));
+        locals.iter().chain(listed).find(may).cloned().or_else(|| self.any_committer())
+    }
+
     /// Who of ours removes `target`: the one who wants it, or one whose role may.
     pub(super) fn committer(&self, by: &UserUri, target: &UserUri) -> Option<UserUri> {
         if by != target && (self.group.has_leaf(by) || self.is_participant(by)) && self.may_remove(by) {
@@ -535,6 +551,10 @@ impl Step<'_> {
                 format!("The ban of {} could not be lifted in the MIMI room: {why}.", self.names.display(user))
             }
             Intent::Change { .. } => format!("What {name} wanted to change in this room stays as it is: {why}."),
+            Intent::Appoint { .. } => match self.put_levels_back(&name, why) {
+                Some(text) => text,
+                None => return,
+            },
             Intent::Describe { setting, .. } => match self.undo(*setting, &name, why) {
                 Some(text) => text,
                 None => return,

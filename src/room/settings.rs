@@ -28,6 +28,7 @@ use crate::{
 
 /// Changes of one setting that are undone within an hour, at most: another program that insists is let be.
 const MAX_UNDONE: u32 = 3;
+const FIRST_LEFT: u32 = MAX_UNDONE + 1;
 const HOUR: Millis = 60 * 60 * 1000;
 
 /// What both rooms say of themselves.
@@ -37,15 +38,18 @@ pub enum Setting {
     Name,
     /// `m.room.topic`, and `room_subject`.
     Topic,
+    /// `m.room.power_levels`, and roles.
+    Powers,
 }
 
 impl Setting {
-    const ALL: [Self; 2] = [Self::Name, Self::Topic];
+    /// Those that are a text.
+    const TEXTS: [Self; 2] = [Self::Name, Self::Topic];
 
     /// Which one a state event without state key is about.
     #[must_use]
     pub fn of(event_type: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|setting| setting.event_type() == event_type)
+        [Self::Name, Self::Topic, Self::Powers].into_iter().find(|setting| setting.event_type() == event_type)
     }
 
     /// The type of its state event.
@@ -54,6 +58,7 @@ impl Setting {
         match self {
             Self::Name => "m.room.name",
             Self::Topic => "m.room.topic",
+            Self::Powers => "m.room.power_levels",
         }
     }
 
@@ -62,6 +67,7 @@ impl Setting {
         match self {
             Self::Name => "name",
             Self::Topic => "topic",
+            Self::Powers => "power levels",
         }
     }
 
@@ -69,6 +75,7 @@ impl Setting {
         match self {
             Self::Name => Capability::ChangeRoomName,
             Self::Topic => Capability::ChangeRoomSubject,
+            Self::Powers => Capability::ChangeUserRole,
         }
     }
 
@@ -76,6 +83,7 @@ impl Setting {
         match self {
             Self::Name => &state.metadata.name,
             Self::Topic => &state.metadata.subject,
+            Self::Powers => "",
         }
     }
 
@@ -83,6 +91,7 @@ impl Setting {
         let update = match self {
             Self::Name => policy::update_metadata(state, Some(text), None),
             Self::Topic => policy::update_metadata(state, None, Some(text)),
+            Self::Powers => policy::update_metadata(state, None, None),
         };
         update.map_err(|error| GroupError::Invalid(error.to_string()))
     }
@@ -106,7 +115,42 @@ pub struct Shown {
     left: Option<(String, String)>,
 }
 
+/// What follows from a change that the MIMI room did not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Worth {
+    Undoing,
+    /// That it is not undone any more.
+    Telling,
+    Nothing,
+}
+
+impl Shown {
+    fn is_worth(&mut self, now: Millis) -> Worth {
+        if now.saturating_sub(self.since) > HOUR {
+            (self.undone, self.since) = (0, now);
+        }
+        self.undone = self.undone.saturating_add(1);
+        match self.undone {
+            0..=MAX_UNDONE => Worth::Undoing,
+            FIRST_LEFT => Worth::Telling,
+            _ => Worth::Nothing,
+        }
+    }
+}
+
 impl Step<'_> {
+    /// Whether one more change of this is undone.
+    pub(super) fn is_worth_undoing(&mut self, setting: Setting) -> Worth {
+        let now = self.now;
+        self.room.settings.entry(setting).or_default().is_worth(now)
+    }
+
+    /// What is looked at now is from before this.
+    pub(super) fn wrote(&mut self, setting: Setting) {
+        let shown = self.room.settings.entry(setting).or_default();
+        shown.written = shown.written.wrapping_add(1);
+    }
+
     /// Somebody changed a setting of the Matrix room.
     pub(super) fn on_setting(&mut self, setting: Setting) {
         if self.follows_settings() {
@@ -143,6 +187,11 @@ impl Step<'_> {
             return self.look(setting);
         }
         let now = match found {
+            Ok(now) if setting == Setting::Powers => {
+                let event = now.as_ref().map(|now| now.event.to_string()).unwrap_or_default();
+                let news = std::mem::replace(&mut shown.event, event.clone()) != event;
+                return self.on_levels(now, news);
+            }
             Ok(Some(now)) => now,
             Ok(None) => return,
             Err(why) => return self.report(format!("the {} of the Matrix room cannot be read: {why}", setting.word())),
@@ -238,12 +287,8 @@ impl Step<'_> {
         if shown.text == mimi {
             return None;
         }
-        if now.saturating_sub(shown.since) > HOUR {
-            (shown.undone, shown.since) = (0, now);
-        }
-        shown.undone += 1;
         let word = setting.word();
-        if shown.undone <= MAX_UNDONE {
+        if shown.is_worth(now) == Worth::Undoing {
             return Some(format!(
                 "{who} changed the {word} of this room. The MIMI room keeps its own, and it is put back here: {why}."
             ));
@@ -260,7 +305,11 @@ impl Step<'_> {
     /// The homeserver does not let us write it.
     pub(super) fn on_not_set(&mut self, setting: Setting, why: &str) {
         let word = setting.word();
-        let text = format!("The {word} of the MIMI room changed, and I could not change it here: {why}.");
+        let text = if setting == Setting::Powers {
+            format!("Roles in the MIMI room changed, and I could not change the power levels here: {why}.")
+        } else {
+            format!("The {word} of the MIMI room changed, and I could not change it here: {why}.")
+        };
         self.report(text.clone());
         self.notice(&text);
     }
@@ -271,7 +320,7 @@ impl Step<'_> {
             return;
         }
         let (Some(room), Some(state)) = (self.room.matrix.clone(), self.state()) else { return };
-        for setting in Setting::ALL {
+        for setting in Setting::TEXTS {
             let mimi = setting.in_mimi(&state);
             let waits =
                 |intent: &Intent| matches!(intent, Intent::Describe { setting: other, .. } if *other == setting);

@@ -9,6 +9,7 @@ use super::{
     codes::JoinCode,
     effect::{Actor, Millis},
     group::Staged,
+    roles::Levels,
     settings::{Setting, Shown},
 };
 use crate::ident::{ProviderDomain, RoomUri, UserUri};
@@ -105,6 +106,13 @@ pub enum Intent {
         /// What it shall be.
         text: String,
     },
+    /// Bring those whose power levels changed to other roles.
+    Appoint {
+        /// Who wants it.
+        by: UserUri,
+        /// Their new levels.
+        levels: Vec<(UserUri, i64)>,
+    },
 }
 
 impl Intent {
@@ -118,7 +126,7 @@ impl Intent {
             | Self::Ban { user, .. }
             | Self::Unban { user, .. } => Some(user),
             Self::Say { .. } | Self::Change { .. } | Self::Refresh { .. } | Self::Settle { .. } => None,
-            Self::Describe { .. } => None,
+            Self::Describe { .. } | Self::Appoint { .. } => None,
         }
     }
 
@@ -132,7 +140,8 @@ impl Intent {
             | Self::Ban { by, .. }
             | Self::Unban { by, .. }
             | Self::Change { by, .. }
-            | Self::Describe { by, .. } => by,
+            | Self::Describe { by, .. }
+            | Self::Appoint { by, .. } => by,
         }
     }
 }
@@ -330,6 +339,8 @@ pub struct Room {
     pub banned: BTreeSet<UserUri>,
     /// What the Matrix room says of itself.
     pub settings: BTreeMap<Setting, Shown>,
+    /// What is known of its power levels.
+    pub levels: Levels,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -392,6 +403,7 @@ impl Room {
             settle: None,
             banned: BTreeSet::new(),
             settings: BTreeMap::new(),
+            levels: Levels::default(),
         }
     }
 }

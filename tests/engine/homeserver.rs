@@ -554,7 +554,15 @@ impl FakeHomeserver {
                 let room = self.new_room(state, &creator);
                 state.aliases.insert(alias_localpart.clone(), room.clone());
                 for (event_type, state_key, content) in initial_state {
-                    let content = serde_json::from_str(content).unwrap();
+                    let mut content: Value = serde_json::from_str(content).unwrap();
+                    if event_type == "m.room.power_levels" {
+                        for ours in [&creator]
+                            .into_iter()
+                            .chain(&members.iter().map(|one| self.id(one).to_string()).collect::<Vec<_>>())
+                        {
+                            content["users"][ours] = json!(100);
+                        }
+                    }
                     self.post(state, &room, &creator, event_type, Some(state_key), content, None);
                 }
                 if let Some(name) = name {

@@ -327,9 +327,11 @@ impl Room {
             }
             let members: Vec<_> = self.houses.iter().zip(&self.ids).map(|(house, id)| house.members(id)).collect();
             let titles: Vec<_> = self.houses.iter().zip(&self.ids).map(|(house, id)| house.title(id)).collect();
+            let called: BTreeSet<_> =
+                titles.iter().zip(self.insist()).filter(|(_, insists)| !insists).map(|(title, _)| title).collect();
             let same = found.iter().all(|one| one.is_some() && *one == found[0])
                 && members.iter().all(|m| *m == members[0])
-                && titles.iter().zip(self.insist()).all(|(title, insists)| insists || *title == titles[0]);
+                && called.len() <= 1;
             if let (true, Some(first)) = (same, &found[0])
                 && first.epoch_authenticator.is_some()
                 && first.participants.is_some()

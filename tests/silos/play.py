@@ -82,6 +82,7 @@ class Play:
             ("relations", "A1 and B1 answer, edit, react, write in threads, and delete", (), lambda: relations.relations(self)),
             ("rename", "A1 and B1 give rooms other names and topics", (), lambda: settings.rename(self)),
             ("media", "A1 and B1 send pictures, a voice message, a file, a gallery and a sticker", (), lambda: media.media(self)),
+            ("roles", "A1 and B1 make others moderators and admins", (), lambda: settings.roles(self)),
             ("second guest", "B1, a guest, invites B2", ("invite",), self.second_guest),
             ("no set-up", "A2, a member of the room since step 1, just writes", ("invite",), self.without_setup),
             ("killed gateways", "Both gateways are killed in the middle of a talk, and come back", ("invite",), self.killed_gateways),

@@ -5,7 +5,7 @@ import time
 from .matrix import MatrixError
 from .play_parts import Wrong
 
-NAME, TOPIC = "m.room.name", "m.room.topic"
+NAME, TOPIC, LEVELS = "m.room.name", "m.room.topic", "m.room.power_levels"
 
 
 def wait_state(play, room, name: str, kind: str, wanted, told: str) -> dict:
@@ -58,4 +58,47 @@ def rename(play) -> None:
             # Guests do not read what was before them.
             if names not in (["Bakers", "Butchers"], ["Butchers"]):
                 raise Wrong(f"{name} saw the names {names}")
+        play.check(room)
+
+
+def empower(play, room, name: str, user: str, level: int) -> None:
+    play.tell.act(name, f"gives {user} power level {level}")
+    client, here = play.person(name).client, play.here(room, name)
+    levels = client.state_content(here, LEVELS)
+    client.set_state(here, LEVELS, levels | {"users": levels.get("users", {}) | {user: level}})
+
+
+def has_level(play, room, name: str, user: str, level: int) -> None:
+    wait_state(play, room, name, LEVELS, lambda found: found.get("users", {}).get(user, 0) == level,
+               f"{user} has power level {level}")
+
+
+def roles(play) -> None:
+    """Power levels of either side are roles of the MIMI room, and power levels of the other side."""
+    for host, guest in (("a", "b"), ("b", "a")):
+        room = play.gather("Committee", host=host)
+        first, second, third, fourth = f"{host}1", f"{host}2", f"{guest}1", f"{guest}2"
+        user = {name: play.person(name).user for name in (first, second, third, fourth)}
+        empower(play, room, first, play.as_seen_by(first, third), 50)
+        has_level(play, room, third, user[third], 50)
+        calls(play, room, third, "Chaired by a guest")
+        called(play, room, first, "Chaired by a guest")
+        empower(play, room, first, play.as_seen_by(first, third), 100)
+        # Less than the bot has, which can take it away again.
+        has_level(play, room, third, user[third], 95)
+        empower(play, room, third, user[fourth], 50)
+        has_level(play, room, first, play.as_seen_by(first, fourth), 50)
+        empower(play, room, third, play.as_seen_by(third, second), 50)
+        has_level(play, room, first, user[second], 50)
+        empower(play, room, first, play.as_seen_by(first, fourth), 0)
+        has_level(play, room, fourth, user[fourth], 0)
+        try:
+            calls(play, room, fourth, "Mutiny")
+        except MatrixError as error:
+            if error.status != 403:
+                raise
+        else:
+            raise Wrong(f"{fourth}, a moderator no more, may rename the room")
+        play.say(room, second, "Who else is moderator now?")
+        play.say(room, third, "You are.")
         play.check(room)

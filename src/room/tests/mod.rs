@@ -1,5 +1,6 @@
 //! The room as a value, with a naive group, naive names and a naive network: named cases, and a model test (ATTACKS R11).
 
+mod acts;
 mod bans;
 mod direct;
 mod fake_group;
@@ -7,5 +8,6 @@ mod lost;
 mod model;
 mod named;
 mod outside;
+mod roles;
 mod settings;
 mod world;

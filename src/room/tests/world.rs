@@ -25,7 +25,6 @@ use crate::{
         group::Group,
         step::hash,
     },
-    translate::RoomEvent,
     wire::{ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, HandshakeBundle, SubmitMessageRequest, Wire},
 };
 
@@ -258,7 +257,7 @@ pub(super) struct World {
     pub(super) accepted: BTreeMap<Vec<u8>, Accepted>,
     /// The epoch that a provider's present membership began with, as the hub knows it.
     since: BTreeMap<ProviderDomain, u64>,
-    events: u64,
+    pub(super) events: u64,
     /// When somebody wants a tick.
     wakes: BTreeSet<(u64, usize)>,
     /// What happened, for the message of a failure.
@@ -310,20 +309,26 @@ impl World {
         let present: Vec<UserUri> = hub_users.iter().map(|name| user(name)).collect();
         let roles =
             present.iter().enumerate().map(|(i, u)| (u.clone(), if i == 0 { role::ADMIN } else { role::MEMBER }));
-        let state = policy::initial(room_uri(), "Club", "", roles.collect(), Preset::default());
+        let mut state = policy::initial(room_uri(), "Club", "", roles.collect(), Preset::default());
+        let admin = FakeNames(domains[0].clone()).matrix_id(&present[0]).unwrap();
+        let levels = json!({ "users": { admin: 100, FakeNames(domains[0].clone()).bot(): 100 } });
+        state.roles = policy::Powers::read(Some(&levels), [].into(), None).roles(&state.roles, [0, 100]);
         let hub = &mut providers[0];
         let matrix = OwnedRoomId::try_from("!club:a.test").unwrap();
         let mut room = Room::new(room_uri(), Phase::Active, Actor::Bot);
         room.matrix = Some(matrix.clone());
         room.is_called("Club", "");
+        room.has_levels(Some(&levels), [].into());
         room.present = present.iter().cloned().collect();
         hub.group = FakeGroup::create(&domains[0], &present[0], &state);
         hub.room = Some(room);
         hub.matrix = Some(matrix);
         let event = OwnedEventId::try_from("$name").unwrap();
         let sender = hub.names.matrix_id(&user(hub_users[0])).unwrap();
-        let now = StateNow { event, sender, content: json!({ "name": "Club" }) };
+        let now = StateNow { event, sender: sender.clone(), content: json!({ "name": "Club" }) };
         hub.set.insert("m.room.name".to_owned(), now);
+        let event = OwnedEventId::try_from("$levels").unwrap();
+        hub.set.insert("m.room.power_levels".to_owned(), StateNow { event, sender, content: levels });
         hub.joined = present.into_iter().collect();
         Self {
             providers,
@@ -349,159 +354,6 @@ impl World {
     pub(super) fn of(&mut self, user: &UserUri) -> &mut Provider {
         let at = self.at(&user.provider());
         &mut self.providers[at]
-    }
-
-    // ------------------------------------------------------------------------------------------------ what people do
-
-    fn event(
-        &mut self,
-        at: usize,
-        sender: &UserId,
-        kind: &str,
-        state_key: Option<&UserId>,
-        content: serde_json::Value,
-    ) -> OwnedEventId {
-        self.events += 1;
-        let id = OwnedEventId::try_from(format!("$e{}", self.events)).unwrap();
-        let event = RoomEvent {
-            event_id: id.clone(),
-            room_id: self.providers[at].matrix.clone().unwrap(),
-            sender: sender.to_owned(),
-            event_type: kind.to_owned(),
-            state_key: state_key.map(ToString::to_string),
-            content,
-            origin_server_ts: self.now,
-            transaction_id: None,
-            redacts: None,
-        };
-        let mut salt = [0; 16];
-        salt[..8].copy_from_slice(&self.events.to_be_bytes());
-        self.providers[at].inbox.push_back(Mail::Input(Input::Event { event, salt, past: Vec::new() }));
-        id
-    }
-
-    fn member_event(&mut self, at: usize, sender: &UserUri, target: &UserUri, membership: &str) {
-        let names = &self.providers[at].names;
-        let (sender, target) = (names.matrix_id(sender).unwrap(), names.matrix_id(target).unwrap());
-        self.event(at, &sender, "m.room.member", Some(&target), json!({ "membership": membership }));
-    }
-
-    pub(super) fn say(&mut self, by: &UserUri) -> OwnedEventId {
-        let at = self.at(&by.provider());
-        let body = format!("{} says {}!", by.tail(), self.said.len());
-        let sender = self.providers[at].names.matrix_id(by).unwrap();
-        let content = json!({ "msgtype": "m.text", "body": body });
-        let event = self.event(at, &sender, "m.room.message", None, content);
-        self.trace.push(format!("{by} says “{body}” ({event})"));
-        self.said.push(Said { by: by.clone(), event: event.clone(), body });
-        event
-    }
-
-    /// Sets state without key.
-    fn put(&mut self, at: usize, sender: &UserId, kind: &str, content: serde_json::Value) {
-        self.events += 1;
-        let id = OwnedEventId::try_from(format!("$e{}", self.events)).unwrap();
-        let p = &mut self.providers[at];
-        let now = StateNow { event: id.clone(), sender: sender.to_owned(), content: content.clone() };
-        p.set.insert(kind.to_owned(), now);
-        if p.names.is_bridged(sender) {
-            return;
-        }
-        let event = RoomEvent {
-            event_id: id,
-            room_id: p.matrix.clone().unwrap(),
-            sender: sender.to_owned(),
-            event_type: kind.to_owned(),
-            state_key: Some(String::new()),
-            content,
-            origin_server_ts: self.now,
-            transaction_id: None,
-            redacts: None,
-        };
-        p.inbox.push_back(Mail::Input(Input::Event { event, salt: [0; 16], past: Vec::new() }));
-    }
-
-    /// Calls the Matrix room something.
-    pub(super) fn rename(&mut self, by: &UserUri, name: &str) {
-        self.trace.push(format!("{by} calls it {name}"));
-        let at = self.at(&by.provider());
-        let sender = self.providers[at].names.matrix_id(by).unwrap();
-        self.put(at, &sender, "m.room.name", json!({ "name": name }));
-    }
-
-    /// What the Matrix room of a provider is called.
-    pub(super) fn called(&self, at: usize) -> String {
-        let name =
-            self.providers[at].set.get("m.room.name").map(|now| now.content["name"].as_str().unwrap_or_default());
-        name.unwrap_or_default().to_owned()
-    }
-
-    /// Joins the Matrix room: by an invite of a ghost or of somebody local.
-    pub(super) fn join(&mut self, who: &UserUri) {
-        self.trace.push(format!("{who} joins"));
-        let at = self.at(&who.provider());
-        let p = &mut self.providers[at];
-        p.joined.insert(who.clone());
-        p.invited.remove(who);
-        self.member_event(at, who, who, "join");
-    }
-
-    /// Asked in by somebody on the same homeserver, and joins.
-    pub(super) fn bring(&mut self, by: &UserUri, who: &UserUri) {
-        let at = self.at(&who.provider());
-        self.member_event(at, by, who, "invite");
-        self.join(who);
-    }
-
-    pub(super) fn leave(&mut self, who: &UserUri) {
-        self.trace.push(format!("{who} leaves"));
-        let at = self.at(&who.provider());
-        let p = &mut self.providers[at];
-        p.joined.remove(who);
-        p.invited.remove(who);
-        self.member_event(at, who, who, "leave");
-    }
-
-    /// Removes somebody from `by`'s Matrix room: a local user or a ghost.
-    pub(super) fn kick(&mut self, by: &UserUri, who: &UserUri) {
-        self.trace.push(format!("{by} removes {who}"));
-        let at = self.at(&by.provider());
-        let p = &mut self.providers[at];
-        p.joined.remove(who);
-        p.ghosts.remove(who);
-        p.removed.insert(who.clone());
-        self.member_event(at, by, who, "leave");
-    }
-
-    /// Bans a ghost from `by`'s Matrix room.
-    pub(super) fn ban(&mut self, by: &UserUri, who: &UserUri) {
-        self.trace.push(format!("{by} bans {who}"));
-        let at = self.at(&by.provider());
-        let p = &mut self.providers[at];
-        p.ghosts.remove(who);
-        p.removed.insert(who.clone());
-        p.banned.insert(who.clone());
-        self.member_event(at, by, who, "ban");
-    }
-
-    pub(super) fn unban(&mut self, by: &UserUri, who: &UserUri) {
-        self.trace.push(format!("{by} lifts the ban of {who}"));
-        let at = self.at(&by.provider());
-        assert!(self.providers[at].banned.remove(who));
-        self.member_event(at, by, who, "leave");
-    }
-
-    /// Invites a remote user's ghost, or asks the bot to if it is banned.
-    pub(super) fn invite(&mut self, by: &UserUri, who: &UserUri) {
-        self.trace.push(format!("{by} invites {who}"));
-        let at = self.at(&by.provider());
-        if self.providers[at].banned.contains(who) {
-            let sender = self.providers[at].names.matrix_id(by).unwrap();
-            let content = json!({ "msgtype": "m.text", "body": format!("!mimi invite {who}") });
-            self.event(at, &sender, "m.room.message", None, content);
-            return;
-        }
-        self.member_event(at, by, who, "invite");
     }
 
     // -------------------------------------------------------------------------------------------------- one provider
@@ -831,7 +683,7 @@ impl World {
                 let bot = p.names.bot();
                 self.put(at, &bot, &event_type, serde_json::from_str(&content).unwrap());
             }
-            Effect::MakePortal(MatrixAction::CreateRoom { creator, invite, name, .. }) => {
+            Effect::MakePortal(MatrixAction::CreateRoom { creator, invite, name, initial_state, .. }) => {
                 if let Some(name) = name {
                     let event = OwnedEventId::try_from("$name").unwrap();
                     let now = StateNow { event, sender: p.names.bot(), content: json!({ "name": name }) };
@@ -839,6 +691,11 @@ impl World {
                 } else {
                     p.set.clear();
                 }
+                let levels = initial_state.iter().find(|(event_type, ..)| event_type == "m.room.power_levels").unwrap();
+                let mut content: serde_json::Value = serde_json::from_str(&levels.2).unwrap();
+                content["users"] = json!({ p.names.bot(): 100 });
+                let event = OwnedEventId::try_from("$levels").unwrap();
+                p.set.insert(levels.0.clone(), StateNow { event, sender: p.names.bot(), content });
                 let id = OwnedRoomId::try_from(format!("!portal:{}", p.names.0)).unwrap();
                 p.matrix = Some(id.clone());
                 if let Actor::Ghost(ghost) = creator {
@@ -946,15 +803,6 @@ impl World {
     /// As after a start of all processes.
     pub(super) fn forget_wakes(&mut self) {
         self.wakes.clear();
-    }
-
-    /// `who` is asked in by `by` and comes.
-    pub(super) fn bring_remote(&mut self, by: &UserUri, who: &UserUri) {
-        self.invite(by, who);
-        self.settle();
-        assert!(self.of(who).invited.contains(who), "{who} has no invite");
-        self.join(who);
-        self.settle();
     }
 
     pub(super) fn participants(&self, at: usize) -> BTreeSet<UserUri> {

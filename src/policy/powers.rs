@@ -1,0 +1,346 @@
+//! Power levels of a Matrix room, and the roles of the MIMI room that is mirrored from it (Matrix client-server API,
+//! `m.room.power_levels`; room-policy-03 section 3).
+//!
+//! ```text
+//!  level of each user   --> band --> role index (2 default, 3 level 50, 4 level 100, 5 creators, then one a level)
+//!  threshold of each act -----------> capabilities of the role, and whom it may bring to which role
+//! ```
+//! Indices stay: a level that has a role keeps it. What Matrix can say and roles cannot is in [`KNOWN_LOSSES`]; the exact
+//! levels stay in the Matrix room.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    capability::Capability,
+    components::{Role, RoleChanges, RoleList},
+    presets::role_of,
+    role,
+};
+
+/// What is decided otherwise in the MIMI room than by the levels.
+pub const KNOWN_LOSSES: &[&str] = &[
+    "who may remove others may also remove those of the same role: leaving and removing share a rule",
+    "nobody changes their own role: another one has to take a level away",
+    "levels of event types that MIMI has no capability for, and of @room notifications",
+    "who may change levels may change all thresholds only with level 100 or the highest, and then not just up to their own",
+    "more than 32 levels besides the usual ones: further ones count as the next lower",
+];
+
+/// Levels besides the usual ones that get a role of their own.
+const MAX_EXTRA: usize = 32;
+/// The role of creators of rooms of version 12 and later, who stand above all levels.
+const CREATOR: u32 = 5;
+const FIRST_EXTRA: u32 = 6;
+const MODERATOR_LEVEL: i64 = 50;
+const ADMIN_LEVEL: i64 = 100;
+/// The level of creators.
+pub const ABOVE_ALL: i64 = i64::MAX;
+
+/// The power levels of a room, and who stands above them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Powers {
+    users: BTreeMap<String, i64>,
+    users_default: i64,
+    events: BTreeMap<String, i64>,
+    events_default: i64,
+    state_default: i64,
+    ban: i64,
+    kick: i64,
+    redact: i64,
+    invite: i64,
+    creators: BTreeSet<String>,
+    /// Roles have at most this level.
+    most: Option<i64>,
+}
+
+/// A level; rooms of old versions have texts, too.
+fn level(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+impl Powers {
+    /// Reads the content of the state event; `None` where there is none. `creators` are those who stand above all levels:
+    /// nobody in rooms before version 12. `first`: who made a room that has no levels.
+    #[must_use]
+    pub fn read(content: Option<&Value>, creators: BTreeSet<String>, first: Option<&str>) -> Self {
+        let Some(content) = content else {
+            let users = first.map(|user| (user.to_owned(), ADMIN_LEVEL)).into_iter().collect();
+            return Self { users, ban: 50, kick: 50, redact: 50, creators, ..Self::default() };
+        };
+        let number = |key: &str, default: i64| content.get(key).and_then(level).unwrap_or(default);
+        let map = |key: &str| -> BTreeMap<String, i64> {
+            let entries = content.get(key).and_then(Value::as_object).into_iter().flatten();
+            entries.filter_map(|(name, value)| Some((name.clone(), level(value)?))).collect()
+        };
+        Self {
+            users: map("users"),
+            users_default: number("users_default", 0),
+            events: map("events"),
+            events_default: number("events_default", 0),
+            state_default: number("state_default", 50),
+            ban: number("ban", 50),
+            kick: number("kick", 50),
+            redact: number("redact", 50),
+            invite: number("invite", 0),
+            creators,
+            most: None,
+        }
+    }
+
+    /// The same where no role has more than this level.
+    #[must_use]
+    pub fn at_most(self, most: i64) -> Self {
+        Self { most: Some(most), ..self }
+    }
+
+    /// The level of whoever is not named.
+    #[must_use]
+    pub fn users_default(&self) -> i64 {
+        self.users_default
+    }
+
+    /// What a user cannot do that a gateway has to: in words.
+    #[must_use]
+    pub fn missing(&self, user: &str) -> Vec<&'static str> {
+        let level = self.level(user);
+        let wants = [
+            (self.invite, "invite"),
+            (self.kick, "remove"),
+            (self.ban, "ban"),
+            (self.redact, "delete messages"),
+            (self.state("m.room.power_levels"), "give power"),
+            (self.state_default, "change settings"),
+        ];
+        wants.into_iter().filter(|(needed, _)| level < *needed).map(|(_, what)| what).collect()
+    }
+
+    /// A user's level.
+    #[must_use]
+    pub fn level(&self, user: &str) -> i64 {
+        if self.creators.contains(user) {
+            return ABOVE_ALL;
+        }
+        self.users.get(user).copied().unwrap_or(self.users_default)
+    }
+
+    /// Who stands above all levels.
+    #[must_use]
+    pub fn creators(&self) -> &BTreeSet<String> {
+        &self.creators
+    }
+
+    /// Whether a user may set state events of this type, or of none in particular.
+    #[must_use]
+    pub fn may_set(&self, user: &str, event_type: &str) -> bool {
+        self.level(user) >= self.state(event_type)
+    }
+
+    fn message(&self, event_type: &str) -> i64 {
+        self.events.get(event_type).copied().unwrap_or(self.events_default)
+    }
+
+    fn state(&self, event_type: &str) -> i64 {
+        self.events.get(event_type).copied().unwrap_or(self.state_default)
+    }
+
+    /// What a level may do.
+    fn capabilities(&self, level: i64, top: i64) -> Vec<Capability> {
+        use Capability as C;
+        let powers = self.state("m.room.power_levels");
+        let kick = self.kick;
+        let table: [(i64, &[Capability]); 13] = [
+            (i64::MIN, ALWAYS),
+            (self.message("m.room.message"), SPEAK),
+            (self.message("m.reaction"), &[C::ReactToMessage, C::EditReaction, C::DeleteOwnReaction]),
+            (self.invite, &[C::AddParticipant]),
+            (kick, &[C::RemoveParticipant, C::Kick]),
+            (self.ban, &[C::Ban, C::Unban]),
+            (self.redact, &[C::DeleteOtherMessage, C::DeleteOtherReaction]),
+            (self.state("m.room.name"), &[C::ChangeRoomName]),
+            (self.state("m.room.topic"), &[C::ChangeRoomSubject, C::ChangeRoomDescription]),
+            (self.state("m.room.avatar"), &[C::ChangeRoomAvatar]),
+            (powers, &[C::ChangeUserRole]),
+            (self.state("m.room.tombstone"), &[C::DestroyRoom, C::SendMlsReinitProposal]),
+            (
+                self.state("m.room.join_rules"),
+                &[C::ChangeRoomMembershipStyle, C::ChangePreauthorizedUserList, C::ChangeRoomMood],
+            ),
+        ];
+        let mut found: Vec<Capability> =
+            table.iter().filter(|(needed, _)| level >= *needed).flat_map(|(_, found)| found.iter().copied()).collect();
+        if level >= powers && level >= top.min(ADMIN_LEVEL) {
+            found.push(C::ChangeRoleDefinitions);
+        }
+        found
+    }
+
+    /// Whom a level may bring to which role.
+    fn changes(&self, own: u32, level: i64, bands: &[(u32, i64)]) -> Vec<RoleChanges> {
+        let appoints = level >= self.state("m.room.power_levels");
+        let (invites, kicks, bans) = (level >= self.invite, level >= self.kick, level >= self.ban);
+        let up_to_own = || bands.iter().filter(move |(_, other)| appoints && *other <= level).map(|(index, _)| *index);
+        let mut from_outside: BTreeSet<u32> = BTreeSet::new();
+        let mut from_banned: BTreeSet<u32> = BTreeSet::new();
+        if invites {
+            from_outside.insert(role::MEMBER);
+            from_outside.extend(up_to_own());
+            if bans {
+                from_outside.insert(role::BANNED);
+            }
+        }
+        if bans && kicks {
+            from_banned.insert(role::NONE);
+        }
+        if bans && invites {
+            from_banned.insert(role::MEMBER);
+        }
+        let mut changes = vec![(role::NONE, from_outside), (role::BANNED, from_banned)];
+        for (index, other) in bands {
+            let mut to: BTreeSet<u32> = BTreeSet::new();
+            if *other < level {
+                to.extend(up_to_own().filter(|target| target != index));
+                if kicks {
+                    to.insert(role::NONE);
+                }
+                if bans {
+                    to.insert(role::BANNED);
+                }
+            }
+            if *index == own {
+                to.insert(role::NONE);
+            }
+            changes.push((*index, to));
+        }
+        let changes = changes.into_iter().filter(|(_, to)| !to.is_empty());
+        changes.map(|(from, to)| RoleChanges { from, to: to.into_iter().collect() }).collect()
+    }
+
+    /// Roles and their levels. `held`: the levels of those who are in the room; `old`: the roles so far, whose indices stay.
+    fn bands(&self, old: &RoleList, held: impl IntoIterator<Item = i64>) -> Vec<(u32, i64)> {
+        let mut bands =
+            vec![(role::MEMBER, self.users_default), (role::MODERATOR, MODERATOR_LEVEL), (role::ADMIN, ADMIN_LEVEL)];
+        if !self.creators.is_empty() {
+            bands.push((CREATOR, ABOVE_ALL));
+        }
+        let extra = old.0.iter().filter_map(|role| Some((role.index, named_level(role)?)));
+        bands.extend(extra.filter(|(index, _)| *index >= FIRST_EXTRA));
+        let most = bands.len().max(4) + MAX_EXTRA;
+        for level in held {
+            let free = (FIRST_EXTRA..).find(|index| bands.iter().all(|(taken, _)| taken != index));
+            let known = bands.iter().any(|(_, other)| *other == level);
+            if let Some(index) = free.filter(|_| !known && bands.len() < most) {
+                bands.push((index, level));
+            }
+        }
+        bands
+    }
+
+    /// The roles of a room with these levels. Roles 0 and 1, and indices of levels, stay as they are in `old`.
+    #[must_use]
+    pub fn roles(&self, old: &RoleList, held: impl IntoIterator<Item = i64>) -> RoleList {
+        let bands = self.bands(old, held);
+        let top = bands.iter().map(|(_, level)| *level).max().unwrap_or(ADMIN_LEVEL);
+        let kept = old.0.iter().filter(|role| role.index <= role::BANNED).cloned();
+        let made = bands.iter().map(|(index, level)| {
+            let name = match *index {
+                role::MEMBER => "member".to_owned(),
+                role::MODERATOR => "moderator".to_owned(),
+                role::ADMIN => "admin".to_owned(),
+                CREATOR => "creator".to_owned(),
+                _ => format!("{LEVEL}{level}"),
+            };
+            let changes = self.changes(*index, *level, &bands);
+            Role { changes, ..role_of(*index, &name, &[&self.capabilities(*level, top)], &[]) }
+        });
+        RoleList(kept.chain(made).collect())
+    }
+
+    /// The role of somebody with this level in a room with these roles: that of the level, or of the next lower one.
+    #[must_use]
+    pub fn role(&self, roles: &RoleList, level: i64) -> u32 {
+        let levels = roles.0.iter().filter_map(|role| Some((role.index, self.level_of(role)?)));
+        let at_most = levels.clone().filter(|(_, other)| *other <= level);
+        // Of several roles of a level the first one is everybody's.
+        let best = at_most.max_by_key(|(index, other)| (*other, std::cmp::Reverse(*index)));
+        let lowest = || levels.min_by_key(|(index, other)| (*other, *index));
+        best.or_else(lowest).map_or(role::MEMBER, |(index, _)| index)
+    }
+
+    /// The level of those who have this role; `None` for outsiders and the banned.
+    #[must_use]
+    pub fn level_of(&self, role: &Role) -> Option<i64> {
+        self.level_of_any(role).map(|level| self.most.map_or(level, |most| level.min(most)))
+    }
+
+    fn level_of_any(&self, role: &Role) -> Option<i64> {
+        match role.index {
+            role::NONE | role::BANNED => None,
+            role::MEMBER => Some(self.users_default),
+            CREATOR if role.name == "creator" => Some(ABOVE_ALL),
+            _ => Some(named_level(role).unwrap_or_else(|| self.likely_level(role))),
+        }
+    }
+
+    /// Of a role that some other hub defined.
+    fn likely_level(&self, role: &Role) -> i64 {
+        if role.can(Capability::ChangeRoleDefinitions) || role.can(Capability::DestroyRoom) {
+            ADMIN_LEVEL
+        } else if [Capability::RemoveParticipant, Capability::Ban, Capability::DeleteOtherMessage]
+            .iter()
+            .any(|capability| role.can(*capability))
+        {
+            MODERATOR_LEVEL
+        } else if role.can(Capability::SendMessage) {
+            self.users_default
+        } else {
+            self.users_default.min(self.message("m.room.message")).saturating_sub(1)
+        }
+    }
+}
+
+const LEVEL: &str = "level ";
+
+/// The level that a role is named after.
+fn named_level(role: &Role) -> Option<i64> {
+    match (role.index, role.name.as_str()) {
+        (role::MODERATOR, "moderator") => Some(MODERATOR_LEVEL),
+        (role::ADMIN, "admin") => Some(ADMIN_LEVEL),
+        (index, name) if index >= FIRST_EXTRA => name.strip_prefix(LEVEL)?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// What everybody may do.
+const ALWAYS: &[Capability] = &[
+    Capability::AddOwnClient,
+    Capability::RemoveOwnClient,
+    Capability::RemoveSelf,
+    Capability::ReceiveMessage,
+    Capability::CopyMessage,
+    Capability::ReportAbuse,
+    Capability::DownloadImage,
+    Capability::DownloadAudio,
+    Capability::DownloadVideo,
+    Capability::DownloadAttachment,
+    Capability::FollowLink,
+    Capability::CopyLink,
+];
+/// What everybody may do who may write.
+const SPEAK: &[Capability] = &[
+    Capability::SendMessage,
+    Capability::ReplyToMessage,
+    Capability::EditOwnMessage,
+    Capability::DeleteOwnMessage,
+    Capability::StartTopic,
+    Capability::ReplyInTopic,
+    Capability::EditOwnTopic,
+    Capability::UploadImage,
+    Capability::UploadAudio,
+    Capability::UploadVideo,
+    Capability::UploadAttachment,
+    Capability::SendLink,
+    Capability::SendLinkPreview,
+];

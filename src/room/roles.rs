@@ -1,0 +1,338 @@
+//! Power levels of the Matrix room, and roles of the MIMI room (draft-ietf-mimi-room-policy-03 section 3): the homeserver
+//! decides the ones, the hub the others, as with [`super::settings`].
+//!
+//! ```text
+//!  levels that a user changed --> Intent::Appoint --> roles' definitions (where we host), then roles --.
+//!                                       '--> refused: the levels before are put back, and why is told   |
+//!  roles that anybody changed --> look at the levels --> those that mean another role are written <-----'
+//! ```
+//! A level that means the right role stays as it is, so the exact levels, and those of event types, are the Matrix room's own.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    effect::{Actor, MatrixAction, StateNow},
+    group::{GroupChange, GroupError},
+    pump::Turn,
+    settings::{Setting, Worth},
+    state::{InFlight, Intent, Phase},
+    step::{Effect, Step, hash},
+};
+use crate::{
+    ident::UserUri,
+    policy::{self, ABOVE_ALL, Capability, Powers, RoomState, component, role},
+};
+
+/// The most that users of a portal have: less than the bot, which can take it away again.
+const PORTAL_MOST: i64 = 95;
+
+/// What is known of the Matrix room's power levels.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Levels {
+    /// The content that stands there, or will once all is done that was asked of the homeserver; empty if there is none.
+    now: String,
+    /// The last one that the MIMI room agreed to.
+    agreed: String,
+    /// Those who stand above all levels, and whom no level is written for.
+    creators: BTreeSet<String>,
+    /// The epoch in which roles were looked at last, and their hash.
+    seen: Option<(u64, [u8; 32])>,
+    /// People were told that the bot lacks power.
+    weak: bool,
+}
+
+/// The power levels of a portal, so that the bot can always take back what it gave.
+pub(super) fn portal_levels(direct: bool) -> (String, String, String) {
+    let everybody = if direct { 0 } else { 50 };
+    let content = json!({ "events": {
+        "m.room.name": everybody, "m.room.topic": everybody, "m.room.avatar": everybody,
+        "m.room.canonical_alias": 50, "m.room.power_levels": PORTAL_MOST,
+        "m.room.history_visibility": 100, "m.room.join_rules": 100, "m.room.guest_access": 100,
+        "m.room.tombstone": 100, "m.room.server_acl": 100, "m.room.encryption": 100,
+    }});
+    (Setting::Powers.event_type().to_owned(), String::new(), content.to_string())
+}
+
+impl super::state::Room {
+    /// What the levels of a Matrix room are when we begin with it.
+    pub fn has_levels(&mut self, content: Option<&Value>, creators: BTreeSet<String>) {
+        let text = content.map(Value::to_string).unwrap_or_default();
+        self.levels = Levels { now: text.clone(), agreed: text, creators, ..Levels::default() };
+    }
+}
+
+impl Step<'_> {
+    fn powers(&self, text: &str) -> Powers {
+        let content: Option<Value> = serde_json::from_str(text).ok();
+        let powers = Powers::read(content.as_ref(), self.room.levels.creators.clone(), None);
+        if self.is_hub() { powers } else { powers.at_most(PORTAL_MOST) }
+    }
+
+    fn id(&self, user: &UserUri) -> Option<String> {
+        self.names.matrix_id(user).map(String::from)
+    }
+
+    fn appoints(&self) -> bool {
+        let here = self.room.matrix.is_some() && self.room.speaker == Actor::Bot;
+        let busy = self.room.unbridging || self.room.rejoin.is_some();
+        self.room.phase == Phase::Active && here && !busy && !self.room.direct && self.sees_group()
+    }
+
+    /// After everything else of a step: roles that changed have to be seen in the levels.
+    pub(super) fn show_roles(&mut self) {
+        let waits = |intent: &Intent| matches!(intent, Intent::Appoint { .. });
+        if !self.appoints() || self.room.queue.iter().any(waits) {
+            return;
+        }
+        let epoch = self.group.epoch();
+        let before = self.room.levels.seen;
+        if before.is_some_and(|(seen, _)| seen == epoch) {
+            return;
+        }
+        let Some(state) = self.state() else { return };
+        let apart = state.participants.iter().filter(|(_, index)| *index != role::MEMBER);
+        let digest = hash(format!("{:?}{:?}", apart.collect::<Vec<_>>(), state.roles).as_bytes());
+        self.room.levels.seen = Some((epoch, digest));
+        if before.is_none_or(|(_, seen)| seen != digest) {
+            self.look(Setting::Powers);
+        }
+    }
+
+    /// The levels that stand there; `news` if they were not looked at before.
+    pub(super) fn on_levels(&mut self, now: Option<StateNow>, news: bool) {
+        if !self.appoints() {
+            return;
+        }
+        let Some(StateNow { sender, content, .. }) = now else { return };
+        self.room.levels.now = content.to_string();
+        let powers = self.powers(&self.room.levels.now);
+        self.check_strength(&powers);
+        let Some(state) = self.state() else { return };
+        if !news || self.names.is_bot(&sender) || self.names.ghost_uri(&sender).is_some() {
+            if news {
+                self.room.levels.agreed.clone_from(&self.room.levels.now);
+            }
+            return self.write_levels(&state, &self.room.levels.now.clone());
+        }
+        let before = self.powers(&self.room.levels.agreed);
+        let known = !self.room.levels.agreed.is_empty();
+        let changed: Vec<(UserUri, i64)> = state
+            .participants
+            .iter()
+            .filter(|(_, index)| !state.is_banned_role(*index))
+            .filter_map(|(user, index)| {
+                let id = self.id(user)?;
+                let level = powers.level(&id);
+                let other = if known { before.level(&id) != level } else { powers.role(&state.roles, level) != *index };
+                (other && !powers.creators().contains(&id)).then(|| (user.clone(), level))
+            })
+            .collect();
+        if changed.is_empty() && !self.defines_anew(&state, &powers) {
+            self.room.levels.agreed.clone_from(&self.room.levels.now);
+            return self.write_levels(&state, &self.room.levels.now.clone());
+        }
+        match self.names.uri(&sender) {
+            Some(by) => {
+                // The first is what a commit in flight is about.
+                let mut fixed = matches!(self.room.in_flight, Some(InFlight::Commit { .. }));
+                self.room
+                    .queue
+                    .retain(|intent| std::mem::take(&mut fixed) || !matches!(intent, Intent::Appoint { .. }));
+                self.room.queue.push_back(Intent::Appoint { by, levels: changed });
+            }
+            None => {
+                if let Some(told) = self.put_levels_back(sender.as_str(), "it is no user of this server's") {
+                    self.notice(&told);
+                }
+            }
+        }
+    }
+
+    fn held(&self, state: &RoomState, powers: &Powers) -> Vec<i64> {
+        state.participants.iter().filter_map(|(user, _)| Some(powers.level(&self.id(user)?))).collect()
+    }
+
+    /// As hub: whether the roles that these levels mean are others than the room's.
+    fn defines_anew(&self, state: &RoomState, powers: &Powers) -> bool {
+        self.is_hub() && powers.roles(&state.roles, self.held(state, powers)) != state.roles
+    }
+
+    /// The levels that a user set become the room's roles.
+    pub(super) fn appoint(&mut self, by: &UserUri, levels: &[(UserUri, i64)]) -> Result<Turn, GroupError> {
+        let state = self.group.state()?;
+        let powers = self.powers(&self.room.levels.now);
+        // Somebody of a large room who was not heard of before.
+        if state.role_of(by).is_none()
+            && self.room.present.contains(by)
+            && let Some(first) = self.leaf_first(by)?
+        {
+            return Ok(first);
+        }
+        let defines = state.can(by, Capability::ChangeRoleDefinitions);
+        // Levels that have no role yet can do without: they count as the next lower one then.
+        if !defines && self.is_hub() && powers.roles(&state.roles, []) != state.roles {
+            return Err(GroupError::Refused("their role in the MIMI room does not allow that".to_owned()));
+        }
+        if defines && self.defines_anew(&state, &powers) {
+            let roles = powers.roles(&state.roles, self.held(&state, &powers));
+            if let Some(first) = self.leaf_first(by)? {
+                return Ok(first);
+            }
+            let update = roles.encode().map_err(|error| GroupError::Invalid(error.to_string()))?;
+            return self.commit(
+                by,
+                &GroupChange { app_data: vec![(component::ROLES_LIST, update)], ..GroupChange::default() },
+            );
+        }
+        let changes = appointed(&state, &powers, levels);
+        if changes.is_empty() {
+            self.room.levels.agreed.clone_from(&self.room.levels.now);
+            return Ok(Turn::Done);
+        }
+        let may = |who: &UserUri| {
+            let role = state.role_of(who).and_then(|index| state.roles.get(index));
+            role.is_some_and(|role| {
+                role.can(Capability::ChangeUserRole)
+                    && changes.iter().all(|(user, to)| {
+                        user != who && state.role_of(user).is_some_and(|from| role.may_change(from, *to))
+                    })
+            })
+        };
+        // Nobody changes their own role: another one of ours does it for them.
+        let own = changes.iter().any(|(user, _)| user == by);
+        let other = || self.group.local_users().into_iter().find(|user| may(user) && !self.is_leaving(user));
+        let by = if may(by) {
+            Some(by.clone())
+        } else if own {
+            other()
+        } else {
+            None
+        };
+        let Some(by) = by else {
+            let why = if own {
+                "nobody changes their own role, and nobody else of this server may"
+            } else {
+                "their role in the MIMI room does not allow that"
+            };
+            return Err(GroupError::Refused(why.to_owned()));
+        };
+        if let Some(first) = self.leaf_first(&by)? {
+            return Ok(first);
+        }
+        let app_data = self.list_change(|state| policy::update_roles(state, &changes))?;
+        self.commit(&by, &GroupChange { app_data, ..GroupChange::default() })
+    }
+
+    /// As follower, when a commit of our own counts: what it was for is done, whatever comes after it.
+    pub(super) fn done_appointing(&mut self) {
+        let Some(Intent::Appoint { levels, .. }) = self.room.queue.front() else { return };
+        let Some(state) = self.state() else { return };
+        if appointed(&state, &self.powers(&self.room.levels.now), levels).is_empty() {
+            self.room.levels.agreed.clone_from(&self.room.levels.now);
+            self.room.queue.pop_front();
+        }
+    }
+
+    /// The MIMI room does not take the levels that somebody set. What people are told.
+    pub(super) fn put_levels_back(&mut self, who: &str, why: &str) -> Option<String> {
+        match self.is_worth_undoing(Setting::Powers) {
+            Worth::Undoing => {}
+            Worth::Nothing => return None,
+            Worth::Telling => {
+                return Some(format!(
+                    "Who may do what in this room is changed again and again, and the MIMI room does not take it ({why}). I do \
+                     not put it back any more: the two differ now."
+                ));
+            }
+        }
+        let state = self.state()?;
+        let levels = &self.room.levels;
+        let base = if levels.agreed.is_empty() { &levels.now } else { &levels.agreed };
+        self.write_levels(&state, &base.clone());
+        Some(format!(
+            "{who} changed who may do what in this room. The MIMI room keeps its own rules, and they are put back here: {why}."
+        ))
+    }
+
+    /// Has the Matrix room say `base`, with the levels of those whose role is another one.
+    fn write_levels(&mut self, state: &RoomState, base: &str) {
+        let (Some(room), Ok(mut content)) = (self.room.matrix.clone(), serde_json::from_str::<Value>(base)) else {
+            return;
+        };
+        let powers = self.powers(base);
+        let Some(fields) = content.as_object_mut() else { return };
+        let users = fields.entry("users").or_insert_with(|| json!({}));
+        for (user, index) in state.participants.iter().filter(|(_, index)| !state.is_banned_role(*index)) {
+            let (Some(id), Some(users)) = (self.id(user), users.as_object_mut()) else { continue };
+            let level = state.roles.get(*index).and_then(|role| powers.level_of(role));
+            let Some(level) = level.filter(|level| *level != ABOVE_ALL) else { continue };
+            let here = powers.level(&id);
+            if powers.creators().contains(&id) || here == level || powers.role(&state.roles, here) == *index {
+                continue;
+            }
+            if level == powers.users_default() {
+                users.remove(&id);
+            } else {
+                users.insert(id, json!(level));
+            }
+        }
+        let text = content.to_string();
+        if text == self.room.levels.now {
+            return;
+        }
+        self.room.levels.now.clone_from(&text);
+        self.room.levels.agreed.clone_from(&text);
+        self.wrote(Setting::Powers);
+        self.out.push(Effect::Matrix(MatrixAction::SetState {
+            room,
+            actor: self.room.speaker.clone(),
+            event_type: Setting::Powers.event_type().to_owned(),
+            state_key: String::new(),
+            content: text,
+            optional: false,
+        }));
+    }
+
+    /// Tells people once when the bot lacks the power for what roles promise, and when it has it again.
+    fn check_strength(&mut self, powers: &Powers) {
+        let missing = powers.missing(self.names.bot().as_str());
+        let weak = !missing.is_empty();
+        if std::mem::replace(&mut self.room.levels.weak, weak) == weak {
+            return;
+        }
+        let text = if weak {
+            format!(
+                "I lack the power to {} here. What MIMI users and their moderators do can then not be carried out in this room. \
+                 Give me power level 100.",
+                missing.join(", ")
+            )
+        } else {
+            "I have the power again that I need here.".to_owned()
+        };
+        self.report(text.clone());
+        self.notice(&text);
+    }
+
+    /// As hub: the role that somebody gets whom `by` puts on the list: that of their level, if `by` may give it.
+    pub(super) fn role_of_newcomer(&self, state: &RoomState, by: &UserUri, user: &UserUri) -> u32 {
+        if !self.is_hub() || self.room.direct || self.room.levels.now.is_empty() {
+            return role::MEMBER;
+        }
+        let powers = self.powers(&self.room.levels.now);
+        let Some(id) = self.id(user) else { return role::MEMBER };
+        let to = powers.role(&state.roles, powers.level(&id));
+        let adder = state.role_of(by).and_then(|index| state.roles.get(index));
+        if adder.is_some_and(|role| role.may_change(role::NONE, to)) { to } else { role::MEMBER }
+    }
+}
+
+/// Who has to be brought to which role, so that it is that of their level.
+fn appointed(state: &RoomState, powers: &Powers, levels: &[(UserUri, i64)]) -> Vec<(UserUri, u32)> {
+    let wanted = levels.iter().map(|(user, level)| (user.clone(), powers.role(&state.roles, *level)));
+    wanted
+        .filter(|(user, to)| state.role_of(user).is_some_and(|now| now != *to && !state.is_banned_role(now)))
+        .collect()
+}

@@ -1,0 +1,180 @@
+//! Power levels of the Matrix rooms and roles of the MIMI room.
+
+use serde_json::json;
+
+use super::{
+    named::{a1, a2, b1},
+    world::{World, user},
+};
+use crate::{
+    ident::UserUri,
+    policy::{Capability, role},
+    room::{Names, group::Group},
+};
+
+const A: usize = 0;
+const B: usize = 1;
+
+fn b2() -> UserUri {
+    user("u1@b")
+}
+
+/// a1 is admin; a2, b1 and b2 are members.
+fn four() -> World {
+    let mut world = World::new(41, &["a", "b"], &["u0@a", "u1@a"]);
+    world.bring_remote(&a1(), &b1());
+    world.bring(&b1(), &b2());
+    world.settle();
+    world
+}
+
+fn role_of(world: &World, who: &UserUri) -> u32 {
+    let [a, b] = [A, B].map(|at| world.providers[at].group.state().unwrap().role_of(who));
+    assert_eq!(a, b, "both know the same of {who}");
+    a.unwrap()
+}
+
+fn told(world: &World, at: usize, words: &str) -> usize {
+    world.providers[at].notices.iter().filter(|text| text.contains(words)).count()
+}
+
+#[test]
+fn a_promotion_in_the_hosts_matrix_room_is_one_in_the_guests() {
+    let mut world = four();
+    assert_eq!([a1(), a2(), b1()].map(|who| role_of(&world, &who)), [role::ADMIN, role::MEMBER, role::MEMBER]);
+    for (level, is, there) in [(50, role::MODERATOR, 50), (0, role::MEMBER, 0), (100, role::ADMIN, 95)] {
+        world.empower(&a1(), &b1(), level);
+        world.settle();
+        assert_eq!((role_of(&world, &b1()), world.level(B, &b1()), world.level(A, &b1())), (is, there, level));
+    }
+    assert_eq!(told(&world, A, "put back"), 0);
+    // Admins are equals.
+    world.empower(&a1(), &b1(), 0);
+    world.settle();
+    assert_eq!((role_of(&world, &b1()), world.level(A, &b1()), told(&world, A, "put back")), (role::ADMIN, 100, 1));
+    assert_eq!(world.level(B, &b2()), 0);
+    assert_eq!(told(&world, B, "put back"), 0);
+    let epoch = world.providers[A].group.epoch();
+    world.settle();
+    assert_eq!(world.providers[A].group.epoch(), epoch, "said once");
+}
+
+#[test]
+fn an_admin_among_the_guests_promotes_and_demotes() {
+    let mut world = four();
+    world.empower(&a1(), &b1(), 100);
+    world.settle();
+    for (who, level) in [(b2(), 50), (a2(), 50), (a2(), 0)] {
+        world.empower(&b1(), &who, level);
+        world.settle();
+        assert_eq!([A, B].map(|at| world.level(at, &who)), [level; 2], "{who}");
+        assert_eq!(role_of(&world, &who), if level == 50 { role::MODERATOR } else { role::MEMBER });
+    }
+    // A moderator names the room.
+    world.rename(&b2(), "By a moderator");
+    world.settle();
+    assert_eq!((world.called(A).as_str(), world.called(B).as_str()), ("By a moderator", "By a moderator"));
+}
+
+#[test]
+fn a_level_that_the_role_does_not_allow_to_give_is_put_back_and_explained() {
+    let mut world = four();
+    world.empower(&b1(), &b2(), 50);
+    world.settle();
+    assert_eq!((role_of(&world, &b2()), world.level(B, &b2()), told(&world, B, "put back")), (role::MEMBER, 0, 1));
+    for _ in 0..5 {
+        world.empower(&b1(), &b2(), 50);
+        world.settle();
+    }
+    assert_eq!((told(&world, B, "put back here"), told(&world, B, "again and again")), (3, 1));
+    assert_eq!(world.level(B, &b2()), 50, "let be");
+    assert_eq!(role_of(&world, &b2()), role::MEMBER);
+}
+
+#[test]
+fn levels_of_the_hosts_room_are_the_rules_of_the_mimi_room() {
+    let mut world = four();
+    let mut content = world.providers[A].set["m.room.power_levels"].content.clone();
+    content["invite"] = json!(50);
+    content["events"] = json!({ "m.room.name": 0, "org.example.custom": 70 });
+    content["users"][world.providers[A].names.matrix_id(&a2()).unwrap().as_str()] = json!(25);
+    world.set_levels(&a1(), content.clone());
+    world.settle();
+    let state = world.providers[B].group.state().unwrap();
+    assert!(!state.can(&b1(), Capability::AddParticipant) && state.can(&b1(), Capability::ChangeRoomName));
+    assert_eq!(state.roles.get(role_of(&world, &a2())).unwrap().name, "level 25");
+    assert_eq!((world.level(A, &a2()), world.level(B, &a2())), (25, 25));
+    assert_eq!(world.providers[A].set["m.room.power_levels"].content, content, "what MIMI cannot say stays");
+    world.rename(&b1(), "Anybody's");
+    world.settle();
+    assert_eq!(world.called(A), "Anybody's");
+}
+
+#[test]
+fn a_small_admin_changes_no_rules() {
+    let mut world = four();
+    let mut content = world.providers[A].set["m.room.power_levels"].content.clone();
+    content["events"] = json!({ "m.room.power_levels": 50 });
+    world.set_levels(&a1(), content.clone());
+    world.empower(&a1(), &a2(), 50);
+    world.settle();
+    let agreed = world.providers[A].set["m.room.power_levels"].content.clone();
+    let mut bold = agreed.clone();
+    bold["ban"] = json!(0);
+    world.set_levels(&a2(), bold);
+    world.settle();
+    assert_eq!((&world.providers[A].set["m.room.power_levels"].content, told(&world, A, "put back")), (&agreed, 1));
+    // A level that has no role of its own counts as the next lower one.
+    world.empower(&a2(), &b1(), 30);
+    world.settle();
+    assert_eq!((role_of(&world, &b1()), world.level(A, &b1())), (role::MEMBER, 30));
+    assert_eq!(told(&world, A, "put back"), 1);
+}
+
+#[test]
+fn both_sides_at_once_end_with_the_hubs_roles() {
+    for seed in 0..40 {
+        let mut world = four();
+        world.rng.0 = seed;
+        world.empower(&a1(), &b1(), 100);
+        world.settle();
+        world.empower(&b1(), &b2(), 50);
+        for _ in 0..seed % 9 {
+            world.tick();
+        }
+        world.empower(&a1(), &b2(), if seed % 2 == 0 { 100 } else { 0 });
+        world.empower(&a1(), &a2(), 50);
+        world.settle();
+        let roles = world.providers[A].group.state().unwrap().roles.clone();
+        for who in [a2(), b1(), b2()] {
+            let is = role_of(&world, &who);
+            for at in [A, B] {
+                let level = world.level(at, &who);
+                let expected = match (roles.get(is).unwrap().index, at) {
+                    (role::MEMBER, _) => 0,
+                    (role::MODERATOR, _) => 50,
+                    (_, A) => 100,
+                    _ => 95,
+                };
+                assert_eq!(level, expected, "seed {seed}: {who} at {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bot_says_once_that_it_lacks_power() {
+    let mut world = four();
+    let bot = world.providers[A].names.bot();
+    let all = world.providers[A].set["m.room.power_levels"].content.clone();
+    let mut less = all.clone();
+    less["users"][bot.as_str()] = json!(0);
+    for _ in 0..2 {
+        world.set_levels(&a1(), less.clone());
+        world.settle();
+    }
+    assert_eq!(told(&world, A, "I lack the power to"), 1, "{:?}", world.providers[A].notices);
+    world.set_levels(&a1(), all);
+    world.settle();
+    assert_eq!(told(&world, A, "I have the power again"), 1);
+}

@@ -1,0 +1,97 @@
+//! Power levels of the Matrix rooms, and roles of the MIMI room behind them.
+
+use mimi_gateway::ident::UserUri;
+use ruma::RoomId;
+use serde_json::{Value, json};
+
+use crate::silo::{Silo, Two, until_bodies, until_true};
+
+fn levels(silo: &Silo, room: &RoomId) -> Value {
+    silo.homeserver.states(room, "m.room.power_levels").pop().unwrap()
+}
+
+fn level(silo: &Silo, room: &RoomId, user: &str) -> i64 {
+    levels(silo, room)["users"][user].as_i64().unwrap_or(0)
+}
+
+/// Somebody sets the level of a full user id.
+fn empower(silo: &Silo, room: &RoomId, by: &str, user: &str, level: i64) {
+    let mut content = levels(silo, room);
+    content["users"][user] = json!(level);
+    silo.homeserver.set(room, by, "m.room.power_levels", content);
+}
+
+async fn until_level(silo: &Silo, room: &RoomId, user: &str, wanted: i64) {
+    until_true(&format!("{user} has level {wanted}"), || level(silo, room, user) == wanted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_on_either_side_is_one_on_the_other() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let [a1, a2]: [UserUri; 2] = ["a1", "a2"].map(|name| two.a.uri(name));
+    let b1 = two.b.uri("b1");
+    let before = levels(&two.a, &at_a);
+    empower(&two.a, &at_a, "a1", &two.a.ghost(&b1), 100);
+    // Less than the bot, which can take it away again.
+    until_level(&two.b, &at_b, "@b1:b.test", 95).await;
+    let a2_here = two.b.ghost(&a2);
+    two.a.homeserver.invite(&at_a, "a1", "@a2:a.test", false);
+    two.a.homeserver.join(&at_a, "a2");
+    until_true("A2's ghost comes", || two.b.homeserver.member(&at_b, &a2_here).as_deref() == Some("join")).await;
+    empower(&two.b, &at_b, "b1", &a2_here, 50);
+    until_level(&two.a, &at_a, "@a2:a.test", 50).await;
+    // A moderator names the room.
+    two.a.homeserver.call_room(&at_a, "a2", "By A2");
+    until_true("the name", || two.b.homeserver.state(&at_b, "m.room.name", "name").as_deref() == Some("By A2")).await;
+    empower(&two.b, &at_b, "b1", &a2_here, 0);
+    until_true("A2 has no level", || levels(&two.a, &at_a)["users"].get("@a2:a.test").is_none()).await;
+    two.a.homeserver.say(&at_a, "a1", "done");
+    until_bodies(&two.b, &at_b, &["done"]).await;
+    let mut expected = before;
+    expected["users"][two.a.ghost(&b1)] = json!(100);
+    assert_eq!(levels(&two.a, &at_a), expected, "nothing else changed");
+    // Each change was written once, and its echo is no news.
+    let times = |silo: &Silo, room: &RoomId| {
+        silo.homeserver.events(room).iter().filter(|event| event["type"] == "m.room.power_levels").count()
+    };
+    assert_eq!((times(&two.a, &at_a), times(&two.b, &at_b)), (4, 4));
+    assert_eq!(level(&two.b, &at_b, &two.b.ghost(&a1)), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_that_the_room_does_not_allow_is_put_back_and_explained() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    empower(&two.b, &at_b, "b1", "@b1:b.test", 90);
+    until_true("an explanation", || {
+        let notices = two.b.homeserver.notices(&at_b);
+        notices.iter().any(|text| text.contains("@b1:b.test changed who may do what") && text.contains("put back"))
+    })
+    .await;
+    until_level(&two.b, &at_b, "@b1:b.test", 0).await;
+    assert_eq!(level(&two.a, &at_a, &two.a.ghost(&two.b.uri("b1"))), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn levels_that_changed_while_a_gateway_was_away_are_found() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    two.a.stop().await;
+    two.a.homeserver.lose_events(true);
+    empower(&two.a, &at_a, "a1", &two.a.ghost(&two.b.uri("b1")), 50);
+    two.a.homeserver.lose_events(false);
+    two.a.start().await;
+    until_level(&two.b, &at_b, "@b1:b.test", 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_without_power_says_so() {
+    let two = Two::new().await;
+    let (at_a, _, _) = two.room().await;
+    empower(&two.a, &at_a, "a1", "@mimibot:a.test", 0);
+    until_true("a sentence", || {
+        two.a.homeserver.notices(&at_a).iter().any(|text| text.contains("I lack the power to"))
+    })
+    .await;
+}
