@@ -99,6 +99,39 @@ const formatted = (markup) => async (from, to) => {
     expect("format", seen.getContent().format, "org.matrix.custom.html");
 };
 
+/** Uploads bytes, as a client does before it sends an event with a file. */
+async function upload(from, size, type) {
+    const data = crypto.getRandomValues(new Uint8Array(size));
+    const { content_uri } = await from.client.uploadContent(data, { type, includeFilename: false });
+    return { data, url: content_uri, type };
+}
+
+/** That a file is, byte by byte, what somebody else uploaded. */
+async function same(to, mxc, { data }) {
+    const url = to.client.mxcUrlToHttp(mxc, undefined, undefined, undefined, false, true, true);
+    const answer = await fetch(url, { headers: { Authorization: `Bearer ${to.token}` } });
+    if (!answer.ok) throw new Error(`${mxc} is not there: ${answer.status}`);
+    const found = new Uint8Array(await answer.arrayBuffer());
+    if (Buffer.compare(found, data) !== 0) throw new Error(`${mxc} has ${found.length} other bytes, not ${data.length}`);
+}
+
+/** Sends a file with its preview and caption; what the other has, and what was said of it. */
+async function file(from, to, msgtype, type, more = {}, kind = EventType.RoomMessage, info = {}) {
+    const [whole, small] = [await upload(from, 40_000, type), await upload(from, 900, "image/png")];
+    const about = { mimetype: type, size: whole.data.length, ...info };
+    const preview = { thumbnail_url: small.url, thumbnail_info: { mimetype: "image/png", size: small.data.length, w: 32, h: 24 } };
+    const body = own(from, `${type.split("/")[0]}`);
+    const name = kind === EventType.RoomMessage ? { filename: `${count}.${type.split("/")[1]}`, msgtype } : {};
+    await from.send({ ...name, body, url: whole.url, info: { ...about, ...(info.w ? preview : {}) }, ...more }, kind);
+    const seen = await to.sees(from, body, (event) => event.getType() === kind && event.getContent().body === body && event.getContent().url);
+    const content = seen.getContent();
+    if (content.msgtype !== name.msgtype || content.filename !== name.filename) throw new Error(`it came as ${JSON.stringify(content)}`);
+    for (const [key, value] of Object.entries(about)) expect(key, content.info[key], value);
+    await same(to, content.url, whole);
+    if (info.w) await same(to, content.info.thumbnail_url, small);
+    return seen;
+}
+
 const rows = {
     text: async (from, to) => {
         const body = own(from, "text, 1 < 2 & *no* markup, 🐌,\nin two lines,");
@@ -204,6 +237,32 @@ const rows = {
         await from.send({ ...text(body), "com.beeper.disappearing_timer": timer });
         const seen = await to.sees(from, body, (event) => event.getContent().body === body);
         expect("the timer", seen.getContent()["com.beeper.disappearing_timer"], timer);
+    },
+    "pictures, videos, sounds, files": async (from, to) => {
+        await file(from, to, MsgType.Image, "image/png", {}, undefined, { w: 640, h: 480 });
+        await file(from, to, MsgType.Video, "video/mp4", {}, undefined, { w: 640, h: 480, duration: 4000 });
+        await file(from, to, MsgType.Audio, "audio/ogg", {}, undefined, { duration: 2000 });
+        await file(from, to, MsgType.File, "application/pdf");
+    },
+    "voice messages, stickers": async (from, to) => {
+        const voice = { "org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": { duration: 2000, waveform: [0, 512, 1024] } };
+        const seen = await file(from, to, MsgType.Audio, "audio/ogg", voice, undefined, { duration: 2000 });
+        for (const [key, value] of Object.entries(voice)) expect(key, seen.getContent()[key], value);
+        await file(from, to, undefined, "image/png", {}, EventType.Sticker, { w: 128, h: 128 });
+    },
+    galleries: async (from, to) => {
+        const pictures = await Promise.all([1, 2].map(() => upload(from, 10_000, "image/png")));
+        const itemtypes = pictures.map(({ url, data }, number) => ({
+            itemtype: MsgType.Image, body: `${number}.png`, filename: `${number}.png`, url, info: { mimetype: "image/png", size: data.length },
+        }));
+        const body = own(from, "gallery");
+        await from.send({ msgtype: "dm.filament.gallery", body, itemtypes });
+        for (const [number, picture] of pictures.entries()) {
+            const seen = await to.sees(from, `picture ${number} of ${body}`, (event) =>
+                event.getContent().url && event.getContent().filename === `${number}.png` && !event.looked);
+            seen.looked = true;
+            await same(to, seen.getContent().url, picture);
+        }
     },
     "custom events": async (from, to) => {
         const content = { body: own(from, "dice"), "org.example.dice": { sides: 6, seen: [1, -2, null, "ü"] } };

@@ -1,11 +1,8 @@
 //! What `inspect` can decode: every MIMI body, and the structures inside of them.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
-use serde::{
-    Serialize,
-    de::{DeserializeOwned, IgnoredAny},
-};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::InspectError;
 use crate::{
@@ -306,6 +303,6 @@ impl Kind {
 
 /// Which of two JSON objects that may both have any members it is: whether one of them is a problem document's (RFC 9457).
 fn is_problem(json: &[u8]) -> bool {
-    let members: BTreeMap<String, IgnoredAny> = serde_json::from_slice(json).unwrap_or_default();
+    let members: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json).unwrap_or_default();
     ["type", "title", "status", "detail", "instance"].iter().any(|member| members.contains_key(*member))
 }
