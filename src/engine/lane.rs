@@ -84,8 +84,11 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
 /// are known by their transaction ids, notifies, submits and updates by their bytes.
 fn repeats_show(row: &OutRow) -> bool {
     match row {
-        OutRow::Matrix(MatrixAction::Send { .. }) | OutRow::Show(_) | OutRow::Portal(_) | OutRow::Tell { .. } => false,
-        OutRow::Look { .. } => false,
+        OutRow::Matrix(MatrixAction::Send { .. })
+        | OutRow::Show(_)
+        | OutRow::Portal(_)
+        | OutRow::Tell { .. }
+        | OutRow::Look { .. } => false,
         OutRow::Matrix(_) | OutRow::Ask { .. } | OutRow::Unask { .. } => true,
         OutRow::Call { endpoint, .. } => matches!(endpoint, Endpoint::RequestConsent | Endpoint::UpdateConsent),
     }

@@ -125,8 +125,12 @@ impl Intent {
             | Self::Leave { user }
             | Self::Ban { user, .. }
             | Self::Unban { user, .. } => Some(user),
-            Self::Say { .. } | Self::Change { .. } | Self::Refresh { .. } | Self::Settle { .. } => None,
-            Self::Describe { .. } | Self::Appoint { .. } => None,
+            Self::Say { .. }
+            | Self::Change { .. }
+            | Self::Refresh { .. }
+            | Self::Settle { .. }
+            | Self::Describe { .. }
+            | Self::Appoint { .. } => None,
         }
     }
 
