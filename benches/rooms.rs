@@ -13,6 +13,9 @@
 )]
 
 #[expect(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/engine/files.rs"]
+mod files;
+#[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/engine/homeserver.rs"]
 mod homeserver;
 #[expect(dead_code, reason = "the tests use the rest")]

@@ -6,6 +6,7 @@
 //! ```text
 //! join USER            waits until USER of ours is asked into a room, consents, and waits for the Welcome
 //! say TEXT             submits a proper message
+//! beside JSON          submits {"type", "content", "text"}: a part of any type, with a text beside it
 //! garbage              submits a message whose plaintext is no CBOR
 //! claim USER TEXT      submits a message whose content names another sender
 //! as USER TEXT         submits a message of ours as another user's
@@ -40,7 +41,7 @@ use std::{
 };
 
 use mimi_gateway::{
-    content::{MimiContent, NestedPart, TEXT_PLAIN},
+    content::{Body, MimiContent, NestedPart, PartSemantics, TEXT_PLAIN},
     engine::ports::{Endpoint, PathTarget, Peers as _, Problem, ProviderInbound, VerifiedPeer},
     ident::{ProviderDomain, RoomUri, UserUri},
     mimi::{MimiPeers, Server},
@@ -95,9 +96,34 @@ fn lenient(view: &CommitView) -> Result<NewComponents, String> {
 
 /// A text message as plaintext.
 fn content(sender: &UserUri, room: &RoomUri, text: &str) -> Result<Vec<u8>, Failure> {
+    content_of(sender, room, NestedPart::text(TEXT_PLAIN, text))
+}
+
+/// `{"type": …, "content": …, "text": …}`: a part of any type, with a text beside it if there is one.
+fn beside(sender: &UserUri, room: &RoomUri, json: &str) -> Result<Vec<u8>, Failure> {
+    let said: Value = serde_json::from_str(json)?;
+    let word = |key: &str| said[key].as_str().map(str::to_owned);
+    let part = NestedPart::render(Body::Single {
+        content_type: word("type").ok_or("no type")?,
+        content: word("content").ok_or("no content")?.into_bytes(),
+    });
+    content_of(
+        sender,
+        room,
+        match word("text") {
+            Some(text) => NestedPart::render(Body::Multi {
+                semantics: PartSemantics::ChooseOne,
+                parts: vec![part, NestedPart::text(TEXT_PLAIN, &text)],
+            }),
+            None => part,
+        },
+    )
+}
+
+fn content_of(sender: &UserUri, room: &RoomUri, body: NestedPart) -> Result<Vec<u8>, Failure> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
-    let mut content = MimiContent::new(salt, sender, room, NestedPart::text(TEXT_PLAIN, text));
+    let mut content = MimiContent::new(salt, sender, room, body);
     content.set_sender_timestamp(now());
     Ok(content.encode()?)
 }
@@ -477,6 +503,10 @@ impl Rogue {
             "join" => self.join(UserUri::parse(rest)?).await,
             "say" => self.say(&self.content(self.seat()?.0, rest)?, None).await,
             "garbage" => self.say(GARBAGE, None).await,
+            "beside" => {
+                let (user, room) = self.seat()?;
+                self.say(&beside(user, room, rest)?, None).await
+            }
             "claim" => self.say(&self.content(&UserUri::parse(name)?, text)?, None).await,
             "as" => self.say(&self.content(self.seat()?.0, text)?, Some(UserUri::parse(name)?)).await,
             "add" => self.add(&UserUri::parse(rest)?, false).await,

@@ -299,6 +299,7 @@ fn every_command_says_its_exit_codes() {
         ("registration", ["Exit codes:", "--out", "--url"]),
         ("rooms", ["Exit codes:", "--json", "left out"]),
         ("quarantine", ["Exit codes:", "--json", "left out"]),
+        ("version", ["Exit codes:", "0", "changes nothing"]),
     ] {
         for flag in ["-h", "--help"] {
             let text = out(&gateway(dir.path(), &[command, flag]));

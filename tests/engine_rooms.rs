@@ -33,6 +33,8 @@ mod crashes;
 mod direct;
 #[path = "engine/discovery.rs"]
 mod discovery;
+#[path = "engine/files.rs"]
+mod files;
 #[path = "engine/flow.rs"]
 mod flow;
 #[path = "engine/franks.rs"]
@@ -45,6 +47,8 @@ mod hostile;
 mod invites;
 #[path = "engine/keys.rs"]
 mod keys;
+#[path = "engine/media.rs"]
+mod media;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/polling.rs"]

@@ -9,6 +9,8 @@ mod client;
 mod create_room;
 #[path = "matrix_http/fake_homeserver.rs"]
 mod fake_homeserver;
+#[path = "matrix_http/files.rs"]
+mod files;
 #[path = "matrix_http/server.rs"]
 mod server;
 

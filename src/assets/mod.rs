@@ -37,7 +37,7 @@ use crate::{
 type Millis = u64;
 
 /// Bytes of a name: it cannot be guessed.
-const NAME_BYTES: usize = 20;
+pub const NAME_BYTES: usize = 20;
 /// Rows that are looked at at once.
 const PAGE: usize = 512;
 /// The folder below the store's directory.
@@ -74,10 +74,16 @@ pub enum AssetError {
 pub struct AssetName(String);
 
 impl AssetName {
+    /// From random bytes, drawn for this asset alone.
+    #[must_use]
+    pub fn from_random(bytes: [u8; NAME_BYTES]) -> Self {
+        Self(hex::encode(bytes))
+    }
+
     fn random() -> Result<Self, AssetError> {
         let mut bytes = [0; NAME_BYTES];
         getrandom::fill(&mut bytes).map_err(AssetError::Random)?;
-        Ok(Self(hex::encode(bytes)))
+        Ok(Self::from_random(bytes))
     }
 
     /// The name as text.
@@ -198,11 +204,23 @@ impl AssetStore {
 
     /// Begins an asset that will be there until `expires`, at most as long as the settings allow.
     pub async fn begin(&self, owner: UserUri, expires: Millis, now: Millis) -> Result<Upload, AssetError> {
+        self.begin_as(AssetName::random()?, owner, expires, now).await
+    }
+
+    /// Begins an asset under a name that was drawn before. One that is there already goes: a crash came between it and whoever
+    /// wanted it, so that nobody knows of it.
+    pub async fn begin_as(
+        &self,
+        name: AssetName,
+        owner: UserUri,
+        expires: Millis,
+        now: Millis,
+    ) -> Result<Upload, AssetError> {
         let expires = expires.min(now.saturating_add(self.0.quotas.keep));
         if expires <= now {
             return Err(AssetError::Expired);
         }
-        let name = AssetName::random()?;
+        self.delete(&name).await?;
         let part = files::part(&self.0.dir, name.as_str());
         let file = files::create(&part).await?;
         let asset = Asset { owner, bytes: 0, made: now, expires };
@@ -308,6 +326,12 @@ impl Upload {
         self.store.usage().reserve(&self.asset.owner, more, &self.store.0.quotas).map_err(AssetError::Quota)?;
         self.asset.bytes += more;
         Ok(self.file.write_all(bytes).await?)
+    }
+
+    /// From when on nobody gets it any more.
+    #[must_use]
+    pub fn expires(&self) -> Millis {
+        self.asset.expires
     }
 
     /// Makes it an asset. On return it is durable.

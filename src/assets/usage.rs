@@ -15,7 +15,7 @@ pub struct Quotas {
     pub peer: u64,
     /// All assets.
     pub total: u64,
-    /// Milliseconds for which an asset is kept at most.
+    /// Milliseconds for which an asset is kept at most; [`u64::MAX`] for ever.
     pub keep: u64,
 }
 

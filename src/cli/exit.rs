@@ -129,6 +129,10 @@ Examples:
   mimi-gateway quarantine
   mimi-gateway quarantine --json | jq -r .why";
 
+/// Beneath the help of `version`.
+pub(super) const VERSION: &str = "\
+Exit codes: 0. Needs no configuration: --config changes nothing here.";
+
 /// Beneath the help of `inspect`.
 pub(super) const INSPECT: &str = "\
 Exit codes:

@@ -118,10 +118,11 @@ enum Command {
     /// Show any MIMI body as JSON, and make the bytes of JSON again.
     ///
     /// Reads a request or response of any endpoint, a room's components, or a decrypted message. What the file holds is
-    /// guessed if it can be only one thing; else say --as KIND. Needs no configuration, and checks no signature.
+    /// guessed if it can be only one thing; else the kinds that fit are told: say --as KIND. Needs no configuration, and checks no signature.
     #[command(after_help = exit::INSPECT)]
     Inspect(inspect::Arguments),
     /// Show the version, the drafts it implements and the store engines it has.
+    #[command(after_help = exit::VERSION, after_long_help = exit::VERSION)]
     Version,
 }
 
@@ -219,7 +220,9 @@ fn exit_of(error: &RuntimeError) -> Exit {
         | RuntimeError::Bot(_) => Exit::Registration,
         RuntimeError::Provider(SetupError::Listen { .. }) | RuntimeError::Listen { .. } => Exit::Listen,
         RuntimeError::Provider(_) => Exit::Certificate,
-        RuntimeError::Store(_) | RuntimeError::Assets(_) | RuntimeError::Asking { .. } => Exit::Store,
+        RuntimeError::Store(_) | RuntimeError::Assets(_) | RuntimeError::Spool(_) | RuntimeError::Asking { .. } => {
+            Exit::Store
+        }
         RuntimeError::StoreFailed(_) => Exit::StoreFailed,
         RuntimeError::Client(ClientError::Http(_)) | RuntimeError::Io { .. } => Exit::Failure,
     }

@@ -75,8 +75,10 @@ pub enum ConfigError {
         message: String,
     },
     /// A value that reads well cannot work, alone or together with others.
-    #[error("`{key}`: {message}")]
+    #[error("{}`{key}`: {message}", .origin.as_ref().map(|o| format!("{o}: ")).unwrap_or_default())]
     Invalid {
+        /// Where it stands; `None` for a default.
+        origin: Option<Origin>,
         /// Dotted path of the key.
         key: String,
         /// What is wrong and what to do.
@@ -100,7 +102,15 @@ pub enum ConfigError {
 impl ConfigError {
     /// A value that cannot work.
     pub(crate) fn invalid(key: &str, message: impl Into<String>) -> Self {
-        Self::Invalid { key: key.to_owned(), message: message.into() }
+        Self::Invalid { origin: None, key: key.to_owned(), message: message.into() }
+    }
+    /// With the place where the key stands, as far as it stands somewhere.
+    pub(crate) fn located(self, origin_of: &impl Fn(&str) -> Option<Origin>) -> Self {
+        match self {
+            Self::Invalid { origin: None, key, message } => Self::Invalid { origin: origin_of(&key), key, message },
+            Self::Several(faults) => Self::Several(faults.into_iter().map(|fault| fault.located(origin_of)).collect()),
+            other => other,
+        }
     }
     /// A key that has to be there.
     pub(crate) fn missing(key: &str, why: &str) -> Self {
@@ -117,35 +127,22 @@ fn hint(nearest: Option<&str>) -> String {
     nearest.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
 }
 
-/// The candidate with the smallest edit distance to `word`, if any is near enough to be a slip.
+/// The candidate that is most like `word`, if any is near enough to be a slip.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 2).clamp(1, 6);
     candidates
         .into_iter()
-        .map(|candidate| {
-            // A key that only lacks its unit or its prefix is near, however long that is.
-            let contained = word.len() >= 3 && (candidate.contains(word) || word.contains(candidate));
-            (if contained { 1 } else { distance(word, candidate) }, candidate)
-        })
-        .min_by_key(|(d, _)| *d)
-        .filter(|(d, _)| *d <= limit)
+        .map(|candidate| (likeness(word, candidate), candidate))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .filter(|(likeness, _)| *likeness > 0.5)
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein distance in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut next = Vec::with_capacity(row.len());
-        next.push(i + 1);
-        for ((cb, pair), left) in b.iter().zip(row.windows(2)).zip(0..) {
-            let (&[diagonal, above], Some(&left)) = (pair, next.get::<usize>(left)) else { continue };
-            next.push((diagonal + usize::from(ca != *cb)).min(above + 1).min(left + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
+/// From 0 (nothing in common) to 1 (the same). Letters left out, added, changed or swapped make it less.
+fn likeness(word: &str, candidate: &str) -> f64 {
+    // A key that only lacks its unit or its prefix is near, however long that is.
+    let contained = word.len() >= 3 && (candidate.contains(word) || word.contains(candidate));
+    let edited = strsim::normalized_damerau_levenshtein(word, candidate);
+    if contained { edited.max(0.9) } else { edited }
 }
 
 #[cfg(test)]
@@ -153,20 +150,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distance_counts_edits() {
-        for (a, b, d) in [("", "", 0), ("url", "urll", 1), ("", "abc", 3), ("kitten", "sitting", 3), ("abc", "abc", 0)]
-        {
-            assert_eq!(distance(a, b), d, "{a} {b}");
-            assert_eq!(distance(b, a), d, "{b} {a}");
-        }
-    }
-
-    #[test]
     fn nearest_finds_slips_and_not_strangers() {
         let keys = ["url", "server_name", "request_timeout_seconds"];
         assert_eq!(nearest("urll", keys), Some("url"));
         assert_eq!(nearest("servername", keys), Some("server_name"));
         assert_eq!(nearest("request_timeout", keys), Some("request_timeout_seconds"));
+        assert_eq!(nearest("ulr", keys), Some("url"), "two letters swapped");
+        assert_eq!(nearest("lvl", ["format", "level"]), Some("level"), "a short one");
         assert_eq!(nearest("colour", keys), None);
     }
 }

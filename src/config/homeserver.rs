@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use ruma::OwnedServerName;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use url::Url;
 
 use super::{error::ConfigError, secret::Secret};
@@ -13,6 +13,7 @@ use super::{error::ConfigError, secret::Secret};
 #[serde(deny_unknown_fields)]
 pub struct HomeserverConfig {
     /// Base URL of its client-server API, `http` or `https`.
+    #[serde(deserialize_with = "url")]
     pub url: Url,
     /// Its server name: what follows the colon in its users' ids.
     pub server_name: OwnedServerName,
@@ -64,12 +65,28 @@ impl HomeserverConfig {
     }
 }
 
+/// Reads a URL, and says what is missing if it is an address alone.
+pub(super) fn url<'de, D: Deserializer<'de>>(reader: D) -> Result<Url, D::Error> {
+    let text = String::deserialize(reader)?;
+    Url::parse(&text).map_err(|e| match e {
+        url::ParseError::RelativeUrlWithoutBase => {
+            D::Error::custom(format!("{text:?} has no scheme: a URL begins with http:// or https://"))
+        }
+        other => D::Error::custom(format!("{text:?} is no URL: {other}")),
+    })
+}
+
+/// As [`url`], for what may be left out.
+pub(super) fn optional_url<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Url>, D::Error> {
+    url(reader).map(Some)
+}
+
 /// A base URL: scheme, host, port and path, nothing else.
 pub(super) fn base_url(key: &str, url: &Url, schemes: &[&str], faults: &mut Vec<ConfigError>) {
     if !schemes.contains(&url.scheme()) || url.host_str().is_none_or(str::is_empty) {
         faults.push(ConfigError::invalid(
             key,
-            format!("must be a URL with a host that starts with {}://", schemes.join(":// or ")),
+            format!("must be a URL with a host that begins with {}://", schemes.join(":// or ")),
         ));
     }
     if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {

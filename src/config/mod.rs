@@ -8,6 +8,7 @@ mod appservice;
 mod error;
 mod homeserver;
 mod log;
+mod media;
 mod permissions;
 mod provider;
 mod rooms;
@@ -26,6 +27,7 @@ pub use appservice::AppserviceConfig;
 pub use error::{ConfigError, Origin};
 pub use homeserver::HomeserverConfig;
 pub use log::{LogConfig, LogFormat};
+pub use media::MediaConfig;
 pub use permissions::{PermissionsConfig, UserPattern};
 pub use provider::ProviderConfig;
 pub use rooms::RoomsConfig;
@@ -68,6 +70,9 @@ pub struct Config {
     /// What assets may take.
     #[serde(default)]
     pub assets: AssetSettings,
+    /// Files between Matrix and MIMI.
+    #[serde(default)]
+    pub media: MediaConfig,
     /// What is logged, and how.
     #[serde(default)]
     pub log: LogConfig,
@@ -89,10 +94,11 @@ impl Config {
         text: &str,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut config = Self::parse(path, text, environment)?;
+        let tree = tree(path, text, environment)?;
+        let mut config: Self = tree.clone().read()?;
         config.resolve_paths(path.parent().unwrap_or(Path::new("")));
         config.read_secret_files()?;
-        config.validate()?;
+        config.validate().map_err(|fault| fault.located(&|key| tree.origin_of(key)))?;
         Ok(config)
     }
 
@@ -102,11 +108,7 @@ impl Config {
         text: &str,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut tree = Node::parse(path, text)?;
-        tree.overlay_environment(environment);
-        tree.prefer_environment(secret::PAIRS);
-        let config: Self = tree.read()?;
-        Ok(config)
+        tree(path, text, environment)?.read()
     }
 
     /// Checks each section and what they say together; all faults are told at once.
@@ -130,12 +132,13 @@ impl Config {
         self.store.validate(&mut faults);
         self.rooms.validate(&mut faults);
         self.permissions.validate(&mut faults);
-        if !(1..=3650).contains(&self.assets.keep_days) {
-            faults.push(ConfigError::invalid("assets.keep_days", "must be from 1 to 3650"));
+        if self.assets.keep_days > 3650 {
+            faults.push(ConfigError::invalid("assets.keep_days", "must be from 0 to 3650"));
         }
         if self.assets.max_asset_bytes == 0 {
             faults.push(ConfigError::invalid("assets.max_asset_bytes", "must not be 0"));
         }
+        self.media.validate(&mut faults);
         self.log.validate(&mut faults);
         if faults.len() > 1 {
             return Err(ConfigError::Several(faults));
@@ -190,6 +193,7 @@ impl Config {
             &mut self.appservice.as_token_file,
             &mut self.appservice.hs_token_file,
             &mut self.store.master_key_file,
+            &mut self.media.spool_path,
         ];
         let always = [&mut self.appservice.registration, &mut self.store.path];
         for path in optional.into_iter().filter_map(Option::as_mut).chain(always) {
@@ -215,6 +219,14 @@ impl Config {
     }
 }
 
+/// The file's values with the environment's laid over them.
+fn tree(path: &Path, text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Node, ConfigError> {
+    let mut tree = Node::parse(path, text)?;
+    tree.overlay_environment(environment);
+    tree.prefer_environment(secret::PAIRS);
+    Ok(tree)
+}
+
 /// Names of the sections and, for each, of its keys, as the code reads them. A key of [`PeerSettings`] stands once for all
 /// peers.
 #[must_use]
@@ -229,6 +241,7 @@ pub fn schema() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("permissions", fields_of::<PermissionsConfig>()),
         ("limits", fields_of::<Limits>()),
         ("assets", fields_of::<AssetSettings>()),
+        ("media", fields_of::<MediaConfig>()),
         ("log", fields_of::<LogConfig>()),
     ])
 }

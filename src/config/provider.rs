@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     error::ConfigError,
-    homeserver::{HomeserverConfig, base_url},
+    homeserver::{HomeserverConfig, base_url, optional_url},
 };
 use crate::{ident::ProviderDomain, mimi::PemSource};
 
@@ -22,7 +22,7 @@ pub struct ProviderConfig {
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
     /// The URL under which other providers reach that address; goes into the directory. Default: `https://` + domain.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional_url")]
     pub public_url: Option<Url>,
     /// Our certificate chain (the path of a PEM file, or its text), leaf first. Its subject alternative names hold the domain.
     pub certificate: PemSource,

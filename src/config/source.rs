@@ -94,6 +94,22 @@ impl Node {
         }
     }
 
+    /// Where the key with this dotted path stands, if it is there. Names of peers have dots themselves: the longest name that
+    /// fits is taken.
+    pub(crate) fn origin_of(&self, path: &str) -> Option<Origin> {
+        let Value::Table(table) = &self.value else { return None };
+        let (child, rest) = table
+            .iter()
+            .filter_map(|(key, child)| Some((key.len(), child, path.strip_prefix(key.as_str())?)))
+            .filter(|(_, _, rest)| rest.is_empty() || rest.starts_with('.'))
+            .max_by_key(|(length, ..)| *length)
+            .map(|(_, child, rest)| (child, rest))?;
+        match rest.strip_prefix('.') {
+            Some(rest) => child.origin_of(rest),
+            None => Some(child.origin.clone()),
+        }
+    }
+
     /// Takes the value apart into `T`.
     pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, ConfigError> {
         let root = self.origin.clone();

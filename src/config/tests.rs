@@ -103,8 +103,20 @@ fn a_wrong_variable_is_named() {
 fn wrong_types_and_values_say_where_and_what() {
     let said = fault(&format!("{MINIMAL}\n[limits]\nheader_timeout_seconds = \"ten\""), &[]);
     assert!(said.starts_with("/etc/gw/c.toml:14: `limits.header_timeout_seconds`: invalid type"), "{said}");
-    let said = fault(&MINIMAL.replace("http://127", "//127"), &[]);
-    assert!(said.starts_with("/etc/gw/c.toml:3: `homeserver.url`:"), "{said}");
+    let said = fault(&MINIMAL.replace("http://127", "127"), &[]);
+    assert_eq!(
+        said,
+        "/etc/gw/c.toml:3: `homeserver.url`: \"127.0.0.1:8008\" has no scheme: a URL begins with http:// or https://"
+    );
+    let said = fault(&MINIMAL.replace("http://127.0.0.1", "localhost"), &[]);
+    assert!(
+        said.starts_with("/etc/gw/c.toml:3: `homeserver.url`: must be a URL with a host that begins with"),
+        "{said}"
+    );
+    let said = fault(&MINIMAL.replace("certificate =", "public_url = \"https://a.example/mimi\"\ncertificate ="), &[]);
+    assert!(said.starts_with("/etc/gw/c.toml:7: `provider.public_url`: must not have a path"), "{said}");
+    let said = fault(MINIMAL, &[("MIMI_GATEWAY_STORE__KEEP_DAYS", "29")]);
+    assert!(said.starts_with("environment variable MIMI_GATEWAY_STORE__KEEP_DAYS: `store.keep_days`:"), "{said}");
     let said = fault(&format!("{MINIMAL}engine = \"redis\""), &[]);
     assert!(said.contains("unknown value \"redis\"; it is one of sqlite, sled"), "{said}");
     let said = fault("[homeserver]\nurl = ", &[]);

@@ -3,12 +3,15 @@
 //! Several inputs that wait at once share a batch. If the batch is not stored, what is in memory is thrown away, loaded
 //! again, and the same inputs are worked on once more (DESIGN 2).
 
+use std::{collections::VecDeque, sync::Arc};
+
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     asking::Invitation,
     consent::every_room_of,
     core::{Engine, lock, now},
+    files::HeldEvent,
     group::RoomGroup,
     ingest::CompareError,
     mail::{Answer, Mail, Outcome},
@@ -18,7 +21,8 @@ use super::{
 };
 use crate::{
     ident::{ProviderDomain, RoomUri},
-    room::{Effect, Input, Phase, Recent, Room, Step},
+    policy::RoomState,
+    room::{Effect, Input, Phase, Recent, Room, Step, group::Group as _},
     store::{Batch, StoreError},
 };
 
@@ -37,6 +41,10 @@ pub(super) struct Actor {
     recent: Recent,
     /// Another Matrix event waits in the same batch.
     pub(super) more: bool,
+    /// Events that wait.
+    pub(super) held: VecDeque<HeldEvent>,
+    /// The event that the room is about to say, and its assets, until they are noted.
+    pub(super) filed: Option<(ruma::OwnedEventId, Vec<String>)>,
 }
 
 /// What is done once the batch is durable.
@@ -57,12 +65,25 @@ pub(super) struct After {
     pub(super) joined: Vec<(usize, Result<String, String>)>,
     /// Invitations that were accepted.
     pub(super) accepted: Vec<Invitation>,
+    /// Held events whose files are to be fetched, and those whose files came.
+    pub(super) fetch: Vec<u64>,
+    pub(super) brought: Vec<u64>,
+    /// Assets to delete.
+    pub(super) dropped: Vec<String>,
 }
 
 /// Runs until the mailbox closes.
 pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedReceiver<Mail>) {
-    let mut actor =
-        Actor { engine, uri, room: None, group: RoomGroup::default(), recent: Recent::default(), more: false };
+    let mut actor = Actor {
+        engine,
+        uri,
+        room: None,
+        group: RoomGroup::default(),
+        recent: Recent::default(),
+        more: false,
+        held: VecDeque::new(),
+        filed: None,
+    };
     if !actor.load_until_done().await {
         return;
     }
@@ -184,7 +205,7 @@ impl Actor {
         self.group = super::rows::load_group(db, &self.uri, number).await?;
         self.group.franking = Some(std::sync::Arc::clone(&self.engine.0.franking));
         self.recent = Recent::default();
-        Ok(())
+        self.load_held().await
     }
 
     /// Works on these mails until they are durable. False: the engine stops.
@@ -276,6 +297,7 @@ impl Actor {
     }
 
     fn finish(&mut self, mails: &mut [Mail], after: After) {
+        self.files_after(&after);
         let inner = &self.engine.0;
         if let Some(link) = after.link {
             lock(&inner.links).insert(link, self.uri.clone());
@@ -296,6 +318,10 @@ impl Actor {
             lock(&inner.unanswered).remove(&self.uri);
         }
         for (lane, number, row) in after.rows {
+            if let OutRow::Parcel(parcel) = &row {
+                // Beside the lane, so that it is there when its turn comes.
+                let _ = self.engine.job(&self.uri, parcel);
+            }
             self.engine.hand_to_lane(&lane, number, row);
         }
         for (index, answer) in after.answers {
@@ -363,8 +389,10 @@ impl Actor {
                         KEY_PACKAGES.delete(batch, &key);
                     }
                 }
-                self.run(Input::Tick, batch, after).await.map(drop)
+                self.run(Input::Tick, batch, after).await?;
+                self.release(batch, after).await
             }
+            Mail::Files { number, brought } => self.brought(*number, brought, batch, after).await,
             Mail::Taken { arrivals, .. } => {
                 batch.append(arrivals.writes.clone());
                 self.arrivals(&arrivals.items, batch, after).await
@@ -377,12 +405,18 @@ impl Actor {
                     _ => {}
                 }
                 let raw = match mail.as_ref() {
-                    Mail::Item { item: InboxItem::Event(raw), .. } => Some(raw.as_str()),
+                    Mail::Item { item: InboxItem::Event(raw), .. } => Some(raw.clone()),
+                    Mail::Files { number, .. } => self.forget_held(*number, batch),
                     _ => None,
                 };
-                self.set_aside(why, raw, batch)
+                self.set_aside(why, raw.as_deref(), batch)
             }
         }
+    }
+
+    /// The room's state, if there is a group.
+    pub(super) fn group_state(&self) -> Option<Arc<RoomState>> {
+        self.group.state().ok()
     }
 
     /// Runs something within a step and returns its effects.

@@ -129,6 +129,8 @@ pub(super) struct Inner {
     pub(super) answered: Mutex<(Option<tokio::time::Instant>, u32)>,
     /// Outbox rows that are done and not taken off yet.
     pub(super) done: Mutex<lane::Done>,
+    /// What carries files, if anything does.
+    pub(super) files: std::sync::OnceLock<super::files::Carrier>,
     /// Set off once everything that was stored is handed to its task: what the tasks add goes behind it.
     pub(super) go: CancellationToken,
     pub(super) stop: CancellationToken,
@@ -232,6 +234,7 @@ impl Engine {
             signs: super::signs::Signs::default(),
             answered: Mutex::default(),
             done: Mutex::default(),
+            files: std::sync::OnceLock::new(),
             go: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -268,6 +271,7 @@ impl Engine {
                 self.to_lobby(&room, number, raw);
             }
         }
+        self.load_files().await?;
         self.0.go.cancel();
         let known: Vec<String> = lock(&self.0.rooms).iter().cloned().collect();
         for uri in known {

@@ -49,6 +49,14 @@ impl Actor {
                 }
                 self.send(matrix_lane, OutRow::Show(showing), batch, after)
             }
+            Effect::ShowFiles { showing, content } => {
+                if known.contains(&showing.message_id) {
+                    return Ok(());
+                }
+                let row = self.to_show(showing, content);
+                self.send(matrix_lane, row, batch, after)
+            }
+            Effect::FilesGone { message_id } => self.files_gone(message_id, batch, after).await,
             Effect::ForgetConsent { user } => self.forget_consent(&user, batch).await,
             Effect::Log { accepted, message_id, event, franked } => {
                 let key = (self.uri.clone(), message_id);
@@ -64,11 +72,7 @@ impl Actor {
                 SHOWN.put(db, batch, &key, &today.dated(Shown { event, accepted: Some(accepted) }))?;
                 LOG.put(db, batch, &(self.uri.clone(), accepted, message_id), &today.dated(franked))
             }
-            Effect::Noted { event, message_id, earlier } => {
-                let Some(matrix) = self.room.as_ref().and_then(|room| room.matrix.clone()) else { return Ok(()) };
-                let place = Place { room: &self.uri, matrix: &matrix };
-                engine.note_event(place, &event, message_id, &earlier, None, batch)
-            }
+            Effect::Noted { event, message_id, earlier } => self.noted(&event, message_id, &earlier, batch).await,
             Effect::ReportAbuse { by, openly, event, note } => {
                 let complaint = super::report::Complaint { by, openly, event: event.to_string(), note };
                 let matrix = self.room.as_ref().and_then(|room| room.matrix.clone());
@@ -134,6 +138,20 @@ impl Actor {
                 Ok(())
             }
         }
+    }
+
+    /// An event of one of our users is this message.
+    async fn noted(
+        &mut self,
+        event: &ruma::OwnedEventId,
+        message_id: [u8; 32],
+        earlier: &crate::translate::Earlier,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        let Some(matrix) = self.room.as_ref().and_then(|room| room.matrix.clone()) else { return Ok(()) };
+        self.note_files(event, earlier, batch).await?;
+        let place = Place { room: &self.uri, matrix: &matrix };
+        self.engine.note_event(place, event, message_id, earlier, None, batch)
     }
 
     /// This user may be added to the room no more. KeyPackages that were given out stay until they expire: an Add with one may

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::{
     actor::{Actor, After},
     consent::every_room_of,
-    core::{now, random},
+    core::now,
     mail::Outcome,
     offer::Arrival,
     tables::{CONSENT, Consent, InboxItem, KEY_PACKAGES, REQUESTED, Wants},
@@ -32,7 +32,8 @@ impl Actor {
                 continue;
             };
             self.more = items.get(index + 1).is_some_and(|next| next.event.is_some());
-            self.event(event.clone(), batch, after).await?;
+            let InboxItem::Event(raw) = &arrival.item else { continue };
+            self.arrive(raw, event.clone(), batch, after).await?;
         }
         if items.len() > 1 {
             // The last of a burst may have been none that the room looks at.
@@ -53,7 +54,7 @@ impl Actor {
                     .map_err(|error| error.to_string())
                     .and_then(|raw| RoomEvent::parse(&raw).map_err(|error| error.to_string()));
                 match event {
-                    Ok(event) => self.event(event, batch, after).await,
+                    Ok(event) => self.arrive(raw, event, batch, after).await,
                     Err(error) => self.set_aside(&format!("event: {error}"), Some(raw), batch),
                 }
             }
@@ -103,12 +104,6 @@ impl Actor {
                 self.run(input, batch, after).await.map(drop)
             }
         }
-    }
-
-    async fn event(&mut self, event: RoomEvent, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
-        let salt = random()?;
-        let past = self.engine.past(&event).await?;
-        self.run(Input::Event { event, salt, past }, batch, after).await.map(drop)
     }
 
     pub(super) async fn load_key_packages(&mut self) -> Result<(), StoreError> {

@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use super::{
     core::{Engine, lock},
+    files::Came,
     mail::{Mail, Outcome},
     ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry, StateNow},
     presence::To,
     tables::{OUTBOX, OutRow},
     window::Rows,
 };
-use crate::{room::Setting, store::Batch};
+use crate::{
+    room::{Setting, Showing},
+    store::Batch,
+};
 
 /// The longest wait between tries, as a multiple of the first.
 const LONGEST_WAIT: u32 = 50;
@@ -52,6 +56,9 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
         match result {
             Ok(answer) => {
                 engine.call_answered(To::of(lane), lane);
+                if let (OutRow::Parcel(parcel), Sent::Files(came)) = (&row, &answer) {
+                    return engine.parcel_done(lane, room, number, parcel, came).await;
+                }
                 if repeats_show(&row) && !remove_now(engine, lane, number).await {
                     return false;
                 }
@@ -86,9 +93,10 @@ fn repeats_show(row: &OutRow) -> bool {
     match row {
         OutRow::Matrix(MatrixAction::Send { .. })
         | OutRow::Show(_)
+        | OutRow::Parcel(_)
         | OutRow::Portal(_)
-        | OutRow::Tell { .. }
-        | OutRow::Look { .. } => false,
+        | OutRow::Look { .. }
+        | OutRow::Tell { .. } => false,
         OutRow::Matrix(_) | OutRow::Ask { .. } | OutRow::Unask { .. } => true,
         OutRow::Call { endpoint, .. } => matches!(endpoint, Endpoint::RequestConsent | Endpoint::UpdateConsent),
     }
@@ -120,6 +128,7 @@ enum Sent {
     Matrix(MatrixDone),
     Peer(Vec<u8>),
     State(Option<StateNow>),
+    Files(Came),
 }
 
 async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallError> {
@@ -127,6 +136,7 @@ async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallErr
     match row {
         OutRow::Matrix(action) | OutRow::Portal(action) => inner.homeserver.perform(action).await.map(Sent::Matrix),
         OutRow::Show(showing) => engine.show(room, showing).await.map(Sent::Matrix),
+        OutRow::Parcel(parcel) => engine.show_parcel(room, parcel).await.map(Sent::Files),
         OutRow::Call { peer, endpoint, target, body, .. } => {
             inner.peers.call(peer, *endpoint, target, body).await.map(Sent::Peer)
         }
@@ -236,6 +246,9 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
         return remove(engine, lane, number, |_| {});
     }
     tracing::warn!(lane, %error, "refused for good");
+    if let OutRow::Parcel(parcel) = &row {
+        engine.parcel_refused(room, parcel);
+    }
     match row {
         OutRow::Call { wants, .. } if wants.answer() => {
             let outcome = Outcome::Answered { wants, result: Err(error.to_string()) };
@@ -254,12 +267,8 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
                 OutRow::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) => {
                     Some(Outcome::ShutOut { user: user.clone(), why: error.to_string() })
                 }
-                OutRow::Show(showing) => match &showing.action {
-                    MatrixAction::Send { actor: Actor::Ghost(user), .. } => {
-                        Some(Outcome::NotShown { user: user.clone(), why: error.to_string() })
-                    }
-                    _ => None,
-                },
+                OutRow::Show(showing) => not_shown(showing, error),
+                OutRow::Parcel(parcel) => not_shown(&parcel.showing, error),
                 _ => None,
             };
             if let Some(outcome) = outcome {
@@ -275,9 +284,14 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
     }
 }
 
+fn not_shown(showing: &Showing, error: &CallError) -> Option<Outcome> {
+    let MatrixAction::Send { actor: Actor::Ghost(user), .. } = &showing.action else { return None };
+    Some(Outcome::NotShown { user: user.clone(), why: error.to_string() })
+}
+
 fn describe(row: &OutRow) -> String {
     match row {
-        OutRow::Show(_) => "showing a message".to_owned(),
+        OutRow::Show(_) | OutRow::Parcel(_) => "showing a message".to_owned(),
         OutRow::Portal(_) => "making a portal".to_owned(),
         OutRow::Look { setting, .. } => format!("reading {}", setting.event_type()),
         OutRow::Ask { .. } => "asking a user for consent".to_owned(),

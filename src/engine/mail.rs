@@ -9,8 +9,10 @@ use super::{
     tables::{InboxItem, Wants},
 };
 use crate::{
+    content::ExternalPart,
     ident::{ProviderDomain, UserUri},
     room::{Setting, Tag},
+    translate::media::Moved,
 };
 
 /// What comes to a room's actor.
@@ -30,6 +32,8 @@ pub(super) enum Mail {
     Create { new: Box<NewRoom>, reply: oneshot::Sender<Result<(), String>> },
     /// One of our users wants to follow the room.
     Join { user: UserUri, code: Option<String>, reply: oneshot::Sender<Result<String, String>> },
+    /// The files of a held event are there, or never will be.
+    Files { number: u64, brought: Vec<Moved<ExternalPart>> },
     /// Time passed.
     Tick,
     /// Compare with the homeserver's timeline now.

@@ -17,6 +17,7 @@ mod desk;
 mod discovery;
 mod effects;
 mod ended;
+mod files;
 mod finding;
 mod fingerprint;
 mod franking;
@@ -50,6 +51,7 @@ mod window;
 
 pub use aside::SetAside;
 pub use core::{Engine, EngineSettings, MayCommand};
+pub use files::Files;
 pub use fingerprint::Fingerprint;
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};

@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, UserId};
+use ruma::{MxcUri, OwnedEventId, OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    assets::{AssetError, AssetFile},
+    assets::{AssetError, AssetFile, AssetName, Upload},
     ident::{ProviderDomain, RoomUri, UserUri},
+    policy::DownloadPrivacy,
+    spool::Spooled,
     store::BoxFuture,
     wire::path::DownloadUrl,
 };
@@ -198,6 +200,36 @@ pub trait Homeserver: Send + Sync + 'static {
     fn alias(&self, localpart: &str) -> Option<OwnedRoomAliasId>;
 }
 
+/// What comes piece by piece.
+pub trait Pieces: Send {
+    /// The next piece, of a size that is good to have in memory; `None` at the end. An error ends it.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, CallError>>;
+}
+
+/// A file that begins to come.
+pub struct Download {
+    /// How long it is said to be, in bytes.
+    pub bytes: Option<u64>,
+    /// What comes.
+    pub pieces: Box<dyn Pieces>,
+}
+
+/// The homeserver's files. Implemented by `matrix`.
+pub trait MatrixFiles: Send + Sync + 'static {
+    /// A file, from its beginning.
+    fn download<'a>(&'a self, file: &'a MxcUri) -> BoxFuture<'a, Result<Download, CallError>>;
+    /// Uploads a file as this member of ours; where it is then. Made again it makes another copy, which harms nobody.
+    fn upload<'a>(
+        &'a self,
+        actor: &'a Actor,
+        name: &'a str,
+        media_type: &'a str,
+        file: &'a Spooled,
+    ) -> BoxFuture<'a, Result<OwnedMxcUri, CallError>>;
+    /// The largest file that can be uploaded, in bytes; `None` if the homeserver does not say.
+    fn largest_upload(&self) -> BoxFuture<'_, Result<Option<u64>, CallError>>;
+}
+
 // ------------------------------------------------------------------------------------------------ MIMI, incoming
 
 /// A peer whose certificate and `From` header agree. Only the TLS layer makes one.
@@ -297,16 +329,20 @@ pub trait Peers: Send + Sync + 'static {
 /// Files that go beside messages, encrypted by whoever puts them (draft-ietf-mimi-protocol-06 section 5.10). Implemented by
 /// `mimi`.
 pub trait Assets: Send + Sync + 'static {
-    /// Stores an asset of a user of ours until `expires` at most; its URL, once it is durable.
-    fn put<'a>(
-        &'a self,
-        owner: &'a UserUri,
-        bytes: &'a [u8],
-        expires: Millis,
-    ) -> BoxFuture<'a, Result<String, AssetError>>;
+    /// Begins an asset of a user of ours under this name, in the place of one that may be there: a try that a crash ended begins
+    /// anew with what it drew. Its bytes are written piece by piece; it is there, and durable, when it is finished.
+    fn begin<'a>(&'a self, owner: &'a UserUri, name: AssetName) -> BoxFuture<'a, Result<Upload, AssetError>>;
+    /// The URL of an asset of ours.
+    fn url(&self, name: &AssetName) -> String;
     /// An asset for a user of ours, by way of the hub of the room in which its URL stood. What comes is what somebody gave: the
     /// message says its hash.
-    fn get<'a>(&'a self, hub: &'a ProviderDomain, url: &'a DownloadUrl) -> BoxFuture<'a, Result<AssetFile, CallError>>;
+    /// `ways`: those that the room allows; `None`: it does not say.
+    fn get<'a>(
+        &'a self,
+        hub: &'a ProviderDomain,
+        url: &'a DownloadUrl,
+        ways: Option<&'a DownloadPrivacy>,
+    ) -> BoxFuture<'a, Result<AssetFile, CallError>>;
     /// Removes an asset of ours; whether there was one.
     fn delete<'a>(&'a self, url: &'a DownloadUrl) -> BoxFuture<'a, Result<bool, AssetError>>;
 }

@@ -205,9 +205,14 @@ impl Engine {
         let content = serde_json::from_str(content).unwrap_or_default();
         let (sender, moderates) = (&showing.earlier.sender, showing.keeper.is_some());
         let acts = translate::relate(event_type, content, &showing.refers, &resolved, sender, moderates);
+        let deletes = acts.iter().all(|act| act.event_type == "m.room.redaction");
+        let deletes = deletes && matches!(showing.refers.form, translate::Form::Deletion(_));
         let mut done = MatrixDone::Done;
         for (index, Act { event_type, content, by_keeper }) in acts.into_iter().enumerate() {
             let actor = showing.keeper.as_ref().filter(|_| by_keeper).unwrap_or(actor).clone();
+            if deletes {
+                self.delete_rest(room, showing, &actor).await?;
+            }
             let txn_id = if index == 0 { txn_id.clone() } else { format!("{txn_id}.{index}") };
             let content = content.to_string();
             let action = MatrixAction::Send { room: matrix.clone(), actor, event_type, content, ts: *ts, txn_id };

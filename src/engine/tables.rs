@@ -10,10 +10,11 @@ use super::{
     trim::Dated,
 };
 use crate::{
+    content::ExternalPart,
     ident::{ProviderDomain, UserUri},
     room::{Franked, Room, Setting, Showing, Tag},
     store::{Queue, Table},
-    translate::Earlier,
+    translate::{Earlier, media::Moved},
 };
 
 /// Rooms by URI. Sealed: a record may hold a staged commit.
@@ -67,6 +68,16 @@ pub(crate) const MARKS: Table<String, u64> = Table::new("mark");
 pub(crate) const DAYS: Table<u32, Millis> = Table::new("day");
 /// What could not be handled, for the operator: where, number.
 pub(crate) const QUARANTINE: Table<(String, u64), Dated<Aside>> = Table::sealed("quarantine");
+/// Events that wait for their files, and what waits behind them: room, number. Sealed.
+pub(crate) const HELD: Table<(String, u64), Held> = Table::sealed("held");
+/// Messages in whose place a note stands until their files come: room, message id. Sealed.
+pub(crate) const LATE: Table<(String, [u8; 32]), Parcel> = Table::sealed("late");
+/// Events that show a message beside the one of [`SHOWN`].
+pub(crate) const MORE: Table<(String, [u8; 32]), Dated<Vec<String>>> = Table::new("more");
+/// Assets of messages of our users: room, id of the first version; their URLs.
+pub(crate) const OWN_FILES: Table<(String, [u8; 32]), Dated<Vec<String>>> = Table::new("ownfiles");
+/// Assets of ours that are to be deleted, by URL.
+pub(crate) const DROPPED: Table<String, ()> = Table::new("dropped");
 /// What came for a room, in order.
 pub(crate) const INBOX: Queue<String, InboxItem> = Queue::sealed("inbox");
 /// Events of Matrix rooms that are not mirrored.
@@ -154,6 +165,36 @@ pub(crate) enum OutRow {
     Tell { user: UserUri, text: String, txn_id: String },
     /// What stands in a Matrix room is to be read.
     Look { room: OwnedRoomId, reader: Actor, setting: Setting, written: u32 },
+    /// A message with files to show.
+    Parcel(Box<Parcel>),
+}
+
+/// An event that waits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// The event, raw.
+    pub(crate) raw: String,
+    /// The salt of its message.
+    pub(crate) salt: [u8; 16],
+    /// Since when.
+    pub(crate) since: Millis,
+    /// If it has files: what their names and keys are made of.
+    pub(crate) seed: Option<[u8; 32]>,
+    /// What became of its files, once that is known.
+    pub(crate) brought: Option<Vec<Moved<ExternalPart>>>,
+}
+
+/// A message with files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Parcel {
+    /// The MIMI room.
+    pub(crate) room: String,
+    /// How it is shown without its files.
+    pub(crate) showing: Showing,
+    /// The message, encoded.
+    pub(crate) content: Vec<u8>,
+    /// The room's `asset_policy` when it came.
+    pub(crate) policy: Option<Vec<u8>>,
 }
 
 /// Who waits for the answer of a call.

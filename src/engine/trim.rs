@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     core::{Engine, now},
     ports::Millis,
-    tables::{ANSWERS, DAYS, EVENTS, LOG, MARKS, NOTIFIED, QUARANTINE, SHOWN, TOPICS},
+    tables::{ANSWERS, DAYS, EVENTS, LOG, MARKS, MORE, NOTIFIED, OWN_FILES, QUARANTINE, SHOWN, TOPICS},
 };
 use crate::store::{Batch, Database, KeyCodec, StoreError, Table};
 
@@ -136,6 +136,8 @@ impl Engine {
         gone += self.sweep(&LOG, oldest).await?;
         gone += self.sweep(&TOPICS, oldest).await?;
         gone += self.sweep(&QUARANTINE, oldest).await?;
+        gone += self.sweep(&MORE, oldest).await?;
+        gone += self.sweep(&OWN_FILES, oldest).await?;
         if self.0.stop.is_cancelled() {
             return Ok(());
         }

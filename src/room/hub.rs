@@ -421,7 +421,9 @@ impl Step<'_> {
 
     /// As follower: no leaf of ours is left. `before` are our users who were listed.
     pub(super) fn nobody_left(&mut self, before: &BTreeSet<UserUri>) {
-        if before.iter().filter(|user| self.room.present.contains(*user) && !self.is_going(user)).count() > 0 {
+        // Who let the room go has been told so.
+        let unexpected = |user: &&UserUri| self.room.present.contains(*user) && !self.is_going(user);
+        if !self.room.unbridging && before.iter().any(|user| unexpected(&user)) {
             self.notice(
                 "The MIMI room was ended, or everybody of this server was removed from it: this room goes on nowhere.",
             );

@@ -6,7 +6,7 @@ use super::{
     people::People,
     settings::Setting,
     state::{Intent, Phase},
-    step::{Effect, Step, Tag},
+    step::{Effect, Files, Step, Tag},
 };
 use crate::{
     ident::UserUri,
@@ -40,10 +40,17 @@ impl Step<'_> {
         {
             return self.on_command(event, &command, salt);
         }
-        self.say(event, salt, past);
+        self.say(event, salt, past, None);
     }
 
-    fn say(&mut self, event: &RoomEvent, salt: [u8; 16], past: &Vec<(OwnedEventId, Earlier)>) {
+    /// `files`: what became of those that the event has.
+    pub(super) fn say(
+        &mut self,
+        event: &RoomEvent,
+        salt: [u8; 16],
+        past: &Vec<(OwnedEventId, Earlier)>,
+        files: Option<Files>,
+    ) {
         let Some(user) = self.names.uri(&event.sender) else { return };
         if self.room.direct && (self.room.unbridging || self.room.phase == Phase::Left) {
             return self.undelivered(event);
@@ -85,8 +92,20 @@ impl Step<'_> {
                     self.names.display(&target.sender)
                 ));
             }
+            if target.sender == user {
+                self.out.push(Effect::FilesGone { message_id: target.first.0 });
+            }
             let reason = event.content.get("reason").and_then(serde_json::Value::as_str);
             translate::deletion(&target, reason, &context)
+        } else if let Some(files) = files {
+            match translate::media::files_to_mimi(&event.event_type, &event.content, files, &context) {
+                Ok((translated, missing)) => {
+                    self.tell_missing(event, &missing);
+                    let Some(translated) = translated else { return };
+                    Ok(translated)
+                }
+                Err(reason) => Err(reason),
+            }
         } else {
             translate::to_mimi(&event.event_type, &event.content, &context)
         };
@@ -95,7 +114,7 @@ impl Step<'_> {
             Err(NotCarried::Mirror | NotCarried::NoTarget) => return,
             Err(reason) => {
                 self.report(format!("{} is not carried: {reason}", event.event_id));
-                if event.event_type == "m.room.message" {
+                if matches!(event.event_type.as_str(), "m.room.message" | "m.sticker") {
                     self.notice(&format!("A message of {} was not sent to the MIMI users: {reason}.", event.sender));
                 }
                 return;
@@ -109,6 +128,14 @@ impl Step<'_> {
                 self.room.queue.push_back(Intent::Say { user, event, content: encoded, message_id: id.0 });
             }
             Err(error) => self.report(format!("{} is not carried: {error}", event.event_id)),
+        }
+    }
+
+    /// Files of a message that others will not get: its sender is told.
+    fn tell_missing(&mut self, event: &RoomEvent, missing: &[translate::media::Missing]) {
+        for translate::media::Missing { file, why } in missing {
+            self.report(format!("a file of {} does not cross: {why}", event.event_id));
+            self.notice(&format!("A file of {} was not sent to the MIMI users, {file}: {why}.", event.sender));
         }
     }
 

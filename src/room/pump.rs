@@ -521,7 +521,8 @@ impl Step<'_> {
         let who = intent.actor().clone();
         let name = self.names.matrix_id(&who).map_or_else(|| who.to_string(), |id| id.to_string());
         let text = match intent {
-            Intent::Say { event, .. } => {
+            Intent::Say { event, message_id, .. } => {
+                self.out.push(Effect::FilesGone { message_id: *message_id });
                 self.out.push(Effect::Report(format!("{event} of {who} could not be delivered: {why}")));
                 format!("A message of {name} could not be delivered to the MIMI users: {why}.")
             }

@@ -25,7 +25,7 @@ use super::{
     state::{Phase, Room},
 };
 use crate::{
-    content::MimiContent,
+    content::{ExternalPart, MimiContent},
     ident::{ProviderDomain, UserUri},
     policy::{Capability, RoomState},
     translate::{self, CONTENT_KEY, Earlier, Form, Refers},
@@ -64,6 +64,9 @@ pub trait Names: Send + Sync {
     fn list_all_up_to(&self) -> usize;
 }
 
+/// What became of the files of an event.
+pub type Files = Vec<translate::media::Moved<ExternalPart>>;
+
 /// What a step is about.
 #[derive(Debug)]
 pub enum Input {
@@ -75,6 +78,17 @@ pub enum Input {
         salt: [u8; 16],
         /// The messages of the events that it names ([`translate::named`]).
         past: Vec<(OwnedEventId, Earlier)>,
+    },
+    /// An event of the Matrix room whose files went over.
+    Filed {
+        /// The event.
+        event: translate::RoomEvent,
+        /// The message's salt.
+        salt: [u8; 16],
+        /// As of [`Input::Event`].
+        past: Vec<(OwnedEventId, Earlier)>,
+        /// What became of its files, in the order of [`translate::media::Media::sources`].
+        files: Files,
     },
     /// One message that the hub distributed.
     Fanout(FanoutMessage),
@@ -240,6 +254,18 @@ pub enum Effect {
     MakePortal(MatrixAction),
     /// A message is to be shown: as [`Effect::Matrix`], and the event's id is mapped to the message id.
     Show(Box<Showing>),
+    /// A message with files is to be shown: at its place if they come soon.
+    ShowFiles {
+        /// How it is shown without them.
+        showing: Box<Showing>,
+        /// The message, encoded.
+        content: Vec<u8>,
+    },
+    /// A message of one of our users was deleted by its sender, or not said at all: nobody needs its files any more.
+    FilesGone {
+        /// The id of its first version.
+        message_id: [u8; 32],
+    },
     /// An event of one of our users is this message; nobody accepted it yet.
     Noted {
         /// The event.
@@ -405,6 +431,10 @@ impl Step<'_> {
         let answer = match input {
             Input::Event { event, salt, past } => {
                 self.on_event(&event, salt, &past);
+                None
+            }
+            Input::Filed { event, salt, past, files } => {
+                self.say(&event, salt, &past, Some(files));
                 None
             }
             Input::Fanout(message) => {
@@ -598,7 +628,7 @@ impl Step<'_> {
         let sent = content.sender_timestamp().map_or(accepted, |at| at.millis);
         let ts = if sent > accepted.saturating_add(5 * 60_000) { accepted.min(self.now) } else { sent };
         let txn = hash(format!("{}\n{sender}\n{}\n0", self.room.uri, hex::encode(id)).as_bytes());
-        self.out.push(Effect::Show(Box::new(Showing {
+        let showing = Box::new(Showing {
             action: MatrixAction::Send {
                 room,
                 actor: Actor::Ghost(sender.clone()),
@@ -612,7 +642,11 @@ impl Step<'_> {
             earlier,
             refers: shown.refers,
             keeper,
-        })));
+        });
+        if translate::media::from_message(&content).is_some() {
+            return self.out.push(Effect::ShowFiles { showing, content: plaintext.clone() });
+        }
+        self.out.push(Effect::Show(showing));
     }
 
     /// After the group changed: ghosts in and out, our users who were removed out of the Matrix room.

@@ -11,11 +11,19 @@ use super::RuntimeError;
 use crate::{
     assets::AssetStore,
     config::Config,
-    engine::ports::Millis,
+    engine::{Files, ports::Millis},
+    matrix::HomeserverClient,
     mimi::{Assets, MimiPeers},
+    spool::{Spool, SpoolLimits},
     store::Database,
 };
 
+/// How long a sender's next messages wait behind a file.
+const HOLD: Duration = Duration::from_mins(1);
+/// How long a room waits for a file of others.
+const WAIT: Duration = Duration::from_secs(10);
+/// Where files wait, in the store's directory.
+const SPOOL: &str = "spool";
 /// How often assets are looked through for those whose time is over.
 const SWEEP: Duration = Duration::from_mins(10);
 
@@ -32,6 +40,23 @@ pub(super) async fn open(
     let (expired, lost, orphans) = (swept.expired, swept.lost, swept.orphans);
     tracing::info!(bytes = store.bytes(), expired, lost, orphans, "the assets are open");
     Ok(Arc::new(Assets::open(&settings, peers, store, dir)?))
+}
+
+/// What the engine carries files with, unless it shall not.
+pub(super) fn files(
+    config: &Config,
+    matrix: Arc<HomeserverClient>,
+    assets: Arc<Assets>,
+) -> Result<Option<Files>, RuntimeError> {
+    if !config.media.carry {
+        return Ok(None);
+    }
+    let max_bytes = config.media.max_file_bytes.unwrap_or(u64::MAX).min(config.assets.max_asset_bytes);
+    let dir = config.media.spool_path.clone().unwrap_or_else(|| config.store.path.join(SPOOL));
+    let limits = SpoolLimits { file: max_bytes, total: config.media.spool_bytes };
+    let (spool, left) = Spool::open(&dir, limits)?;
+    tracing::debug!(left, "the spool is open");
+    Ok(Some(Files { matrix, assets, spool, max_bytes, hold: HOLD, wait: WAIT }))
 }
 
 /// Removes assets whose time is over, now and then.

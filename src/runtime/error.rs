@@ -8,6 +8,7 @@ use crate::{
     config::ConfigError,
     matrix::{ClientError, registration::RegistrationError, settings::SettingsError},
     mimi::SetupError,
+    spool::SpoolError,
     store::StoreError,
 };
 
@@ -29,6 +30,9 @@ pub enum RuntimeError {
     /// The files of assets in the store's directory.
     #[error(transparent)]
     Assets(#[from] AssetError),
+    /// The directory in which files wait (`media.spool_path`).
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The provider side: certificates, peers, listening.
     #[error("the provider side: {0}")]
     Provider(#[from] SetupError),
@@ -86,6 +90,9 @@ impl RuntimeError {
             Self::Provider(error) => provider_advice(error).map(str::to_owned),
             Self::Assets(_) => {
                 Some("look at the disk, and let the gateway's user write in the store's directory".to_owned())
+            }
+            Self::Spool(_) => {
+                Some("let the gateway's user write in `media.spool_path`, or else in the store's directory".to_owned())
             }
             Self::Listen { setting, source, .. } => Some(listen_advice(setting, source)),
             Self::Config(_)

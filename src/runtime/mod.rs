@@ -181,11 +181,19 @@ fn engine_settings(config: &Config) -> EngineSettings {
 }
 
 /// Starts the engine on an open store. If that fails, nothing of it runs on.
-async fn start_engine(config: &Config, opened: &Opened, ground: &Ground) -> Result<Engine, RuntimeError> {
+async fn start_engine(
+    config: &Config,
+    opened: &Opened,
+    ground: &Ground,
+    assets: &Arc<mimi::Assets>,
+) -> Result<Engine, RuntimeError> {
     let Opened { database, report } = opened;
     let (homeserver, peers) = (Arc::clone(&ground.homeserver) as _, Arc::clone(&ground.peers) as _);
-    let engine =
+    let mut engine =
         Engine::load(database.clone(), homeserver, peers, ground.names.clone(), engine_settings(config)).await?;
+    if let Some(files) = assets::files(config, Arc::clone(&ground.homeserver), Arc::clone(assets))? {
+        engine = engine.carrying(files);
+    }
     if engine.must_distrust(report.stale_before).await? {
         tracing::warn!(
             "the store comes from a backup, or its engine may have lost what it acknowledged: all MLS state counts as old"
@@ -207,7 +215,8 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     tracing::info!(generation = report.generation, unclean_stop = report.unclean_stop, "the store is open");
     let started = async {
         let assets = assets::open(&config, &opened.database, Arc::clone(&ground.peers)).await?;
-        Ok((assets, start_engine(&config, &opened, &ground).await?))
+        let engine = start_engine(&config, &opened, &ground, &assets).await?;
+        Ok((assets, engine))
     };
     let (assets, engine) = match started.await {
         Ok(started) => started,

@@ -218,13 +218,22 @@ pub const FEATURES: &[Feature] = &[
     ),
     row("subjects", "a line above the text", "`subject`", levels(Level::No, Level::Text), "", None),
     row(
-        "images, videos, audio, voice, files, stickers",
-        "`m.image` …",
-        "external parts",
-        levels(Level::No, Level::Text),
-        "the sender is told; from MIMI a note names them",
+        "pictures, videos, sounds, files",
+        "`m.image`, `m.video`, `m.audio`, `m.file`",
+        "external parts, `av_metadata`",
+        FULL,
+        "with captions, previews and sizes; within the limits of the homeserver, the room and the gateway: else the sender is told",
         None,
     ),
+    row(
+        "voice messages, stickers",
+        "MSC3245, `m.sticker`",
+        "external parts",
+        levels(Level::Partly, Level::Full),
+        "whole between gateways; others have a sound, a picture",
+        None,
+    ),
+    row("galleries", "MSC4274", "external parts", levels(Level::Full, Level::Partly), "shown one by one", None),
     row("read receipts, typing, presence", "ephemeral events", "message status", NO, "", Some("read_receipts")),
     row("encrypted messages", "`m.room.encrypted`", "", NO, "encrypted rooms are refused", None),
 ];
@@ -258,6 +267,16 @@ const FORMATTING: &[(&str, &str)] = &[
     ("at_room_mention", "mentions of everybody"),
 ];
 
+/// The kinds of files that the key `file` lists, by the feature that they belong to.
+const FILES: &[(&str, &str)] = &[
+    ("m.image", "pictures, videos, sounds, files"),
+    ("m.video", "pictures, videos, sounds, files"),
+    ("m.audio", "pictures, videos, sounds, files"),
+    ("m.file", "pictures, videos, sounds, files"),
+    ("org.matrix.msc3245.voice", "voice messages, stickers"),
+    ("m.sticker", "voice messages, stickers"),
+];
+
 /// The row of this name.
 #[must_use]
 pub fn feature(name: &str) -> Option<&'static Feature> {
@@ -286,9 +305,9 @@ impl Loss {
             Self::Link => "links",
             Self::Style => "underlining, colours, raised and lowered text",
             Self::Layout => "folded parts",
-            Self::Unsupported(_) | Self::Voice | Self::Sticker | Self::Together | Self::Thumbnail => {
-                "images, videos, audio, voice, files, stickers"
-            }
+            Self::Unsupported(_) | Self::Thumbnail => "pictures, videos, sounds, files",
+            Self::Voice | Self::Sticker => "voice messages, stickers",
+            Self::Together => "galleries",
             Self::Formatting | Self::Cut | Self::Alternatives => "long text",
         }
     }
@@ -307,6 +326,11 @@ pub fn room_features() -> Value {
         .iter()
         .filter_map(|(key, name)| Some(((*key).to_owned(), feature(name)?.out.number().into())))
         .collect();
+    let files = FILES.iter().filter_map(|(kind, name)| {
+        let level = feature(name)?.out.number();
+        Some(((*kind).to_owned(), json!({ "mime_types": { "*/*": level }, "caption": level })))
+    });
+    content.insert("file".to_owned(), Value::Object(files.collect()));
     content.insert("formatting".to_owned(), Value::Object(formatting));
     content.insert("max_text_length".to_owned(), json!(MAX_EVENT_CONTENT));
     Value::Object(content)

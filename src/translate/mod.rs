@@ -7,6 +7,7 @@
 //!
 //! Nothing is lost silently: both directions answer a list of what did not cross.
 
+mod display;
 pub mod event;
 mod events;
 mod features;
@@ -18,6 +19,8 @@ mod relation;
 mod to_matrix;
 mod to_mimi;
 
+#[cfg(test)]
+mod round_trip;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,8 @@ use ruma::OwnedUserId;
 use serde_json::{Value, json};
 
 use super::{
-    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, Refers, ToMatrix, essence, events,
+    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, Refers, ToMatrix, display, essence,
+    events,
     html::{self, Document},
     links::Links,
     markdown::{self, Style},
@@ -99,8 +100,8 @@ fn bounded(
     most: usize,
     losses: &mut Vec<Loss>,
 ) -> Value {
-    let plain = shown.plain.replace('\0', "\u{fffd}");
-    let html = shown.html.map(|html| html.replace('\0', "\u{fffd}"));
+    let plain = display::shown(&shown.plain);
+    let html = shown.html.as_deref().map(display::shown);
     let fits = |content: &Value| content.to_string().len() <= most;
     let content = event_content(msgtype, &plain, html.as_deref(), mentioned, ctx);
     if fits(&content) {
@@ -279,7 +280,8 @@ fn show_external(disposition: Disposition, external: &ExternalPart, losses: &mut
 
 /// Text of a sender within a note: on one line, and of bounded length.
 fn printable(text: &str) -> String {
-    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+    let mut line: String =
+        text.chars().map(|c| if c.is_control() || display::turns(c) { ' ' } else { c }).take(300).collect();
     if text.chars().count() > 300 {
         line.push('…');
     }

@@ -189,6 +189,7 @@ class Attacks:
         self.room: Room | None = None
         self.recorder: Recorder | None = None
         self.rogue: Rogue | None = None
+        self.rogue_count = 0
         self.den = ""  # the portal of the rogue's own room on B
         self._gathered = self._rogue_tried = False
         at, good = self.attacker, consent(REQUEST, "mimi://c.example/u/c1", "mimi://b.example/u/nobody-here")
@@ -284,6 +285,8 @@ class Attacks:
                 ("adds a forged client of a participant", self.rogue_act("add mimi://b.example/u/b1", "notAllowed")),
                 ("adds a forged new participant", self.rogue_act("list mimi://b.example/u/b9", "notAllowed")),
                 ("adds a forged client of the hub's", self.rogue_act("add mimi://a.example/u/a2", "notAllowed")),
+                ("a private part that would be an event of its own", self.rogue_private),
+                ("HTML with scripts, links that lie, and mentions of who is not there", self.rogue_markup),
                 ("the others talk on", lambda: self.rogue_talk("undisturbed")),
                 ("is removed", self.rogue_removed),
                 ("commit after its removal", self.rogue_act("late-commit", "wrongEpoch")),
@@ -543,6 +546,57 @@ class Attacks:
             self.case(act, (wanted,), side, stores=stores)()
         return run
 
+    def rogue_beside(self, part: dict) -> list[dict]:
+        """Says something in a form of the rogue's choice, and then a proper message: what A1 and B1 are shown between."""
+        room = self.setting()
+        marks = {name: self.play.person(name).mark() for name in ("a1", "b1")}
+        answer = self.rogue_room().do(f"beside {json.dumps(part)}")
+        if answer["answer"] != "accepted":
+            raise Wrong(f"the message was answered {answer}")
+        self.rogue_count += 1
+        self.rogue_says(f"so much for that, {self.rogue_count}")
+        shown = []
+        for name, mark in marks.items():
+            ghost = self.play.silo(name).gateway.ghost(PEER, "c1")
+            found = [seen.event for seen in self.play.person(name).seen[mark:]
+                     if seen.room == self.play.here(room, name) and seen.sender == ghost]
+            if len(found) != 2:
+                raise Wrong(f"{name} was shown {found}")
+            shown.append(found[0])
+        return shown
+
+    def rogue_private(self) -> None:
+        """c.example is no gateway by the settings of A and B: of what it says there is a text, and nothing else."""
+        for kind, more in (("m.room.message", {"m.mentions": {"room": True}}), ("m.room.member", {"membership": "ban"}),
+                           ("org.example.dice", {"sides": 6}), ("m.reaction", {"m.relates_to": {"rel_type": "m.annotation"}})):
+            text = f"a forged {kind}"
+            event = {"type": kind, "content": {"body": text} | more}
+            part = {"type": "application/vnd.mimi-gateway.matrix-event+json", "content": json.dumps(event), "text": text}
+            for shown in self.rogue_beside(part):
+                content = {key: value for key, value in shown["content"].items() if key != "im.mimi-gateway.message"}
+                if shown["type"] != "m.room.message" or content != {"msgtype": "m.text", "body": text, "m.mentions": {}}:
+                    raise Wrong(f"a private part of a stranger made {shown}")
+
+    def rogue_markup(self) -> None:
+        """It is cleaned; the link says where it leads; who is in the room is rung, nobody else."""
+        absent, present = self.play.mimi("b2"), self.play.mimi("b1")
+        html = ('<p>free<script>alert(1)</script> <img src="https://evil.example/x" onerror="alert(1)">'
+                '<a href="javascript:alert(1)">money</a> <a href="https://evil.example/">https://bank.example/</a> '
+                f'<a href="{present}">b1</a> <a href="{absent}">b2</a> @room \u202eexe.txt</p>')
+        for name, shown in zip(("a1", "b1"), self.rogue_beside({"type": "text/html", "content": html})):
+            content = shown["content"]
+            markup = content.get("formatted_body", "")
+            for bad in ("<script", "<img", "onerror", "javascript:", "alert(1)</"):
+                if bad in markup:
+                    raise Wrong(f"{name} is shown {bad!r}: {markup}")
+            if "evil.example" not in re.sub("<[^>]*>", "", markup):
+                raise Wrong(f"the link's text lies, and nothing says so: {markup}")
+            if content["m.mentions"] != {"user_ids": [self.play.as_seen_by(name, "b1")]}:
+                raise Wrong(f"{name} sees mentions of {content['m.mentions']}")
+            for text in (content["body"], markup):
+                if text.count("\u202e") != text.count("\u202c"):
+                    raise Wrong(f"what turns letters around is not ended: {text!r}")
+
     def rogue_hosts(self) -> None:
         """B1 follows a room of the rogue's."""
         b1, ghost = self.play.person("b1"), self.silos.b.gateway.ghost(PEER, "c1")
@@ -620,5 +674,5 @@ class Attacks:
             events = self.play.person(name).client.messages(self.play.here(room, name))
             shown = [event["content"].get("body") for event in events
                      if event["type"] == "m.room.message" and event["sender"] == ghost]
-            if shown != ["good day from c", "undisturbed, says c"]:
+            if (shown[0], shown[-1]) != ("good day from c", "undisturbed, says c") or "forged" in shown:
                 raise Wrong(f"{name} was shown {shown}")

@@ -19,6 +19,8 @@ from silos.stage import LETTERS, Silos, build_gateway
 
 from . import chaos, judge_tests
 from .attacks import Attacks
+from .large import Large
+from .sdk import sdk
 from .three import Three
 
 
@@ -120,6 +122,12 @@ def play_and_attack(report: Report, silos: Silos) -> None:
         names |= {need for name, _, needs, _ in play.steps if name in names for need in needs}
     play.steps = [step for step in play.steps if step[0] in names]
     play.run(lambda name, error, seconds: report.done(f"flow: {name}", error, seconds))
+
+    report.run("matrix-js-sdk: all that is called full, both ways", lambda: sdk(play, lambda text: print(f"     {text}", flush=True)))
+
+    large = Large(silos, play, lambda text: print(f"     {text}", flush=True))
+    for name, case in large.cases:
+        report.run(name, case)
 
     attacks = Attacks(silos, play)
     try:

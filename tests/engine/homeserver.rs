@@ -399,6 +399,12 @@ impl FakeHomeserver {
         there.then(|| self.post(&mut state, room.as_str(), &user, "m.room.message", None, content, None))
     }
 
+    /// Sends an event of any kind.
+    pub(crate) fn send(&self, room: &RoomId, name: &str, event_type: &str, content: Value) -> String {
+        let user = self.user(name);
+        self.post(&mut self.lock(), room.as_str(), &user, event_type, None, content, None).to_string()
+    }
+
     /// Replies to an event.
     pub(crate) fn reply(&self, room: &RoomId, name: &str, to: &str, body: &str) {
         let user = self.user(name);

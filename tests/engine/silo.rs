@@ -26,7 +26,10 @@ use mimi_gateway::{
 use ruma::{OwnedRoomId, RoomId};
 use sha2::Digest as _;
 
-use crate::homeserver::{FakeHomeserver, Fault, Faults, Slot, lost, no_faults};
+use crate::{
+    files::Carry,
+    homeserver::{FakeHomeserver, Fault, Faults, Slot, lost, no_faults},
+};
 
 #[path = "gate.rs"]
 mod gate;
@@ -213,6 +216,8 @@ pub(crate) struct Silo {
     pub(crate) gather: Mutex<Duration>,
     /// Where reports of abuse appear, from the next start on.
     pub(crate) admin_room: Mutex<Option<OwnedRoomId>>,
+    /// What carries files, from the next start on.
+    pub(crate) carry: Mutex<Option<Arc<Carry>>>,
     slot: Slot,
     database: Mutex<Option<Database>>,
 }
@@ -291,6 +296,7 @@ impl Silo {
             searches,
             gather,
             admin_room,
+            carry: Mutex::default(),
             slot,
             database,
         };
@@ -348,6 +354,11 @@ impl Silo {
         let names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
         let homeserver = Arc::clone(&self.homeserver);
         let engine = load(opened.database.clone(), homeserver, &self.net, self.faults.clone(), names, settings).await;
+        let carry = self.carry.lock().unwrap().clone();
+        let engine = match carry {
+            Some(carry) => engine.carrying(carry.start(&self.domain, opened.database.clone()).await),
+            None => engine,
+        };
         if stale {
             engine.distrust_state().await.unwrap();
         }
@@ -361,6 +372,9 @@ impl Silo {
         let engine = self.slot.lock().unwrap().take();
         if let Some(engine) = engine {
             engine.stop().await;
+        }
+        if let Some(carry) = self.carry.lock().unwrap().as_ref() {
+            carry.end(&self.domain);
         }
         self.database.lock().unwrap().take()
     }
@@ -383,6 +397,10 @@ impl Silo {
 
     pub(crate) fn engine(&self) -> Engine {
         self.slot.lock().unwrap().clone().expect("the engine runs")
+    }
+
+    pub(crate) fn files(&self) -> Arc<Carry> {
+        self.carry.lock().unwrap().clone().expect("it carries files")
     }
 
     pub(crate) fn memory(&self) -> &MemoryDisk {
@@ -525,6 +543,19 @@ impl Two {
         let a = Silo::start_on("a", &["a1", "a2", "a3"], &net, memory(), faults.clone()).await;
         let b = Silo::start_on("b", &["b1", "b2", "b3"], &net, memory(), faults).await;
         Self { a, b }
+    }
+
+    /// The same, with files.
+    pub(crate) async fn with_files(faults: Faults) -> Self {
+        let two = Self::with(faults.clone()).await;
+        let net = Arc::default();
+        for silo in [&two.a, &two.b] {
+            silo.stop().await;
+            let server = silo.homeserver.map.server_name().to_string();
+            *silo.carry.lock().unwrap() = Some(Arc::new(Carry::new(&server, &net, faults.clone())));
+            silo.start().await;
+        }
+        two
     }
 
     /// A1 mirrors a room.

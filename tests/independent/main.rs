@@ -19,6 +19,8 @@
 
 mod bytes;
 mod content;
+#[path = "../engine/files.rs"]
+mod files;
 mod gateway;
 mod handshake;
 #[path = "../engine/homeserver.rs"]

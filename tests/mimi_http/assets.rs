@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use mimi_gateway::{
-    engine::ports::{Assets as _, Retry},
+    engine::ports::{self, Assets as _, Retry},
     mimi::{Assets, Lookup, Way},
+    policy::{DownloadPrivacy, DownloadPrivacyType},
     wire::path::encode_segment,
 };
 use tokio::{
@@ -91,6 +92,40 @@ async fn three_providers_one_stores_one_proxies_one_downloads() {
     assert_eq!(Assets::get(&c, &domain("a.example"), &at, Way::Proxy).await.unwrap().bytes(), 3_000_000);
     let error = Assets::get(&c, &domain("a.example"), &never, Way::Proxy).await.unwrap_err();
     assert_eq!(error.retry, Retry::Permanent, "{error}");
+}
+
+/// `asset_policy` of a room: which ways are open.
+#[tokio::test]
+async fn an_asset_goes_the_ways_that_its_room_allows() {
+    use DownloadPrivacyType::{Direct, HubProxy, Ohttp};
+    let b = Provider::start(&settings_of_b()).await;
+    let a = Provider::start(&hub_of(b.gateway.addr)).await;
+    let at = url(&b.assets.put(&user("b.example/u/bob"), b"sealed", now() + DAY).await.unwrap());
+    // c.example knows the hub alone; a.example knows b.example, and nobody is where it believes the hub to be.
+    for (follower, forbidden, comes) in [
+        (true, vec![], true),
+        (true, vec![HubProxy], true),
+        (true, vec![Ohttp], true),
+        (true, vec![HubProxy, Ohttp], false),
+        (true, vec![HubProxy, Ohttp, Direct], false),
+        (false, vec![HubProxy, Ohttp], true),
+        (false, vec![HubProxy, Ohttp, Direct], false),
+        (false, vec![], false),
+    ] {
+        let usual = [HubProxy, Ohttp, Direct].into_iter().find(|way| !forbidden.contains(way)).unwrap_or(Direct);
+        let ways = DownloadPrivacy {
+            allowed_download_types: vec![],
+            forbidden_download_types: forbidden.clone(),
+            default_download_type: usual,
+        };
+        let (c, _dir) = follower_c(a.gateway.addr).await;
+        let got = if follower {
+            ports::Assets::get(&*c, &domain("a.example"), &at, Some(&ways)).await
+        } else {
+            ports::Assets::get(&*a.assets, &domain("c.example"), &at, Some(&ways)).await
+        };
+        assert_eq!(got.map(|file| file.bytes()).ok(), comes.then_some(6), "{follower} {forbidden:?}");
+    }
 }
 
 #[tokio::test]

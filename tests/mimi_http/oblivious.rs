@@ -3,7 +3,6 @@
 use std::io::Cursor;
 
 use bhttp::{Message, Mode};
-use mimi_gateway::engine::ports::Assets as _;
 use ohttp::{ClientRequest, ClientResponse};
 
 use crate::{

@@ -8,7 +8,7 @@ def told(play, name: str, room_id: str, part: str, mark: int):
     person, bot = play.person(name), play.silo(name).gateway.bot
     seen = person.wait(f"the bot saying {part!r}", lambda seen: seen.room == room_id and seen.sender == bot
                        and part in (seen.body or ""), play.patience, mark)
-    play.tell.seen(name, f"is told: {seen.body.splitlines()[0]}", seen)
+    play.tell.seen(name, f"is told: {seen.body}", seen)
     return seen
 
 

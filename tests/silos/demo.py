@@ -67,7 +67,9 @@ def cast(silos: Silos) -> str:
     lines += [
         f"   The homeservers do not federate. @_mimi_b.example=2fb1:{silos.a.server_name} is what {silos.a.server_name} calls",
         f"   {silos.b.mimi('b1')}; clients show it as “b1 (b.example)”.",
-        "   A line with · is what somebody's client shows, with the time since the act above it.",
+        "   B3, another user of B, comes in later: nobody has asked or found B3 before.",
+        "   A line with · is what somebody's client shows, with the time since the act above it. “/messages” says what both",
+        "   homeservers have in the end: that is compared message by message, for all who are in the room.",
     ]
     return "\n".join(lines)
 
@@ -75,7 +77,8 @@ def cast(silos: Silos) -> str:
 def main() -> int:
     end_on_signals()
     once = os.environ.get("DEMO_ONCE", "") not in ("", "0")
-    print(paint("bold", "== building the gateway"), flush=True)
+    built = os.environ.get("GATEWAY_BINARY")
+    print(paint("bold", f"== using the gateway {built}" if built else "== building the gateway"), flush=True)
     build_gateway()
     print(paint("bold", "== starting two homeservers that know nothing of each other, and a gateway for each"), flush=True)
     with Silos.build("demo") as silos:

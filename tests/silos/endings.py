@@ -122,8 +122,13 @@ def let_go(play) -> None:
         time.sleep(0.1)
     if left:
         raise Wrong(f"left behind: {left}")
-    play.say(room, "a1", "All of them.")
+    play.say(room, "a1", "All of them.", local=True)
     play.check(room)
+    for name in ("b1", "b2"):
+        last = play.last_words(name, room)
+        if "ended the connection to MIMI" not in last:
+            raise Wrong(f"{name} was told something else at the end: {last}")
+        play.tell.saw(name, "does not see that: " + last, 0)
 
 
 def _left_behind(client, room_id: str, alias: str) -> list[str]:

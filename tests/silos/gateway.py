@@ -68,6 +68,7 @@ class GatewayPlan:
     certificate: Pair
     ca: Path
     peers: dict[str, int]  # domain to port on this machine
+    gateways: frozenset[str]  # those of them that are gateways to Matrix
     # A bench puts proxies in front: where the homeserver shall send transactions instead of the appservice port.
     appservice_public_port: int | None = None
     engine: str = "sqlite"
@@ -111,6 +112,7 @@ class Gateway:
                          "public_url": f"https://{plan.domain}:{plan.mimi_port}",
                          "certificate": str(plan.certificate.cert), "private_key": str(plan.certificate.key)},
             "store": {"engine": plan.engine, "path": str(plan.folder / "data"), "master_key_file": str(self.master_key)},
+            "assets": {"max_asset_bytes": 1_100_000_000, "transfer_timeout_seconds": 600},
             "log": {"filter": os.environ.get("SILOS_GATEWAY_LOG", "info")},
         }
         if plan.admin_token:
@@ -120,7 +122,7 @@ class Gateway:
         if plan.admin_room:
             sections["permissions"] = {"admin_room": plan.admin_room}
         for domain, port in plan.peers.items():
-            sections[f'peers."{domain}"'] = {"ca": str(plan.ca), "address": f"127.0.0.1:{port}", "gateway": True}
+            sections[f'peers."{domain}"'] = {"ca": str(plan.ca), "address": f"127.0.0.1:{port}", "gateway": domain in plan.gateways}
         lines = []
         for name, keys in sections.items():  # JSON strings are valid TOML strings
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]

@@ -5,18 +5,32 @@ from .play_parts import Wrong
 POLL = "org.matrix.msc3381.poll.start"
 
 
+def in_words(kind: str, content: dict) -> str:
+    """What an event is, said from its content."""
+    if kind == POLL:
+        poll = content[POLL]
+        answers = [answer["org.matrix.msc1767.text"] for answer in poll["answers"]]
+        return f"the poll {poll['question']['org.matrix.msc1767.text']!r} with the answers {', '.join(map(repr, answers))}"
+    if content.get("msgtype") == "m.location":
+        return f"the place {content['body']!r} at {content['geo_uri'].removeprefix('geo:')} on the map"
+    if timer := content.get("com.beeper.disappearing_timer"):
+        return f"a notice, {content['body']!r}, that shall disappear {timer['timer'] // 1000} s after it was read"
+    return f"an event of an own kind, {kind}: {content.get('body')!r}, {len(content)} fields"
+
+
 def cross(play, room, name: str, reader: str, kind: str, content: dict) -> dict:
     """Sends an event as a client does; its content as `reader` sees it, without what the gateway adds."""
     person, sender = play.person(reader), play.as_seen_by(reader, name)
     mark = person.mark()
-    play.tell.act(name, f"sends {kind} {content.get('msgtype', '')}".rstrip())
+    play.tell.act(name, f"sends {in_words(kind, content)}")
     body, more = content.get("body", ""), {key: value for key, value in content.items() if key != "body"}
     path = f"/_matrix/client/v3/rooms/{play.here(room, name)}/send/{kind}/{play.person(name).client.next_txn()}"
     play.person(name).client.call("PUT", path, more | ({"body": body} if body else {}))
     seen = person.wait(f"{kind} of {sender}", lambda seen: seen.room == play.here(room, reader) and seen.sender == sender
                        and seen.kind == kind, play.patience, mark)
-    play.tell.seen(reader, f"sees {kind} {seen.content.get('msgtype', '')}".rstrip(), seen)
-    return {key: value for key, value in seen.content.items() if key not in ("im.mimi-gateway.message", "m.mentions")}
+    came = {key: value for key, value in seen.content.items() if key not in ("im.mimi-gateway.message", "m.mentions")}
+    play.tell.seen(reader, f"sees {in_words(kind, came)}", seen)
+    return came
 
 
 def kinds(play) -> None:

@@ -91,6 +91,26 @@ class Client:
             raise MatrixError(status, answer, f"{method} {path}")
         return answer
 
+    def redact(self, room: str, event: str) -> None:
+        self.call("PUT", f"/_matrix/client/v3/rooms/{quote(room)}/redact/{quote(event)}/{self.next_txn()}", {})
+
+    def upload(self, data: bytes, kind: str, name: str = "") -> str:
+        """A file of the client's; its `mxc:` URI."""
+        target = "/_matrix/media/v3/upload" + ("?" + urlencode({"filename": name}) if name else "")
+        headers = {"Content-Type": kind, "Authorization": f"Bearer {self.token}"}
+        status, raw = self._connections.request("POST", target, data, headers, 120)
+        if status != 200:
+            raise MatrixError(status, json.loads(raw), "upload")
+        return json.loads(raw)["content_uri"]
+
+    def download(self, mxc: str) -> bytes:
+        """A file that an event names."""
+        target = f"/_matrix/client/v1/media/download/{mxc.removeprefix('mxc://')}"
+        status, raw = self._connections.request("GET", target, None, {"Authorization": f"Bearer {self.token}"}, 120)
+        if status != 200:
+            raise MatrixError(status, json.loads(raw), f"download {mxc}")
+        return raw
+
     def persist(self, call: Callable[[], dict], seconds: float) -> dict:
         """Repeats a call that is safe to repeat until the homeserver answers, as a client with a queue does."""
         deadline = time.monotonic() + seconds

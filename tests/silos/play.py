@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from . import bans, consent, endings, finding, judge, kinds, relations, reports, settings
+from . import bans, consent, endings, finding, judge, kinds, media, relations, reports, settings
 from .matrix import Seen, Watcher
 from .play_parts import Said, Wrong
 from .stage import LETTERS, Silo, Silos, domain, in_parallel, start_all
@@ -43,6 +43,10 @@ class Told:
     def seen(self, who: str, what: str, seen: Seen) -> None:
         """Something on a screen, timed from the last act."""
         self._narrator.saw(who, what, (seen.at - self.at) * 1000)
+
+
+def _short(text: str, most: int = 32) -> str:
+    return text if len(text) <= most else text[:most - 1] + "…"
 
 
 @dataclass
@@ -77,6 +81,7 @@ class Play:
             ("other kinds", "A1 and B1 send a custom event, a poll, a place, and what shall disappear", (), lambda: kinds.kinds(self)),
             ("relations", "A1 and B1 answer, edit, react, write in threads, and delete", (), lambda: relations.relations(self)),
             ("rename", "A1 and B1 give rooms other names and topics", (), lambda: settings.rename(self)),
+            ("media", "A1 and B1 send pictures, a voice message, a file, a gallery and a sticker", (), lambda: media.media(self)),
             ("roles", "A1 and B1 make others moderators and admins", (), lambda: settings.roles(self)),
             ("second guest", "B1, a guest, invites B2", ("invite",), self.second_guest),
             ("no set-up", "A2, a member of the room since step 1, just writes", ("invite",), self.without_setup),
@@ -218,6 +223,19 @@ class Play:
             wrong += [f"{name}: {problem}" for problem in problems]
         if wrong:
             raise Wrong("; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""))
+        self.compared(room, timelines)
+
+    def compared(self, room: Room, timelines: dict[str, list[judge.Line]], last: int = 3) -> None:
+        """Tells what `check` found, and shows it: how each one's homeserver has the last messages."""
+        here = [name for name in room.everyone if name in room.present]
+        names = ", ".join(name.upper() for name in here)
+        late = sum(1 for said in room.said if not said.timely)
+        self.tell.saw("/messages", f"of {names}: {len(room.said)} messages, each once, in order; the time is the sender's own"
+                      + (f" ({late} are not judged by time)" if late else ""), 0)
+        for name in dict((name[0], name) for name in here).values():
+            clock = [f"{time.strftime('%H:%M:%S', time.localtime(line.ts / 1000))}.{line.ts % 1000:03} "
+                     f"{line.who.rpartition('/')[2].upper()} {_short(line.body)!r}" for line in timelines[name][-last:]]
+            self.tell.saw("", f"{name.upper()} has at the end: {', '.join(clock)}", 0)
 
     def gather(self, title: str, host: str = "a", guests: int = 2) -> Room:
         """A mirrored room of two people on the hosting side and `guests` of the other side, everybody in it."""
@@ -365,7 +383,7 @@ class Play:
                     if other != name:
                         self.wait_message(room, other, name, body, 4 * self.patience)
         late = time.monotonic() - began
-        self.tell.saw("everybody", f"has all {2 * count} messages {late:.1f} s after the last was written", 0)
+        self.tell.saw("everybody", f"has all {2 * count} messages, each once, {late:.1f} s after the last was written", 0)
         self.say(room, "b1", "All there?")
         self.say(room, "a1", "All there.")
         self.check(room)

@@ -6,10 +6,11 @@ from .play_parts import Wrong
 
 
 class Talk:
-    """A room in which events are sent as clients send them, and looked at as the other side's clients get them."""
+    """A room in which events are sent as clients send them, and looked at as the other side's clients get them. `texts` says
+    what stands in which event, on either side."""
 
-    def __init__(self, play, room, name: str, reader: str):
-        self.play, self.room, self.name, self.reader = play, room, name, reader
+    def __init__(self, play, room, name: str, reader: str, texts: dict[str, str]):
+        self.play, self.room, self.name, self.reader, self.texts = play, room, name, reader, texts
         self.client, self.person = play.person(name).client, play.person(reader)
 
     def send(self, kind: str, content: dict, told: str) -> tuple[str, dict]:
@@ -18,7 +19,12 @@ class Talk:
         self.play.tell.act(self.name, told)
         path = f"/_matrix/client/v3/rooms/{self.play.here(self.room, self.name)}/send/{kind}/{self.client.next_txn()}"
         sent = self.client.call("PUT", path, content)["event_id"]
-        return sent, self.shown(kind, mark)
+        shown = self.shown(kind, mark)
+        self.texts[sent] = self.texts[shown["event_id"]]
+        if relation(shown).get("rel_type") == "m.replace":
+            for edited in (content, shown["content"]):
+                self.texts[edited["m.relates_to"]["event_id"]] = self.texts[sent]
+        return sent, shown
 
     def say(self, text: str, told: str, **more) -> tuple[str, dict]:
         return self.send("m.room.message", {"msgtype": "m.text", "body": text} | more, told)
@@ -34,8 +40,35 @@ class Talk:
         sender, here = self.play.as_seen_by(self.reader, self.name), self.play.here(self.room, self.reader)
         seen = self.person.wait(f"{kind} of {sender}", lambda seen: seen.room == here and seen.sender == sender
                                 and seen.kind == kind, self.play.patience, mark)
-        self.play.tell.seen(self.reader, f"sees it as {kind}", seen)
+        self.texts[seen.event["event_id"]] = plain(seen.content.get("m.new_content", seen.content).get("body", ""))
+        self.play.tell.seen(self.reader, self.in_words(seen.event), seen)
         return seen.event
+
+    def in_words(self, event: dict) -> str:
+        """What the reader's client makes of an event: the event that it points at is named by what stands there."""
+        to, body = relation(event), self.texts[event["event_id"]]
+
+        def there(event_id: str | None) -> str:
+            return repr(self.texts.get(event_id, "something that is not there"))
+
+        if event["type"] == "m.room.redaction":
+            return f"sees {there(event.get('redacts'))} disappear"
+        match to.get("rel_type"):
+            case "m.replace":
+                return f"sees {there(to['event_id'])} become {body!r}"
+            case "m.annotation":
+                self.texts[event["event_id"]] = to["key"]
+                return f"sees {to['key']} at {there(to['event_id'])}"
+            case "m.thread":
+                return f"sees {body!r} in the thread under {there(to['event_id'])}"
+        if "m.in_reply_to" in to:
+            return f"sees {body!r} as an answer to {there(to['m.in_reply_to']['event_id'])}"
+        return f"sees {body!r}"
+
+
+def plain(body: str) -> str:
+    """Without the quotation that older clients put above an answer."""
+    return body.rpartition("\n\n")[2] if body.startswith("> ") else body
 
 
 def relation(event: dict) -> dict:
@@ -50,8 +83,9 @@ def expect(what: str, found, wanted) -> None:
 def relations(play) -> None:
     """Answers, threads, edits, reactions and deletions of each side point at the right event of the other."""
     room = play.gather("Choir", guests=1)
+    texts: dict[str, str] = {}
     for name, reader in (("a1", "b1"), ("b1", "a1")):
-        here, there = Talk(play, room, name, reader), Talk(play, room, reader, name)
+        here, there = Talk(play, room, name, reader, texts), Talk(play, room, reader, name, texts)
         first, shown = here.say("Rehearsal at eight?", "asks 'Rehearsal at eight?'")
         theirs = shown["event_id"]
 

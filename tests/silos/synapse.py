@@ -36,6 +36,7 @@ def _config(folder: Path, server_name: str, port: int, secret: str, registration
         "macaroon_secret_key": secrets.token_hex(16),
         "form_secret": secrets.token_hex(16),
         "bcrypt_rounds": 4,
+        "max_upload_size": "1100M",
         "filter_timeline_limit": 5000,
         "presence": {"enabled": False},
         "user_directory": {"enabled": False},

@@ -1,8 +1,11 @@
 //! What `inspect` can decode: every MIMI body, and the structures inside of them.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use super::InspectError;
 use crate::{
@@ -177,7 +180,7 @@ pub(super) trait Visit {
 
 /// Makes the enum of kinds, their names and descriptions, and the way to their types.
 macro_rules! kinds {
-    ($($kind:ident, $body:ty, $guess:literal, $name:literal, $about:literal;)+) => {
+    ($($kind:ident, $body:ty, $name:literal, $about:literal;)+) => {
         /// What bytes are.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind { $(#[doc = concat!("`", $name, "`")] $kind),+ }
@@ -198,11 +201,6 @@ macro_rules! kinds {
                 match self { $(Self::$kind => $about),+ }
             }
 
-            /// Whether it is tried when no kind is given: whole bodies are, pieces of them are not.
-            fn is_guessed(self) -> bool {
-                match self { $(Self::$kind => $guess),+ }
-            }
-
             pub(super) fn accept<V: Visit>(self, visitor: V) -> V::Out {
                 match self { $(Self::$kind => visitor.visit::<$body>(self)),+ }
             }
@@ -211,57 +209,57 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Directory, Directory, true, "directory", "the directory document (JSON)";
-    KeyMaterialRequest, KeyMaterialRequest, true, "key-material-request", "POST keyMaterial: KeyMaterialRequest";
-    KeyMaterialResponse, KeyMaterialResponse, true, "key-material-response", "its answer: KeyMaterialResponse";
-    UpdateRequest, UpdateRequest, true, "update-request", "POST update: HandshakeBundle, commit or proposals";
-    UpdateResponse, UpdateRoomResponse, true, "update-response", "its answer: UpdateRoomResponse";
-    Notify, Vec<FanoutMessage>, true, "notify", "POST notify: FanoutMessages, one after the other";
-    SubmitRequest, SubmitMessageRequest, true, "submit-request", "POST submitMessage: SubmitMessageRequest";
-    SubmitResponse, SubmitMessageResponse, true, "submit-response", "its answer: SubmitMessageResponse";
-    GroupInfoRequest, GroupInfoRequest, true, "group-info-request", "POST groupInfo: GroupInfoRequest";
-    GroupInfoResponse, GroupInfoResponse, true, "group-info-response", "its answer: GroupInfoResponse";
-    GroupInfoTree, GroupInfoRatchetTree, true, "group-info-tree", "what is encrypted in it: GroupInfoRatchetTreeTBE";
-    Consent, ConsentEntry, true, "consent", "POST requestConsent and updateConsent: ConsentEntry";
-    IdentifierRequest, IdentifierRequest, true, "identifier-request", "POST identifierQuery: IdentifierRequest";
-    IdentifierResponse, IdentifierResponse, true, "identifier-response", "its answer: IdentifierResponse";
-    AbuseReport, AbuseReport, true, "abuse-report", "POST reportAbuse: AbuseReport";
-    Problem, ProblemDocument, true, "problem", "a refusal by HTTP status: problem document (JSON)";
-    Content, MimiContent, true, "content", "a message, decrypted: MIMI content (CBOR)";
-    MessageStatus, MessageStatusReport, true, "message-status", "a status report, decrypted: MIMI message status (CBOR)";
-    DerivedValues, DerivedValues, false, "derived-values", "what a receiver knows of a message: MessageDerivedValues (CBOR)";
-    ParticipantList, ParticipantList, true, "participant-list", "component 0x0022: ParticipantListData";
-    ParticipantListUpdate, ParticipantListUpdate, true, "participant-list-update", "its update: ParticipantListUpdate";
-    RoomMetadata, RoomMetadata, true, "room-metadata", "component 0x0023: RoomMetaData, also its update";
-    OperationalPolicy, OperationalParameters, true, "operational-policy", "component 0x0024: OperationalParameters, also its update";
-    RolesList, RoleList, true, "roles-list", "component 0x0025: RoleData, also its update";
-    BasePolicy, BaseRoomPolicy, true, "base-policy", "component 0x0027: BaseRoomPolicy, also its update";
-    PreauthList, PreauthList, false, "preauth-list", "component 0x0026: PreAuthData, also its update";
-    StatusNotificationPolicy, StatusNotificationPolicy, false, "status-notification-policy", "component 0x0028: StatusNotificationPolicy, also its update";
-    JoinLinkPolicy, JoinLinkPolicy, false, "join-link-policy", "component 0x0029: JoinLinkPolicy, also its update";
-    JoinLinks, JoinLinks, false, "join-links", "component 0x002a: JoinLinksData";
-    JoinLinksUpdate, JoinLinksUpdate, false, "join-links-update", "its update: JoinLinksUpdate";
-    LinkPreviewPolicy, LinkPreviewPolicy, false, "link-preview-policy", "component 0x002b: LinkPreviewPolicy, also its update";
-    AssetPolicy, AssetPolicy, false, "asset-policy", "component 0x002c: AssetPolicy, also its update";
-    LoggingPolicy, LoggingPolicy, false, "logging-policy", "component 0x002d: LoggingPolicy, also its update";
-    HistoryPolicy, HistoryPolicy, false, "chat-history-policy", "component 0x002e: HistoryPolicy, also its update";
-    BotPolicy, BotPolicy, false, "bot-policy", "component 0x002f: BotPolicy, also its update";
-    MessageExpiration, MessageExpiration, false, "message-expiration", "component 0x0030: MessageExpiration, also its update";
-    FrankingAgent, FrankingAgent, true, "franking-agent", "component 0x0021: FrankingAgentData, also its update";
-    Dictionary, AppDataDictionary, true, "dictionary", "AppDataDictionary: all components of a group";
-    MlsMessage, MlsMessage, true, "mls-message", "an MLSMessage with its header";
-    KeyPackage, RawKeyPackage, true, "key-package", "a KeyPackage without header";
-    Welcome, RawWelcome, true, "welcome", "a Welcome without header";
-    GroupInfo, RawGroupInfo, true, "group-info", "a GroupInfo without header";
-    RatchetTree, RawRatchetTree, false, "ratchet-tree", "a ratchet tree, as in the extension";
-    RatchetTreeOption, RatchetTreeOption, false, "ratchet-tree-option", "RatchetTreeOption";
-    GroupInfoOption, GroupInfoOption, false, "group-info-option", "GroupInfoOption";
-    PartialGroupInfo, PartialGroupInfo, false, "partial-group-info", "PartialGroupInfo";
-    SafeAad, SafeAad, false, "safe-aad", "SafeAAD: authenticated data of a message";
-    ApplicationFraming, ApplicationFraming, false, "application-framing", "ApplicationFraming: content with its media type";
-    MediaTypes, MediaTypeList, false, "media-types", "component 0x0003: MediaTypeList";
-    PseudonymousCredential, PseudonymousCredential, false, "pseudonymous-credential", "PseudonymousCredential";
-    IdentityLink, IdentityLink, false, "identity-link", "IdentityLinkTBE";
+    Directory, Directory, "directory", "the directory document (JSON)";
+    KeyMaterialRequest, KeyMaterialRequest, "key-material-request", "POST keyMaterial: KeyMaterialRequest";
+    KeyMaterialResponse, KeyMaterialResponse, "key-material-response", "its answer: KeyMaterialResponse";
+    UpdateRequest, UpdateRequest, "update-request", "POST update: HandshakeBundle, commit or proposals";
+    UpdateResponse, UpdateRoomResponse, "update-response", "its answer: UpdateRoomResponse";
+    Notify, Vec<FanoutMessage>, "notify", "POST notify: FanoutMessages, one after the other";
+    SubmitRequest, SubmitMessageRequest, "submit-request", "POST submitMessage: SubmitMessageRequest";
+    SubmitResponse, SubmitMessageResponse, "submit-response", "its answer: SubmitMessageResponse";
+    GroupInfoRequest, GroupInfoRequest, "group-info-request", "POST groupInfo: GroupInfoRequest";
+    GroupInfoResponse, GroupInfoResponse, "group-info-response", "its answer: GroupInfoResponse";
+    GroupInfoTree, GroupInfoRatchetTree, "group-info-tree", "what is encrypted in it: GroupInfoRatchetTreeTBE";
+    Consent, ConsentEntry, "consent", "POST requestConsent and updateConsent: ConsentEntry";
+    IdentifierRequest, IdentifierRequest, "identifier-request", "POST identifierQuery: IdentifierRequest";
+    IdentifierResponse, IdentifierResponse, "identifier-response", "its answer: IdentifierResponse";
+    AbuseReport, AbuseReport, "abuse-report", "POST reportAbuse: AbuseReport";
+    Problem, ProblemDocument, "problem", "a refusal by HTTP status: problem document (JSON)";
+    Content, MimiContent, "content", "a message, decrypted: MIMI content (CBOR)";
+    MessageStatus, MessageStatusReport, "message-status", "a status report, decrypted: MIMI message status (CBOR)";
+    DerivedValues, DerivedValues, "derived-values", "what a receiver knows of a message: MessageDerivedValues (CBOR)";
+    ParticipantList, ParticipantList, "participant-list", "component 0x0022: ParticipantListData";
+    ParticipantListUpdate, ParticipantListUpdate, "participant-list-update", "its update: ParticipantListUpdate";
+    RoomMetadata, RoomMetadata, "room-metadata", "component 0x0023: RoomMetaData, also its update";
+    OperationalPolicy, OperationalParameters, "operational-policy", "component 0x0024: OperationalParameters, also its update";
+    RolesList, RoleList, "roles-list", "component 0x0025: RoleData, also its update";
+    BasePolicy, BaseRoomPolicy, "base-policy", "component 0x0027: BaseRoomPolicy, also its update";
+    PreauthList, PreauthList, "preauth-list", "component 0x0026: PreAuthData, also its update";
+    StatusNotificationPolicy, StatusNotificationPolicy, "status-notification-policy", "component 0x0028: StatusNotificationPolicy, also its update";
+    JoinLinkPolicy, JoinLinkPolicy, "join-link-policy", "component 0x0029: JoinLinkPolicy, also its update";
+    JoinLinks, JoinLinks, "join-links", "component 0x002a: JoinLinksData";
+    JoinLinksUpdate, JoinLinksUpdate, "join-links-update", "its update: JoinLinksUpdate";
+    LinkPreviewPolicy, LinkPreviewPolicy, "link-preview-policy", "component 0x002b: LinkPreviewPolicy, also its update";
+    AssetPolicy, AssetPolicy, "asset-policy", "component 0x002c: AssetPolicy, also its update";
+    LoggingPolicy, LoggingPolicy, "logging-policy", "component 0x002d: LoggingPolicy, also its update";
+    HistoryPolicy, HistoryPolicy, "chat-history-policy", "component 0x002e: HistoryPolicy, also its update";
+    BotPolicy, BotPolicy, "bot-policy", "component 0x002f: BotPolicy, also its update";
+    MessageExpiration, MessageExpiration, "message-expiration", "component 0x0030: MessageExpiration, also its update";
+    FrankingAgent, FrankingAgent, "franking-agent", "component 0x0021: FrankingAgentData, also its update";
+    Dictionary, AppDataDictionary, "dictionary", "AppDataDictionary: all components of a group";
+    MlsMessage, MlsMessage, "mls-message", "an MLSMessage with its header";
+    KeyPackage, RawKeyPackage, "key-package", "a KeyPackage without header";
+    Welcome, RawWelcome, "welcome", "a Welcome without header";
+    GroupInfo, RawGroupInfo, "group-info", "a GroupInfo without header";
+    RatchetTree, RawRatchetTree, "ratchet-tree", "a ratchet tree, as in the extension";
+    RatchetTreeOption, RatchetTreeOption, "ratchet-tree-option", "RatchetTreeOption";
+    GroupInfoOption, GroupInfoOption, "group-info-option", "GroupInfoOption";
+    PartialGroupInfo, PartialGroupInfo, "partial-group-info", "PartialGroupInfo";
+    SafeAad, SafeAad, "safe-aad", "SafeAAD: authenticated data of a message";
+    ApplicationFraming, ApplicationFraming, "application-framing", "ApplicationFraming: content with its media type";
+    MediaTypes, MediaTypeList, "media-types", "component 0x0003: MediaTypeList";
+    PseudonymousCredential, PseudonymousCredential, "pseudonymous-credential", "PseudonymousCredential";
+    IdentityLink, IdentityLink, "identity-link", "IdentityLinkTBE";
 }
 
 impl fmt::Display for Kind {
@@ -287,7 +285,7 @@ impl Kind {
             }
         }
         let (mut fitting, mut faults) = (Vec::new(), Vec::new());
-        for kind in Self::ALL.iter().copied().filter(|kind| kind.is_guessed()) {
+        for kind in Self::ALL.iter().copied() {
             match kind.accept(Try(bytes)) {
                 Ok(()) => fitting.push(kind),
                 Err(fault) => faults.push((kind, fault)),
@@ -295,6 +293,7 @@ impl Kind {
         }
         match fitting.as_slice() {
             [kind] => Ok(*kind),
+            [Self::Directory, Self::Problem] => Ok(if is_problem(bytes) { Self::Problem } else { Self::Directory }),
             [] => {
                 faults.sort_by_key(|(_, fault)| std::cmp::Reverse(fault.offset));
                 faults.truncate(3);
@@ -303,4 +302,10 @@ impl Kind {
             _ => Err(InspectError::Ambiguous(fitting)),
         }
     }
+}
+
+/// Which of two JSON objects that may both have any members it is: whether one of them is a problem document's (RFC 9457).
+fn is_problem(json: &[u8]) -> bool {
+    let members: BTreeMap<String, IgnoredAny> = serde_json::from_slice(json).unwrap_or_default();
+    ["type", "title", "status", "detail", "instance"].iter().any(|member| members.contains_key(*member))
 }

@@ -39,6 +39,10 @@ impl Target {
     pub(super) fn admin(base: &str, version: &str) -> Self {
         Self { text: format!("{base}/_synapse/admin/{version}"), asked: false }
     }
+    /// A path of the content repository where files are uploaded.
+    pub(super) fn media(base: &str) -> Self {
+        Self { text: format!("{base}/_matrix/media/v3"), asked: false }
+    }
     /// The whole URL.
     pub(super) fn into_text(self) -> String {
         self.text

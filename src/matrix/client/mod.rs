@@ -10,6 +10,7 @@ mod actions;
 mod admin;
 mod create_room;
 mod errors;
+mod files;
 mod ghosts;
 mod http;
 mod reads;

@@ -33,9 +33,10 @@ pub(super) use source::Source;
 use self::{cache::Cache, oblivious::Gateway, source::Sink};
 use super::{MimiPeers, Settings};
 use crate::{
-    assets::{AssetError, AssetFile, AssetName, AssetStore},
+    assets::{AssetError, AssetFile, AssetName, AssetStore, Upload},
     engine::ports::{self, CallError, Millis, Retry},
     ident::{ProviderDomain, UserUri},
+    policy::{DownloadPrivacy, DownloadPrivacyType},
     store::BoxFuture,
     wire::path::DownloadUrl,
 };
@@ -217,6 +218,12 @@ impl Assets {
         source.finished().await.map_err(failed)
     }
 
+    /// Stores a whole asset of a user of ours until `expires` at most; its URL, once it is durable.
+    pub async fn put(&self, owner: &UserUri, bytes: &[u8], expires: Millis) -> Result<String, AssetError> {
+        let name = self.store.put(owner.clone(), bytes, expires, now()).await?;
+        Ok(self.url(&name))
+    }
+
     /// Forwards an encapsulated request of a user of ours to the hub's Oblivious HTTP gateway, as its relay (RFC 9458): what is
     /// in it neither we nor the answer's bystanders learn, and the hub learns of the user nothing but the provider.
     pub async fn relay(&self, hub: &ProviderDomain, request: &[u8]) -> Result<Vec<u8>, CallError> {
@@ -225,26 +232,41 @@ impl Assets {
 }
 
 impl ports::Assets for Assets {
-    fn put<'a>(
-        &'a self,
-        owner: &'a UserUri,
-        bytes: &'a [u8],
-        expires: Millis,
-    ) -> BoxFuture<'a, Result<String, AssetError>> {
-        Box::pin(async move {
-            let name = self.store.put(owner.clone(), bytes, expires, now()).await?;
-            Ok(self.url(&name))
-        })
+    fn begin<'a>(&'a self, owner: &'a UserUri, name: AssetName) -> BoxFuture<'a, Result<Upload, AssetError>> {
+        Box::pin(self.store.begin_as(name, owner.clone(), Millis::MAX, now()))
     }
 
-    fn get<'a>(&'a self, hub: &'a ProviderDomain, url: &'a DownloadUrl) -> BoxFuture<'a, Result<AssetFile, CallError>> {
+    fn url(&self, name: &AssetName) -> String {
+        Self::url(self, name)
+    }
+
+    fn get<'a>(
+        &'a self,
+        hub: &'a ProviderDomain,
+        url: &'a DownloadUrl,
+        ways: Option<&'a DownloadPrivacy>,
+    ) -> BoxFuture<'a, Result<AssetFile, CallError>> {
         Box::pin(async move {
-            if self.settings.use_oblivious
-                && let Ok(file) = Self::get(self, hub, url, Way::Oblivious).await
-            {
-                return Ok(file);
+            let forbidden = |way| ways.is_some_and(|ways| ways.forbidden_download_types.contains(&way));
+            let usual = |way| ways.is_some_and(|ways| ways.default_download_type == way);
+            let oblivious = self.settings.use_oblivious || usual(DownloadPrivacyType::Ohttp);
+            let proxy = !forbidden(DownloadPrivacyType::HubProxy);
+            if (oblivious || !proxy) && !forbidden(DownloadPrivacyType::Ohttp) {
+                match Self::get(self, hub, url, Way::Oblivious).await {
+                    Err(_) if proxy => {}
+                    got => return got,
+                }
             }
-            Self::get(self, hub, url, Way::Proxy).await
+            if proxy {
+                return Self::get(self, hub, url, Way::Proxy).await;
+            }
+            // What remains is to ask its own server, which learns that it goes to somebody here, and no more.
+            if forbidden(DownloadPrivacyType::Direct) {
+                let why = FetchError::Refused("the room allows no way to fetch it".to_owned());
+                return Err(why.call_error(hub));
+            }
+            let failed = |error: FetchError| error.call_error(hub);
+            self.direct(url).await.map_err(failed)?.0.finished().await.map_err(failed)
         })
     }
 

@@ -23,7 +23,7 @@ pub struct AssetSettings {
     pub max_bytes_per_peer: u64,
     /// All assets, in bytes. Default 16 GiB.
     pub max_bytes: u64,
-    /// Days after which an asset is gone, if its owner does not want it gone earlier. Default 90.
+    /// Days after which an asset is gone, if its owner does not want it gone earlier; 0: it stays. Default 0.
     pub keep_days: u32,
     /// What was fetched from others and is kept to be given again, in bytes; 0 keeps nothing. Default 1 GiB.
     pub cache_bytes: u64,
@@ -54,7 +54,7 @@ impl Default for AssetSettings {
             max_bytes_per_user: 2 << 30,
             max_bytes_per_peer: 4 << 30,
             max_bytes: 16 << 30,
-            keep_days: 90,
+            keep_days: 0,
             cache_bytes: 1 << 30,
             transfer_timeout: Duration::from_mins(1),
             max_downloads_per_peer: 16,
@@ -76,7 +76,7 @@ impl AssetSettings {
             user: self.max_bytes_per_user,
             peer: self.max_bytes_per_peer,
             total: self.max_bytes,
-            keep: u64::from(self.keep_days) * DAY,
+            keep: if self.keep_days == 0 { u64::MAX } else { u64::from(self.keep_days) * DAY },
         }
     }
 }

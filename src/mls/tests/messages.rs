@@ -46,6 +46,11 @@ fn bursts_are_stored_once_and_without_restarts_in_between() {
     assert!(changes.put.len() <= 2, "{changes:?}");
     changes.apply(&mut a.rows);
     assert!(a.member.take_changes().unwrap().is_empty());
+    // Once an epoch is under way, a message changes the lesser half of the message secrets alone.
+    messages.push(("alice@a.example", a.member.seal(&user("alice@a.example"), b"20", &SafeAad::default()).unwrap()));
+    let changes = a.member.take_changes().unwrap();
+    assert_eq!(changes.put.iter().map(|(key, _)| key.as_slice()).collect::<Vec<_>>(), [b"M".as_slice()]);
+    changes.apply(&mut a.rows);
     for (turn, (who, message)) in messages.iter().enumerate() {
         let opened = b.member.open(message).unwrap();
         assert_eq!((opened.user, opened.plaintext), (user(who), format!("{turn}").into_bytes()));

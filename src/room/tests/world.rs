@@ -116,6 +116,7 @@ impl Names for FakeNames {
 }
 
 /// What an actor takes from its mailbox.
+#[expect(clippy::large_enum_variant, reason = "there are few of them at a time")]
 pub(super) enum Mail {
     Input(Input),
     /// A request of a peer, which waits: who, and the bytes.
@@ -628,6 +629,8 @@ impl World {
         let mut hidden = BTreeSet::new();
         for effect in effects {
             match effect {
+                Effect::ShowFiles { showing, .. } if hidden.contains(&showing.message_id) => {}
+                Effect::ShowFiles { showing, .. } => self.providers[at].lane.push_back(Effect::Show(showing)),
                 Effect::Show(showing) if hidden.contains(&showing.message_id) => {}
                 Effect::Matrix(_) | Effect::MakePortal(_) | Effect::Show(_) | Effect::Look { .. } => {
                     self.providers[at].lane.push_back(effect);
@@ -668,6 +671,7 @@ impl World {
                 }
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
                 Effect::Noted { .. }
+                | Effect::FilesGone { .. }
                 | Effect::Unlink(_)
                 | Effect::Ended(_)
                 | Effect::ReportAbuse { .. }
@@ -1003,6 +1007,9 @@ impl World {
 fn copy(input: &Input) -> Input {
     match input {
         Input::Event { event, salt, past } => Input::Event { event: event.clone(), salt: *salt, past: past.clone() },
+        Input::Filed { event, salt, past, files } => {
+            Input::Filed { event: event.clone(), salt: *salt, past: past.clone(), files: files.clone() }
+        }
         Input::Fanout(message) => Input::Fanout(message.clone()),
         Input::Submit { peer, request } => Input::Submit { peer: peer.clone(), request: request.clone() },
         Input::Update { peer, bundle } => Input::Update { peer: peer.clone(), bundle: bundle.clone() },

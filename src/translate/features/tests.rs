@@ -4,7 +4,7 @@ use ruma::{OwnedEventId, event_id};
 use serde_json::{Value, json};
 
 use super::{super::*, *};
-use crate::content::{Body, Expiration, ExternalPart, MessageId, NestedPart, TEXT_MARKDOWN, TEXT_PLAIN};
+use crate::content::{Expiration, ExternalPart, MessageId, NestedPart, TEXT_MARKDOWN, TEXT_PLAIN};
 
 fn alice() -> UserUri {
     UserUri::parse("mimi://a.example/u/alice").unwrap()
@@ -32,6 +32,13 @@ fn out(event_type: &str, content: &Value) -> Result<Translated, NotCarried> {
     let ctx = ToMimi { sender, room, salt: [9; 16], sent_ts: 1_700_000_000_000, past: &past, mentions: &Bob };
     match event_type {
         "m.room.redaction" => deletion(&first, None, &ctx),
+        _ if media::with_files(event_type, content).is_some() => {
+            let external = || ExternalPart { url: "https://a.example/1".into(), ..ExternalPart::default() };
+            let (translated, missing) =
+                media::files_to_mimi(event_type, content, (0..9).map(|_| Ok(external())).collect(), &ctx)?;
+            assert_eq!(missing, []);
+            Ok(translated.unwrap())
+        }
         _ => to_mimi(event_type, content, &ctx),
     }
 }
@@ -45,6 +52,10 @@ fn back(message: &MimiContent) -> MatrixMessage {
         from_gateway: true,
         mentions: &Bob,
     };
+    if media::from_message(&message).is_some() {
+        let place = || media::FileSource::Plain("mxc://b/1".into());
+        return media::files_to_matrix(&message, (0..9).map(|_| Ok(place())).collect(), &ctx).remove(0);
+    }
     to_matrix(&message, &ctx)
 }
 fn text(html: &str) -> Value {
@@ -108,9 +119,14 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
     let reaction = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": "$1", "key": "👍"}});
     events.push(("reactions", ("m.reaction", reaction)));
     for kind in ["m.image", "m.video", "m.audio", "m.file"] {
-        let file = json!({"msgtype": kind, "body": "x", "url": "mxc://a/b"});
-        events.push(("images, videos, audio, voice, files, stickers", words(file)));
+        let file = json!({"msgtype": kind, "body": "x", "url": "mxc://a/b", "info": {"w": 1, "h": 1, "size": 1}});
+        events.push(("pictures, videos, sounds, files", words(file)));
     }
+    let voice = json!({"msgtype": "m.audio", "body": "x", "url": "mxc://a/b", "org.matrix.msc3245.voice": {}});
+    events.push(("voice messages, stickers", words(voice)));
+    events.push(("voice messages, stickers", ("m.sticker", json!({"body": "x", "url": "mxc://a/b"}))));
+    let item = json!({"itemtype": "m.image", "body": "x", "url": "mxc://a/b"});
+    events.push(("galleries", words(json!({"msgtype": "m.gallery", "body": "", "itemtypes": [item, item]}))));
     events.into_iter().map(|(name, (event_type, content))| (name, event_type, content)).collect()
 }
 
@@ -151,12 +167,6 @@ fn to_matrix_the_table_says_what_happens() {
     let mut about = message(NestedPart::text(TEXT_PLAIN, "x"));
     about.set_subject("Minutes");
     messages.push(("subjects", about));
-    let part =
-        ExternalPart { content_type: "image/png".into(), url: "https://b.example/x".into(), ..ExternalPart::default() };
-    messages.push((
-        "images, videos, audio, voice, files, stickers",
-        message(NestedPart::render(Body::External(Box::new(part)))),
-    ));
     for feature in FEATURES.iter().filter(|feature| feature.back != Level::No) {
         let (_, message) =
             messages.iter().find(|(name, _)| *name == feature.name).unwrap_or_else(|| panic!("{}", feature.name));
@@ -217,6 +227,10 @@ fn the_page_and_the_state_event_are_the_table() {
     {
         assert_eq!(state[key], level, "{key}");
     }
+    assert_eq!(
+        (&state["file"]["m.image"]["mime_types"]["*/*"], &state["file"]["m.sticker"]["caption"]),
+        (&json!(2), &json!(1))
+    );
     assert_eq!((&state["formatting"]["bold"], &state["formatting"]["details"]), (&json!(2), &json!(1)));
     assert_eq!(state["formatting"].as_object().unwrap().len(), FORMATTING.len(), "each kind of formatting has its row");
 }

@@ -18,7 +18,7 @@ mod inline;
 mod marks;
 mod read;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod write;
 
 pub(super) use read::to_html;

@@ -9,6 +9,7 @@
 //!
 //! How the files themselves go over is the engine's business, with the pipes of `crate::media`: here are only words.
 
+mod cross;
 mod event;
 mod message;
 
@@ -23,6 +24,7 @@ use crate::{
     media::{EncryptedFile, FromMatrix},
 };
 
+pub use cross::{Missing, Moved, accepted, bytes, files_to_matrix, files_to_mimi, named, on_their_way, with_files};
 pub use event::{from_event, is_media, to_events};
 pub use message::{from_message, to_message};
 

@@ -221,7 +221,7 @@ fn element(numbers: &mut Numbers, depth: usize, out: &mut String) {
     }
 }
 
-fn like_element(seed: u64) -> String {
+pub(in crate::translate) fn like_element(seed: u64) -> String {
     let mut numbers = Numbers(seed);
     let mut out = String::new();
     if numbers.below(3) == 0 {

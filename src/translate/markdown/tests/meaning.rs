@@ -186,7 +186,7 @@ fn blocks(document: &Document<'_>, id: Id, marks: &Marks, out: &mut Vec<Meaning>
 }
 
 /// Fails where two meanings differ, and shows where.
-pub(super) fn assert_same(left: &str, right: &str, context: &str) {
+pub(in crate::translate) fn assert_same(left: &str, right: &str, context: &str) {
     let (a, b) = (format!("{:?}", meaning(left)), format!("{:?}", meaning(right)));
     if a != b {
         let at = a.char_indices().zip(b.chars()).find(|((_, a), b)| a != b).map_or(0, |((at, _), _)| at);

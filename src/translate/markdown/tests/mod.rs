@@ -1,7 +1,7 @@
 //! Markdown and HTML of messages, both ways.
 
-mod generated;
-mod meaning;
+pub(in crate::translate) mod generated;
+pub(in crate::translate) mod meaning;
 
 use meaning::meaning;
 
@@ -12,10 +12,18 @@ use crate::translate::{
     links::Links,
 };
 
-fn to_markdown(html: &str) -> (String, Vec<Loss>) {
+pub(in crate::translate) fn to_markdown(html: &str) -> (String, Vec<Loss>) {
+    in_style(html, Style::Markdown)
+}
+
+pub(in crate::translate) fn to_plain(html: &str) -> String {
+    in_style(html, Style::Plain).0
+}
+
+fn in_style(html: &str, style: Style) -> (String, Vec<Loss>) {
     let mut losses = Vec::new();
     let document = Document::read(html, &mut Links::to_mimi(&Nobody));
-    (from_document(&document, Style::Markdown, html.len(), &mut losses).unwrap(), losses)
+    (from_document(&document, style, html.len(), &mut losses).unwrap(), losses)
 }
 
 fn from_markdown(markdown: &str) -> String {

@@ -1,0 +1,456 @@
+//! Files of others' messages on their way in: from their asset stores, checked, by way of the spool to the homeserver, and then
+//! the events that show them, at the message's place in the room or, if they take long, later.
+
+use std::{os::unix::fs::FileExt as _, sync::Arc};
+
+use ruma::OwnedEventId;
+use tokio::{sync::watch, time::Instant};
+
+use super::{Carrier, Trouble, rules};
+use crate::{
+    content::{ExternalPart, MessageId, MimiContent},
+    engine::{
+        Engine,
+        core::{lock, now},
+        names::GatewayNames,
+        ports::{Actor, CallError, MatrixAction, MatrixDone, Retry},
+        relations::Place,
+        tables::{DROPPED, LATE, MORE, OUTBOX, Parcel},
+    },
+    ident::{RoomUri, UserUri},
+    media::{CHUNK, TAG_LEN, ToMatrix},
+    policy::AssetPolicy,
+    room::{Names, Showing},
+    store::{Batch, StoreError},
+    translate::{
+        self, MatrixMessage, Mentions,
+        media::{FileSource, MediaInfo, MediaKind, Moved, accepted, files_to_matrix, from_message, on_their_way},
+    },
+    wire::path::DownloadUrl,
+};
+
+/// A message whose files are being fetched.
+#[derive(Clone)]
+pub(in crate::engine) struct Job {
+    since: Instant,
+    done: watch::Receiver<Option<Arc<Vec<Moved<FileSource>>>>>,
+}
+
+/// What became of a message with files when its turn came.
+#[derive(Debug)]
+pub(in crate::engine) enum Came {
+    /// It is shown: its events, the one that stands for it first.
+    Shown(Vec<OwnedEventId>),
+    /// A note stands in its place.
+    Late(OwnedEventId),
+}
+
+/// Whom captions name. Whoever is named by a message of a room is taken to be in it: the homeserver rings nobody else.
+struct Everybody<'a>(&'a GatewayNames);
+
+impl Mentions for Everybody<'_> {
+    fn uri(&self, user: &ruma::UserId) -> Option<UserUri> {
+        self.0.uri(user).or_else(|| self.0.ghost_uri(user))
+    }
+    fn matrix_id(&self, user: &UserUri) -> Option<ruma::OwnedUserId> {
+        self.0.matrix_id(user)
+    }
+    fn is_here(&self, _: &UserUri) -> bool {
+        true
+    }
+}
+
+fn unreadable(what: &dyn std::fmt::Display) -> CallError {
+    CallError { what: format!("a message with files: {what}"), retry: Retry::Permanent, status: None, errcode: None }
+}
+
+fn stored(error: impl std::fmt::Display) -> CallError {
+    CallError {
+        what: format!("a message with files: {error}"),
+        retry: Retry::Retriable(None),
+        status: None,
+        errcode: None,
+    }
+}
+
+/// What is to be brought: which part, as what.
+struct Wanted {
+    part: ExternalPart,
+    kind: MediaKind,
+    info: MediaInfo,
+    name: String,
+}
+
+impl Carrier {
+    async fn fetch(
+        &self,
+        room: &RoomUri,
+        actor: &Actor,
+        policy: Option<&AssetPolicy>,
+        wanted: &Wanted,
+    ) -> Result<FileSource, Trouble> {
+        let Wanted { part, kind, info, name } = wanted;
+        part.check_fetchable(now()).map_err(|fault| Trouble::Never(fault.to_string()))?;
+        let url = DownloadUrl::parse(&part.url)
+            .map_err(|error| Trouble::Never(format!("it is where nothing is fetched from: {error}")))?;
+        if let Actor::Ghost(owner) = actor {
+            rules::place(policy, owner, url.host()).map_err(Trouble::Never)?;
+        }
+        let limit = rules::limit(policy, *kind, info, self.upload_limit().await?).map_err(Trouble::Never)?;
+        let _turn = self.back.acquire().await.map_err(|error| Trouble::Later(error.to_string(), None))?;
+        let ways = policy.map(|policy| &policy.download_privacy);
+        let asset = self.files.assets.get(&room.hub(), &url, ways).await.map_err(|error| match error.retry {
+            Retry::Permanent => Trouble::Never(error.what),
+            Retry::Retriable(after) => Trouble::Later(error.what, after),
+            Retry::Uncertain => Trouble::Later(error.what, None),
+        })?;
+        if asset.bytes() > limit.saturating_add(TAG_LEN as u64) {
+            return Err(Trouble::too_large(limit));
+        }
+        let pipe = ToMatrix::new(part, now(), None)?;
+        let mut filling = self.files.spool.begin(pipe)?;
+        let checked = tokio::task::spawn_blocking(move || {
+            let (file, mut at, mut piece) = (asset.file(), 0, vec![0; CHUNK]);
+            while at < asset.bytes() {
+                let length = usize::try_from(asset.bytes() - at).unwrap_or(CHUNK).min(CHUNK);
+                let piece = piece.get_mut(..length).unwrap_or_default();
+                file.read_exact_at(piece, at).map_err(|error| Trouble::Later(error.to_string(), None))?;
+                filling.write(piece)?;
+                at += piece.len() as u64;
+            }
+            Ok::<_, Trouble>(filling.finish()?)
+        });
+        let (spooled, _) = checked.await.map_err(|error| Trouble::Later(error.to_string(), None))??;
+        let url = self.files.matrix.upload(actor, name, &info.media_type, &spooled).await?;
+        Ok(FileSource::Plain(url))
+    }
+}
+
+impl Engine {
+    /// The job that fetches the files of this message; begins it if it does not run.
+    pub(in crate::engine) fn job(&self, room: &str, parcel: &Parcel) -> Option<Job> {
+        let carrier = self.0.files.get()?;
+        let key = (room.to_owned(), parcel.showing.message_id);
+        let mut jobs = lock(&carrier.jobs);
+        if let Some(job) = jobs.get(&key) {
+            return Some(job.clone());
+        }
+        let (done, watched) = watch::channel(None);
+        let job = Job { since: Instant::now(), done: watched };
+        jobs.insert(key, job.clone());
+        drop(jobs);
+        let (engine, room, parcel) = (self.clone(), room.to_owned(), parcel.clone());
+        self.0.tasks.spawn(async move {
+            if let Some(moved) = engine.fetch_files(&room, &parcel).await {
+                done.send_replace(Some(Arc::new(moved)));
+            }
+        });
+        Some(job)
+    }
+
+    fn end_job(&self, room: &str, message: [u8; 32]) {
+        if let Some(carrier) = self.0.files.get() {
+            lock(&carrier.jobs).remove(&(room.to_owned(), message));
+        }
+    }
+
+    async fn fetch_files(&self, room: &str, parcel: &Parcel) -> Option<Vec<Moved<FileSource>>> {
+        let carrier = self.0.files.get()?;
+        let message = MimiContent::decode(&parcel.content).ok();
+        let (Some(media), Ok(room), MatrixAction::Send { actor, .. }) =
+            (message.as_ref().and_then(from_message), RoomUri::parse(room), &parcel.showing.action)
+        else {
+            return Some(Vec::new());
+        };
+        let policy = parcel.policy.as_deref().and_then(rules::read);
+        let mut moved = Vec::new();
+        for file in media.files {
+            let wanted = Wanted { part: file.source, kind: file.kind, info: file.info, name: file.filename };
+            let one = async |wanted: &Wanted| {
+                self.persist(&wanted.part.url, || carrier.fetch(&room, actor, policy.as_ref(), wanted)).await
+            };
+            let came = one(&wanted).await?;
+            let is_there = came.is_ok();
+            moved.push(came);
+            if let Some((part, info)) = file.thumbnail {
+                let thumbnail = Wanted { part, kind: MediaKind::Image, info, name: String::new() };
+                moved.push(if is_there { one(&thumbnail).await? } else { Err("its file is not there".to_owned()) });
+            }
+        }
+        Some(moved)
+    }
+
+    /// Shows a message with files, or a note in its place if they do not come soon.
+    pub(in crate::engine) async fn show_parcel(&self, room: &str, parcel: &Parcel) -> Result<Came, CallError> {
+        let job = self.job(room, parcel).ok_or_else(|| unreadable(&"nothing carries files any more"))?;
+        let mut done = job.done.clone();
+        let wait = self.0.files.get().map(|carrier| carrier.files.wait).unwrap_or_default();
+        let there = tokio::time::timeout_at(job.since + wait, done.wait_for(Option::is_some));
+        let there = there.await.map(|files| files.map(|files| files.clone()));
+        let files = match there {
+            Ok(Ok(files)) => files,
+            Ok(Err(_)) => {
+                return Err(CallError { retry: Retry::Retriable(None), ..unreadable(&"its files were let go") });
+            }
+            Err(_) => None,
+        };
+        if let Some(files) = files {
+            return self.show_files(room, parcel, &files).await.map(Came::Shown);
+        }
+        let note = self.worded(parcel, |message, ctx| vec![on_their_way(message, ctx)])?;
+        let events = self.send_all(room, parcel, note, ".late").await?;
+        events.into_iter().next().map(Came::Late).ok_or_else(|| unreadable(&"nothing to show"))
+    }
+
+    async fn show_files(
+        &self,
+        room: &str,
+        parcel: &Parcel,
+        files: &[Moved<FileSource>],
+    ) -> Result<Vec<OwnedEventId>, CallError> {
+        let events = self.worded(parcel, |message, ctx| files_to_matrix(message, files.to_vec(), ctx))?;
+        self.send_all(room, parcel, events, "").await
+    }
+
+    /// The events of a message.
+    fn worded(
+        &self,
+        parcel: &Parcel,
+        words: impl FnOnce(&MimiContent, &translate::ToMatrix<'_>) -> Vec<MatrixMessage>,
+    ) -> Result<Vec<MatrixMessage>, CallError> {
+        let message = MimiContent::decode(&parcel.content).map_err(|error| unreadable(&error))?;
+        let showing = &parcel.showing;
+        let sender = &showing.earlier.sender;
+        let room = RoomUri::parse(&parcel.room).map_err(|error| unreadable(&error))?;
+        let ctx = translate::ToMatrix {
+            message_id: MessageId(showing.message_id),
+            sender,
+            room: &room,
+            from_gateway: self.0.names.is_gateway(&sender.provider()),
+            mentions: &Everybody(&self.0.names),
+        };
+        let mut events = words(&message, &ctx);
+        for event in &mut events {
+            accepted(event, showing.accepted);
+        }
+        Ok(events)
+    }
+
+    /// Sends the events of a message, each once.
+    async fn send_all(
+        &self,
+        room: &str,
+        parcel: &Parcel,
+        events: Vec<MatrixMessage>,
+        mark: &str,
+    ) -> Result<Vec<OwnedEventId>, CallError> {
+        let MatrixAction::Send { room: matrix, actor, ts, txn_id, .. } = &parcel.showing.action else {
+            return Err(unreadable(&"it is none that is sent"));
+        };
+        let mut sent = Vec::new();
+        for (index, event) in events.into_iter().enumerate() {
+            // What a note says may come to be otherwise after a crash: then it is another event.
+            let note = if event.content.get("msgtype").is_some_and(|kind| kind == "m.notice") { "n" } else { "" };
+            let txn_id = if index == 0 && note.is_empty() {
+                format!("{txn_id}{mark}")
+            } else {
+                format!("{txn_id}{mark}.{note}f{index}")
+            };
+            let action = MatrixAction::Send {
+                room: matrix.clone(),
+                actor: actor.clone(),
+                event_type: event.event_type,
+                content: event.content.to_string(),
+                ts: *ts,
+                txn_id,
+            };
+            let showing = Showing { action, refers: event.refers, ..parcel.showing.clone() };
+            if let MatrixDone::Event(event) = self.show(room, &showing).await? {
+                sent.push(event);
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Notes which events show a message; the first of them stands for it.
+    pub(in crate::engine) async fn note_files(
+        &self,
+        room: &str,
+        parcel: &Parcel,
+        events: &[OwnedEventId],
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        let (showing, Some((first, more))) = (&parcel.showing, events.split_first()) else { return Ok(()) };
+        if let MatrixAction::Send { room: matrix, .. } = &showing.action {
+            let place = Place { room, matrix };
+            for event in more {
+                self.note_event(place, event, showing.message_id, &showing.earlier, Some(showing.accepted), batch)?;
+            }
+        }
+        if !more.is_empty() {
+            let key = (room.to_owned(), showing.message_id);
+            let more = more.iter().map(ToString::to_string).collect();
+            MORE.put(&self.0.db, batch, &key, &self.0.today.dated(more))?;
+        }
+        self.note_shown(room, showing, first, batch).await
+    }
+
+    /// The message's turn in its lane is over: it is shown, or goes on by itself. False: the engine stops.
+    pub(in crate::engine) async fn parcel_done(
+        &self,
+        lane: &str,
+        room: &str,
+        number: u64,
+        parcel: &Parcel,
+        came: &Came,
+    ) -> bool {
+        let events = match came {
+            Came::Shown(events) => events.clone(),
+            Came::Late(note) => vec![note.clone()],
+        };
+        loop {
+            let mut batch = Batch::new("a message with files");
+            OUTBOX.remove(&mut batch, &lane.to_owned(), number);
+            let noted = async {
+                self.note_files(room, parcel, &events, &mut batch).await?;
+                if matches!(came, Came::Late(_)) {
+                    LATE.put(&self.0.db, &mut batch, &(room.to_owned(), parcel.showing.message_id), parcel)?;
+                }
+                self.0.db.commit(batch).await
+            };
+            let Err(error) = noted.await else { break };
+            tracing::warn!(lane, %error, "a message with files is not noted yet");
+            tokio::select! {
+                () = self.0.stop.cancelled() => return false,
+                () = tokio::time::sleep(self.0.settings.retry) => {}
+            }
+        }
+        match came {
+            Came::Shown(_) => self.end_job(room, parcel.showing.message_id),
+            Came::Late(_) => self.go_on_late(room, parcel.clone()),
+        }
+        true
+    }
+
+    /// A message with files will never be shown.
+    pub(in crate::engine) fn parcel_refused(&self, room: &str, parcel: &Parcel) {
+        self.end_job(room, parcel.showing.message_id);
+    }
+
+    /// Goes on with files that came late, after a start; and deletes assets that are not deleted yet.
+    pub(in crate::engine) async fn load_files(&self) -> Result<(), StoreError> {
+        if self.0.files.get().is_none() {
+            return Ok(());
+        }
+        for ((room, _), parcel) in LATE.scan_all(&self.0.db, &()).await? {
+            self.go_on_late(&room, parcel);
+        }
+        let dropped = DROPPED.scan_all(&self.0.db, &()).await?;
+        let (engine, urls) = (self.clone(), dropped.into_iter().map(|(url, ())| url).collect());
+        self.0.tasks.spawn(async move { engine.delete_assets(urls).await });
+        Ok(())
+    }
+
+    fn go_on_late(&self, room: &str, parcel: Parcel) {
+        let (engine, room) = (self.clone(), room.to_owned());
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                () = engine.0.stop.cancelled() => {}
+                () = engine.late(&room, &parcel) => {}
+            }
+        });
+    }
+
+    /// Shows files when they come, unless their message was deleted meanwhile.
+    async fn late(&self, room: &str, parcel: &Parcel) {
+        let id = parcel.showing.message_id;
+        let key = (room.to_owned(), id);
+        let Some(job) = self.job(room, parcel) else { return };
+        let mut done = job.done.clone();
+        let Some(files) = done.wait_for(Option::is_some).await.ok().and_then(|files| files.clone()) else { return };
+        let mut wait = self.0.settings.retry;
+        loop {
+            match self.show_late(&key, parcel, &files).await {
+                Ok(()) => return self.end_job(room, id),
+                Err(error) if error.retry == Retry::Permanent => {
+                    tracing::warn!(room, %error, "files that came late are not shown");
+                    let mut batch = Batch::new("files that are not shown");
+                    LATE.delete(&mut batch, &key);
+                    let why = format!("showing files of {}: {error}", parcel.showing.earlier.sender);
+                    let aside = self.put_aside(&mut batch, room, None, &why, None);
+                    if let (Ok(()), Ok(_)) = (aside, self.0.db.commit(batch).await) {
+                        return self.end_job(room, id);
+                    }
+                }
+                Err(error) => tracing::debug!(room, %error, "files that came late are not shown yet"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(self.0.settings.retry * super::LONGEST_WAIT);
+        }
+    }
+
+    async fn show_late(
+        &self,
+        key: &(String, [u8; 32]),
+        parcel: &Parcel,
+        files: &[Moved<FileSource>],
+    ) -> Result<(), CallError> {
+        if LATE.get(&self.0.db, key).await.map_err(stored)?.is_none() {
+            return Ok(());
+        }
+        let events = self.show_files(&key.0, parcel, files).await?;
+        let mut batch = Batch::new("files that came late");
+        batch.require(LATE.present(key));
+        LATE.delete(&mut batch, key);
+        self.note_files(&key.0, parcel, &events, &mut batch).await.map_err(stored)?;
+        match self.0.db.commit(batch).await {
+            Ok(_) => Ok(()),
+            // Deleted just now.
+            Err(StoreError::ConditionFailed { .. }) => self.unshow(parcel, &events).await,
+            Err(error) => Err(stored(error)),
+        }
+    }
+
+    /// Redacts events of a message that was deleted.
+    async fn unshow(&self, parcel: &Parcel, events: &[OwnedEventId]) -> Result<(), CallError> {
+        let MatrixAction::Send { actor, .. } = &parcel.showing.action else { return Ok(()) };
+        self.redact_all(&parcel.showing, actor, events).await
+    }
+
+    async fn redact_all(&self, showing: &Showing, actor: &Actor, events: &[OwnedEventId]) -> Result<(), CallError> {
+        let MatrixAction::Send { room, txn_id, .. } = &showing.action else { return Ok(()) };
+        for (index, event) in events.iter().enumerate() {
+            let content = serde_json::json!({ "redacts": event }).to_string();
+            let action = MatrixAction::Send {
+                room: room.clone(),
+                actor: actor.clone(),
+                event_type: "m.room.redaction".to_owned(),
+                content,
+                ts: None,
+                txn_id: format!("{txn_id}.x{index}"),
+            };
+            self.0.homeserver.perform(&action).await?;
+        }
+        Ok(())
+    }
+
+    /// A message is deleted by `actor`: so are the other events that show it, and what was still to come of it.
+    pub(in crate::engine) async fn delete_rest(
+        &self,
+        room: &str,
+        deletion: &Showing,
+        actor: &Actor,
+    ) -> Result<(), CallError> {
+        let Some(id) = deletion.refers.replaces else { return Ok(()) };
+        let key = (room.to_owned(), id.0);
+        if LATE.get(&self.0.db, &key).await.map_err(stored)?.is_some() {
+            let mut batch = Batch::new("files of a deleted message");
+            LATE.delete(&mut batch, &key);
+            self.0.db.commit(batch).await.map_err(stored)?;
+        }
+        let Some(more) = MORE.get(&self.0.db, &key).await.map_err(stored)? else { return Ok(()) };
+        let events: Vec<OwnedEventId> =
+            more.value.into_iter().filter_map(|event| OwnedEventId::try_from(event).ok()).collect();
+        self.redact_all(deletion, actor, &events).await
+    }
+}

@@ -1,0 +1,169 @@
+//! Messages with files once it is known what became of each file: some are where they should be, others will never be.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    super::{
+        CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, Translated, events,
+        relation::Relations, tidy,
+    },
+    FileSource, Media, MediaFile, MediaKind, from_event, from_message, is_media, to_events, to_message,
+};
+use crate::content::{ExternalPart, MimiContent};
+
+/// What became of one file, or why it will never be there.
+pub type Moved<T> = Result<T, String>;
+
+/// A file that did not cross: what people know it by, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name, what it is, and how large.
+    pub file: String,
+    /// Why.
+    pub why: String,
+}
+
+/// The content of an event that has files: the new one of an edit. `None`: it has none.
+#[must_use]
+pub fn with_files<'a>(event_type: &str, content: &'a Value) -> Option<&'a Value> {
+    let relation = content.get("m.relates_to").and_then(|relation| relation.get("rel_type")).and_then(Value::as_str);
+    let new = content.get("m.new_content").filter(|new| relation == Some("m.replace") && new.is_object());
+    let counts = new.unwrap_or(content);
+    is_media(event_type, counts).then_some(counts)
+}
+
+/// An event whose files went over, as a message. Files that did not make it are left out and named; `None` if nothing is left
+/// to say.
+pub fn files_to_mimi(
+    event_type: &str,
+    content: &Value,
+    files: Vec<Moved<ExternalPart>>,
+    ctx: &ToMimi<'_>,
+) -> Result<(Option<Translated>, Vec<Missing>), NotCarried> {
+    let outer = content.as_object().ok_or(NotCarried::Malformed("content"))?;
+    let counts = with_files(event_type, content).ok_or_else(|| NotCarried::EventType(event_type.to_owned()))?;
+    let mut losses = Vec::new();
+    let relations = Relations::read(outer, ctx, &mut losses);
+    let mut media = from_event(event_type, counts, ctx)?;
+    let caption = media.caption.clone();
+    media.losses.append(&mut losses);
+    let (media, missing) = media.carried(files);
+    let mut translated = if media.files.is_empty() {
+        let Some(caption) = caption else { return Ok((None, missing)) };
+        let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, caption);
+        content.set_sender_timestamp(ctx.sent_ts);
+        Translated { content, losses: tidy(media.losses) }
+    } else {
+        to_message(&media, ctx)?
+    };
+    translated.content.expires = events::expires(outer, ctx.sent_ts, &mut translated.losses);
+    relations.put(&mut translated.content);
+    translated.content.encode()?;
+    Ok((Some(translated), missing))
+}
+
+/// A message whose files went over, as events: those that show the files, then a note for each that did not make it.
+#[must_use]
+pub fn files_to_matrix(message: &MimiContent, files: Vec<Moved<FileSource>>, ctx: &ToMatrix<'_>) -> Vec<MatrixMessage> {
+    let Some(media) = from_message(message) else { return Vec::new() };
+    let caption = media.caption.clone();
+    let (media, missing) = media.carried(files);
+    let mut all = if media.files.is_empty() { Vec::new() } else { to_events(&media, message, ctx) };
+    if all.is_empty()
+        && let Some(caption) = caption
+    {
+        all.push(super::super::to_matrix(&MimiContent { body: caption, ..message.clone() }, ctx));
+    }
+    for Missing { file, why } in missing {
+        let mut refers = Refers { topic: message.topic_id.clone(), ..Refers::default() };
+        if all.is_empty() {
+            (refers.reply, refers.replaces) = (message.in_reply_to, message.replaces);
+        }
+        all.push(note(&format!("[{file} could not be fetched: {why}]"), refers, ctx));
+    }
+    all
+}
+
+/// What stands in the place of files that take their time.
+#[must_use]
+pub fn on_their_way(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
+    let named: Vec<String> = from_message(message).iter().flat_map(|media| &media.files).map(named).collect();
+    let verb = if named.len() == 1 { "is" } else { "are" };
+    let refers = Refers {
+        topic: message.topic_id.clone(),
+        reply: message.in_reply_to,
+        replaces: message.replaces,
+        ..Refers::default()
+    };
+    note(&format!("[{} {verb} still on the way]", named.join(", ")), refers, ctx)
+}
+
+fn note(text: &str, refers: Refers, ctx: &ToMatrix<'_>) -> MatrixMessage {
+    let content = json!({
+        "msgtype": "m.notice",
+        "body": text,
+        "m.mentions": {},
+        CONTENT_KEY: { "id": ctx.message_id.to_string(), "room": ctx.room.as_str(), "sender": ctx.sender.as_str() },
+    });
+    MatrixMessage { event_type: "m.room.message".to_owned(), content, refers, losses: Vec::new() }
+}
+
+impl<S> Media<S> {
+    /// The same with what became of its files, in the order of [`Media::sources`]: those that are there, and the others. Thumbnails
+    /// that did not make it are left out.
+    #[must_use]
+    pub fn carried<T>(self, files: Vec<Moved<T>>) -> (Media<T>, Vec<Missing>) {
+        let mut moved = files.into_iter();
+        let nothing = || Err("nothing came of it".to_owned());
+        let (mut kept, mut missing, mut losses) = (Vec::new(), Vec::new(), self.losses);
+        for file in self.files {
+            let named = named(&file);
+            let MediaFile { kind, source: _, filename, info, thumbnail, voice } = file;
+            let source = moved.next().unwrap_or_else(nothing);
+            let had = thumbnail.is_some();
+            let thumbnail = thumbnail.and_then(|(_, info)| Some((moved.next()?.ok()?, info)));
+            if had && thumbnail.is_none() {
+                losses.push(Loss::Thumbnail);
+            }
+            match source {
+                Ok(source) => kept.push(MediaFile { kind, source, filename, info, thumbnail, voice }),
+                Err(why) => missing.push(Missing { file: named, why }),
+            }
+        }
+        (Media { files: kept, caption: self.caption, losses: tidy(losses) }, missing)
+    }
+}
+
+/// What people know a file by: its name, what it is, and how large.
+pub fn named<S>(file: &MediaFile<S>) -> String {
+    let kind = match file.kind {
+        MediaKind::Image => "picture",
+        MediaKind::Video => "video",
+        MediaKind::Audio if file.voice.is_some() => "voice message",
+        MediaKind::Audio => "sound",
+        MediaKind::File => "file",
+        MediaKind::Sticker => "sticker",
+    };
+    let about = file.info.size.map_or_else(|| kind.to_owned(), |size| format!("{kind}, {}", bytes(size)));
+    if file.filename.is_empty() { about } else { format!("{} ({about})", file.filename) }
+}
+
+/// A size as people read it.
+#[must_use]
+pub fn bytes(size: u64) -> String {
+    let (mut unit, mut scale) = ("bytes", 1);
+    for (name, next) in [("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)] {
+        if size >= next {
+            (unit, scale) = (name, next);
+        }
+    }
+    let (whole, tenth) = (size / scale, size % scale * 10 / scale);
+    if scale > 1 && whole < 10 && tenth > 0 { format!("{whole}.{tenth} {unit}") } else { format!("{whole} {unit}") }
+}
+
+/// Marks the events of a message with when its hub accepted it.
+pub fn accepted(event: &mut MatrixMessage, at: u64) {
+    if let Some(origin) = event.content.get_mut(CONTENT_KEY).and_then(Value::as_object_mut) {
+        origin.extend(Map::from_iter([("accepted".to_owned(), json!(at))]));
+    }
+}

@@ -1,0 +1,389 @@
+//! Whole conversations of generated events, from one Matrix room to MIMI and into another Matrix room, and back.
+//!
+//! What "the same meaning" is, type by type (an id means the event or message that stands for the same thing on the other side):
+//!
+//! | Type | Same |
+//! |---|---|
+//! | text, notice, emote | `msgtype` and `body`; formatted: the same tree of blocks and marks (`markdown::tests::meaning`) |
+//! | in extensible form | the text, as `m.text` |
+//! | reply, thread | besides: the event answered, the thread's root |
+//! | edit | the event whose first version it replaces, and the new text |
+//! | reaction | the event, and the key, but for blanks around it |
+//! | deletion | the event, and the reason, but for blanks around it (of an edit alone: Matrix goes back to the version before, MIMI deletes the message) |
+//! | place | `geo_uri`, and `body` but for blanks around it |
+//! | poll, vote, end | the whole content; the poll of votes and ends |
+//! | custom event | type, and the whole content but relations, mentions and what gateways mark |
+//! | disappearing message | besides: when it goes |
+//! | a message of MIMI | what its event says, said in Matrix, is a message that gives the same event again; one without formatting that a gateway made is the same, byte for byte, with its sender, salt and time |
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use ruma::OwnedEventId;
+use serde_json::{Map, Value, json};
+
+use super::{
+    markdown::tests::{generated::like_element, meaning::assert_same, to_markdown, to_plain},
+    *,
+};
+use crate::content::{Expiration, NestedPart, TEXT_HTML, TEXT_MARKDOWN, TEXT_PLAIN};
+
+const POLL: &str = "org.matrix.msc3381.poll";
+
+/// What somebody does: which kind of thing, about which of the earlier ones, with what words.
+#[derive(Debug, Clone)]
+struct Step {
+    kind: usize,
+    target: usize,
+    words: String,
+    seed: u64,
+    by_b: bool,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (0..18_usize, 0..100_usize, "[ -~äß🐌]{0,8}[a-z0-9]", 0..100_000_u64, any::<bool>())
+        .prop_map(|(kind, target, words, seed, by_b)| Step { kind, target, words, seed, by_b });
+    prop::collection::vec(step, 1..12)
+}
+
+fn room() -> RoomUri {
+    RoomUri::parse("mimi://a.example/r/club").unwrap()
+}
+
+fn user(by_b: bool) -> UserUri {
+    UserUri::parse(if by_b { "mimi://b.example/u/bob" } else { "mimi://a.example/u/alice" }).unwrap()
+}
+
+/// The one person whom generated messages link to is known on both sides, under one address.
+struct People;
+
+impl Mentions for People {
+    fn uri(&self, user: &ruma::UserId) -> Option<UserUri> {
+        (user == "@a:b.example").then(|| UserUri::parse("mimi://b.example/u/a").unwrap())
+    }
+    fn matrix_id(&self, user: &UserUri) -> Option<ruma::OwnedUserId> {
+        (user.as_str() == "mimi://b.example/u/a").then(|| "@a:b.example".try_into().unwrap())
+    }
+    fn is_here(&self, _: &UserUri) -> bool {
+        true
+    }
+}
+
+/// Something that was said, as each side has it.
+#[derive(Debug, Clone)]
+struct Said {
+    /// The event of either room: A's, B's.
+    events: [OwnedEventId; 2],
+    earlier: Earlier,
+    kind: usize,
+    by_b: bool,
+}
+
+#[derive(Debug, Default)]
+struct Conversation {
+    said: Vec<Said>,
+    count: usize,
+}
+
+impl Conversation {
+    fn past(&self, side: usize) -> Vec<(OwnedEventId, Earlier)> {
+        self.said.iter().map(|said| (said.events[side].clone(), said.earlier.clone())).collect()
+    }
+
+    fn find(&self, id: MessageId, side: usize) -> Option<Found> {
+        let said = self.said.iter().find(|said| said.earlier.id == id)?;
+        Some(Found { event: said.events[side].clone(), earlier: Some(said.earlier.clone()) })
+    }
+
+    fn resolve(&self, refers: &Refers, side: usize) -> Resolved {
+        let root = self.said.iter().find(|said| {
+            !refers.topic.is_empty() && (said.earlier.topic == refers.topic || said.earlier.first.0[..] == refers.topic)
+        });
+        Resolved {
+            reply: refers.reply.and_then(|id| self.find(id, side)),
+            replaced: refers.replaces.and_then(|id| self.find(id, side)),
+            root: root.map(|said| said.events[side].clone()),
+        }
+    }
+
+    /// An earlier thing of one of these kinds, and whose it is, as the step asks for.
+    fn target(&self, step: &Step, fits: impl Fn(&Said) -> bool) -> Option<&Said> {
+        let fitting: Vec<&Said> = self.said.iter().filter(|said| fits(said)).collect();
+        fitting.get(step.target % fitting.len().max(1)).copied()
+    }
+
+    /// The event as a client of that side sends it. Without anything to refer to it is a text.
+    fn event(&self, step: &Step) -> (String, Value) {
+        let side = usize::from(step.by_b);
+        let words = step.words.as_str();
+        let text = |more: Value| {
+            let mut content = json!({"msgtype": "m.text", "body": words});
+            content.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+            ("m.room.message".to_owned(), content)
+        };
+        let formatted = || {
+            let html = like_element(step.seed);
+            // Of a pill clients write the name alone.
+            let body = to_plain(&html).replace(" (https://matrix.to/#/@a:b.example)", "");
+            if body.trim().is_empty() {
+                return json!({});
+            }
+            json!({"body": body, "format": "org.matrix.custom.html", "formatted_body": html})
+        };
+        let message = |said: &Said| said.kind < 12;
+        let id = |said: &Said| said.events[side].clone();
+        let about = |said: &Said| json!({"rel_type": "m.reference", "event_id": id(said)});
+        match step.kind {
+            1 => text(formatted()),
+            2 => text(json!({"msgtype": "m.notice"})),
+            3 => text(json!({"msgtype": "m.emote"})),
+            4 => (
+                "m.message".to_owned(),
+                json!({"org.matrix.msc1767.text": [{"body": words}], "m.text": [{"body": words}]}),
+            ),
+            5 => {
+                text(json!({"com.beeper.disappearing_timer": {"type": "after_read", "timer": 1000 * (1 + step.seed)}}))
+            }
+            6 => text(json!({"msgtype": "m.location", "geo_uri": format!("geo:{},-0.5", step.seed % 90)})),
+            7 => match self.target(step, message) {
+                Some(said) => text(json!({"m.relates_to": {"m.in_reply_to": {"event_id": id(said)}}})),
+                None => text(json!({})),
+            },
+            8 => match self.target(step, |said| message(said) && said.earlier.topic.is_empty()) {
+                Some(said) => text(json!({"m.relates_to": {"rel_type": "m.thread", "event_id": id(said),
+                    "is_falling_back": true, "m.in_reply_to": {"event_id": id(said)}}})),
+                None => text(json!({})),
+            },
+            12 => match self.target(step, |said| said.kind < 4 && said.by_b == step.by_b) {
+                Some(said) => {
+                    text(json!({"body": format!("* {words}"), "m.new_content": {"msgtype": "m.text", "body": words},
+                    "m.relates_to": {"rel_type": "m.replace", "event_id": id(said)}}))
+                }
+                None => text(json!({})),
+            },
+            13 => match self.target(step, message) {
+                Some(said) => (
+                    "m.reaction".to_owned(),
+                    json!({"m.relates_to":
+                    {"rel_type": "m.annotation", "event_id": id(said), "key": format!("{}👍", words.trim())}}),
+                ),
+                None => text(json!({})),
+            },
+            14 => match self.target(step, |said| said.by_b == step.by_b && !matches!(said.kind, 12 | 14)) {
+                Some(said) => ("m.room.redaction".to_owned(), json!({"redacts": id(said), "reason": words.trim()})),
+                None => text(json!({})),
+            },
+            15 => {
+                let answer = |n: u64| json!({"id": format!("{n}"), "org.matrix.msc1767.text": format!("{words} {n}")});
+                (
+                    format!("{POLL}.start"),
+                    json!({format!("{POLL}.start"): {"kind": "org.matrix.msc3381.poll.disclosed",
+                    "max_selections": 1, "question": {"org.matrix.msc1767.text": words}, "answers": [answer(1), answer(2)]},
+                    "org.matrix.msc1767.text": words}),
+                )
+            }
+            16 => match self.target(step, |said| said.kind == 15) {
+                Some(said) if step.seed % 2 == 0 => (
+                    format!("{POLL}.response"),
+                    json!({format!("{POLL}.response"): {"answers": ["1"]}, "m.relates_to": about(said)}),
+                ),
+                Some(said) => (
+                    format!("{POLL}.end"),
+                    json!({format!("{POLL}.end"): {}, "org.matrix.msc1767.text": words, "m.relates_to": about(said)}),
+                ),
+                None => text(json!({})),
+            },
+            17 => (
+                "org.example.dice".to_owned(),
+                json!({"body": words, "org.example.dice": {"sides": step.seed, "x": [null, true]}}),
+            ),
+            _ => text(json!({})),
+        }
+    }
+
+    /// Says it on one side; what the other side then has.
+    fn say(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        self.count += 1;
+        let side = usize::from(step.by_b);
+        let (sender, room, past) = (user(step.by_b), room(), self.past(side));
+        let ctx = ToMimi {
+            sender: &sender,
+            room: &room,
+            salt: [u8::try_from(self.count).unwrap(); 16],
+            sent_ts: 1_700_000_000_000 + self.count as u64,
+            past: &past,
+            mentions: &People,
+        };
+        let (event_type, content) = self.event(step);
+        let translated = translate(&event_type, &content, &ctx);
+        let translated = translated.unwrap_or_else(|why| panic!("{event_type} {content}: {why}"));
+        let known = |loss: &Loss| matches!(loss, Loss::Private(_) | Loss::Spoiler | Loss::Emote);
+        prop_assert!(translated.losses.iter().all(known), "{content} loses {:?}", translated.losses);
+
+        let (bytes, id) = translated.content.encode_with_id(&sender, &room).unwrap();
+        let message = MimiContent::decode(&bytes).unwrap();
+        let there = ToMatrix { message_id: id, sender: &sender, room: &room, from_gateway: true, mentions: &People };
+        let shown = to_matrix(&message, &there);
+        prop_assert!(
+            shown.losses.iter().all(|loss| *loss == Loss::Expiration),
+            "{content} is shown without {:?}",
+            shown.losses
+        );
+        let resolved = self.resolve(&shown.refers, 1 - side);
+        let acts = relate(&shown.event_type, shown.content, &shown.refers, &resolved, &sender, false);
+        prop_assert_eq!(acts.len(), 1);
+        let act = &acts[0];
+        self.same(&event_type, &content, &act.event_type, &act.content, side)?;
+
+        // And the same message again, if that event were said where it is shown now.
+        let past = self.past(1 - side);
+        let (again_type, again) = unmarked(act);
+        let again = translate(&again_type, &again, &ToMimi { past: &past, ..ctx });
+        let again = again.unwrap_or_else(|why| panic!("{act:?}: {why}"));
+        if content.get("formatted_body").is_none() {
+            prop_assert_eq!(&again.content.encode().unwrap(), &bytes, "{} became {:?}", content, act);
+        } else {
+            let ctx = ToMatrix { mentions: &People, ..there };
+            prop_assert_eq!(&to_matrix(&again.content, &ctx).content, &act.content);
+        }
+
+        let event = |side: &str| OwnedEventId::try_from(format!("${side}{}", self.count)).unwrap();
+        let earlier = Earlier::of(&message, id, &sender);
+        let kind = match event_type.as_str() {
+            "m.room.message" if content.get("m.new_content").is_some() => 12,
+            "m.room.message" if step.kind >= 12 => 0,
+            _ => step.kind,
+        };
+        self.said.push(Said { events: [event("a"), event("b")], earlier, kind, by_b: step.by_b });
+        Ok(())
+    }
+
+    /// The id of the same event on the other side.
+    fn other(&self, id: &Value, side: usize) -> Value {
+        let said = self.said.iter().find(|said| said.events[side].as_str() == id.as_str().unwrap_or_default());
+        said.map_or(Value::Null, |said| said.events[1 - side].as_str().into())
+    }
+
+    fn same(&self, kind: &str, from: &Value, to_kind: &str, to: &Value, side: usize) -> Result<(), TestCaseError> {
+        let relation = |content: &Value| content.get("m.relates_to").cloned().unwrap_or(Value::Null);
+        let (had, has) = (relation(from), relation(to));
+        prop_assert_eq!(&has["rel_type"], &had["rel_type"]);
+        prop_assert_eq!(&has["event_id"], &self.other(&had["event_id"], side));
+        if had["is_falling_back"] != json!(true) {
+            let answered = |relation: &Value| relation["m.in_reply_to"]["event_id"].clone();
+            prop_assert_eq!(answered(&has), self.other(&answered(&had), side));
+        }
+        let wanted_kind = if kind == "m.message" { "m.room.message" } else { kind };
+        prop_assert_eq!(to_kind, wanted_kind);
+        match kind {
+            "m.message" => {
+                prop_assert_eq!(&to["body"], &from["m.text"][0]["body"]);
+                prop_assert_eq!(&to["msgtype"], "m.text");
+            }
+            "m.room.message" => {
+                let (from, to) = (from.get("m.new_content").unwrap_or(from), to.get("m.new_content").unwrap_or(to));
+                prop_assert_eq!(&to["msgtype"], &from["msgtype"]);
+                match (from["formatted_body"].as_str(), to["formatted_body"].as_str()) {
+                    (Some(from), Some(to)) => assert_same(to, from, &format!("{from}\n-----\n{to}")),
+                    // Formatting that says nothing may go.
+                    (Some(from), None) => assert_same(to["body"].as_str().unwrap(), from, from),
+                    (None, shown) => {
+                        prop_assert_eq!(shown, None);
+                        let text = |content: &Value| content["body"].as_str().map(str::to_owned);
+                        let name = |content: &Value| text(content).map(|text| text.trim().to_owned());
+                        if from.get("geo_uri").is_some() {
+                            prop_assert_eq!(name(to), name(from));
+                        } else {
+                            prop_assert_eq!(text(to), text(from));
+                        }
+                    }
+                }
+                prop_assert_eq!(&to["geo_uri"], &from["geo_uri"]);
+                prop_assert_eq!(&to["com.beeper.disappearing_timer"], &from["com.beeper.disappearing_timer"]);
+            }
+            "m.reaction" => prop_assert_eq!(&has["key"], &had["key"]),
+            "m.room.redaction" => {
+                prop_assert_eq!(&to["redacts"], &self.other(&from["redacts"], side));
+                prop_assert_eq!(to["reason"].as_str().map(str::trim), from["reason"].as_str().map(str::trim));
+            }
+            _ => prop_assert_eq!(whole(to), whole(from)),
+        }
+        Ok(())
+    }
+}
+
+/// Without what a receiver derives on its own.
+fn whole(content: &Value) -> Map<String, Value> {
+    let mut content = content.as_object().unwrap().clone();
+    content.retain(|key, _| !matches!(key.as_str(), CONTENT_KEY | "m.relates_to" | "m.mentions"));
+    content
+}
+
+/// An event as somebody there would send it: without our marks.
+fn unmarked(act: &Act) -> (String, Value) {
+    let mut content = act.content.clone();
+    content.as_object_mut().unwrap().remove(CONTENT_KEY);
+    (act.event_type.clone(), content)
+}
+
+fn translate(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Translated, NotCarried> {
+    if event_type != "m.room.redaction" {
+        return to_mimi(event_type, content, ctx);
+    }
+    let target = OwnedEventId::try_from(content["redacts"].as_str().unwrap()).unwrap();
+    deletion(&ctx.past.of(&target).unwrap(), content["reason"].as_str(), ctx)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_conversation_keeps_its_meaning(steps in steps()) {
+        let mut conversation = Conversation::default();
+        for step in &steps {
+            conversation.say(step)?;
+        }
+    }
+
+    /// What other implementations send: the event that shows it is, said in Matrix, a message that shows the same.
+    #[test]
+    fn a_message_of_others_keeps_its_meaning(
+        seed in 0..100_000_u64, form in 0..4_usize, expires in prop::option::of(1..100_000_u32), subject in prop::option::of("[a-z ]{1,9}"),
+    ) {
+        let html = like_element(seed);
+        let body = match form {
+            0 => NestedPart::text(TEXT_PLAIN, &html),
+            1 => NestedPart::text(TEXT_HTML, &html),
+            _ => NestedPart::text(TEXT_MARKDOWN, &to_markdown(&html).0),
+        };
+        let (sender, room) = (user(true), room());
+        let mut message = MimiContent::new([7; 16], &sender, &room, body);
+        message.expires = expires.map(Expiration::AfterReading);
+        if let Some(subject) = &subject {
+            message.set_subject(subject);
+        }
+        let show = |message: &MimiContent| {
+            let (bytes, id) = message.encode_with_id(&sender, &room).unwrap();
+            let ctx = ToMatrix { message_id: id, sender: &sender, room: &room, from_gateway: false, mentions: &People };
+            to_matrix(&MimiContent::decode(&bytes).unwrap(), &ctx)
+        };
+        let shown = show(&message);
+        let act = relate(&shown.event_type, shown.content, &shown.refers, &Resolved::default(), &sender, false).remove(0);
+        let (event_type, content) = unmarked(&act);
+        let past: Vec<(OwnedEventId, Earlier)> = Vec::new();
+        let ctx = ToMimi { sender: &sender, room: &room, salt: [8; 16], sent_ts: 1, past: &past, mentions: &People };
+        let again = show(&to_mimi(&event_type, &content, &ctx).unwrap().content);
+        let bare = |content: &Value| {
+            let content = whole(content);
+            content.into_iter().filter(|(key, _)| key != "formatted_body" && key != "body").collect::<BTreeMap<_, _>>()
+        };
+        prop_assert_eq!(bare(&again.content), bare(&content));
+        match (content["formatted_body"].as_str(), again.content["formatted_body"].as_str()) {
+            (Some(first), Some(second)) => assert_same(second, first, first),
+            (first, second) => {
+                prop_assert_eq!(first, second);
+                prop_assert_eq!(&again.content["body"], &content["body"]);
+            }
+        }
+    }
+}

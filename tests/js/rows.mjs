@@ -1,0 +1,230 @@
+// Sends one of each kind of thing with matrix-js-sdk, on one homeserver, and looks at it with matrix-js-sdk on the other, in the
+// SDK's own terms: what it replaces, answers, belongs to, and who is rung.
+//
+// Standard input: {"people": {"a1": {"url", "token", "user", "device", "room", "sees": {"b1": Matrix id}}, "b1": {...}}, "seconds"}
+// Standard output: one JSON object a line, {"row", "from", "to"} and, if it went wrong, "error". The rows' names are those of
+// docs/features.md.
+
+import { isDeepStrictEqual } from "node:util";
+
+import { createClient, EventType, MsgType, RelationType, RoomEvent } from "matrix-js-sdk";
+
+// The SDK's log is for standard error: standard output has the results.
+for (const level of ["log", "info", "debug", "trace", "warn"]) console[level] = () => {};
+
+const input = JSON.parse(await new Response(process.stdin).text());
+const patience = 1000 * (input.seconds ?? 30);
+
+/** A person with a client that syncs, and everything that the client shows of the room. */
+class Person {
+    constructor(name, settings) {
+        Object.assign(this, { name, ...settings });
+        this.client = createClient({
+            baseUrl: this.url, accessToken: this.token, userId: this.user, deviceId: this.device, timelineSupport: true,
+        });
+        this.waiting = new Set();
+    }
+
+    async start() {
+        const look = () => { for (const one of this.waiting) one(); };
+        for (const event of [RoomEvent.Timeline, RoomEvent.Redaction]) this.client.on(event, look);
+        await this.client.startClient({ initialSyncLimit: 30, threadSupport: true });
+        await this.until("its room", () => this.here());
+    }
+
+    here() {
+        return this.client.getRoom(this.room);
+    }
+
+    /** The first thing other than nothing that `find` gives, asked again whenever something new is shown. */
+    until(what, find) {
+        return new Promise((resolve, reject) => {
+            const end = (settle, value) => {
+                this.waiting.delete(look);
+                clearTimeout(timer);
+                clearInterval(again);
+                settle(value);
+            };
+            const look = () => {
+                const found = find();
+                if (found) end(resolve, found);
+            };
+            const timer = setTimeout(() => end(reject, new Error(`${this.name} does not see ${what}`)), patience);
+            // Relations are worked out after the timeline was told of.
+            const again = setInterval(look, 50);
+            this.waiting.add(look);
+            look();
+        });
+    }
+
+    /** All that is in the room's timeline or a thread's. */
+    events() {
+        const room = this.here();
+        return [...room.getLiveTimeline().getEvents(), ...room.getThreads().flatMap((thread) => thread.events)];
+    }
+
+    /** The event by which this person sees what `sender` said. */
+    sees(sender, what, is) {
+        return this.until(what, () => this.events().find((event) => event.getSender() === this.sees_as[sender.name] && is(event)));
+    }
+
+    send(content, type = EventType.RoomMessage, thread = null) {
+        return this.client.sendEvent(this.room, thread, type, content).then((sent) => sent.event_id);
+    }
+}
+
+function expect(what, found, wanted) {
+    if (!isDeepStrictEqual(found, wanted)) throw new Error(`${what}: ${JSON.stringify(found)}, not ${JSON.stringify(wanted)}`);
+}
+
+const text = (body) => ({ msgtype: MsgType.Text, body });
+const html = (body, formatted_body) => ({ ...text(body), format: "org.matrix.custom.html", formatted_body });
+
+let count = 0;
+const own = (from, what) => `${what} ${++count} of ${from.name}`;
+
+/** Says something and waits until the other sees it; both events' ids. */
+async function said(from, to, body) {
+    const sent = await from.send(text(body));
+    const seen = await to.sees(from, `“${body}”`, (event) => event.getContent().body === body);
+    return { sent, seen, id: seen.getId() };
+}
+
+/** Formatted text comes with the same markup. */
+const formatted = (markup) => async (from, to) => {
+    const marked = `<p>${own(from, "marked")}</p>${markup(to, from)}`;
+    await from.send(html("the text alone", marked));
+    const seen = await to.sees(from, marked, (event) => event.getContent().formatted_body?.includes(marked.slice(3, 20)));
+    expect("markup", seen.getContent().formatted_body.replace(/\n/g, ""), marked.replace(/\n/g, ""));
+    expect("format", seen.getContent().format, "org.matrix.custom.html");
+};
+
+const rows = {
+    text: async (from, to) => {
+        const body = own(from, "text, 1 < 2 & *no* markup, 🐌,\nin two lines,");
+        await from.client.sendTextMessage(from.room, body);
+        await to.sees(from, body, (event) => event.getContent().body === body && event.getContent().msgtype === MsgType.Text);
+    },
+    "bold, italics, struck text, code": formatted(() =>
+        "<p><strong>bold</strong>, <em>italics</em>, <del>struck</del>, <strong><em>both</em></strong> and <code>a &lt; b</code></p>"),
+    "headings, lists, quotes, tables, task lists, lines": formatted(() =>
+        "<h2>Heading</h2><ul><li>one</li><li>two<ol><li>deep</li></ol></li></ul><blockquote><p>quoted</p></blockquote><hr>" +
+        "<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody><tr><td>1</td><td>2</td></tr></tbody></table>"),
+    "code blocks with their language": formatted(() => '<pre><code class="language-rust">fn main() {}</code></pre>'),
+    links: formatted(() => '<p>see <a href="https://example.org/a?b=c&amp;d=e">here</a></p>'),
+    spoilers: formatted(() => '<p>the end: <span data-mx-spoiler="">they win</span></p>'),
+    mathematics: formatted(() => '<p>so <span data-mx-maths="x^2"><code>x^2</code></span></p>'),
+    "mentions of people": async (from, to) => {
+        const body = own(from, "ring");
+        const ghost = from.sees_as[to.name];
+        const pill = `<a href="https://matrix.to/#/${encodeURIComponent(ghost)}">${to.name}</a>`;
+        await from.send({ ...html(`${to.name}: ${body}`, `${pill}: ${body}`), "m.mentions": { user_ids: [ghost] } });
+        const seen = await to.sees(from, body, (event) => event.getContent().body?.includes(body));
+        expect("who is mentioned", seen.getContent()["m.mentions"]?.user_ids, [to.user]);
+        if (!to.client.getPushActionsForEvent(seen)?.notify) throw new Error("it rings nobody");
+    },
+    emotes: async (from, to) => {
+        const body = own(from, "waves");
+        await from.client.sendEmoteMessage(from.room, body);
+        await to.sees(from, body, (event) => event.getContent().body === body && event.getContent().msgtype === MsgType.Emote);
+    },
+    notices: async (from, to) => {
+        const body = own(from, "notice");
+        await from.client.sendNotice(from.room, body);
+        await to.sees(from, body, (event) => event.getContent().body === body && event.getContent().msgtype === MsgType.Notice);
+    },
+    "messages in extensible form": async (from, to) => {
+        const body = own(from, "extensible");
+        await from.send({ "org.matrix.msc1767.text": body, "m.text": [{ body }] }, "m.message");
+        await to.sees(from, body, (event) => event.getContent().body === body);
+    },
+    replies: async (from, to) => {
+        const first = await said(to, from, own(to, "question"));
+        const body = own(from, "answer");
+        await from.send({ ...text(body), "m.relates_to": { "m.in_reply_to": { event_id: first.id } } });
+        const seen = await to.sees(from, body, (event) => event.getContent().body === body);
+        expect("what is answered", seen.replyEventId, first.sent);
+    },
+    threads: async (from, to) => {
+        const first = await said(to, from, own(to, "topic"));
+        const body = own(from, "in the thread");
+        await from.send(text(body), EventType.RoomMessage, first.id);
+        const seen = await to.sees(from, body, (event) => event.getContent().body === body);
+        expect("the thread's root", seen.threadRootId, first.sent);
+    },
+    edits: async (from, to) => {
+        const first = await said(from, to, own(from, "mistake"));
+        const body = own(from, "mended");
+        await from.send({
+            ...text(`* ${body}`), "m.new_content": text(body), "m.relates_to": { rel_type: RelationType.Replace, event_id: first.sent },
+        });
+        await to.until(`“${body}” in its place`, () => first.seen.getContent().body === body && first.seen.replacingEventId());
+    },
+    reactions: async (from, to) => {
+        const first = await said(to, from, own(to, "joke"));
+        await from.send({ "m.relates_to": { rel_type: RelationType.Annotation, event_id: first.id, key: "😂" } }, EventType.Reaction);
+        await to.until("the reaction", () => {
+            const found = to.here().relations.getChildEventsForEvent(first.sent, RelationType.Annotation, EventType.Reaction);
+            return found?.getSortedAnnotationsByKey()?.some(([key, events]) =>
+                key === "😂" && [...events].some((event) => event.getSender() === to.sees_as[from.name]));
+        });
+    },
+    deletions: async (from, to) => {
+        const first = await said(from, to, own(from, "nonsense"));
+        await from.client.redactEvent(from.room, first.sent, undefined, { reason: "nonsense" });
+        await to.until("it gone", () => first.seen.isRedacted());
+    },
+    places: async (from, to) => {
+        const body = own(from, "the club");
+        await from.send({ msgtype: MsgType.Location, body, geo_uri: "geo:51.5008,-0.1247" });
+        const seen = await to.sees(from, body, (event) => event.getContent().body === body);
+        expect("the place", seen.getContent().geo_uri, "geo:51.5008,-0.1247");
+    },
+    "polls, votes, ends of polls": async (from, to) => {
+        const question = own(from, "chess or go?");
+        const start = "org.matrix.msc3381.poll.start";
+        const poll = {
+            kind: "org.matrix.msc3381.poll.disclosed", max_selections: 1, question: { "org.matrix.msc1767.text": question },
+            answers: ["Chess", "Go"].map((answer) => ({ id: answer, "org.matrix.msc1767.text": answer })),
+        };
+        const sent = await from.send({ [start]: poll, "org.matrix.msc1767.text": question }, start);
+        const seen = await to.sees(from, question, (event) => event.getContent()["org.matrix.msc1767.text"] === question);
+        expect("the poll", seen.getContent()[start], poll);
+        const [response, end] = ["org.matrix.msc3381.poll.response", "org.matrix.msc3381.poll.end"];
+        const to_poll = (event_id) => ({ "m.relates_to": { rel_type: RelationType.Reference, event_id } });
+        await to.send({ ...to_poll(seen.getId()), [response]: { answers: ["Go"] } }, response);
+        const vote = await from.sees(to, "the vote", (event) => event.getType() === response && event.relationEventId === sent);
+        expect("the vote", vote.getContent()[response].answers, ["Go"]);
+        await from.send({ ...to_poll(sent), [end]: {}, "org.matrix.msc1767.text": "Go won" }, end);
+        await to.sees(from, "the poll's end", (event) => event.getType() === end && event.relationEventId === seen.getId());
+    },
+    "disappearing messages": async (from, to) => {
+        const timer = { type: "after_read", timer: 3_600_000 };
+        const body = own(from, "for an hour");
+        await from.send({ ...text(body), "com.beeper.disappearing_timer": timer });
+        const seen = await to.sees(from, body, (event) => event.getContent().body === body);
+        expect("the timer", seen.getContent()["com.beeper.disappearing_timer"], timer);
+    },
+    "custom events": async (from, to) => {
+        const content = { body: own(from, "dice"), "org.example.dice": { sides: 6, seen: [1, -2, null, "ü"] } };
+        await from.send(content, "org.example.dice");
+        const seen = await to.sees(from, content.body, (event) => event.getType() === "org.example.dice" && event.getContent().body === content.body);
+        expect("the event", seen.getContent()["org.example.dice"], content["org.example.dice"]);
+    },
+};
+
+const people = Object.entries(input.people).map(([name, { sees, ...settings }]) => new Person(name, { ...settings, sees_as: sees }));
+await Promise.all(people.map((person) => person.start()));
+for (const [row, play] of Object.entries(rows)) {
+    for (const [from, to] of [people, [...people].reverse()]) {
+        const result = { row, from: from.name, to: to.name };
+        try {
+            await play(from, to);
+        } catch (error) {
+            result.error = `${error.message ?? error}`;
+        }
+        process.stdout.write(JSON.stringify(result) + "\n");
+    }
+}
+people.forEach((person) => person.client.stopClient());
+process.exit(0);
