@@ -180,6 +180,8 @@ pub(super) struct Provider {
     txns: BTreeMap<String, String>,
     /// State without key, by type.
     pub(super) set: BTreeMap<String, StateNow>,
+    /// The ghost that made the portal: it stands above all levels.
+    pub(super) founder: Option<UserUri>,
     pub(super) notices: Vec<String>,
     pub(super) reports: Vec<String>,
     /// The epochs that it passed over by joining again.
@@ -210,6 +212,7 @@ impl Provider {
             timeline: Vec::new(),
             txns: BTreeMap::new(),
             set: BTreeMap::new(),
+            founder: None,
             notices: Vec::new(),
             reports: Vec::new(),
             gaps: BTreeSet::new(),
@@ -442,6 +445,14 @@ impl World {
         let id = self.providers[at].names.matrix_id(who).unwrap();
         content["users"][id.as_str()] = json!(level);
         self.set_levels(by, content);
+    }
+
+    /// Takes the bot out of the Matrix room.
+    pub(super) fn remove_bot(&mut self, by: &UserUri) {
+        let at = self.at(&by.provider());
+        let names = &self.providers[at].names;
+        let (sender, bot) = (names.matrix_id(by).unwrap(), names.bot());
+        self.event(at, &sender, "m.room.member", Some(&bot), json!({ "membership": "leave" }));
     }
 
     /// Sets the power levels of the Matrix room.
@@ -878,6 +889,7 @@ impl World {
                 let id = OwnedRoomId::try_from(format!("!portal:{}", p.names.0)).unwrap();
                 p.matrix = Some(id.clone());
                 if let Actor::Ghost(ghost) = creator {
+                    p.founder = Some(ghost.clone());
                     p.ghosts.insert(ghost);
                 }
                 let invited: Vec<UserUri> = invite.iter().filter_map(|target| p.names.uri(target)).collect();
