@@ -173,8 +173,9 @@ impl Step<'_> {
         )
     }
 
-    /// As hub: before the last of ours goes who may remove and ban others, somebody gets the role of their power level in the
-    /// Matrix room whom the MIMI room did not list yet. What they do there could not be carried to MIMI without it.
+    /// As hub: before the last of ours goes who may remove and ban others, another one becomes a moderator, best one whose
+    /// power level says so. What moderators of the Matrix room do could not be carried to MIMI without one; who has no power
+    /// there does not get it by this.
     pub(super) fn moderator_first(&mut self, user: &UserUri) -> Result<Option<Turn>, GroupError> {
         let state = self.group.state()?;
         let may = |who: &UserUri| state.can(who, Capability::RemoveParticipant);
@@ -188,10 +189,8 @@ impl Step<'_> {
             return Ok(None);
         }
         let heirs = here.iter().filter_map(|who| Some((who, self.role_of_heir(&state, user, who)?)));
-        let Some((heir, index)) = heirs.max_by_key(|(_, (level, _))| *level).map(|(who, (_, index))| (who, index))
-        else {
-            return Ok(None);
-        };
+        let best = heirs.max_by_key(|(_, (level, _))| *level).map(|(who, (_, index))| (who, index));
+        let Some((heir, index)) = best.or(here.first().map(|who| (who, role::MODERATOR))) else { return Ok(None) };
         if let Some(first) = self.leaf_first(user)? {
             return Ok(Some(first));
         }
@@ -203,6 +202,7 @@ impl Step<'_> {
                 policy::update_add(state, &moderator)
             }
         })?;
+        self.room.levels.is_carried(heir, index);
         self.commit(user, &GroupChange { app_data, ..GroupChange::default() }).map(Some)
     }
 

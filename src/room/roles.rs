@@ -46,6 +46,13 @@ pub struct Levels {
     weak: bool,
 }
 
+impl Levels {
+    /// This role is not to be seen in the levels.
+    pub(super) fn is_carried(&mut self, user: &UserUri, index: u32) {
+        self.carried.insert(user.clone(), index);
+    }
+}
+
 /// The power levels of a portal, so that the bot can always take back what it gave.
 pub(super) fn portal_levels(direct: bool) -> (String, String, String) {
     let everybody = if direct { 0 } else { 50 };
@@ -343,11 +350,10 @@ impl Step<'_> {
         self.notice(&text);
     }
 
-    /// As hub: the level and the role of somebody who takes over from `user`, if their level lets them remove others. Where
-    /// there are no levels, anybody may.
+    /// As hub: the level and the role of somebody who takes over from `user`, if their level lets them remove others.
     pub(super) fn role_of_heir(&self, state: &RoomState, user: &UserUri, heir: &UserUri) -> Option<(i64, u32)> {
         if self.room.levels.now.is_empty() {
-            return Some((0, role::MODERATOR));
+            return None;
         }
         let powers = self.powers(&self.room.levels.now);
         let level = powers.level(&self.id(heir)?);

@@ -210,3 +210,13 @@ fn who_comes_back_to_the_hosts_room_keeps_their_level_and_gets_the_role_again_if
         assert_eq!(world.level(B, &a1()), if role_of(&world, &a1()) == role::ADMIN { 100 } else { 0 });
     }
 }
+
+#[test]
+fn who_stands_in_for_the_last_moderator_gets_no_power_in_the_matrix_room() {
+    let mut world = four();
+    world.leave(&a1());
+    world.settle();
+    world.rename(&a2(), "Any change");
+    world.settle();
+    assert_eq!((role_of(&world, &a2()), world.level(A, &a2())), (role::MODERATOR, 0));
+}
