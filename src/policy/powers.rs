@@ -30,7 +30,7 @@ pub const KNOWN_LOSSES: &[&str] = &[
 ];
 
 /// Levels besides the usual ones that get a role of their own.
-const MAX_EXTRA: usize = 32;
+const MAX_EXTRA: u32 = 32;
 /// The role of creators of rooms of version 12 and later, who stand above all levels.
 const CREATOR: u32 = 5;
 const FIRST_EXTRA: u32 = 6;
@@ -180,21 +180,21 @@ impl Powers {
     /// Whom a level may bring to which role.
     fn changes(&self, own: u32, level: i64, bands: &[(u32, i64)]) -> Vec<RoleChanges> {
         let appoints = level >= self.state("m.room.power_levels");
-        let (invites, kicks, bans) = (level >= self.invite, level >= self.kick, level >= self.ban);
+        let (invites, kicks, may_ban) = (level >= self.invite, level >= self.kick, level >= self.ban);
         let up_to_own = || bands.iter().filter(move |(_, other)| appoints && *other <= level).map(|(index, _)| *index);
         let mut from_outside: BTreeSet<u32> = BTreeSet::new();
         let mut from_banned: BTreeSet<u32> = BTreeSet::new();
         if invites {
             from_outside.insert(role::MEMBER);
             from_outside.extend(up_to_own());
-            if bans {
+            if may_ban {
                 from_outside.insert(role::BANNED);
             }
         }
-        if bans && kicks {
+        if may_ban && kicks {
             from_banned.insert(role::NONE);
         }
-        if bans && invites {
+        if may_ban && invites {
             from_banned.insert(role::MEMBER);
         }
         let mut changes = vec![(role::NONE, from_outside), (role::BANNED, from_banned)];
@@ -205,7 +205,7 @@ impl Powers {
                 if kicks {
                     to.insert(role::NONE);
                 }
-                if bans {
+                if may_ban {
                     to.insert(role::BANNED);
                 }
             }
@@ -227,11 +227,11 @@ impl Powers {
         }
         let extra = old.0.iter().filter_map(|role| Some((role.index, named_level(role)?)));
         bands.extend(extra.filter(|(index, _)| *index >= FIRST_EXTRA));
-        let most = bands.len().max(4) + MAX_EXTRA;
         for level in held {
-            let free = (FIRST_EXTRA..).find(|index| bands.iter().all(|(taken, _)| taken != index));
+            let mut free = FIRST_EXTRA..FIRST_EXTRA + MAX_EXTRA;
+            let free = free.find(|index| bands.iter().all(|(taken, _)| taken != index));
             let known = bands.iter().any(|(_, other)| *other == level);
-            if let Some(index) = free.filter(|_| !known && bands.len() < most) {
+            if let Some(index) = free.filter(|_| !known) {
                 bands.push((index, level));
             }
         }

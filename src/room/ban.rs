@@ -173,8 +173,9 @@ impl Step<'_> {
         )
     }
 
-    /// As hub: before the last of ours goes who may remove and ban others, another one becomes a moderator. What moderators of
-    /// the Matrix room do could not be carried to MIMI without one.
+    /// As hub: before the last of ours goes who may remove and ban others, another one becomes a moderator, best one whose
+    /// power level says so. What moderators of the Matrix room do could not be carried to MIMI without one; who has no power
+    /// there does not get it by this.
     pub(super) fn moderator_first(&mut self, user: &UserUri) -> Result<Option<Turn>, GroupError> {
         let state = self.group.state()?;
         let may = |who: &UserUri| state.can(who, Capability::RemoveParticipant);
@@ -184,11 +185,16 @@ impl Step<'_> {
         let mut here: Vec<UserUri> = self.listed().into_iter().collect();
         here.extend(self.room.present.iter().filter(|who| state.role_of(who).is_none()).cloned());
         here.retain(|who| who != user && self.room.present.contains(who) && !self.is_going(who));
-        let Some(heir) = here.first().filter(|_| !here.iter().any(may)) else { return Ok(None) };
+        if here.iter().any(may) {
+            return Ok(None);
+        }
+        let heirs = here.iter().filter_map(|who| Some((who, self.role_of_heir(&state, user, who)?)));
+        let best = heirs.max_by_key(|(_, (level, _))| *level).map(|(who, (_, index))| (who, index));
+        let Some((heir, index)) = best.or(here.first().map(|who| (who, role::MODERATOR))) else { return Ok(None) };
         if let Some(first) = self.leaf_first(user)? {
             return Ok(Some(first));
         }
-        let moderator = [(heir.clone(), role::MODERATOR)];
+        let moderator = [(heir.clone(), index)];
         let app_data = self.list_change(|state| {
             if state.role_of(heir).is_some() {
                 policy::update_roles(state, &moderator)
@@ -196,6 +202,7 @@ impl Step<'_> {
                 policy::update_add(state, &moderator)
             }
         })?;
+        self.room.levels.is_carried(heir, index);
         self.commit(user, &GroupChange { app_data, ..GroupChange::default() }).map(Some)
     }
 

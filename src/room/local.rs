@@ -171,7 +171,7 @@ impl Step<'_> {
         }
         if self.names.is_bot(&target) {
             if matches!(membership, "leave" | "ban") && !self.names.is_bridged(&event.sender) {
-                self.report(format!("{} removed the bot from the Matrix room", event.sender));
+                self.on_bot_removed(event.sender.as_str());
             }
             if membership == "invite" && !self.names.is_bridged(&event.sender) {
                 self.on_bot_invited();
@@ -349,7 +349,9 @@ impl Step<'_> {
             self.out.push(Effect::Matrix(MatrixAction::Join { room, actor: Actor::Bot }));
             let text = "I am back. Without the power to invite, remove and ban I cannot do in this room what MIMI promises; \
                         `!mimi status` says how it stands.";
-            return self.notice(text);
+            self.notice(text);
+            // What changed while it was away.
+            return super::settings::Setting::ALL.into_iter().for_each(|setting| self.on_setting(setting));
         }
         let reason = "In a direct chat the ghost speaks for the gateway: say !mimi help, without the bot.".to_owned();
         self.out.push(Effect::Matrix(MatrixAction::Leave { room, actor: Actor::Bot, reason: Some(reason) }));

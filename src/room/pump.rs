@@ -297,7 +297,7 @@ impl Step<'_> {
             if self.waits_to_be_added(user) {
                 return Ok(Some(Turn::Wait));
             }
-            let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.who_adds()) else {
+            let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.who_adds(user)) else {
                 if !self.room.leaving.is_empty() {
                     // Our last one is going; who is asked may come in anew after that.
                     return Ok(Some(Turn::Wait));
@@ -377,7 +377,8 @@ impl Step<'_> {
         if self.waits_to_be_added(by) {
             return Ok(Turn::Wait);
         }
-        let by = if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.who_adds() };
+        let by =
+            if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.who_adds(user) };
         let Some(by) = by else {
             return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
         };
@@ -497,15 +498,17 @@ impl Step<'_> {
         self.group.local_users().into_iter().find(|user| self.is_participant(user) && !self.is_leaving(user))
     }
 
-    /// Somebody of ours who may add others: better one with a leaf.
-    fn who_adds(&self) -> Option<UserUri> {
+    /// Somebody of ours who may add this one: better one who can give the role of their level, and one with a leaf.
+    fn who_adds(&self, user: &UserUri) -> Option<UserUri> {
         let (Some(state), locals) = (self.state(), self.group.local_users()) else { return self.any_committer() };
-        let may = |user: &&UserUri| {
-            let here = locals.contains(user) || self.room.present.contains(user) && self.is_participant(user);
-            here && state.can(user, policy::Capability::AddParticipant) && !self.is_leaving(user)
+        let may = |by: &&UserUri| {
+            let here = locals.contains(by) || self.room.present.contains(by) && self.is_participant(by);
+            here && *by != user && state.can(by, policy::Capability::AddParticipant) && !self.is_leaving(by)
         };
         let listed = state.participants.iter().map(|(user, _)| user).filter(|user| self.is_ours(user));
-        locals.iter().chain(listed).find(may).cloned().or_else(|| self.any_committer())
+        let those: Vec<&UserUri> = locals.iter().chain(listed).filter(may).collect();
+        let gives = |by: &&&UserUri| self.role_of_newcomer(&state, by, user) != policy::role::MEMBER;
+        those.iter().find(gives).or(those.first()).map(|by| (*by).clone()).or_else(|| self.any_committer())
     }
 
     /// Who of ours removes `target`: the one who wants it, or one whose role may.

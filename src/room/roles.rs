@@ -8,7 +8,7 @@
 //! ```
 //! A level that means the right role stays as it is, so the exact levels, and those of event types, are the Matrix room's own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -40,8 +40,17 @@ pub struct Levels {
     creators: BTreeSet<String>,
     /// The epoch in which roles were looked at last, and their hash.
     seen: Option<(u64, [u8; 32])>,
+    /// The roles besides "member" that were carried to the levels last.
+    carried: BTreeMap<UserUri, u32>,
     /// People were told that the bot lacks power.
     weak: bool,
+}
+
+impl Levels {
+    /// This role is not to be seen in the levels.
+    pub(super) fn is_carried(&mut self, user: &UserUri, index: u32) {
+        self.carried.insert(user.clone(), index);
+    }
 }
 
 /// The power levels of a portal, so that the bot can always take back what it gave.
@@ -93,7 +102,9 @@ impl Step<'_> {
             return;
         }
         let Some(state) = self.state() else { return };
-        let apart = state.participants.iter().filter(|(_, index)| *index != role::MEMBER);
+        let powers = self.powers(&self.room.levels.now);
+        let named = |user: &UserUri| self.id(user).is_some_and(|id| powers.level(&id) != powers.users_default());
+        let apart = state.participants.iter().filter(|(user, index)| *index != role::MEMBER || named(user));
         let digest = hash(format!("{:?}{:?}", apart.collect::<Vec<_>>(), state.roles).as_bytes());
         self.room.levels.seen = Some((epoch, digest));
         if before.is_none_or(|(_, seen)| seen != digest) {
@@ -269,6 +280,12 @@ impl Step<'_> {
             let (Some(id), Some(users)) = (self.id(user), users.as_object_mut()) else { continue };
             let level = state.roles.get(*index).and_then(|role| powers.level_of(role));
             let Some(level) = level.filter(|level| *level != ABOVE_ALL) else { continue };
+            // The levels of a hosted room are its people's own: who comes back keeps theirs, although nobody could give them
+            // the role again.
+            let before = self.room.levels.carried.get(user).copied().unwrap_or(role::MEMBER);
+            if self.is_hub() && before == *index {
+                continue;
+            }
             let here = powers.level(&id);
             if powers.creators().contains(&id) || here == level || powers.role(&state.roles, here) == *index {
                 continue;
@@ -279,6 +296,8 @@ impl Step<'_> {
                 users.insert(id, json!(level));
             }
         }
+        let apart = |index: u32| index != role::MEMBER && !state.is_banned_role(index);
+        self.room.levels.carried = state.participants.iter().filter(|(_, index)| apart(*index)).cloned().collect();
         let text = content.to_string();
         if text == self.room.levels.now {
             return;
@@ -294,6 +313,21 @@ impl Step<'_> {
             content: text,
             optional: false,
         }));
+    }
+
+    /// Somebody took the bot out of the room: a ghost that is still there says what that means.
+    pub(super) fn on_bot_removed(&mut self, by: &str) {
+        self.report(format!("{by} removed the bot from the Matrix room"));
+        let Some(ghost) = self.room.ghosts.iter().next().cloned().filter(|_| self.room.speaker == Actor::Bot) else {
+            return;
+        };
+        let text = format!(
+            "{by} removed the bot {bot} from this room. It is still connected, but nobody carries out here any more what MIMI \
+             users and their moderators change: names, members, roles. Invite the bot again, and give it power level 100, or end \
+             the connection by `!mimi unbridge` before you remove it.",
+            bot = self.names.bot()
+        );
+        self.notice_of(&Actor::Ghost(ghost), &text);
     }
 
     /// Tells people once when the bot lacks the power for what roles promise, and when it has it again.
@@ -314,6 +348,19 @@ impl Step<'_> {
         };
         self.report(text.clone());
         self.notice(&text);
+    }
+
+    /// As hub: the level and the role of somebody who takes over from `user`, if their level lets them remove others.
+    pub(super) fn role_of_heir(&self, state: &RoomState, user: &UserUri, heir: &UserUri) -> Option<(i64, u32)> {
+        if self.room.levels.now.is_empty() {
+            return None;
+        }
+        let powers = self.powers(&self.room.levels.now);
+        let level = powers.level(&self.id(heir)?);
+        let to = powers.role(&state.roles, level);
+        let from = state.role_of(heir).unwrap_or(role::NONE);
+        let gives = state.role_of(user).and_then(|index| state.roles.get(index))?.may_change(from, to);
+        (gives && state.roles.get(to)?.can(Capability::RemoveParticipant)).then_some((level, to))
     }
 
     /// As hub: the role that somebody gets whom `by` puts on the list: that of their level, if `by` may give it.

@@ -43,13 +43,14 @@ pub enum Setting {
 }
 
 impl Setting {
+    pub(super) const ALL: [Self; 3] = [Self::Name, Self::Topic, Self::Powers];
     /// Those that are a text.
     const TEXTS: [Self; 2] = [Self::Name, Self::Topic];
 
     /// Which one a state event without state key is about.
     #[must_use]
     pub fn of(event_type: &str) -> Option<Self> {
-        [Self::Name, Self::Topic, Self::Powers].into_iter().find(|setting| setting.event_type() == event_type)
+        Self::ALL.into_iter().find(|setting| setting.event_type() == event_type)
     }
 
     /// The type of its state event.

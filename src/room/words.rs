@@ -55,22 +55,27 @@ pub fn wants_answer(event: &RoomEvent) -> bool {
 impl Step<'_> {
     /// Shows a line of the gateway's own in the Matrix room.
     pub(crate) fn notice(&mut self, text: &str) {
-        let Some(room) = self.room.matrix.clone() else { return };
-        if !self.can_speak() {
+        if self.room.matrix.is_some() && !self.can_speak() {
             if self.room.to_say.len() < MAX_TO_SAY {
                 self.room.to_say.push(text.to_owned());
             }
             return;
         }
+        self.notice_of(&self.room.speaker.clone(), text);
+    }
+
+    /// The same, by somebody else.
+    pub(super) fn notice_of(&mut self, speaker: &Actor, text: &str) {
+        let Some(room) = self.room.matrix.clone() else { return };
         let digest = hash(format!("{}\n{}\n{text}\n{}", self.room.uri, self.now, self.out.len()).as_bytes());
-        let body = match &self.room.speaker {
+        let body = match speaker {
             Actor::Bot => text.to_owned(),
             Actor::Ghost(user) => format!("[MIMI gateway, not {}] {text}", self.names.display(user)),
         };
         let content = json!({ "msgtype": "m.notice", "body": body, CONTENT_KEY: {} }).to_string();
         self.out.push(Effect::Matrix(MatrixAction::Send {
             room,
-            actor: self.room.speaker.clone(),
+            actor: speaker.clone(),
             event_type: "m.room.message".to_owned(),
             content,
             ts: None,

@@ -183,7 +183,7 @@ impl Conversation {
                 )
             }
             16 => match self.target(step, |said| said.kind == 15) {
-                Some(said) if step.seed % 2 == 0 => (
+                Some(said) if step.seed.is_multiple_of(2) => (
                     format!("{POLL}.response"),
                     json!({format!("{POLL}.response"): {"answers": ["1"]}, "m.relates_to": about(said)}),
                 ),

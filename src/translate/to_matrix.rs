@@ -60,7 +60,7 @@ pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
     }
     // An edit has its text twice.
     let most = if message.replaces.is_some() { MAX_EVENT_CONTENT / 2 } else { MAX_EVENT_CONTENT };
-    let mut content = bounded(msgtype, shown, &links.matrix, ctx, most, &mut losses);
+    let mut content = bounded(msgtype, &shown, &links.matrix, ctx, most, &mut losses);
     events::mark(&mut content, message);
     if matches!(refers.form, Form::Reaction(_)) {
         losses.retain(|loss| *loss != Loss::Reaction);
@@ -97,7 +97,7 @@ fn event_content(
 /// The event's content within `most` bytes of JSON: without formatting, then cut, if it must be.
 fn bounded(
     msgtype: &str,
-    shown: Shown,
+    shown: &Shown,
     mentioned: &[OwnedUserId],
     ctx: &ToMatrix<'_>,
     most: usize,

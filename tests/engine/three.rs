@@ -302,8 +302,8 @@ impl Room {
             }
             // Now one whose name counts, now one whose name is put back.
             10 if present => {
-                let by = if count % 2 == 0 { self.person(0, 1) } else { (letter, user) };
-                let (house, number) = if count % 2 == 0 { (0, 1) } else { (house, number) };
+                let by = if count.is_multiple_of(2) { self.person(0, 1) } else { (letter, user) };
+                let (house, number) = if count.is_multiple_of(2) { (0, 1) } else { (house, number) };
                 return self.houses[house].rename(&self.ids[house], &name(&by.0, number), &format!("Title {count}"));
             }
             _ => return false,

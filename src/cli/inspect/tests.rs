@@ -249,7 +249,7 @@ fn every_kind_is_guessed() {
                     guessed.insert(kind);
                 }
                 (Ok(_), Err(InspectError::Ambiguous(kinds))) => {
-                    assert!(kinds.contains(&kind), "{kind} not in {kinds:?}")
+                    assert!(kinds.contains(&kind), "{kind} not in {kinds:?}");
                 }
                 (Ok(_), Err(other)) => panic!("{kind}: {other}"),
             }

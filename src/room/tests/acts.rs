@@ -97,6 +97,14 @@ impl World {
         self.set_levels(by, content);
     }
 
+    /// Takes the bot out of the Matrix room.
+    pub(super) fn remove_bot(&mut self, by: &UserUri) {
+        let at = self.at(&by.provider());
+        let names = &self.providers[at].names;
+        let (sender, bot) = (names.matrix_id(by).unwrap(), names.bot());
+        self.event(at, &sender, "m.room.member", Some(&bot), json!({ "membership": "leave" }));
+    }
+
     /// Sets the power levels of the Matrix room.
     pub(super) fn set_levels(&mut self, by: &UserUri, content: serde_json::Value) {
         self.trace.push(format!("{by} sets the levels {content}"));

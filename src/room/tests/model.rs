@@ -10,6 +10,7 @@ use super::{
 use crate::{
     content::{MimiContent, message_id},
     ident::UserUri,
+    policy::{Powers, role},
     room::{Intent, Phase, group::Group},
     wire::{MlsMessage, Wire},
 };
@@ -35,7 +36,16 @@ fn one(world: &mut World, removals: bool) {
             }
         }
         // Anybody in Matrix; only the admin's reach MIMI, the others' are undone.
-        50..55 => {
+        50..53 => {
+            let people: Vec<UserUri> = world.participants(0).into_iter().collect();
+            if let (Some(by), Some(who)) = (world.rng.pick(joined), world.rng.pick(people)) {
+                let level = [0, 25, 50][world.rng.below(3)];
+                if by != who && who != user("u0@a") {
+                    world.empower(&by, &who, level);
+                }
+            }
+        }
+        53..55 => {
             let admin = user("u0@a");
             let who = if world.rng.percent(50) { Some(admin).filter(|who| joined.contains(who)) } else { None };
             if let Some(who) = who.or_else(|| world.rng.pick(joined)) {
@@ -162,6 +172,30 @@ fn run_in(world: &mut World, seed: u64) -> bool {
     true
 }
 
+/// Everybody's power level is that of their role, but where people insisted.
+fn check_levels(world: &World, at: usize) {
+    let p = &world.providers[at];
+    if p.notices.iter().any(|text| text.contains("again and again")) {
+        return;
+    }
+    let state = p.group.state().unwrap();
+    let content = p.set.get("m.room.power_levels").map(|now| &now.content);
+    let powers = Powers::read(content, [].into(), None);
+    let counts = |who: &UserUri, index: u32| !state.is_banned_role(index) && p.founder.as_ref() != Some(who);
+    for (who, index) in state.participants.iter().filter(|(who, index)| counts(who, *index)) {
+        let level = world.level(at, who);
+        let expected = powers.level_of(state.roles.get(*index).unwrap()).unwrap();
+        // Who came back has their level, but nobody could give them the role again; and who stands in for the last moderator
+        // has no power in the Matrix room.
+        let stands_in = *index == role::MODERATOR;
+        if at == 0 && who.provider() == p.names.0 && (stands_in || *index == role::MEMBER && level > expected) {
+            continue;
+        }
+        let (is, lower) = (powers.role(&state.roles, level), at > 0 && expected == 100 && level == 95);
+        assert!(is == *index || lower, "{who} at {at} has level {level}, and role {index}: {content:?}");
+    }
+}
+
 pub(super) fn check(world: &World, removals: bool) {
     let hub = &world.providers[0];
     let listed = world.participants(0);
@@ -184,6 +218,7 @@ pub(super) fn check(world: &World, removals: bool) {
         if room.phase == Phase::Active {
             assert_eq!(p.group.shared, hub.group.shared, "{home} and the hub differ");
             let called = p.group.state().unwrap().metadata.name.clone();
+            check_levels(world, at);
             let insists = p.notices.iter().any(|text| text.contains("again and again"));
             assert!(insists || world.called(at) == called, "{home}: {} is not {called}", world.called(at));
             // Who was asked by somebody elsewhere and came waits to be added.

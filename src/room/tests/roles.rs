@@ -178,3 +178,45 @@ fn the_bot_says_once_that_it_lacks_power() {
     world.settle();
     assert_eq!(told(&world, A, "I have the power again"), 1);
 }
+
+#[test]
+fn a_ghost_says_that_the_bot_was_removed() {
+    let mut world = four();
+    let bot = world.providers[A].names.bot();
+    world.remove_bot(&a1());
+    world.settle();
+    let words = format!("removed the bot {bot}");
+    assert_eq!((told(&world, A, &words), told(&world, A, "Invite the bot again")), (1, 1));
+}
+
+#[test]
+fn who_comes_back_to_the_hosts_room_keeps_their_level_and_gets_the_role_again_if_somebody_can_give_it() {
+    for alone in [true, false] {
+        let mut world = four();
+        world.empower(&a1(), &a2(), 50);
+        if !alone {
+            world.bring(&a1(), &user("u2@a"));
+            world.settle();
+            world.empower(&a1(), &user("u2@a"), 100);
+        }
+        world.settle();
+        world.leave(&a1());
+        world.settle();
+        world.bring(&a2(), &a1());
+        world.settle();
+        world.empower(&user(if alone { "u1@a" } else { "u2@a" }), &b2(), 25);
+        world.settle();
+        assert_eq!((world.level(A, &a1()), world.level(A, &a2())), (100, 50));
+        assert_eq!(world.level(B, &a1()), if role_of(&world, &a1()) == role::ADMIN { 100 } else { 0 });
+    }
+}
+
+#[test]
+fn who_stands_in_for_the_last_moderator_gets_no_power_in_the_matrix_room() {
+    let mut world = four();
+    world.leave(&a1());
+    world.settle();
+    world.rename(&a2(), "Any change");
+    world.settle();
+    assert_eq!((role_of(&world, &a2()), world.level(A, &a2())), (role::MODERATOR, 0));
+}

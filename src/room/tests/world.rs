@@ -183,6 +183,8 @@ pub(super) struct Provider {
     txns: BTreeMap<String, String>,
     /// State without key, by type.
     pub(super) set: BTreeMap<String, StateNow>,
+    /// The ghost that made the portal: it stands above all levels.
+    pub(super) founder: Option<UserUri>,
     pub(super) notices: Vec<String>,
     pub(super) reports: Vec<String>,
     /// The epochs that it passed over by joining again.
@@ -213,6 +215,7 @@ impl Provider {
             timeline: Vec::new(),
             txns: BTreeMap::new(),
             set: BTreeMap::new(),
+            founder: None,
             notices: Vec::new(),
             reports: Vec::new(),
             gaps: BTreeSet::new(),
@@ -706,6 +709,7 @@ impl World {
                 let id = OwnedRoomId::try_from(format!("!portal:{}", p.names.0)).unwrap();
                 p.matrix = Some(id.clone());
                 if let Actor::Ghost(ghost) = creator {
+                    p.founder = Some(ghost.clone());
                     p.ghosts.insert(ghost);
                 }
                 let invited: Vec<UserUri> = invite.iter().filter_map(|target| p.names.uri(target)).collect();
