@@ -71,6 +71,8 @@ class Play:
     def __init__(self, silos: Silos, narrator: Narrator, patience: float = 30.0):
         self.silos, self.tell, self.patience = silos, Told(narrator), patience
         self.rooms: dict[str, Room] = {"club": Room(), "direct": Room(), "hosted by b": Room()}
+        # Who is in which room that `gather` made: the invites into these are answered.
+        self.gathered: set[tuple[str, str]] = set()
         for name in ("a1", "a2", "b1", "b2"):
             self.person(name)
         # name, title, what it needs, function
@@ -177,8 +179,8 @@ class Play:
         """Waits for an invite to `name`, from `inviter` as seen there, and joins."""
         person = self.person(name)
         sender = self.as_seen_by(name, inviter) if inviter else None
-        invite = person.wait_invite(f"an invite from {sender or 'anybody'}",
-                                    lambda seen: sender is None or seen.sender == sender, seconds or self.patience)
+        invite = person.wait_invite(f"an invite from {sender or 'anybody'}", lambda seen: (name, seen.room) not in self.gathered
+                                    and (sender is None or seen.sender == sender), seconds or self.patience)
         self.invited(name, invite)
         self.tell.act(name, "accepts")
         person.client.join(invite.room)
@@ -249,6 +251,7 @@ class Play:
             name=title, preset="private_chat", power_level_content_override={"users": {bot: 100}},
             invite=[bot, self.person(second).user])
         self.person(second).client.join(room_id)
+        self.gathered.add((second, room_id))
         owner.wait_member(room_id, bot, "join", self.patience)
         self.command(room_id, first, "!mimi bridge")
         room.enter(first, second)
@@ -260,6 +263,7 @@ class Play:
             self.invited(name, invite)
             self.tell.act(name, "accepts")
             self.person(name).client.join(invite.room)
+            self.gathered.add((name, invite.room))
             room.ids[other] = invite.room
             room.enter(name)
             self.sees_member(room, first, name)

@@ -93,11 +93,10 @@ impl Carrier {
         part.check_fetchable(now()).map_err(|fault| Trouble::Never(fault.to_string()))?;
         let url = DownloadUrl::parse(&part.url)
             .map_err(|error| Trouble::Never(format!("it is where nothing is fetched from: {error}")))?;
-        if let Actor::Ghost(owner) = actor {
-            rules::place(policy, owner, url.host()).map_err(Trouble::Never)?;
-        }
+        let Actor::Ghost(sender) = actor else { return Err(Trouble::Never("nobody sent it".to_owned())) };
+        rules::place(policy, sender, url.host()).map_err(Trouble::Never)?;
         let limit = rules::limit(policy, *kind, info, self.upload_limit().await?).map_err(Trouble::Never)?;
-        let _turn = self.back.acquire().await.map_err(|error| Trouble::Later(error.to_string(), None))?;
+        let _turn = self.turn_of(&sender.provider()).await?;
         let ways = policy.map(|policy| &policy.download_privacy);
         let asset = self.files.assets.get(&room.hub(), &url, ways).await.map_err(|error| match error.retry {
             Retry::Permanent => Trouble::Never(error.what),
@@ -167,7 +166,8 @@ impl Engine {
         for file in media.files {
             let wanted = Wanted { part: file.source, kind: file.kind, info: file.info, name: file.filename };
             let one = async |wanted: &Wanted| {
-                self.persist(&wanted.part.url, || carrier.fetch(&room, actor, policy.as_ref(), wanted)).await
+                let (url, patience) = (&wanted.part.url, || carrier.patience());
+                self.persist(url, patience, || carrier.fetch(&room, actor, policy.as_ref(), wanted)).await
             };
             let came = one(&wanted).await?;
             let is_there = came.is_ok();

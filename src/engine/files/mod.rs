@@ -20,11 +20,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use super::ports::{Assets, CallError, MatrixFiles, Retry};
+use super::{
+    core::lock,
+    ports::{Assets, CallError, MatrixFiles, Retry},
+};
 use crate::{
     assets::AssetError,
+    ident::ProviderDomain,
     media::MediaError,
     spool::{Spool, SpoolError},
     translate::media::bytes,
@@ -33,12 +37,17 @@ use crate::{
 pub(super) use held::HeldEvent;
 pub(super) use inward::{Came, Job};
 
-/// Files that go over at a time, each way.
-const TURNS: usize = 4;
+/// Files of our users that go over at a time, and so many of each other provider's.
+const TURNS: usize = 8;
+const TURNS_OF_EACH: usize = 4;
+/// How long a file waits for its turn before that counts as a try.
+const TURN: Duration = Duration::from_mins(1);
 /// The longest wait between two tries, as a multiple of the first.
 const LONGEST_WAIT: u32 = 150;
 /// After so long a file that cannot be had counts as lost.
 const GIVE_UP: Duration = Duration::from_hours(24);
+/// With so many messages waiting for files of others, none is waited for longer than [`TURN`]: somebody sends what never comes.
+const CROWD: usize = 1000;
 
 /// What the engine carries files with, and how large they may be.
 #[derive(Clone)]
@@ -73,7 +82,8 @@ pub(super) struct Carrier {
     /// Messages whose files are being fetched: room, message id.
     jobs: Mutex<BTreeMap<(String, [u8; 32]), Job>>,
     out: Semaphore,
-    back: Semaphore,
+    /// By provider of who sends them: one whose servers are slow keeps nobody else waiting.
+    back: Mutex<BTreeMap<ProviderDomain, Arc<Semaphore>>>,
     largest_upload: OnceCell<Option<u64>>,
 }
 
@@ -84,9 +94,24 @@ impl Carrier {
             fetching: Mutex::default(),
             jobs: Mutex::default(),
             out: Semaphore::new(TURNS),
-            back: Semaphore::new(TURNS),
+            back: Mutex::default(),
             largest_upload: OnceCell::new(),
         }
+    }
+
+    /// Waits for a turn to fetch a file of somebody of this provider.
+    async fn turn_of(&self, provider: &ProviderDomain) -> Result<OwnedSemaphorePermit, Trouble> {
+        let turns = {
+            let mut back = lock(&self.back);
+            Arc::clone(back.entry(provider.clone()).or_insert_with(|| Arc::new(Semaphore::new(TURNS_OF_EACH))))
+        };
+        let turn = tokio::time::timeout(TURN, turns.acquire_owned()).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| Trouble::Later("too many at a time".to_owned(), None))
+    }
+
+    /// How long a file of others is waited for.
+    fn patience(&self) -> Duration {
+        if lock(&self.jobs).len() > CROWD { TURN } else { GIVE_UP }
     }
 
     /// The largest file that the homeserver takes from us, in bytes.
@@ -166,7 +191,12 @@ impl super::Engine {
     }
 
     /// Tries until it is there, or never will be: then why. `None`: the engine stops.
-    async fn persist<T, F>(&self, what: &str, attempt: impl Fn() -> F) -> Option<Result<T, String>>
+    async fn persist<T, F>(
+        &self,
+        what: &str,
+        patience: impl Fn() -> Duration,
+        attempt: impl Fn() -> F,
+    ) -> Option<Result<T, String>>
     where
         F: Future<Output = Result<T, Trouble>>,
     {
@@ -186,9 +216,9 @@ impl super::Engine {
                 }
                 Err(Trouble::Later(why, after)) => (why, after),
             };
-            if since.elapsed() >= GIVE_UP {
+            if since.elapsed() >= patience() {
                 tracing::warn!(what, why, "a file is given up");
-                return Some(Err("it could not be had for a day".to_owned()));
+                return Some(Err("it could not be had for a long time".to_owned()));
             }
             tracing::debug!(what, why, "a file does not come yet");
             tokio::select! {

@@ -3,7 +3,7 @@
 use ruma::OwnedRoomId;
 use sha2::{Digest as _, Sha512};
 
-use super::{Carrier, Trouble, rules};
+use super::{Carrier, GIVE_UP, Trouble, rules};
 use crate::{
     assets::AssetName,
     content::ExternalPart,
@@ -101,7 +101,7 @@ impl Engine {
         let mut moved = Vec::new();
         let one = async |index, source: &FileSource, kind, info: &MediaInfo| {
             let what = format!("{} of {}", source.url(), work.room);
-            self.persist(&what, || carrier.send(work, index, source, kind, info)).await
+            self.persist(&what, || GIVE_UP, || carrier.send(work, index, source, kind, info)).await
         };
         for file in &work.media.files {
             let came = one(moved.len(), &file.source, file.kind, &file.info).await?;
