@@ -51,7 +51,7 @@ def told(play) -> None:
         return [event["content"]["body"] for event in events if "not all reaches" in event["content"].get("body", "")]
 
     cat = {"format": "org.matrix.custom.html", "formatted_body": '<img data-mx-emoticon src="mxc://a/b" alt=":cat:">'}
-    there = Talk(play, room, "a1", "b1")
+    there = Talk(play, room, "a1", "b1", {})
     for text in (":cat:", ":cat: again"):
         there.say(text, f"writes {text!r} with a picture for it", **cat)
     play.say(room, "a1", "That was my cat.")
