@@ -27,7 +27,7 @@ class Person {
 
     async start() {
         const look = () => { for (const one of this.waiting) one(); };
-        for (const event of [RoomEvent.Timeline, RoomEvent.Redaction]) this.client.on(event, look);
+        for (const event of [RoomEvent.Timeline, RoomEvent.Redaction, RoomEvent.Receipt]) this.client.on(event, look);
         await this.client.startClient({ initialSyncLimit: 30, threadSupport: true });
         await this.until("its room", () => this.here());
     }
@@ -206,6 +206,11 @@ const rows = {
         const first = await said(from, to, own(from, "nonsense"));
         await from.client.redactEvent(from.room, first.sent, undefined, { reason: "nonsense" });
         await to.until("it gone", () => first.seen.isRedacted());
+    },
+    "read receipts": async (from, to) => {
+        const first = await said(to, from, own(to, "to be read"));
+        await from.client.sendReadReceipt(first.seen);
+        await to.until("that it was read", () => to.here().getEventReadUpTo(to.sees_as[from.name], true) === first.sent);
     },
     places: async (from, to) => {
         const body = own(from, "the club");
