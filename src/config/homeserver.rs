@@ -76,7 +76,7 @@ pub(super) fn url<'de, D: Deserializer<'de>>(reader: D) -> Result<Url, D::Error>
     })
 }
 
-/// As [`url`], for what may be left out.
+/// As [`url()`], for what may be left out.
 pub(super) fn optional_url<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Url>, D::Error> {
     url(reader).map(Some)
 }
