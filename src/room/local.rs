@@ -583,6 +583,11 @@ impl Step<'_> {
                 self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target, is_direct }));
             }
         }
+        for target in std::mem::take(&mut self.room.taken_back) {
+            if !self.room.asked.contains_key(&target) {
+                self.withdraw(&target);
+            }
+        }
         if self.room.phase == Phase::Active {
             self.dress_portal();
             self.sync_members();
@@ -612,7 +617,16 @@ impl Step<'_> {
             }
             return;
         }
-        if let (Some(room), Some(id)) = (self.room.matrix.clone(), self.names.matrix_id(target)) {
+        self.withdraw(target);
+    }
+
+    /// The Matrix invitation of one of our users ends; at once, or when the room in which it stands is made.
+    fn withdraw(&mut self, target: &UserUri) {
+        let Some(room) = self.room.matrix.clone() else {
+            self.room.taken_back.insert(target.clone());
+            return;
+        };
+        if let Some(id) = self.names.matrix_id(target) {
             self.out.push(Effect::Matrix(MatrixAction::Kick {
                 room,
                 actor: self.room.speaker.clone(),

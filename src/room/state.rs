@@ -294,6 +294,8 @@ pub struct Room {
     pub asking: BTreeMap<UserUri, UserUri>,
     /// Our users who were asked in by a remote user, and have not answered.
     pub asked: BTreeMap<UserUri, UserUri>,
+    /// Of them, those whose invitation was taken back while the Matrix room was being made.
+    pub taken_back: BTreeSet<UserUri>,
     /// What our users want, in order.
     pub queue: VecDeque<Intent>,
     /// As follower: what waits for the hub.
@@ -391,6 +393,7 @@ impl Room {
             ghosts: BTreeSet::new(),
             asking: BTreeMap::new(),
             asked: BTreeMap::new(),
+            taken_back: BTreeSet::new(),
             queue: VecDeque::new(),
             in_flight: None,
             awaiting: None,

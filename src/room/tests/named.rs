@@ -81,6 +81,24 @@ fn everybody_reads_everybody_once() {
 }
 
 #[test]
+fn an_invitation_that_is_taken_back_while_its_room_is_made_does_not_stay() {
+    let mut world = World::new(1, &["a", "b"], &["u0@a", "u1@a"]);
+    world.invite(&a1(), &b1());
+    work_off(&mut world, A);
+    world.send(A, B);
+    work_off(&mut world, B);
+    // B's homeserver has not made the room yet.
+    world.kick(&a1(), &b1());
+    work_off(&mut world, A);
+    world.send(A, B);
+    work_off(&mut world, B);
+    assert!(world.providers[B].matrix.is_none());
+    world.settle();
+    assert!(world.providers[B].matrix.is_some(), "the room was asked for");
+    assert!(!world.of(&b1()).invited.contains(&b1()), "the invitation is still open");
+}
+
+#[test]
 fn a_commit_that_lost_the_race_is_made_anew() {
     let mut world = two();
     let before = world.providers[A].group.epoch();
