@@ -223,7 +223,7 @@ impl Actor {
 
     /// Works on these mails until they are durable. False: the engine stops.
     async fn work(&mut self, mails: Vec<Mail>) -> bool {
-        let mut parts = std::collections::VecDeque::from([mails]);
+        let mut parts = in_parts(mails);
         while let Some(mut mails) = parts.pop_front() {
             let error = match self.step(&mails).await {
                 Ok(after) => {
@@ -485,4 +485,21 @@ impl Actor {
         let effects = stepped.map_err(|_| StoreError::Invalid("a step panicked".to_owned()))?;
         self.effects(effects, batch, after).await
     }
+}
+
+/// What people have read is noted from what is stored: one after the other, each in a batch of its own.
+fn in_parts(mails: Vec<Mail>) -> VecDeque<Vec<Mail>> {
+    let mut parts: VecDeque<Vec<Mail>> = VecDeque::from([Vec::new()]);
+    let mut reads = false;
+    for mail in mails {
+        let is_read = matches!(mail, Mail::Read { .. });
+        if is_read && reads {
+            parts.push_back(Vec::new());
+        }
+        reads |= is_read;
+        if let Some(part) = parts.back_mut() {
+            part.push(mail);
+        }
+    }
+    parts
 }

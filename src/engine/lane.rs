@@ -47,6 +47,11 @@ pub(super) async fn run(engine: Engine, lane: String, mut rows: Rows) {
 
 /// Sends one row until it is answered for good. False: the engine stops.
 async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow) -> bool {
+    let row = match row {
+        // Files are not carried any more, after a start with other settings: the message is shown without.
+        OutRow::Parcel(parcel) if engine.0.files.get().is_none() => OutRow::Show(Box::new(parcel.showing)),
+        row => row,
+    };
     let mut wait = engine.0.settings.retry;
     let longest = wait * LONGEST_WAIT;
     loop {

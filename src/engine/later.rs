@@ -14,7 +14,7 @@ use super::{
     core::{Engine, lock, now},
     mail::Mail,
     ports::{Actor as MatrixActor, MatrixAction, Millis},
-    tables::{AWAITED, EARLY, EXPIRING, MORE, OUTBOX, OutRow, SHOWN, TOLD, UNREAD},
+    tables::{AWAITED, EARLY, EXPIRING, LATE, MORE, OUTBOX, OutRow, SHOWN, TOLD, UNREAD},
 };
 use crate::{
     content::{Expiration, MessageId},
@@ -188,12 +188,15 @@ impl Actor {
             let Some(room) = &self.room else { return Ok(()) };
             let accepted = SHOWN.get(db, &key).await?.and_then(|row| row.value.accepted);
             let covered = alone.map_or(accepted.is_some_and(|at| at <= upto), |id| id == key.1);
-            if !covered || !unread.readers.insert(user.clone()) {
+            if !covered {
                 continue;
             }
+            let is_new = unread.readers.insert(user.clone());
             let all = room.present.iter().all(|user| *user == unread.sender || unread.readers.contains(user));
             let Some(matrix) = room.matrix.clone().filter(|_| all) else {
-                UNREAD.put(db, batch, &key, &unread)?;
+                if is_new {
+                    UNREAD.put(db, batch, &key, &unread)?;
+                }
                 continue;
             };
             UNREAD.delete(batch, &key);
@@ -221,6 +224,8 @@ impl Actor {
             Due::Removal => {
                 let Some(removal) = EXPIRING.get(db, &key).await? else { return Ok(()) };
                 EXPIRING.delete(batch, &key);
+                // What is still to come of it does not come.
+                LATE.delete(batch, &(self.uri.clone(), id));
                 if let Some(event) = engine.event_of(&self.uri, MessageId(id)).await? {
                     let Removal { matrix: room, actor } = removal;
                     let more = MORE.get(db, &(self.uri.clone(), id)).await?.map(|row| row.value).unwrap_or_default();
@@ -243,6 +248,10 @@ impl Actor {
                 EARLY.delete(batch, &key);
                 if let Some(target) = showing.refers.target() {
                     AWAITED.delete(batch, &(self.uri.clone(), target.0, id));
+                    let others = AWAITED.scan_all(db, &(self.uri.clone(), target.0)).await?;
+                    if others.iter().all(|((_, _, other), _)| *other == id) {
+                        lock(&engine.0.awaited).remove(&(self.uri.clone(), target.0));
+                    }
                 }
                 self.send(lane, OutRow::ShowNow(Box::new(showing)), batch, after)
             }

@@ -68,11 +68,14 @@ impl Actor {
     pub(in crate::engine) async fn load_held(&mut self) -> Result<(), StoreError> {
         self.held.clear();
         self.filed = None;
-        if self.engine.0.files.get().is_none() {
-            return Ok(());
-        }
         let rows = HELD.scan_all(&self.engine.0.db, &self.uri).await?;
         self.held.extend(rows.into_iter().filter_map(|((_, number), row)| read(number, row)));
+        if self.engine.0.files.get().is_none() {
+            // Files are not carried any more: such an event is one like others, whose sender is told, and nobody waits for it.
+            for held in &mut self.held {
+                held.row.seed = None;
+            }
+        }
         let wanted: Vec<u64> = self.held.iter().filter(|held| held.waits()).map(|held| held.number).collect();
         for number in wanted {
             self.fetch_held(number);

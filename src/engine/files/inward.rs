@@ -405,8 +405,20 @@ impl Engine {
         self.note_files(&key.0, parcel, &events, &mut batch).await.map_err(stored)?;
         match self.0.db.commit(batch).await {
             Ok(_) => Ok(()),
-            // Deleted just now.
-            Err(StoreError::ConditionFailed { .. }) => self.unshow(parcel, &events).await,
+            // Deleted just now: nothing else remembers these events.
+            Err(StoreError::ConditionFailed { .. }) => {
+                let mut wait = self.0.settings.retry;
+                loop {
+                    match self.unshow(parcel, &events).await {
+                        Err(error) if error.retry != Retry::Permanent => {
+                            tracing::debug!(room = %key.0, %error, "files of a deleted message are not removed yet");
+                        }
+                        ended => return ended,
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(self.0.settings.retry * super::LONGEST_WAIT);
+                }
+            }
             Err(error) => Err(stored(error)),
         }
     }
