@@ -92,6 +92,14 @@ async fn what_runs_from_reading_waits_for_all_who_are_here() {
     assert_eq!(removed_by(&two.b, &at_b, &shown), [""; 0], "B2 has not read it");
     b.read(&at_b, "b2", &shown, "m.read");
     until_removed(&two.b, &at_b, &shown, &two.b.ghost(&two.a.uri("a1"))).await;
+    // Both at once, too.
+    two.a.homeserver.send(&at_a, "a1", "m.room.message", after_reading("and me"));
+    until_true("it is shown", || b.events(&at_b).iter().any(|event| event["content"]["body"] == "and me")).await;
+    let shown = b.event(&at_b, "and me");
+    for reader in ["b1", "b2"] {
+        b.read(&at_b, reader, &shown, "m.read");
+    }
+    until_removed(&two.b, &at_b, &shown, &two.b.ghost(&two.a.uri("a1"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
