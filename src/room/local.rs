@@ -336,6 +336,8 @@ impl Step<'_> {
     /// A ghost does not take an invitation, and says why.
     fn decline(&mut self, remote: UserUri, why: String) {
         self.notice(&why);
+        // One that was in comes in again when we do.
+        self.room.ghosts.remove(&remote);
         if let Some(room) = self.room.matrix.clone() {
             let actor = Actor::Ghost(remote);
             self.out.push(Effect::Matrix(MatrixAction::Leave { room, actor, reason: Some(why) }));

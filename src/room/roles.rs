@@ -92,6 +92,10 @@ impl Step<'_> {
 
     /// After everything else of a step: roles that changed have to be seen in the levels.
     pub(super) fn show_roles(&mut self) {
+        if self.room.phase != Phase::Active {
+            // What people want of levels is forgotten when the last of ours is out: who comes in looks again.
+            self.room.levels.seen = None;
+        }
         let waits = |intent: &Intent| matches!(intent, Intent::Appoint { .. });
         if !self.appoints() || self.room.queue.iter().any(waits) {
             return;

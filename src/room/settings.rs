@@ -154,13 +154,18 @@ impl Step<'_> {
 
     /// Somebody changed a setting of the Matrix room.
     pub(super) fn on_setting(&mut self, setting: Setting) {
-        if self.follows_settings() {
+        if self.follows_settings(setting) {
             self.look(setting);
         }
     }
 
-    fn follows_settings(&self) -> bool {
-        matches!(self.room.phase, Phase::Invited | Phase::Joining | Phase::Active) && !self.room.unbridging
+    /// A text that somebody sets after we left has to be known, too: it stands there when we are asked in again.
+    fn follows_settings(&self, setting: Setting) -> bool {
+        match self.room.phase {
+            Phase::Invited | Phase::Joining | Phase::Active => !self.room.unbridging,
+            Phase::Left => !self.room.unbridging && Setting::TEXTS.contains(&setting),
+            Phase::Broken(_) => false,
+        }
     }
 
     /// Asks the homeserver what stands there now.
@@ -178,7 +183,7 @@ impl Step<'_> {
 
     /// What stands there.
     pub(super) fn on_looked(&mut self, setting: Setting, written: u32, found: Result<Option<StateNow>, String>) {
-        let follows = self.follows_settings();
+        let follows = self.follows_settings(setting);
         let Some(shown) = self.room.settings.get_mut(&setting) else { return };
         let again = shown.looking.take().unwrap_or_default();
         if !follows {

@@ -162,6 +162,7 @@ impl World {
         p.joined.remove(who);
         p.ghosts.remove(who);
         p.removed.insert(who.clone());
+        p.away.insert(who.clone());
         self.member_event(at, by, who, "leave");
     }
 
@@ -172,6 +173,7 @@ impl World {
         let p = &mut self.providers[at];
         p.ghosts.remove(who);
         p.removed.insert(who.clone());
+        p.away.insert(who.clone());
         p.banned.insert(who.clone());
         self.member_event(at, by, who, "ban");
     }

@@ -174,3 +174,19 @@ fn who_has_no_key_material_is_asked_no_longer() {
     assert!(b.notices.iter().any(|text| text.contains("cannot be added: there is none")), "{:?}", b.notices);
     assert!(!c.invited.contains(&c2), "the invitation stays open");
 }
+
+/// The room is not connected yet when one of ours invites the ghost that made it.
+#[test]
+fn a_ghost_that_is_sent_out_before_we_are_in_comes_back_with_us() {
+    let mut world = World::new(55, &["a", "b"], &["u0@a"]);
+    world.invite(&a1(), &b1());
+    world.settle();
+    world.join(&b1());
+    world.work(B);
+    assert_eq!(world.providers[B].phase(), Some(&crate::room::Phase::Invited));
+    world.invite(&b1(), &a1());
+    world.work(B);
+    world.settle();
+    assert_eq!(world.providers[B].phase(), Some(&crate::room::Phase::Active));
+    assert!(world.providers[B].ghosts.contains(&a1()), "{:?}", world.providers[B].ghosts);
+}

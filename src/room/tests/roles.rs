@@ -220,3 +220,22 @@ fn who_stands_in_for_the_last_moderator_gets_no_power_in_the_matrix_room() {
     world.settle();
     assert_eq!((role_of(&world, &a2()), world.level(A, &a2())), (role::MODERATOR, 0));
 }
+
+#[test]
+fn levels_that_somebody_set_and_left_are_put_back_for_who_comes_next() {
+    for steps in 0..12 {
+        let mut world = World::new(41, &["a", "b"], &["u0@a", "u1@a"]);
+        world.bring_remote(&a2(), &b1());
+        world.settle();
+        assert_eq!(world.level(B, &a1()), 95);
+        world.empower(&b1(), &a1(), 0);
+        for _ in 0..steps {
+            world.tick();
+        }
+        world.leave(&b1());
+        world.settle();
+        world.bring_remote(&a2(), &b2());
+        world.settle();
+        assert_eq!((role_of(&world, &a1()), world.level(B, &a1())), (role::ADMIN, 95), "after {steps} steps");
+    }
+}

@@ -109,3 +109,21 @@ fn a_name_given_before_we_are_in_does_not_count() {
     world.settle();
     is_called(&world, "Club");
 }
+
+#[test]
+fn a_name_given_while_we_are_out_does_not_count_either() {
+    let mut world = two();
+    let b2 = user("u1@b");
+    world.bring(&b1(), &b2);
+    world.settle();
+    for who in [&b1(), &b2] {
+        world.kick(&a1(), who);
+        world.settle();
+    }
+    assert_eq!(world.providers[B].phase(), Some(&crate::room::Phase::Left));
+    world.rename(&b2, "Ours alone");
+    world.settle();
+    world.bring_remote(&a1(), &b1());
+    world.settle();
+    is_called(&world, "Club");
+}

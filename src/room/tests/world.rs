@@ -175,6 +175,8 @@ pub(super) struct Provider {
     pub(super) joined: BTreeSet<UserUri>,
     pub(super) invited: BTreeSet<UserUri>,
     pub(super) ghosts: BTreeSet<UserUri>,
+    /// Ghosts that were out of the room at some time after they had been in it.
+    pub(super) away: BTreeSet<UserUri>,
     /// Ghosts that people removed: what they said before may come too late.
     pub(super) removed: BTreeSet<UserUri>,
     /// Ghosts that people banned.
@@ -210,6 +212,7 @@ impl Provider {
             joined: BTreeSet::new(),
             invited: BTreeSet::new(),
             ghosts: BTreeSet::new(),
+            away: BTreeSet::new(),
             removed: BTreeSet::new(),
             banned: BTreeSet::new(),
             timeline: Vec::new(),
@@ -747,6 +750,7 @@ impl World {
             }
             Effect::Matrix(MatrixAction::Leave { actor: Actor::Ghost(ghost), .. }) => {
                 p.ghosts.remove(&ghost);
+                p.away.insert(ghost);
             }
             Effect::Matrix(MatrixAction::Invite { target, .. }) => {
                 if let Some(user) = p.names.uri(&target).filter(|user| !p.joined.contains(user)) {
