@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     ident::UserUri,
-    room::{Effect, Names as _, Room},
+    room::{Effect, Names as _, Room, Step},
     store::{Batch, StoreError},
     translate::{self, Loss},
 };
@@ -96,6 +96,6 @@ impl Actor {
             return Ok(());
         }
         TOLD.put(&self.engine.0.db, batch, &key, &())?;
-        self.say(|step| step.tell_features(), batch, after)
+        self.say(|step: &mut Step<'_>| step.tell_features(), batch, after)
     }
 }

@@ -23,7 +23,8 @@ pub(super) fn limit(policy: Option<&AssetPolicy>, kind: MediaKind, info: &MediaI
     if let Some(policy) = policy {
         let media_type = MediaType { essence: info.media_type.clone(), parameters: Vec::new() };
         // What a custom emoji is shows when it comes.
-        if !(kind == MediaKind::Emoticon && info.media_type.is_empty()) && !policy.takes(&media_type) {
+        let unknown = kind == MediaKind::Emoticon && info.media_type.is_empty();
+        if !unknown && !policy.takes(&media_type) {
             return Err(format!("the room takes no files of type {}", info.media_type));
         }
         limit = limit.min(match kind {
