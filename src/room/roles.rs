@@ -49,6 +49,12 @@ pub struct Levels {
 }
 
 impl Levels {
+    /// Whether this Matrix user may call everybody's attention in the Matrix room, as far as its levels are known.
+    pub(super) fn may_ring_all(&self, user: &str) -> bool {
+        let content: Option<Value> = serde_json::from_str(&self.now).ok();
+        content.is_some_and(|content| Powers::read(Some(&content), self.creators.clone(), None).may_ring_all(user))
+    }
+
     /// This role is not to be seen in the levels.
     pub(super) fn is_carried(&mut self, user: &UserUri, index: u32) {
         self.carried.insert(user.clone(), index);
