@@ -39,6 +39,8 @@ mod files;
 mod flow;
 #[path = "engine/franks.rs"]
 mod franks;
+#[path = "engine/held.rs"]
+mod held;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
 #[path = "engine/hostile.rs"]

@@ -129,8 +129,12 @@ pub(super) struct Inner {
     pub(super) taken: Mutex<super::reached::Taken>,
     /// Messages that others wait for: room, message id.
     pub(super) awaited: Mutex<BTreeSet<(String, [u8; 32])>>,
+    /// Rooms with messages whose time came before they were shown.
+    pub(super) overdue: Mutex<BTreeSet<String>>,
     /// Something may be due earlier than was thought.
     pub(super) due: tokio::sync::Notify,
+    /// What is due and on its way to its room.
+    pub(super) dues: Mutex<super::clock::Dues>,
     /// What the transactions tell of the homeserver.
     pub(super) signs: super::signs::Signs,
     /// When the last transaction was answered, and how many came in quick succession by then.
@@ -242,7 +246,9 @@ impl Engine {
             reads: Mutex::default(),
             taken: Mutex::default(),
             awaited: Mutex::default(),
+            overdue: Mutex::default(),
             due: tokio::sync::Notify::new(),
+            dues: Mutex::default(),
             signs: super::signs::Signs::default(),
             answered: Mutex::default(),
             done: Mutex::default(),

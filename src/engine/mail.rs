@@ -36,10 +36,15 @@ pub(super) enum Mail {
     Join { user: UserUri, code: Option<String>, reply: oneshot::Sender<Result<String, String>> },
     /// The files of a held event are there, or never will be.
     Files { number: u64, brought: Vec<Moved<ExternalPart>> },
+    /// A held event waits no more: its turn. Each is a mail of its own, so that one that can never be worked on is set aside
+    /// by itself.
+    Release { number: u64 },
     /// One of our users has read something.
     Read { user: UserUri, read: Read },
     /// The homeserver has messages of remote users.
     Reached { messages: Vec<MessageId> },
+    /// Somebody who had not read something may be gone.
+    Readers,
     /// The time of something has come.
     Due { at: Millis, id: [u8; 32], due: Due },
     /// A message has its event, for which others wait.

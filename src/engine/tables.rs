@@ -64,7 +64,9 @@ pub(crate) const ENDED: Table<String, ()> = Table::new("ended");
 /// Messages that are to be removed: when, room, message id.
 pub(crate) const EXPIRING: Table<(Millis, String, [u8; 32]), Removal> = Table::new("expiring");
 /// Messages whose time begins when they were read: room, message id.
-pub(crate) const UNREAD: Table<(String, [u8; 32]), Unread> = Table::new("unread");
+pub(crate) const UNREAD: Table<(String, [u8; 32]), Dated<Unread>> = Table::new("unread");
+/// Messages whose time came before they were shown: room, message id.
+pub(crate) const OVERDUE: Table<(String, [u8; 32]), Dated<Removal>> = Table::new("overdue");
 /// Messages that refer to one that is not there: until when they wait for it, room, message id. Sealed: what they say.
 pub(crate) const EARLY: Table<(Millis, String, [u8; 32]), Showing> = Table::sealed("early");
 /// What they wait for: room, that message's id, theirs; until when.

@@ -196,6 +196,7 @@ impl Step<'_> {
                 if let Some((at, frank)) = self.hub_accept_own_message(user, &sealed) {
                     let franked = frank.map(|frank| Franked::new(user, content, at, &frank));
                     self.log_own(at, *message_id, event.clone(), franked);
+                    self.drop_files_with(content);
                 }
                 Ok(Turn::Done)
             }
