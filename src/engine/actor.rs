@@ -77,6 +77,8 @@ pub(super) struct After {
     pub(super) brought: Vec<u64>,
     /// Assets to delete.
     pub(super) dropped: Vec<String>,
+    /// Ghosts wait to come in bit by bit, or none do any more.
+    pub(super) trickling: Option<bool>,
     /// There is something new that becomes due.
     pub(super) due: bool,
 }
@@ -325,6 +327,9 @@ impl Actor {
         for number in after.portals {
             lock(&inner.portals).remove(&number);
         }
+        if let Some(waits) = after.trickling {
+            inner.trickle.set(&self.uri, waits);
+        }
         if after.due {
             inner.due.notify_one();
         }
@@ -402,6 +407,14 @@ impl Actor {
                 after.joined.push((index, answer));
                 Ok(())
             }
+            Mail::Release { used, reply } => {
+                let (mut answer, used) = (Ok(()), *used);
+                self.guarded(|step| answer = step.release(used), batch, after).await?;
+                // Whoever asked may be gone.
+                let _ = reply.send(answer);
+                Ok(())
+            }
+            Mail::Trickle { most } => self.guarded(|step| step.trickle(*most), batch, after).await,
             Mail::Due { at, id, due } => self.due(*at, *id, *due, batch, after).await,
             Mail::Arrived { target } => self.arrived(*target, batch, after).await,
             Mail::Read { user, read } => self.read(user, read, batch, after).await,

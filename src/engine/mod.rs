@@ -32,6 +32,7 @@ mod lobby;
 mod losses;
 mod mail;
 mod meter;
+mod mirror;
 mod names;
 mod noise;
 mod offer;
@@ -49,6 +50,7 @@ mod rows;
 mod signs;
 mod starting;
 mod tables;
+mod trickle;
 mod trim;
 mod window;
 
@@ -56,6 +58,10 @@ pub use aside::SetAside;
 pub use core::{Engine, EngineSettings, MayCommand};
 pub use files::Files;
 pub use fingerprint::Fingerprint;
+pub use mirror::{
+    Counts, FASTEST, Finding, MOST_ROOMS, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage,
+    Weight,
+};
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};
 pub use overview::RoomSummary;
