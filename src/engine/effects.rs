@@ -4,7 +4,7 @@ use super::{
     actor::{Actor, After},
     ports::{Endpoint, PathTarget},
     relations::Place,
-    tables::{CONSENT, Consent, ENDED, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Shown, TRICKLING, Wants},
+    tables::{CONSENT, Consent, ENDED, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Shown, Wants},
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
@@ -130,14 +130,7 @@ impl Actor {
                 Ok(())
             }
             Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
-            Effect::Trickling(waits) => {
-                after.trickling = Some(waits);
-                if waits {
-                    return TRICKLING.put(db, batch, &self.uri, &());
-                }
-                TRICKLING.delete(batch, &self.uri);
-                Ok(())
-            }
+            Effect::Trickling(waits) => self.trickling(waits, batch, after),
             Effect::Wake(at) => {
                 after.wake = Some(after.wake.map_or(at, |other| other.min(at)));
                 Ok(())

@@ -6,11 +6,12 @@ use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 use tokio::sync::Notify;
 
 use super::{
+    actor::{Actor, After},
     core::{Engine, lock},
     mail::Mail,
     tables::{OUTBOX, TRICKLING},
 };
-use crate::store::StoreError;
+use crate::store::{Batch, StoreError};
 
 /// Ghosts that come in at once. What is said waits for no more than these.
 const BUNCH: usize = 5;
@@ -76,6 +77,18 @@ impl Engine {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+}
+
+impl Actor {
+    /// Notes with the step that ghosts of the room wait, or that none do any more.
+    pub(super) fn trickling(&self, waits: bool, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        after.trickling = Some(waits);
+        if waits {
+            return TRICKLING.put(&self.engine.0.db, batch, &self.uri, &());
+        }
+        TRICKLING.delete(batch, &self.uri);
+        Ok(())
     }
 }
 

@@ -100,6 +100,16 @@ class Mirror:
                 raise Wrong(f"kinds {kinds}: {wrong}")
         if set(rows) != set(self.rooms) or any(self.bridge_states(room) for room in self.rooms):
             raise Wrong("a dry run lists each room, and changes none")
+        everything = self.rows("--all", "--rate", str(RATE))
+        reports = [finding["code"] for finding in everything[self.gateway.plan.admin_room]["findings"]]
+        if not set(self.rooms) <= set(everything) or reports != ["admin_room"]:
+            raise Wrong(f"all rooms of the homeserver: {sorted(everything)}, the room of reports: {reports}")
+        client, children = self.owner.client, self.rooms[:2]
+        space = client.create_room(name="House", preset="private_chat", creation_content={"type": "m.space"})
+        for room in children:
+            client.set_state(space, "m.space.child", {"via": [self.silos.a.server_name]}, room)
+        if set(self.rows("--space", space, "--rate", str(RATE))) != set(children):
+            raise Wrong("a space is its rooms")
         table = self.gateway.run("mirror", "--file", "rooms.txt", "--rate", str(RATE), seconds=120)
         for part in ("MIMI ROOM", "Cannot be mirrored:", "Needs something first:", "Nothing was changed."):
             if part not in table.stdout:

@@ -7,7 +7,7 @@ use std::{
 };
 
 use mimi_gateway::{
-    engine::{MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage},
+    engine::{Finding, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage},
     store::StoreError,
 };
 use ruma::OwnedRoomId;
@@ -58,7 +58,7 @@ async fn rows(silo: &Silo, id: u64) -> Vec<MirrorRow> {
 }
 
 fn codes(rows: &[MirrorRow]) -> BTreeMap<String, Vec<&'static str>> {
-    rows.iter().map(|row| (row.room.clone(), row.findings.iter().map(|finding| finding.code()).collect())).collect()
+    rows.iter().map(|row| (row.room.clone(), row.findings.iter().map(Finding::code).collect())).collect()
 }
 
 /// The bot comes into a room.
@@ -209,7 +209,7 @@ async fn a_space_is_its_rooms_and_those_of_its_spaces() {
     let homeserver = &silo.homeserver;
     let rooms = kitchen_rooms(&silo, 5).await;
     let child = |of: &OwnedRoomId, room: &OwnedRoomId| {
-        homeserver.set_keyed(of, "a1", "m.space.child", room.as_str(), json!({ "via": ["a.test"] }))
+        homeserver.set_keyed(of, "a1", "m.space.child", room.as_str(), json!({ "via": ["a.test"] }));
     };
     for space in &rooms[..2] {
         homeserver.set(space, "a1", "m.room.create", json!({ "room_version": "11", "type": "m.space" }));

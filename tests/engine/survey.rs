@@ -1,7 +1,7 @@
 //! The rooms of the homeserver in memory, as whoever runs it sees them.
 
 use mimi_gateway::{
-    engine::ports::{CallError, ListedRoom, Survey},
+    engine::ports::{CallError, ListedRoom, RoomPage, Survey},
     store::BoxFuture,
 };
 use ruma::{OwnedRoomId, RoomId};
@@ -81,7 +81,7 @@ impl Survey for FakeHomeserver {
     }
 
     /// Two a page.
-    fn known_rooms(&self, skip: u64) -> BoxFuture<'_, Result<(Vec<ListedRoom>, Option<u64>), CallError>> {
+    fn known_rooms(&self, skip: u64) -> BoxFuture<'_, Result<RoomPage, CallError>> {
         let page = move || {
             let state = self.lock();
             let rooms = state.rooms.iter().skip(usize::try_from(skip).unwrap()).take(2).map(|(id, room)| ListedRoom {
@@ -89,7 +89,7 @@ impl Survey for FakeHomeserver {
                 name: String::new(),
                 local_members: room.members.values().filter(|how| *how == "join").count() as u64,
             });
-            Ok((rooms.collect(), (state.rooms.len() as u64 > skip + 2).then_some(skip + 2)))
+            Ok(RoomPage { rooms: rooms.collect(), next: (state.rooms.len() as u64 > skip + 2).then_some(skip + 2) })
         };
         Box::pin(async move { self.with_faults(&format!("rooms {skip}"), page).await })
     }

@@ -1,6 +1,7 @@
 //! How far a job is, on standard error: a bar on a terminal, else a line now and then.
 
 use std::{
+    fmt::Write as _,
     io::{IsTerminal as _, Write as _},
     time::{Duration, Instant},
 };
@@ -64,14 +65,14 @@ fn line(job: &JobRow, away: bool, seconds: Option<u64>, bar: bool) -> String {
         text.extend((0..WIDTH).map(|place| if place < full { '#' } else { '.' }));
         text.push_str("  ");
     }
-    text.push_str(&format!("{done} of {all} rooms"));
+    let _ = write!(text, "{done} of {all} rooms");
     let counts = words(job);
     if !counts.is_empty() {
-        text.push_str(&format!(": {counts}"));
+        let _ = write!(text, ": {counts}");
     }
     match seconds.filter(|_| job.open) {
         _ if away => text.push_str("; the gateway is away, waiting for it"),
-        Some(seconds) => text.push_str(&format!("; about {} left", about(seconds))),
+        Some(seconds) => _ = write!(text, "; about {} left", about(seconds)),
         None => {}
     }
     text

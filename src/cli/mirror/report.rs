@@ -1,6 +1,6 @@
 //! What became of a job's rooms: a table with what is to be known beneath it, or JSON lines.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::{
     admin::{JobRow, MirrorRow},
@@ -87,10 +87,10 @@ pub(super) fn rooms(rows: &[MirrorRow], json: bool) -> String {
     ] {
         let of_it: Vec<_> = meant.iter().filter(|((of, ..), _)| *of == weight).collect();
         if !of_it.is_empty() {
-            text.push_str(&format!("\n{heading}:\n"));
+            let _ = writeln!(text, "\n{heading}:");
         }
         for ((_, code, words), count) in of_it {
-            text.push_str(&format!("  {code} ({}): {}\n", rooms_in_words(*count), table::clean(words)));
+            let _ = writeln!(text, "  {code} ({}): {}", rooms_in_words(*count), table::clean(words));
         }
     }
     let trouble: Vec<&MirrorRow> = rows.iter().filter(|row| row.why.is_some()).collect();
@@ -99,7 +99,7 @@ pub(super) fn rooms(rows: &[MirrorRow], json: bool) -> String {
     }
     for row in trouble {
         let why = table::clean(row.why.as_deref().unwrap_or_default());
-        text.push_str(&format!("  {}: {why}\n", table::clean(&row.room)));
+        let _ = writeln!(text, "  {}: {why}", table::clean(&row.room));
     }
     text
 }

@@ -1,6 +1,6 @@
 //! What a Matrix room's state says about mirroring it: what forbids it, what it needs, and what it will lose.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeSet, fmt};
 
 use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
@@ -205,7 +205,7 @@ pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], by_id: bool) -> Loo
     let mut joined: Vec<OwnedUserId> = Vec::new();
     let mut seen = Look::default();
     let mut found = Vec::new();
-    let mut networks: BTreeMap<String, ()> = BTreeMap::new();
+    let mut networks: BTreeSet<String> = BTreeSet::new();
     let mut bot_is_in = false;
     for raw in state {
         let Ok(event) = serde_json::from_str::<Value>(raw.get()) else { continue };
@@ -243,7 +243,7 @@ pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], by_id: bool) -> Loo
                 let id = text(protocol, "id");
                 if !id.is_empty() && id != "mimi" {
                     let shown = [text(protocol, "displayname"), id].into_iter().find(|name| !name.is_empty());
-                    networks.insert(shown.unwrap_or_default().chars().take(NAME).collect(), ());
+                    networks.insert(shown.unwrap_or_default().chars().take(NAME).collect());
                 }
             }
             _ => {}
@@ -253,7 +253,7 @@ pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], by_id: bool) -> Loo
         // Elsewhere a guest has to be invited, as everybody.
         found.retain(|finding| *finding != Finding::Guests);
     }
-    found.extend(networks.into_keys().map(Finding::Bridged));
+    found.extend(networks.into_iter().map(Finding::Bridged));
     seen.facts = facts(engine, state, &names.bot());
     if seen.facts.encrypted {
         found.push(Finding::Encrypted);

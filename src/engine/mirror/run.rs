@@ -169,10 +169,10 @@ impl Engine {
                 let mut found: BTreeSet<String> = survey.joined_rooms().await?.into_iter().map(String::from).collect();
                 let mut skip = self.0.homeserver.has_admin().then_some(0);
                 while let Some(place) = skip {
-                    let (rooms, next) = survey.known_rooms(place).await?;
-                    let ours = rooms.into_iter().filter(|room| room.local_members > 0);
+                    let page = survey.known_rooms(place).await?;
+                    let ours = page.rooms.into_iter().filter(|room| room.local_members > 0);
                     found.extend(ours.map(|room| room.room.to_string()));
-                    skip = next.filter(|next| *next > place && found.len() < MOST_ROOMS);
+                    skip = page.next.filter(|next| *next > place && found.len() < MOST_ROOMS);
                 }
                 Ok(Ok(found))
             }
@@ -203,7 +203,11 @@ impl Engine {
                 Err(_) => continue,
             };
             let events: Vec<Value> = state.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
-            let is_space = |event: &Value| event["type"] == "m.room.create" && event["content"]["type"] == "m.space";
+            let kind = |event: &Value| event.get("type").and_then(Value::as_str).map(str::to_owned);
+            let is_space = |event: &Value| {
+                kind(event).as_deref() == Some("m.room.create")
+                    && event.pointer("/content/type").and_then(Value::as_str) == Some("m.space")
+            };
             if !events.iter().any(is_space) {
                 if space == top {
                     return Ok(Err(format!("{space} is no space")));
@@ -211,9 +215,10 @@ impl Engine {
                 continue;
             }
             found.remove(space.as_str());
-            for event in events.iter().filter(|event| event["type"] == "m.space.child") {
-                let via = event["content"]["via"].as_array().is_some_and(|via| !via.is_empty());
-                let child = event["state_key"].as_str().and_then(|key| OwnedRoomId::try_from(key).ok());
+            for event in events.iter().filter(|event| kind(event).as_deref() == Some("m.space.child")) {
+                let via = event.pointer("/content/via").and_then(Value::as_array).is_some_and(|via| !via.is_empty());
+                let child =
+                    event.get("state_key").and_then(Value::as_str).and_then(|key| OwnedRoomId::try_from(key).ok());
                 let Some(child) = child.filter(|_| via) else { continue };
                 if found.len() + spaces.len() < MOST_ROOMS && spaces.insert(child.to_string()) {
                     found.insert(child.to_string());

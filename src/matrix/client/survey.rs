@@ -7,7 +7,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{HomeserverClient, admin::bearer, errors, http::Target};
 use crate::{
-    engine::ports::{CallError, ListedRoom, Survey},
+    engine::ports::{CallError, ListedRoom, RoomPage, Survey},
     store::BoxFuture,
 };
 
@@ -76,7 +76,7 @@ impl Survey for HomeserverClient {
         })
     }
 
-    fn known_rooms(&self, skip: u64) -> BoxFuture<'_, Result<(Vec<ListedRoom>, Option<u64>), CallError>> {
+    fn known_rooms(&self, skip: u64) -> BoxFuture<'_, Result<RoomPage, CallError>> {
         Box::pin(async move {
             let target = self.admin_rooms().number("from", skip).number("limit", PAGE).query("order_by", "name");
             let list: Listed = self.as_admin("rooms", Method::GET, target, None).await?;
@@ -85,7 +85,7 @@ impl Survey for HomeserverClient {
                 name: entry.name.unwrap_or_default(),
                 local_members: entry.joined_local_members,
             });
-            Ok((rooms.collect(), list.next_batch))
+            Ok(RoomPage { rooms: rooms.collect(), next: list.next_batch })
         })
     }
 
