@@ -164,6 +164,9 @@ class Mirror:
             times = 1 if room in fit else 0
             states = len(self.bridge_states(room))
             notices = self.said(room, "This room is mirrored as") if room in fit else 0
+            back = self.said(room, "I am back") if room in fit else 0
+            if back:
+                raise Wrong(f"{room}: the bot says that it is back, and was never away")
             if (len(active), states, notices) != (times, times, times):
                 raise Wrong(f"{room}: {len(active)} MIMI rooms, {states} m.bridge, {notices} notices; wanted {times} each")
         # The mirrored rooms are rooms: somebody of B comes into one of those that the bot was brought into.
