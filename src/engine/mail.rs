@@ -11,7 +11,7 @@ use super::{
     tables::{InboxItem, Wants},
 };
 use crate::{
-    content::ExternalPart,
+    content::{ExternalPart, MessageId},
     ident::{ProviderDomain, UserUri},
     room::{Setting, Tag},
     translate::media::Moved,
@@ -42,6 +42,8 @@ pub(super) enum Mail {
     Files { number: u64, brought: Vec<Moved<ExternalPart>> },
     /// One of our users has read something.
     Read { user: UserUri, read: Read },
+    /// The homeserver has messages of remote users.
+    Reached { messages: Vec<MessageId> },
     /// The time of something has come.
     Due { at: Millis, id: [u8; 32], due: Due },
     /// A message has its event, for which others wait.
