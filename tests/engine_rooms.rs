@@ -49,10 +49,14 @@ mod hostile;
 mod invites;
 #[path = "engine/keys.rs"]
 mod keys;
+#[path = "engine/large.rs"]
+mod large;
 #[path = "engine/later.rs"]
 mod later;
 #[path = "engine/media.rs"]
 mod media;
+#[path = "engine/mirror.rs"]
+mod mirror;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/polling.rs"]

@@ -83,6 +83,8 @@ pub(super) struct After {
     pub(super) release: Vec<u64>,
     /// Assets to delete.
     pub(super) dropped: Vec<String>,
+    /// Ghosts wait to come in bit by bit, or none do any more.
+    pub(super) trickling: Option<bool>,
     /// There is something new that becomes due.
     pub(super) due: bool,
     /// What waits to be read by somebody may wait for nobody any more.
@@ -340,6 +342,9 @@ impl Actor {
         for number in after.portals {
             lock(&inner.portals).remove(&number);
         }
+        if let Some(waits) = after.trickling {
+            inner.trickle.set(&self.uri, waits);
+        }
         if after.due {
             inner.due.notify_one();
         }
@@ -420,6 +425,14 @@ impl Actor {
                 after.joined.push((index, answer));
                 Ok(())
             }
+            Mail::Release { used, reply } => {
+                let (mut answer, used) = (Ok(()), *used);
+                self.guarded(|step| answer = step.release(used), batch, after).await?;
+                // Whoever asked may be gone.
+                let _ = reply.send(answer);
+                Ok(())
+            }
+            Mail::Trickle { most } => self.guarded(|step| step.trickle(*most), batch, after).await,
             Mail::Due { at, id, due } => self.due(*at, *id, *due, batch, after).await,
             Mail::Arrived { target } => self.arrived(*target, batch, after).await,
             Mail::Read { user, read } => self.read(user, read, batch, after).await,

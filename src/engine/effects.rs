@@ -132,6 +132,7 @@ impl Actor {
                 Ok(())
             }
             Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
+            Effect::Trickling(waits) => self.trickling(waits, batch, after),
             Effect::Wake(at) => {
                 after.wake = Some(after.wake.map_or(at, |other| other.min(at)));
                 Ok(())

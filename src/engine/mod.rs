@@ -35,6 +35,7 @@ mod lobby;
 mod losses;
 mod mail;
 mod meter;
+mod mirror;
 mod names;
 mod noise;
 mod offer;
@@ -54,6 +55,7 @@ mod rows;
 mod signs;
 mod starting;
 mod tables;
+mod trickle;
 mod trim;
 mod window;
 
@@ -61,6 +63,10 @@ pub use aside::SetAside;
 pub use core::{Engine, EngineSettings, MayCommand};
 pub use files::Files;
 pub use fingerprint::Fingerprint;
+pub use mirror::{
+    Counts, FASTEST, Finding, MOST_ROOMS, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage,
+    Weight,
+};
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};
 pub use overview::RoomSummary;

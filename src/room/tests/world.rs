@@ -508,6 +508,7 @@ impl World {
                 | Effect::ReportAbuse { .. }
                 | Effect::Lost { .. }
                 | Effect::Reported { .. }
+                | Effect::Trickling(_)
                 | Effect::Expires { .. }
                 | Effect::Consent { .. } => {}
                 Effect::Wake(time) => {
