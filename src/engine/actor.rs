@@ -425,7 +425,7 @@ impl Actor {
                 after.joined.push((index, answer));
                 Ok(())
             }
-            Mail::Release { used, reply } => {
+            Mail::LetGo { used, reply } => {
                 let (mut answer, used) = (Ok(()), *used);
                 self.guarded(|step| answer = step.release(used), batch, after).await?;
                 // Whoever asked may be gone.

@@ -35,7 +35,7 @@ pub(super) enum Mail {
     /// One of our users wants to follow the room.
     Join { user: UserUri, code: Option<String>, reply: oneshot::Sender<Result<String, String>> },
     /// Whoever runs the gateway lets the room go; `used`: also if remote users are in it. Why not is answered before anything is stored.
-    Release { used: bool, reply: mpsc::UnboundedSender<Result<(), String>> },
+    LetGo { used: bool, reply: mpsc::UnboundedSender<Result<(), String>> },
     /// The next ghosts may come in.
     Trickle { most: usize },
     /// The files of a held event are there, or never will be.
