@@ -53,6 +53,8 @@ mod later;
 mod media;
 #[path = "engine/outside.rs"]
 mod outside;
+#[path = "engine/permitted.rs"]
+mod permitted;
 #[path = "engine/polling.rs"]
 mod polling;
 #[path = "../examples/silo/port.rs"]
@@ -61,6 +63,8 @@ mod port;
 mod presence;
 #[path = "engine/process.rs"]
 mod process;
+#[path = "engine/provision.rs"]
+mod provision;
 #[path = "engine/put_out.rs"]
 mod put_out;
 #[path = "engine/quota.rs"]
@@ -79,6 +83,8 @@ mod rogue_hub;
 mod roles;
 #[path = "engine/rules.rs"]
 mod rules;
+#[path = "engine/schema.rs"]
+mod schema;
 #[path = "engine/settings.rs"]
 mod settings;
 #[path = "engine/silo.rs"]

@@ -1,5 +1,6 @@
 //! What comes to a room's actor.
 
+use ruma::OwnedUserId;
 use tokio::sync::oneshot;
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     content::ExternalPart,
     ident::{ProviderDomain, UserUri},
-    room::{Setting, Tag},
+    room::{Refusal, Said, Setting, Tag, command::Command},
     translate::media::Moved,
 };
 
@@ -34,6 +35,8 @@ pub(super) enum Mail {
     Create { new: Box<NewRoom>, reply: oneshot::Sender<Result<(), String>> },
     /// One of our users wants to follow the room.
     Join { user: UserUri, code: Option<String>, reply: oneshot::Sender<Result<String, String>> },
+    /// One of our users wants something of the room, and does not say it there.
+    Order { by: OwnedUserId, admin: bool, command: Command, reply: oneshot::Sender<Result<Said, Refusal>> },
     /// The files of a held event are there, or never will be.
     Files { number: u64, brought: Vec<Moved<ExternalPart>> },
     /// One of our users has read something.

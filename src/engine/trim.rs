@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     core::{Engine, now},
     ports::Millis,
-    tables::{ANSWERS, DAYS, DELIVERED, EVENTS, LOG, MARKS, MORE, NOTIFIED, OWN_FILES, QUARANTINE, SHOWN, TOPICS},
+    tables::{
+        ANSWERS, DAYS, DELIVERED, EVENTS, LOG, MARKS, MORE, NOTIFIED, ORDERED, OWN_FILES, QUARANTINE, SHOWN, TOPICS,
+    },
 };
 use crate::store::{Batch, Database, KeyCodec, StoreError, Table};
 
@@ -139,6 +141,7 @@ impl Engine {
         gone += self.sweep(&QUARANTINE, oldest).await?;
         gone += self.sweep(&MORE, oldest).await?;
         gone += self.sweep(&OWN_FILES, oldest).await?;
+        gone += self.sweep(&ORDERED, oldest).await?;
         if self.0.stop.is_cancelled() {
             return Ok(());
         }

@@ -16,8 +16,10 @@ use mimi_gateway::{
         ports::{
             CallError, Endpoint, Homeserver, PathTarget, Peers, Problem, ProviderInbound as _, Retry, VerifiedPeer,
         },
+        rights::Rights,
     },
     ident::{IdentityMap, ProviderDomain, RoomUri, UserUri},
+    policy::Envelope,
     room::Telling,
     store::{
         BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, ScanRange, StoreError, Table, open,
@@ -219,6 +221,12 @@ pub(crate) struct Silo {
     pub(crate) telling: Mutex<Telling>,
     /// Where reports of abuse appear, from the next start on.
     pub(crate) admin_room: Mutex<Option<OwnedRoomId>>,
+    /// Who may do what, from the next start on.
+    pub(crate) rights: Mutex<Arc<Rights>>,
+    /// What rooms may be, from the next start on.
+    pub(crate) envelope: Mutex<Envelope>,
+    /// Rooms of one peer, from the next start on.
+    pub(crate) rooms_per_peer: AtomicUsize,
     /// What carries files, from the next start on.
     pub(crate) carry: Mutex<Option<Arc<Carry>>>,
     slot: Slot,
@@ -245,7 +253,10 @@ pub(crate) fn quick_settings() -> EngineSettings {
         searches_per_hour: 1000,
         report_poll: Duration::from_millis(20),
         admin_room: None,
-        may_command: Arc::new(|_| true),
+        rights: Arc::new(Rights::anything()),
+        lookups_per_minute: 60,
+        rooms_per_peer: 10_000,
+        envelope: Arc::default(),
     }
 }
 
@@ -300,6 +311,9 @@ impl Silo {
             gather,
             admin_room,
             carry: Mutex::default(),
+            rights: Mutex::new(Arc::new(Rights::anything())),
+            envelope: Mutex::default(),
+            rooms_per_peer: AtomicUsize::new(10_000),
             telling: Mutex::default(),
             slot,
             database,
@@ -353,6 +367,9 @@ impl Silo {
             open_invitations: self.open_invitations.load(Ordering::Relaxed),
             searches_per_hour: self.searches.load(Ordering::Relaxed),
             admin_room: self.admin_room.lock().unwrap().clone(),
+            rights: Arc::clone(&self.rights.lock().unwrap()),
+            envelope: Arc::new(self.envelope.lock().unwrap().clone()),
+            rooms_per_peer: self.rooms_per_peer.load(Ordering::Relaxed),
             ..quick_settings()
         };
         let mut names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
