@@ -359,3 +359,31 @@ async fn providers_that_the_envelope_denies_are_no_peers() {
     let domain = ProviderDomain::parse("b.example").unwrap();
     assert!(a.engine().providers().iter().any(|provider| provider.domain == domain && provider.outside));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_some_types_are_not_let_through_in_either_direction() {
+    let two = Two::with_files(crate::homeserver::no_faults()).await;
+    let (a, b) = (&two.a, &two.b);
+    let (at_a, at_b, _) = two.room().await;
+    bounded(a, Envelope { deny_media_types: vec![Pattern::new("image/*")], ..Envelope::default() }).await;
+    for (silo, room, name) in [(a, &at_a, "a1"), (b, &at_b, "b1")] {
+        let content = serde_json::json!({
+            "msgtype": "m.image", "body": "cat.png", "url": silo.files().files.keep(b"a cat"),
+            "info": { "mimetype": "image/png", "size": 5 },
+        });
+        silo.homeserver.send(room, name, "m.room.message", content);
+    }
+    let why = "the operator of this server lets no files of type image/png through";
+    until_true("A1 is told", || a.homeserver.notices(&at_a).iter().any(|text| text.contains(why))).await;
+    until_true("A's people are told of B1's", || {
+        a.homeserver.events(&at_a).iter().any(|event| {
+            event["sender"] == a.ghost(&b.uri("b1")).as_str() && event.to_string().contains("image/png through")
+        })
+    })
+    .await;
+    let pictures = |silo: &Silo, room| {
+        let events = silo.homeserver.events(room);
+        events.iter().filter(|event| event["content"]["msgtype"] == "m.image").count()
+    };
+    assert_eq!((pictures(a, &at_a), pictures(b, &at_b)), (1, 1), "each has its own");
+}
