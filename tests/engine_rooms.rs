@@ -83,6 +83,8 @@ mod rogue_hub;
 mod roles;
 #[path = "engine/rules.rs"]
 mod rules;
+#[path = "engine/said.rs"]
+mod said;
 #[path = "engine/schema.rs"]
 mod schema;
 #[path = "engine/settings.rs"]

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     asking::Invitation,
     consent::every_room_of,
-    core::{Engine, lock, now},
+    core::{Engine, lock, now, random},
     files::HeldEvent,
     group::RoomGroup,
     ingest::CompareError,
@@ -44,6 +44,8 @@ pub(super) struct Actor {
     recent: Recent,
     /// What of their messages others do not get: whose, and what; those who were told lately.
     pub(super) told_losses: BTreeSet<(UserUri, &'static str)>,
+    /// Clients were told what crosses, as this version has it.
+    pub(super) told_features: bool,
     /// Who has messages of our users, as they said lately.
     pub(super) delivered: BTreeMap<[u8; 32], Vec<UserUri>>,
     /// Another Matrix event waits in the same batch.
@@ -91,6 +93,7 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         group: RoomGroup::default(),
         recent: Recent::default(),
         told_losses: BTreeSet::new(),
+        told_features: false,
         delivered: BTreeMap::new(),
         more: false,
         held: VecDeque::new(),
@@ -219,6 +222,7 @@ impl Actor {
         self.group.bounds = Some(self.engine.bounds());
         self.recent = Recent::default();
         self.told_losses.clear();
+        self.told_features = false;
         self.delivered.clear();
         self.load_held().await
     }
@@ -419,6 +423,10 @@ impl Actor {
             Mail::Due { at, id, due } => self.due(*at, *id, *due, batch, after).await,
             Mail::Arrived { target } => self.arrived(*target, batch, after).await,
             Mail::Read { user, read } => self.read(user, read, batch, after).await,
+            Mail::Reached { messages } => {
+                let (messages, salt) = (messages.clone(), random()?);
+                self.run(Input::Taken { messages, salt }, batch, after).await.map(drop)
+            }
             Mail::Tick => {
                 let seconds = now() / 1000;
                 for (key, row) in KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await? {
@@ -427,6 +435,7 @@ impl Actor {
                     }
                 }
                 self.run(Input::Tick, batch, after).await?;
+                self.renew_features(batch, after).await?;
                 self.release(batch, after).await
             }
             Mail::Files { number, brought } => self.brought(*number, brought, batch, after).await,

@@ -12,7 +12,7 @@ use super::{
     tables::{InboxItem, Wants},
 };
 use crate::{
-    content::ExternalPart,
+    content::{ExternalPart, MessageId},
     ident::{ProviderDomain, UserUri},
     room::{Refusal, Said, Setting, Tag, command::Command},
     translate::media::Moved,
@@ -41,6 +41,8 @@ pub(super) enum Mail {
     Files { number: u64, brought: Vec<Moved<ExternalPart>> },
     /// One of our users has read something.
     Read { user: UserUri, read: Read },
+    /// The homeserver has messages of remote users.
+    Reached { messages: Vec<MessageId> },
     /// The time of something has come.
     Due { at: Millis, id: [u8; 32], due: Due },
     /// A message has its event, for which others wait.

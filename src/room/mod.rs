@@ -18,6 +18,7 @@ pub mod group;
 mod hub;
 mod local;
 mod orders;
+mod overlay;
 mod people;
 mod pump;
 mod reading;
@@ -40,7 +41,8 @@ pub use command::ConsentWords;
 pub use frank::Franked;
 pub use local::NOBODY;
 pub use orders::{Cause, Code, Orderer, Refusal, Said};
-pub use reading::ReadReceipts;
+
+pub use reading::Reports;
 pub use settings::Setting;
 pub use state::{Intent, Phase, Room};
 pub use step::{Effect, GroupInfoAnswer, Input, Names, Recent, Showing, Step, Tag};

@@ -47,6 +47,8 @@ const TURN: Duration = Duration::from_mins(1);
 const LONGEST_WAIT: u32 = 150;
 /// After so long a file that cannot be had counts as lost.
 const GIVE_UP: Duration = Duration::from_hours(24);
+/// For the pictures in a text nobody waits longer: then their names stand there.
+const EMOTICONS: Duration = Duration::from_secs(5);
 /// With so many messages waiting for files of others, none is waited for longer than [`TURN`]: somebody sends what never comes.
 const CROWD: usize = 1000;
 
@@ -131,6 +133,11 @@ impl Carrier {
         let limit = self.largest_upload.get_or_try_init(|| self.files.matrix.largest_upload()).await?;
         Ok(limit.unwrap_or(u64::MAX).min(self.files.max_bytes))
     }
+}
+
+/// What is said of a picture in a text that takes too long.
+fn late() -> String {
+    "it did not come in time".to_owned()
 }
 
 /// Why a file is not there.
