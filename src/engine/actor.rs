@@ -26,7 +26,7 @@ use super::{
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::RoomState,
-    room::{Effect, Input, Phase, Recent, Room, Step, group::Group as _},
+    room::{Effect, Input, Phase, Recent, Refusal, Room, Said, Step, group::Group as _},
     store::{Batch, StoreError},
 };
 
@@ -75,6 +75,7 @@ pub(super) struct After {
     pub(super) portals: Vec<u64>,
     pub(super) created: Vec<usize>,
     pub(super) joined: Vec<(usize, Result<String, String>)>,
+    pub(super) ordered: Vec<(usize, Result<Said, Refusal>)>,
     /// Invitations that were accepted.
     pub(super) accepted: Vec<Invitation>,
     /// Held events whose files are to be fetched, those whose files came, and those that wait no more.
@@ -227,6 +228,7 @@ impl Actor {
         let number = self.room.as_ref().map_or(0, |room| room.group);
         self.group = super::rows::load_group(db, &self.uri, number).await?;
         self.group.franking = Some(std::sync::Arc::clone(&self.engine.0.franking));
+        self.group.bounds = Some(self.engine.bounds());
         self.recent = Recent::default();
         self.told_losses.clear();
         self.told_features = false;
@@ -383,6 +385,13 @@ impl Actor {
                 let _ = reply.send(answer);
             }
         }
+        for (index, answer) in after.ordered {
+            if let Some(slot) = mails.get_mut(index)
+                && let Mail::Order { reply, .. } = std::mem::replace(slot, Mail::Tick)
+            {
+                let _ = reply.send(answer);
+            }
+        }
         for index in after.created {
             if let Some(slot) = mails.get_mut(index)
                 && let Mail::Create { reply, .. } = std::mem::replace(slot, Mail::Tick)
@@ -433,6 +442,11 @@ impl Actor {
                 Ok(())
             }
             Mail::Trickle { most } => self.guarded(|step| step.trickle(*most), batch, after).await,
+            Mail::Order { by, admin, command, .. } => {
+                let answer = self.order(by, *admin, command, batch, after).await?;
+                after.ordered.push((index, answer));
+                Ok(())
+            }
             Mail::Due { at, id, due } => self.due(*at, *id, *due, batch, after).await,
             Mail::Arrived { target } => self.arrived(*target, batch, after).await,
             Mail::Read { user, read } => self.read(user, read, batch, after).await,

@@ -1,5 +1,6 @@
 //! What comes to a room's actor.
 
+use ruma::OwnedUserId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     content::{ExternalPart, MessageId},
     ident::{ProviderDomain, UserUri},
-    room::{Setting, Tag},
+    room::{Refusal, Said, Setting, Tag, command::Command},
     translate::media::Moved,
 };
 
@@ -38,6 +39,8 @@ pub(super) enum Mail {
     LetGo { used: bool, reply: mpsc::UnboundedSender<Result<(), String>> },
     /// The next ghosts may come in.
     Trickle { most: usize },
+    /// One of our users wants something of the room, and does not say it there.
+    Order { by: OwnedUserId, admin: bool, command: Command, reply: oneshot::Sender<Result<Said, Refusal>> },
     /// The files of a held event are there, or never will be.
     Files { number: u64, brought: Vec<Moved<ExternalPart>> },
     /// A held event waits no more: its turn. Each is a mail of its own, so that one that can never be worked on is set aside

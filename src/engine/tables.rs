@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     aside::Aside,
+    denial::Denial,
     finding::Findable,
     later::{Removal, Unread},
     mirror::{MirrorJob, MirrorRow},
+    orders::Ordered,
     ports::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
     trim::Dated,
 };
@@ -50,6 +52,12 @@ pub(crate) const BLOCKED: Table<(String, String), ()> = Table::new("blocked");
 pub(crate) const REQUESTED: Table<(String, String, String), Requested> = Table::new("requested");
 /// Who holds a place among a peer's invitations: target, requester, room; the peer, and since when.
 pub(crate) const PLACES: Table<(String, String, String), (ProviderDomain, Millis)> = Table::new("place");
+/// Rooms that one of our users mirrored, began or brought here: user, room; since when.
+pub(crate) const MADE: Table<(String, String), Millis> = Table::new("made");
+/// Providers that an administrator denied.
+pub(crate) const DENIED: Table<String, Denial> = Table::new("denied");
+/// Orders of the provisioning API that were carried out: user, key. Sealed: an answer may hold a joining code.
+pub(crate) const ORDERED: Table<(String, String), Dated<Ordered>> = Table::sealed("ordered");
 /// Messages of the bot that ask for consent: Matrix event, or transaction id while it is being said, to target and requester.
 pub(crate) const QUESTIONS: Table<String, (UserUri, UserUri)> = Table::new("question");
 /// Where the bot writes to one of our users: the user's Matrix id to a room of the two.

@@ -17,8 +17,8 @@ use super::{
     core::{Engine, now},
     ports::Millis,
     tables::{
-        ANSWERS, DAYS, DELIVERED, EVENTS, EXPIRING, LOG, MARKS, MORE, NOTIFIED, OVERDUE, OWN_FILES, QUARANTINE, ROOMS,
-        SHOWN, TOPICS, UNREAD,
+        ANSWERS, DAYS, DELIVERED, EVENTS, EXPIRING, LOG, MARKS, MORE, NOTIFIED, ORDERED, OVERDUE, OWN_FILES,
+        QUARANTINE, ROOMS, SHOWN, TOPICS, UNREAD,
     },
 };
 use crate::store::{Batch, Database, KeyCodec, StoreError, Table};
@@ -146,6 +146,7 @@ impl Engine {
         gone += self.sweep_but(&MORE, oldest, &kept).await?;
         gone += self.sweep(&OVERDUE, oldest).await?;
         gone += self.sweep(&OWN_FILES, oldest).await?;
+        gone += self.sweep(&ORDERED, oldest).await?;
         if self.0.stop.is_cancelled() {
             return Ok(());
         }

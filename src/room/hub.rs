@@ -408,6 +408,7 @@ impl Step<'_> {
         self.keep_bans();
         self.sync_members();
         self.keep_leaves_fresh();
+        self.keep_within_bounds();
     }
 
     /// Leaves that a commit did not take in, or only in part, are proposed anew: proposals end with their epoch.

@@ -412,7 +412,9 @@ impl Step<'_> {
         if key_packages.is_empty() && !self.is_ours(user) && !self.is_hub() {
             if self.room.asking.get(user).is_some_and(|asked_by| *asked_by != by) {
                 // They agreed to somebody's asking who is gone: to the one who adds them, they have not.
-                self.invite(by, user.clone());
+                if let Err(refusal) = self.ask_in(&by, user) {
+                    self.notice(&refusal.text);
+                }
                 return Ok(Turn::Done);
             }
             // KeyPackages for a room come by way of its hub (section 5.2).

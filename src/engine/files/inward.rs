@@ -92,6 +92,7 @@ impl Carrier {
         let url = DownloadUrl::parse(&part.url)
             .map_err(|error| Trouble::Never(format!("it is where nothing is fetched from: {error}")))?;
         let Actor::Ghost(sender) = actor else { return Err(Trouble::Never("nobody sent it".to_owned())) };
+        self.lets_through(info)?;
         rules::place(policy, sender, url.host()).map_err(Trouble::Never)?;
         let limit = rules::limit(policy, *kind, info, self.upload_limit().await?).map_err(Trouble::Never)?;
         let _turn = self.turn_of(&sender.provider()).await?;

@@ -33,8 +33,9 @@ use crate::{
     assets::AssetError,
     ident::ProviderDomain,
     media::MediaError,
+    policy::Envelope,
     spool::{Spool, SpoolError},
-    translate::media::bytes,
+    translate::media::{MediaInfo, bytes},
 };
 
 pub(super) use held::HeldEvent;
@@ -90,11 +91,14 @@ pub(super) struct Carrier {
     /// By provider of who sends them: one whose servers are slow keeps nobody else waiting.
     back: Mutex<BTreeMap<ProviderDomain, Arc<Semaphore>>>,
     largest_upload: OnceCell<Option<u64>>,
+    /// What rooms may be, and which files they may have.
+    envelope: Arc<Envelope>,
 }
 
 impl Carrier {
-    pub(super) fn new(files: Files) -> Self {
+    pub(super) fn new(files: Files, envelope: Arc<Envelope>) -> Self {
         Self {
+            envelope,
             files,
             fetching: Mutex::default(),
             jobs: Mutex::default(),
@@ -112,6 +116,14 @@ impl Carrier {
         };
         let turn = tokio::time::timeout(TURN, turns.acquire_owned()).await;
         turn.ok().and_then(Result::ok).ok_or_else(|| Trouble::Later("too many at a time".to_owned(), None))
+    }
+
+    /// Whether files of this kind are carried at all.
+    fn lets_through(&self, info: &MediaInfo) -> Result<(), Trouble> {
+        if self.envelope.takes(&info.media_type) {
+            return Ok(());
+        }
+        Err(Trouble::Never(format!("the operator of this server lets no files of type {} through", info.media_type)))
     }
 
     /// How long a file of somebody of this provider is waited for.
@@ -196,7 +208,7 @@ impl super::Engine {
     #[must_use]
     pub fn carrying(self, files: Files) -> Self {
         // A second time changes nothing.
-        let _ = self.0.files.set(Carrier::new(files));
+        let _ = self.0.files.set(Carrier::new(files, Arc::clone(&self.0.settings.envelope)));
         self
     }
 

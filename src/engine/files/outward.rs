@@ -71,6 +71,7 @@ impl Carrier {
     ) -> Result<ExternalPart, Trouble> {
         let files = &self.files;
         let policy = work.policy.as_ref();
+        self.lets_through(info)?;
         let limit = rules::limit(policy, kind, info, files.max_bytes).map_err(Trouble::Never)?;
         let (name, key) = drawn(&work.seed, index);
         let url = files.assets.url(&name);
