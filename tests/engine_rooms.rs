@@ -51,6 +51,8 @@ mod keys;
 mod later;
 #[path = "engine/media.rs"]
 mod media;
+#[path = "engine/membership.rs"]
+mod membership;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/polling.rs"]
@@ -89,3 +91,5 @@ mod three;
 mod told;
 #[path = "engine/trim.rs"]
 mod trim;
+#[path = "engine/upgrades.rs"]
+mod upgrades;

@@ -6,6 +6,7 @@ use ruma::OwnedRoomId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    chats::Chat,
     core::{Engine, lock, random},
     discovery::FindableError,
     ingest::event_id,
@@ -17,8 +18,9 @@ use super::{
 use crate::{
     ident::{RoomUri, UserUri},
     room::{
-        NOBODY, Names,
+        self, NOBODY, Names,
         command::{ALONE, Command, HELP, in_management, in_room, replied_to, spoken},
+        is_space,
     },
     store::{Batch, StoreError},
     translate::RoomEvent,
@@ -123,7 +125,10 @@ async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), 
     let invited = |portals: &std::collections::BTreeMap<u64, Vec<ruma::OwnedUserId>>| {
         event.as_ref().is_some_and(|event| portals.values().flatten().any(|user| *user == event.sender))
     };
-    while engine.linked(room).is_none() && invited(&lock(&engine.0.portals)) {
+    // Or the one that takes a Matrix room's place.
+    let mut awaited = false;
+    while engine.linked(room).is_none() && (engine.awaits(room).is_some() || invited(&lock(&engine.0.portals))) {
+        awaited |= engine.awaits(room).is_some();
         tokio::select! {
             () = engine.0.stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
@@ -138,7 +143,9 @@ async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), 
         engine.mail(&uri, Mail::Item { number, item });
         return Ok(());
     }
-    if let Some(event) = event {
+    // Who asked the bot in for that has had an answer.
+    let answered = |event: &RoomEvent| awaited && event.state_key.as_deref() == Some(engine.0.names.bot.as_str());
+    if let Some(event) = event.filter(|event| !answered(event)) {
         handle(engine, &event, shows_encryption(raw)).await?;
     }
     Ok(finish(engine, room, number).await?)
@@ -241,7 +248,8 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
             "Several people are in this room. Invite the bot {bot}, say “!mimi bridge” here, then invite me again."
         ))
     } else {
-        None
+        // One chat for the two of them.
+        engine.chat_of(&creator, &remote).await?.and_then(|chat| chat.instead())
     };
     if let Some(why) = refusal {
         tracing::info!(sender = %event.sender, %remote, why, "an invitation of a MIMI user was declined");
@@ -299,9 +307,16 @@ async fn stray_invited(engine: &Engine, event: &RoomEvent, target: ruma::OwnedUs
 }
 
 pub(super) async fn create(engine: &Engine, new: NewRoom) -> Result<String, LobbyError> {
-    let uri = RoomUri::from_random(engine.0.names.domain(), &random()?)
-        .map_err(|error| StoreError::Invalid(error.to_string()))?
-        .to_string();
+    let before = match &new.direct_with {
+        Some(remote) => engine.chat_of(&new.creator, remote).await?,
+        None => None,
+    };
+    let uri = match before {
+        Some(Chat::Over(uri)) => uri,
+        _ => RoomUri::from_random(engine.0.names.domain(), &random()?)
+            .map_err(|error| StoreError::Invalid(error.to_string()))?
+            .to_string(),
+    };
     let (reply, done) = oneshot::channel();
     engine.mail(&uri, Mail::Create { new: Box::new(new), reply });
     match done.await {
@@ -425,6 +440,7 @@ struct RoomFacts {
     creators: std::collections::BTreeSet<String>,
     other_bridge: Option<String>,
     encrypted: bool,
+    space: bool,
     missing: Vec<&'static str>,
     may: bool,
     /// Remote users whose ghosts are banned.
@@ -435,7 +451,7 @@ fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &r
     let mut facts = RoomFacts::default();
     let mut powers = None;
     let mut creators = std::collections::BTreeSet::new();
-    let (mut privileged, mut first) = (false, None);
+    let mut first = None;
     for raw in state {
         let Ok(event) = serde_json::from_str::<serde_json::Value>(raw.get()) else { continue };
         let content = event.get("content").cloned().unwrap_or_default();
@@ -458,29 +474,18 @@ fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &r
                 facts.banned.extend(target.and_then(|target| engine.0.names.ghost_uri(&target)));
             }
             "m.room.create" => {
-                privileged = privileges_creators(&text("room_version"));
+                facts.space = is_space(&content);
                 first = event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned);
-                creators.extend(first.clone());
-                let more = content.get("additional_creators").and_then(serde_json::Value::as_array);
-                creators.extend(more.into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)));
+                creators = room::creators(first.as_deref().unwrap_or_default(), &content);
             }
             _ => {}
         }
-    }
-    if !privileged {
-        creators.clear();
     }
     let levels = crate::policy::Powers::read(powers.as_ref(), creators.clone(), first.as_deref());
     facts.missing = levels.missing(engine.0.names.bot.as_str());
     facts.may = levels.may_set(sender.as_str(), "");
     (facts.powers, facts.creators) = (powers, creators);
     facts
-}
-
-/// Whether creators of rooms of this version stand above all power levels (room version 12, MSC4289).
-fn privileges_creators(version: &str) -> bool {
-    let known = ruma::RoomVersionId::try_from(version).ok().and_then(|version| version.rules());
-    known.is_some_and(|rules| rules.authorization.explicitly_privilege_room_creators)
 }
 
 /// Mirrors a room; the inner error is for the one who asked.
@@ -505,6 +510,13 @@ async fn bridge(engine: &Engine, event: &RoomEvent, target: OwnedRoomId) -> Resu
         return Ok(Err(format!(
             "That room is mirrored to MIMI by {other} already. Two bridges would double every message."
         )));
+    }
+    if facts.space {
+        return Ok(Err(
+            "That is a space: nobody talks in it. Mirror the rooms in it one by one; that they belong together is not seen \
+             elsewhere."
+                .to_owned(),
+        ));
     }
     if facts.encrypted {
         return Ok(Err("That room is encrypted. Encrypted Matrix rooms cannot be mirrored yet.".to_owned()));

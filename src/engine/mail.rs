@@ -13,7 +13,7 @@ use super::{
 use crate::{
     content::ExternalPart,
     ident::{ProviderDomain, UserUri},
-    room::{Setting, Tag},
+    room::{NewHome, Setting, Tag},
     translate::media::Moved,
 };
 
@@ -42,6 +42,10 @@ pub(super) enum Mail {
     Due { at: Millis, id: [u8; 32], due: Due },
     /// A message has its event, for which others wait.
     Arrived { target: [u8; 32] },
+    /// The successor of the Matrix room can perhaps be entered now.
+    LookForHome,
+    /// What it says of itself, or why nobody of ours is in it.
+    NewHome { to: ruma::OwnedRoomId, found: Box<Result<NewHome, String>> },
     /// Time passed.
     Tick,
     /// Compare with the homeserver's timeline now.

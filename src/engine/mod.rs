@@ -10,6 +10,7 @@
 mod actor;
 mod aside;
 mod asking;
+mod chats;
 mod consent;
 mod consent_words;
 mod core;
@@ -50,6 +51,7 @@ mod signs;
 mod starting;
 mod tables;
 mod trim;
+mod upgrade;
 mod window;
 
 pub use aside::SetAside;

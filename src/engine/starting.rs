@@ -8,20 +8,20 @@
 
 use std::fmt::Write as _;
 
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::OwnedUserId;
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    chats::Chat,
     core::{Engine, lock, now},
     lobby::{LobbyError, create},
     mail::NewRoom,
     ports::{Actor, Endpoint, InboundError, MatrixAction, MatrixDone, PathTarget, Retry},
-    tables::ROOMS,
 };
 use crate::{
     ident::{GHOST_PREFIX, ProviderDomain, UserUri, display_name, shown},
     room::{
-        Names as _, Phase,
+        Names as _,
         seek::{self, Whom},
     },
     store::StoreError,
@@ -36,8 +36,6 @@ use crate::{
 const LISTED: usize = 10;
 /// Of a name that another provider tells, so many characters are shown.
 const NAME: usize = 60;
-/// Rooms that are read at once.
-const PAGE: usize = 100;
 
 /// Somebody whom a provider found.
 struct Match {
@@ -161,8 +159,16 @@ impl Engine {
             Some(name) => format!("{name}, {remote},"),
             None => remote.to_string(),
         };
-        if let Some(room) = self.chat_with(&creator, remote).await? {
-            return Ok(format!("You have a chat with {who} already: https://matrix.to/#/{room}"));
+        match self.chat_of(&creator, remote).await? {
+            Some(Chat::Open(room)) => {
+                return Ok(format!("You have a chat with {who} already: https://matrix.to/#/{room}"));
+            }
+            Some(Chat::Asked(room)) => {
+                return Ok(format!(
+                    "You are asked into a chat by {who} already: accept that invitation, https://matrix.to/#/{room}"
+                ));
+            }
+            Some(Chat::Over(_)) | None => {}
         }
         let action = MatrixAction::CreateRoom {
             creator: Actor::Bot,
@@ -205,25 +211,6 @@ impl Engine {
         Ok(format!(
             "{who} is asked. The room is ready: accept my invitation. What you write there is read once they agree."
         ))
-    }
-
-    /// The Matrix room of a direct chat of these two that is not over.
-    async fn chat_with(&self, user: &UserUri, remote: &UserUri) -> Result<Option<OwnedRoomId>, StoreError> {
-        let mut after = None;
-        loop {
-            let page = ROOMS.scan(&self.0.db, &(), after, PAGE).await?;
-            let chat = page.rows.into_iter().find(|(_, room)| {
-                let with = room.asking.contains_key(remote) || room.ghosts.contains(remote);
-                room.direct && room.phase == Phase::Active && with && !room.unbridging && room.present.contains(user)
-            });
-            if let Some((_, room)) = chat {
-                return Ok(room.matrix);
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(None);
-            }
-        }
     }
 
     /// Third-party look-up by handle.
