@@ -185,15 +185,6 @@ impl RoomGroup {
         }
     }
 
-    /// By-reference proposals of this epoch.
-    pub(crate) fn pending_proposals(&self) -> Vec<Vec<u8>> {
-        match (&self.member, &self.public) {
-            (Some(member), _) => member.pending_proposals(),
-            (None, Some(public)) => public.pending_proposals(),
-            (None, None) => Vec::new(),
-        }
-    }
-
     fn member(&self) -> Result<&Member, GroupError> {
         self.member.as_ref().ok_or_else(|| GroupError::Invalid("no group".to_owned()))
     }
@@ -520,6 +511,16 @@ impl Group for RoomGroup {
             }
         }
         Ok(())
+    }
+    fn pending_proposals(&self) -> Vec<Vec<u8>> {
+        match (&self.member, &self.public) {
+            (Some(member), _) => member.pending_proposals(),
+            (None, Some(public)) => public.pending_proposals(),
+            (None, None) => Vec::new(),
+        }
+    }
+    fn user_of(&self, leaf: u32) -> Option<UserUri> {
+        self.leaves().into_iter().find(|held| held.index == leaf).map(|held| held.user)
     }
     fn has_pending(&self) -> bool {
         !self.pending_proposals().is_empty()

@@ -45,15 +45,18 @@ pub struct Powers {
     users: BTreeMap<String, i64>,
     users_default: i64,
     events: BTreeMap<String, i64>,
-    events_default: i64,
+    pub(super) events_default: i64,
     state_default: i64,
-    ban: i64,
-    kick: i64,
-    redact: i64,
-    invite: i64,
+    pub(super) ban: i64,
+    pub(super) kick: i64,
+    pub(super) redact: i64,
+    pub(super) invite: i64,
     creators: BTreeSet<String>,
     /// Roles have at most this level.
     most: Option<i64>,
+    /// Who is named nowhere does not speak.
+    #[serde(default)]
+    quiet: bool,
 }
 
 /// A level; rooms of old versions have texts, too.
@@ -87,6 +90,7 @@ impl Powers {
             invite: number("invite", 0),
             creators,
             most: None,
+            quiet: false,
         }
     }
 
@@ -94,6 +98,13 @@ impl Powers {
     #[must_use]
     pub fn at_most(self, most: i64) -> Self {
         Self { most: Some(most), ..self }
+    }
+
+    /// The same for a room of others in which ordinary participants (role 2) only listen: who speaks stands above them.
+    #[must_use]
+    pub fn among(self, roles: &RoleList) -> Self {
+        let quiet = roles.get(role::MEMBER).is_some_and(|member| !member.can(Capability::SendMessage));
+        Self { quiet, ..self }
     }
 
     /// The level of whoever is not named.
@@ -138,11 +149,16 @@ impl Powers {
         self.level(user) >= self.state(event_type)
     }
 
-    fn message(&self, event_type: &str) -> i64 {
-        self.events.get(event_type).copied().unwrap_or(self.events_default)
+    /// The threshold that is set for just these events.
+    pub(super) fn event(&self, event_type: &str) -> Option<i64> {
+        self.events.get(event_type).copied()
     }
 
-    fn state(&self, event_type: &str) -> i64 {
+    pub(super) fn message(&self, event_type: &str) -> i64 {
+        self.event(event_type).unwrap_or(self.events_default)
+    }
+
+    pub(super) fn state(&self, event_type: &str) -> i64 {
         self.events.get(event_type).copied().unwrap_or(self.state_default)
     }
 
@@ -294,7 +310,7 @@ impl Powers {
         {
             MODERATOR_LEVEL
         } else if role.can(Capability::SendMessage) {
-            self.users_default
+            self.users_default.saturating_add(i64::from(self.quiet))
         } else {
             self.users_default.min(self.message("m.room.message")).saturating_sub(1)
         }

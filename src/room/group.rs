@@ -209,6 +209,10 @@ pub trait Group {
     fn ratchet_tree(&self) -> Result<Vec<u8>, GroupError>;
     /// Throws the state away: the group is not ours (any more).
     fn discard(&mut self);
+    /// The proposals that wait for a commit, each an `MLSMessage`.
+    fn pending_proposals(&self) -> Vec<Vec<u8>>;
+    /// Whose leaf has this index.
+    fn user_of(&self, leaf: u32) -> Option<UserUri>;
     /// Whether proposals wait for a commit.
     fn has_pending(&self) -> bool;
     /// Whether a commit takes in what is proposed in its epoch, as far as we know (an external one can only take in that

@@ -14,9 +14,8 @@ use crate::{
     content::{MessageStatusReport, MimiContent},
     ident::{ProviderDomain, UserUri},
     wire::{
-        FanoutContent, FanoutMessage, Frank, HandshakeBundle, MlsMessage, MlsMessageFields, Proposal, ProposalOrRef,
-        PublicFields, RatchetTreeOption, RawRatchetTree, RawWelcome, Sender, SubmitMessageRequest,
-        SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire,
+        FanoutContent, FanoutMessage, Frank, HandshakeBundle, MlsMessage, RatchetTreeOption, RawRatchetTree,
+        RawWelcome, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse, Wire,
     },
 };
 
@@ -81,7 +80,7 @@ impl Step<'_> {
             }
         };
         let at = self.accept_time();
-        let peers = self.peers();
+        let peers = self.readers();
         let frank = self.stamp(sealed, user, at);
         self.fan_out(&peers, at, FanoutContent::Application { message, frank: frank.clone() });
         Some((at, frank))
@@ -108,8 +107,8 @@ impl Step<'_> {
             return refused;
         }
         // What was accepted counts from then on, whether it is committed yet or not (section 7.1).
-        if self.group.leaving().values().any(|user| *user == request.sending_user) {
-            self.report(format!("{peer} submits as {}, who is leaving", request.sending_user));
+        if self.is_on_the_way_out(&request.sending_user) {
+            self.report(format!("{peer} submits as {}, who is leaving or was put out", request.sending_user));
             return refused;
         }
         let current = self.group.epoch();
@@ -144,7 +143,7 @@ impl Step<'_> {
             return refused;
         }
         let at = self.accept_time();
-        let peers = self.peers();
+        let peers = self.readers();
         let message = request.app_message.clone();
         let frank = self.stamp(message.as_bytes(), &opened.sender, at);
         self.fan_out(&peers, at, FanoutContent::Application { message, frank: frank.clone() });
@@ -180,7 +179,7 @@ impl Step<'_> {
             return Err("it was distributed before");
         }
         let at = self.accept_time();
-        let peers = self.peers();
+        let peers = self.readers();
         let frank = self.stamp(message.as_bytes(), &request.sending_user, at);
         self.fan_out(&peers, at, FanoutContent::Application { message, frank: frank.clone() });
         Ok(SubmitMessageResponse::Accepted { accepted_timestamp: at, frank }.encode())
@@ -242,6 +241,9 @@ impl Step<'_> {
                 let before = self.peers();
                 let listed = self.listed();
                 let origin = Origin::Follower(peer, &known, Some(&bundle));
+                if let Some(user) = self.commits_in_going(&bundle.commit) {
+                    return Err(GroupError::Refused(format!("{user} is leaving or was put out")).into());
+                }
                 self.group.is_complete(bundle.commit.as_bytes())?;
                 let applied = self.group.apply(bundle.commit.as_bytes(), origin, self.now)?;
                 let at = self.accept_time();
@@ -259,10 +261,9 @@ impl Step<'_> {
             HandshakeBundle::Proposals(proposals) => {
                 let origin = Origin::Follower(peer, &known, None);
                 let raw: Vec<Vec<u8>> = proposals.iter().map(|proposal| proposal.as_bytes().to_vec()).collect();
-                if let Some(user) = self.proposes_in_leaving(&proposals) {
-                    return Err(
-                        GroupError::Refused(format!("{user} is leaving, and can propose no more than that")).into()
-                    );
+                if let Some(user) = self.proposes_in_going(&proposals) {
+                    let why = format!("{user} is leaving or was put out, and can propose no more than to leave");
+                    return Err(GroupError::Refused(why).into());
                 }
                 for proposal in &proposals {
                     if let Err(error) = self.group.store_proposal(proposal.as_bytes(), origin, self.now) {
@@ -290,21 +291,6 @@ impl Step<'_> {
                 Ok(at)
             }
         }
-    }
-
-    /// Who of those who are leaving proposes something else than that (section 5.3).
-    fn proposes_in_leaving(&self, proposals: &[MlsMessage]) -> Option<UserUri> {
-        let leaving = self.group.leaving();
-        proposals.iter().find_map(|message| {
-            let MlsMessageFields::Public(PublicFields { sender: Sender::Member(leaf), .. }) = message.fields() else {
-                return None;
-            };
-            let user = leaving.get(leaf)?;
-            let goes = |proposed: &ProposalOrRef| {
-                matches!(proposed, ProposalOrRef::Proposal(Proposal::Remove(_) | Proposal::SelfRemove))
-            };
-            (!message.proposals().iter().all(goes)).then(|| user.clone())
-        })
     }
 
     /// Distributes proposals that we accepted, and notes when.

@@ -17,6 +17,7 @@ mod frank;
 pub mod group;
 mod hub;
 mod local;
+mod overlay;
 mod people;
 mod pump;
 mod reading;

@@ -42,6 +42,7 @@ pub(super) struct Shared {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum What {
     App(u16, Vec<u8>),
+    Remove(UserUri),
     SelfRemove,
 }
 
@@ -78,12 +79,24 @@ fn pack(epoch: u64, payload: &Payload) -> Vec<u8> {
             w.opaque(b"sender");
             w.opaque(&said);
         }
-        Payload::Proposal { .. } => {
+        Payload::Proposal { what, .. } => {
             w.u8(1);
             w.u32(0);
             w.opaque(&said);
             w.u8(2);
-            w.u16(10);
+            match what {
+                What::App(component, update) => {
+                    w.u16(8);
+                    w.u16(*component);
+                    w.u8(1);
+                    w.opaque(update);
+                }
+                What::Remove(_) => {
+                    w.u16(3);
+                    w.u32(0);
+                }
+                What::SelfRemove => w.u16(10),
+            }
             w.opaque(b"signature");
             w.opaque(b"tag");
         }
@@ -135,6 +148,13 @@ pub(super) fn plaintext(message: &[u8]) -> Vec<u8> {
 /// The same content as this user, in an epoch: what a copy under another ciphertext looks like.
 pub(super) fn sealed_by(user: &UserUri, epoch: u64, number: u64, plaintext: &[u8]) -> Vec<u8> {
     pack(epoch, &Payload::Message { number, by: user.clone(), plaintext: plaintext.to_vec() })
+}
+
+/// Proposals by which somebody bans somebody else.
+pub(super) fn proposes_ban(by: &UserUri, whom: &UserUri, epoch: u64, update: Vec<u8>) -> Vec<Vec<u8>> {
+    let all = [What::App(policy::component::PARTICIPANT_LIST, update), What::Remove(whom.clone())];
+    let numbered = (900..).zip(all);
+    numbered.map(|(number, what)| pack(epoch, &Payload::Proposal { number, by: by.clone(), what })).collect()
 }
 
 fn welcome(refs: &[u64], shared: &Shared) -> Vec<u8> {
@@ -278,6 +298,9 @@ impl FakeGroup {
             match what {
                 What::App(component, update) => {
                     changes.updates.push(ComponentUpdate { component, op: ComponentOp::Update(update), proposer: by });
+                }
+                What::Remove(user) => {
+                    changes.removes.push(LeafRemove { user, proposer: by, self_remove: false });
                 }
                 What::SelfRemove => {
                     changes.removes.push(LeafRemove { user: by.clone(), proposer: by, self_remove: true });
@@ -616,12 +639,23 @@ impl Group for FakeGroup {
             missing => Err(GroupError::Incomplete(missing)),
         }
     }
+    fn pending_proposals(&self) -> Vec<Vec<u8>> {
+        self.pending.clone()
+    }
+    fn user_of(&self, _leaf: u32) -> Option<UserUri> {
+        // Its messages name no leaf.
+        None
+    }
     fn has_pending(&self) -> bool {
         !self.pending.is_empty()
     }
     fn judge_pending(&self, _now: Millis) -> Result<(), GroupError> {
-        let leavers = self.leavers();
-        let Some(by) = self.shared()?.leaves.keys().find(|user| !leavers.contains(user)).cloned() else {
+        let mut going = self.leavers();
+        going.extend(self.pending.iter().filter_map(|proposal| match unpack(proposal).1 {
+            Payload::Proposal { what: What::Remove(user), .. } => Some(user),
+            _ => None,
+        }));
+        let Some(by) = self.shared()?.leaves.keys().find(|user| !going.contains(user)).cloned() else {
             return Ok(());
         };
         let commit = Commit {

@@ -46,7 +46,7 @@ pub(super) fn work_off(world: &mut World, at: usize) {
 }
 
 /// The bodies that wait for the other side, by endpoint.
-fn waiting(world: &World, from: usize, to: usize, wanted: Endpoint) -> Vec<Vec<u8>> {
+pub(super) fn waiting(world: &World, from: usize, to: usize, wanted: Endpoint) -> Vec<Vec<u8>> {
     let rows = world.lanes.get(&(from, to)).into_iter().flat_map(|lane| &lane.rows);
     rows.filter_map(|row| match row {
         Row::Call { endpoint, body, .. } if *endpoint == wanted => Some(body.clone()),

@@ -6,13 +6,16 @@ use super::{
 };
 use crate::{
     ident::UserUri,
-    policy::{ParticipantListUpdate, component, role},
+    policy::{self, ParticipantListUpdate, component, role},
     room::{
         Input, Phase,
         effect::Endpoint,
         group::{Group, GroupChange},
     },
-    wire::{HandshakeBundle, UpdateOutcome, UpdateRoomResponse, Wire as _},
+    wire::{
+        FanoutContent, FanoutMessage, HandshakeBundle, MlsMessage, SubmitMessageRequest, SubmitMessageResponse,
+        UpdateOutcome, UpdateRoomResponse, Wire as _,
+    },
 };
 
 const A: usize = 0;
@@ -272,6 +275,46 @@ fn the_hub_still_judges() {
             .iter()
             .any(|row| matches!(row, super::world::Row::Call { endpoint: Endpoint::Notify, .. }))
     );
+}
+
+/// Draft-ietf-mimi-protocol-06 section 7.1: what was accepted counts, though nobody has committed it yet.
+#[test]
+fn who_is_banned_says_nothing_from_then_on_although_the_commit_is_still_to_come() {
+    let mut world = World::new(21, &["a", "b", "c"], &["u0@a"]);
+    world.bring_remote(&a1(), &b1());
+    world.bring_remote(&a1(), &c1());
+    super::bans::give(&mut world, &c1(), role::MODERATOR);
+    world.leave(&a1());
+    world.settle();
+    let hub = &world.providers[A].group;
+    assert!(hub.is_public());
+    let (epoch, state) = (hub.epoch(), hub.state().unwrap());
+    let ban = policy::update_roles(&state, &[(b1(), role::BANNED)]).unwrap();
+    let made = super::fake_group::proposes_ban(&c1(), &b1(), epoch, ban);
+    let bundle = HandshakeBundle::Proposals(made.iter().map(|bytes| MlsMessage::decode(bytes).unwrap()).collect());
+    let submit = |world: &mut World, who: &UserUri, number: u64| {
+        let app_message = MlsMessage::decode(&super::fake_group::sealed_by(who, epoch, number, b"x")).unwrap();
+        let request = SubmitMessageRequest { app_message, sending_user: who.clone() };
+        let peer = who.provider();
+        let answer = world.step(A, || Input::Submit { peer: peer.clone(), request: request.clone() }).unwrap();
+        matches!(SubmitMessageResponse::decode(&answer).unwrap(), SubmitMessageResponse::Accepted { .. })
+    };
+    let words_for = |world: &World, to: usize| {
+        let bodies = super::named::waiting(world, A, to, Endpoint::Notify);
+        let fanned_out = bodies.iter().map(|body| FanoutMessage::decode(body).unwrap());
+        fanned_out.filter(|fanout| matches!(fanout.content, FanoutContent::Application { .. })).count()
+    };
+    assert!(submit(&mut world, &b1(), 1));
+    let peer = c1().provider();
+    let answer = world.step(A, || Input::Update { peer: peer.clone(), bundle: bundle.clone() }).unwrap();
+    let answer = UpdateRoomResponse::decode(&answer).unwrap();
+    assert!(matches!(answer.outcome, UpdateOutcome::Success { .. }), "{answer:?}");
+    // Nobody committed it: B1 is in the group and on the list, and neither heard nor told anything more.
+    assert_eq!(world.providers[A].group.epoch(), epoch);
+    assert!(!submit(&mut world, &b1(), 2));
+    assert_eq!((words_for(&world, B), words_for(&world, 2)), (1, 1));
+    assert!(submit(&mut world, &c1(), 3));
+    assert_eq!((words_for(&world, B), words_for(&world, 2)), (1, 2));
 }
 
 fn world_bundle(commit: &[u8], group_info: Vec<u8>, tree: &[u8]) -> HandshakeBundle {
