@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedRoomId, OwnedUserId, ServerName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -88,8 +88,8 @@ pub fn is_space(create: &Value) -> bool {
 }
 
 impl NewHome {
-    /// Why it is not the successor of `old` that `by` made, or none that can be mirrored. For people.
-    fn is_none_of(&self, old: &OwnedRoomId, by: &OwnedUserId) -> Option<String> {
+    /// Why it is not the successor of `old` that `by` made on `server`, or none that can be mirrored. For people.
+    fn is_none_of(&self, old: &OwnedRoomId, by: &OwnedUserId, server: &ServerName) -> Option<String> {
         let Some(create) = &self.create else { return Some("it says nothing about itself".to_owned()) };
         let predecessor = create.content.pointer("/predecessor/room_id").and_then(Value::as_str);
         if predecessor != Some(old.as_str()) {
@@ -97,6 +97,9 @@ impl NewHome {
         }
         if create.sender != *by {
             return Some(format!("it was made by {}, not by {by}", create.sender));
+        }
+        if by.server_name() != server {
+            return Some(format!("it was made on another homeserver, {}", by.server_name()));
         }
         if is_space(&create.content) {
             return Some("it is a space".to_owned());
@@ -160,7 +163,7 @@ impl Step<'_> {
             Ok(home) => home,
             Err(why) => return self.ask_to_be_invited(moving, &why),
         };
-        if let Some(why) = home.is_none_of(&old, &moving.by) {
+        if let Some(why) = home.is_none_of(&old, &moving.by, self.names.bot().server_name()) {
             self.report(format!("the Matrix room was upgraded to {to}, which is not followed: {why}"));
             self.notice(&format!(
                 "{by} replaced this room by {to}, and I do not follow: {why}. This room stays connected; “!mimi unbridge” \
@@ -246,7 +249,8 @@ impl Step<'_> {
         for user in joined {
             self.on_joined(user);
         }
-        self.report(format!("the Matrix room {old} was upgraded to {new}: the MIMI room goes on there"));
+        let text = format!("the Matrix room {old} was upgraded to {new}: the MIMI room goes on there");
+        self.out.push(Effect::Note(text));
     }
 }
 

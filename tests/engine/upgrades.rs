@@ -162,6 +162,13 @@ async fn a_room_that_is_not_the_next_one_is_not_followed() {
     a.set(&old, "a2", "m.room.tombstone", json!({ "body": "", "replacement_room": theirs }));
     a.invite(&theirs, "a1", a.bot.as_str(), false);
     until_told(&two.a, &old, "it was made by @a1:a.test, not by @a2:a.test").await;
+    // It was made elsewhere.
+    let carol = "@carol:other.test";
+    a.invite(&old, "a1", carol, false);
+    a.join(&old, carol);
+    let elsewhere = two.a.homeserver.upgrade(&old, carol, &old);
+    a.invite(&elsewhere, carol, a.bot.as_str(), false);
+    until_told(&two.a, &old, "it was made on another homeserver, other.test").await;
     // The room stays what it was.
     b.say(&at_b, "b1", "still here");
     until_bodies(&two.a, &old, &["still here"]).await;

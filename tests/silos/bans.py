@@ -15,6 +15,7 @@ def ban(play) -> None:
     play.tell.act("a1", f"bans {ghost}")
     a1.client.ban(room.ids["a"], ghost)
     room.present.remove("b2")
+    room.everyone.remove("b2")  # who is banned is shown nothing of the room
     seen = b2.wait_member(room.ids["b"], b2.user, "ban", play.patience, mark)
     play.tell.saw("b2", f"is banned: {seen.content.get('reason')}", (seen.at - began) * 1000)
     play.command(room.ids["a"], "a2", f"!mimi invite {play.mimi('b2')}", "is banned from this room")
