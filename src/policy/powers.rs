@@ -24,7 +24,7 @@ use super::{
 pub const KNOWN_LOSSES: &[&str] = &[
     "who may remove others may also remove those of the same role: leaving and removing share a rule",
     "nobody changes their own role: another one has to take a level away",
-    "levels of event types that MIMI has no capability for, and of @room notifications",
+    "levels of event types that MIMI has no capability for; that of @room notifications holds where the text is read",
     "who may change levels may change all thresholds only with level 100 or the highest, and then not just up to their own",
     "more than 32 levels besides the usual ones: further ones count as the next lower",
 ];
@@ -51,6 +51,8 @@ pub struct Powers {
     pub(super) kick: i64,
     pub(super) redact: i64,
     pub(super) invite: i64,
+    /// Who may call everybody's attention.
+    ring: i64,
     creators: BTreeSet<String>,
     /// Roles have at most this level.
     most: Option<i64>,
@@ -71,7 +73,7 @@ impl Powers {
     pub fn read(content: Option<&Value>, creators: BTreeSet<String>, first: Option<&str>) -> Self {
         let Some(content) = content else {
             let users = first.map(|user| (user.to_owned(), ADMIN_LEVEL)).into_iter().collect();
-            return Self { users, ban: 50, kick: 50, redact: 50, creators, ..Self::default() };
+            return Self { users, ban: 50, kick: 50, redact: 50, ring: 50, creators, ..Self::default() };
         };
         let number = |key: &str, default: i64| content.get(key).and_then(level).unwrap_or(default);
         let map = |key: &str| -> BTreeMap<String, i64> {
@@ -88,6 +90,7 @@ impl Powers {
             kick: number("kick", 50),
             redact: number("redact", 50),
             invite: number("invite", 0),
+            ring: content.pointer("/notifications/room").and_then(level).unwrap_or(50),
             creators,
             most: None,
             quiet: false,
@@ -147,6 +150,12 @@ impl Powers {
     #[must_use]
     pub fn may_set(&self, user: &str, event_type: &str) -> bool {
         self.level(user) >= self.state(event_type)
+    }
+
+    /// Whether a user may call everybody's attention (`@room`).
+    #[must_use]
+    pub fn may_ring_all(&self, user: &str) -> bool {
+        self.level(user) >= self.ring
     }
 
     /// The threshold that is set for just these events.

@@ -64,6 +64,10 @@ pub trait Names: Send + Sync {
     fn portal_alias(&self, room: &crate::ident::RoomUri) -> String;
     /// Up to how many Matrix members all are listed as participants; above it only those who act.
     fn list_all_up_to(&self) -> usize;
+    /// Up to how many ghosts come into a Matrix room at once; if more are missing, they come bit by bit.
+    fn ghosts_at_once(&self) -> usize {
+        50
+    }
     /// What people are told of what becomes of their messages.
     fn telling(&self) -> Telling {
         Telling::default()
@@ -223,6 +227,13 @@ pub enum Input {
         to: OwnedRoomId,
         /// What it says.
         found: Result<NewHome, String>,
+    },
+    /// The homeserver has these messages of remote users; 16 random bytes for the reports.
+    Taken {
+        /// Which.
+        messages: Vec<MessageId>,
+        /// What the reports' salts are made of.
+        salt: [u8; 16],
     },
     /// Time passed.
     Tick,
@@ -399,6 +410,8 @@ pub enum Effect {
     Ended(OwnedRoomId),
     /// [`Input::Tick`] is wanted at this time.
     Wake(Millis),
+    /// Ghosts wait to come into the Matrix room bit by bit, or none do any more.
+    Trickling(bool),
     /// Others do not get all of a message of one of our users, who is told what, once for each kind.
     Lost {
         /// Whose message it is.
@@ -557,6 +570,10 @@ impl Step<'_> {
                 self.on_read(user, &messages, salt);
                 None
             }
+            Input::Taken { messages, salt } => {
+                self.on_taken(&messages, salt);
+                None
+            }
             Input::Looked { setting, written, found } => {
                 self.on_looked(setting, written, found);
                 None
@@ -682,20 +699,20 @@ impl Step<'_> {
         let Some(room) = self.room.matrix.clone() else {
             return self.report(format!("a message of {sender} came before the Matrix room was there"));
         };
+        self.let_actor_in(&room, sender);
         if let Some(expires) = content.expires {
             let (sender, actor) = (sender.clone(), Actor::Ghost(sender.clone()));
             self.out.push(Effect::Expires { message_id: id, sender, expires, actor });
         }
-        let shown = translate::to_matrix(
-            &content,
-            &translate::ToMatrix {
-                message_id: crate::content::MessageId(id),
-                sender,
-                room: &self.room.uri,
-                mentions: &People { names: self.names, state: self.state() },
-                from_gateway: self.names.is_gateway(&sender.provider()),
-            },
-        );
+        let ctx = translate::ToMatrix {
+            message_id: crate::content::MessageId(id),
+            sender,
+            room: &self.room.uri,
+            mentions: &People { names: self.names, state: self.state(), room: &*self.room },
+            from_gateway: self.names.is_gateway(&sender.provider()),
+        };
+        let shown = translate::to_matrix(&content, &ctx);
+        let losses = translate::media::losses_to_matrix(&content, &ctx).unwrap_or(shown.losses);
         let earlier = Earlier::of(&content, crate::content::MessageId(id), sender);
         let may = |capability| self.state().is_some_and(|state| state.can(sender, capability));
         let deletes = matches!(shown.refers.form, Form::Deletion(_)) && may(Capability::DeleteOtherMessage);
@@ -726,47 +743,30 @@ impl Step<'_> {
             refers: shown.refers,
             keeper,
         });
-        if translate::media::from_message(&content).is_some() {
-            return self.out.push(Effect::ShowFiles { showing, content: plaintext.clone() });
-        }
-        self.out.push(Effect::Show(showing));
+        let files = translate::media::from_message(&content).is_some();
+        self.out.push(if files {
+            Effect::ShowFiles { showing, content: plaintext.clone() }
+        } else {
+            Effect::Show(showing)
+        });
+        self.tell_losses_here(sender, losses);
     }
 
     /// After the group changed: ghosts in and out, our users who were removed out of the Matrix room.
     pub(super) fn sync_members(&mut self) {
         let Some(state) = self.state() else { return };
         let Some(room) = self.room.matrix.clone() else { return };
-        let listed: BTreeSet<UserUri> = state
-            .participants
-            .iter()
-            .filter(|(_, role)| !state.is_banned_role(*role))
-            .map(|(user, _)| user.clone())
-            .collect();
         let fixed = state.base_policy.fixed_membership;
-        let remote: BTreeSet<UserUri> = listed
-            .iter()
-            .filter(|user| !self.is_ours(user) && !self.room.banned.contains(*user))
-            // Of a fixed membership those are here who have a client: who did not come yet has none, nor who left.
-            .filter(|user| !fixed || self.group.in_group(user))
-            .cloned()
-            .collect();
+        let Some(remote) = self.remote_participants() else { return };
         if fixed {
             self.sync_direct(&room, &remote);
             let group = &*self.group;
             return self.room.asking.retain(|user, _| !group.in_group(user));
         }
-        for user in remote.difference(&self.room.ghosts.clone()) {
-            let actor = Actor::Ghost(user.clone());
-            self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
-        }
-        for user in self.room.ghosts.difference(&remote) {
-            let actor = Actor::Ghost(user.clone());
-            self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor, reason: None }));
-        }
+        self.show_ghosts(&room, &remote);
         // Who is listed without a leaf may still be asked: they need somebody to give them one.
         let group = &*self.group;
         self.room.asking.retain(|user, _| !group.in_group(user));
-        self.room.ghosts = remote;
     }
 
     /// Our users who are in the Matrix room but not participants any more, because somebody else removed them.

@@ -9,14 +9,14 @@ use serde_json::json;
 
 use super::{
     effect::{MatrixAction, Millis},
-    reading::ReadReceipts,
+    reading::Reports,
     state::Intent,
     step::{Effect, Step, hash},
 };
 use crate::{
     content::MimiContent,
     ident::UserUri,
-    translate::{CONTENT_KEY, Loss, NotCarried},
+    translate::{CONTENT_KEY, Loss, NotCarried, RoomEvent},
 };
 
 /// The event by which clients of bridged rooms hear of a message's fate.
@@ -49,7 +49,9 @@ pub struct Telling {
     /// Whether a sender hears, once for each kind, what of a message others do not get.
     pub losses: bool,
     /// Whether others hear what our users have read.
-    pub read_receipts: ReadReceipts,
+    pub read_receipts: Reports,
+    /// Whether others hear that the homeserver took their messages for our users.
+    pub delivery_reports: Reports,
     /// How long a message waits before that is told.
     pub slow: Duration,
     /// So long what somebody reads is gathered before it is told.
@@ -63,7 +65,8 @@ impl Default for Telling {
         Self {
             send_status: SendStatus::default(),
             losses: true,
-            read_receipts: ReadReceipts::default(),
+            read_receipts: Reports::default(),
+            delivery_reports: Reports::default(),
             slow: Duration::from_secs(10),
             gather_reads: Duration::from_secs(2),
             late_targets: Duration::from_mins(1),
@@ -171,6 +174,18 @@ impl Step<'_> {
         self.notice(words);
     }
 
+    /// An event can never be worked on.
+    pub(crate) fn tell_set_aside(&mut self, event: &RoomEvent) {
+        let is_message = matches!(event.event_type.as_str(), "m.room.message" | "m.sticker");
+        let what = if is_message { "A message" } else { "Something" };
+        let words = format!(
+            "{what} of {} was not sent to the MIMI users: the gateway cannot work on it. Its operator finds it among what was set \
+             aside.",
+            event.sender
+        );
+        self.tell_failure(&event.event_id, Why::Unusable, &words);
+    }
+
     /// What others do not get of a message; gateways of our kind get more of it.
     pub(super) fn tell_losses(&mut self, user: &UserUri, mut losses: Vec<Loss>) {
         if !self.names.telling().losses {
@@ -182,6 +197,14 @@ impl Step<'_> {
         // Without anybody else in the room nobody misses anything.
         if !losses.is_empty() && !peers.is_empty() {
             self.out.push(Effect::Lost { user: user.clone(), losses });
+        }
+    }
+
+    /// What of a remote user's message is not shown here.
+    pub(super) fn tell_losses_here(&mut self, sender: &UserUri, mut losses: Vec<Loss>) {
+        losses.retain(|loss| loss.told_to_readers().is_some());
+        if self.names.telling().losses && !losses.is_empty() {
+            self.out.push(Effect::Lost { user: sender.clone(), losses });
         }
     }
 
