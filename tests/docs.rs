@@ -106,7 +106,7 @@ fn the_changelog_knows_this_version_or_is_unreleased() {
     assert!(text.contains("## [Unreleased]") || text.contains(&format!("## [{}]", env!("CARGO_PKG_VERSION"))));
 }
 
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "README.md",
     "CHANGELOG.md",
     "SECURITY.md",
@@ -117,6 +117,7 @@ const PAGES: [&str; 13] = [
     "docs/configuration.md",
     "docs/conformance.md",
     "docs/dependencies.md",
+    "docs/membership.md",
     "docs/rules.md",
     "docs/status.md",
     "docs/testing.md",

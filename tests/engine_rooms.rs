@@ -55,6 +55,8 @@ mod large;
 mod later;
 #[path = "engine/media.rs"]
 mod media;
+#[path = "engine/membership.rs"]
+mod membership;
 #[path = "engine/mirror.rs"]
 mod mirror;
 #[path = "engine/outside.rs"]
@@ -103,3 +105,5 @@ mod three;
 mod told;
 #[path = "engine/trim.rs"]
 mod trim;
+#[path = "engine/upgrades.rs"]
+mod upgrades;

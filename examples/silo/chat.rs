@@ -327,7 +327,9 @@ impl Chat {
     /// What clients show of an event.
     fn tell(&self, state: &State, event: &Value) -> Option<Told> {
         let (room, sender, content) = (text(event, "room_id").to_owned(), text(event, "sender"), &event["content"]);
-        if !state.rooms[&room].has(|user| !self.is_gateways(user)) {
+        // Who is out is shown that they are.
+        let own = text(event, "type") == "m.room.member" && !self.is_gateways(text(event, "state_key"));
+        if !own && !state.rooms[&room].has(|user| !self.is_gateways(user)) {
             return None;
         }
         match text(event, "type") {

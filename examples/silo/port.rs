@@ -81,6 +81,11 @@ impl Chat {
                 change.must_be_in(room.as_str(), &sender)?;
                 Self::out(change, room, &sender, target.as_str(), &["join", "invite"]);
             }
+            MatrixAction::Ban { room, actor, target, .. } => {
+                let sender = self.user_id(actor).to_string();
+                change.must_be_in(room.as_str(), &sender)?;
+                change.member(room.as_str(), &sender, target.as_str(), "ban");
+            }
             MatrixAction::Invite { room, actor, target, is_direct } => {
                 let sender = self.user_id(actor).to_string();
                 change.must_be_in(room.as_str(), &sender)?;

@@ -19,14 +19,14 @@ use super::{
     group::RoomGroup,
     ingest::CompareError,
     mail::{Answer, Mail, Outcome},
-    ports::{PathTarget, Problem, Retry},
+    ports::{Actor as MatrixActor, PathTarget, Problem, Retry},
     presence::To,
     tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS, UNREAD},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::RoomState,
-    room::{Effect, Input, Phase, Recent, Refusal, Room, Said, Step, group::Group as _},
+    room::{Effect, Input, Move, Phase, Recent, Refusal, Room, Said, Step, group::Group as _},
     store::{Batch, StoreError},
 };
 
@@ -88,6 +88,10 @@ pub(super) struct After {
     pub(super) trickling: Option<bool>,
     /// There is something new that becomes due.
     pub(super) due: bool,
+    /// The successor of the Matrix room is to be looked at.
+    pub(super) home: Option<(ruma::OwnedRoomId, MatrixActor)>,
+    /// On the way to it.
+    pub(super) moves: Vec<Move>,
     /// What waits to be read by somebody may wait for nobody any more.
     pub(super) readers: bool,
 }
@@ -338,6 +342,16 @@ impl Actor {
         if let Some(unlink) = after.unlink {
             lock(&inner.links).remove(&unlink);
         }
+        for change in &after.moves {
+            self.engine.note_move(&self.uri, change);
+            if matches!(change, Move::Moved(..)) {
+                // What was said there before we came.
+                self.engine.mail(&self.uri, Mail::CompareNow);
+            }
+        }
+        if let Some((to, reader)) = after.home {
+            self.engine.look_for_home(&self.uri, to, reader);
+        }
         if let Some(at) = after.wake {
             self.wake_at(at);
         }
@@ -473,6 +487,11 @@ impl Actor {
             Mail::Taken { arrivals, .. } => {
                 batch.append(arrivals.writes.clone());
                 self.arrivals(&arrivals.items, batch, after).await
+            }
+            Mail::LookForHome => self.guarded(|step: &mut Step<'_>| step.look_for_home(), batch, after).await,
+            Mail::NewHome { to, found } => {
+                let input = Input::NewHome { to: to.clone(), found: found.as_ref().clone() };
+                self.run(input, batch, after).await.map(drop)
             }
             Mail::CompareNow | Mail::Offer(_) => Ok(()),
             Mail::SetAside { mail, why } => self.put_mail_aside(mail, why, batch, after).await,

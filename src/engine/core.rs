@@ -32,7 +32,7 @@ use crate::{
     ident::{ProviderDomain, RoomUri},
     mls::labels::SigningKey,
     policy::Envelope,
-    room::{Names, Phase},
+    room::{Moves, Names, Phase},
     store::{Database, StoreError},
 };
 
@@ -157,6 +157,8 @@ pub(super) struct Inner {
     pub(super) done: Mutex<lane::Done>,
     /// What carries files, if anything does.
     pub(super) files: std::sync::OnceLock<super::files::Carrier>,
+    /// Matrix rooms that are on their way to others.
+    pub(super) moves: Mutex<Moves>,
     /// Set off once everything that was stored is handed to its task: what the tasks add goes behind it.
     pub(super) go: CancellationToken,
     pub(super) stop: CancellationToken,
@@ -219,11 +221,13 @@ impl Engine {
         let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
         let mut rooms = BTreeSet::new();
         let mut unanswered = BTreeSet::new();
+        let mut moves = Moves::default();
         for (uri, room) in ROOMS.scan_all(&db, &()).await? {
             let nobody_came = room.phase == Phase::Invited && room.present.is_empty();
             if nobody_came && KEY_PACKAGES.scan(&db, &uri, None, 1).await?.rows.is_empty() {
                 unanswered.insert(uri.clone());
             }
+            moves.load(&room);
             rooms.insert(uri);
         }
         let asking = Asking::load(&db, settings.open_invitations).await?;
@@ -271,6 +275,7 @@ impl Engine {
             answered: Mutex::default(),
             done: Mutex::default(),
             files: std::sync::OnceLock::new(),
+            moves: Mutex::new(moves),
             go: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

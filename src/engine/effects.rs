@@ -119,6 +119,10 @@ impl Actor {
             Effect::Look { room, reader, setting, written } => {
                 self.send(matrix_lane, OutRow::Look { room, reader, setting, written }, batch, after)
             }
+            moves @ (Effect::LookForHome { .. } | Effect::Move(_)) => {
+                after.on_its_way(moves);
+                Ok(())
+            }
             Effect::Link(room) => {
                 let room = room.to_string();
                 LINKS.put(db, batch, &room, &self.uri)?;

@@ -280,7 +280,7 @@ impl RoomGroup {
             local_removed: applied.local_removed.clone(),
             over: applied.last_local_removed,
             state_lost: applied.state_lost,
-            added: added(&applied.view),
+            ..told(&applied.view)
         }
     }
 }
@@ -311,8 +311,19 @@ fn count(leaves: Vec<Leaf>) -> BTreeMap<UserUri, u32> {
     counts
 }
 
-fn added(view: &CommitView) -> Vec<UserUri> {
-    view.adds.iter().map(|add| add.user.clone()).collect()
+/// What a commit says of those who are in the group.
+fn told(view: &CommitView) -> Applied {
+    let left = view.removes.iter().filter(|gone| match &gone.sender {
+        ProposalSender::Committer => *view.sender.user() == gone.leaf.user,
+        ProposalSender::Member(leaf) => leaf.user == gone.leaf.user,
+        _ => gone.self_remove,
+    });
+    Applied {
+        added: view.adds.iter().map(|add| add.user.clone()).collect(),
+        by: Some(view.sender.user().clone()),
+        left: left.map(|gone| gone.leaf.user.clone()).collect(),
+        ..Applied::default()
+    }
 }
 
 /// The KeyPackages of those whom a commit's Welcome welcomes.
@@ -454,7 +465,7 @@ impl Group for RoomGroup {
             let leaves = count(public.leaves());
             let (member, view) = public.accept_join(&commit, &mut |view| judge(view, &leaves, None), now)?;
             self.replace(member);
-            return Ok(Applied { added: added(&view), ..Applied::default() });
+            return Ok(told(&view));
         }
         let member = self.member_mut()?;
         let leaves = Self::leaf_counts(member);

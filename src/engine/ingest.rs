@@ -139,7 +139,9 @@ impl Engine {
             // State that no room of ours acts on.
             let room = event.room_id.to_string();
             let setting = event.state_key.as_deref() == Some("") && Setting::of(&event.event_type).is_some();
-            let acts = event.event_type == "m.room.member" || setting && self.linked(&room).is_some();
+            let acts = event.event_type == "m.room.member"
+                || setting && self.linked(&room).is_some()
+                || self.ends_room(&event);
             if event.state_key.is_some() && !acts {
                 continue;
             }
@@ -172,6 +174,7 @@ impl Engine {
             inner.db.commit(batch).await?;
         }
         for (room, number, raw) in lobby {
+            self.knock_at(&room);
             self.to_lobby(&room, number, raw);
         }
         // Rooms do not wait for each other.
@@ -229,8 +232,8 @@ impl Engine {
         let mut events: Vec<Box<RawValue>> = pages.into_iter().rev().flatten().collect();
         if !found {
             // Without the last known event, what is long done would be taken for new.
-            let forgotten = self.0.today.forgotten_before();
-            events.retain(|raw| sent(raw) >= forgotten);
+            let since = self.0.today.forgotten_before().max(self.counts_since(room));
+            events.retain(|raw| sent(raw) >= since);
         }
         let missing = self.take_in(events).await?;
         if let Some(newest) = newest.filter(|newest| Some(newest) != until.as_ref()) {

@@ -256,7 +256,7 @@ impl Engine {
         }
         if let Some(room) = hosted
             && let Some(record) = ROOMS.get(db, &room.to_string()).await?
-            && record.banned.contains(&target)
+            && (record.banned.contains(&target) || record.bars(&target.provider()) || record.bars(peer))
         {
             tracing::info!(%peer, %target, %room, "no KeyPackages are passed on: banned from the room");
             return Ok(KeyMaterialResponse::refused(KeyMaterialUserCode::NoConsentForThisRoom, target).encode());

@@ -55,6 +55,7 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
     };
     let mut wait = engine.0.settings.retry;
     let longest = wait * LONGEST_WAIT;
+    let mut unheard = 0;
     loop {
         let result = tokio::select! {
             () = engine.0.stop.cancelled() => return false,
@@ -70,6 +71,19 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
                 row = other;
                 result.unwrap_or_else(|_| Err(panicked()))
             }
+        };
+        // What a Matrix room refuses that was upgraded goes to the one after it.
+        let refused_now = |error: &CallError| error.retry == Retry::Permanent;
+        let result = match result {
+            Err(error) if refused_now(&error) => match engine.moved_row(&row, &mut unheard).await {
+                None => Err(error),
+                Some(Ok(moved)) => {
+                    row = moved;
+                    continue;
+                }
+                Some(Err(later)) => Err(later),
+            },
+            result => result,
         };
         match result {
             Ok(answer) => {
@@ -367,6 +381,7 @@ fn describe(row: &OutRow) -> String {
             MatrixAction::Decline { .. } => "declining an invitation",
             MatrixAction::RemoveAlias { .. } => "removing an alias",
             MatrixAction::Receipt { .. } => "setting a receipt",
+            MatrixAction::Ban { .. } => "banning",
         }
         .to_owned(),
     }

@@ -6,6 +6,7 @@ use ruma::OwnedRoomId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    chats::Chat,
     core::{Engine, lock, random},
     discovery::FindableError,
     ingest::event_id,
@@ -19,8 +20,9 @@ use super::{
 use crate::{
     ident::{RoomUri, UserUri},
     room::{
-        Cause, NOBODY, Names, Refusal,
+        self, Cause, NOBODY, Names, Refusal,
         command::{Command, HELP, in_management, in_room, replied_to, spoken},
+        is_space,
     },
     store::{Batch, StoreError},
     translate::RoomEvent,
@@ -125,7 +127,10 @@ async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), 
     let invited = |portals: &std::collections::BTreeMap<u64, Vec<ruma::OwnedUserId>>| {
         event.as_ref().is_some_and(|event| portals.values().flatten().any(|user| *user == event.sender))
     };
-    while engine.linked(room).is_none() && invited(&lock(&engine.0.portals)) {
+    // Or the one that takes a Matrix room's place.
+    let mut awaited = false;
+    while engine.linked(room).is_none() && (engine.awaits(room).is_some() || invited(&lock(&engine.0.portals))) {
+        awaited |= engine.awaits(room).is_some();
         tokio::select! {
             () = engine.0.stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
@@ -140,7 +145,9 @@ async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), 
         engine.mail(&uri, Mail::Item { number, item });
         return Ok(());
     }
-    if let Some(event) = event {
+    // Who asked the bot in for that has had an answer.
+    let answered = |event: &RoomEvent| awaited && event.state_key.as_deref() == Some(engine.0.names.bot.as_str());
+    if let Some(event) = event.filter(|event| !answered(event)) {
         handle(engine, &event, shows_encryption(raw)).await?;
     }
     Ok(finish(engine, room, number).await?)
@@ -246,7 +253,8 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
             "Several people are in this room. Invite the bot {bot}, say “!mimi bridge” here, then invite me again."
         ))
     } else {
-        None
+        // One chat for the two of them.
+        engine.chat_of(&creator, &remote).await?.and_then(|chat| chat.instead())
     };
     if let Some(why) = refusal {
         tracing::info!(sender = %event.sender, %remote, why, "an invitation of a MIMI user was declined");
@@ -304,7 +312,14 @@ async fn stray_invited(engine: &Engine, event: &RoomEvent, target: ruma::OwnedUs
 }
 
 pub(super) async fn create(engine: &Engine, new: NewRoom) -> Result<String, LobbyError> {
-    let uri = new_uri(engine)?;
+    let before = match &new.direct_with {
+        Some(remote) => engine.chat_of(&new.creator, remote).await?,
+        None => None,
+    };
+    let uri = match before {
+        Some(Chat::Over(uri)) => uri,
+        _ => new_uri(engine)?,
+    };
     create_as(engine, uri.clone(), new).await?;
     Ok(uri)
 }
@@ -414,6 +429,8 @@ pub(super) struct RoomFacts {
     pub(super) first: Option<String>,
     pub(super) other_bridge: Option<String>,
     pub(super) encrypted: bool,
+    /// Nobody talks in it.
+    pub(super) space: bool,
     pub(super) missing: Vec<&'static str>,
     pub(super) may: bool,
     /// Remote users whose ghosts are banned.
@@ -424,7 +441,7 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
     let mut facts = RoomFacts::default();
     let mut powers = None;
     let mut creators = std::collections::BTreeSet::new();
-    let (mut privileged, mut first) = (false, None);
+    let mut first = None;
     for raw in state {
         let Ok(event) = serde_json::from_str::<serde_json::Value>(raw.get()) else { continue };
         let content = event.get("content").cloned().unwrap_or_default();
@@ -447,17 +464,12 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
                 facts.banned.extend(target.and_then(|target| engine.0.names.ghost_uri(&target)));
             }
             "m.room.create" => {
-                privileged = privileges_creators(&text("room_version"));
+                facts.space = is_space(&content);
                 first = event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned);
-                creators.extend(first.clone());
-                let more = content.get("additional_creators").and_then(serde_json::Value::as_array);
-                creators.extend(more.into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)));
+                creators = room::creators(first.as_deref().unwrap_or_default(), &content);
             }
             _ => {}
         }
-    }
-    if !privileged {
-        creators.clear();
     }
     let levels = crate::policy::Powers::read(powers.as_ref(), creators.clone(), first.as_deref());
     facts.missing = levels.missing(engine.0.names.bot.as_str());
@@ -491,12 +503,6 @@ impl RoomFacts {
     }
 }
 
-/// Whether creators of rooms of this version stand above all power levels (room version 12, MSC4289).
-fn privileges_creators(version: &str) -> bool {
-    let known = ruma::RoomVersionId::try_from(version).ok().and_then(|version| version.rules());
-    known.is_some_and(|rules| rules.authorization.explicitly_privilege_room_creators)
-}
-
 /// Mirrors a room; the inner error is for the one who asked.
 async fn bridge(engine: &Engine, asker: &Asker, target: OwnedRoomId) -> Result<Result<String, Refusal>, LobbyError> {
     if let Some(uri) = engine.linked(target.as_str()) {
@@ -526,6 +532,11 @@ async fn bridge(engine: &Engine, asker: &Asker, target: OwnedRoomId) -> Result<R
     let facts = facts(engine, &state, &asker.user);
     if let Some(other) = facts.other_bridge {
         let text = format!("That room is mirrored to MIMI by {other} already. Two bridges would double every message.");
+        return Ok(refused(Cause::Conflict, text));
+    }
+    if facts.space {
+        let text = "That is a space: nobody talks in it. Mirror the rooms in it one by one; that they belong together is not \
+                    seen elsewhere.";
         return Ok(refused(Cause::Conflict, text));
     }
     if facts.encrypted {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     content::{ExternalPart, MessageId},
     ident::{ProviderDomain, UserUri},
-    room::{Refusal, Said, Setting, Tag, command::Command},
+    room::{NewHome, Refusal, Said, Setting, Tag, command::Command},
     translate::media::Moved,
 };
 
@@ -56,6 +56,10 @@ pub(super) enum Mail {
     Due { at: Millis, id: [u8; 32], due: Due },
     /// A message has its event, for which others wait.
     Arrived { target: [u8; 32] },
+    /// The successor of the Matrix room can perhaps be entered now.
+    LookForHome,
+    /// What it says of itself, or why nobody of ours is in it.
+    NewHome { to: ruma::OwnedRoomId, found: Box<Result<NewHome, String>> },
     /// Time passed.
     Tick,
     /// Compare with the homeserver's timeline now.

@@ -11,6 +11,7 @@ mod actor;
 mod aside;
 mod asking;
 mod caught;
+mod chats;
 mod clock;
 mod consent;
 mod consent_words;
@@ -60,6 +61,7 @@ mod starting;
 mod tables;
 mod trickle;
 mod trim;
+mod upgrade;
 mod window;
 
 pub use aside::SetAside;

@@ -23,9 +23,13 @@ impl Actor {
         batch: &mut Batch,
         after: &mut After,
     ) -> Result<(), StoreError> {
-        if self.room.is_some() {
+        let over = |room: &Room| room.direct && room.phase == Phase::Left && new.direct_with.is_some();
+        if self.room.as_ref().is_some_and(|room| !over(room)) {
             return Ok(());
         }
+        // A chat that is over begins anew: another group of the same room.
+        let before = self.room.take();
+        let number = before.as_ref().map_or(0, |before| before.group + 1);
         let invalid = |what: String| StoreError::Invalid(what);
         let uri = RoomUri::parse(&self.uri).map_err(|error| invalid(error.to_string()))?;
         // Where there are no levels, who mirrors the room may do everything.
@@ -53,7 +57,7 @@ impl Actor {
         }
         let mut components = state.to_components().map_err(|error| invalid(error.to_string()))?;
         components.insert(crate::wire::FRANKING_AGENT, self.engine.0.franking.agent().to_vec());
-        let group_id = uri.group(0).map_err(|error| invalid(error.to_string()))?.as_str().as_bytes().to_vec();
+        let group_id = uri.group(number).map_err(|error| invalid(error.to_string()))?.as_str().as_bytes().to_vec();
         let hub = self.engine.0.names.domain();
         let group = NewGroup {
             group_id,
@@ -63,12 +67,18 @@ impl Actor {
             now: now(),
         };
         let member = tokio::task::block_in_place(|| Member::create(group)).map_err(|e| invalid(e.to_string()))?;
-        self.group.member = Some(member);
+        match before {
+            Some(_) => self.group.replace(member),
+            None => self.group.member = Some(member),
+        }
         let mut room = Room::new(uri, Phase::Active, new.speaker.clone());
         room.matrix = Some(new.matrix.clone());
         room.is_called(&new.name, &new.topic);
         room.has_levels(new.powers.as_ref(), new.creators.clone());
+        room.group = number;
+        room.last_accepted = before.map_or(0, |before| before.last_accepted);
         room.direct = new.direct_with.is_some();
+        room.two = new.direct_with.iter().chain([&new.creator]).filter(|_| room.direct).cloned().collect();
         room.present = new.present.iter().cloned().collect();
         room.present.insert(new.creator.clone());
         room.banned = new.banned.iter().cloned().collect();

@@ -88,6 +88,9 @@ pub(super) fn group_info(
         Ok(user) if user.provider() == *peer => user,
         Ok(_) | Err(_) => return refused("the credential is none of the peer's"),
     };
+    if room.bars(peer) {
+        return refused("the room's server access list keeps the provider out");
+    }
     let Some(state) = group.state().ok().filter(|_| room.phase == Phase::Active) else {
         return refused("the room is not active");
     };

@@ -117,6 +117,10 @@ impl Engine {
         let Some(id) = id else { return Ok(None) };
         let Some(event) = self.event_of(room, id).await? else { return Ok(None) };
         let earlier = self.message_of(matrix, &event).await?;
+        if earlier.is_none() && self.is_before(matrix) {
+            // It stands in the Matrix room before this one.
+            return Ok(None);
+        }
         if let Some(earlier) = &earlier
             && earlier.first != id
             && let Some(first) = self.event_of(room, earlier.first).await?
@@ -134,7 +138,7 @@ impl Engine {
                 root = self.found(place, Some(MessageId(id))).await?.map(|found| found.event);
             }
             if root.is_none() {
-                root = self.root_of(place.room, &refers.topic).await?;
+                root = self.root_here(place, &refers.topic).await?;
             }
         }
         Ok(Resolved {
@@ -142,6 +146,13 @@ impl Engine {
             replaced: self.found(place, refers.replaces).await?,
             root,
         })
+    }
+
+    /// The first event with this topic that stands in this Matrix room.
+    async fn root_here(&self, place: Place<'_>, topic: &[u8]) -> Result<Option<OwnedEventId>, StoreError> {
+        let Some(root) = self.root_of(place.room, topic).await? else { return Ok(None) };
+        let here = !self.is_before(place.matrix) || self.message_of(place.matrix, &root).await?.is_some();
+        Ok(here.then_some(root))
     }
 
     /// The first event with this topic.
@@ -188,8 +199,10 @@ impl Engine {
             let place = Place { room, matrix };
             self.note_event(place, event, showing.message_id, &showing.earlier, Some(showing.accepted), batch)?;
         }
-        let topic = &showing.refers.topic;
-        if !topic.is_empty() && self.root_of(room, topic).await?.is_none() {
+        let (topic, MatrixAction::Send { room: matrix, .. }) = (&showing.refers.topic, &showing.action) else {
+            return Ok(());
+        };
+        if !topic.is_empty() && self.root_here(Place { room, matrix }, topic).await?.is_none() {
             let key = (room.to_owned(), topic.clone());
             TOPICS.put(&self.0.db, batch, &key, &self.0.today.dated(event.to_string()))?;
             self.lately(|lately| lately.roots.put(key, event.clone()));

@@ -12,17 +12,17 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    chats::Chat,
     core::{Engine, lock, now},
     lobby::{LobbyError, create},
     mail::NewRoom,
     orders::{Asker, Told, refused},
     ports::{Actor, Endpoint, InboundError, MatrixAction, MatrixDone, PathTarget, Retry},
-    tables::ROOMS,
 };
 use crate::{
     ident::{GHOST_PREFIX, ProviderDomain, RoomUri, UserUri, display_name, shown},
     room::{
-        Cause, Names as _, Phase, Refusal,
+        Cause, Names as _, Refusal,
         seek::{self, Whom},
     },
     store::StoreError,
@@ -36,8 +36,6 @@ use crate::{
 const LISTED: usize = 10;
 /// Of a name that another provider tells, so many characters are shown.
 const NAME: usize = 60;
-/// Rooms that are read at once.
-const PAGE: usize = 100;
 
 /// Somebody whom a provider found.
 struct Match {
@@ -170,9 +168,21 @@ impl Engine {
             Some(name) => format!("{name}, {remote},"),
             None => remote.to_string(),
         };
-        if let Some((uri, room)) = self.chat_with(&creator, remote).await? {
-            let text = format!("You have a chat with {who} already: https://matrix.to/#/{room}");
-            return Ok(Ok(Told { room: Some(uri), matrix: Some(room), ..Told::from(text) }));
+        let told = |text: String, room: OwnedRoomId| {
+            let uri = self.linked(room.as_str()).and_then(|uri| RoomUri::parse(&uri).ok());
+            Told { room: uri, matrix: Some(room), ..Told::from(text) }
+        };
+        match self.chat_of(&creator, remote).await? {
+            Some(Chat::Open(room)) => {
+                return Ok(Ok(told(format!("You have a chat with {who} already: https://matrix.to/#/{room}"), room)));
+            }
+            Some(Chat::Asked(room)) => {
+                let text = format!(
+                    "You are asked into a chat by {who} already: accept that invitation, https://matrix.to/#/{room}"
+                );
+                return Ok(Ok(told(text, room)));
+            }
+            Some(Chat::Over(_)) | None => {}
         }
         if let Some(refusal) = self.no_more_rooms(user, &creator).await? {
             return Ok(Err(refusal));
@@ -221,25 +231,6 @@ impl Engine {
             "{who} is asked. The room is ready: accept my invitation. What you write there is read once they agree."
         );
         Ok(Ok(Told { room: RoomUri::parse(&uri).ok(), matrix: Some(matrix), ..Told::from(text) }))
-    }
-
-    /// The Matrix room of a direct chat of these two that is not over.
-    async fn chat_with(&self, user: &UserUri, remote: &UserUri) -> Result<Option<(RoomUri, OwnedRoomId)>, StoreError> {
-        let mut after = None;
-        loop {
-            let page = ROOMS.scan(&self.0.db, &(), after, PAGE).await?;
-            let chat = page.rows.into_iter().find(|(_, room)| {
-                let with = room.asking.contains_key(remote) || room.ghosts.contains(remote);
-                room.direct && room.phase == Phase::Active && with && !room.unbridging && room.present.contains(user)
-            });
-            if let Some((_, room)) = chat {
-                return Ok(room.matrix.map(|matrix| (room.uri, matrix)));
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(None);
-            }
-        }
     }
 
     /// Third-party look-up by handle.

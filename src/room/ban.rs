@@ -16,7 +16,7 @@ use crate::{
 impl Step<'_> {
     /// Whether a remote user is banned once everything is done that is wanted now: in our Matrix room, or by the room's list.
     pub(super) fn is_banned(&self, user: &UserUri) -> bool {
-        if self.room.banned.contains(user) {
+        if self.is_kept_out(user) {
             return true;
         }
         let lifted = |intent: &Intent| matches!(intent, Intent::Unban { user: who, .. } if who == user);
@@ -27,9 +27,18 @@ impl Step<'_> {
         self.state().is_some_and(|state| state.role_of(user).is_some_and(|role| state.is_banned_role(role)))
     }
 
+    /// Whether the Matrix room keeps a remote user out: by a ban, or with their provider.
+    pub(super) fn is_kept_out(&self, user: &UserUri) -> bool {
+        self.room.banned.contains(user) || self.room.bars(&user.provider())
+    }
+
     /// What somebody is told who wants a banned user in.
     pub(super) fn says_banned(&self, user: &UserUri) -> String {
-        format!("{} is banned from this room", self.names.display(user))
+        let name = self.names.display(user);
+        if !self.room.banned.contains(user) && self.room.bars(&user.provider()) {
+            return format!("{name} cannot come: the room's server access list keeps {} out", user.provider());
+        }
+        format!("{name} is banned from this room")
     }
 
     /// Who came into the Matrix room because somebody asked them in, and was banned before they were added, reads on no longer.
@@ -43,6 +52,48 @@ impl Step<'_> {
                 self.put_out(&user, "banned from the MIMI room");
             }
         }
+    }
+
+    /// One of our users is not in the MIMI room any more: out of the Matrix room they go, and stay out if they are banned.
+    pub(super) fn take_out(&mut self, user: &UserUri, reason: &str) {
+        if !self.is_banned_now(user) || self.room.direct {
+            return self.put_out(user, reason);
+        }
+        let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) else { return };
+        self.room.present.remove(user);
+        self.room.shut.insert(user.clone());
+        let (actor, reason) = (self.room.speaker.clone(), reason.to_owned());
+        self.out.push(Effect::Matrix(MatrixAction::Ban { room, actor, target, reason }));
+    }
+
+    /// The Matrix bans of those whom the MIMI room does not ban any more are lifted.
+    pub(super) fn let_in_again(&mut self) {
+        let free: Vec<UserUri> = self.room.shut.iter().filter(|user| !self.is_banned_now(user)).cloned().collect();
+        for user in free {
+            self.lift_shut(&user);
+        }
+    }
+
+    /// Whoever asks one of ours in gets them in, as far as the Matrix room is concerned.
+    pub(super) fn lift_shut(&mut self, user: &UserUri) {
+        if !self.room.shut.remove(user) {
+            return;
+        }
+        if let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) {
+            let actor = self.room.speaker.clone();
+            self.out.push(Effect::Matrix(MatrixAction::Unban { room, actor, target }));
+        }
+    }
+
+    /// A moderator here lifts the Matrix ban of one of ours whom the MIMI room bans; false if it is none of those.
+    pub(super) fn on_unshut(&mut self, by: &UserUri, user: &UserUri) -> bool {
+        if !self.room.shut.remove(user) {
+            return false;
+        }
+        if self.room.phase == Phase::Active && self.is_banned_now(user) {
+            self.want(Intent::Unban { by: by.clone(), user: user.clone() });
+        }
+        true
     }
 
     /// A ghost was banned in the Matrix room.
@@ -78,7 +129,11 @@ impl Step<'_> {
             return;
         }
         let Some(by) = self.group.local_users().into_iter().next() else { return };
-        for user in self.room.banned.clone() {
+        let listed = self.state().into_iter().flat_map(|state| state.participants.clone());
+        let barred = listed.map(|(user, _)| user).filter(|user| self.room.bars(&user.provider()));
+        let barred: Vec<UserUri> = barred.filter(|user| self.is_participant(user)).collect();
+        self.room.barred.extend(barred);
+        for user in self.room.banned.union(&self.room.barred).cloned().collect::<Vec<_>>() {
             // A hub that cannot ban has said so.
             if self.will_be_participant(&user) && (!self.is_hub() || self.who_bans(&by, &user).is_some()) {
                 self.want(Intent::Ban { by: by.clone(), user });
@@ -103,22 +158,27 @@ impl Step<'_> {
     }
 
     pub(super) fn ban(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
-        if !self.room.banned.contains(user) || self.is_banned_now(user) {
+        if !self.is_kept_out(user) || self.is_banned_now(user) {
             return Ok(Turn::Done);
         }
         let Some(by) = self.who_bans(by, user) else { return self.ban_by_removal(by, user) };
         if let Some(first) = self.leaf_first(&by)? {
             return Ok(first);
         }
+        // Who goes for the same reason goes at once: nobody comes back by one of them.
+        let mut users = vec![user.clone()];
+        if self.room.barred.contains(user) {
+            users.extend(self.room.barred.iter().filter(|other| *other != user && self.is_participant(other)).cloned());
+        }
         let app_data = self.list_change(|state| {
-            let banned = [(user.clone(), role::BANNED)];
+            let banned: Vec<_> = users.iter().map(|user| (user.clone(), role::BANNED)).collect();
             if state.role_of(user).is_some() {
                 policy::update_roles(state, &banned)
             } else {
                 policy::update_add(state, &banned)
             }
         })?;
-        let removes = if self.group.in_group(user) { vec![user.clone()] } else { Vec::new() };
+        let removes = users.iter().filter(|user| self.group.in_group(user)).cloned().collect();
         self.commit(&by, &GroupChange { removes, app_data, ..GroupChange::default() })
     }
 
@@ -140,7 +200,7 @@ impl Step<'_> {
     }
 
     pub(super) fn unban(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
-        if self.room.banned.contains(user) || !self.is_banned_now(user) {
+        if self.is_kept_out(user) || !self.is_banned_now(user) {
             return Ok(Turn::Done);
         }
         let Some(by) = self.committer(by, user) else {

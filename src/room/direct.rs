@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use ruma::{OwnedRoomId, UserId};
 
 use super::{
+    about::About,
     effect::{Actor, MatrixAction},
     state::{InFlight, Intent, Phase},
     step::{Effect, Step},
@@ -115,6 +116,24 @@ impl Step<'_> {
             self.give_up(&intent, "the other one left this chat");
         }
         self.part();
+    }
+
+    /// As follower: a chat is over. Who was asked into it again meanwhile is asked into a new one.
+    pub(super) fn end_and_begin(&mut self) {
+        let again = std::mem::take(&mut self.room.asked);
+        if let Some(room) = self.room.matrix.clone() {
+            for target in again.keys().filter(|user| !self.room.present.contains(*user)) {
+                if let Some(target) = self.names.matrix_id(target) {
+                    let (actor, reason) = (self.room.speaker.clone(), "this chat is over".to_owned());
+                    self.out.push(Effect::Matrix(MatrixAction::Kick { room: room.clone(), actor, target, reason }));
+                }
+            }
+        }
+        let direct = self.room.direct;
+        self.end();
+        for (target, requester) in again {
+            self.on_asked(requester, target, &About { name: String::new(), direct }, false);
+        }
     }
 
     /// One side ends the chat: ours. What was said before is still sent; then our clients leave the group.

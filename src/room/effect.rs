@@ -143,6 +143,17 @@ pub enum MatrixAction {
         /// The event.
         event: OwnedEventId,
     },
+    /// Ban a Matrix user. Being banned is success.
+    Ban {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who bans.
+        actor: Actor,
+        /// Who is banned.
+        target: OwnedUserId,
+        /// Shown to the target.
+        reason: String,
+    },
 }
 
 /// A state event as it stands in a Matrix room.

@@ -8,6 +8,7 @@ use super::{
     effect::{Actor, MatrixAction},
     state::{Intent, Phase},
     step::{Effect, Step},
+    upgrade::Move,
 };
 use crate::{ident::UserUri, wire::ConsentAction};
 
@@ -241,7 +242,12 @@ impl Step<'_> {
                 self.out.push(Effect::Ended(room.clone()));
             }
         }
+        if let Some(moving) = self.room.moving.take() {
+            self.out.push(Effect::Move(Move::Stays(room.clone(), moving.to)));
+        }
         self.room.matrix = None;
+        self.room.former = None;
+        self.room.shut.clear();
         self.room.settings.clear();
         self.room.levels = super::roles::Levels::default();
         self.out.push(Effect::Unlink(room));

@@ -4,7 +4,7 @@
 //! Every method either happens wholly or changes nothing. The policy is asked inside: a change that it forbids comes back
 //! as [`GroupError::Refused`].
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -105,6 +105,10 @@ pub struct Applied {
     pub state_lost: bool,
     /// Users who got a leaf by Add.
     pub added: Vec<UserUri>,
+    /// Who made it, if it is one commit.
+    pub by: Option<UserUri>,
+    /// Users who took leaves of their own away.
+    pub left: BTreeSet<UserUri>,
 }
 
 /// What an outsider needs to join by external commit (section 5.6); opened and verified as the hub's, not yet as the group's.

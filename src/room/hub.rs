@@ -23,6 +23,8 @@ use crate::{
 const EPOCH_TOLERANCE: u64 = 1;
 /// Why a message is refused that was made for another room.
 const OTHER_GROUP: &str = "it belongs to another group";
+/// Why nothing is taken from a provider.
+const KEPT_OUT: &str = "the room's server access list keeps this provider out";
 
 /// No deletion is longer, in bytes: a reason has 500 characters at most.
 const LONGEST_DELETION: usize = 4096;
@@ -200,6 +202,10 @@ impl Step<'_> {
         if self.room.phase != Phase::Active || !self.sees_group() {
             self.report(format!("an update of {peer} is refused: the room is not active"));
             return refused("the room is not active here");
+        }
+        if self.room.bars(peer) {
+            self.out.push(Effect::Note(format!("an update of {peer} is refused: {KEPT_OUT}")));
+            return refused(KEPT_OUT);
         }
         if bundle.first().and_then(MlsMessage::group_id) != Some(&self.group.group_id()) {
             self.report(format!("an update of {peer} is refused: {OTHER_GROUP}"));
@@ -380,7 +386,7 @@ impl Step<'_> {
         }
         if applied.over && !self.is_hub() {
             if !self.comes_back(before) {
-                self.nobody_left(before);
+                self.nobody_left(before, applied);
             }
             return;
         }
@@ -399,7 +405,9 @@ impl Step<'_> {
         }
         // Who went by their own wish and is here again meanwhile stays in the Matrix room.
         gone.retain(|user| !going.contains(user));
-        self.remove_from_matrix(&gone);
+        self.take_out_by(&gone, applied);
+        self.let_in_again();
+        self.show_removed(applied);
         self.put_out_banned();
         self.relieve_keeper();
         for user in &applied.added {
@@ -421,7 +429,7 @@ impl Step<'_> {
     }
 
     /// As follower: no leaf of ours is left. `before` are our users who were listed.
-    pub(super) fn nobody_left(&mut self, before: &BTreeSet<UserUri>) {
+    pub(super) fn nobody_left(&mut self, before: &BTreeSet<UserUri>, applied: &Applied) {
         // Who let the room go has been told so.
         let unexpected = |user: &&UserUri| self.room.present.contains(*user) && !self.is_going(user);
         if !self.room.unbridging && before.iter().any(|user| unexpected(&user)) {
@@ -430,9 +438,9 @@ impl Step<'_> {
             );
         }
         if self.room.unbridging || self.room.direct {
-            return self.end();
+            return self.end_and_begin();
         }
-        self.remove_from_matrix(before);
+        self.take_out_by(before, applied);
         // Who was asked and is not in yet can still come in.
         self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };
         self.room.held.clear();

@@ -5,10 +5,12 @@ use super::{
     effect::{Actor, Endpoint, MatrixAction, PathTarget},
     orders::{Cause, Refusal},
     people::People,
+    reasons::Deed,
     settings::Setting,
     state::{Intent, Phase},
     step::{Effect, Files, Step, Tag},
     telling::{Fate, Why},
+    upgrade::TOMBSTONE,
 };
 use crate::{
     ident::UserUri,
@@ -26,12 +28,15 @@ impl Step<'_> {
     /// An event of the Matrix room.
     pub(super) fn on_event(&mut self, event: &RoomEvent, salt: [u8; 16], past: &Vec<(OwnedEventId, Earlier)>) {
         if event.event_type == "m.room.member" {
-            return self.on_member(event);
+            return self.on_member(event, salt);
         }
         if self.names.is_bridged(&event.sender) || event.content.get(CONTENT_KEY).is_some() {
             return;
         }
         if let Some(key) = &event.state_key {
+            if key.is_empty() && event.event_type == TOMBSTONE {
+                return self.on_tombstone(event);
+            }
             if let Some(setting) = Setting::of(&event.event_type).filter(|_| key.is_empty()) {
                 self.on_setting(setting);
             }
@@ -152,12 +157,12 @@ impl Step<'_> {
         }
     }
 
-    fn on_member(&mut self, event: &RoomEvent) {
+    fn on_member(&mut self, event: &RoomEvent, salt: [u8; 16]) {
         let Some(target) = event.state_key.as_deref().and_then(|key| UserId::parse(key).ok()) else { return };
         let membership = event.content.get("membership").and_then(serde_json::Value::as_str).unwrap_or_default();
         if let Some(remote) = self.names.ghost_uri(&target) {
             if !self.names.is_bridged(&event.sender) {
-                self.on_ghost_member(&event.sender.clone(), remote, membership);
+                self.on_ghost_member(event, salt, remote, membership);
             }
             return;
         }
@@ -187,12 +192,34 @@ impl Step<'_> {
             // We put them out. If they are not here as far as we know, that is what was wanted; and who was asked in anew
             // since then stays asked.
             "leave" | "ban" if self.names.is_bridged(&event.sender) && !self.room.present.contains(&user) => {}
-            "leave" | "ban" => self.on_left(user, &event.sender.clone(), &target),
+            "leave" if self.names.uri(&event.sender).is_some_and(|by| self.on_unshut(&by, &user)) => {}
+            "leave" if event.sender == target && self.moves_along(&user) => {}
+            "leave" | "ban" => {
+                self.say_why_left(event, salt, &user, membership);
+                self.on_left(user, &event.sender, &target);
+            }
             _ => {}
         }
     }
 
-    fn on_joined(&mut self, user: UserUri) {
+    /// Why one of ours left, or was put out by another.
+    fn say_why_left(&mut self, event: &RoomEvent, salt: [u8; 16], user: &UserUri, membership: &str) {
+        if self.room.phase != Phase::Active || !self.will_be_participant(user) {
+            return;
+        }
+        let itself = event.state_key.as_deref() == Some(event.sender.as_str());
+        let deed = match membership {
+            _ if itself => Deed::Leaves,
+            "ban" => Deed::Bans,
+            _ => Deed::Removes,
+        };
+        // Nobody gets a client to say goodbye.
+        if !itself || self.group.has_leaf(user) {
+            self.say_why(event, salt, deed, user);
+        }
+    }
+
+    pub(super) fn on_joined(&mut self, user: UserUri) {
         if !self.room.present.insert(user.clone()) {
             return;
         }
@@ -272,8 +299,9 @@ impl Step<'_> {
         }
     }
 
-    fn on_ghost_member(&mut self, sender: &UserId, remote: UserUri, membership: &str) {
-        let Some(by) = self.names.uri(sender) else { return };
+    fn on_ghost_member(&mut self, event: &RoomEvent, salt: [u8; 16], remote: UserUri, membership: &str) {
+        let Some(by) = self.names.uri(&event.sender) else { return };
+        let is_in = self.room.phase == Phase::Active && self.will_be_participant(&remote);
         match membership {
             "invite" => {
                 self.on_ghost_unbanned(&by, &remote);
@@ -285,10 +313,18 @@ impl Step<'_> {
                 self.room.ghosts.remove(&remote);
                 self.part();
             }
-            "ban" => self.on_ghost_banned(by, remote),
-            "leave" if self.on_ghost_unbanned(&by, &remote) => {}
+            "ban" => {
+                if is_in {
+                    self.say_why(event, salt, Deed::Bans, &remote);
+                }
+                self.on_ghost_banned(by, remote);
+            }
+            "leave" if self.on_ghost_unbanned(&by, &remote) => self.say_why(event, salt, Deed::Unbans, &remote),
             "leave" => {
                 self.stop_asking(&remote);
+                if is_in && !self.is_fixed() {
+                    self.say_why(event, salt, Deed::Removes, &remote);
+                }
                 // Who was asked into a direct chat stays on its list, and can be asked again.
                 if !self.is_fixed() && self.will_be_participant(&remote) {
                     self.want(Intent::Remove { by, user: remote.clone() });
@@ -483,6 +519,7 @@ impl Step<'_> {
             // The invitation that is shown is another's: the answer to it must not go to this one.
             return self.report(format!("{requester} asks {target}, who is asked by another already"));
         }
+        self.lift_shut(&target);
         let again = self.room.asked.insert(target.clone(), requester.clone()).is_some();
         if standing && !self.room.present.contains(&target) {
             self.room.invited_by.insert(target.clone(), requester.clone());
@@ -662,6 +699,7 @@ impl Step<'_> {
             // It may have changed since the room was looked at.
             self.look(Setting::Name);
             self.look(Setting::Topic);
+            self.look(Setting::Access);
             self.notice(&format!(
                 "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
                  Encryption towards MIMI ends at this gateway: its operator could read what is said here."

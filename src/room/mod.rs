@@ -5,6 +5,7 @@
 //! effects together, or none of them.
 
 mod about;
+mod access;
 mod ban;
 mod bounds;
 mod codes;
@@ -22,6 +23,7 @@ mod overlay;
 mod people;
 mod pump;
 mod reading;
+mod reasons;
 mod rejoin;
 mod roles;
 pub mod seek;
@@ -33,10 +35,12 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod trickle;
+mod upgrade;
 mod welcome;
 pub mod words;
 
 pub use about::About;
+pub use access::AccessList;
 pub use codes::{JoinCode, counts};
 pub use command::ConsentWords;
 pub use frank::Franked;
@@ -49,3 +53,4 @@ pub use state::{Intent, Phase, Room};
 pub use step::{Effect, GroupInfoAnswer, Input, Names, Recent, Showing, Step, Tag};
 pub(crate) use telling::Fate;
 pub use telling::{STATUS_EVENT, SendStatus, Telling};
+pub use upgrade::{Move, Moves, Moving, NewHome, TOMBSTONE, creators, is_space};

@@ -388,7 +388,7 @@ impl Step<'_> {
     }
 
     fn add(&mut self, by: &UserUri, user: &UserUri, key_packages: &[Vec<u8>]) -> Result<Turn, GroupError> {
-        if self.room.banned.contains(user) || self.is_banned_now(user) {
+        if self.is_kept_out(user) || self.is_banned_now(user) {
             return Err(GroupError::Refused(self.says_banned(user)));
         }
         let listed = self.is_participant(user);

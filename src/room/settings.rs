@@ -40,10 +40,12 @@ pub enum Setting {
     Topic,
     /// `m.room.power_levels`, and roles.
     Powers,
+    /// `m.room.server_acl`, and who is banned.
+    Access,
 }
 
 impl Setting {
-    pub(super) const ALL: [Self; 3] = [Self::Name, Self::Topic, Self::Powers];
+    pub(super) const ALL: [Self; 4] = [Self::Name, Self::Topic, Self::Powers, Self::Access];
     /// Those that are a text.
     const TEXTS: [Self; 2] = [Self::Name, Self::Topic];
 
@@ -60,6 +62,7 @@ impl Setting {
             Self::Name => "m.room.name",
             Self::Topic => "m.room.topic",
             Self::Powers => "m.room.power_levels",
+            Self::Access => "m.room.server_acl",
         }
     }
 
@@ -69,6 +72,7 @@ impl Setting {
             Self::Name => "name",
             Self::Topic => "topic",
             Self::Powers => "power levels",
+            Self::Access => "server access list",
         }
     }
 
@@ -77,6 +81,7 @@ impl Setting {
             Self::Name => Capability::ChangeRoomName,
             Self::Topic => Capability::ChangeRoomSubject,
             Self::Powers => Capability::ChangeUserRole,
+            Self::Access => Capability::Ban,
         }
     }
 
@@ -84,7 +89,7 @@ impl Setting {
         match self {
             Self::Name => &state.metadata.name,
             Self::Topic => &state.metadata.subject,
-            Self::Powers => "",
+            Self::Powers | Self::Access => "",
         }
     }
 
@@ -92,7 +97,7 @@ impl Setting {
         let update = match self {
             Self::Name => policy::update_metadata(state, Some(text), None),
             Self::Topic => policy::update_metadata(state, None, Some(text)),
-            Self::Powers => policy::update_metadata(state, None, None),
+            Self::Powers | Self::Access => policy::update_metadata(state, None, None),
         };
         update.map_err(|error| GroupError::Invalid(error.to_string()))
     }
@@ -193,6 +198,7 @@ impl Step<'_> {
             return self.look(setting);
         }
         let now = match found {
+            Ok(now) if setting == Setting::Access => return self.on_access(now.as_ref()),
             Ok(now) if setting == Setting::Powers => {
                 let event = now.as_ref().map(|now| now.event.to_string()).unwrap_or_default();
                 let news = std::mem::replace(&mut shown.event, event.clone()) != event;

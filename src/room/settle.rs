@@ -5,6 +5,7 @@
 //! `PendingProposalPolicy`).
 
 use super::{
+    group::Applied,
     state::{Intent, Phase, Settle},
     step::{Effect, Step, hash},
 };
@@ -100,7 +101,7 @@ impl Step<'_> {
             for user in &listed {
                 self.out.push(Effect::ForgetConsent { user: user.clone() });
             }
-            self.nobody_left(&listed);
+            self.nobody_left(&listed, &Applied::default());
         }
         self.room.leaving.clear();
         self.group.discard();

@@ -6,11 +6,13 @@ use ruma::{OwnedEventId, OwnedRoomId};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    access::AccessList,
     codes::JoinCode,
     effect::{Actor, Millis},
     group::Staged,
     roles::Levels,
     settings::{Setting, Shown},
+    upgrade::Moving,
 };
 use crate::ident::{ProviderDomain, RoomUri, UserUri};
 
@@ -361,6 +363,18 @@ pub struct Room {
     pub levels: Levels,
     /// Events whose senders were told that they wait.
     pub slow: BTreeSet<OwnedEventId>,
+    /// Users of ours who are banned in the Matrix room because the MIMI room bans them.
+    pub shut: BTreeSet<UserUri>,
+    /// As hub: which providers the Matrix room's server access list keeps out.
+    pub access: Option<AccessList>,
+    /// As hub: whom it put out.
+    pub barred: BTreeSet<UserUri>,
+    /// The Matrix room was replaced, and its successor is looked for.
+    pub moving: Option<Moving>,
+    /// The Matrix room before this one, and when it was replaced.
+    pub former: Option<(OwnedRoomId, Millis)>,
+    /// As hub: the two of a direct chat.
+    pub two: BTreeSet<UserUri>,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -426,6 +440,12 @@ impl Room {
             settings: BTreeMap::new(),
             levels: Levels::default(),
             slow: BTreeSet::new(),
+            shut: BTreeSet::new(),
+            access: None,
+            barred: BTreeSet::new(),
+            moving: None,
+            former: None,
+            two: BTreeSet::new(),
         }
     }
 }

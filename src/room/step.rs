@@ -24,6 +24,7 @@ use super::{
     settings::Setting,
     state::{Phase, Room},
     telling::Telling,
+    upgrade::{Move, NewHome},
 };
 use crate::{
     content::{Expiration, ExternalPart, MessageId, MessageStatusReport, MimiContent},
@@ -239,6 +240,13 @@ pub enum Input {
         /// The report's salt.
         salt: [u8; 16],
     },
+    /// What an [`Effect::LookForHome`] found, or why nobody of ours is in that room.
+    NewHome {
+        /// The Matrix room.
+        to: OwnedRoomId,
+        /// What it says.
+        found: Result<NewHome, String>,
+    },
     /// The homeserver has these messages of remote users; 16 random bytes for the reports.
     Taken {
         /// Which.
@@ -404,6 +412,15 @@ pub enum Effect {
         /// How often we wrote it so far.
         written: u32,
     },
+    /// The speaker goes into this Matrix room and reads what it says of itself. [`Input::NewHome`] follows.
+    LookForHome {
+        /// The Matrix room.
+        to: OwnedRoomId,
+        /// Who reads.
+        reader: Actor,
+    },
+    /// The Matrix room is on its way to another one, or is not any more.
+    Move(Move),
     /// The Matrix room belongs to this room from now on.
     Link(OwnedRoomId),
     /// It does not any more.
@@ -584,8 +601,13 @@ impl Step<'_> {
                 self.on_not_set(setting, &why);
                 None
             }
+            Input::NewHome { to, found } => {
+                self.on_new_home(&to, found);
+                None
+            }
             Input::Tick => {
                 self.look_for_the_way();
+                self.look_for_home();
                 if self.room.rejoin.is_none() {
                     self.keep_leaves_fresh();
                     self.wake_to_settle();
@@ -770,7 +792,7 @@ impl Step<'_> {
     /// Our users who are in the Matrix room but not participants any more, because somebody else removed them.
     pub(super) fn remove_from_matrix(&mut self, users: &BTreeSet<UserUri>) {
         for user in users {
-            self.put_out(user, "removed from the MIMI room");
+            self.take_out(user, "removed from the MIMI room");
         }
     }
 

@@ -20,6 +20,7 @@ from silos.stage import LETTERS, Silos, build_gateway
 from . import chaos, judge_tests
 from .attacks import Attacks
 from .large import Large
+from .membership import Membership
 from .mirror import Mirror
 from .sdk import sdk
 from .three import Three
@@ -144,6 +145,8 @@ def play_and_attack(report: Report, silos: Silos) -> None:
     three = Three(silos, play, lambda text: print(f"     {text}", flush=True))
     try:
         for name, case in three.cases:
+            report.run(name, case)
+        for name, case in Membership(silos, play, three, lambda text: print(f"     {text}", flush=True)).cases:
             report.run(name, case)
     finally:
         three.close()

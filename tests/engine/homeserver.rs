@@ -256,8 +256,11 @@ impl FakeHomeserver {
 
     // ------------------------------------------------------------------------------------------------- its people
 
-    /// The full id of somebody here.
+    /// The full id of somebody here; a full id is its own: somebody of another homeserver that federates.
     pub(crate) fn user(&self, name: &str) -> String {
+        if name.starts_with('@') {
+            return name.to_owned();
+        }
         format!("@{name}:{}", self.map.server_name())
     }
 
@@ -357,6 +360,36 @@ impl FakeHomeserver {
     pub(crate) fn kick(&self, room: &RoomId, by: &str, target: &str) {
         let by = self.user(by);
         self.set_member(&mut self.lock(), room.as_str(), &by, target, "leave", false);
+    }
+
+    /// Makes a full user id something, with a reason: what clients send for kicks, bans, leaves and knocks.
+    pub(crate) fn make(&self, room: &RoomId, by: &str, target: &str, how: &str, reason: &str) {
+        let by = self.user(by);
+        let content = json!({ "membership": how, "reason": reason });
+        self.post(&mut self.lock(), room.as_str(), &by, "m.room.member", Some(target), content, None);
+    }
+
+    /// Replaces a room as Synapse does it: a new room that names it (or another one) as its predecessor, with its levels, and
+    /// only whoever does it in it; then the tombstone.
+    pub(crate) fn upgrade(&self, room: &RoomId, by: &str, predecessor: &RoomId) -> OwnedRoomId {
+        let by = self.user(by);
+        let mut state = self.lock();
+        let state = &mut *state;
+        state.next += 1;
+        let new = format!("!room{}:{}", state.next, self.map.server_name());
+        state.rooms.insert(new.clone(), Room::default());
+        let create = json!({ "room_version": "11", "predecessor": { "room_id": predecessor } });
+        self.post(state, &new, &by, "m.room.create", Some(""), create, None);
+        self.set_member(state, &new, &by, &by, "join", false);
+        for kind in ["m.room.power_levels", "m.room.name"] {
+            let key = (kind.to_owned(), String::new());
+            if let Some(event) = state.rooms[room.as_str()].state.get(&key).cloned() {
+                self.post(state, &new, &by, kind, Some(""), event["content"].clone(), None);
+            }
+        }
+        let tombstone = json!({ "body": "replaced", "replacement_room": new });
+        self.post(state, room.as_str(), &by, "m.room.tombstone", Some(""), tombstone, None);
+        OwnedRoomId::try_from(new).unwrap()
     }
 
     /// Bans a full user id.
@@ -675,13 +708,21 @@ impl FakeHomeserver {
                 }
                 Ok(MatrixDone::Done)
             }
-            MatrixAction::Kick { room, actor, target, .. } => {
+            MatrixAction::Kick { room, actor, target, reason } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
                 if matches!(Self::membership(state, room.as_str(), target.as_str()).as_deref(), Some("join" | "invite"))
                 {
-                    self.set_member(state, room.as_str(), &user, target.as_str(), "leave", false);
+                    let content = json!({ "membership": "leave", "reason": reason });
+                    self.post(state, room.as_str(), &user, "m.room.member", Some(target.as_str()), content, None);
                 }
+                Ok(MatrixDone::Done)
+            }
+            MatrixAction::Ban { room, actor, target, reason } => {
+                let user = self.id(actor).to_string();
+                Self::must_be_in(state, room.as_str(), &user)?;
+                let content = json!({ "membership": "ban", "reason": reason });
+                self.post(state, room.as_str(), &user, "m.room.member", Some(target.as_str()), content, None);
                 Ok(MatrixDone::Done)
             }
         }

@@ -41,7 +41,7 @@ async fn a_banned_user_is_out_and_nobody_gets_them_in_again() {
     let (b1, guest) = (two.b.uri("b1"), two.b.homeserver.user("b1"));
     let ghost = two.a.ghost(&b1);
     two.a.homeserver.ban(&at_a, "a1", &ghost);
-    until_member(&two.b, &at_b, &guest, "leave").await;
+    until_member(&two.b, &at_b, &guest, "ban").await;
     until_member(&c, &at_c, &c.ghost(&b1), "leave").await;
     until_room(&two.b, &uri, "left").await;
     let asked = || two.a.net.calls(&two.b.domain, Endpoint::RequestConsent).len();
@@ -92,7 +92,7 @@ async fn bans_from_before_the_room_was_mirrored_count() {
     // B's user of the same name is no way round: B2 brings B1 the Matrix way, who is put out again.
     two.b.homeserver.invite(&at_b, "b2", &two.b.homeserver.user("b1"), false);
     two.b.homeserver.join(&at_b, "b1");
-    until_member(&two.b, &at_b, &two.b.homeserver.user("b1"), "leave").await;
+    until_member(&two.b, &at_b, &two.b.homeserver.user("b1"), "ban").await;
     until_notice(&two.b, &at_b, "is banned from this room").await;
     assert_ne!(homeserver.member(&room, &two.a.ghost(&b1)).as_deref(), Some("join"));
     // Lifted.
@@ -116,7 +116,7 @@ async fn a_room_whose_creator_left_can_still_ban() {
     a.leave(&at_a, "a1");
     until_member(&two.b, &at_b, &two.b.ghost(&two.a.uri("a1")), "leave").await;
     a.ban(&at_a, "a2", &two.a.ghost(&two.b.uri("b1")));
-    until_member(&two.b, &at_b, &two.b.homeserver.user("b1"), "leave").await;
+    until_member(&two.b, &at_b, &two.b.homeserver.user("b1"), "ban").await;
     a.say(&at_a, "a2", &format!("!mimi invite {}", two.b.uri("b1")));
     until_notice(&two.a, &at_a, "is banned from this room").await;
 }

@@ -277,7 +277,8 @@ async fn the_hub_removes_or_bans_the_anchor_and_the_others_talk_on() {
             two.a.homeserver.kick(&at_a, "a1", &ghost);
         }
         let guest = two.b.homeserver.user("b1");
-        until_true("B1 is out", || two.b.homeserver.member(&at_b, &guest).as_deref() == Some("leave")).await;
+        let out = if ban { "ban" } else { "leave" };
+        until_true("B1 is out", || two.b.homeserver.member(&at_b, &guest).as_deref() == Some(out)).await;
         they_talk(&two, &at_a, &at_b, &uri, &["b2", "a1", "b3"], "without b1").await;
         assert_eq!(external_commits(&two), 2, "nobody had to join again");
         assert!(!two.b.homeserver.notices(&at_b).iter().any(|text| text.contains("connected again")));

@@ -33,6 +33,7 @@ def _config(folder: Path, server_name: str, port: int, secret: str, registration
         "registration_shared_secret": secret,
         "enable_registration": True,
         "enable_registration_without_verification": True,
+        "allow_guest_access": True,
         "macaroon_secret_key": secrets.token_hex(16),
         "form_secret": secrets.token_hex(16),
         "bcrypt_rounds": 4,

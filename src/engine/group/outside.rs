@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{RoomGroup, added, check_follower, count, judge, welcomed};
+use super::{RoomGroup, check_follower, count, judge, told, welcomed};
 use crate::{
     ident::ProviderDomain,
     mls::{CommitView, Member, Ours, PublicView},
@@ -70,7 +70,7 @@ impl RoomGroup {
         };
         let (next, view) = public.after(commit, &bundle.group_info, &self.ours(), &mut verdict, now)?;
         self.go_public(next, &view, bundle, now)?;
-        Ok(Applied { added: added(&view), ..Applied::default() })
+        Ok(told(&view))
     }
 
     /// As hub: the commit takes the last leaf that we have.
@@ -93,6 +93,6 @@ impl RoomGroup {
         let (next, view) =
             PublicView::of(member)?.after(commit, &bundle.group_info, &self.ours(), &mut verdict, now)?;
         self.go_public(next, &view, bundle, now)?;
-        Ok(Applied { local_removed, over: self.member.is_none(), added: added(&view), ..Applied::default() })
+        Ok(Applied { local_removed, over: self.member.is_none(), ..told(&view) })
     }
 }

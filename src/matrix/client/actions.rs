@@ -3,7 +3,7 @@
 use reqwest::Method;
 use ruma::{
     EventId, OwnedEventId, RoomId, UserId,
-    api::client::membership::{invite_user, join_room_by_id, kick_user, leave_room, unban_user},
+    api::client::membership::{ban_user, invite_user, join_room_by_id, kick_user, leave_room, unban_user},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -62,6 +62,10 @@ impl HomeserverClient {
             MatrixAction::Unban { room, actor, target } => {
                 let user = self.ensure(actor).await?;
                 self.unban(room, &user, target).await.map(|()| MatrixDone::Done)
+            }
+            MatrixAction::Ban { room, actor, target, reason } => {
+                let user = self.ensure(actor).await?;
+                self.ban(room, &user, target, reason).await.map(|()| MatrixDone::Done)
             }
             MatrixAction::Decline { room, target, reason } => {
                 self.register(target).await?;
@@ -232,6 +236,12 @@ impl HomeserverClient {
             },
             Err(error) => Err(error),
         }
+    }
+
+    async fn ban(&self, room: &RoomId, user: &UserId, target: &UserId, reason: &str) -> Result<(), CallError> {
+        let mut request = ban_user::v3::Request::new(room.to_owned(), target.to_owned());
+        request.reason = (!reason.is_empty()).then(|| reason.to_owned());
+        self.typed("ban", request, Some(user)).await.map(drop)
     }
 
     async fn unban(&self, room: &RoomId, user: &UserId, target: &UserId) -> Result<(), CallError> {

@@ -394,6 +394,8 @@ impl FakeGroup {
             over: after.is_empty(),
             state_lost: !after.is_empty() && self.anchor.is_none(),
             added: commit.adds.iter().map(|(user, _)| user.clone()).collect(),
+            by: Some(commit.by.clone()),
+            left: BTreeSet::new(),
         }
     }
 }

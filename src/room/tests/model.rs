@@ -60,7 +60,10 @@ fn one(world: &mut World, removals: bool) {
         }
         65..73 => {
             let by = world.rng.pick(joined.clone());
-            let who = world.rng.pick(here.into_iter().filter(|who| !joined.contains(who) && !invited.contains(who)));
+            let who = world.rng.pick(here.into_iter().filter(|who| {
+                let p = &world.providers[at];
+                !joined.contains(who) && !invited.contains(who) && !p.shut.contains(who)
+            }));
             if let (Some(by), Some(who)) = (by, who) {
                 world.bring(&by, &who);
             }

@@ -181,6 +181,8 @@ pub(super) struct Provider {
     pub(super) removed: BTreeSet<UserUri>,
     /// Ghosts that people banned.
     pub(super) banned: BTreeSet<UserUri>,
+    /// Its own people whom the gateway banned.
+    pub(super) shut: BTreeSet<UserUri>,
     pub(super) timeline: Vec<Shown>,
     txns: BTreeMap<String, String>,
     /// State without key, by type.
@@ -215,6 +217,7 @@ impl Provider {
             away: BTreeSet::new(),
             removed: BTreeSet::new(),
             banned: BTreeSet::new(),
+            shut: BTreeSet::new(),
             timeline: Vec::new(),
             txns: BTreeMap::new(),
             set: BTreeMap::new(),
@@ -505,6 +508,8 @@ impl World {
                 | Effect::FilesGone { .. }
                 | Effect::Unlink(_)
                 | Effect::Ended(_)
+                | Effect::LookForHome { .. }
+                | Effect::Move(_)
                 | Effect::ReportAbuse { .. }
                 | Effect::Lost { .. }
                 | Effect::Reported { .. }
@@ -750,8 +755,17 @@ impl World {
             Effect::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) if p.banned.contains(&user) => {
                 p.inbox.push_back(Mail::Input(Input::ShutOut { user, why: "banned".to_owned() }));
             }
-            Effect::Matrix(MatrixAction::Unban { target, .. }) => {
-                assert!(p.banned.remove(&p.names.ghost_uri(&target).unwrap()));
+            Effect::Matrix(MatrixAction::Unban { target, .. }) => match p.names.ghost_uri(&target) {
+                Some(ghost) => assert!(p.banned.remove(&ghost)),
+                None => drop(p.shut.remove(&p.names.uri(&target).unwrap())),
+            },
+            Effect::Matrix(MatrixAction::Ban { target, .. }) => {
+                let user = p.names.uri(&target).unwrap();
+                p.shut.insert(user.clone());
+                if p.joined.remove(&user) | p.invited.remove(&user) {
+                    let bot = p.names.bot();
+                    self.event(at, &bot, "m.room.member", Some(&target), json!({ "membership": "ban" }));
+                }
             }
             Effect::Matrix(MatrixAction::Join { actor: Actor::Ghost(ghost), .. }) => {
                 p.ghosts.insert(ghost);
@@ -761,7 +775,8 @@ impl World {
                 p.away.insert(ghost);
             }
             Effect::Matrix(MatrixAction::Invite { target, .. }) => {
-                if let Some(user) = p.names.uri(&target).filter(|user| !p.joined.contains(user)) {
+                let may = |user: &UserUri| !p.joined.contains(user) && !p.shut.contains(user);
+                if let Some(user) = p.names.uri(&target).filter(may) {
                     p.invited.insert(user);
                 }
             }
@@ -878,6 +893,7 @@ fn copy(input: &Input) -> Input {
         Input::Read { user, messages, salt } => {
             Input::Read { user: user.clone(), messages: messages.clone(), salt: *salt }
         }
+        Input::NewHome { to, found } => Input::NewHome { to: to.clone(), found: found.clone() },
         Input::Taken { messages, salt } => Input::Taken { messages: messages.clone(), salt: *salt },
         Input::Tick => Input::Tick,
     }

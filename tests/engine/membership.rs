@@ -1,0 +1,269 @@
+//! The rows of docs/membership.md that have no file of their own: reasons, bans that the other side sees, knocks, guests, members
+//! of other homeservers, server access lists, spaces, and the second chat of the same two.
+
+use ruma::RoomId;
+use serde_json::json;
+
+use crate::{
+    flow::until_room,
+    silo::{Silo, Two, bring, until, until_bodies, until_true},
+};
+
+async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
+    until_true(&format!("{user}: {how}"), || silo.homeserver.member(room, user).as_deref() == Some(how)).await;
+}
+
+async fn until_told(silo: &Silo, room: &RoomId, text: &str) {
+    let told = || silo.homeserver.notices(room);
+    until_true(&format!("“{text}”"), || told().iter().any(|notice| notice.contains(text))).await;
+}
+
+fn reason(silo: &Silo, room: &RoomId, user: &str) -> String {
+    silo.homeserver.reason(room, user).unwrap_or_default()
+}
+
+/// A1, A2 at A; B1, B2 at B.
+async fn four(two: &Two) -> (ruma::OwnedRoomId, ruma::OwnedRoomId) {
+    let (at_a, at_b, _) = two.room().await;
+    two.a.homeserver.invite(&at_a, "a1", "@a2:a.test", false);
+    two.a.homeserver.join(&at_a, "a2");
+    two.b.homeserver.invite(&at_b, "b1", "@b2:b.test", false);
+    two.b.homeserver.join(&at_b, "b2");
+    until_member(&two.a, &at_a, &two.a.ghost(&two.b.uri("b2")), "join").await;
+    until_member(&two.b, &at_b, &two.b.ghost(&two.a.uri("a2")), "join").await;
+    (at_a, at_b)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reasons_are_said_and_who_did_it_is_shown() {
+    let two = Two::new().await;
+    let (at_a, at_b) = four(&two).await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    // The host's admin removes a guest.
+    a.make(&at_a, "a1", &two.a.ghost(&two.b.uri("b2")), "leave", "spam");
+    until_member(&two.b, &at_b, "@b2:b.test", "leave").await;
+    assert_eq!(reason(&two.b, &at_b, "@b2:b.test"), "removed from the MIMI room by mimi://a.example/u/a1");
+    until_told(&two.b, &at_b, "I removed b2 (b.example) from this room: spam").await;
+    // The removed one could read it: it came before.
+    let events = b.events(&at_b);
+    let place = |wanted: &dyn Fn(&serde_json::Value) -> bool| events.iter().position(wanted).unwrap();
+    let said = place(&|event| event["content"]["body"].as_str().is_some_and(|body| body.contains(": spam")));
+    let gone = place(&|event| event["state_key"] == "@b2:b.test" && event["content"]["membership"] == "leave");
+    assert!(said < gone && events[said]["sender"] == two.b.ghost(&two.a.uri("a1")));
+    // One of ours is removed by one of ours: the others hear that, too.
+    a.make(&at_a, "a1", "@a2:a.test", "leave", "off topic");
+    until_told(&two.b, &at_b, "I removed a2 (a.example) from this room: off topic").await;
+    let a2 = two.b.ghost(&two.a.uri("a2"));
+    until_member(&two.b, &at_b, &a2, "leave").await;
+    assert_eq!(reason(&two.b, &at_b, &a2), "removed from the MIMI room by mimi://a.example/u/a1");
+    // A guest leaves, and says why.
+    b.say(&at_b, "b1", "one more thing");
+    until_bodies(&two.a, &at_a, &["one more thing"]).await;
+    b.make(&at_b, "b1", "@b1:b.test", "leave", "holidays");
+    until_told(&two.a, &at_a, "I leave this room: holidays").await;
+    let b1 = two.a.ghost(&two.b.uri("b1"));
+    until_member(&two.a, &at_a, &b1, "leave").await;
+    assert_eq!(reason(&two.a, &at_a, &b1), "", "nobody removed them");
+    assert_eq!(a.notices(&at_a).iter().filter(|text| text.contains("holidays")).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_is_one_on_both_sides_and_so_is_its_end() {
+    let two = Two::new().await;
+    let (at_a, at_b) = four(&two).await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let b2 = two.a.ghost(&two.b.uri("b2"));
+    a.make(&at_a, "a1", &b2, "ban", "spam");
+    until_member(&two.b, &at_b, "@b2:b.test", "ban").await;
+    assert_eq!(reason(&two.b, &at_b, "@b2:b.test"), "banned from the MIMI room by mimi://a.example/u/a1");
+    until_told(&two.b, &at_b, "I banned b2 (b.example) from this room: spam").await;
+    a.make(&at_a, "a1", &b2, "leave", "served");
+    until_member(&two.b, &at_b, "@b2:b.test", "leave").await;
+    until_told(&two.b, &at_b, "I lifted the ban of b2 (b.example): served").await;
+    b.invite(&at_b, "b1", "@b2:b.test", false);
+    b.join(&at_b, "b2");
+    until_member(&two.a, &at_a, &b2, "join").await;
+    // A moderator at the guests' side bans one of the host's people.
+    let mut levels = a.states(&at_a, "m.room.power_levels").pop().unwrap();
+    levels["users"][two.a.ghost(&two.b.uri("b1"))] = json!(50);
+    a.set(&at_a, "a1", "m.room.power_levels", levels);
+    let level = || b.states(&at_b, "m.room.power_levels").pop().unwrap()["users"]["@b1:b.test"].clone();
+    until_true("B1 is a moderator", || level() == json!(50)).await;
+    b.make(&at_b, "b1", &two.b.ghost(&two.a.uri("a2")), "ban", "rude");
+    until_member(&two.a, &at_a, "@a2:a.test", "ban").await;
+    assert_eq!(reason(&two.a, &at_a, "@a2:a.test"), "banned from the MIMI room by mimi://b.example/u/b1");
+    // The host's admin lifts it in the Matrix room, and A2 is in again for all.
+    a.unban(&at_a, "a1", "@a2:a.test");
+    b.unban(&at_b, "b1", &two.b.ghost(&two.a.uri("a2")));
+    a.invite(&at_a, "a1", "@a2:a.test", false);
+    a.join(&at_a, "a2");
+    until_member(&two.b, &at_b, &two.b.ghost(&two.a.uri("a2")), "join").await;
+    a.say(&at_a, "a2", "sorry");
+    until_bodies(&two.b, &at_b, &["sorry"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_on_the_access_list_is_out_until_it_is_off_it() {
+    let two = Two::new().await;
+    let (at_a, at_b) = four(&two).await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    a.set(&at_a, "a1", "m.room.server_acl", json!({ "allow": ["*"], "deny": ["*.evil", "B.example"] }));
+    until_told(&two.a, &at_a, "@a1:a.test keeps b.example out of this room").await;
+    for name in ["b1", "b2"] {
+        until_member(&two.b, &at_b, &format!("@{name}:b.test"), "ban").await;
+        until_member(&two.a, &at_a, &two.a.ghost(&two.b.uri(name)), "leave").await;
+    }
+    a.say(&at_a, "a1", "among ourselves");
+    a.say(&at_a, "a1", &format!("!mimi invite {}", two.b.uri("b3")));
+    until_told(&two.a, &at_a, "the room's server access list keeps b.example out").await;
+    assert!(b.invitations("b3").is_empty());
+    a.set(&at_a, "a1", "m.room.server_acl", json!({ "allow": ["*"] }));
+    a.say(&at_a, "a1", "!mimi status");
+    until_told(&two.a, &at_a, "connected, hosted here").await;
+    a.say(&at_a, "a1", &format!("!mimi invite {}", two.b.uri("b1")));
+    let again = until("an invitation", || b.invitations("b1").first().cloned()).await;
+    b.join(&again, "b1");
+    until_member(&two.a, &at_a, &two.a.ghost(&two.b.uri("b1")), "join").await;
+    b.say(&again, "b1", "back");
+    until_bodies(&two.a, &at_a, &["among ourselves", "back"]).await;
+    assert!(!b.bodies(&at_b).contains(&"among ourselves".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_knocks_comes_when_somebody_answers() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let ghost = two.b.ghost(&two.a.uri("a2"));
+    a.make(&at_a, "a2", "@a2:a.test", "knock", "let me in");
+    a.say(&at_a, "a1", "who is there?");
+    until_bodies(&two.b, &at_b, &["who is there?"]).await;
+    assert_eq!(b.member(&at_b, &ghost), None, "a knock is Matrix' own");
+    assert_eq!(a.member(&at_a, "@a2:a.test").as_deref(), Some("knock"));
+    a.invite(&at_a, "a1", "@a2:a.test", false);
+    a.join(&at_a, "a2");
+    until_member(&two.b, &at_b, &ghost, "join").await;
+    a.say(&at_a, "a2", "me");
+    until_bodies(&two.b, &at_b, &["who is there?", "me"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_other_homeservers_and_guests_are_participants_of_ours() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let a = &two.a.homeserver;
+    for (id, uri) in [
+        ("@carol:other.test", "mimi://a.example/u/carol%3Aother.test"),
+        // As Synapse calls guests.
+        ("@123:a.test", "mimi://a.example/u/123"),
+    ] {
+        a.invite(&at_a, "a1", id, false);
+        a.join(&at_a, id);
+        let ghost = two.b.ghost(&mimi_gateway::ident::UserUri::parse(uri).unwrap());
+        until_member(&two.b, &at_b, &ghost, "join").await;
+        a.say(&at_a, id, &format!("I am {id}"));
+        until_true("it is shown", || {
+            let seen = two.b.homeserver.messages(&at_b);
+            seen.iter().any(|seen| seen.sender == ghost && seen.body == format!("I am {id}"))
+        })
+        .await;
+        a.leave(&at_a, id);
+        until_member(&two.b, &at_b, &ghost, "leave").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_space_is_not_mirrored() {
+    let two = Two::new().await;
+    let a = &two.a.homeserver;
+    let space = a.create_room("a1", "Space");
+    a.set(&space, "a1", "m.room.create", json!({ "room_version": "11", "type": "m.space" }));
+    a.invite(&space, "a1", a.bot.as_str(), false);
+    until_member(&two.a, &space, a.bot.as_str(), "join").await;
+    a.say(&space, "a1", "!mimi bridge");
+    until_told(&two.a, &space, "That is a space").await;
+}
+
+/// A1 asks B1 into a direct chat in a new Matrix room.
+fn ask(from: &Silo, by: &str, whom: &str) -> ruma::OwnedRoomId {
+    let room = from.homeserver.create_room(by, "");
+    from.homeserver.invite(&room, by, whom, true);
+    room
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_chat_of_the_same_two_is_the_first() {
+    let two = Two::new().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let (b1, a1) = (two.a.ghost(&two.b.uri("b1")), two.b.ghost(&two.a.uri("a1")));
+    let first = ask(&two.a, "a1", &b1);
+    let at_b = until("an invitation", || b.invitations("b1").first().cloned()).await;
+    // B1 begins one with A1, who has asked already.
+    let asked = ask(&two.b, "b1", &a1);
+    until_member(&two.b, &asked, &a1, "leave").await;
+    assert!(reason(&two.b, &asked, &a1).ends_with(&format!("accept that invitation, https://matrix.to/#/{at_b}")));
+    b.join(&at_b, "b1");
+    until_member(&two.a, &first, &b1, "join").await;
+    // Each of them begins another one.
+    let second = ask(&two.a, "a1", &b1);
+    until_member(&two.a, &second, &b1, "leave").await;
+    assert_eq!(reason(&two.a, &second, &b1), format!("You have a chat with me already: https://matrix.to/#/{first}"));
+    let third = ask(&two.b, "b1", &a1);
+    until_member(&two.b, &third, &a1, "leave").await;
+    assert_eq!(reason(&two.b, &third, &a1), format!("You have a chat with me already: https://matrix.to/#/{at_b}"));
+    assert!(a.invitations("a1").is_empty() && b.invitations("b1").is_empty());
+    let uri = two.a.only_room().await;
+    assert_eq!(two.b.only_room().await, uri);
+    // Another pair is another chat.
+    let other = ask(&two.a, "a2", &b1);
+    let other_at_b = until("an invitation", || b.invitations("b1").first().cloned()).await;
+    b.join(&other_at_b, "b1");
+    until_member(&two.a, &other, &b1, "join").await;
+    // After it was left, in a new Matrix room, it is the same MIMI room, with nothing of before in it.
+    a.say(&first, "a1", "before");
+    until_bodies(&two.b, &at_b, &["before"]).await;
+    a.leave(&first, "a1");
+    until_room(&two.a, &uri, "left").await;
+    until_room(&two.b, &uri, "left").await;
+    let anew = ask(&two.a, "a1", &b1);
+    let at_b_anew = until("an invitation", || b.invitations("b1").first().cloned()).await;
+    b.join(&at_b_anew, "b1");
+    until_member(&two.a, &anew, &b1, "join").await;
+    b.say(&at_b_anew, "b1", "again");
+    until_bodies(&two.a, &anew, &["again"]).await;
+    a.say(&anew, "a1", "gladly");
+    until_bodies(&two.b, &at_b_anew, &["again", "gladly"]).await;
+    let named = |silo: &Silo, room: &RoomId| {
+        let bridges = silo.homeserver.states(room, "m.bridge");
+        bridges.iter().any(|content| content["channel"]["id"] == uri.as_str())
+    };
+    assert!(named(&two.a, &anew) && named(&two.b, &at_b_anew), "it is another MIMI room");
+    // And once more, after a restart, by the guest's leaving.
+    for silo in [&two.a, &two.b] {
+        silo.stop().await;
+        silo.start().await;
+    }
+    b.leave(&at_b_anew, "b1");
+    until_room(&two.a, &uri, "left").await;
+    until_room(&two.b, &uri, "left").await;
+    a.invite(&anew, "a1", &b1, true);
+    let last = until("an invitation", || b.invitations("b1").first().cloned()).await;
+    b.join(&last, "b1");
+    until_member(&two.a, &anew, &b1, "join").await;
+    b.say(&last, "b1", "third time");
+    until_bodies(&two.a, &anew, &["again", "gladly", "third time"]).await;
+}
+
+/// Who leaves a room of several can come back, and is the same participant to the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_removed_is_asked_and_comes_again() {
+    let two = Two::new().await;
+    let (at_a, at_b) = four(&two).await;
+    let b2 = two.a.ghost(&two.b.uri("b2"));
+    two.a.homeserver.kick(&at_a, "a1", &b2);
+    until_member(&two.b, &at_b, "@b2:b.test", "leave").await;
+    let back = bring(&two.a, &at_a, "a1", &two.b, "b2").await;
+    assert_eq!(back, at_b);
+    two.b.homeserver.say(&back, "b2", "again");
+    until_bodies(&two.a, &at_a, &["again"]).await;
+}
