@@ -58,7 +58,7 @@ fn unreadable(what: &dyn std::fmt::Display) -> CallError {
     CallError { what: format!("a message with files: {what}"), retry: Retry::Permanent, status: None, errcode: None }
 }
 
-fn stored(error: impl std::fmt::Display) -> CallError {
+pub(super) fn stored(error: impl std::fmt::Display) -> CallError {
     CallError {
         what: format!("a message with files: {error}"),
         retry: Retry::Retriable(None),
@@ -220,7 +220,9 @@ impl Engine {
             Err(_) => None,
         };
         if let Some(files) = files {
-            return self.show_files(room, parcel, &files, None).await.map(Came::Shown);
+            let events = self.show_files(room, parcel, &files, None).await?;
+            self.replace_rest(room, &parcel.showing, events.get(1..).unwrap_or_default()).await?;
+            return Ok(Came::Shown(events));
         }
         if job.is_old {
             lock(&carrier.jobs).note_late(room, &job.provider);
@@ -332,7 +334,7 @@ impl Engine {
     }
 
     /// The events that show a message beside the one that stands for it.
-    async fn more_of(&self, key: &(String, [u8; 32])) -> Result<BTreeSet<String>, StoreError> {
+    pub(super) async fn more_of(&self, key: &(String, [u8; 32])) -> Result<BTreeSet<String>, StoreError> {
         Ok(MORE.get(&self.0.db, key).await?.map(|row| row.value.into_iter().collect()).unwrap_or_default())
     }
 
@@ -486,6 +488,7 @@ impl Engine {
         }
         let note = self.event_of(&key.0, MessageId(key.1)).await.map_err(stored)?;
         let events = self.show_files(&key.0, parcel, files, note.as_ref()).await?;
+        self.replace_rest(&key.0, &parcel.showing, events.get(1..).unwrap_or_default()).await?;
         let mut batch = Batch::new("files that came late");
         batch.require(LATE.present(key));
         LATE.delete(&mut batch, key);
@@ -518,7 +521,12 @@ impl Engine {
         self.redact_all(&parcel.showing, actor, events).await
     }
 
-    async fn redact_all(&self, showing: &Showing, actor: &Actor, events: &[OwnedEventId]) -> Result<(), CallError> {
+    pub(super) async fn redact_all(
+        &self,
+        showing: &Showing,
+        actor: &Actor,
+        events: &[OwnedEventId],
+    ) -> Result<(), CallError> {
         let MatrixAction::Send { room, txn_id, .. } = &showing.action else { return Ok(()) };
         for (index, event) in events.iter().enumerate() {
             let content = serde_json::json!({ "redacts": event }).to_string();
