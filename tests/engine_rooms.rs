@@ -81,6 +81,8 @@ mod rogue_hub;
 mod roles;
 #[path = "engine/rules.rs"]
 mod rules;
+#[path = "engine/said.rs"]
+mod said;
 #[path = "engine/settings.rs"]
 mod settings;
 #[path = "engine/silo.rs"]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::ConfigError;
-use crate::room::{ReadReceipts, SendStatus, Telling};
+use crate::room::{Reports, SendStatus, Telling};
 
 /// How bridged rooms behave.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -20,7 +20,9 @@ pub struct RoomsConfig {
     /// Whether senders are told what of their messages others do not get.
     pub tell_losses: bool,
     /// Whether other providers hear what our users have read.
-    pub read_receipts: ReadReceipts,
+    pub read_receipts: Reports,
+    /// Whether other providers hear that the homeserver took their users' messages for ours.
+    pub delivery_reports: Reports,
 }
 
 impl Default for RoomsConfig {
@@ -30,7 +32,8 @@ impl Default for RoomsConfig {
             gap_check_interval_seconds: 300,
             send_status: SendStatus::default(),
             tell_losses: true,
-            read_receipts: ReadReceipts::default(),
+            read_receipts: Reports::default(),
+            delivery_reports: Reports::default(),
         }
     }
 }
@@ -49,6 +52,7 @@ impl RoomsConfig {
             send_status: self.send_status,
             losses: self.tell_losses,
             read_receipts: self.read_receipts,
+            delivery_reports: self.delivery_reports,
             ..Telling::default()
         }
     }

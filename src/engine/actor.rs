@@ -14,7 +14,7 @@ use super::{
     asking::Invitation,
     caught::caught,
     consent::every_room_of,
-    core::{Engine, lock, now},
+    core::{Engine, lock, now, random},
     files::HeldEvent,
     group::RoomGroup,
     ingest::CompareError,
@@ -45,6 +45,8 @@ pub(super) struct Actor {
     recent: Recent,
     /// What of their messages others do not get: whose, and what; those who were told lately.
     pub(super) told_losses: BTreeSet<(UserUri, &'static str)>,
+    /// Clients were told what crosses, as this version has it.
+    pub(super) told_features: bool,
     /// Who has messages of our users, as they said lately.
     pub(super) delivered: BTreeMap<[u8; 32], Vec<UserUri>>,
     /// Another Matrix event waits in the same batch.
@@ -96,6 +98,7 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         group: RoomGroup::default(),
         recent: Recent::default(),
         told_losses: BTreeSet::new(),
+        told_features: false,
         delivered: BTreeMap::new(),
         more: false,
         held: VecDeque::new(),
@@ -224,6 +227,7 @@ impl Actor {
         self.group.franking = Some(std::sync::Arc::clone(&self.engine.0.franking));
         self.recent = Recent::default();
         self.told_losses.clear();
+        self.told_features = false;
         self.delivered.clear();
         self.load_held().await
     }
@@ -419,6 +423,10 @@ impl Actor {
             Mail::Due { at, id, due } => self.due(*at, *id, *due, batch, after).await,
             Mail::Arrived { target } => self.arrived(*target, batch, after).await,
             Mail::Read { user, read } => self.read(user, read, batch, after).await,
+            Mail::Reached { messages } => {
+                let (messages, salt) = (messages.clone(), random()?);
+                self.run(Input::Taken { messages, salt }, batch, after).await.map(drop)
+            }
             Mail::Readers => self.look_at_readers(batch, after).await,
             Mail::Tick => {
                 let seconds = now() / 1000;
@@ -428,6 +436,7 @@ impl Actor {
                     }
                 }
                 self.run(Input::Tick, batch, after).await?;
+                self.renew_features(batch, after).await?;
                 after.readers |= !UNREAD.scan(&self.engine.0.db, &self.uri, None, 1).await?.rows.is_empty();
                 self.release(after);
                 Ok(())

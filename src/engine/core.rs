@@ -125,6 +125,8 @@ pub(super) struct Inner {
     pub(super) lately: Mutex<super::relations::Lately>,
     /// What our users read lately.
     pub(super) reads: Mutex<super::receipts::Reads>,
+    /// What the homeserver took lately, by room.
+    pub(super) taken: Mutex<super::reached::Taken>,
     /// Messages that others wait for: room, message id.
     pub(super) awaited: Mutex<BTreeSet<(String, [u8; 32])>>,
     /// Rooms with messages whose time came before they were shown.
@@ -242,6 +244,7 @@ impl Engine {
             pulse: AtomicU64::new(now()),
             lately: Mutex::default(),
             reads: Mutex::default(),
+            taken: Mutex::default(),
             awaited: Mutex::default(),
             overdue: Mutex::default(),
             due: tokio::sync::Notify::new(),

@@ -265,6 +265,7 @@ async fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow,
             if let Err(error) = engine.note_shown(room, &showing, &event, &mut noted).await {
                 tracing::warn!(lane, %error, "an event id is not kept");
             }
+            engine.is_taken(room, &showing);
             remove_soon(engine, lane, number, |batch| {
                 let _ = batch.append(noted);
             });

@@ -1,4 +1,7 @@
-//! Senders are told what of their messages others do not get: once for each room, sender and kind, whatever happens between.
+//! Senders are told what of their messages others do not get, and readers what of others' messages they do not see: once for each
+//! room, sender and kind, whatever happens between.
+
+use sha2::{Digest as _, Sha256};
 
 use super::{
     actor::{Actor, After},
@@ -6,9 +9,9 @@ use super::{
 };
 use crate::{
     ident::UserUri,
-    room::{Effect, Names as _},
+    room::{Effect, Names as _, Room, Step},
     store::{Batch, StoreError},
-    translate::Loss,
+    translate::{self, Loss},
 };
 
 impl Actor {
@@ -48,8 +51,10 @@ impl Actor {
         let engine = self.engine.clone();
         let db = &engine.0.db;
         let mut new = Vec::new();
+        let ours = user.provider() == *engine.0.names.domain();
         for loss in losses {
-            let Some(words) = loss.told() else { continue };
+            let words = if ours { loss.told() } else { loss.told_to_readers() };
+            let Some(words) = words else { continue };
             let kind = (user.clone(), loss.feature());
             if self.told_losses.contains(&kind) {
                 continue;
@@ -64,11 +69,33 @@ impl Actor {
         if new.is_empty() {
             return Ok(());
         }
-        let name = engine.0.names.matrix_id(user).map_or_else(|| user.to_string(), |id| id.to_string());
-        let text = format!(
-            "{name}: of what you send, not all reaches the MIMI users of this room. They do not get {}. (This is said once.)",
-            new.join("; nor ")
-        );
+        let text = if ours {
+            let name = engine.0.names.matrix_id(user).map_or_else(|| user.to_string(), |id| id.to_string());
+            format!(
+                "{name}: of what you send, not all reaches the MIMI users of this room. They do not get {}. (This is said once.)",
+                new.join("; nor ")
+            )
+        } else {
+            format!(
+                "Of what {} sends, not all is shown here. You do not see {}. (This is said once.)",
+                engine.0.names.display(user),
+                new.join("; nor ")
+            )
+        };
         self.say(|step| step.notice(&text), batch, after)
+    }
+
+    /// Clients hear once what crosses, when this version carries other things than the one that told them last.
+    pub(super) async fn renew_features(&mut self, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        if std::mem::replace(&mut self.told_features, true) || !self.room.as_ref().is_some_and(Room::tells_features) {
+            return Ok(());
+        }
+        let digest = Sha256::digest(translate::room_features().to_string());
+        let key = (self.uri.clone(), String::new(), format!("features {}", hex::encode(digest)));
+        if TOLD.get(&self.engine.0.db, &key).await?.is_some() {
+            return Ok(());
+        }
+        TOLD.put(&self.engine.0.db, batch, &key, &())?;
+        self.say(|step: &mut Step<'_>| step.tell_features(), batch, after)
     }
 }

@@ -11,7 +11,7 @@ use super::{
     tables::{InboxItem, Wants},
 };
 use crate::{
-    content::ExternalPart,
+    content::{ExternalPart, MessageId},
     ident::{ProviderDomain, UserUri},
     room::{Setting, Tag},
     translate::media::Moved,
@@ -41,6 +41,8 @@ pub(super) enum Mail {
     Release { number: u64 },
     /// One of our users has read something.
     Read { user: UserUri, read: Read },
+    /// The homeserver has messages of remote users.
+    Reached { messages: Vec<MessageId> },
     /// Somebody who had not read something may be gone.
     Readers,
     /// The time of something has come.

@@ -45,6 +45,7 @@ mod polling;
 pub mod ports;
 mod presence;
 mod provider;
+mod reached;
 mod receipts;
 mod relations;
 mod report;

@@ -8,7 +8,10 @@ use aes::{
     cipher::{BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher},
 };
 use ctr::Ctr32BE;
-use ghash::{GHash, universal_hash::UniversalHash};
+use ghash::{
+    GHash,
+    universal_hash::{UniversalHash, consts::U16},
+};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
@@ -16,6 +19,8 @@ use super::{MediaError, Unverified};
 
 /// Bytes of a tag.
 pub const TAG_LEN: usize = 16;
+/// Bytes of the short tag of AEAD 8 (RFC 5282 section 10.2).
+const SHORT_TAG_LEN: usize = 12;
 /// Bytes of a nonce.
 pub const NONCE_LEN: usize = 12;
 /// The most bytes that are sealed under one key and nonce (SP 800-38D section 5.2.1.1): then the counter has come round.
@@ -38,19 +43,19 @@ impl Counter {
     }
 }
 
-/// GHASH over bytes that do not come in whole blocks.
-struct Authenticator {
-    ghash: GHash,
+/// A universal hash over bytes that do not come in whole blocks.
+pub(super) struct Authenticator<H = GHash> {
+    hash: H,
     partial: [u8; BLOCK],
     filled: usize,
 }
 
-impl Authenticator {
-    fn new(ghash: GHash) -> Self {
-        Self { ghash, partial: [0; BLOCK], filled: 0 }
+impl<H: UniversalHash<BlockSize = U16>> Authenticator<H> {
+    pub(super) fn new(hash: H) -> Self {
+        Self { hash, partial: [0; BLOCK], filled: 0 }
     }
 
-    fn absorb(&mut self, bytes: &[u8]) {
+    pub(super) fn absorb(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         if self.filled > 0 {
             let (head, tail) = rest.split_at(rest.len().min(BLOCK - self.filled));
@@ -65,7 +70,7 @@ impl Authenticator {
             rest = tail;
         }
         let (whole, tail) = rest.split_at(rest.len() - rest.len() % BLOCK);
-        self.ghash.update_padded(whole);
+        self.hash.update_padded(whole);
         for (to, from) in self.partial.iter_mut().zip(tail) {
             *to = *from;
         }
@@ -73,11 +78,45 @@ impl Authenticator {
     }
 
     /// Takes in what waits for its block to be full, with zeros behind it.
-    fn pad(&mut self) {
+    pub(super) fn pad(&mut self) {
         if let Some(waiting) = self.partial.get(..self.filled) {
-            self.ghash.update_padded(waiting);
+            self.hash.update_padded(waiting);
         }
         self.filled = 0;
+    }
+}
+
+impl<H: UniversalHash<BlockSize = U16>> Authenticator<H> {
+    pub(super) fn finish(self) -> [u8; TAG_LEN] {
+        self.hash.finalize().into()
+    }
+}
+
+/// The last bytes that came of a sealed stream: they may be its tag.
+pub(super) struct Tail(Vec<u8>);
+
+impl Tail {
+    pub(super) fn new() -> Self {
+        Self(Vec::with_capacity(2 * TAG_LEN))
+    }
+
+    /// Takes the next bytes and adds those to `out` that cannot be the tag any more; where they begin there.
+    pub(super) fn pass(&mut self, input: &[u8], out: &mut Unverified) -> usize {
+        // Of what is held, what cannot be the tag any more; then of the input, all but its last 16 bytes.
+        let from_held = (self.0.len() + input.len()).saturating_sub(TAG_LEN).min(self.0.len());
+        let from_input = input.len().saturating_sub(TAG_LEN);
+        let start = out.len();
+        let (now, later) = input.split_at(from_input);
+        out.push(self.0.get(..from_held).unwrap_or_default());
+        out.push(now);
+        self.0.drain(..from_held);
+        self.0.extend_from_slice(later);
+        start
+    }
+
+    /// Whether it is this tag.
+    pub(super) fn check(&self, tag: &[u8]) -> Result<(), MediaError> {
+        if bool::from(tag.ct_eq(&self.0)) { Ok(()) } else { Err(MediaError::Tag) }
     }
 }
 
@@ -142,7 +181,7 @@ impl Gcm {
         self.authenticator.pad();
         let lengths = ((u128::from(self.aad_len) * 8) << 64) | (u128::from(self.text_len) * 8);
         self.authenticator.absorb(&lengths.to_be_bytes());
-        let mut tag: [u8; TAG_LEN] = self.authenticator.ghash.finalize().into();
+        let mut tag = self.authenticator.finish();
         for (byte, mask) in tag.iter_mut().zip(self.mask) {
             *byte ^= mask;
         }
@@ -174,35 +213,40 @@ impl GcmSealer {
 /// Opens a stream that AES-GCM sealed: its last 16 bytes are the tag.
 pub struct GcmOpener {
     gcm: Gcm,
-    /// The last bytes that came: they may be the tag.
-    held: Vec<u8>,
+    tail: Tail,
 }
 
 impl GcmOpener {
     /// `key` has 16 or 32 bytes.
     pub fn new(key: &[u8], nonce: [u8; NONCE_LEN], aad: &[u8]) -> Result<Self, MediaError> {
-        Ok(Self { gcm: Gcm::new(key, nonce, aad)?, held: Vec::with_capacity(2 * TAG_LEN) })
+        Ok(Self { gcm: Gcm::new(key, nonce, aad)?, tail: Tail::new() })
     }
 
     /// Takes the next bytes and adds those to `out` that cannot be the tag, opened. They are worth nothing before
     /// [`GcmOpener::finish`] said so.
     pub fn open(&mut self, input: &[u8], out: &mut Unverified) -> Result<(), MediaError> {
-        // Of what is held, what cannot be the tag any more; then of the input, all but its last 16 bytes.
-        let from_held = (self.held.len() + input.len()).saturating_sub(TAG_LEN).min(self.held.len());
-        let from_input = input.len().saturating_sub(TAG_LEN);
-        let start = out.len();
-        let (now, later) = input.split_at(from_input);
-        out.push(self.held.get(..from_held).unwrap_or_default());
-        out.push(now);
-        self.held.drain(..from_held);
-        self.held.extend_from_slice(later);
+        let start = self.tail.pass(input, out);
         self.gcm.open(out.since(start))
     }
 
     /// Whether all of it was sealed under this key and nonce, with this additional data.
     pub fn finish(self) -> Result<(), MediaError> {
-        let told = bool::from(self.gcm.tag().as_slice().ct_eq(&self.held));
-        if told { Ok(()) } else { Err(MediaError::Tag) }
+        self.tail.check(&self.gcm.tag())
+    }
+
+    /// The same where the tag is the first 12 bytes of the usual one: what is not of the tag is added to `out`. A stream of which
+    /// `size` bytes (0: not said) came out already has the whole tag: Air writes such.
+    pub(super) fn finish_short(mut self, size: u64, out: &mut Unverified) -> Result<(), MediaError> {
+        if size > 0 && size == self.gcm.text_len {
+            return self.finish();
+        }
+        let start = out.len();
+        let rest = self.tail.0.len().saturating_sub(SHORT_TAG_LEN);
+        out.push(self.tail.0.get(..rest).unwrap_or_default());
+        self.tail.0.drain(..rest);
+        self.gcm.open(out.since(start))?;
+        let tag = self.gcm.tag();
+        self.tail.check(tag.get(..SHORT_TAG_LEN).unwrap_or_default())
     }
 }
 

@@ -9,6 +9,7 @@
 //! All is synchronous and pure: keys, nonces and chunks come in, bytes go out, and memory does not grow with the file. What comes
 //! out before a pipe has finished is [`Unverified`]: it goes into a spool that shows it to nobody.
 
+mod chacha;
 mod file;
 mod gcm;
 mod hash;
@@ -21,7 +22,7 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
-use crate::content::{Aead, ExternalFault};
+use crate::content::ExternalFault;
 
 pub use file::{CtrStream, EncryptedFile, FileFault, FileKey};
 pub use gcm::{GcmOpener, GcmSealer, MAX_TEXT, NONCE_LEN, TAG_LEN};
@@ -46,9 +47,6 @@ pub enum MediaError {
     /// A key that is not as long as its algorithm asks for.
     #[error("a key of {0} bytes")]
     Key(usize),
-    /// An AEAD that is known and not implemented.
-    #[error("files sealed with AEAD {} cannot be opened", .0.code())]
-    Unsupported(Aead),
     /// The message does not describe a file that can be fetched.
     #[error(transparent)]
     External(#[from] ExternalFault),

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     MediaError, Pipe, TAG_LEN, Unverified,
+    chacha::ChaChaOpener,
     file::{CtrStream, EncryptedFile, FileKey},
     gcm::{GcmOpener, GcmSealer, NONCE_LEN},
     hash::Hasher,
@@ -134,7 +135,7 @@ impl Sealed {
 #[derive(Debug)]
 pub struct ToMatrix {
     hash: Option<(Hasher, Vec<u8>)>,
-    opener: Option<GcmOpener>,
+    opener: Option<Opener>,
     target: Option<(FileKey, CtrStream, Hasher)>,
     bytes: u64,
 }
@@ -147,8 +148,13 @@ impl ToMatrix {
         let nonce = || part.nonce.as_slice().try_into().map_err(|_| MediaError::Key(part.nonce.len()));
         let opener = match part.sealing()? {
             None => None,
-            Some(Aead::Aes128Gcm | Aead::Aes256Gcm) => Some(GcmOpener::new(&part.key, nonce()?, &part.aad)?),
-            Some(other @ (Aead::Aes256Gcm12 | Aead::ChaCha20Poly1305)) => return Err(MediaError::Unsupported(other)),
+            Some(Aead::Aes128Gcm | Aead::Aes256Gcm) => {
+                Some(Opener::Gcm(GcmOpener::new(&part.key, nonce()?, &part.aad)?))
+            }
+            Some(Aead::Aes256Gcm12) => Some(Opener::Short(GcmOpener::new(&part.key, nonce()?, &part.aad)?, part.size)),
+            Some(Aead::ChaCha20Poly1305) => {
+                Some(Opener::ChaCha(Box::new(ChaChaOpener::new(&part.key, nonce()?, &part.aad)?)))
+            }
         };
         let hash = part.hash()?.map(|algorithm| (Hasher::new(algorithm), part.content_hash.clone()));
         let target = target.map(|key| {
@@ -156,6 +162,44 @@ impl ToMatrix {
             (key, stream, Hasher::new(HashAlgorithm::Sha256))
         });
         Ok(Self { hash, opener, target, bytes: 0 })
+    }
+}
+
+/// Opens what one of the AEADs sealed.
+#[derive(Debug)]
+enum Opener {
+    Gcm(GcmOpener),
+    /// With a tag of 12 bytes; and how many bytes the message says there are.
+    Short(GcmOpener, u64),
+    ChaCha(Box<ChaChaOpener>),
+}
+
+impl Opener {
+    fn open(&mut self, input: &[u8], out: &mut Unverified) -> Result<(), MediaError> {
+        match self {
+            Self::Gcm(opener) | Self::Short(opener, _) => opener.open(input, out),
+            Self::ChaCha(opener) => opener.open(input, out),
+        }
+    }
+
+    fn finish(self, out: &mut Unverified) -> Result<(), MediaError> {
+        match self {
+            Self::Gcm(opener) => opener.finish(),
+            Self::Short(opener, size) => opener.finish_short(size, out),
+            Self::ChaCha(opener) => opener.finish(),
+        }
+    }
+}
+
+impl ToMatrix {
+    /// Takes in what was opened just now.
+    fn came_out(&mut self, text: &mut [u8]) -> Result<(), MediaError> {
+        self.bytes += text.len() as u64;
+        if let Some((_, stream, hash)) = &mut self.target {
+            stream.apply(text)?;
+            hash.update(text);
+        }
+        Ok(())
     }
 }
 
@@ -174,22 +218,19 @@ impl Pipe for ToMatrix {
                     out.push(piece);
                 }
             }
-            let text = out.since(start);
-            self.bytes += text.len() as u64;
-            if let Some((_, stream, hash)) = &mut self.target {
-                stream.apply(text)?;
-                hash.update(text);
-            }
+            self.came_out(out.since(start))?;
         }
         Ok(())
     }
 
-    fn finish(self, _: &mut Unverified) -> Result<Opened, MediaError> {
-        if let Some((hash, expected)) = self.hash {
+    fn finish(mut self, out: &mut Unverified) -> Result<Opened, MediaError> {
+        if let Some((hash, expected)) = self.hash.take() {
             hash.verify(&expected)?;
         }
-        if let Some(opener) = self.opener {
-            opener.finish()?;
+        if let Some(opener) = self.opener.take() {
+            let start = out.len();
+            opener.finish(out)?;
+            self.came_out(out.since(start))?;
         }
         let encrypted = match self.target {
             None => None,

@@ -28,6 +28,7 @@ mod powers;
 mod preauth;
 mod presets;
 mod state;
+mod thresholds;
 
 #[cfg(test)]
 mod tests;

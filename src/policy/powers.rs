@@ -24,7 +24,7 @@ use super::{
 pub const KNOWN_LOSSES: &[&str] = &[
     "who may remove others may also remove those of the same role: leaving and removing share a rule",
     "nobody changes their own role: another one has to take a level away",
-    "levels of event types that MIMI has no capability for, and of @room notifications",
+    "levels of event types that MIMI has no capability for; that of @room notifications holds where the text is read",
     "who may change levels may change all thresholds only with level 100 or the highest, and then not just up to their own",
     "more than 32 levels besides the usual ones: further ones count as the next lower",
 ];
@@ -45,15 +45,20 @@ pub struct Powers {
     users: BTreeMap<String, i64>,
     users_default: i64,
     events: BTreeMap<String, i64>,
-    events_default: i64,
+    pub(super) events_default: i64,
     state_default: i64,
-    ban: i64,
-    kick: i64,
-    redact: i64,
-    invite: i64,
+    pub(super) ban: i64,
+    pub(super) kick: i64,
+    pub(super) redact: i64,
+    pub(super) invite: i64,
+    /// Who may call everybody's attention.
+    ring: i64,
     creators: BTreeSet<String>,
     /// Roles have at most this level.
     most: Option<i64>,
+    /// Who is named nowhere does not speak.
+    #[serde(default)]
+    quiet: bool,
 }
 
 /// A level; rooms of old versions have texts, too.
@@ -68,7 +73,7 @@ impl Powers {
     pub fn read(content: Option<&Value>, creators: BTreeSet<String>, first: Option<&str>) -> Self {
         let Some(content) = content else {
             let users = first.map(|user| (user.to_owned(), ADMIN_LEVEL)).into_iter().collect();
-            return Self { users, ban: 50, kick: 50, redact: 50, creators, ..Self::default() };
+            return Self { users, ban: 50, kick: 50, redact: 50, ring: 50, creators, ..Self::default() };
         };
         let number = |key: &str, default: i64| content.get(key).and_then(level).unwrap_or(default);
         let map = |key: &str| -> BTreeMap<String, i64> {
@@ -85,8 +90,10 @@ impl Powers {
             kick: number("kick", 50),
             redact: number("redact", 50),
             invite: number("invite", 0),
+            ring: content.pointer("/notifications/room").and_then(level).unwrap_or(50),
             creators,
             most: None,
+            quiet: false,
         }
     }
 
@@ -94,6 +101,13 @@ impl Powers {
     #[must_use]
     pub fn at_most(self, most: i64) -> Self {
         Self { most: Some(most), ..self }
+    }
+
+    /// The same for a room of others in which ordinary participants (role 2) only listen: who speaks stands above them.
+    #[must_use]
+    pub fn among(self, roles: &RoleList) -> Self {
+        let quiet = roles.get(role::MEMBER).is_some_and(|member| !member.can(Capability::SendMessage));
+        Self { quiet, ..self }
     }
 
     /// The level of whoever is not named.
@@ -138,11 +152,22 @@ impl Powers {
         self.level(user) >= self.state(event_type)
     }
 
-    fn message(&self, event_type: &str) -> i64 {
-        self.events.get(event_type).copied().unwrap_or(self.events_default)
+    /// Whether a user may call everybody's attention (`@room`).
+    #[must_use]
+    pub fn may_ring_all(&self, user: &str) -> bool {
+        self.level(user) >= self.ring
     }
 
-    fn state(&self, event_type: &str) -> i64 {
+    /// The threshold that is set for just these events.
+    pub(super) fn event(&self, event_type: &str) -> Option<i64> {
+        self.events.get(event_type).copied()
+    }
+
+    pub(super) fn message(&self, event_type: &str) -> i64 {
+        self.event(event_type).unwrap_or(self.events_default)
+    }
+
+    pub(super) fn state(&self, event_type: &str) -> i64 {
         self.events.get(event_type).copied().unwrap_or(self.state_default)
     }
 
@@ -294,7 +319,7 @@ impl Powers {
         {
             MODERATOR_LEVEL
         } else if role.can(Capability::SendMessage) {
-            self.users_default
+            self.users_default.saturating_add(i64::from(self.quiet))
         } else {
             self.users_default.min(self.message("m.room.message")).saturating_sub(1)
         }

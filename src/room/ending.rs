@@ -15,6 +15,13 @@ const BRIDGE: &str = "m.bridge";
 /// What crosses, for clients that leave out what does not.
 const FEATURES: &str = "com.beeper.room_features";
 
+impl super::state::Room {
+    /// Whether its clients were told what crosses, and it does.
+    pub(crate) fn tells_features(&self) -> bool {
+        self.phase == Phase::Active && self.greeted && self.matrix.is_some() && !self.unbridging
+    }
+}
+
 impl Step<'_> {
     /// What `m.bridge` says: which MIMI room this is. `name`: how people call it; empty if it has no name.
     pub(super) fn bridge_state(&self, name: &str) -> (String, String, String) {
@@ -44,6 +51,12 @@ impl Step<'_> {
     /// What clients are told of what crosses.
     pub(super) fn features_state(&self) -> (String, String, String) {
         (FEATURES.to_owned(), self.bridge_key(), crate::translate::room_features().to_string())
+    }
+
+    /// Says again what crosses.
+    pub(crate) fn tell_features(&mut self) {
+        let (event_type, state_key, content) = self.features_state();
+        self.set_state_if_allowed(event_type, state_key, content);
     }
 
     /// Says in the Matrix room which MIMI room it is, and what crosses.

@@ -82,7 +82,7 @@ impl Step<'_> {
             );
             return self.tell_failure(&event.event_id, Why::Encrypted, &words);
         }
-        let mentions = &People { names: self.names, state: self.state() };
+        let mentions = &People { names: self.names, state: self.state(), room: &*self.room };
         let sent_ts = event.origin_server_ts;
         let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, past, mentions };
         let translated = if event.event_type == "m.room.redaction" {

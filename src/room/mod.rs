@@ -38,7 +38,7 @@ pub use codes::{JoinCode, counts};
 pub use command::ConsentWords;
 pub use frank::Franked;
 pub use local::NOBODY;
-pub use reading::ReadReceipts;
+pub use reading::Reports;
 pub use settings::Setting;
 pub use state::{Intent, Phase, Room};
 pub use step::{Effect, GroupInfoAnswer, Input, Names, Recent, Showing, Step, Tag};

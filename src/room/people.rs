@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use ruma::{OwnedUserId, UserId};
 
-use super::step::Names;
+use super::{state::Room, step::Names};
 use crate::{ident::UserUri, policy::RoomState, translate::Mentions};
 
 /// The people of a room, for [`crate::translate`].
 pub(super) struct People<'a> {
     pub(super) names: &'a dyn Names,
     pub(super) state: Option<Arc<RoomState>>,
+    pub(super) room: &'a Room,
 }
 
 impl Mentions for People<'_> {
@@ -24,5 +25,11 @@ impl Mentions for People<'_> {
 
     fn is_here(&self, user: &UserUri) -> bool {
         self.state.as_ref().is_some_and(|state| state.takes_part(user))
+    }
+
+    fn may_ring_all(&self, user: &UserUri) -> bool {
+        // Nobody looks at the levels of a chat of two.
+        let may = |id: OwnedUserId| self.room.levels.may_ring_all(id.as_str());
+        self.room.direct || self.names.matrix_id(user).is_some_and(may)
     }
 }

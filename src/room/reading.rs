@@ -1,6 +1,7 @@
-//! Who has read what: a Matrix receipt becomes a message status report, and a report of a remote user a receipt of its ghost
-//! (draft-mahy-mimi-message-status-01; who may, the room's status notifications policy, draft-ietf-mimi-room-policy-03
-//! section 6.1).
+//! Who has and who has read what: a Matrix receipt becomes a message status report, and a report of a remote user a receipt of
+//! its ghost (draft-mahy-mimi-message-status-01; who may, the room's status notifications policy, draft-ietf-mimi-room-policy-03
+//! section 6.1). That our users have a message means that the homeserver took its event for the Matrix room that they are in:
+//! more is not known, and less is not said.
 //!
 //! A report goes as the only part of a message, so that it has salt, stamp and id as any other. That somebody reads makes no
 //! leaf, no commit and no notice: a report that cannot be sent is let go.
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use super::{
     pump::Turn,
     state::{Intent, Phase},
-    step::{Effect, Step},
+    step::{Effect, Step, hash},
 };
 use crate::{
     content::{
@@ -24,10 +25,10 @@ use crate::{
 /// In larger rooms reports are sent only where the room requires them: each reader sends one to everybody.
 const SMALL_ROOM: usize = 50;
 
-/// Whether others hear what our users have read.
+/// Whether others hear what our users have, or have read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ReadReceipts {
+pub enum Reports {
     /// Never.
     Off,
     /// Where the room's policy speaks of it and does not forbid it.
@@ -38,19 +39,24 @@ pub enum ReadReceipts {
 }
 
 impl Step<'_> {
-    /// Whether others are to hear what our users have read in this room.
-    fn tells_reading(&self) -> bool {
+    /// Whether others are to hear of messages of this room that our users have this status for.
+    fn tells_of(&self, status: MessageStatus) -> bool {
         let Some(state) = self.state() else { return false };
+        let telling = self.names.telling();
+        let read = status == MessageStatus::Read;
+        let wanted = if read { telling.read_receipts } else { telling.delivery_reports };
         let policy = state.other.get(&component::STATUS_NOTIFICATION_POLICY);
         // What cannot be read may forbid it.
-        let said = policy.map(|bytes| {
-            StatusNotificationPolicy::decode(bytes).map_or(Optionality::Forbidden, |policy| policy.read_receipts)
+        let said = policy.map(|bytes| match StatusNotificationPolicy::decode(bytes) {
+            Ok(policy) if read => policy.read_receipts,
+            Ok(policy) => policy.delivery_notifications,
+            Err(_) => Optionality::Forbidden,
         });
         let small = state.participants.len() <= SMALL_ROOM;
-        match (self.names.telling().read_receipts, said) {
-            (ReadReceipts::Off, _) | (_, Some(Optionality::Forbidden)) | (ReadReceipts::Policy, None) => false,
+        match (wanted, said) {
+            (Reports::Off, _) | (_, Some(Optionality::Forbidden)) | (Reports::Policy, None) => false,
             (_, Some(Optionality::Required)) => true,
-            (_, Some(Optionality::Optional)) | (ReadReceipts::On, None) => small,
+            (_, Some(Optionality::Optional)) | (Reports::On, None) => small,
         }
     }
 
@@ -65,11 +71,32 @@ impl Step<'_> {
 
     /// One of our users has read these messages.
     pub(super) fn on_read(&mut self, user: UserUri, messages: &[MessageId], salt: [u8; 16]) {
-        if messages.is_empty() || self.peers().is_empty() || !self.reports_at_once(&user) || !self.tells_reading() {
+        if self.reports_at_once(&user) && self.tells_of(MessageStatus::Read) {
+            self.report_status(user, messages, MessageStatus::Read, salt);
+        }
+    }
+
+    /// The homeserver has these messages of remote users for those of ours who are in the Matrix room.
+    pub(super) fn on_taken(&mut self, messages: &[MessageId], salt: [u8; 16]) {
+        if !self.tells_of(MessageStatus::Delivered) {
             return;
         }
-        let read = |message_id: &MessageId| PerMessageStatus { message_id: *message_id, status: MessageStatus::Read };
-        let report = MessageStatusReport(messages.iter().map(read).collect());
+        let local = self.group.local_users().into_iter();
+        let here: Vec<UserUri> =
+            local.filter(|user| self.room.present.contains(user) && self.reports_at_once(user)).collect();
+        for user in here {
+            let salt = hash([salt.as_slice(), user.as_str().as_bytes()].concat().as_slice());
+            let salt = salt.first_chunk().copied().unwrap_or_default();
+            self.report_status(user, messages, MessageStatus::Delivered, salt);
+        }
+    }
+
+    fn report_status(&mut self, user: UserUri, messages: &[MessageId], status: MessageStatus, salt: [u8; 16]) {
+        if messages.is_empty() || self.peers().is_empty() {
+            return;
+        }
+        let entry = |message_id: &MessageId| PerMessageStatus { message_id: *message_id, status };
+        let report = MessageStatusReport(messages.iter().map(entry).collect());
         let made = report.encode().and_then(|report| {
             let part = Body::Single { content_type: STATUS_MEDIA_TYPE.to_owned(), content: report };
             let mut content = MimiContent::new(salt, &user, &self.room.uri, NestedPart::render(part));
@@ -78,7 +105,7 @@ impl Step<'_> {
         });
         match made {
             Ok(content) => self.room.queue.push_back(Intent::Report { user, content }),
-            Err(error) => self.report(format!("what {user} has read cannot be told: {error}")),
+            Err(error) => self.report(format!("what {user} has cannot be told: {error}")),
         }
     }
 
@@ -93,7 +120,7 @@ impl Step<'_> {
         match self.group.seal(user, content, Self::tag_of(content)) {
             Ok(sealed) if self.is_hub() => drop(self.hub_accept_own_message(user, &sealed)),
             Ok(sealed) => self.submit(user, &sealed, intent.clone()),
-            Err(error) => self.report(format!("what {user} has read is not told: {error}")),
+            Err(error) => self.report(format!("what {user} has is not told: {error}")),
         }
         Turn::Done
     }

@@ -28,6 +28,8 @@ use crate::{
 
 /// The most that users of a portal have: less than the bot, which can take it away again.
 const PORTAL_MOST: i64 = 95;
+/// In a portal, the threshold of what nobody may: the bot alone has it.
+const NOBODY: i64 = 100;
 
 /// What is known of the Matrix room's power levels.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +63,12 @@ struct Before {
 }
 
 impl Levels {
+    /// Whether this Matrix user may call everybody's attention in the Matrix room, as far as its levels are known.
+    pub(super) fn may_ring_all(&self, user: &str) -> bool {
+        let content: Option<Value> = serde_json::from_str(&self.now).ok();
+        content.is_some_and(|content| Powers::read(Some(&content), self.creators.clone(), None).may_ring_all(user))
+    }
+
     /// What was refused may be taken now.
     pub(super) fn try_again(&mut self) {
         self.refused = None;
@@ -96,7 +104,11 @@ impl Step<'_> {
     fn powers(&self, text: &str) -> Powers {
         let content: Option<Value> = serde_json::from_str(text).ok();
         let powers = Powers::read(content.as_ref(), self.room.levels.creators.clone(), None);
-        if self.is_hub() { powers } else { powers.at_most(PORTAL_MOST) }
+        match self.state() {
+            Some(state) if !self.is_hub() => powers.at_most(PORTAL_MOST).among(&state.roles),
+            None if !self.is_hub() => powers.at_most(PORTAL_MOST),
+            _ => powers,
+        }
     }
 
     fn id(&self, user: &UserUri) -> Option<String> {
@@ -166,6 +178,14 @@ impl Step<'_> {
                 (other && !powers.creators().contains(&id)).then(|| (user.clone(), level))
             })
             .collect();
+        if changed.is_empty() && known && self.bends_rules(&state, &powers) {
+            if let Some(told) =
+                self.put_levels_back(sender.as_str(), "the host of the room decides what each role may do")
+            {
+                self.notice(&told);
+            }
+            return;
+        }
         if changed.is_empty() && !self.defines_anew(&state, &powers) {
             self.room.levels.agreed.clone_from(&self.room.levels.now);
             return self.write_levels(&state, &self.room.levels.now.clone());
@@ -194,6 +214,12 @@ impl Step<'_> {
     /// As hub: whether the roles that these levels mean are others than the room's.
     fn defines_anew(&self, state: &RoomState, powers: &Powers) -> bool {
         self.is_hub() && powers.roles(&state.roles, self.held(state, powers)) != state.roles
+    }
+
+    /// As follower: whether these levels let people do other things than the host's roles do, and those before did not.
+    fn bends_rules(&self, state: &RoomState, powers: &Powers) -> bool {
+        let differ = |powers: &Powers| powers.write_thresholds(&state.roles, NOBODY, &mut serde_json::Map::new());
+        !self.is_hub() && differ(powers) && !differ(&self.powers(&self.room.levels.agreed))
     }
 
     /// The levels that a user set become the room's roles.
@@ -296,6 +322,9 @@ impl Step<'_> {
         };
         let powers = self.powers(base);
         let Some(fields) = content.as_object_mut() else { return };
+        if !self.is_hub() {
+            powers.write_thresholds(&state.roles, NOBODY, fields);
+        }
         let users = fields.entry("users").or_insert_with(|| json!({}));
         for (user, index) in state.participants.iter().filter(|(_, index)| !state.is_banned_role(*index)) {
             let (Some(id), Some(users)) = (self.id(user), users.as_object_mut()) else { continue };

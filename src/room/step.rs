@@ -216,6 +216,13 @@ pub enum Input {
         /// The report's salt.
         salt: [u8; 16],
     },
+    /// The homeserver has these messages of remote users; 16 random bytes for the reports.
+    Taken {
+        /// Which.
+        messages: Vec<MessageId>,
+        /// What the reports' salts are made of.
+        salt: [u8; 16],
+    },
     /// Time passed.
     Tick,
 }
@@ -540,6 +547,10 @@ impl Step<'_> {
                 self.on_read(user, &messages, salt);
                 None
             }
+            Input::Taken { messages, salt } => {
+                self.on_taken(&messages, salt);
+                None
+            }
             Input::Looked { setting, written, found } => {
                 self.on_looked(setting, written, found);
                 None
@@ -664,16 +675,15 @@ impl Step<'_> {
             let (sender, actor) = (sender.clone(), Actor::Ghost(sender.clone()));
             self.out.push(Effect::Expires { message_id: id, sender, expires, actor });
         }
-        let shown = translate::to_matrix(
-            &content,
-            &translate::ToMatrix {
-                message_id: crate::content::MessageId(id),
-                sender,
-                room: &self.room.uri,
-                mentions: &People { names: self.names, state: self.state() },
-                from_gateway: self.names.is_gateway(&sender.provider()),
-            },
-        );
+        let ctx = translate::ToMatrix {
+            message_id: crate::content::MessageId(id),
+            sender,
+            room: &self.room.uri,
+            mentions: &People { names: self.names, state: self.state(), room: &*self.room },
+            from_gateway: self.names.is_gateway(&sender.provider()),
+        };
+        let shown = translate::to_matrix(&content, &ctx);
+        let losses = translate::media::losses_to_matrix(&content, &ctx).unwrap_or(shown.losses);
         let earlier = Earlier::of(&content, crate::content::MessageId(id), sender);
         let may = |capability| self.state().is_some_and(|state| state.can(sender, capability));
         let deletes = matches!(shown.refers.form, Form::Deletion(_)) && may(Capability::DeleteOtherMessage);
@@ -704,10 +714,13 @@ impl Step<'_> {
             refers: shown.refers,
             keeper,
         });
-        if translate::media::from_message(&content).is_some() {
-            return self.out.push(Effect::ShowFiles { showing, content: plaintext.clone() });
-        }
-        self.out.push(Effect::Show(showing));
+        let files = translate::media::from_message(&content).is_some();
+        self.out.push(if files {
+            Effect::ShowFiles { showing, content: plaintext.clone() }
+        } else {
+            Effect::Show(showing)
+        });
+        self.tell_losses_here(sender, losses);
     }
 
     /// After the group changed: ghosts in and out, our users who were removed out of the Matrix room.

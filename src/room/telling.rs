@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     effect::{MatrixAction, Millis},
-    reading::ReadReceipts,
+    reading::Reports,
     state::Intent,
     step::{Effect, Step, hash},
 };
@@ -49,7 +49,9 @@ pub struct Telling {
     /// Whether a sender hears, once for each kind, what of a message others do not get.
     pub losses: bool,
     /// Whether others hear what our users have read.
-    pub read_receipts: ReadReceipts,
+    pub read_receipts: Reports,
+    /// Whether others hear that the homeserver took their messages for our users.
+    pub delivery_reports: Reports,
     /// How long a message waits before that is told.
     pub slow: Duration,
     /// So long what somebody reads is gathered before it is told.
@@ -63,7 +65,8 @@ impl Default for Telling {
         Self {
             send_status: SendStatus::default(),
             losses: true,
-            read_receipts: ReadReceipts::default(),
+            read_receipts: Reports::default(),
+            delivery_reports: Reports::default(),
             slow: Duration::from_secs(10),
             gather_reads: Duration::from_secs(2),
             late_targets: Duration::from_mins(1),
@@ -194,6 +197,14 @@ impl Step<'_> {
         // Without anybody else in the room nobody misses anything.
         if !losses.is_empty() && !peers.is_empty() {
             self.out.push(Effect::Lost { user: user.clone(), losses });
+        }
+    }
+
+    /// What of a remote user's message is not shown here.
+    pub(super) fn tell_losses_here(&mut self, sender: &UserUri, mut losses: Vec<Loss>) {
+        losses.retain(|loss| loss.told_to_readers().is_some());
+        if self.names.telling().losses && !losses.is_empty() {
+            self.out.push(Effect::Lost { user: sender.clone(), losses });
         }
     }
 

@@ -126,9 +126,9 @@ pub const FEATURES: &[Feature] = &[
     row(
         "custom emoji in texts",
         "`<img data-mx-emoticon>`",
-        "text",
-        levels(Level::Text, Level::No),
-        "their names",
+        "inline parts that the HTML refers to, names beside it",
+        FULL,
+        "where the pictures cannot be had in five seconds, and beyond twenty, their names",
         Some("formatting"),
     ),
     row(
@@ -142,9 +142,9 @@ pub const FEATURES: &[Feature] = &[
     row(
         "mentions of everybody",
         "`@room`",
-        "text",
-        levels(Level::Partly, Level::No),
-        "nobody is rung by it",
+        "links to the room's URI",
+        FULL,
+        "they ring if their sender has the level for it in the Matrix room; else they are text",
         Some("formatting"),
     ),
     row(
@@ -312,7 +312,56 @@ const TOLD: &[(&str, &str)] = &[
     ("pictures, videos, sounds, files", "more than the text of a kind of message that is not known there"),
 ];
 
+/// The features of which readers are told what they do not see ([`Loss::told_to_readers`]).
+const TOLD_TO_READERS: &[&str] = &[
+    "long text",
+    "links",
+    "custom emoji in texts",
+    "mentions of people",
+    "places",
+    "disappearing messages",
+    "pictures, videos, sounds, files",
+];
+
+/// What the table says of features of which readers are told.
+const TELLS_READERS: &str = "readers are told of losses";
+
 impl Loss {
+    /// What readers here are told that they do not see of a message of another provider. `None`: they see it in another form, or
+    /// see by the text itself that something is missing.
+    #[must_use]
+    pub fn told_to_readers(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Mention => "calls for attention beyond the first fifty of a message",
+            Self::Expiration => {
+                "that a message shall disappear some time after each of you read it (it goes when all of you have)"
+            }
+            Self::InlineImage => "pictures within a text (their names are shown)",
+            Self::Details => "some of what is said of a file or a place",
+            Self::Link => "links that Matrix does not allow (their text is shown)",
+            Self::Unsupported(_) => "content of a kind that Matrix has no form for",
+            Self::Cut => "the end of a text that is too long",
+            Self::Alternatives => "a second text that says something else than the one shown",
+            Self::Reply
+            | Self::Edit
+            | Self::Deletion
+            | Self::Reaction
+            | Self::Thread
+            | Self::Emote
+            | Self::Spoiler
+            | Self::Reference
+            | Self::Call
+            | Self::Private(_)
+            | Self::Style
+            | Self::Layout
+            | Self::Formatting
+            | Self::Voice
+            | Self::Sticker
+            | Self::Together
+            | Self::Thumbnail => return None,
+        })
+    }
+
     /// What the sender of a message is told that others do not get. `None`: they get it in another form.
     #[must_use]
     pub fn told(&self) -> Option<&'static str> {
@@ -397,12 +446,10 @@ pub fn table() -> String {
         String::from("| What | Matrix | MIMI | Matrix to MIMI | MIMI to Matrix | |\n|---|---|---|---|---|---|\n");
     for Feature { name, matrix, mimi, out, back, note, .. } in FEATURES {
         let (matrix, mimi) = (matrix.replace('|', "\\|"), mimi.replace('|', "\\|"));
-        let told = TOLD.iter().any(|(feature, _)| feature == name);
-        let note = match (told, note.is_empty()) {
-            (false, _) => (*note).to_owned(),
-            (true, true) => TELLS.to_owned(),
-            (true, false) => format!("{note}; {TELLS}"),
-        };
+        let told = TOLD.iter().any(|(feature, _)| feature == name).then_some(TELLS);
+        let shown = TOLD_TO_READERS.contains(name).then_some(TELLS_READERS);
+        let notes = [Some(*note).filter(|note| !note.is_empty()), told, shown];
+        let note = notes.into_iter().flatten().collect::<Vec<_>>().join("; ");
         let row = [name, matrix.as_str(), mimi.as_str(), out.word(), back.word(), &note].join(" | ");
         table.extend(["| ", &row, " |\n"]);
     }

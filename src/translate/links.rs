@@ -1,13 +1,13 @@
 //! Where links lead, and who is meant by them (Client-Server API 1.17, `m.room.message` msgtypes and "matrix.to navigation";
 //! draft-ietf-mimi-content-08, Mentions, and section "Link and Mention handling").
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use ruma::{OwnedUserId, UserId};
 
 use super::Loss;
-use crate::ident::UserUri;
+use crate::ident::{RoomUri, UserUri};
 
 /// Longest address of a link, in bytes; longer ones are dropped.
 const HREF_MAX: usize = 4096;
@@ -35,6 +35,11 @@ pub trait Mentions {
     fn matrix_id(&self, user: &UserUri) -> Option<OwnedUserId>;
     /// Whether this user takes part in the room: only then is a link to them a mention.
     fn is_here(&self, user: &UserUri) -> bool;
+    /// Whether this user may call everybody's attention in the room.
+    fn may_ring_all(&self, user: &UserUri) -> bool {
+        let _ = user;
+        false
+    }
 }
 
 /// Nobody is known: links to people stay what they are.
@@ -74,12 +79,55 @@ pub(super) struct Links<'m> {
     pub(super) matrix: Vec<OwnedUserId>,
     /// The Matrix users whose pills became links to MIMI users, each once.
     pub(super) crossed: Vec<OwnedUserId>,
+    /// To MIMI: where a text that mentions everybody leads.
+    everybody: Option<&'m RoomUri>,
+    /// To Matrix: the room, and who says it.
+    here: Option<(&'m RoomUri, &'m UserUri)>,
+    /// Pictures that were carried: where they were, and where they are.
+    pictures: BTreeMap<String, String>,
+    /// Everybody is mentioned.
+    pub(super) rang: bool,
     pub(super) losses: Vec<Loss>,
 }
 
 impl<'m> Links<'m> {
     pub(super) fn to_mimi(mentions: &'m dyn Mentions) -> Self {
-        Self { mentions, to_matrix: false, matrix: vec![], crossed: vec![], losses: vec![] }
+        Self {
+            mentions,
+            to_matrix: false,
+            matrix: vec![],
+            crossed: vec![],
+            everybody: None,
+            here: None,
+            pictures: BTreeMap::new(),
+            rang: false,
+            losses: vec![],
+        }
+    }
+
+    /// To MIMI, [`EVERYBODY`] in texts becomes a link to the room, if it rings.
+    pub(super) fn ringing(self, room: &'m RoomUri, rings: bool) -> Self {
+        Self { everybody: rings.then_some(room), ..self }
+    }
+
+    /// To Matrix, a link to the room mentions everybody, if its sender may do that.
+    pub(super) fn said_in(self, room: &'m RoomUri, sender: &'m UserUri) -> Self {
+        Self { here: Some((room, sender)), ..self }
+    }
+
+    /// With pictures that were carried.
+    pub(super) fn with_pictures(self, pictures: BTreeMap<String, String>) -> Self {
+        Self { pictures, ..self }
+    }
+
+    /// Where a picture is now.
+    pub(super) fn picture(&self, src: &str) -> Option<String> {
+        self.pictures.get(src).cloned()
+    }
+
+    /// Where a text that mentions everybody leads; `None` if this message rings nobody by it.
+    pub(super) fn everybody(&self) -> Option<&'m RoomUri> {
+        self.everybody
     }
 
     pub(super) fn to_matrix(mentions: &'m dyn Mentions) -> Self {
@@ -119,6 +167,13 @@ impl<'m> Links<'m> {
     /// A link to a person, in the other side's form.
     fn person(&mut self, href: &str) -> Option<Target<'static>> {
         if self.to_matrix {
+            if let Some((room, sender)) = self.here
+                && href.starts_with("mimi://")
+                && RoomUri::parse(href).is_ok_and(|uri| uri == *room)
+            {
+                self.rang = self.rang || self.mentions.may_ring_all(sender);
+                return Some(Target::Nothing);
+            }
             let uri = UserUri::parse(href.strip_prefix("mimi://").and(Some(href))?).ok()?;
             let user = self.mentions.matrix_id(&uri)?;
             if self.mentions.is_here(&uri) && !self.matrix.contains(&user) {
@@ -142,6 +197,21 @@ impl<'m> Links<'m> {
         }
         Some(Target::Person(uri.as_str().to_owned()))
     }
+}
+
+/// The text by which Matrix' clients mention everybody.
+pub(super) const EVERYBODY: &str = "@room";
+
+/// Where everybody is mentioned in a text: not within other words, nor in an address.
+pub(super) fn find_everybody(text: &str) -> Option<usize> {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut places = text.match_indices(EVERYBODY).map(|(at, _)| at);
+    places.find(|at| {
+        let (before, behind) =
+            (text.get(..*at).unwrap_or_default(), text.get(at + EVERYBODY.len()..).unwrap_or_default());
+        let address = behind.strip_prefix(['.', ':', '-']).is_some_and(|rest| rest.starts_with(part));
+        !before.ends_with(part) && !behind.starts_with(part) && !address
+    })
 }
 
 /// The user that a matrix.to link or a `matrix:` URI names.
@@ -243,4 +313,29 @@ pub(super) fn unmasked(text: &str, href: &str) -> Option<String> {
     // An international name may be written either way.
     let claimed = url::Host::parse(claimed).map_or_else(|_| claimed.to_owned(), |host| host.to_string());
     (bare(&claimed) != bare(host)).then(|| format!(" ({host})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_is_named_by_a_word_of_its_own() {
+        for (text, at) in [
+            ("@room", Some(0)),
+            ("(@room)", Some(1)),
+            ("hi @room, come", Some(3)),
+            ("@room.", Some(0)),
+            ("@rooms and @room", Some(11)),
+            ("mail bob@room", None),
+            ("@room.example", None),
+            ("@room:matrix.example", None),
+            ("@room_", None),
+            ("ä@room", None),
+            ("@Room", None),
+            ("", None),
+        ] {
+            assert_eq!(find_everybody(text), at, "{text:?}");
+        }
+    }
 }

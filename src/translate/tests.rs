@@ -464,6 +464,9 @@ fn what_comes_of_long_hostile_markdown_is_bounded() {
 struct Known;
 
 impl Mentions for Known {
+    fn may_ring_all(&self, _: &UserUri) -> bool {
+        true
+    }
     fn uri(&self, user: &ruma::UserId) -> Option<UserUri> {
         match user.localpart().strip_prefix("_mimi_b.example=2f") {
             Some(name) => UserUri::parse(&format!("mimi://b.example/u/{name}")).ok(),
@@ -569,11 +572,47 @@ fn nobody_is_mentioned_by_a_name_or_a_link_of_the_web() {
 }
 
 #[test]
+fn everybody_is_mentioned_by_a_link_to_the_room() {
+    let text = |part: &NestedPart| match &part.body {
+        Body::Single { content, .. } => String::from_utf8(content.clone()).unwrap(),
+        _ => panic!("{part:?}"),
+    };
+    // As clients say it, with and without m.mentions.
+    for more in [json!({"m.mentions": {"room": true}}), json!({})] {
+        let mut content = json!({"msgtype": "m.text", "body": "@room: 1 < 2\nnot bob@room"});
+        content.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let sent = mimi_known(&content);
+        let Body::Multi { parts, .. } = &sent.content.body.body else { panic!("no alternatives") };
+        let room = room();
+        assert_eq!(text(&parts[0]), format!("[@room]({room}): 1 < 2  \nnot bob@room"));
+        assert_eq!(text(&parts[1]), format!("<a href=\"{room}\">@room</a>: 1 &lt; 2<br>not bob@room"));
+        assert_eq!(text(&parts[2]), "@room: 1 < 2\nnot bob@room");
+        let shown = matrix_known(&sent.content);
+        assert_eq!(shown.content["m.mentions"], json!({"room": true}));
+        assert_eq!((&shown.content["body"], shown.content.get("formatted_body")), (&content["body"], None));
+    }
+    // A link to the room by others, and to another room; who may not call everybody's attention.
+    let link = |uri: &str| message(NestedPart::text(TEXT_MARKDOWN, &format!("[all of you]({uri}), look")));
+    let shown = matrix_known(&link(room().as_str()));
+    assert_eq!((&shown.content["m.mentions"], shown.losses), (&json!({"room": true}), vec![]));
+    assert_eq!(shown.content["formatted_body"], "all of you, look");
+    assert_eq!(matrix(&link(room().as_str())).content["m.mentions"], json!({}));
+    assert_eq!(matrix_known(&link("mimi://a.example/r/other")).content["m.mentions"], json!({}));
+    // The letters alone ring nobody.
+    assert_eq!(matrix_known(&message(NestedPart::text(TEXT_PLAIN, "@room"))).content["m.mentions"], json!({}));
+    let quiet = json!({"msgtype": "m.text", "body": "@room", "m.mentions": {}});
+    assert!(matches!(mimi_known(&quiet).content.body.body, Body::Single { .. }));
+}
+
+#[test]
 fn mentions_that_do_not_cross_are_told() {
     let plain = json!({"msgtype": "m.text", "body": "Bob", "m.mentions": {"user_ids": ["@_mimi_b.example=2fbob:hs.a.example"]}});
     assert_eq!(mimi_known(&plain).losses, [Loss::Mention]);
-    let room = json!({"msgtype": "m.text", "body": "@room", "m.mentions": {"room": true}});
-    assert_eq!(mimi_known(&room).losses, [Loss::Mention]);
+    let room = |body: &str| json!({"msgtype": "m.text", "body": body, "m.mentions": {"room": true}});
+    assert_eq!(mimi_known(&room("everybody")).losses, [Loss::Mention], "there is nothing to make a link of");
+    assert_eq!(mimi_known(&room("`@room`")).losses, []);
+    // Who may not do it rings nobody in Matrix, too.
+    assert_eq!(mimi(&room("@room")).unwrap().losses, []);
     let elsewhere = mimi_known(&formatted("<a href=\"https://matrix.to/#/@x:other.example\">x</a>"));
     assert_eq!(elsewhere.losses, [Loss::Mention]);
 }

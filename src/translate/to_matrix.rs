@@ -1,7 +1,8 @@
 //! MIMI content as a Matrix `m.room.message` (draft-ietf-mimi-content-08 section 4; Client-Server API, `m.room.message`).
 
-use ruma::OwnedUserId;
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
 
 use super::{
     CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, Refers, ToMatrix, display, essence,
@@ -19,7 +20,16 @@ use crate::content::{
 /// The event mentions whom the shown text links to, if they take part in the room; a name alone rings nobody's bell.
 #[must_use]
 pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
-    let mut links = Links::to_matrix(ctx.mentions);
+    with_pictures(message, ctx, BTreeMap::new())
+}
+
+/// The same with pictures of its text that were carried: what the text calls them, and where they are.
+pub(super) fn with_pictures(
+    message: &MimiContent,
+    ctx: &ToMatrix<'_>,
+    pictures: BTreeMap<String, String>,
+) -> MatrixMessage {
+    let mut links = Links::to_matrix(ctx.mentions).said_in(ctx.room, ctx.sender).with_pictures(pictures);
     let mut losses = Vec::new();
     // A point in time is kept to; what runs from reading ends for all readers here together.
     if matches!(message.expires, Some(Expiration::AfterReading(_))) {
@@ -60,7 +70,7 @@ pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
     }
     // An edit has its text twice.
     let most = if message.replaces.is_some() { MAX_EVENT_CONTENT / 2 } else { MAX_EVENT_CONTENT };
-    let mut content = bounded(msgtype, &shown, &links.matrix, ctx, most, &mut losses);
+    let mut content = bounded(msgtype, &shown, &mentions(&links), ctx, most, &mut losses);
     events::mark(&mut content, message);
     if matches!(refers.form, Form::Reaction(_)) {
         losses.retain(|loss| *loss != Loss::Reaction);
@@ -70,17 +80,23 @@ pub fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> MatrixMessage {
 
 // -------------------------------------------------------------------------------------------------------- content
 
-fn event_content(
-    msgtype: &str,
-    plain: &str,
-    html: Option<&str>,
-    mentioned: &[OwnedUserId],
-    ctx: &ToMatrix<'_>,
-) -> Value {
+/// Whom the message mentions.
+fn mentions(links: &Links<'_>) -> Value {
+    let mut mentions = Map::new();
+    if !links.matrix.is_empty() {
+        mentions.insert("user_ids".to_owned(), json!(links.matrix));
+    }
+    if links.rang {
+        mentions.insert("room".to_owned(), json!(true));
+    }
+    Value::Object(mentions)
+}
+
+fn event_content(msgtype: &str, plain: &str, html: Option<&str>, mentioned: &Value, ctx: &ToMatrix<'_>) -> Value {
     let mut content = json!({
         "msgtype": msgtype,
         "body": plain,
-        "m.mentions": if mentioned.is_empty() { json!({}) } else { json!({ "user_ids": mentioned }) },
+        "m.mentions": mentioned,
         CONTENT_KEY: {
             "id": ctx.message_id.to_string(),
             "room": ctx.room.as_str(),
@@ -98,7 +114,7 @@ fn event_content(
 fn bounded(
     msgtype: &str,
     shown: &Shown,
-    mentioned: &[OwnedUserId],
+    mentioned: &Value,
     ctx: &ToMatrix<'_>,
     most: usize,
     losses: &mut Vec<Loss>,
@@ -316,7 +332,11 @@ fn show_best(parts: &[NestedPart], links: &mut Links<'_>, losses: &mut Vec<Loss>
     });
     // Alternatives must say the same; a sender whose texts differ would show one thing to some and another to others.
     match plain {
-        Some(plain) if words(plain).eq(words(&shown.plain)) => plain.clone_into(&mut shown.plain),
+        Some(plain) if words(plain).eq(words(&shown.plain)) => {
+            plain.clone_into(&mut shown.plain);
+            // Only a link to everybody made it HTML.
+            shown.html.take_if(|html| links.rang && *html == html::from_text(plain));
+        }
         Some(_) => losses.push(Loss::Alternatives),
         None => {}
     }

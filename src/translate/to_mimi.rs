@@ -1,18 +1,21 @@
 //! A Matrix `m.room.message` as MIMI content (Client-Server API, `m.room.message`; draft-ietf-mimi-content-08).
 
+use std::borrow::Cow;
+
 use ruma::OwnedUserId;
 use serde_json::{Map, Value};
 
 use super::{
     CONTENT_KEY, Loss, MSGTYPE_EXTENSION, NotCarried, ToMimi, Translated, events,
-    html::Document,
-    links::Links,
+    html::{self, Document},
+    links::{Links, find_everybody},
     markdown::{self, Style},
     relation::{self, Relations},
     tidy,
 };
 use crate::content::{
-    Body, CborValue, ExtensionKey, MimiContent, NestedPart, PartSemantics, TEXT_HTML, TEXT_MARKDOWN, TEXT_PLAIN,
+    Body, CborValue, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics, TEXT_HTML,
+    TEXT_MARKDOWN, TEXT_PLAIN,
 };
 
 /// The longest sum of a message's alternatives, in bytes; some are left out before the message is too long.
@@ -20,6 +23,16 @@ const MAX_ALTERNATIVES: usize = 60 * 1024;
 
 /// Translates an event. What it refers to and is no message of the room is listed as a loss; so are custom kinds of messages.
 pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Translated, NotCarried> {
+    with_pictures(event_type, content, ctx, &[])
+}
+
+/// The same with pictures of its text that were carried: where they were, and the parts that they are in.
+pub(super) fn with_pictures(
+    event_type: &str,
+    content: &Value,
+    ctx: &ToMimi<'_>,
+    pictures: &[(String, ExternalPart)],
+) -> Result<Translated, NotCarried> {
     if let Some(other) = events::to_mimi(event_type, content, ctx) {
         return other;
     }
@@ -60,8 +73,15 @@ pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Tr
     } else {
         ""
     };
-    let mut links = Links::to_mimi(ctx.mentions);
-    let (html, markdown) = match formatted {
+    // Who may not call everybody's attention rings nobody here, too.
+    let rings = rings_all(message, plain) && ctx.mentions.may_ring_all(ctx.sender);
+    let addresses = pictures.iter().zip(FIRST_PICTURE..).map(|((src, _), part)| (src.clone(), cid(part))).collect();
+    let mut links = Links::to_mimi(ctx.mentions).ringing(ctx.room, rings).with_pictures(addresses);
+    let formatted = match formatted {
+        None if rings => Some(Cow::Owned(html::from_text(plain))),
+        given => given.map(Cow::Borrowed),
+    };
+    let (html, markdown) = match &formatted {
         None => (String::new(), String::new()),
         Some(formatted) => {
             let document = Document::read(formatted, &mut links);
@@ -77,13 +97,14 @@ pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Tr
         }
     };
     losses.append(&mut links.losses);
-    if message.get("m.mentions").is_some_and(|mentions| mentions_others(mentions, &links.crossed)) {
+    let others = message.get("m.mentions").is_some_and(|mentions| mentions_others(mentions, &links.crossed));
+    if others || rings && !links.rang {
         losses.push(Loss::Mention);
     }
     if plain.trim().is_empty() && markdown.trim().is_empty() {
         return Err(NotCarried::Empty);
     }
-    let body = alternatives(emote, plain, &markdown, &html, &mut losses);
+    let body = alternatives(emote, plain, &markdown, &html, pictures, &mut losses);
     let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     content.set_sender_timestamp(ctx.sent_ts);
     content.expires = events::expires(outer, ctx.sent_ts, &mut losses);
@@ -101,11 +122,20 @@ pub(super) fn new_content<'a>(outer: &'a Map<String, Value>, relations: &Relatio
     new.filter(|_| relations.is_edit).unwrap_or(outer)
 }
 
-/// Whether somebody is mentioned, or all are, beside those whose links crossed.
+/// Whether everybody's attention is called.
+fn rings_all(message: &Map<String, Value>, plain: &str) -> bool {
+    match message.get("m.mentions") {
+        Some(mentions) => mentions.get("room").and_then(Value::as_bool) == Some(true),
+        // Clients before Matrix 1.7 say so by the text alone.
+        None => find_everybody(plain).is_some(),
+    }
+}
+
+/// Whether somebody is mentioned beside those whose links crossed.
 fn mentions_others(mentions: &Value, crossed: &[OwnedUserId]) -> bool {
     let users = mentions.get("user_ids").and_then(Value::as_array);
     let told = |user: &Value| crossed.iter().any(|crossed| Some(crossed.as_str()) == user.as_str());
-    users.is_some_and(|users| !users.iter().all(told)) || mentions.get("room").and_then(Value::as_bool) == Some(true)
+    users.is_some_and(|users| !users.iter().all(told))
 }
 
 /// Older clients put the message answered before the text, as quoted lines and an empty line.
@@ -120,11 +150,45 @@ fn strip_reply_fallback(body: &str) -> &str {
     rest.strip_prefix('\n').unwrap_or(rest)
 }
 
-fn alternatives(emote: &str, plain: &str, markdown: &str, html: &str, losses: &mut Vec<Loss>) -> NestedPart {
+/// The part that the first picture of a text is in: all alternatives are one, text and pictures the next, and the text the one
+/// before it.
+const FIRST_PICTURE: u16 = 3;
+/// Room for what is said of a picture, in bytes.
+const PICTURE: usize = 512;
+
+/// How a text refers to another part of its message (section 4.1).
+pub(super) fn cid(part: u16) -> String {
+    format!("cid:{part}@local.invalid")
+}
+
+fn alternatives(
+    emote: &str,
+    plain: &str,
+    markdown: &str,
+    html: &str,
+    pictures: &[(String, ExternalPart)],
+    losses: &mut Vec<Loss>,
+) -> NestedPart {
     let mut parts = Vec::new();
     let mut room = MAX_ALTERNATIVES.saturating_sub(plain.len());
+    let whole = html.len() + PICTURE * pictures.len();
+    let shows_pictures = !pictures.is_empty() && room > whole;
+    if shows_pictures {
+        room -= whole;
+        let picture = |(_, external): &(String, ExternalPart)| NestedPart {
+            disposition: Disposition::Inline,
+            language: String::new(),
+            body: Body::External(Box::new(external.clone())),
+        };
+        let text = NestedPart::text(TEXT_HTML, &format!("{emote}{html}"));
+        let unit = std::iter::once(text).chain(pictures.iter().map(picture)).collect();
+        parts.push(NestedPart::render(Body::Multi { semantics: PartSemantics::SingleUnit, parts: unit }));
+    } else if !pictures.is_empty() {
+        losses.push(Loss::InlineImage);
+    }
     for (content_type, text) in [(TEXT_MARKDOWN, markdown), (TEXT_HTML, html)] {
-        if text.trim().is_empty() {
+        // With pictures, or without knowing where they are, the HTML is of no use by itself.
+        if text.trim().is_empty() || (content_type == TEXT_HTML && !pictures.is_empty()) {
             continue;
         }
         if let Some(left) = room.checked_sub(text.len()) {
@@ -134,7 +198,7 @@ fn alternatives(emote: &str, plain: &str, markdown: &str, html: &str, losses: &m
             losses.push(Loss::Formatting);
         }
     }
-    if !plain.trim().is_empty() || parts.is_empty() {
+    if !plain.trim().is_empty() || parts.len() <= usize::from(shows_pictures) {
         parts.push(NestedPart::text(TEXT_PLAIN, &format!("{emote}{plain}")));
     }
     match parts.pop() {

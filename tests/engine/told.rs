@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mimi_gateway::{
     engine::ports::Endpoint,
-    room::{ReadReceipts, SendStatus, Telling},
+    room::{Reports, SendStatus, Telling},
 };
 use ruma::RoomId;
 use serde_json::{Value, json};
@@ -113,7 +113,7 @@ async fn a_sender_hears_once_what_others_do_not_get() {
 }
 
 fn reading() -> Telling {
-    Telling { read_receipts: ReadReceipts::On, ..quick() }
+    Telling { read_receipts: Reports::On, ..quick() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,8 +100,9 @@ const formatted = (markup) => async (from, to) => {
 };
 
 /** Uploads bytes, as a client does before it sends an event with a file. */
-async function upload(from, size, type) {
+async function upload(from, size, type, begins = []) {
     const data = crypto.getRandomValues(new Uint8Array(size));
+    data.set(begins);
     const { content_uri } = await from.client.uploadContent(data, { type, includeFilename: false });
     return { data, url: content_uri, type };
 }
@@ -274,6 +275,31 @@ const rows = {
         await from.send(content, "org.example.dice");
         const seen = await to.sees(from, content.body, (event) => event.getType() === "org.example.dice" && event.getContent().body === content.body);
         expect("the event", seen.getContent()["org.example.dice"], content["org.example.dice"]);
+    },
+    "custom emoji in texts": async (from, to) => {
+        const png = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+        const cat = await upload(from, 3_000, "image/png", png);
+        const said = own(from, "look");
+        const picture = `<img data-mx-emoticon="" src="${cat.url}" alt=":cat:" title=":cat:" height="32">`;
+        await from.send(html(`${said} :cat: :cat:`, `${said} ${picture} <b>${picture}</b>`));
+        const seen = await to.sees(from, said, (event) => event.getContent().body?.startsWith(said));
+        const { body, formatted_body } = seen.getContent();
+        expect("the text", body, `${said} :cat: :cat:`);
+        const [src, other] = [...formatted_body.matchAll(/<img data-mx-emoticon="" src="(mxc:[^"]+)" alt=":cat:" title=":cat:" height="32">/g)]
+            .map(([, src]) => src);
+        if (!src || src !== other) throw new Error(`it came as ${formatted_body}`);
+        await same(to, src, cat);
+    },
+    "mentions of everybody": async (from, to) => {
+        // Only who has the level for it may ring everybody.
+        const level = () => from.here().getMember(from.user).powerLevel;
+        if (level() < 50) await to.client.setPowerLevel(to.room, to.sees_as[from.name], 50);
+        await from.until("its new level", () => level() >= 50);
+        const body = `@room: ${own(from, "1 < 2")}`;
+        await from.send({ ...text(body), "m.mentions": { room: true } });
+        const seen = await to.sees(from, body, (event) => event.getContent().body === body);
+        expect("who is mentioned", seen.getContent()["m.mentions"], { room: true });
+        if (!to.client.getPushActionsForEvent(seen)?.tweaks?.highlight) throw new Error("it rings nobody");
     },
 };
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, os::unix::fs::FileExt as _, sync::Arc};
 use ruma::OwnedEventId;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Carrier, Trouble, jobs::Job, rules};
+use super::{Carrier, EMOTICONS, Trouble, jobs::Job, late, rules};
 use crate::{
     content::{ExternalPart, MessageId, MimiContent},
     engine::{
@@ -39,7 +39,8 @@ pub(in crate::engine) enum Came {
     Late(OwnedEventId),
 }
 
-/// Whom captions name. Whoever is named by a message of a room is taken to be in it: the homeserver rings nobody else.
+/// Whom captions name. Whoever is named by a message of a room is taken to be in it: the homeserver rings nobody else, and nobody
+/// for those who may not.
 struct Everybody<'a>(&'a GatewayNames);
 
 impl Mentions for Everybody<'_> {
@@ -50,6 +51,9 @@ impl Mentions for Everybody<'_> {
         self.0.matrix_id(user)
     }
     fn is_here(&self, _: &UserUri) -> bool {
+        true
+    }
+    fn may_ring_all(&self, _: &UserUri) -> bool {
         true
     }
 }
@@ -184,13 +188,18 @@ impl Engine {
         let policy = parcel.policy.as_deref().and_then(rules::read);
         let provider = parcel.showing.earlier.sender.provider();
         let mut moved = Vec::new();
+        let in_time = Instant::now() + EMOTICONS;
         for file in media.files {
             let wanted = Wanted { part: file.source, kind: file.kind, info: file.info, name: file.filename };
             let one = async |wanted: &Wanted| {
                 let (url, patience) = (&wanted.part.url, || carrier.patience(&provider));
                 self.persist(url, patience, || carrier.fetch(&room, actor, policy.as_ref(), wanted)).await
             };
-            let came = one(&wanted).await?;
+            let came = if wanted.kind == MediaKind::Emoticon {
+                tokio::time::timeout_at(in_time, one(&wanted)).await.unwrap_or_else(|_| Some(Err(late())))?
+            } else {
+                one(&wanted).await?
+            };
             let is_there = came.is_ok();
             moved.push(came);
             if let Some((part, info)) = file.thumbnail {
@@ -394,7 +403,10 @@ impl Engine {
             }
         }
         match came {
-            Came::Shown(_) => self.end_job(room, parcel.showing.message_id),
+            Came::Shown(_) => {
+                self.is_taken(room, &parcel.showing);
+                self.end_job(room, parcel.showing.message_id);
+            }
             Came::Late(_) => self.go_on_late(room, parcel.clone()),
         }
         true
@@ -496,7 +508,10 @@ impl Engine {
         let all: Vec<OwnedEventId> = events.iter().cloned().chain(note).collect();
         self.note_files(&key.0, parcel, &all, &mut batch).await.map_err(stored)?;
         match self.0.db.commit(batch).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.is_taken(&key.0, &parcel.showing);
+                Ok(())
+            }
             // Deleted just now: nothing else remembers these events.
             Err(StoreError::ConditionFailed { .. }) => {
                 let mut wait = self.0.settings.retry;

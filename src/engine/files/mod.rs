@@ -50,6 +50,8 @@ const TURN: Duration = Duration::from_mins(1);
 const LONGEST_WAIT: u32 = 150;
 /// After so long a file that cannot be had counts as lost.
 const GIVE_UP: Duration = Duration::from_hours(24);
+/// For the pictures in a text nobody waits longer: then their names stand there.
+const EMOTICONS: Duration = Duration::from_secs(5);
 /// With so many messages of one provider waiting for their files, none of it is waited for longer than [`TURN`]: somebody there
 /// sends what never comes.
 const CROWD: usize = 1000;
@@ -123,6 +125,11 @@ impl Carrier {
         let limit = self.largest_upload.get_or_try_init(|| self.files.matrix.largest_upload()).await?;
         Ok(limit.unwrap_or(u64::MAX).min(self.files.max_bytes))
     }
+}
+
+/// What is said of a picture in a text that takes too long.
+fn late() -> String {
+    "it did not come in time".to_owned()
 }
 
 /// Why a file is not there.

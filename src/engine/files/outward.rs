@@ -2,8 +2,9 @@
 
 use ruma::{OwnedRoomId, OwnedServerName};
 use sha2::{Digest as _, Sha512};
+use tokio::time::Instant;
 
-use super::{Carrier, GIVE_UP, Trouble, rules};
+use super::{Carrier, EMOTICONS, GIVE_UP, Trouble, late, rules};
 use crate::{
     assets::AssetName,
     content::ExternalPart,
@@ -11,9 +12,12 @@ use crate::{
     ident::UserUri,
     media::{CHUNK, Pipe as _, SealKey, ToMimi, Unverified},
     policy::AssetPolicy,
-    translate::media::{FileSource, Media, MediaInfo, MediaKind, Moved},
+    translate::media::{FileSource, Media, MediaInfo, MediaKind, Moved, picture_type},
     wire::path::DownloadUrl,
 };
+
+/// So many bytes of a file tell what it is.
+const BEGINNING: usize = 16;
 
 /// The files of one event.
 pub(super) struct Outward {
@@ -46,6 +50,10 @@ fn drawn(seed: &[u8; 32], index: usize) -> (AssetName, SealKey) {
     (AssetName::from_random(name), SealKey::from_random(key, nonce))
 }
 
+fn no_picture() -> Trouble {
+    Trouble::Never("it is no picture of a known kind".to_owned())
+}
+
 impl Carrier {
     /// Where one file of an event lies, once it is there.
     pub(super) fn url(&self, seed: &[u8; 32], index: usize) -> String {
@@ -76,12 +84,13 @@ impl Carrier {
         }
         let mut upload = files.assets.begin(&work.owner, name).await?;
         let mut pipe = ToMimi::new(source.for_pipe(), key)?;
-        let (mut out, mut came) = (Unverified::new(), 0_u64);
+        let (mut out, mut came, mut begins) = (Unverified::new(), 0_u64, Vec::new());
         while let Some(piece) = coming.pieces.next().await? {
             came += piece.len() as u64;
             if came > limit {
                 return Err(Trouble::too_large(limit));
             }
+            begins.extend(piece.iter().take(BEGINNING - begins.len()));
             for part in piece.chunks(CHUNK) {
                 pipe.feed(part, &mut out)?;
                 if out.len() >= CHUNK {
@@ -91,12 +100,17 @@ impl Carrier {
             }
         }
         let sealed = pipe.finish(&mut out)?;
+        let mut part = ExternalPart { url, ..ExternalPart::default() };
+        if kind == MediaKind::Emoticon {
+            picture_type(&begins).ok_or_else(no_picture)?.clone_into(&mut part.content_type);
+            let info = MediaInfo { media_type: part.content_type.clone(), ..info.clone() };
+            rules::limit(policy, kind, &info, files.max_bytes).map_err(Trouble::Never)?;
+        }
         upload.write(out.spool()).await?;
         // Matrix' clock is in milliseconds, and what is kept for ever has no end.
-        let expires =
+        part.expires =
             if upload.expires() == u64::MAX { 0 } else { u32::try_from(upload.expires() / 1000).unwrap_or(u32::MAX) };
         upload.finish().await?;
-        let mut part = ExternalPart { url, expires, ..ExternalPart::default() };
         sealed.describe(&mut part);
         Ok(part)
     }
@@ -111,8 +125,14 @@ impl Engine {
             let what = format!("{} of {}", source.url(), work.room);
             self.persist(&what, || GIVE_UP, || carrier.send(work, index, source, kind, info)).await
         };
+        let in_time = Instant::now() + EMOTICONS;
         for file in &work.media.files {
-            let came = one(moved.len(), &file.source, file.kind, &file.info).await?;
+            let came = one(moved.len(), &file.source, file.kind, &file.info);
+            let came = if file.kind == MediaKind::Emoticon {
+                tokio::time::timeout_at(in_time, came).await.unwrap_or_else(|_| Some(Err(late())))?
+            } else {
+                came.await?
+            };
             let is_there = came.is_ok();
             moved.push(came);
             if let Some((source, info)) = &file.thumbnail {

@@ -3,7 +3,7 @@
 use crate::{
     ident::{ProviderDomain, UserUri},
     policy::{AssetPolicy, AssetUploadLocation, RoomState, component},
-    translate::media::{MediaInfo, MediaKind, bytes},
+    translate::media::{MAX_EMOTICON, MediaInfo, MediaKind, bytes},
     wire::MediaType,
 };
 
@@ -19,14 +19,16 @@ pub(super) fn read(bytes: &[u8]) -> Option<AssetPolicy> {
 
 /// How large a file may be, in bytes, or why it is not taken at all.
 pub(super) fn limit(policy: Option<&AssetPolicy>, kind: MediaKind, info: &MediaInfo, most: u64) -> Result<u64, String> {
-    let mut limit = most;
+    let mut limit = if kind == MediaKind::Emoticon { most.min(MAX_EMOTICON) } else { most };
     if let Some(policy) = policy {
         let media_type = MediaType { essence: info.media_type.clone(), parameters: Vec::new() };
-        if !policy.takes(&media_type) {
+        // What a custom emoji is shows when it comes.
+        let unknown = kind == MediaKind::Emoticon && info.media_type.is_empty();
+        if !unknown && !policy.takes(&media_type) {
             return Err(format!("the room takes no files of type {}", info.media_type));
         }
         limit = limit.min(match kind {
-            MediaKind::Image | MediaKind::Sticker => policy.max_image,
+            MediaKind::Image | MediaKind::Sticker | MediaKind::Emoticon => policy.max_image,
             MediaKind::Audio => policy.max_audio,
             MediaKind::Video => policy.max_video,
             MediaKind::File => policy.max_attachment,

@@ -199,3 +199,21 @@ fn roles_of_other_hubs_have_likely_levels() {
         }
     }
 }
+
+#[test]
+fn the_level_for_ringing_everybody_is_that_of_notifications() {
+    let powers = |content: Value| Powers::read(Some(&content), [].into(), None);
+    let users = json!({"alice": 50, "bob": 49});
+    for (content, alice, bob) in [
+        (json!({"users": users}), true, false),
+        (json!({"users": users, "notifications": {"room": 49}}), true, true),
+        (json!({"users": users, "notifications": {"room": "51"}}), false, false),
+        (json!({"users": users, "notifications": 7}), true, false),
+    ] {
+        let powers = powers(content.clone());
+        assert_eq!((powers.may_ring_all("alice"), powers.may_ring_all("bob")), (alice, bob), "{content}");
+    }
+    assert!(Powers::read(None, [].into(), Some("alice")).may_ring_all("alice"));
+    assert!(!Powers::read(None, [].into(), Some("alice")).may_ring_all("bob"));
+    assert!(Powers::read(Some(&json!({})), ["carol".to_owned()].into(), None).may_ring_all("carol"));
+}

@@ -10,4 +10,5 @@ mod named;
 mod outside;
 mod roles;
 mod settings;
+mod thresholds;
 mod world;

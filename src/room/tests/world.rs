@@ -877,6 +877,7 @@ fn copy(input: &Input) -> Input {
         Input::Read { user, messages, salt } => {
             Input::Read { user: user.clone(), messages: messages.clone(), salt: *salt }
         }
+        Input::Taken { messages, salt } => Input::Taken { messages: messages.clone(), salt: *salt },
         Input::Tick => Input::Tick,
     }
 }

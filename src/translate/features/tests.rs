@@ -14,6 +14,9 @@ fn room() -> RoomUri {
 }
 struct Bob;
 impl Mentions for Bob {
+    fn may_ring_all(&self, _: &UserUri) -> bool {
+        true
+    }
     fn uri(&self, user: &ruma::UserId) -> Option<UserUri> {
         (user == "@bob:b").then(|| UserUri::parse("mimi://b.example/u/bob").unwrap())
     }

@@ -20,6 +20,26 @@ mod token;
 mod tree;
 mod write;
 
+use names::Name;
 pub(super) use names::Tag;
+use token::{Key, Reader, Token};
 pub(super) use tree::{Attrs, Data, Document, Id, MAX_DEPTH, is_language};
-pub(super) use write::{escape, escape_attribute, escape_into};
+pub(super) use write::{escape, escape_attribute, escape_into, from_text};
+
+/// The custom emoji in a text: where their pictures are, and their names.
+pub(super) fn emoticons(html: &str) -> Vec<(String, String)> {
+    let mut reader = Reader::new(html);
+    let mut found: Vec<(String, String)> = Vec::new();
+    while let Some(token) = reader.next() {
+        let value =
+            |key: Key| reader.attributes.iter().find(|(other, _)| *other == key).map(|(_, value)| value.to_string());
+        if token == Token::Open(Name::Image)
+            && value(Key::Emoticon).is_some()
+            && let Some(src) = value(Key::Src)
+            && found.iter().all(|(other, _)| *other != src)
+        {
+            found.push((src, value(Key::Alt).or_else(|| value(Key::Title)).unwrap_or_default()));
+        }
+    }
+    found
+}

@@ -17,6 +17,8 @@ pub(in crate::translate) enum Tag {
     Heading(u8),
     Hr,
     I,
+    /// Only of pictures that were carried.
+    Img,
     Li,
     Ol,
     P,
@@ -58,6 +60,7 @@ impl Tag {
             Self::Heading(_) => "h6",
             Self::Hr => "hr",
             Self::I => "i",
+            Self::Img => "img",
             Self::Li => "li",
             Self::Ol => "ol",
             Self::P => "p",

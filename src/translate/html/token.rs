@@ -21,6 +21,7 @@ pub(super) enum Key {
     Checked,
     Class,
     Color,
+    Emoticon,
     Href,
     Maths,
     OldColor,
@@ -226,6 +227,7 @@ impl<'a> Reader<'a> {
             13 if name.eq_ignore_ascii_case("data-mx-maths") => Key::Maths,
             15 if name.eq_ignore_ascii_case("data-mx-spoiler") => Key::Spoiler,
             16 if name.eq_ignore_ascii_case("data-mx-bg-color") => Key::BackgroundColor,
+            16 if name.eq_ignore_ascii_case("data-mx-emoticon") => Key::Emoticon,
             _ => return,
         };
         if value.len() <= ATTRIBUTE_MAX && self.attributes.iter().all(|(other, _)| *other != key) {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::translate::{
     Loss,
-    links::{Links, Target},
+    links::{EVERYBODY, Links, Target, find_everybody},
 };
 
 /// Deepest nesting (Client-Server API, `m.room.message` msgtypes). What is deeper loses its own markup.
@@ -34,6 +34,17 @@ pub(in crate::translate) enum Attrs<'a> {
     Language(Cow<'a, str>),
     /// `span`, `div`.
     Style(Box<Style<'a>>),
+    /// `img`
+    Picture(Box<Picture<'a>>),
+}
+
+/// A custom emoji whose picture was carried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::translate) struct Picture<'a> {
+    /// Where it is, for who reads the document.
+    pub(in crate::translate) src: String,
+    /// Its name.
+    pub(in crate::translate) alt: Cow<'a, str>,
 }
 
 /// Matrix's own attributes.
@@ -131,6 +142,7 @@ impl<'a> Document<'a> {
             match self.data(child) {
                 Data::Text(text) => out.push_str(text),
                 Data::Element(Tag::Br, _) => out.push('\n'),
+                Data::Element(Tag::Img, Attrs::Picture(picture)) => out.push_str(&picture.alt),
                 Data::Element(..) => self.collect(child, out),
             }
         }
@@ -233,7 +245,35 @@ impl<'a, 'l, 'm> Builder<'a, 'l, 'm> {
             }
             self.cell(Tag::Td);
         }
+        if self.links.everybody().is_some() {
+            return self.ring(text);
+        }
         self.append(Data::Text(text), visible);
+    }
+
+    /// A text in which everybody may be mentioned.
+    fn ring(&mut self, text: Cow<'a, str>) {
+        let literal = self.open.iter().any(|(_, tag)| matches!(tag, Tag::A | Tag::Code | Tag::Pre));
+        let mut rest = text;
+        while let Some(room) = self.links.everybody()
+            && let Some(at) = find_everybody(&rest).filter(|_| !literal && self.open.len() < MAX_DEPTH)
+        {
+            let (before, behind) = split(&rest, at);
+            let (name, behind) = split(&behind, EVERYBODY.len());
+            if !before.is_empty() {
+                let visible = !before.trim().is_empty();
+                self.append(Data::Text(before), visible);
+            }
+            self.push(Tag::A, Attrs::Person(room.as_str().to_owned()));
+            self.append(Data::Text(name), true);
+            self.open.pop();
+            self.links.rang = true;
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            let visible = !rest.trim().is_empty();
+            self.append(Data::Text(rest), visible);
+        }
     }
 
     /// Adds a child to the innermost open element.
@@ -407,12 +447,23 @@ impl<'a, 'l, 'm> Builder<'a, 'l, 'm> {
         })
     }
 
-    /// Pictures are never fetched: a link to one on the web, otherwise its text.
+    /// Pictures are never fetched: a link to one on the web, otherwise its text. Custom emoji that were carried are shown.
     fn image(&mut self, attributes: &Attributes<'a>) {
-        self.links.losses.push(Loss::InlineImage);
+        let emoticon = value(attributes, Key::Emoticon).and(value(attributes, Key::Src));
+        let carried = emoticon.and_then(|src| self.links.picture(src));
+        if carried.is_none() {
+            self.links.losses.push(Loss::InlineImage);
+        }
         let text = [Key::Alt, Key::Title].into_iter().filter_map(|key| value(attributes, key));
         let text = text.filter(|text| !text.trim().is_empty()).map(Cow::clone).next();
         let text = text.unwrap_or(Cow::Borrowed("image"));
+        if let Some(src) = carried {
+            if self.current().is_frame() {
+                self.cell(Tag::Td);
+            }
+            self.append(Data::Element(Tag::Img, Attrs::Picture(Box::new(Picture { src, alt: text }))), true);
+            return;
+        }
         let remote = value(attributes, Key::Src).filter(|src| {
             let web = |scheme: &str| src.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
             web("https://") || web("http://")
@@ -429,6 +480,19 @@ impl<'a, 'l, 'm> Builder<'a, 'l, 'm> {
                 }
             }
             None => self.text(text),
+        }
+    }
+}
+
+fn split<'a>(text: &Cow<'a, str>, at: usize) -> (Cow<'a, str>, Cow<'a, str>) {
+    match text {
+        Cow::Borrowed(text) => {
+            let (before, behind) = text.split_at_checked(at).unwrap_or((text, ""));
+            (Cow::Borrowed(before), Cow::Borrowed(behind))
+        }
+        Cow::Owned(text) => {
+            let (before, behind) = text.split_at_checked(at).unwrap_or((text, ""));
+            (Cow::Owned(before.to_owned()), Cow::Owned(behind.to_owned()))
         }
     }
 }

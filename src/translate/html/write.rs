@@ -3,6 +3,9 @@
 use super::{Attrs, Data, Document, Id, Tag};
 use crate::translate::links;
 
+/// How high a custom emoji is, in pixels, as the specification has it.
+const EMOTICON_HEIGHT: &str = "32";
+
 /// Escapes text as HTML's serialisation does. NUL and carriage returns, which no parser gives back, are replaced.
 pub(in crate::translate) fn escape_into(text: &str, out: &mut String) {
     escaped(text, false, out);
@@ -41,6 +44,11 @@ pub(in crate::translate) fn escape(text: &str) -> String {
     out
 }
 
+/// Text with its ends of lines as HTML.
+pub(in crate::translate) fn from_text(text: &str) -> String {
+    escape(text).replace('\n', "<br>")
+}
+
 impl Document<'_> {
     /// The document as HTML, which may be shown.
     pub(in crate::translate) fn to_html(&self, capacity: usize) -> String {
@@ -62,7 +70,7 @@ impl Document<'_> {
         out.push_str(name);
         attributes(attrs, out);
         out.push('>');
-        if matches!(tag, Tag::Br | Tag::Hr) {
+        if matches!(tag, Tag::Br | Tag::Hr | Tag::Img) {
             return;
         }
         let start = out.len();
@@ -114,6 +122,13 @@ fn attributes(attrs: &Attrs<'_>, out: &mut String) {
         Attrs::Person(href) => attribute("href", href),
         Attrs::Start(start) => attribute("start", &start.to_string()),
         Attrs::Language(language) => attribute("class", &format!("language-{language}")),
+        Attrs::Picture(picture) => {
+            attribute("data-mx-emoticon", "");
+            attribute("src", &picture.src);
+            attribute("alt", &picture.alt);
+            attribute("title", &picture.alt);
+            attribute("height", EMOTICON_HEIGHT);
+        }
         Attrs::Style(style) => {
             let all = [
                 ("data-mx-spoiler", &style.spoiler),

@@ -122,6 +122,12 @@ impl Writer<'_> {
                     }
                 }
             }
+            Tag::Img => {
+                if let Attrs::Picture(picture) = attrs {
+                    self.inline.text(&picture.alt, marks);
+                }
+                return;
+            }
             Tag::Code => {
                 if document.children(id).any(|child| document.tag(child).is_some()) {
                     self.lose(Loss::Layout);

@@ -7,7 +7,7 @@ use super::{
         CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, Translated, events,
         relation::Relations, tidy,
     },
-    FileSource, Media, MediaFile, MediaKind, from_event, from_message, is_media, to_events, to_message,
+    FileSource, Media, MediaFile, MediaKind, emoticon, from_event, from_message, is_media, to_events, to_message,
 };
 use crate::content::{ExternalPart, MimiContent};
 
@@ -29,7 +29,8 @@ pub fn with_files<'a>(event_type: &str, content: &'a Value) -> Option<&'a Value>
     let relation = content.get("m.relates_to").and_then(|relation| relation.get("rel_type")).and_then(Value::as_str);
     let new = content.get("m.new_content").filter(|new| relation == Some("m.replace") && new.is_object());
     let counts = new.unwrap_or(content);
-    is_media(event_type, counts).then_some(counts)
+    let emoticons = || counts.as_object().is_some_and(|counts| emoticon::from_event(event_type, counts).is_some());
+    (is_media(event_type, counts) || emoticons()).then_some(counts)
 }
 
 /// An event whose files went over, as a message. Files that did not make it are left out and named; `None` if nothing is left
@@ -42,6 +43,10 @@ pub fn files_to_mimi(
 ) -> Result<(Option<Translated>, Vec<Missing>), NotCarried> {
     let outer = content.as_object().ok_or(NotCarried::Malformed("content"))?;
     let counts = with_files(event_type, content).ok_or_else(|| NotCarried::EventType(event_type.to_owned()))?;
+    if let Some(emoticons) = counts.as_object().and_then(|counts| emoticon::from_event(event_type, counts)) {
+        let translated = emoticon::to_message(event_type, content, &emoticons, files, ctx)?;
+        return Ok((Some(translated), Vec::new()));
+    }
     let mut losses = Vec::new();
     let relations = Relations::read(outer, ctx, &mut losses);
     let mut media = from_event(event_type, counts, ctx)?;
@@ -66,6 +71,9 @@ pub fn files_to_mimi(
 #[must_use]
 pub fn files_to_matrix(message: &MimiContent, files: Vec<Moved<FileSource>>, ctx: &ToMatrix<'_>) -> Vec<MatrixMessage> {
     let Some(media) = from_message(message) else { return Vec::new() };
+    if let Some(event) = emoticon::to_event(message, &files, ctx) {
+        return vec![event];
+    }
     let caption = media.caption.clone();
     let (media, missing) = media.carried(files);
     let mut all = if media.files.is_empty() { Vec::new() } else { to_events(&media, message, ctx) };
@@ -82,6 +90,15 @@ pub fn files_to_matrix(message: &MimiContent, files: Vec<Moved<FileSource>>, ctx
         all.push(note(&format!("[{file} could not be fetched: {why}]"), refers, ctx));
     }
     all
+}
+
+/// What does not cross of a message with files, if all of them do; `None` if it has none.
+#[must_use]
+pub fn losses_to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> Option<Vec<Loss>> {
+    let media = from_message(message)?;
+    let there = || Ok(FileSource::Plain(String::new().into()));
+    let files = media.sources().map(|_| there()).collect();
+    Some(tidy(files_to_matrix(message, files, ctx).into_iter().flat_map(|event| event.losses).collect()))
 }
 
 /// What stands in the place of files that take their time.
@@ -143,6 +160,7 @@ pub fn named<S>(file: &MediaFile<S>) -> String {
         MediaKind::Audio => "sound",
         MediaKind::File => "file",
         MediaKind::Sticker => "sticker",
+        MediaKind::Emoticon => "custom emoji",
     };
     let about = file.info.size.map_or_else(|| kind.to_owned(), |size| format!("{kind}, {}", bytes(size)));
     if file.filename.is_empty() { about } else { format!("{} ({about})", file.filename) }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, events, tidy, to_matrix, to_mimi},
     FileSource, MAX_FILES, MAX_WAVEFORM, Media, MediaFile, MediaInfo, MediaKind, UNKNOWN_TYPE, clean_blurhash,
-    clean_name,
+    clean_name, emoticon,
 };
 use crate::{
     content::{MimiContent, NestedPart},
@@ -35,6 +35,9 @@ pub fn from_event(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result
     let outer = content.as_object().ok_or(NotCarried::Malformed("content"))?;
     if outer.contains_key(CONTENT_KEY) {
         return Err(NotCarried::Mirror);
+    }
+    if let Some(files) = emoticon::from_event(event_type, outer) {
+        return Ok(Media { files, caption: None, losses: Vec::new() });
     }
     let mut losses = Vec::new();
     let msgtype = text(outer, "msgtype").unwrap_or_default();
@@ -235,7 +238,7 @@ fn caption_of(
 /// A name for a file without one: clients show nothing else of it.
 fn default_name(file: &MediaFile<FileSource>) -> String {
     let name = match file.kind {
-        MediaKind::Image => "image",
+        MediaKind::Image | MediaKind::Emoticon => "image",
         MediaKind::Video => "video",
         MediaKind::Audio if file.voice.is_some() => "voice message",
         MediaKind::Audio => "audio",

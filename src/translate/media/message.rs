@@ -3,7 +3,7 @@
 use super::{
     super::{Loss, NotCarried, ToMimi, Translated, essence, tidy},
     MAX_FILES, MAX_WAVEFORM, MEDIA_EXTENSION, Media, MediaFile, MediaInfo, MediaKind, UNKNOWN_TYPE, clean_blurhash,
-    clean_name,
+    clean_name, emoticon,
 };
 use crate::content::{
     AvMetadata, AvType, Body, CborValue, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart,
@@ -40,7 +40,7 @@ pub fn to_message(media: &Media<ExternalPart>, ctx: &ToMimi<'_>) -> Result<Trans
         };
         let disposition = match file.kind {
             MediaKind::File => Disposition::Attachment,
-            MediaKind::Sticker => Disposition::Inline,
+            MediaKind::Sticker | MediaKind::Emoticon => Disposition::Inline,
             MediaKind::Image | MediaKind::Video | MediaKind::Audio => Disposition::Render,
         };
         parts.push(part(disposition, external));
@@ -121,6 +121,9 @@ fn hint(part: u16, sticker: bool, info: &MediaInfo, voice: Option<&[u16]>) -> Op
 /// file, calls, profiles, reactions.
 #[must_use]
 pub fn from_message(message: &MimiContent) -> Option<Media<ExternalPart>> {
+    if let Some(emoticons) = emoticon::from_message(message) {
+        return Some(emoticons);
+    }
     let about = message.av_metadata();
     let mut found =
         Found { about: &about, hints: hints(message), media: Media { files: vec![], caption: None, losses: vec![] } };

@@ -1,5 +1,5 @@
 //! Pictures, videos, sounds, files, stickers and galleries: what events say of them (Client-Server API 1.17, `m.room.message` and
-//! `m.sticker`; MSC4274 galleries, MSC3245 voice messages, MSC2448 blurhashes) and external parts
+//! `m.sticker`; MSC4274 galleries, MSC3245 voice messages, MSC2448 blurhashes, MSC2545 custom emoji) and external parts
 //! (draft-ietf-mimi-content-08 section 4.5, draft-mahy-mimi-av-metadata-01).
 //!
 //! ```text
@@ -10,6 +10,7 @@
 //! How the files themselves go over is the engine's business, with the pipes of `crate::media`: here are only words.
 
 mod cross;
+mod emoticon;
 mod event;
 mod message;
 
@@ -24,7 +25,10 @@ use crate::{
     media::{EncryptedFile, FromMatrix},
 };
 
-pub use cross::{Missing, Moved, accepted, bytes, files_to_matrix, files_to_mimi, named, on_their_way, with_files};
+pub use cross::{
+    Missing, Moved, accepted, bytes, files_to_matrix, files_to_mimi, losses_to_matrix, named, on_their_way, with_files,
+};
+pub use emoticon::{MAX_EMOTICON, picture_type};
 pub use event::{from_event, is_media, to_events};
 pub use message::{from_message, to_message};
 
@@ -83,6 +87,8 @@ pub enum MediaKind {
     File,
     /// `m.sticker`
     Sticker,
+    /// A picture within a text.
+    Emoticon,
 }
 
 impl MediaKind {
@@ -100,7 +106,7 @@ impl MediaKind {
     #[must_use]
     pub fn msgtype(self) -> &'static str {
         match self {
-            Self::Image => "m.image",
+            Self::Image | Self::Emoticon => "m.image",
             Self::Video => "m.video",
             Self::Audio => "m.audio",
             Self::File => "m.file",
@@ -110,7 +116,7 @@ impl MediaKind {
 
     fn av_type(self) -> Option<AvType> {
         match self {
-            Self::Image | Self::Sticker => Some(AvType::Image),
+            Self::Image | Self::Sticker | Self::Emoticon => Some(AvType::Image),
             Self::Video => Some(AvType::Video),
             Self::Audio => Some(AvType::Audio),
             Self::File => None,
@@ -136,6 +142,11 @@ pub struct MediaInfo {
 }
 
 impl MediaInfo {
+    /// Nothing at all: not even a type.
+    fn unknown() -> Self {
+        Self { media_type: String::new(), ..Self::of_type(UNKNOWN_TYPE) }
+    }
+
     /// Nothing but a type; what is none becomes `application/octet-stream`.
     fn of_type(media_type: &str) -> Self {
         Self {

@@ -414,3 +414,127 @@ fn names_and_hints_of_strangers_are_cleaned() {
     let file = from_message(&message).unwrap().files.remove(0);
     assert_eq!((file.kind, file.info.blurhash, file.voice), (MediaKind::Audio, None, Some(vec![0; MAX_WAVEFORM])));
 }
+
+// ---------------------------------------------------------------------------------------------------------- custom emoji
+
+fn emoji(html: &str) -> Value {
+    json!({"msgtype": "m.text", "body": "x", "format": "org.matrix.custom.html", "formatted_body": html})
+}
+
+fn cat(number: usize) -> String {
+    format!("<img data-mx-emoticon src=\"mxc://a.example/{number}\" alt=\":cat{number}:\">")
+}
+
+/// A text with the pictures that were carried, as bytes say it.
+fn emoji_across(content: &Value, carried: &[Moved<ExternalPart>]) -> (Translated, MatrixMessage) {
+    let (sender, room) = (&alice(), &room());
+    let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: 1_700_000_000_123, past: &NoPast, mentions: &Nobody };
+    let (sent, missing) = files_to_mimi("m.room.message", content, carried.to_vec(), &ctx).unwrap();
+    assert_eq!(missing, []);
+    let sent = sent.unwrap();
+    let message = MimiContent::decode(&sent.content.encode().unwrap()).unwrap();
+    let ctx = ToMatrix { message_id: MessageId([2; 32]), sender, room, from_gateway: false, mentions: &Nobody };
+    let count = from_message(&message).map_or(0, |media| media.files.len());
+    let there = |number: usize| Ok(FileSource::Plain(format!("mxc://b.example/{number}").into()));
+    let event = if count == 0 {
+        crate::translate::to_matrix(&message, &ctx)
+    } else {
+        files_to_matrix(&message, (0..count).map(there).collect(), &ctx).remove(0)
+    };
+    (sent, event)
+}
+
+fn there(media_type: &str) -> ExternalPart {
+    let url = "https://assets.a.example/1".to_owned();
+    ExternalPart { url, content_type: media_type.to_owned(), ..ExternalPart::default() }
+}
+
+#[test]
+fn custom_emoji_keep_their_pictures_and_others_have_their_names() {
+    let html = format!("<p>hi {} {} {}</p>", cat(0), cat(1), cat(0));
+    let content = emoji(&html);
+    assert_eq!(with_files("m.room.message", &content), Some(&content));
+    let media = read("m.room.message", &content).unwrap();
+    assert_eq!(media.sources().count(), 2, "each once");
+    let (sent, event) = emoji_across(&content, &[Ok(there("image/png")), Ok(there("image/webp"))]);
+    assert_eq!(sent.losses, []);
+    let shown = event.content["formatted_body"].as_str().unwrap();
+    let picture = |at: usize, name: usize| {
+        format!(
+            "<img data-mx-emoticon=\"\" src=\"mxc://b.example/{at}\" alt=\":cat{name}:\" title=\":cat{name}:\" height=\"32\">"
+        )
+    };
+    assert_eq!(shown, format!("<p>hi {} {} {}</p>", picture(0, 0), picture(1, 1), picture(0, 0)));
+    assert_eq!(event.losses, [Loss::Alternatives], "“x” is not what a client writes beside it");
+    // Who does not look into the unit reads Markdown or text.
+    let Body::Multi { semantics: PartSemantics::ChooseOne, parts } = &sent.content.body.body else { panic!() };
+    let Body::Single { content: markdown, .. } = &parts[1].body else { panic!() };
+    assert_eq!(String::from_utf8_lossy(markdown), "hi :cat0: :cat1: :cat0:");
+    // One that could not be had is its name.
+    let (sent, event) = emoji_across(&content, &[Err("gone".to_owned()), Ok(there("image/png"))]);
+    assert_eq!(sent.losses, [Loss::InlineImage]);
+    assert_eq!(event.content["formatted_body"], format!("<p>hi :cat0: {} :cat0:</p>", picture(0, 1)));
+    let (sent, event) = emoji_across(&content, &[Err("gone".to_owned()), Err("gone".to_owned())]);
+    assert_eq!(sent.losses, [Loss::InlineImage]);
+    assert_eq!(event.content["formatted_body"], "<p>hi :cat0: :cat1: :cat0:</p>");
+}
+
+#[test]
+fn only_so_many_pictures_and_only_those_of_homeservers_are_carried() {
+    let many: String = (0..30).map(cat).collect();
+    assert_eq!(read("m.room.message", &emoji(&many)).unwrap().sources().count(), 20);
+    let carried: Vec<_> = (0..20).map(|_| Ok(there("image/gif"))).collect();
+    let (sent, event) = emoji_across(&emoji(&many), &carried);
+    assert_eq!(sent.losses, [Loss::InlineImage]);
+    let shown = event.content["formatted_body"].as_str().unwrap();
+    assert_eq!(shown.matches("<img").count(), 20);
+    assert!(shown.contains(":cat20:") && shown.contains(":cat29:"));
+    for html in [
+        "<img src=\"mxc://a.example/1\" alt=\"x\">",
+        "<img data-mx-emoticon src=\"https://a.example/1\" alt=\"x\">",
+        "<img data-mx-emoticon alt=\"x\">",
+        "<code>&lt;img data-mx-emoticon src=mxc://a/b></code>",
+    ] {
+        assert_eq!(with_files("m.room.message", &emoji(html)), None, "{html}");
+    }
+    let mut plain = emoji(&cat(1));
+    plain.as_object_mut().unwrap().remove("format");
+    assert_eq!(with_files("m.room.message", &plain), None);
+}
+
+#[test]
+fn what_strangers_call_a_custom_emoji_is_one_or_stays_what_it_is() {
+    let picture = |media_type: &str| {
+        part_of(
+            Disposition::Inline,
+            ExternalPart { url: "https://a/1".into(), content_type: media_type.into(), ..ExternalPart::default() },
+        )
+    };
+    let unit = |html: &str, pictures: Vec<NestedPart>| {
+        let parts = std::iter::once(NestedPart::text("text/html", html)).chain(pictures).collect();
+        NestedPart::render(Body::Multi { semantics: PartSemantics::SingleUnit, parts })
+    };
+    let kinds = |body: NestedPart| -> Vec<MediaKind> {
+        let message = MimiContent::new([1; 16], &alice(), &room(), body);
+        from_message(&message).map_or(vec![], |media| media.files.iter().map(|file| file.kind).collect())
+    };
+    let wave = "<img data-mx-emoticon src=\"cid:2@local.invalid\" alt=\"a\">";
+    assert_eq!(kinds(unit(wave, vec![picture("image/png")])), [MediaKind::Emoticon]);
+    // Behind another alternative, with the numbers of that place.
+    let other = NestedPart::text(TEXT_PLAIN, "a");
+    let choose = |parts| NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts });
+    let later = wave.replace("cid:2", "cid:4");
+    assert_eq!(kinds(choose(vec![other.clone(), unit(&later, vec![picture("image/png")])])), [MediaKind::Emoticon]);
+    assert_eq!(kinds(choose(vec![other, unit(wave, vec![picture("image/png")])])), []);
+    // A drawing, a picture that the text does not have, a picture that is none of the kind: files, as always.
+    assert_eq!(kinds(unit(wave, vec![picture("image/svg+xml")])), [MediaKind::File]);
+    assert_eq!(kinds(unit(wave, vec![picture("image/png"), picture("image/png")])), [MediaKind::Image; 2]);
+    let photo = "<img src=\"cid:2@local.invalid\" alt=\"a\">";
+    assert_eq!(kinds(unit(photo, vec![picture("image/png")])), [MediaKind::Image]);
+    assert_eq!(picture_type(b"\x89PNG\r\n\x1a\nxyz"), Some("image/png"));
+    assert_eq!((picture_type(b"<svg>"), picture_type(b"")), (None, None));
+}
+
+fn part_of(disposition: Disposition, external: ExternalPart) -> NestedPart {
+    NestedPart { disposition, language: String::new(), body: Body::External(Box::new(external)) }
+}

@@ -1,0 +1,137 @@
+//! The thresholds of a Matrix room that is a portal to a room hosted elsewhere: what its roles allow (Matrix client-server API,
+//! `m.room.power_levels`; room-policy-03 section 3). The other way around is in [`Powers::roles`].
+
+use serde_json::{Map, Value, json};
+
+use super::{Capability, Powers, Role, RoleList, role};
+
+/// Where a threshold stands in the content.
+#[derive(Clone, Copy)]
+enum Place {
+    Top(&'static str),
+    Event(&'static str),
+}
+
+/// Whether a role lets somebody do something.
+type Allows = fn(&Role) -> bool;
+
+/// Each act, where its threshold stands, and whether a role allows it.
+const ACTS: &[(Place, Allows)] = &[
+    (Place::Top("events_default"), |role| role.can(Capability::SendMessage)),
+    (Place::Event("m.reaction"), |role| role.can(Capability::ReactToMessage)),
+    (Place::Top("invite"), |role| role.can(Capability::AddParticipant) && brings(role, role::NONE, role::MEMBER)),
+    (Place::Top("kick"), |role| role.can(Capability::RemoveParticipant) && brings(role, role::MEMBER, role::NONE)),
+    (Place::Top("ban"), |role| role.can(Capability::Ban) && brings(role, role::MEMBER, role::BANNED)),
+    (Place::Top("redact"), |role| role.can(Capability::DeleteOtherMessage)),
+    (Place::Event("m.room.name"), |role| role.can(Capability::ChangeRoomName)),
+    (Place::Event("m.room.topic"), |role| role.can(Capability::ChangeRoomSubject)),
+    (Place::Event("m.room.avatar"), |role| role.can(Capability::ChangeRoomAvatar)),
+    (Place::Event("m.room.power_levels"), |role| role.can(Capability::ChangeUserRole)),
+];
+
+fn brings(role: &Role, from: u32, to: u32) -> bool {
+    role.may_change(from, to)
+}
+
+impl Powers {
+    /// Brings the thresholds of a content, whose levels these are, to what the roles allow: the lowest level of those who
+    /// may, and `nobody` where no role does. What is right stays as it is. Answers whether something changed.
+    pub fn write_thresholds(&self, roles: &RoleList, nobody: i64, content: &mut Map<String, Value>) -> bool {
+        let mut changed = false;
+        // What is named nowhere goes by the first of all.
+        let mut speaking = self.events_default;
+        for (place, allows) in ACTS {
+            let levels = roles.0.iter().filter(|role| allows(role)).filter_map(|role| self.level_of(role));
+            let wanted = levels.min().unwrap_or(nobody).min(nobody);
+            let now = self.threshold(*place, speaking);
+            if matches!(place, Place::Top("events_default")) {
+                speaking = wanted;
+            }
+            if now == wanted {
+                continue;
+            }
+            changed = true;
+            match place {
+                Place::Top(name) => {
+                    content.insert((*name).to_owned(), json!(wanted));
+                }
+                Place::Event(name) => {
+                    let events = content.entry("events").or_insert_with(|| json!({}));
+                    if !events.is_object() {
+                        *events = json!({});
+                    }
+                    if let Some(events) = events.as_object_mut() {
+                        events.insert((*name).to_owned(), json!(wanted));
+                    }
+                }
+            }
+        }
+        changed
+    }
+
+    fn threshold(&self, place: Place, speaking: i64) -> i64 {
+        match place {
+            Place::Top("events_default") => self.events_default,
+            Place::Top("invite") => self.invite,
+            Place::Top("kick") => self.kick,
+            Place::Top("ban") => self.ban,
+            Place::Top(_) => self.redact,
+            Place::Event(name @ "m.reaction") => self.event(name).unwrap_or(speaking),
+            Place::Event(name) => self.state(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Preset, initial};
+
+    fn thresholds(roles: &RoleList, content: Value) -> Value {
+        let powers = Powers::read(Some(&content), [].into(), None).at_most(95).among(roles);
+        let Value::Object(mut content) = content else { panic!("no object") };
+        let first = powers.write_thresholds(roles, 100, &mut content);
+        let powers = Powers::read(Some(&Value::Object(content.clone())), [].into(), None).at_most(95).among(roles);
+        assert!(!powers.write_thresholds(roles, 100, &mut content.clone()), "once is enough");
+        assert!(first);
+        Value::Object(content)
+    }
+
+    #[test]
+    fn levels_of_a_host_come_out_of_its_roles_again() {
+        let host = json!({
+            "users": {}, "ban": 100, "kick": 50, "redact": 0, "invite": 50, "events_default": 50, "state_default": 100,
+            "events": { "m.room.name": 0, "m.room.avatar": 50, "m.reaction": 0 },
+        });
+        let powers = Powers::read(Some(&host), [].into(), None);
+        let roles = powers.roles(&RoleList(Vec::new()), [0, 50, 100]);
+        let found = thresholds(&roles, json!({ "users": { "@bot:x": 100 }, "users_default": 0 }));
+        let now = Powers::read(Some(&found), [].into(), None);
+        assert_eq!((now.ban, now.kick, now.redact, now.invite, now.events_default), (95, 50, 0, 50, 50), "{found}");
+        assert_eq!(now.message("m.reaction"), 0, "{found}");
+        let states = ["m.room.name", "m.room.avatar", "m.room.topic", "m.room.power_levels"];
+        assert_eq!(states.map(|name| now.state(name)), [0, 50, 95, 95], "{found}");
+        assert_eq!(found["users"], json!({ "@bot:x": 100 }));
+    }
+
+    #[test]
+    fn what_no_role_allows_nobody_may() {
+        let mut roles = RoleList(Vec::new());
+        let made = Powers::read(Some(&json!({})), [].into(), None).roles(&roles, []);
+        roles.0 = made.0.into_iter().filter(|role| role.index == role::MEMBER).collect();
+        let found = thresholds(&roles, json!({ "events": "not a map" }));
+        assert_eq!((&found["kick"], &found["events"]["m.room.power_levels"]), (&json!(100), &json!(100)));
+    }
+
+    #[test]
+    fn an_auditorium_is_read_only() {
+        let uri = crate::ident::RoomUri::parse("mimi://a.example/r/x").unwrap();
+        let roles = initial(uri, "", "", Vec::new(), Preset::Auditorium).roles;
+        let found = thresholds(&roles, json!({}));
+        let powers = Powers::read(Some(&found), [].into(), None).among(&roles);
+        let level = |index: u32| powers.level_of(roles.get(index).unwrap()).unwrap();
+        let needed = found["events_default"].as_i64().unwrap();
+        assert!(level(role::MEMBER) < needed && level(crate::policy::SPEAKER) >= needed, "{found}");
+        assert!(level(crate::policy::SPEAKER) < found["kick"].as_i64().unwrap_or(50), "{found}");
+    }
+}
