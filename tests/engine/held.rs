@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     homeserver::Fault,
-    media::{DOWNLOAD, GET, bytes_of, notice, picture, send, shown, two},
+    media::{DOWNLOAD, GET, bytes_of, gallery, notice, picture, send, shown, two},
     silo::{Silo, until_bodies, until_true},
 };
 
@@ -143,13 +143,8 @@ async fn pictures_of_a_deleted_message_that_were_shown_before_a_crash_go() {
     let (two, switch, at_a, at_b) = two().await;
     restart(&two.b, Duration::from_millis(100)).await;
     switch.set(&[(GET, Fault::Before)]);
-    let item = |name: &str| {
-        let url = two.a.files().files.keep(name.as_bytes());
-        json!({"itemtype": "m.image", "body": name, "filename": name, "url": url, "info": {"mimetype": "image/png"}})
-    };
-    let items = [item("1.png"), item("2.png"), item("3.png")];
-    let gallery = json!({"msgtype": "m.gallery", "body": "Us", "itemtypes": items});
-    let gallery = two.a.homeserver.send(&at_a, "a1", "m.room.message", gallery);
+    let pictures = gallery(&two.a, &["1.png", "2.png", "3.png"]);
+    let gallery = two.a.homeserver.send(&at_a, "a1", "m.room.message", pictures);
     until_true("a note", || notice(&two.b, &at_b, "are still on the way")).await;
     // The last one is not shown.
     let faults = two.b.faults.clone();
@@ -171,14 +166,7 @@ async fn pictures_of_a_deleted_message_that_were_shown_before_a_crash_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_takes_the_place_of_all_that_shows_a_message() {
     let (two, _, at_a, at_b) = two().await;
-    let item = |name: &str| {
-        let url = two.a.files().files.keep(name.as_bytes());
-        json!({"itemtype": "m.image", "body": name, "filename": name, "url": url, "info": {"mimetype": "image/png"}})
-    };
-    let gallery = |names: &[&str]| {
-        let items: Vec<Value> = names.iter().map(|name| item(name)).collect();
-        json!({"msgtype": "m.gallery", "body": "Us", "itemtypes": items})
-    };
+    let gallery = |names: &[&str]| gallery(&two.a, names);
     let edit = |of: &str, new: Value| {
         let mut edit = new.clone();
         edit["m.new_content"] = new;

@@ -13,6 +13,7 @@ mod edits;
 mod held;
 mod inward;
 mod jobs;
+mod late;
 mod outward;
 mod rules;
 mod turns;
