@@ -179,6 +179,9 @@ async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallErr
         OutRow::Show(showing) | OutRow::ShowNow(showing) => {
             let patient = matches!(row, OutRow::Show(_)) && !inner.names.telling.late_targets.is_zero();
             let shown = engine.show(room, showing, patient).await?;
+            if shown.is_ok() {
+                engine.replace_rest(room, showing, &[]).await?;
+            }
             Ok(shown.map_or_else(|target| Sent::Waits(target.0), Sent::Matrix))
         }
         OutRow::Parcel(parcel) => engine.show_parcel(room, parcel).await.map(Sent::Files),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     homeserver::Fault,
-    media::{DOWNLOAD, GET, bytes_of, notice, picture, send, shown, two},
+    media::{DOWNLOAD, GET, bytes_of, gallery, notice, picture, send, shown, two},
     silo::{Silo, until_bodies, until_true},
 };
 
@@ -143,13 +143,8 @@ async fn pictures_of_a_deleted_message_that_were_shown_before_a_crash_go() {
     let (two, switch, at_a, at_b) = two().await;
     restart(&two.b, Duration::from_millis(100)).await;
     switch.set(&[(GET, Fault::Before)]);
-    let item = |name: &str| {
-        let url = two.a.files().files.keep(name.as_bytes());
-        json!({"itemtype": "m.image", "body": name, "filename": name, "url": url, "info": {"mimetype": "image/png"}})
-    };
-    let items = [item("1.png"), item("2.png"), item("3.png")];
-    let gallery = json!({"msgtype": "m.gallery", "body": "Us", "itemtypes": items});
-    let gallery = two.a.homeserver.send(&at_a, "a1", "m.room.message", gallery);
+    let pictures = gallery(&two.a, &["1.png", "2.png", "3.png"]);
+    let gallery = two.a.homeserver.send(&at_a, "a1", "m.room.message", pictures);
     until_true("a note", || notice(&two.b, &at_b, "are still on the way")).await;
     // The last one is not shown.
     let faults = two.b.faults.clone();
@@ -166,6 +161,39 @@ async fn pictures_of_a_deleted_message_that_were_shown_before_a_crash_go() {
         shown(&two.b, &at_b).iter().all(|event| gone.contains(&event["event_id"]))
     };
     until_true("what was shown is gone", || redacted(&two.b, &at_b).len() >= 3 && all()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_takes_the_place_of_all_that_shows_a_message() {
+    let (two, _, at_a, at_b) = two().await;
+    let gallery = |names: &[&str]| gallery(&two.a, names);
+    let edit = |of: &str, new: Value| {
+        let mut edit = new.clone();
+        edit["m.new_content"] = new;
+        edit["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": of });
+        edit
+    };
+    let of = |name: &str| {
+        let events = shown(&two.b, &at_b).into_iter();
+        let found = events.filter(|event| event["content"]["filename"] == name).map(|event| event["event_id"].clone());
+        found.collect::<Vec<_>>()
+    };
+    let said = two.a.homeserver.send(&at_a, "a1", "m.room.message", gallery(&["1.png", "2.png", "3.png"]));
+    until_true("three pictures", || shown(&two.b, &at_b).len() == 3).await;
+    let [one, two_png, three] = ["1.png", "2.png", "3.png"].map(of).map(|found| found[0].clone());
+    two.a.homeserver.send(&at_a, "a1", "m.room.message", edit(&said, gallery(&["4.png", "5.png"])));
+    until_true("the old ones go", || redacted(&two.b, &at_b).len() == 2).await;
+    let gone = redacted(&two.b, &at_b);
+    assert!(gone.contains(&two_png) && gone.contains(&three), "{gone:?}");
+    let events = two.b.homeserver.events(&at_b);
+    let edited = events.iter().find(|event| event["content"]["m.new_content"]["filename"] == "4.png").unwrap();
+    assert_eq!(edited["content"]["m.relates_to"]["event_id"], one);
+    let five = of("5.png")[0].clone();
+    // A version without files leaves none.
+    let text = json!({ "msgtype": "m.text", "body": "never mind" });
+    two.a.homeserver.send(&at_a, "a1", "m.room.message", edit(&said, text));
+    until_true("the last one goes", || redacted(&two.b, &at_b).contains(&five)).await;
+    assert!(!redacted(&two.b, &at_b).contains(&one));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,6 +244,8 @@ async fn a_deleted_event_leaves_no_asset_whenever_the_process_ends() {
     two.a.memory().judge(move |batch| if brings(batch) { refused() } else { Ok(()) });
     let said = send(&two.a, &at_a, "a1", b"a cat");
     until_true("the asset", || two.a.files().assets().iter().any(|path| path.extension().is_none())).await;
+    // The store of assets knows it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     two.a.crash().await;
     two.a.memory().judge(|_| Ok(()));
     // It fetches the file once more, and cannot.

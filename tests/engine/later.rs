@@ -46,6 +46,16 @@ async fn set(silo: &Silo, telling: Telling) {
     silo.start().await;
 }
 
+/// B2 comes as well, and reading is told soon.
+async fn b2_comes(two: &Two, at_a: &RoomId, at_b: &RoomId) {
+    set(&two.b, quick()).await;
+    let b = &two.b.homeserver;
+    b.invite(at_b, "b1", &b.user("b2"), false);
+    b.join(at_b, "b2");
+    b.say(at_b, "b2", "here");
+    until_bodies(&two.a, at_a, &["here"]).await;
+}
+
 fn quick() -> Telling {
     Telling { gather_reads: Duration::from_millis(20), late_targets: Duration::from_millis(400), ..Telling::default() }
 }
@@ -76,12 +86,8 @@ async fn a_message_goes_on_both_sides_when_its_time_has_come_even_over_a_restart
 async fn what_runs_from_reading_waits_for_all_who_are_here() {
     let two = Two::new().await;
     let (at_a, at_b, _) = two.room().await;
-    set(&two.b, quick()).await;
     let b = &two.b.homeserver;
-    b.invite(&at_b, "b1", &b.user("b2"), false);
-    b.join(&at_b, "b2");
-    b.say(&at_b, "b2", "here");
-    until_bodies(&two.a, &at_a, &["here"]).await;
+    b2_comes(&two, &at_a, &at_b).await;
     let said = two.a.homeserver.send(&at_a, "a1", "m.room.message", after_reading("read me"));
     until_bodies(&two.b, &at_b, &["here", "read me"]).await;
     let shown = b.event(&at_b, "read me");
@@ -139,12 +145,8 @@ async fn what_is_shown_after_its_time_goes_at_once() {
 async fn who_leaves_is_not_waited_for() {
     let two = Two::new().await;
     let (at_a, at_b, _) = two.room().await;
-    set(&two.b, quick()).await;
     let b = &two.b.homeserver;
-    b.invite(&at_b, "b1", &b.user("b2"), false);
-    b.join(&at_b, "b2");
-    b.say(&at_b, "b2", "here");
-    until_bodies(&two.a, &at_a, &["here"]).await;
+    b2_comes(&two, &at_a, &at_b).await;
     two.a.homeserver.send(&at_a, "a1", "m.room.message", after_reading("read me"));
     until_bodies(&two.b, &at_b, &["here", "read me"]).await;
     let shown = b.event(&at_b, "read me");

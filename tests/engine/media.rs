@@ -39,6 +39,15 @@ pub(crate) fn picture(url: &str, size: usize) -> Value {
     })
 }
 
+/// Pictures of these names.
+pub(crate) fn gallery(silo: &Silo, names: &[&str]) -> Value {
+    let item = |name: &&str| {
+        let url = silo.files().files.keep(name.as_bytes());
+        json!({"itemtype": "m.image", "body": name, "filename": name, "url": url, "info": {"mimetype": "image/png"}})
+    };
+    json!({"msgtype": "m.gallery", "body": "Us", "itemtypes": names.iter().map(item).collect::<Vec<_>>()})
+}
+
 /// Somebody sends a picture of these bytes; the event.
 pub(crate) fn send(silo: &Silo, room: &RoomId, name: &str, bytes: &[u8]) -> String {
     let url = silo.files().files.keep(bytes);
@@ -255,13 +264,7 @@ async fn what_is_deleted_is_gone_everywhere() {
     two.b.start().await;
     let delete = |event: &str| two.a.homeserver.send(&at_a, "a1", "m.room.redaction", json!({ "redacts": event }));
     // A gallery: all that shows it.
-    let item = |name: &str| {
-        let url = two.a.files().files.keep(name.as_bytes());
-        json!({"itemtype": "m.image", "body": name, "filename": name, "url": url, "info": {"mimetype": "image/png"}})
-    };
-    let items = [item("1.png"), item("2.png"), item("3.png")];
-    let gallery = json!({"msgtype": "m.gallery", "body": "Us", "itemtypes": items});
-    let gallery = two.a.homeserver.send(&at_a, "a1", "m.room.message", gallery);
+    let gallery = two.a.homeserver.send(&at_a, "a1", "m.room.message", gallery(&two.a, &["1.png", "2.png", "3.png"]));
     until_true("three pictures", || shown(&two.b, &at_b).len() == 3).await;
     assert_eq!(two.a.files().assets().len(), 3);
     delete(&gallery);

@@ -9,9 +9,11 @@
 //!
 //! Whatever waits is a row; what runs is begun anew after a crash, under the names and keys that were drawn once.
 
+mod edits;
 mod held;
 mod inward;
 mod jobs;
+mod late;
 mod outward;
 mod rules;
 mod turns;
