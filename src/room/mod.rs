@@ -5,6 +5,7 @@
 //! effects together, or none of them.
 
 mod about;
+mod avatar;
 mod ban;
 mod codes;
 pub mod command;

@@ -216,6 +216,15 @@ pub enum Input {
         /// The report's salt.
         salt: [u8; 16],
     },
+    /// The picture of the Matrix room is an asset.
+    Published {
+        /// The state event.
+        event: String,
+        /// Who set it.
+        sender: OwnedUserId,
+        /// Where it is, or why it is not.
+        url: Result<String, String>,
+    },
     /// The homeserver has these messages of remote users; 16 random bytes for the reports.
     Taken {
         /// Which.
@@ -387,6 +396,26 @@ pub enum Effect {
     Unlink(OwnedRoomId),
     /// In this Matrix room somebody is left of a direct chat that is over: what is written there is answered.
     Ended(OwnedRoomId),
+    /// A file of the homeserver has to be an asset, too: [`Input::Published`] follows.
+    Publish {
+        /// The state event that names it.
+        event: String,
+        /// Who set that.
+        sender: OwnedUserId,
+        /// The same, as MIMI has them: the asset is theirs.
+        owner: UserUri,
+        /// The file, `mxc://…`.
+        url: String,
+    },
+    /// The picture of the Matrix room shall be this asset.
+    Wear {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who sets it.
+        actor: Actor,
+        /// The asset.
+        url: String,
+    },
     /// [`Input::Tick`] is wanted at this time.
     Wake(Millis),
     /// Others do not get all of a message of one of our users, who is told what, once for each kind.
@@ -545,6 +574,10 @@ impl Step<'_> {
             }
             Input::Read { user, messages, salt } => {
                 self.on_read(user, &messages, salt);
+                None
+            }
+            Input::Published { event, sender, url } => {
+                self.on_published(&event, &sender, url);
                 None
             }
             Input::Taken { messages, salt } => {

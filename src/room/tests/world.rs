@@ -503,6 +503,8 @@ impl World {
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
                 Effect::Noted { .. }
                 | Effect::FilesGone { .. }
+                | Effect::Publish { .. }
+                | Effect::Wear { .. }
                 | Effect::Unlink(_)
                 | Effect::Ended(_)
                 | Effect::ReportAbuse { .. }
@@ -871,6 +873,9 @@ fn copy(input: &Input) -> Input {
             Input::Read { user: user.clone(), messages: messages.clone(), salt: *salt }
         }
         Input::Taken { messages, salt } => Input::Taken { messages: messages.clone(), salt: *salt },
+        Input::Published { event, sender, url } => {
+            Input::Published { event: event.clone(), sender: sender.clone(), url: url.clone() }
+        }
         Input::Tick => Input::Tick,
     }
 }
