@@ -141,6 +141,7 @@ fn engine_settings() -> EngineSettings {
         searches_per_hour: 100,
         report_poll: Duration::from_mins(1),
         admin_room: None,
+        ghosts_per_minute: 6_000,
         may_command: Arc::new(|_| true),
     }
 }

@@ -10,9 +10,12 @@
 mod actor;
 mod aside;
 mod asking;
+mod caught;
+mod clock;
 mod consent;
 mod consent_words;
 mod core;
+mod damage;
 mod desk;
 mod discovery;
 mod effects;
@@ -32,11 +35,13 @@ mod lobby;
 mod losses;
 mod mail;
 mod meter;
+mod mirror;
 mod names;
 mod noise;
 mod offer;
 mod opening;
 mod overview;
+mod poison;
 mod polling;
 pub mod ports;
 mod presence;
@@ -50,6 +55,7 @@ mod rows;
 mod signs;
 mod starting;
 mod tables;
+mod trickle;
 mod trim;
 mod window;
 
@@ -57,6 +63,10 @@ pub use aside::SetAside;
 pub use core::{Engine, EngineSettings, MayCommand};
 pub use files::Files;
 pub use fingerprint::Fingerprint;
+pub use mirror::{
+    Counts, FASTEST, Finding, MOST_ROOMS, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage,
+    Weight,
+};
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};
 pub use overview::RoomSummary;

@@ -21,6 +21,8 @@ pub struct GatewayNames {
     pub bot: OwnedUserId,
     /// Up to how many Matrix members all are listed as participants.
     pub list_all_up_to: usize,
+    /// Up to how many ghosts come into a Matrix room at once.
+    pub ghosts_at_once: usize,
     /// What people are told of their messages.
     pub telling: Telling,
     domain: ProviderDomain,
@@ -39,7 +41,7 @@ impl GatewayNames {
     #[must_use]
     pub fn new(map: IdentityMap, bot: OwnedUserId, list_all_up_to: usize) -> Self {
         let domain = map.provider().clone();
-        Self { map, bot, list_all_up_to, telling: Telling::default(), domain, peers: None }
+        Self { map, bot, list_all_up_to, ghosts_at_once: 50, telling: Telling::default(), domain, peers: None }
     }
 }
 
@@ -116,6 +118,9 @@ impl Names for GatewayNames {
     }
     fn list_all_up_to(&self) -> usize {
         self.list_all_up_to
+    }
+    fn ghosts_at_once(&self) -> usize {
+        self.ghosts_at_once
     }
     fn telling(&self) -> Telling {
         self.telling

@@ -12,8 +12,11 @@ enum Place {
     Event(&'static str),
 }
 
+/// Whether a role lets somebody do something.
+type Allows = fn(&Role) -> bool;
+
 /// Each act, where its threshold stands, and whether a role allows it.
-const ACTS: &[(Place, fn(&Role) -> bool)] = &[
+const ACTS: &[(Place, Allows)] = &[
     (Place::Top("events_default"), |role| role.can(Capability::SendMessage)),
     (Place::Event("m.reaction"), |role| role.can(Capability::ReactToMessage)),
     (Place::Top("invite"), |role| role.can(Capability::AddParticipant) && brings(role, role::NONE, role::MEMBER)),

@@ -120,6 +120,7 @@ fn parts(config: &Config) -> Result<Parts, RuntimeError> {
     let list = usize::try_from(config.rooms.list_all_members_up_to).unwrap_or(usize::MAX);
     let mut names = GatewayNames::new(map.clone(), bot, list);
     names.telling = config.rooms.telling();
+    names.ghosts_at_once = usize::try_from(config.rooms.ghosts_at_once).unwrap_or(usize::MAX);
     Ok(Parts { credentials, map: Arc::new(map), names })
 }
 
@@ -177,6 +178,7 @@ fn engine_settings(config: &Config) -> EngineSettings {
         searches_per_hour: config.limits.max_searches_per_peer_per_hour,
         report_poll: config.homeserver.report_poll(),
         admin_room: config.permissions.admin_room.clone(),
+        ghosts_per_minute: config.rooms.ghosts_per_minute,
         may_command,
     }
 }

@@ -219,6 +219,10 @@ pub(crate) struct Silo {
     pub(crate) telling: Mutex<Telling>,
     /// Where reports of abuse appear, from the next start on.
     pub(crate) admin_room: Mutex<Option<OwnedRoomId>>,
+    /// Ghosts that come into large rooms a minute, from the next start on.
+    pub(crate) ghosts_per_minute: AtomicU32,
+    /// Up to how many members all are listed, from the next start on.
+    pub(crate) list_all: AtomicUsize,
     /// What carries files, from the next start on.
     pub(crate) carry: Mutex<Option<Arc<Carry>>>,
     slot: Slot,
@@ -245,6 +249,7 @@ pub(crate) fn quick_settings() -> EngineSettings {
         searches_per_hour: 1000,
         report_poll: Duration::from_millis(20),
         admin_room: None,
+        ghosts_per_minute: 6_000,
         may_command: Arc::new(|_| true),
     }
 }
@@ -299,6 +304,8 @@ impl Silo {
             searches,
             gather,
             admin_room,
+            ghosts_per_minute: AtomicU32::new(6_000),
+            list_all: AtomicUsize::new(500),
             carry: Mutex::default(),
             telling: Mutex::default(),
             slot,
@@ -353,9 +360,11 @@ impl Silo {
             open_invitations: self.open_invitations.load(Ordering::Relaxed),
             searches_per_hour: self.searches.load(Ordering::Relaxed),
             admin_room: self.admin_room.lock().unwrap().clone(),
+            ghosts_per_minute: self.ghosts_per_minute.load(Ordering::Relaxed),
             ..quick_settings()
         };
-        let mut names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
+        let list = self.list_all.load(Ordering::Relaxed);
+        let mut names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), list);
         names.telling = *self.telling.lock().unwrap();
         let homeserver = Arc::clone(&self.homeserver);
         let engine = load(opened.database.clone(), homeserver, &self.net, self.faults.clone(), names, settings).await;
@@ -548,6 +557,11 @@ impl Two {
         let a = Silo::start_on("a", &["a1", "a2", "a3"], &net, memory(), faults.clone()).await;
         let b = Silo::start_on("b", &["b1", "b2", "b3"], &net, memory(), faults).await;
         Self { a, b }
+    }
+
+    /// Calls between providers since this was asked last.
+    pub(crate) fn net_calls(&self) -> usize {
+        self.a.net.take_calls().len()
     }
 
     /// The same, with files.
