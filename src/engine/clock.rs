@@ -81,12 +81,12 @@ impl Engine {
     /// When to look again.
     async fn look_what_is_due(&self, behind: &mut Behind) -> Result<Millis, StoreError> {
         let now = now();
-        let removals = self.look_at(&EXPIRING, Due::Removal, &mut behind.removals, now).await?;
-        let showings = self.look_at(&EARLY, Due::Showing, &mut behind.showings, now).await?;
+        let removals = self.look_at_rows(&EXPIRING, Due::Removal, &mut behind.removals, now).await?;
+        let showings = self.look_at_rows(&EARLY, Due::Showing, &mut behind.showings, now).await?;
         Ok(removals.min(showings))
     }
 
-    async fn look_at<V: Serialize + DeserializeOwned>(
+    async fn look_at_rows<V: Serialize + DeserializeOwned>(
         &self,
         table: &Table<(Millis, String, [u8; 32]), V>,
         due: Due,
