@@ -7,11 +7,10 @@ use super::{
     tables::{CONSENT, Consent, ENDED, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Shown, Wants},
 };
 use crate::{
-    assets::NAME_BYTES,
     ident::{ProviderDomain, UserUri},
     room::{Effect, Names as _, Tag},
     store::{Batch, StoreError},
-    wire::{AppDataDictionary, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, Wire, path::DownloadUrl},
+    wire::{AppDataDictionary, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, Wire},
 };
 
 /// A notify with several messages is no longer than this.
@@ -120,18 +119,7 @@ impl Actor {
             Effect::Look { room, reader, setting, written } => {
                 self.send(matrix_lane, OutRow::Look { room, reader, setting, written }, batch, after)
             }
-            Effect::Publish { event, sender, owner, url } => {
-                let mut name = [0; NAME_BYTES];
-                getrandom::fill(&mut name).map_err(|error| StoreError::Invalid(format!("no random bytes: {error}")))?;
-                let row = OutRow::Publish { room: self.uri.clone(), event, sender, owner, url, name };
-                // Beside the room's lane: nobody waits for a picture of the room.
-                self.send(format!("m:avatar:{}", self.uri), row, batch, after)
-            }
-            Effect::Wear { room, actor, url } => {
-                let host = DownloadUrl::parse(&url).map(|url| url.host().to_string()).unwrap_or_default();
-                let row = OutRow::Wear { uri: self.uri.clone(), room, actor, url };
-                self.send(format!("a:{host}:{}", self.uri), row, batch, after)
-            }
+            picture @ (Effect::Publish { .. } | Effect::Wear { .. }) => self.picture(picture, batch, after),
             Effect::Link(room) => {
                 let room = room.to_string();
                 LINKS.put(db, batch, &room, &self.uri)?;

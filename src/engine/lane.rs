@@ -121,8 +121,8 @@ fn repeats_show(row: &OutRow) -> bool {
         | OutRow::Tell { .. }
         | OutRow::Seen { .. }
         | OutRow::Expire { .. }
-        | OutRow::ShowNow(_) => false,
-        OutRow::Publish { .. } => false,
+        | OutRow::ShowNow(_)
+        | OutRow::Publish { .. } => false,
         OutRow::Matrix(_) | OutRow::Ask { .. } | OutRow::Unask { .. } | OutRow::Wear { .. } => true,
         OutRow::Call { endpoint, .. } => matches!(endpoint, Endpoint::RequestConsent | Endpoint::UpdateConsent),
     }

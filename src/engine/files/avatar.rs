@@ -12,12 +12,15 @@ use crate::{
     content::ExternalPart,
     engine::{
         Engine,
+        actor::After,
         core::now,
         ports::{Actor, CallError, MatrixAction, MatrixDone, Retry},
+        tables::OutRow,
     },
     ident::{RoomUri, UserUri},
     media::ToMatrix,
-    room::Setting,
+    room::{Effect, Setting},
+    store::{Batch, StoreError},
     translate::media::picture_type,
     wire::path::DownloadUrl,
 };
@@ -80,6 +83,31 @@ impl Carrier {
         });
         let (media_type, spooled) = brought.await.map_err(|error| Trouble::Later(error.to_string(), None))??;
         Ok(self.files.matrix.upload(actor, "avatar", media_type, &spooled).await?)
+    }
+}
+
+impl super::super::actor::Actor {
+    /// Nobody waits for a picture of the room: it goes by lanes beside the room's.
+    pub(in crate::engine) fn picture(
+        &mut self,
+        effect: Effect,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        match effect {
+            Effect::Publish { event, sender, owner, url } => {
+                let mut name = [0; NAME_BYTES];
+                getrandom::fill(&mut name).map_err(|error| StoreError::Invalid(format!("no random bytes: {error}")))?;
+                let row = OutRow::Publish { room: self.uri.clone(), event, sender, owner, url, name };
+                self.send(format!("m:avatar:{}", self.uri), row, batch, after)
+            }
+            Effect::Wear { room, actor, url } => {
+                let host = DownloadUrl::parse(&url).map(|url| url.host().to_string()).unwrap_or_default();
+                let row = OutRow::Wear { uri: self.uri.clone(), room, actor, url };
+                self.send(format!("a:{host}:{}", self.uri), row, batch, after)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
