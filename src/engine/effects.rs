@@ -123,6 +123,7 @@ impl Actor {
                 after.on_its_way(moves);
                 Ok(())
             }
+            picture @ (Effect::Publish { .. } | Effect::Wear { .. }) => self.picture(picture, batch, after),
             Effect::Link(room) => {
                 let room = room.to_string();
                 LINKS.put(db, batch, &room, &self.uri)?;

@@ -152,6 +152,9 @@ impl Actor {
             Outcome::Looked { setting, written, found } => {
                 Input::Looked { setting: *setting, written: *written, found: found.clone() }
             }
+            Outcome::Published { event, sender, url } => {
+                Input::Published { event: event.clone(), sender: sender.clone(), url: url.clone() }
+            }
             Outcome::NotSet { setting, why } => Input::NotSet { setting: *setting, why: why.clone() },
             Outcome::NotShown { user, why } => Input::NotShown { user: user.clone(), why: why.clone() },
             // Handled before: it says nothing to the state machine.

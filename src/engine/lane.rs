@@ -135,8 +135,9 @@ fn repeats_show(row: &OutRow) -> bool {
         | OutRow::Tell { .. }
         | OutRow::Seen { .. }
         | OutRow::Expire { .. }
-        | OutRow::ShowNow(_) => false,
-        OutRow::Matrix(_) | OutRow::Ask { .. } | OutRow::Unask { .. } => true,
+        | OutRow::ShowNow(_)
+        | OutRow::Publish { .. } => false,
+        OutRow::Matrix(_) | OutRow::Ask { .. } | OutRow::Unask { .. } | OutRow::Wear { .. } => true,
         OutRow::Call { endpoint, .. } => matches!(endpoint, Endpoint::RequestConsent | Endpoint::UpdateConsent),
     }
 }
@@ -168,6 +169,8 @@ enum Sent {
     Peer(Vec<u8>),
     State(Option<StateNow>),
     Files(Came),
+    /// The asset's URL.
+    Published(String),
     /// It was not sent: it waits for this message.
     Waits([u8; 32]),
 }
@@ -203,6 +206,8 @@ async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallErr
         OutRow::Unask { requester, target } => {
             engine.drop_question(requester, target).await.map(|()| Sent::Matrix(MatrixDone::Done))
         }
+        OutRow::Publish { owner, url, name, .. } => engine.publish(owner, *name, url).await.map(Sent::Published),
+        OutRow::Wear { uri, room, actor, url } => engine.wear(uri, room, actor, url).await.map(Sent::Matrix),
         OutRow::Tell { user, text, txn_id } => {
             engine.say_to(user, text, txn_id).await.map(|_| Sent::Matrix(MatrixDone::Done))
         }
@@ -284,6 +289,10 @@ async fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow,
                 let _ = batch.append(noted);
             });
         }
+        (OutRow::Publish { room, event, sender, .. }, Sent::Published(url)) => {
+            let outcome = Outcome::Published { event, sender, url: Ok(url) };
+            engine.mail(&room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
+        }
         (OutRow::Call { wants, .. }, Sent::Peer(body)) if wants.answer() => {
             let outcome = Outcome::Answered { wants, result: Ok(body) };
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
@@ -325,6 +334,10 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
             let outcome = Outcome::Answered { wants, result: Err(error.to_string()) };
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
+        OutRow::Publish { room, event, sender, .. } => {
+            let outcome = Outcome::Published { event, sender, url: Err(error.what.clone()) };
+            engine.mail(&room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
+        }
         row => {
             let outcome = match &row {
                 OutRow::Portal(_) => Some(Outcome::PortalFailed(error.to_string())),
@@ -338,6 +351,7 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
                 OutRow::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) => {
                     Some(Outcome::ShutOut { user: user.clone(), why: error.to_string() })
                 }
+                OutRow::Wear { .. } => Some(Outcome::NotSet { setting: Setting::Avatar, why: error.what.clone() }),
                 OutRow::Expire { .. } => Some(Outcome::NotRemoved(error.to_string())),
                 OutRow::Show(showing) | OutRow::ShowNow(showing) => not_shown(showing, error),
                 OutRow::Parcel(parcel) => not_shown(&parcel.showing, error),
@@ -370,6 +384,8 @@ fn describe(row: &OutRow) -> String {
         OutRow::Ask { .. } => "asking a user for consent".to_owned(),
         OutRow::Unask { .. } => "taking a question back".to_owned(),
         OutRow::Tell { .. } => "telling a user something".to_owned(),
+        OutRow::Publish { .. } => "showing the picture of a room to others".to_owned(),
+        OutRow::Wear { .. } => "setting the picture of a room".to_owned(),
         OutRow::Seen { .. } => "showing what somebody has read".to_owned(),
         OutRow::Call { peer, endpoint, .. } => format!("{endpoint} at {peer}"),
         OutRow::Matrix(action) => match action {

@@ -113,6 +113,12 @@ pub(super) enum Outcome {
         setting: Setting,
         why: String,
     },
+    /// The picture of the Matrix room is an asset, or why not.
+    Published {
+        event: String,
+        sender: ruma::OwnedUserId,
+        url: Result<String, String>,
+    },
     /// It does not let a message be removed whose time has come.
     NotRemoved(String),
     Answered {

@@ -1,6 +1,6 @@
 //! Everything that the engine stores: one constant a table, keys that start with the room or the peer (DESIGN 6).
 
-use ruma::{OwnedEventId, OwnedRoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     trim::Dated,
 };
 use crate::{
+    assets::NAME_BYTES,
     content::ExternalPart,
     ident::{ProviderDomain, UserUri},
     room::{Franked, Room, Setting, Showing, Tag},
@@ -205,6 +206,10 @@ pub(crate) enum OutRow {
     Expire { room: OwnedRoomId, actor: Actor, event: OwnedEventId, message_id: [u8; 32] },
     /// A message to show, whether what it refers to is there or not.
     ShowNow(Box<Showing>),
+    /// The picture of a Matrix room becomes an asset under this name.
+    Publish { room: String, event: String, sender: OwnedUserId, owner: UserUri, url: String, name: [u8; NAME_BYTES] },
+    /// An asset becomes the picture of a Matrix room.
+    Wear { uri: String, room: OwnedRoomId, actor: Actor, url: String },
 }
 
 /// An event that waits.

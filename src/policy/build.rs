@@ -56,3 +56,8 @@ pub fn update_metadata(state: &RoomState, name: Option<&str>, topic: Option<&str
     }
     metadata.encode()
 }
+
+/// Changes the room's picture (component 0x0023): an https URI, or empty.
+pub fn update_avatar(state: &RoomState, url: &str) -> Result<Vec<u8>, CodecError> {
+    RoomMetadata { avatar: url.to_owned(), ..state.metadata.clone() }.encode()
+}

@@ -35,7 +35,7 @@ mod thresholds;
 mod tests;
 
 pub use assets::{AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType, ProviderAssetUploadDomains};
-pub use build::{update_add, update_join_codes, update_metadata, update_remove, update_roles};
+pub use build::{update_add, update_avatar, update_join_codes, update_metadata, update_remove, update_roles};
 pub use bytes::CodecError;
 pub use capability::Capability;
 pub use change::{ChangeSet, Code, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, Refusal};

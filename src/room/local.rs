@@ -700,6 +700,7 @@ impl Step<'_> {
             self.look(Setting::Name);
             self.look(Setting::Topic);
             self.look(Setting::Access);
+            self.look(Setting::Avatar);
             self.notice(&format!(
                 "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
                  Encryption towards MIMI ends at this gateway: its operator could read what is said here."

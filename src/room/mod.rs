@@ -6,6 +6,7 @@
 
 mod about;
 mod access;
+mod avatar;
 mod ban;
 mod bounds;
 mod codes;

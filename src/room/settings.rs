@@ -1,4 +1,4 @@
-//! Name and topic, which the Matrix room and the MIMI room both have (draft-ietf-mimi-protocol-06 section 7.6, the component
+//! Name, topic and picture, which the Matrix room and the MIMI room both have (draft-ietf-mimi-protocol-06 section 7.6, the component
 //! `room_metadata`): the homeserver decides what stands in the one, the hub what stands in the other.
 //!
 //! ```text
@@ -8,7 +8,7 @@
 //! ```
 //! Nothing is merged. A look is a row in the room's lane, behind everything that we wrote before: so what it finds is ours, or
 //! a change that somebody made after that. What was written since the look was asked for makes it worth nothing, and another
-//! one follows.
+//! one follows. A picture is carried as a file on its way ([`super::avatar`]).
 
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
@@ -42,10 +42,14 @@ pub enum Setting {
     Powers,
     /// `m.room.server_acl`, and who is banned.
     Access,
+    /// `m.room.avatar`, and `room_avatar`.
+    Avatar,
 }
 
 impl Setting {
-    pub(super) const ALL: [Self; 4] = [Self::Name, Self::Topic, Self::Powers, Self::Access];
+    pub(super) const ALL: [Self; 5] = [Self::Name, Self::Topic, Self::Powers, Self::Access, Self::Avatar];
+    /// Those that the room's metadata have.
+    const METADATA: [Self; 3] = [Self::Name, Self::Topic, Self::Avatar];
     /// Those that are a text.
     const TEXTS: [Self; 2] = [Self::Name, Self::Topic];
 
@@ -63,16 +67,18 @@ impl Setting {
             Self::Topic => "m.room.topic",
             Self::Powers => "m.room.power_levels",
             Self::Access => "m.room.server_acl",
+            Self::Avatar => "m.room.avatar",
         }
     }
 
-    /// Its field in the event's content, which is also how people call it.
+    /// How people call it; of a text, also its field in the event's content.
     fn word(self) -> &'static str {
         match self {
             Self::Name => "name",
             Self::Topic => "topic",
             Self::Powers => "power levels",
             Self::Access => "server access list",
+            Self::Avatar => "picture",
         }
     }
 
@@ -82,6 +88,7 @@ impl Setting {
             Self::Topic => Capability::ChangeRoomSubject,
             Self::Powers => Capability::ChangeUserRole,
             Self::Access => Capability::Ban,
+            Self::Avatar => Capability::ChangeRoomAvatar,
         }
     }
 
@@ -89,6 +96,7 @@ impl Setting {
         match self {
             Self::Name => &state.metadata.name,
             Self::Topic => &state.metadata.subject,
+            Self::Avatar => &state.metadata.avatar,
             Self::Powers | Self::Access => "",
         }
     }
@@ -98,6 +106,7 @@ impl Setting {
             Self::Name => policy::update_metadata(state, Some(text), None),
             Self::Topic => policy::update_metadata(state, None, Some(text)),
             Self::Powers | Self::Access => policy::update_metadata(state, None, None),
+            Self::Avatar => policy::update_avatar(state, text),
         };
         update.map_err(|error| GroupError::Invalid(error.to_string()))
     }
@@ -109,7 +118,7 @@ pub struct Shown {
     /// The text that stands there, or will once all is done that was asked of the homeserver.
     pub text: String,
     /// The state event that was looked at last.
-    event: String,
+    pub(super) event: String,
     /// How often we wrote it.
     written: u32,
     /// A look is under way; true if another one has to follow.
@@ -212,6 +221,9 @@ impl Step<'_> {
             return;
         }
         shown.event = now.event.to_string();
+        if setting == Setting::Avatar {
+            return self.on_picture(&now);
+        }
         let text = now.content.get(setting.word()).and_then(Value::as_str).unwrap_or_default();
         shown.text = RoomMetadata::fit(text);
         let text = shown.text.clone();
@@ -232,17 +244,17 @@ impl Step<'_> {
         }
     }
 
-    fn is_our_own(&self, sender: &OwnedUserId) -> bool {
+    pub(super) fn is_our_own(&self, sender: &OwnedUserId) -> bool {
         self.names.is_bot(sender) || self.names.ghost_uri(sender).is_some()
     }
 
     /// What the MIMI room says.
-    fn described(&self, setting: Setting) -> Option<String> {
+    pub(super) fn described(&self, setting: Setting) -> Option<String> {
         self.state().map(|state| setting.in_mimi(&state).to_owned())
     }
 
     /// Of several changes of one setting that wait, only the last one counts.
-    fn want_described(&mut self, intent: Intent) {
+    pub(super) fn want_described(&mut self, intent: Intent) {
         let Intent::Describe { setting: wanted, .. } = intent else { return };
         // The first is what a commit in flight is about.
         let fixed = usize::from(matches!(self.room.in_flight, Some(InFlight::Commit { .. })));
@@ -333,7 +345,7 @@ impl Step<'_> {
             return;
         }
         let (Some(room), Some(state)) = (self.room.matrix.clone(), self.state()) else { return };
-        for setting in Setting::TEXTS {
+        for setting in Setting::METADATA {
             let mimi = setting.in_mimi(&state);
             let waits =
                 |intent: &Intent| matches!(intent, Intent::Describe { setting: other, .. } if *other == setting);
@@ -351,12 +363,18 @@ impl Step<'_> {
             mimi.clone_into(&mut shown.text);
             shown.written = shown.written.wrapping_add(1);
             shown.left = None;
+            if setting == Setting::Avatar && !mimi.is_empty() {
+                let (actor, url) = (self.room.speaker.clone(), mimi.to_owned());
+                self.out.push(Effect::Wear { room: room.clone(), actor, url });
+                continue;
+            }
+            let content = if setting == Setting::Avatar { json!({}) } else { json!({ setting.word(): mimi }) };
             self.out.push(Effect::Matrix(MatrixAction::SetState {
                 room: room.clone(),
                 actor: self.room.speaker.clone(),
                 event_type: setting.event_type().to_owned(),
                 state_key: String::new(),
-                content: json!({ setting.word(): mimi }).to_string(),
+                content: content.to_string(),
                 // A ghost in somebody's own room may lack the power.
                 optional: matches!(self.room.speaker, Actor::Ghost(_)),
             }));

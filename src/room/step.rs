@@ -247,6 +247,15 @@ pub enum Input {
         /// What it says.
         found: Result<NewHome, String>,
     },
+    /// The picture of the Matrix room is an asset.
+    Published {
+        /// The state event.
+        event: String,
+        /// Who set it.
+        sender: OwnedUserId,
+        /// Where it is, or why it is not.
+        url: Result<String, String>,
+    },
     /// The homeserver has these messages of remote users; 16 random bytes for the reports.
     Taken {
         /// Which.
@@ -427,6 +436,26 @@ pub enum Effect {
     Unlink(OwnedRoomId),
     /// In this Matrix room somebody is left of a direct chat that is over: what is written there is answered.
     Ended(OwnedRoomId),
+    /// A file of the homeserver has to be an asset, too: [`Input::Published`] follows.
+    Publish {
+        /// The state event that names it.
+        event: String,
+        /// Who set that.
+        sender: OwnedUserId,
+        /// The same, as MIMI has them: the asset is theirs.
+        owner: UserUri,
+        /// The file, `mxc://…`.
+        url: String,
+    },
+    /// The picture of the Matrix room shall be this asset.
+    Wear {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who sets it.
+        actor: Actor,
+        /// The asset.
+        url: String,
+    },
     /// [`Input::Tick`] is wanted at this time.
     Wake(Millis),
     /// Ghosts wait to come into the Matrix room bit by bit, or none do any more.
@@ -587,6 +616,10 @@ impl Step<'_> {
             }
             Input::Read { user, messages, salt } => {
                 self.on_read(user, &messages, salt);
+                None
+            }
+            Input::Published { event, sender, url } => {
+                self.on_published(&event, &sender, url);
                 None
             }
             Input::Taken { messages, salt } => {

@@ -90,7 +90,7 @@ impl MatrixFiles for FakeFiles {
         file: &'a Spooled,
     ) -> BoxFuture<'a, Result<OwnedMxcUri, CallError>> {
         Box::pin(async move {
-            assert_ne!(*actor, Actor::Bot, "who says it uploads it");
+            assert!(*actor != Actor::Bot || name == "avatar", "who says it uploads it");
             judge(&self.faults, &format!("upload {name}"))?;
             let (mut reader, mut bytes) = (file.reader(), Vec::new());
             while let Some(piece) = reader.next_chunk().unwrap() {

@@ -302,3 +302,67 @@ async fn what_the_rooms_policy_requires_or_forbids_of_reports_is_done() {
         assert_eq!(calls(), usize::from(reports), "{wanted:?}");
     }
 }
+
+fn avatar(silo: &Silo, room: &RoomId) -> Option<Value> {
+    silo.homeserver.states(room, "m.room.avatar").pop()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_picture_of_a_room_is_that_of_the_other_room() {
+    let switch = Switch::default();
+    let two = Two::with_files(switch.faults()).await;
+    let (at_a, at_b, _) = two.room().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let picture = |silo: &Silo, room: &RoomId| {
+        let url = avatar(silo, room)?["url"].as_str()?.to_owned();
+        Some(silo.files().files.of(&url))
+    };
+    let times = |silo: &Silo, room: &RoomId| {
+        silo.homeserver.events(room).iter().filter(|event| event["type"] == "m.room.avatar").count()
+    };
+    a.set(&at_a, "a1", "m.room.avatar", json!({"url": two.a.files().files.keep(PNG)}));
+    until_true("B has it", || picture(&two.b, &at_b).as_deref() == Some(PNG)).await;
+    // A follower that may: a moderator. Their picture comes by its own asset server, which is away at first.
+    level(&two.a, &at_a, "a1", &two.a.ghost(&two.b.uri("b1")), 50);
+    let own = || b.states(&at_b, "m.room.power_levels").pop().unwrap()["users"]["@b1:b.test"].clone();
+    until_true("B1's level", || own() == 50).await;
+    switch.set(&[("get a.example", Fault::Before)]);
+    let other = [PNG, b"and a dog"].concat();
+    b.set(&at_b, "b1", "m.room.avatar", json!({"url": two.b.files().files.keep(&other)}));
+    // Nobody waits for it, and a crash does not lose it.
+    b.say(&at_b, "b1", "a new picture");
+    until_bodies(&two.a, &at_a, &["a new picture"]).await;
+    assert_eq!(picture(&two.a, &at_a).as_deref(), Some(PNG));
+    two.a.crash().await;
+    two.a.start().await;
+    switch.set(&[]);
+    until_true("A has it", || picture(&two.a, &at_a) == Some(other.clone())).await;
+    // Taken away, and what is no picture.
+    a.set(&at_a, "a1", "m.room.avatar", json!({}));
+    until_true("B has none", || avatar(&two.b, &at_b) == Some(json!({}))).await;
+    a.set(&at_a, "a1", "m.room.avatar", json!({"url": two.a.files().files.keep(b"<svg onload=x>")}));
+    until_true("A1 is told", || notice(&two.a, &at_a, "it is no picture of a known kind")).await;
+    a.say(&at_a, "a1", "end");
+    until_bodies(&two.b, &at_b, &["a new picture", "end"]).await;
+    assert_eq!((times(&two.a, &at_a), times(&two.b, &at_b)), (4, 3), "each was written once");
+}
+
+fn notice(silo: &Silo, room: &RoomId, part: &str) -> bool {
+    silo.homeserver.notices(room).iter().any(|text| text.contains(part))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_the_room_does_not_allow_is_put_back() {
+    let two = Two::with_files(no_faults()).await;
+    let (at_a, at_b, _) = two.room().await;
+    two.a.homeserver.set(&at_a, "a1", "m.room.avatar", json!({"url": two.a.files().files.keep(PNG)}));
+    let shown = || {
+        let url = avatar(&two.b, &at_b)?["url"].as_str()?.to_owned();
+        Some(two.b.files().files.of(&url))
+    };
+    until_true("B has it", || shown().as_deref() == Some(PNG)).await;
+    let other = two.b.files().files.keep(&[PNG, b"mine"].concat());
+    two.b.homeserver.set(&at_b, "b1", "m.room.avatar", json!({"url": other}));
+    until_true("an explanation", || notice(&two.b, &at_b, "changed the picture of this room")).await;
+    until_true("it is put back", || shown().as_deref() == Some(PNG)).await;
+}

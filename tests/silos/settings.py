@@ -5,7 +5,7 @@ import time
 from .matrix import MatrixError
 from .play_parts import Wrong
 
-NAME, TOPIC, LEVELS = "m.room.name", "m.room.topic", "m.room.power_levels"
+NAME, TOPIC, AVATAR, LEVELS = "m.room.name", "m.room.topic", "m.room.avatar", "m.room.power_levels"
 
 
 def wait_state(play, room, name: str, kind: str, wanted, told: str) -> dict:
@@ -32,8 +32,19 @@ def called(play, room, name: str, text: str, kind: str = NAME) -> None:
     wait_state(play, room, name, kind, lambda found: found.get(word) == text, f"the {word} is {text!r}")
 
 
+def wears(play, room, name: str, reader: str) -> None:
+    """Somebody gives the room a picture; the reader's room has the same, on the reader's homeserver."""
+    data = b"\x89PNG\r\n\x1a\n" + f"by {name}".encode() * 100
+    play.tell.act(name, "gives the room a picture")
+    client = play.person(name).client
+    client.set_state(play.here(room, name), AVATAR, {"url": client.upload(data, "image/png")})
+    seen = play.person(reader).client
+    wait_state(play, room, reader, AVATAR, lambda found: "url" in found and seen.download(found["url"]) == data,
+               f"the room has the picture of {name}")
+
+
 def rename(play) -> None:
-    """Name and topic of the host's room are those of the guests'; only who may changes them."""
+    """Name, topic and picture of the host's room are those of the guests'; only who may changes them."""
     for host, guest in (("a", "b"), ("b", "a")):
         room = play.gather("Bakers", host=host, guests=1)
         first, second = f"{host}1", f"{guest}1"
@@ -42,6 +53,7 @@ def rename(play) -> None:
         calls(play, room, first, "Meat, not bread", TOPIC)
         called(play, room, second, "Butchers")
         called(play, room, second, "Meat, not bread", TOPIC)
+        wears(play, room, first, second)
         try:
             calls(play, room, second, "Greengrocers")
         except MatrixError as error:
@@ -83,6 +95,7 @@ def roles(play) -> None:
         has_level(play, room, third, user[third], 50)
         calls(play, room, third, "Chaired by a guest")
         called(play, room, first, "Chaired by a guest")
+        wears(play, room, third, first)
         empower(play, room, first, play.as_seen_by(first, third), 100)
         # Less than the bot has, which can take it away again.
         has_level(play, room, third, user[third], 95)

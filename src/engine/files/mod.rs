@@ -9,6 +9,7 @@
 //!
 //! Whatever waits is a row; what runs is begun anew after a crash, under the names and keys that were drawn once.
 
+mod avatar;
 mod edits;
 mod held;
 mod inward;

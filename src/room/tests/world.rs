@@ -506,6 +506,8 @@ impl World {
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
                 Effect::Noted { .. }
                 | Effect::FilesGone { .. }
+                | Effect::Publish { .. }
+                | Effect::Wear { .. }
                 | Effect::Unlink(_)
                 | Effect::Ended(_)
                 | Effect::LookForHome { .. }
@@ -895,6 +897,9 @@ fn copy(input: &Input) -> Input {
         }
         Input::NewHome { to, found } => Input::NewHome { to: to.clone(), found: found.clone() },
         Input::Taken { messages, salt } => Input::Taken { messages: messages.clone(), salt: *salt },
+        Input::Published { event, sender, url } => {
+            Input::Published { event: event.clone(), sender: sender.clone(), url: url.clone() }
+        }
         Input::Tick => Input::Tick,
     }
 }

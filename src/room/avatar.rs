@@ -1,0 +1,63 @@
+//! The picture of a room: `m.room.avatar` with a file of the homeserver, `room_avatar` with the URL of an asset
+//! (draft-ietf-mimi-protocol-06 section 7.6). What stands where is decided as for names ([`super::settings`]).
+//!
+//! ```text
+//!  m.room.avatar of a user --> Effect::Publish: the file becomes an asset --> Input::Published --> Intent::Describe
+//!  commit of anybody       --> Effect::Wear: the asset becomes a file, and the room's picture
+//! ```
+
+use ruma::OwnedUserId;
+use serde_json::Value;
+
+use super::{
+    effect::StateNow,
+    settings::Setting,
+    state::{Intent, Phase},
+    step::{Effect, Step},
+};
+
+impl Step<'_> {
+    /// Another picture stands in the Matrix room.
+    pub(super) fn on_picture(&mut self, now: &StateNow) {
+        // Before we are in, nobody has a say in it.
+        if self.room.phase != Phase::Active || self.is_our_own(&now.sender) {
+            return;
+        }
+        let (event, sender) = (now.event.to_string(), now.sender.clone());
+        let url = now.content.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let owner = self.names.uri(&sender);
+        match owner.filter(|_| !url.is_empty()) {
+            Some(owner) => self.out.push(Effect::Publish { event, sender, owner, url }),
+            None => self.on_published(&event, &sender, Ok(url)),
+        }
+    }
+
+    /// Where the picture of that event is for others, or why it is nowhere.
+    pub(super) fn on_published(&mut self, event: &str, sender: &OwnedUserId, url: Result<String, String>) {
+        let shown = self.room.settings.entry(Setting::Avatar).or_default();
+        // Another one stands there since.
+        if shown.event != event || self.room.phase != Phase::Active {
+            return;
+        }
+        let url = match url {
+            Ok(url) => url,
+            Err(why) => {
+                let text = format!("The picture of this room is not shown to the MIMI users: {why}.");
+                self.report(text.clone());
+                return self.notice(&text);
+            }
+        };
+        shown.text.clone_from(&url);
+        if self.described(Setting::Avatar).is_none_or(|mimi| mimi == url) {
+            return;
+        }
+        match self.names.uri(sender) {
+            Some(by) => self.want_described(Intent::Describe { by, setting: Setting::Avatar, text: url }),
+            None => {
+                if let Some(told) = self.undo(Setting::Avatar, sender.as_str(), "it is no user of this server's") {
+                    self.notice(&told);
+                }
+            }
+        }
+    }
+}
