@@ -43,7 +43,7 @@ use std::{
 
 use clap::Parser;
 use mimi_gateway::{
-    engine::{Engine, EngineSettings, GatewayNames, Keep},
+    engine::{Engine, EngineSettings, GatewayNames, Keep, rights::Rights},
     ident::{IdentityMap, ProviderDomain},
     mimi::{AssetSettings, Limits, Listening, MimiPeers, PemSource, Settings},
     store::{self, EngineChoice, MasterKey, OpenOptions},
@@ -142,7 +142,10 @@ fn engine_settings() -> EngineSettings {
         report_poll: Duration::from_mins(1),
         admin_room: None,
         ghosts_per_minute: 6_000,
-        may_command: Arc::new(|_| true),
+        rights: Arc::new(Rights::anything()),
+        lookups_per_minute: 60,
+        rooms_per_peer: 10_000,
+        envelope: Arc::default(),
     }
 }
 

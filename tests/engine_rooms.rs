@@ -39,6 +39,8 @@ mod files;
 mod flow;
 #[path = "engine/franks.rs"]
 mod franks;
+#[path = "engine/held.rs"]
+mod held;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
 #[path = "engine/hostile.rs"]
@@ -57,6 +59,8 @@ mod media;
 mod mirror;
 #[path = "engine/outside.rs"]
 mod outside;
+#[path = "engine/permitted.rs"]
+mod permitted;
 #[path = "engine/polling.rs"]
 mod polling;
 #[path = "../examples/silo/port.rs"]
@@ -65,6 +69,8 @@ mod port;
 mod presence;
 #[path = "engine/process.rs"]
 mod process;
+#[path = "engine/provision.rs"]
+mod provision;
 #[path = "engine/put_out.rs"]
 mod put_out;
 #[path = "engine/quota.rs"]
@@ -85,6 +91,8 @@ mod roles;
 mod rules;
 #[path = "engine/said.rs"]
 mod said;
+#[path = "engine/schema.rs"]
+mod schema;
 #[path = "engine/settings.rs"]
 mod settings;
 #[path = "engine/silo.rs"]

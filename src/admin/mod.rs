@@ -6,12 +6,15 @@
 //!                    \--> control.sock: GET /rooms ----> page by page -->
 //! ```
 //!
+//! Beside it the provisioning API ([`provision`]), for programs that act for users.
+//!
 //! HTTP/1.1 and JSON, one request a connection. Every answer is a [`Listing`], or `{"version": 1, "error": "…"}`.
 
 mod aside_row;
 mod client;
 mod fingerprint_row;
 mod mirror_row;
+pub mod provision;
 mod room_row;
 mod server;
 mod socket;

@@ -1,6 +1,6 @@
 //! The control socket's server: few connections, one request each, everything within a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -15,7 +15,11 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixStream},
+    sync::Semaphore,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{ControlSocket, JobRow, Listing, MirrorAsk, UndoAsk, VERSION};
@@ -146,8 +150,49 @@ pub fn router(engine: Engine) -> Router {
 
 /// Serves the socket until `stop` is cancelled; then it is gone.
 pub async fn serve(socket: ControlSocket, router: Router, stop: CancellationToken) {
+    // What is left at the end ends with the process; it only reads.
+    let times = Times { connections: CONNECTIONS, head: HEAD, connection: CONNECTION, grace: GRACE };
+    accept("the control socket", socket, router, times, stop).await;
+}
+
+/// What connections come through.
+pub(super) trait Door: Send + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// The next one.
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Door for ControlSocket {
+    type Stream = UnixStream;
+    async fn next(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+    async fn next(&self) -> io::Result<TcpStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+/// How many connections there may be, and how long each thing may take.
+pub(super) struct Times {
+    /// Connections at one time; further ones wait.
+    pub(super) connections: usize,
+    /// A request's head.
+    pub(super) head: Duration,
+    /// A connection in all.
+    pub(super) connection: Duration,
+    /// Requests that are under way, at the end.
+    pub(super) grace: Duration,
+}
+
+/// Serves what comes through a door until `stop` is cancelled, one request a connection. `what`: for the log.
+pub(super) async fn accept(what: &'static str, door: impl Door, router: Router, times: Times, stop: CancellationToken) {
     let tasks = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(times.connections));
     loop {
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
@@ -156,32 +201,32 @@ pub async fn serve(socket: ControlSocket, router: Router, stop: CancellationToke
         // Nobody closes the semaphore.
         let Ok(place) = place else { break };
         let accepted = tokio::select! {
-            accepted = socket.listener.accept() => accepted,
+            accepted = door.next() => accepted,
             () = stop.cancelled() => break,
         };
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) => {
-                tracing::warn!(%error, "a connection to the control socket was not accepted");
+                tracing::warn!(%error, "a connection to {what} was not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
+            .header_read_timeout(times.head)
             .max_buf_size(HEAD_BYTES)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let most = times.connection;
         tasks.spawn(async move {
-            if !matches!(tokio::time::timeout(CONNECTION, connection).await, Ok(Ok(()))) {
-                tracing::debug!("a connection to the control socket ended early");
+            if !matches!(tokio::time::timeout(most, connection).await, Ok(Ok(()))) {
+                tracing::debug!("a connection to {what} ended early");
             }
             drop(place);
         });
     }
-    drop(socket);
+    drop(door);
     tasks.close();
-    // What is left ends with the process; it only reads.
-    let _ = tokio::time::timeout(GRACE, tasks.wait()).await;
+    let _ = tokio::time::timeout(times.grace, tasks.wait()).await;
 }

@@ -5,12 +5,14 @@
 //! `key` and `key_file`, so that secrets can be mounted.
 
 mod appservice;
+mod envelope;
 mod error;
 mod homeserver;
 mod log;
 mod media;
 mod permissions;
 mod provider;
+mod provisioning;
 mod rooms;
 mod secret;
 mod source;
@@ -24,12 +26,14 @@ use std::{
 use serde::Deserialize;
 
 pub use appservice::AppserviceConfig;
+pub use envelope::EnvelopeConfig;
 pub use error::{ConfigError, Origin};
 pub use homeserver::HomeserverConfig;
 pub use log::{LogConfig, LogFormat};
 pub use media::MediaConfig;
-pub use permissions::{PermissionsConfig, UserPattern};
+pub use permissions::{PermissionsConfig, RuleConfig, RuleTable, UserPattern};
 pub use provider::ProviderConfig;
+pub use provisioning::ProvisioningConfig;
 pub use rooms::RoomsConfig;
 pub use secret::Secret;
 pub use source::fields_of;
@@ -64,6 +68,12 @@ pub struct Config {
     /// Who may give the bot orders.
     #[serde(default)]
     pub permissions: PermissionsConfig,
+    /// What rooms may be.
+    #[serde(default)]
+    pub envelope: EnvelopeConfig,
+    /// For programs that act for users.
+    #[serde(default)]
+    pub provisioning: ProvisioningConfig,
     /// Sizes, times and counts that bound what others can make us do.
     #[serde(default)]
     pub limits: Limits,
@@ -132,6 +142,9 @@ impl Config {
         self.store.validate(&mut faults);
         self.rooms.validate(&mut faults);
         self.permissions.validate(&mut faults);
+        self.envelope.validate(&mut faults);
+        let listeners = [("appservice.listen", self.appservice.listen), ("provider.listen", self.provider.listen)];
+        self.provisioning.validate(listeners, &mut faults);
         if self.assets.keep_days > 3650 {
             faults.push(ConfigError::invalid("assets.keep_days", "must be from 0 to 3650"));
         }
@@ -193,6 +206,7 @@ impl Config {
             &mut self.appservice.as_token_file,
             &mut self.appservice.hs_token_file,
             &mut self.store.master_key_file,
+            &mut self.provisioning.shared_secret_file,
             &mut self.media.spool_path,
         ];
         let always = [&mut self.appservice.registration, &mut self.store.path];
@@ -212,6 +226,7 @@ impl Config {
             ("appservice.as_token", &mut self.appservice.as_token, &self.appservice.as_token_file),
             ("appservice.hs_token", &mut self.appservice.hs_token, &self.appservice.hs_token_file),
             ("store.master_key", &mut self.store.master_key, &self.store.master_key_file),
+            ("provisioning.shared_secret", &mut self.provisioning.shared_secret, &self.provisioning.shared_secret_file),
         ] {
             secret::read_file(key, secret, file.as_deref())?;
         }
@@ -239,6 +254,8 @@ pub fn schema() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("store", fields_of::<StoreConfig>()),
         ("rooms", fields_of::<RoomsConfig>()),
         ("permissions", fields_of::<PermissionsConfig>()),
+        ("envelope", fields_of::<EnvelopeConfig>()),
+        ("provisioning", fields_of::<ProvisioningConfig>()),
         ("limits", fields_of::<Limits>()),
         ("assets", fields_of::<AssetSettings>()),
         ("media", fields_of::<MediaConfig>()),

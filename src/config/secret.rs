@@ -13,6 +13,7 @@ pub(super) const PAIRS: &[(&str, &str, &str)] = &[
     ("appservice", "as_token", "as_token_file"),
     ("appservice", "hs_token", "hs_token_file"),
     ("store", "master_key", "master_key_file"),
+    ("provisioning", "shared_secret", "shared_secret_file"),
 ];
 
 /// A token or key in its textual form. `Debug` does not show it.

@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     asking::Invitation,
+    caught::caught,
     consent::every_room_of,
     core::{Engine, lock, now, random},
     files::HeldEvent,
@@ -20,12 +21,12 @@ use super::{
     mail::{Answer, Mail, Outcome},
     ports::{PathTarget, Problem, Retry},
     presence::To,
-    tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS},
+    tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS, UNREAD},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::RoomState,
-    room::{Effect, Input, Phase, Recent, Room, Step, group::Group as _},
+    room::{Effect, Input, Phase, Recent, Refusal, Room, Said, Step, group::Group as _},
     store::{Batch, StoreError},
 };
 
@@ -54,6 +55,8 @@ pub(super) struct Actor {
     pub(super) held: VecDeque<HeldEvent>,
     /// The event that the room is about to say, and its assets, until they are noted.
     pub(super) filed: Option<(ruma::OwnedEventId, Vec<String>)>,
+    /// Assets of messages, as this step changed them.
+    pub(super) own_files: BTreeMap<[u8; 32], Vec<String>>,
 }
 
 /// What is done once the batch is durable.
@@ -72,17 +75,21 @@ pub(super) struct After {
     pub(super) portals: Vec<u64>,
     pub(super) created: Vec<usize>,
     pub(super) joined: Vec<(usize, Result<String, String>)>,
+    pub(super) ordered: Vec<(usize, Result<Said, Refusal>)>,
     /// Invitations that were accepted.
     pub(super) accepted: Vec<Invitation>,
-    /// Held events whose files are to be fetched, and those whose files came.
+    /// Held events whose files are to be fetched, those whose files came, and those that wait no more.
     pub(super) fetch: Vec<u64>,
     pub(super) brought: Vec<u64>,
+    pub(super) release: Vec<u64>,
     /// Assets to delete.
     pub(super) dropped: Vec<String>,
     /// Ghosts wait to come in bit by bit, or none do any more.
     pub(super) trickling: Option<bool>,
     /// There is something new that becomes due.
     pub(super) due: bool,
+    /// What waits to be read by somebody may wait for nobody any more.
+    pub(super) readers: bool,
 }
 
 /// Runs until the mailbox closes.
@@ -99,6 +106,7 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         more: false,
         held: VecDeque::new(),
         filed: None,
+        own_files: BTreeMap::new(),
     };
     if !actor.load_until_done().await {
         return;
@@ -220,6 +228,7 @@ impl Actor {
         let number = self.room.as_ref().map_or(0, |room| room.group);
         self.group = super::rows::load_group(db, &self.uri, number).await?;
         self.group.franking = Some(std::sync::Arc::clone(&self.engine.0.franking));
+        self.group.bounds = Some(self.engine.bounds());
         self.recent = Recent::default();
         self.told_losses.clear();
         self.told_features = false;
@@ -231,7 +240,9 @@ impl Actor {
     async fn work(&mut self, mails: Vec<Mail>) -> bool {
         let mut parts = in_parts(mails);
         while let Some(mut mails) = parts.pop_front() {
-            let error = match self.step(&mails).await {
+            // What is in memory may be half done: it is thrown away, and the input set aside.
+            let stepped = caught(Box::pin(self.step(&mails))).await;
+            let error = match stepped.unwrap_or_else(|_| Err(StoreError::Invalid("a step panicked".to_owned()))) {
                 Ok(after) => {
                     self.finish(&mut mails, after);
                     continue;
@@ -277,6 +288,7 @@ impl Actor {
         let mut after = After::default();
         let before = self.room.clone();
         self.delivered.clear();
+        self.own_files.clear();
         let event = |mail: &Mail| matches!(mail, Mail::Item { item: InboxItem::Event(_), .. });
         for (index, mail) in mails.iter().enumerate() {
             self.more = event(mail) && mails.get(index + 1).is_some_and(event);
@@ -301,6 +313,7 @@ impl Actor {
             && let Some(room) = &self.room
         {
             ROOMS.put(db, &mut batch, &self.uri, room)?;
+            after.readers |= before.is_some_and(|before| !before.present.is_subset(&room.present));
         }
         if !batch.is_empty() {
             let done = lock(&self.engine.0.done).batch.take();
@@ -337,6 +350,9 @@ impl Actor {
         if after.due {
             inner.due.notify_one();
         }
+        if after.readers {
+            self.engine.mail(&self.uri, Mail::Readers);
+        }
         for invitation in &after.accepted {
             inner.asking.end(invitation);
         }
@@ -365,6 +381,13 @@ impl Actor {
         for (index, answer) in after.joined {
             if let Some(slot) = mails.get_mut(index)
                 && let Mail::Join { reply, .. } = std::mem::replace(slot, Mail::Tick)
+            {
+                let _ = reply.send(answer);
+            }
+        }
+        for (index, answer) in after.ordered {
+            if let Some(slot) = mails.get_mut(index)
+                && let Mail::Order { reply, .. } = std::mem::replace(slot, Mail::Tick)
             {
                 let _ = reply.send(answer);
             }
@@ -411,7 +434,7 @@ impl Actor {
                 after.joined.push((index, answer));
                 Ok(())
             }
-            Mail::Release { used, reply } => {
+            Mail::LetGo { used, reply } => {
                 let (mut answer, used) = (Ok(()), *used);
                 self.guarded(|step| answer = step.release(used), batch, after).await?;
                 // Whoever asked may be gone.
@@ -419,6 +442,11 @@ impl Actor {
                 Ok(())
             }
             Mail::Trickle { most } => self.guarded(|step| step.trickle(*most), batch, after).await,
+            Mail::Order { by, admin, command, .. } => {
+                let answer = self.order(by, *admin, command, batch, after).await?;
+                after.ordered.push((index, answer));
+                Ok(())
+            }
             Mail::Due { at, id, due } => self.due(*at, *id, *due, batch, after).await,
             Mail::Arrived { target } => self.arrived(*target, batch, after).await,
             Mail::Read { user, read } => self.read(user, read, batch, after).await,
@@ -426,6 +454,7 @@ impl Actor {
                 let (messages, salt) = (messages.clone(), random()?);
                 self.run(Input::Taken { messages, salt }, batch, after).await.map(drop)
             }
+            Mail::Readers => self.look_at_readers(batch, after).await,
             Mail::Tick => {
                 let seconds = now() / 1000;
                 for (key, row) in KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await? {
@@ -435,27 +464,18 @@ impl Actor {
                 }
                 self.run(Input::Tick, batch, after).await?;
                 self.renew_features(batch, after).await?;
-                self.release(batch, after).await
+                after.readers |= !UNREAD.scan(&self.engine.0.db, &self.uri, None, 1).await?.rows.is_empty();
+                self.release(after);
+                Ok(())
             }
-            Mail::Files { number, brought } => self.brought(*number, brought, batch, after).await,
+            Mail::Files { number, brought } => self.brought(*number, brought, batch, after),
+            Mail::Release { number } => self.released(*number, batch, after).await,
             Mail::Taken { arrivals, .. } => {
                 batch.append(arrivals.writes.clone());
                 self.arrivals(&arrivals.items, batch, after).await
             }
             Mail::CompareNow | Mail::Offer(_) => Ok(()),
-            Mail::SetAside { mail, why } => {
-                match mail.as_ref() {
-                    Mail::Item { number, .. } => INBOX.remove(batch, &self.uri, *number),
-                    Mail::Outcome { lane, number, .. } => OUTBOX.remove(batch, lane, *number),
-                    _ => {}
-                }
-                let raw = match mail.as_ref() {
-                    Mail::Item { item: InboxItem::Event(raw), .. } => Some(raw.clone()),
-                    Mail::Files { number, .. } => self.forget_held(*number, batch),
-                    _ => None,
-                };
-                self.set_aside(why, raw.as_deref(), batch)
-            }
+            Mail::SetAside { mail, why } => self.put_mail_aside(mail, why, batch, after).await,
         }
     }
 
@@ -514,7 +534,7 @@ fn in_parts(mails: Vec<Mail>) -> VecDeque<Vec<Mail>> {
     let mut parts: VecDeque<Vec<Mail>> = VecDeque::from([Vec::new()]);
     let mut reads = false;
     for mail in mails {
-        let is_read = matches!(mail, Mail::Read { .. });
+        let is_read = matches!(mail, Mail::Read { .. } | Mail::Readers);
         if is_read && reads {
             parts.push_back(Vec::new());
         }

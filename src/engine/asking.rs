@@ -112,12 +112,19 @@ impl Actor {
             tracing::info!(room = %self.uri, %target, "somebody asks for a user who blocks them; nobody is told");
             return Ok(false);
         }
+        if !self.engine.0.settings.rights.may_meet(&id, &requester.provider()) {
+            tracing::info!(room = %self.uri, %target, "somebody asks for a user whom the settings keep from that provider; nobody is told");
+            return Ok(false);
+        }
         if !user_exists(&self.engine, &id).await? {
             tracing::info!(room = %self.uri, %target, "somebody asks for a user that is not here; nobody is told");
             return Ok(false);
         }
         if self.room.is_none() {
             let Ok(uri) = RoomUri::parse(&self.uri) else { return Ok(false) };
+            if self.engine.no_more_rooms_of(&uri.hub(), &self.uri).is_some() {
+                return Ok(false);
+            }
             if uri.hub() == *self.engine.0.names.domain() {
                 tracing::info!(room = %self.uri, %requester, "somebody asks into a room of ours that is not there; nobody is told");
                 return Ok(false);

@@ -265,6 +265,10 @@ impl Engine {
             Some(Consent::Pending(_) | Consent::Declined) | None => {}
         }
         let Some(id) = self.0.names.matrix_id(target) else { return Ok(()) };
+        if !self.0.settings.rights.may_meet(&id, &requester.provider()) {
+            tracing::info!(%target, "somebody asks for a user whom the settings keep from that provider; nobody is told");
+            return Ok(());
+        }
         if !self.0.homeserver.user_exists(&id).await? {
             tracing::info!(%target, "somebody asks for a user that is not here; nobody is told");
             return Ok(());

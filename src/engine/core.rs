@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     actor,
     asking::Asking,
+    denial::Doors,
     franking::Franking,
     lane, lobby,
     mail::Mail,
@@ -22,6 +23,7 @@ use super::{
     names::GatewayNames,
     ports::{Homeserver, MatrixAction, Millis, Peers},
     presence::Presence,
+    rights::Rights,
     tables::{INBOX, KEY_PACKAGES, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
     trim::{Keep, Today},
     window::{self, LaneEnd},
@@ -29,12 +31,10 @@ use super::{
 use crate::{
     ident::{ProviderDomain, RoomUri},
     mls::labels::SigningKey,
+    policy::Envelope,
     room::{Names, Phase},
     store::{Database, StoreError},
 };
-
-/// Whether a Matrix user may give the bot commands.
-pub type MayCommand = Arc<dyn Fn(&ruma::UserId) -> bool + Send + Sync>;
 
 /// How the engine is set.
 #[derive(Clone)]
@@ -62,14 +62,20 @@ pub struct EngineSettings {
     pub keep: Keep,
     /// Searches that one peer may make within an hour. Zero: none at all.
     pub searches_per_hour: u32,
+    /// Look-ups by handle that the homeserver's clients may make within a minute, all together. Zero: none at all.
+    pub lookups_per_minute: u32,
     /// How often the homeserver's list of reports is looked at, if it can be.
     pub report_poll: Duration,
     /// The Matrix room in which reports of abuse appear; the bot has to be in it.
     pub admin_room: Option<ruma::OwnedRoomId>,
     /// Of the ghosts that come into large rooms bit by bit, so many come a minute, in all rooms together.
     pub ghosts_per_minute: u32,
-    /// Who may give commands.
-    pub may_command: MayCommand,
+    /// Who may do what.
+    pub rights: Arc<Rights>,
+    /// Rooms that we follow or are asked into, of one provider.
+    pub rooms_per_peer: usize,
+    /// What rooms may be, whatever their own policy.
+    pub envelope: Arc<Envelope>,
 }
 
 impl std::fmt::Debug for EngineSettings {
@@ -117,6 +123,8 @@ pub(super) struct Inner {
     pub(super) today: Today,
     pub(super) quarantined: AtomicU64,
     pub(super) presence: Presence,
+    /// Whom we have nothing to do with.
+    pub(super) doors: Arc<Doors>,
     /// The homeserver refused our token.
     pub(super) doubted: AtomicBool,
     /// Until then the homeserver is likely to lose events towards us: it, or we, just came back. Milliseconds.
@@ -131,8 +139,12 @@ pub(super) struct Inner {
     pub(super) taken: Mutex<super::reached::Taken>,
     /// Messages that others wait for: room, message id.
     pub(super) awaited: Mutex<BTreeSet<(String, [u8; 32])>>,
+    /// Rooms with messages whose time came before they were shown.
+    pub(super) overdue: Mutex<BTreeSet<String>>,
     /// Something may be due earlier than was thought.
     pub(super) due: tokio::sync::Notify,
+    /// What is due and on its way to its room.
+    pub(super) dues: Mutex<super::clock::Dues>,
     /// What mirrors many rooms at once.
     pub(super) mirroring: super::mirror::Mirroring,
     /// Rooms whose ghosts come bit by bit.
@@ -163,9 +175,6 @@ impl std::fmt::Debug for Engine {
 
 /// A gap in the pulse that counts as having been stopped, in milliseconds.
 const STOPPED: Millis = 5_000;
-
-/// Look-ups by handle that the homeserver's clients may make within a minute.
-const LOOKUPS: u32 = 60;
 
 /// How long a homeserver that came back is not trusted to deliver everything, in milliseconds.
 const SUSPECT: Millis = 15_000;
@@ -201,8 +210,12 @@ impl Engine {
         names: GatewayNames,
         settings: EngineSettings,
     ) -> Result<Self, StoreError> {
-        let (mut names, searches) = (names, settings.searches_per_hour);
+        let (mut names, searches, lookups) = (names, settings.searches_per_hour, settings.lookups_per_minute);
+        let doors = Doors::load(&db, peers, Arc::clone(&settings.envelope)).await?;
+        let peers: Arc<dyn Peers> = Arc::clone(&doors) as _;
         names.peers = Some(Arc::clone(&peers));
+        names.rights = Some(Arc::clone(&settings.rights));
+        names.envelope = Arc::clone(&settings.envelope);
         let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
         let mut rooms = BTreeSet::new();
         let mut unanswered = BTreeSet::new();
@@ -227,7 +240,7 @@ impl Engine {
             franking,
             reports: Mutex::new(Meter::new(super::report::PER_HOUR, meter::HOUR)),
             searches: Mutex::new(Meter::new(searches, meter::HOUR)),
-            lookups: Mutex::new(Meter::new(LOOKUPS, meter::MINUTE)),
+            lookups: Mutex::new(Meter::new(lookups, meter::MINUTE)),
             links: Mutex::new(links),
             rooms: Mutex::new(rooms),
             actors: Mutex::default(),
@@ -241,6 +254,7 @@ impl Engine {
             today,
             quarantined: AtomicU64::new(0),
             presence: Presence::default(),
+            doors,
             doubted: AtomicBool::new(false),
             suspect_until: AtomicU64::new(0),
             pulse: AtomicU64::new(now()),
@@ -248,7 +262,9 @@ impl Engine {
             reads: Mutex::default(),
             taken: Mutex::default(),
             awaited: Mutex::default(),
+            overdue: Mutex::default(),
             due: tokio::sync::Notify::new(),
+            dues: Mutex::default(),
             mirroring: super::mirror::Mirroring::default(),
             trickle: super::trickle::Trickle::default(),
             signs: super::signs::Signs::default(),

@@ -60,7 +60,7 @@ impl Engine {
         } else {
             lock(&self.0.searches).take(peer, now()).map_err(Problem::TooMany)?;
             match Query::read(&request, self.0.homeserver.has_admin(), &self.0.names.map) {
-                Ok(query) => self.matching(&query).await?,
+                Ok(query) => self.matching(peer, &query).await?,
                 Err(code) => IdentifierResponse::empty(code),
             }
         };
@@ -69,20 +69,20 @@ impl Engine {
         Ok(response.encode())
     }
 
-    async fn matching(&self, query: &Query) -> Result<IdentifierResponse, StoreError> {
+    async fn matching(&self, peer: &ProviderDomain, query: &Query) -> Result<IdentifierResponse, StoreError> {
         let mut rows = Vec::new();
         match query.candidates() {
             Candidates::Nobody => {}
             Candidates::One(user) => {
                 let row = FINDABLE.get(&self.0.db, &user.to_string()).await?;
-                rows.extend(row.filter(|row| self.is_match(query, &user, row)).map(|row| (user, row)));
+                rows.extend(row.filter(|row| self.is_match(peer, query, &user, row)).map(|row| (user, row)));
             }
             Candidates::All => {
                 let mut after = None;
                 loop {
                     let page = FINDABLE.scan(&self.0.db, &(), after, PAGE).await?;
                     let users = page.rows.into_iter().filter_map(|(user, row)| Some((UserId::parse(user).ok()?, row)));
-                    rows.extend(users.filter(|(user, row)| self.is_match(query, user, row)));
+                    rows.extend(users.filter(|(user, row)| self.is_match(peer, query, user, row)));
                     after = page.next;
                     if after.is_none() || rows.len() > MATCHES {
                         break;
@@ -96,16 +96,16 @@ impl Engine {
         let mut profiles = Vec::new();
         for (user, row) in rows {
             let Some(row) = self.as_they_are(&user, row).await? else { continue };
-            if self.is_match(query, &user, &row) {
+            if self.is_match(peer, query, &user, &row) {
                 profiles.extend(self.shown(&user, &row));
             }
         }
         Ok(IdentifierResponse::found(profiles))
     }
 
-    fn is_match(&self, query: &Query, user: &UserId, row: &Findable) -> bool {
-        // Who may not use the gateway cannot be reached through it.
-        query.matches(user, row) && (self.0.settings.may_command)(user)
+    fn is_match(&self, peer: &ProviderDomain, query: &Query, user: &UserId, row: &Findable) -> bool {
+        // Who may not have to do with that provider cannot be reached from there.
+        query.matches(user, row) && self.0.settings.rights.may_meet(user, peer)
     }
 
     /// What others are shown of a user: what a Matrix profile shows anybody.

@@ -15,7 +15,7 @@ use crate::{
         self, AppDataOp, Change, CommitSender, CommitView, GroupInfoParts, Leaf, Member, MlsError, ProposalSender,
         PublicView, RowChanges, Rows, StagedCommit,
     },
-    policy::{self, ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, RoomState},
+    policy::{self, ChangeSet, ComponentOp, ComponentUpdate, Envelope, LeafAdd, LeafRemove, RoomState},
     room::{
         effect::Millis,
         group::{Applied, Beside, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
@@ -42,8 +42,17 @@ pub(crate) struct RoomGroup {
     pub(crate) used: Vec<Vec<u8>>,
     /// What we stamp messages with, as a hub.
     pub(crate) franking: Option<Arc<Franking>>,
+    /// What the room may be, and who we are.
+    pub(crate) bounds: Option<Bounds>,
     /// What every message asks for, read once an epoch: it grows with the group.
     view: RefCell<Option<Arc<View>>>,
+}
+
+/// What rooms may be by the settings of this provider.
+#[derive(Clone)]
+pub(crate) struct Bounds {
+    pub(crate) envelope: Arc<Envelope>,
+    pub(crate) own: ProviderDomain,
 }
 
 /// What a group says of itself in one epoch.
@@ -103,11 +112,24 @@ fn change_set(view: &CommitView, leaves_before: BTreeMap<UserUri, u32>) -> Resul
     Ok(ChangeSet { leaves_before, adds, removes, updates, external_commit, ..ChangeSet::default() })
 }
 
-/// The policy's verdict on a commit of a group with these leaves.
-fn judge(view: &CommitView, leaves: &BTreeMap<UserUri, u32>) -> Result<BTreeMap<u16, Vec<u8>>, String> {
+/// The policy's verdict on a commit of a group with these leaves, and whether it leads beyond what rooms may be here.
+fn judge(
+    view: &CommitView,
+    leaves: &BTreeMap<UserUri, u32>,
+    bounds: Option<&Bounds>,
+) -> Result<BTreeMap<u16, Vec<u8>>, String> {
     let state = RoomState::from_components(&view.components).map_err(|error| error.to_string())?;
-    let changes = change_set(view, leaves.clone())?;
-    policy::judge(&state, view.sender.user(), &changes).map_err(|refusal| refusal.to_string())
+    let commit = change_set(view, leaves.clone())?;
+    let changed = policy::judge(&state, view.sender.user(), &commit).map_err(|refusal| refusal.to_string())?;
+    if let Some(Bounds { envelope, own }) =
+        bounds.filter(|bounds| !changed.is_empty() && !bounds.envelope.is_unbounded())
+    {
+        let after = state.with(&changed).map_err(|error| error.to_string())?;
+        if let Some(excess) = envelope.newly(&state, &after, own) {
+            return Err(format!("this provider does not let its rooms be so: {excess}"));
+        }
+    }
+    Ok(changed)
 }
 
 impl RoomGroup {
@@ -389,17 +411,19 @@ impl Group for RoomGroup {
     fn stage(&self, user: &UserUri, change: &GroupChange, now: Millis) -> Result<Staged, GroupError> {
         let member = self.member()?;
         let leaves = Self::leaf_counts(member);
-        let change = Self::change(member, user, change);
-        Self::staged(&member.stage_commit(user, &change, &mut |view| judge(view, &leaves), now)?)
+        let (change, bounds) = (Self::change(member, user, change), self.bounds.as_ref());
+        Self::staged(&member.stage_commit(user, &change, &mut |view| judge(view, &leaves, bounds), now)?)
     }
     fn stage_join(&self, user: &UserUri, now: Millis) -> Result<Staged, GroupError> {
         if let Some(public) = &self.public {
             let leaves = count(public.leaves());
-            return Self::staged(&public.stage_join(user, &mut |view| judge(view, &leaves), now)?);
+            let mut verdict = |view: &CommitView| judge(view, &leaves, self.bounds.as_ref());
+            return Self::staged(&public.stage_join(user, &mut verdict, now)?);
         }
         let member = self.member()?;
         let leaves = Self::leaf_counts(member);
-        Self::staged(&member.stage_external_join(user, &Change::default(), &mut |view| judge(view, &leaves), now)?)
+        let mut verdict = |view: &CommitView| judge(view, &leaves, self.bounds.as_ref());
+        Self::staged(&member.stage_external_join(user, &Change::default(), &mut verdict, now)?)
     }
     fn stage_leaves(
         &mut self,
@@ -428,13 +452,13 @@ impl Group for RoomGroup {
             postcard::from_bytes(&staged.state).map_err(|error| GroupError::Invalid(error.to_string()))?;
         if let Some(public) = &self.public {
             let leaves = count(public.leaves());
-            let (member, view) = public.accept_join(&commit, &mut |view| judge(view, &leaves), now)?;
+            let (member, view) = public.accept_join(&commit, &mut |view| judge(view, &leaves, None), now)?;
             self.replace(member);
             return Ok(Applied { added: added(&view), ..Applied::default() });
         }
         let member = self.member_mut()?;
         let leaves = Self::leaf_counts(member);
-        let applied = member.accept_staged(&commit, &mut |view| judge(view, &leaves), now)?;
+        let applied = member.accept_staged(&commit, &mut |view| judge(view, &leaves, None), now)?;
         Ok(Self::applied(&applied))
     }
     fn apply(&mut self, commit: &[u8], origin: Origin<'_>, now: Millis) -> Result<Applied, GroupError> {
@@ -456,14 +480,14 @@ impl Group for RoomGroup {
                 adopted.push((reference, private));
             }
         }
-        let admitted = self.admitted.clone();
+        let (admitted, bounds) = (self.admitted.clone(), self.bounds.clone());
         let member = self.member_mut()?;
         let leaves = Self::leaf_counts(member);
         let mut verdict = |view: &CommitView| {
-            if let Origin::Follower(peer, known, bundle) = origin {
-                check_follower(view, peer, known, bundle.map(welcomed).unwrap_or_default(), &admitted)?;
-            }
-            judge(view, &leaves)
+            // What another hub has accepted is so: who follows it can only leave.
+            let Origin::Follower(peer, known, bundle) = origin else { return judge(view, &leaves, None) };
+            check_follower(view, peer, known, bundle.map(welcomed).unwrap_or_default(), &admitted)?;
+            judge(view, &leaves, bounds.as_ref())
         };
         match member.apply_commit(commit, &mut verdict, now) {
             Ok(applied) => {
@@ -537,7 +561,7 @@ impl Group for RoomGroup {
     }
     fn judge_pending(&self, now: Millis) -> Result<(), GroupError> {
         let leaves = count(self.leaves());
-        let mut verdict = |view: &CommitView| judge(view, &leaves);
+        let mut verdict = |view: &CommitView| judge(view, &leaves, self.bounds.as_ref());
         match (&self.member, &self.public) {
             (Some(member), _) => member.judge_pending(&mut verdict, now)?,
             (None, Some(public)) => public.judge_pending(&mut verdict, now)?,
@@ -615,7 +639,7 @@ impl Group for RoomGroup {
             join.change = change;
         }
         let made = mls::users_outside(&join).and_then(|leaves| {
-            let mut verdict = |view: &CommitView| judge(view, &leaves);
+            let mut verdict = |view: &CommitView| judge(view, &leaves, None);
             match &self.member {
                 Some(member) => member.rejoin(&join, forgiving, &mut verdict),
                 None => Member::join_external(&join, &mut verdict),

@@ -10,15 +10,17 @@ use super::{
     discovery::FindableError,
     ingest::event_id,
     mail::{Mail, NewRoom},
+    orders::{Asker, Told, refused},
     ports::{Actor, CallError, MatrixAction, Retry},
     presence::To,
-    tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, ROOMS},
+    rights::Act,
+    tables::{INBOX, InboxItem, LOBBY, MANAGEMENT},
 };
 use crate::{
     ident::{RoomUri, UserUri},
     room::{
-        NOBODY, Names,
-        command::{ALONE, Command, HELP, in_management, in_room, replied_to, spoken},
+        Cause, NOBODY, Names, Refusal,
+        command::{Command, HELP, in_management, in_room, replied_to, spoken},
     },
     store::{Batch, StoreError},
     translate::RoomEvent,
@@ -198,16 +200,12 @@ fn shows_encryption(raw: &str) -> bool {
     state.is_some_and(|state| state.iter().any(kind))
 }
 
-fn may_command(engine: &Engine, user: &ruma::UserId) -> bool {
-    (engine.0.settings.may_command)(user)
-}
-
 async fn bot_invited(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
     if engine.0.mirroring.holds(event.room_id.as_str()) {
         // Whoever mirrors it had the bot invited, and sees to the rest.
         return Ok(());
     }
-    if !may_command(engine, &event.sender) {
+    if !engine.0.settings.rights.may_talk(&event.sender) {
         let leave = MatrixAction::Leave {
             room: event.room_id.clone(),
             actor: Actor::Bot,
@@ -233,10 +231,13 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
     let room = event.room_id.clone();
     let ghost = Actor::Ghost(remote.clone());
     let direct = event.content.get("is_direct").and_then(serde_json::Value::as_bool).unwrap_or_default();
+    let permitted = engine.0.settings.rights.check(&event.sender, Act::Chat, Some(&remote.provider()));
     let refusal = if !engine.0.peers.knows(&remote.provider()) {
         Some(format!("{} is no provider that this gateway talks to.", remote.provider()))
-    } else if !may_command(engine, &event.sender) {
-        Some("The gateway's settings do not let you invite MIMI users.".to_owned())
+    } else if let Err(why) = permitted {
+        Some(why)
+    } else if let Some(refusal) = engine.no_more_rooms(&event.sender, &creator).await? {
+        Some(refusal.text)
     } else if encrypted {
         Some("Encrypted rooms cannot be carried to MIMI yet. Start the chat with encryption off.".to_owned())
     } else if !direct && !alone(engine, event, &ghost).await? {
@@ -346,87 +347,59 @@ async fn say(engine: &Engine, room: &OwnedRoomId, to: &ruma::EventId, text: &str
 }
 
 async fn obey(engine: &Engine, event: &RoomEvent, command: Command, management: bool) -> Result<(), LobbyError> {
-    let room = &event.room_id;
-    // Whom they let add them is everybody's own affair.
-    if !matches!(command, Command::Consent(_)) && !may_command(engine, &event.sender) {
-        return say(engine, room, &event.event_id, "You are not permitted to use this gateway.").await;
-    }
-    let text = match command {
-        Command::Help => HELP.to_owned(),
-        Command::Status if management => overview(engine).await?,
-        Command::Report { openly, note } if management => match engine.0.names.uri(&event.sender) {
-            Some(user) => engine.complain_quietly(user, &note, openly).await?,
-            None => return Ok(()),
-        },
-        Command::Status | Command::Code(_) | Command::Report { .. } => "This room is not mirrored.".to_owned(),
-        Command::Bridge(target) => {
-            let target = match target.as_deref() {
-                None if management => {
-                    let text = "Which room? Say: bridge ROOM-ID. I have to be in it.";
-                    return say(engine, room, &event.event_id, text).await;
-                }
-                None => room.clone(),
-                Some(id) if id.starts_with('#') => match resolve(engine, id).await? {
-                    Some(id) => id,
-                    None => return say(engine, room, &event.event_id, "There is no such room.").await,
-                },
-                Some(id) => match OwnedRoomId::try_from(id) {
-                    Ok(id) => id,
-                    Err(_) => return say(engine, room, &event.event_id, "That is no room id or alias.").await,
-                },
-            };
-            let in_place = target == *room;
-            match bridge(engine, event, target).await? {
-                Ok(uri) if in_place => {
-                    // The room itself says so.
-                    tracing::info!(%room, uri, sender = %event.sender, "mirrored");
-                    return Ok(());
-                }
-                Ok(uri) => format!("Mirrored as {uri}."),
-                Err(why) => why,
-            }
-        }
-        Command::StartChat(_) | Command::Discoverable(_) if !management => ALONE.to_owned(),
-        Command::StartChat(whom) => engine.start_chat(event, whom).await?,
-        Command::Discoverable(wish) => engine.be_findable(&event.sender, &wish).await?,
-        Command::Join(uri, code) => match engine.join(&event.sender, &uri, code).await {
-            Ok(text) | Err(text) => text,
-        },
-        Command::Invite(_) => {
-            "This room is not mirrored. Say `!mimi bridge` in the room that they are to join, then invite them there."
-                .to_owned()
-        }
-        Command::Consent(words) => match engine.0.names.uri(&event.sender) {
-            Some(user) => {
-                let reply_to = replied_to(&event.content).map(String::from);
-                let (mut batch, mut rows) = (Batch::new("a user's word about consent"), super::desk::Rows::new());
-                let told = engine.consent_word(&user, &words, reply_to.as_deref(), &mut batch, &mut rows).await?;
-                engine.commit_rows(batch, rows).await?;
-                told
-            }
-            None => return Ok(()),
-        },
-        Command::Unbridge => "This room is not mirrored. Say this in the room that is to be let go.".to_owned(),
-        Command::Unknown(text) => text,
+    let (room, id) = (&event.room_id, &event.event_id);
+    let asker = Asker {
+        user: event.sender.clone(),
+        key: id.to_string(),
+        reply_to: replied_to(&event.content).map(String::from),
+        place: Some((room.clone(), id.clone())),
+        alone: management,
     };
-    say(engine, room, &event.event_id, &text).await
+    match engine.answer(&asker, command).await? {
+        // The room itself says it.
+        Ok(told) if told.text.is_empty() => Ok(()),
+        Ok(Told { text, .. }) | Err(Refusal { text, .. }) => say(engine, room, id, &text).await,
+    }
 }
 
-async fn resolve(engine: &Engine, alias: &str) -> Result<Option<OwnedRoomId>, LobbyError> {
+/// Mirrors the room that somebody names, or in which they say it.
+pub(super) async fn bridge_named(
+    engine: &Engine,
+    asker: &Asker,
+    target: Option<&str>,
+) -> Result<Result<Told, Refusal>, LobbyError> {
+    let here = asker.place.as_ref().map(|(room, _)| room);
+    let target = match (target, here) {
+        (None, Some(room)) if !asker.alone => room.clone(),
+        (None, _) => return Ok(refused(Cause::Invalid, "Which room? Say: bridge ROOM-ID. I have to be in it.")),
+        (Some(id), _) if id.starts_with('#') => match resolve(engine, id).await? {
+            Some(id) => id,
+            None => return Ok(refused(Cause::NotFound, "There is no such room.")),
+        },
+        (Some(id), _) => match OwnedRoomId::try_from(id) {
+            Ok(id) => id,
+            Err(_) => return Ok(refused(Cause::Invalid, "That is no room id or alias.")),
+        },
+    };
+    if let Some(user) = engine.0.names.uri(&asker.user)
+        && let Some(refusal) = engine.no_more_rooms(&asker.user, &user).await?
+    {
+        return Ok(Err(refusal));
+    }
+    let in_place = here == Some(&target);
+    Ok(bridge(engine, asker, target.clone()).await?.map(|uri| {
+        tracing::info!(room = %target, uri, sender = %asker.user, "mirrored");
+        // The room itself says so.
+        let text = if in_place { String::new() } else { format!("Mirrored as {uri}.") };
+        Told { room: RoomUri::parse(&uri).ok(), matrix: Some(target), ..Told::from(text) }
+    }))
+}
+
+pub(super) async fn resolve(engine: &Engine, alias: &str) -> Result<Option<OwnedRoomId>, LobbyError> {
     match ruma::OwnedRoomAliasId::try_from(alias) {
         Ok(alias) => Ok(engine.0.homeserver.resolve_alias(&alias).await?),
         Err(_) => Ok(None),
     }
-}
-
-async fn overview(engine: &Engine) -> Result<String, LobbyError> {
-    let rooms = ROOMS.scan_all(&engine.0.db, &()).await?;
-    let active = rooms.iter().filter(|(_, room)| room.phase == crate::room::Phase::Active).count();
-    Ok(format!(
-        "{} rooms, {active} of them active; {} things set aside since the start.",
-        rooms.len(),
-        engine.quarantined()
-    ))
 }
 
 /// What the state of a Matrix room says that matters for mirroring it.
@@ -525,54 +498,63 @@ fn privileges_creators(version: &str) -> bool {
 }
 
 /// Mirrors a room; the inner error is for the one who asked.
-async fn bridge(engine: &Engine, event: &RoomEvent, target: OwnedRoomId) -> Result<Result<String, String>, LobbyError> {
+async fn bridge(engine: &Engine, asker: &Asker, target: OwnedRoomId) -> Result<Result<String, Refusal>, LobbyError> {
     if let Some(uri) = engine.linked(target.as_str()) {
-        return Ok(Err(format!("That room is mirrored already, as {uri}.")));
+        return Ok(refused(Cause::Conflict, format!("That room is mirrored already, as {uri}.")));
     }
     let homeserver = &engine.0.homeserver;
     let members = match homeserver.joined_members(&target).await {
         Ok(members) => members,
         Err(error) if error.retry == Retry::Permanent => {
-            return Ok(Err("I cannot see that room. Invite me first.".to_owned()));
+            return Ok(refused(Cause::NotFound, "I cannot see that room. Invite me first."));
         }
         Err(error) => return Err(error.into()),
     };
-    if !members.iter().any(|member| member.user == event.sender) {
-        return Ok(Err("You are not in that room.".to_owned()));
+    if !members.iter().any(|member| member.user == asker.user) {
+        return Ok(refused(Cause::NotFound, "You are not in that room."));
+    }
+    if let Some(most) = engine.0.settings.envelope.max_participants
+        && u32::try_from(members.len()).unwrap_or(u32::MAX) > most
+    {
+        let text = format!(
+            "That room has {} members, more than the {most} that the operator of this server allows.",
+            members.len()
+        );
+        return Ok(refused(Cause::Conflict, text));
     }
     let state = homeserver.room_state(&target).await?;
-    let facts = facts(engine, &state, &event.sender);
+    let facts = facts(engine, &state, &asker.user);
     if let Some(other) = facts.other_bridge {
-        return Ok(Err(format!(
-            "That room is mirrored to MIMI by {other} already. Two bridges would double every message."
-        )));
+        let text = format!("That room is mirrored to MIMI by {other} already. Two bridges would double every message.");
+        return Ok(refused(Cause::Conflict, text));
     }
     if facts.encrypted {
-        return Ok(Err("That room is encrypted. Encrypted Matrix rooms cannot be mirrored yet.".to_owned()));
+        return Ok(refused(Cause::Conflict, "That room is encrypted. Encrypted Matrix rooms cannot be mirrored yet."));
     }
     if !facts.may {
-        return Ok(Err("You need the power to change the room's settings to mirror it.".to_owned()));
+        let text = "You need the power to change the room's settings to mirror it.";
+        return Ok(refused(Cause::NotPermitted, text));
     }
     if !facts.missing.is_empty() {
         let what = facts.missing.join(", ");
-        return Ok(Err(format!("I lack the power to {what} in that room. Give me power level 100 and try again.")));
+        let text = format!("I lack the power to {what} in that room. Give me power level 100 and try again.");
+        return Ok(refused(Cause::Conflict, text));
     }
-    let Some(creator) = engine.0.names.uri(&event.sender) else {
-        return Ok(Err("You cannot mirror rooms.".to_owned()));
+    let Some(creator) = engine.0.names.uri(&asker.user) else {
+        return Ok(refused(Cause::NotPermitted, "You cannot mirror rooms."));
     };
     // The newest event that is there: what came before is not mirrored.
     let newest = homeserver.timeline(&target, &Actor::Bot, None, 1).await?;
-    let since = if target == event.room_id {
-        Some(event.event_id.to_string())
-    } else {
-        newest.events.last().and_then(|raw| event_id(raw))
+    let since = match &asker.place {
+        Some((room, event)) if *room == target => Some(event.to_string()),
+        _ => newest.events.last().and_then(|raw| event_id(raw)),
     };
     let present = members.iter().filter_map(|member| engine.0.names.uri(&member.user)).collect();
     let Some(_claim) = engine.0.mirroring.claim(target.as_str()) else {
-        return Ok(Err("That room is just being mirrored.".to_owned()));
+        return Ok(refused(Cause::Conflict, "That room is just being mirrored."));
     };
     if let Some(uri) = engine.linked(target.as_str()) {
-        return Ok(Err(format!("That room is mirrored already, as {uri}.")));
+        return Ok(refused(Cause::Conflict, format!("That room is mirrored already, as {uri}.")));
     }
     Ok(Ok(create(engine, facts.into_room(target, creator, present, since)).await?))
 }

@@ -9,6 +9,9 @@ pub(super) const HOUR: Millis = 60 * 60 * 1000;
 /// A minute, in milliseconds.
 pub(super) const MINUTE: Millis = 60 * 1000;
 
+/// Who is counted before those of earlier spans are forgotten.
+const MANY: usize = 1000;
+
 /// For each one who is counted: in which span, and how often within it.
 #[derive(Debug)]
 pub(super) struct Meter<K> {
@@ -25,12 +28,21 @@ impl<K: Ord + Clone> Meter<K> {
 
     /// Counts one; otherwise the seconds until the next span.
     pub(super) fn take(&mut self, who: &K, now: Millis) -> Result<(), u32> {
+        self.take_of(who, self.limit, now)
+    }
+
+    /// The same, for one who may have another number.
+    pub(super) fn take_of(&mut self, who: &K, limit: u32, now: Millis) -> Result<(), u32> {
+        if self.counts.len() >= MANY && !self.counts.contains_key(who) {
+            let present = now / self.span;
+            self.counts.retain(|_, (counted, _)| *counted == present);
+        }
         let span = now / self.span;
         let (counted, count) = self.counts.entry(who.clone()).or_default();
         if *counted != span {
             (*counted, *count) = (span, 0);
         }
-        if *count >= self.limit {
+        if *count >= limit {
             return Err(u32::try_from((self.span - now % self.span) / 1000 + 1).unwrap_or(u32::MAX));
         }
         *count += 1;

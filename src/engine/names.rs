@@ -5,9 +5,13 @@ use std::sync::Arc;
 use ruma::{OwnedUserId, UserId};
 use serde_json::value::RawValue;
 
-use super::ports::Peers;
+use super::{
+    ports::Peers,
+    rights::{Act, Rights},
+};
 use crate::{
     ident::{GhostOf, IdentityMap, ProviderDomain, RoomUri, UserUri, display_name, is_ghost_pattern},
+    policy::Envelope,
     room::{Names, Telling},
     translate::RoomEvent,
 };
@@ -28,6 +32,10 @@ pub struct GatewayNames {
     domain: ProviderDomain,
     /// Who can be asked, once the engine is loaded.
     pub(super) peers: Option<Arc<dyn Peers>>,
+    /// Who may do what, once the engine is loaded.
+    pub(super) rights: Option<Arc<Rights>>,
+    /// What rooms may be.
+    pub(super) envelope: Arc<Envelope>,
 }
 
 impl std::fmt::Debug for GatewayNames {
@@ -41,7 +49,18 @@ impl GatewayNames {
     #[must_use]
     pub fn new(map: IdentityMap, bot: OwnedUserId, list_all_up_to: usize) -> Self {
         let domain = map.provider().clone();
-        Self { map, bot, list_all_up_to, ghosts_at_once: 50, telling: Telling::default(), domain, peers: None }
+        let (peers, rights, envelope) = (None, None, Arc::default());
+        Self {
+            map,
+            bot,
+            list_all_up_to,
+            ghosts_at_once: 50,
+            telling: Telling::default(),
+            domain,
+            peers,
+            rights,
+            envelope,
+        }
     }
 }
 
@@ -124,5 +143,20 @@ impl Names for GatewayNames {
     }
     fn telling(&self) -> Telling {
         self.telling
+    }
+    fn not_to_invite(&self, by: &UserUri, provider: Option<&ProviderDomain>) -> Option<String> {
+        let (rights, id) = (self.rights.as_ref()?, self.map.matrix_user(by)?);
+        rights.check(&id, Act::Invite, provider).err()
+    }
+    fn too_many_invitations(&self, by: &UserUri) -> Option<u32> {
+        let (rights, id) = (self.rights.as_ref()?, self.map.matrix_user(by)?);
+        rights.take_invitation(&id).err()
+    }
+    fn allowance(&self, user: &UserUri) -> String {
+        let known = self.rights.as_ref().zip(self.map.matrix_user(user));
+        known.map(|(rights, id)| rights.words(&id)).unwrap_or_default()
+    }
+    fn envelope(&self) -> &Envelope {
+        &self.envelope
     }
 }

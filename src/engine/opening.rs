@@ -74,6 +74,7 @@ impl Actor {
         room.banned = new.banned.iter().cloned().collect();
         self.room = Some(room);
         let matrix = new.matrix.to_string();
+        self.engine.note_made(&new.creator, &self.uri, batch)?;
         LINKS.put(&self.engine.0.db, batch, &matrix, &self.uri)?;
         ENDED.delete(batch, &matrix);
         if let Some(since) = &new.since {
@@ -113,6 +114,7 @@ impl Actor {
         };
         room.phase = Phase::Joining;
         self.room = Some(room);
+        self.engine.note_made(user, &self.uri, batch)?;
         if let Some(member) = group.member {
             self.group.replace(member);
         }

@@ -2,7 +2,7 @@
 
 use super::{core::Engine, names::GatewayNames, tables::ROOMS};
 use crate::{
-    room::{Names as _, Phase},
+    room::{Names as _, Phase, Room},
     store::{Database, StoreError},
 };
 
@@ -50,24 +50,29 @@ impl Engine {
         }
         let mut rows = Vec::new();
         for (uri, room) in page.rows {
-            let group = super::rows::load_group(db, &uri, room.group).await.ok();
-            let state = group.as_ref().and_then(|group| crate::room::group::Group::state(group).ok());
-            rows.push(RoomSummary {
-                matrix: room.matrix.as_ref().map(ToString::to_string).unwrap_or_default(),
-                hub: room.uri.hub() == *names.domain(),
-                state: match &room.phase {
-                    Phase::Invited => "invited".to_owned(),
-                    Phase::Joining => "joining".to_owned(),
-                    Phase::Active if room.rejoin.is_some() => "coming back".to_owned(),
-                    Phase::Active => "active".to_owned(),
-                    Phase::Left => "left".to_owned(),
-                    Phase::Broken(why) => format!("broken: {why}"),
-                },
-                epoch: group.as_ref().and_then(super::group::RoomGroup::known_epoch),
-                participants: state.map_or(0, |state| state.participants.len()),
-                uri,
-            });
+            rows.push(Self::summary(db, names, uri, &room).await);
         }
         Ok((rows, page.next))
+    }
+
+    /// One room, from its record.
+    pub(super) async fn summary(db: &Database, names: &GatewayNames, uri: String, room: &Room) -> RoomSummary {
+        let group = super::rows::load_group(db, &uri, room.group).await.ok();
+        let state = group.as_ref().and_then(|group| crate::room::group::Group::state(group).ok());
+        RoomSummary {
+            matrix: room.matrix.as_ref().map(ToString::to_string).unwrap_or_default(),
+            hub: room.uri.hub() == *names.domain(),
+            state: match &room.phase {
+                Phase::Invited => "invited".to_owned(),
+                Phase::Joining => "joining".to_owned(),
+                Phase::Active if room.rejoin.is_some() => "coming back".to_owned(),
+                Phase::Active => "active".to_owned(),
+                Phase::Left => "left".to_owned(),
+                Phase::Broken(why) => format!("broken: {why}"),
+            },
+            epoch: group.as_ref().and_then(super::group::RoomGroup::known_epoch),
+            participants: state.map_or(0, |state| state.participants.len()),
+            uri,
+        }
     }
 }

@@ -357,6 +357,10 @@ pub trait Peers: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<u8>, CallError>>;
     /// Whether this domain is a configured peer that may be called.
     fn knows(&self, peer: &ProviderDomain) -> bool;
+    /// All that may be called.
+    fn all(&self) -> Vec<ProviderDomain> {
+        Vec::new()
+    }
     /// Whether this peer is a gateway to Matrix by our settings: events in its private parts are believed.
     fn is_gateway(&self, _peer: &ProviderDomain) -> bool {
         false

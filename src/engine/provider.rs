@@ -9,6 +9,7 @@ use super::{
     group::RoomGroup,
     mail::{Answer, Mail, Request},
     offer::{Arrival, Arrivals},
+    orders::{Told, refused},
     ports::{Endpoint, PathTarget, Problem, ProviderInbound, VerifiedPeer},
     tables::{InboxItem, NOTIFIED},
 };
@@ -17,7 +18,7 @@ use crate::{
     mls::{self, CIPHER_SUITE, DEVICE, MlsError, labels},
     policy::Capability,
     room::{
-        GroupInfoAnswer, Names, Phase, Room,
+        Cause, GroupInfoAnswer, Names, Phase, Refusal, Room,
         group::{Comeback, Group, GroupInfo},
     },
     store::{Batch, BoxFuture, StoreError},
@@ -91,11 +92,11 @@ pub(super) fn group_info(
         return refused("the room is not active");
     };
     // A code is looked at only where it counts for something.
-    let by_code = |code: &Vec<u8>| state.role_of(&user).is_none() && state.takes_codes() && admit(&user, code);
-    if !state.takes_part(&user)
-        && !state.can(&user, Capability::OpenJoin)
-        && !tbs.joining_code.as_ref().is_some_and(by_code)
-    {
+    let envelope = &engine.0.settings.envelope;
+    let takes_codes = envelope.joining_codes && state.takes_codes();
+    let by_code = |code: &Vec<u8>| state.role_of(&user).is_none() && takes_codes && admit(&user, code);
+    let comes_by_itself = envelope.open_rooms && state.can(&user, Capability::OpenJoin);
+    if !state.takes_part(&user) && !comes_by_itself && !tbs.joining_code.as_ref().is_some_and(by_code) {
         return refused("no participant, and no joining code that counts");
     }
     let parts = group.group_info().map_err(not_made)?;
@@ -183,15 +184,22 @@ pub(super) fn digest(parts: &[&[u8]]) -> [u8; 32] {
 
 impl ProviderInbound for Engine {
     fn key_material(&self, peer: VerifiedPeer, target: UserUri, body: Vec<u8>) -> BoxFuture<'_, Answer> {
-        Box::pin(self.key_material_for(peer, target, body))
+        Box::pin(async move {
+            self.admit(&peer)?;
+            self.key_material_for(peer, target, body).await
+        })
     }
 
     fn update(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Answer> {
-        Box::pin(self.ask_room(peer, room, Request::Update, body))
+        Box::pin(async move {
+            self.admit(&peer)?;
+            self.ask_room(peer, room, Request::Update, body).await
+        })
     }
 
     fn notify(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
+            self.admit(&peer)?;
             if room.hub() != *peer.domain() {
                 return Err(Problem::Forbidden("only a room's hub notifies".to_owned()));
             }
@@ -225,11 +233,15 @@ impl ProviderInbound for Engine {
     }
 
     fn submit_message(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Answer> {
-        Box::pin(self.ask_room(peer, room, Request::Submit, body))
+        Box::pin(async move {
+            self.admit(&peer)?;
+            self.ask_room(peer, room, Request::Submit, body).await
+        })
     }
 
     fn group_info(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
+            self.admit(&peer)?;
             let asking = peer.domain().clone();
             match self.ask_room(peer, room.clone(), Request::GroupInfo, body).await {
                 // The same as for a room that the requester may not see.
@@ -243,19 +255,31 @@ impl ProviderInbound for Engine {
     }
 
     fn identifier_query(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Answer> {
-        Box::pin(async move { self.identify(peer.domain(), &body).await })
+        Box::pin(async move {
+            self.admit(&peer)?;
+            self.identify(peer.domain(), &body).await
+        })
     }
 
     fn report_abuse(&self, peer: VerifiedPeer, room: RoomUri, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
-        Box::pin(async move { self.take_report(peer.domain(), &room, &body).await })
+        Box::pin(async move {
+            self.admit(&peer)?;
+            self.take_report(peer.domain(), &room, &body).await
+        })
     }
 
     fn request_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
-        Box::pin(self.consent_requested(peer, body))
+        Box::pin(async move {
+            self.admit(&peer)?;
+            self.consent_requested(peer, body).await
+        })
     }
 
     fn update_consent(&self, peer: VerifiedPeer, body: Vec<u8>) -> BoxFuture<'_, Result<(), Problem>> {
-        Box::pin(self.consent_updated(peer, body))
+        Box::pin(async move {
+            self.admit(&peer)?;
+            self.consent_updated(peer, body).await
+        })
     }
 }
 
@@ -266,17 +290,32 @@ impl Engine {
         sender: &ruma::UserId,
         room: &RoomUri,
         code: Option<String>,
-    ) -> Result<String, String> {
-        let Some(user) = self.0.names.uri(sender) else { return Err("You cannot join MIMI rooms.".to_owned()) };
+    ) -> Result<Result<Told, Refusal>, StoreError> {
+        let Some(user) = self.0.names.uri(sender) else {
+            return Ok(refused(Cause::NotPermitted, "You cannot join MIMI rooms."));
+        };
         if room.hub() == *self.0.names.domain() {
-            return Err("That room is hosted here: join it the Matrix way.".to_owned());
+            return Ok(refused(Cause::Conflict, "That room is hosted here: join it the Matrix way."));
         }
         if !self.0.peers.knows(&room.hub()) {
-            return Err(format!("{} is no peer of this gateway; its operator can add it.", room.hub()));
+            let text = format!("{} is no peer of this gateway; its operator can add it.", room.hub());
+            return Ok(refused(Cause::NotFound, text));
+        }
+        if !self.knows_room(room) {
+            if let Some(refusal) = self.no_more_rooms_of(&room.hub(), room.as_str()) {
+                return Ok(Err(refusal));
+            }
+            if let Some(refusal) = self.no_more_rooms(sender, &user).await? {
+                return Ok(Err(refusal));
+            }
         }
         let (reply, done) = oneshot::channel();
         self.mail(room.as_str(), Mail::Join { user, code, reply });
-        done.await.unwrap_or_else(|_| Err("The gateway is stopping; try again in a moment.".to_owned()))
+        Ok(match done.await {
+            Ok(Ok(text)) => Ok(Told { room: Some(room.clone()), ..Told::from(text) }),
+            Ok(Err(text)) => refused(Cause::Conflict, text),
+            Err(_) => refused(Cause::Unreachable, "The gateway is stopping; try again in a moment."),
+        })
     }
 }
 
@@ -366,5 +405,11 @@ pub(super) async fn external_join(
     let mut group = RoomGroup::default();
     let comeback = Comeback { user, room, epoch: 0, forgiving: false, keep_reading: false };
     let staged = tokio::task::block_in_place(|| group.rejoin(&comeback, &info, now()));
-    Ok((group, staged.map_err(|error| error.to_string())?))
+    let staged = staged.map_err(|error| error.to_string())?;
+    let state = group.state().map_err(|error| error.to_string())?;
+    let super::group::Bounds { envelope, own } = engine.bounds();
+    match envelope.excesses(&state, &own).first() {
+        Some(excess) => Err(format!("the operator of this server does not allow its users rooms like it ({excess})")),
+        None => Ok((group, staged)),
+    }
 }

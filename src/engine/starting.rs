@@ -15,17 +15,17 @@ use super::{
     core::{Engine, lock, now},
     lobby::{LobbyError, create},
     mail::NewRoom,
+    orders::{Asker, Told, refused},
     ports::{Actor, Endpoint, InboundError, MatrixAction, MatrixDone, PathTarget, Retry},
     tables::ROOMS,
 };
 use crate::{
-    ident::{GHOST_PREFIX, ProviderDomain, UserUri, display_name, shown},
+    ident::{GHOST_PREFIX, ProviderDomain, RoomUri, UserUri, display_name, shown},
     room::{
-        Names as _, Phase,
+        Cause, Names as _, Phase, Refusal,
         seek::{self, Whom},
     },
     store::StoreError,
-    translate::RoomEvent,
     wire::{
         AppDataDictionary, FieldSource, IdentifierQueryCode, IdentifierRequest, IdentifierResponse, QueryElement,
         SearchField, UserProfile, Wire as _,
@@ -112,9 +112,9 @@ impl Engine {
     }
 
     /// `start-chat`; what is answered.
-    pub(super) async fn start_chat(&self, event: &RoomEvent, whom: Whom) -> Result<String, LobbyError> {
+    pub(super) async fn start_chat(&self, asker: &Asker, whom: Whom) -> Result<Result<Told, Refusal>, LobbyError> {
         let (at, field, value) = match whom {
-            Whom::User(user) => return self.begin_chat(event, &user, None).await,
+            Whom::User(user) => return self.begin_chat(asker, &user, None).await,
             Whom::Sought { at, field, value } => (at, field, value),
         };
         let found = tokio::select! {
@@ -124,13 +124,14 @@ impl Engine {
         };
         let found = match found {
             Ok(found) => found,
-            Err(why) => return Ok(why),
+            Err(why) => return Ok(refused(Cause::Unreachable, why)),
         };
         if let [one] = found.as_slice() {
-            return self.begin_chat(event, &one.user, one.name.as_deref()).await;
+            return self.begin_chat(asker, &one.user, one.name.as_deref()).await;
         }
         if found.is_empty() {
-            return Ok(format!("Nobody at {at} matches, or nobody who wants to be found."));
+            let text = format!("Nobody at {at} matches, or nobody who wants to be found.");
+            return Ok(refused(Cause::NotFound, text));
         }
         let mut text = format!("Several at {at} match. Say whom you mean:");
         for one in found.iter().take(LISTED) {
@@ -140,29 +141,41 @@ impl Engine {
         if found.len() > LISTED {
             let _ = write!(text, "\nand {} more.", found.len() - LISTED);
         }
-        Ok(text)
+        Ok(refused(Cause::Conflict, text))
     }
 
     /// Makes a Matrix room for a user of ours and the ghost, mirrored as a direct chat, in which the other one is asked. The
     /// same command again finds the same room.
-    async fn begin_chat(&self, event: &RoomEvent, remote: &UserUri, name: Option<&str>) -> Result<String, LobbyError> {
-        let Some(creator) = self.0.names.uri(&event.sender) else {
-            return Ok("You cannot begin chats.".to_owned());
+    async fn begin_chat(
+        &self,
+        asker: &Asker,
+        remote: &UserUri,
+        name: Option<&str>,
+    ) -> Result<Result<Told, Refusal>, LobbyError> {
+        let user = &asker.user;
+        let Some(creator) = self.0.names.uri(user) else {
+            return Ok(refused(Cause::NotPermitted, "You cannot begin chats."));
         };
         if remote.provider() == *self.0.names.domain() {
-            return Ok("That user is here on this server: start the chat the Matrix way.".to_owned());
+            let text = "That user is here on this server: start the chat the Matrix way.";
+            return Ok(refused(Cause::Conflict, text));
         }
         if !self.0.peers.knows(&remote.provider()) {
-            return Ok(format!("{} is no provider that this gateway talks to.", remote.provider()));
+            let text = format!("{} is no provider that this gateway talks to.", remote.provider());
+            return Ok(refused(Cause::NotFound, text));
         }
-        let digest = hex::encode(Sha256::digest(event.event_id.as_str()).get(..20).unwrap_or_default());
+        let digest = hex::encode(Sha256::digest(&asker.key).get(..20).unwrap_or_default());
         let alias_localpart = format!("{GHOST_PREFIX}chat_{digest}");
         let who = match name {
             Some(name) => format!("{name}, {remote},"),
             None => remote.to_string(),
         };
-        if let Some(room) = self.chat_with(&creator, remote).await? {
-            return Ok(format!("You have a chat with {who} already: https://matrix.to/#/{room}"));
+        if let Some((uri, room)) = self.chat_with(&creator, remote).await? {
+            let text = format!("You have a chat with {who} already: https://matrix.to/#/{room}");
+            return Ok(Ok(Told { room: Some(uri), matrix: Some(room), ..Told::from(text) }));
+        }
+        if let Some(refusal) = self.no_more_rooms(user, &creator).await? {
+            return Ok(Err(refusal));
         }
         let action = MatrixAction::CreateRoom {
             creator: Actor::Bot,
@@ -171,24 +184,26 @@ impl Engine {
             topic: None,
             is_direct: true,
             members: Vec::new(),
-            invite: vec![event.sender.clone()],
+            invite: vec![user.clone()],
             initial_state: Vec::new(),
         };
         // What the user does in the room before it is linked waits in the lobby.
-        let _held = Held::new(self, event.sender.clone());
+        let _held = Held::new(self, user.clone());
         let made = match self.0.homeserver.perform(&action).await {
             Err(error) if error.retry == Retry::Permanent => {
-                tracing::warn!(user = %event.sender, %error, "the room of a chat cannot be made");
-                return Ok("The homeserver does not let me make a room with you.".to_owned());
+                tracing::warn!(%user, %error, "the room of a chat cannot be made");
+                return Ok(refused(Cause::Conflict, "The homeserver does not let me make a room with you."));
             }
             made => made?,
         };
         let MatrixDone::Room(matrix) = made else {
             return Err(StoreError::Invalid("making a room answered no room".to_owned()).into());
         };
-        if self.linked(matrix.as_str()).is_none() {
+        let uri = if let Some(uri) = self.linked(matrix.as_str()) {
+            uri
+        } else {
             let new = NewRoom {
-                matrix,
+                matrix: matrix.clone(),
                 creator: creator.clone(),
                 present: vec![creator],
                 name: String::new(),
@@ -200,15 +215,16 @@ impl Engine {
                 banned: Vec::new(),
                 since: None,
             };
-            create(self, new).await?;
-        }
-        Ok(format!(
+            create(self, new).await?
+        };
+        let text = format!(
             "{who} is asked. The room is ready: accept my invitation. What you write there is read once they agree."
-        ))
+        );
+        Ok(Ok(Told { room: RoomUri::parse(&uri).ok(), matrix: Some(matrix), ..Told::from(text) }))
     }
 
     /// The Matrix room of a direct chat of these two that is not over.
-    async fn chat_with(&self, user: &UserUri, remote: &UserUri) -> Result<Option<OwnedRoomId>, StoreError> {
+    async fn chat_with(&self, user: &UserUri, remote: &UserUri) -> Result<Option<(RoomUri, OwnedRoomId)>, StoreError> {
         let mut after = None;
         loop {
             let page = ROOMS.scan(&self.0.db, &(), after, PAGE).await?;
@@ -217,7 +233,7 @@ impl Engine {
                 room.direct && room.phase == Phase::Active && with && !room.unbridging && room.present.contains(user)
             });
             if let Some((_, room)) = chat {
-                return Ok(room.matrix);
+                return Ok(room.matrix.map(|matrix| (room.uri, matrix)));
             }
             after = page.next;
             if after.is_none() {
@@ -229,7 +245,7 @@ impl Engine {
     /// Third-party look-up by handle.
     pub(super) async fn look_up(&self, handle: &str) -> Result<Vec<UserUri>, InboundError> {
         let Ok(Whom::Sought { at, field, value }) = seek::handle(handle) else { return Ok(Vec::new()) };
-        if !self.0.peers.knows(&at) {
+        if self.0.settings.lookups_per_minute == 0 || !self.0.peers.knows(&at) {
             return Ok(Vec::new());
         }
         lock(&self.0.lookups).take(&(), now()).map_err(InboundError::TooMany)?;

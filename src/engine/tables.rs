@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     aside::Aside,
+    denial::Denial,
     finding::Findable,
     later::{Removal, Unread},
     mirror::{MirrorJob, MirrorRow},
+    orders::Ordered,
     ports::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
     trim::Dated,
 };
@@ -50,6 +52,12 @@ pub(crate) const BLOCKED: Table<(String, String), ()> = Table::new("blocked");
 pub(crate) const REQUESTED: Table<(String, String, String), Requested> = Table::new("requested");
 /// Who holds a place among a peer's invitations: target, requester, room; the peer, and since when.
 pub(crate) const PLACES: Table<(String, String, String), (ProviderDomain, Millis)> = Table::new("place");
+/// Rooms that one of our users mirrored, began or brought here: user, room; since when.
+pub(crate) const MADE: Table<(String, String), Millis> = Table::new("made");
+/// Providers that an administrator denied.
+pub(crate) const DENIED: Table<String, Denial> = Table::new("denied");
+/// Orders of the provisioning API that were carried out: user, key. Sealed: an answer may hold a joining code.
+pub(crate) const ORDERED: Table<(String, String), Dated<Ordered>> = Table::sealed("ordered");
 /// Messages of the bot that ask for consent: Matrix event, or transaction id while it is being said, to target and requester.
 pub(crate) const QUESTIONS: Table<String, (UserUri, UserUri)> = Table::new("question");
 /// Where the bot writes to one of our users: the user's Matrix id to a room of the two.
@@ -65,7 +73,9 @@ pub(crate) const ENDED: Table<String, ()> = Table::new("ended");
 /// Messages that are to be removed: when, room, message id.
 pub(crate) const EXPIRING: Table<(Millis, String, [u8; 32]), Removal> = Table::new("expiring");
 /// Messages whose time begins when they were read: room, message id.
-pub(crate) const UNREAD: Table<(String, [u8; 32]), Unread> = Table::new("unread");
+pub(crate) const UNREAD: Table<(String, [u8; 32]), Dated<Unread>> = Table::new("unread");
+/// Messages whose time came before they were shown: room, message id.
+pub(crate) const OVERDUE: Table<(String, [u8; 32]), Dated<Removal>> = Table::new("overdue");
 /// Messages that refer to one that is not there: until when they wait for it, room, message id. Sealed: what they say.
 pub(crate) const EARLY: Table<(Millis, String, [u8; 32]), Showing> = Table::sealed("early");
 /// What they wait for: room, that message's id, theirs; until when.

@@ -5,7 +5,9 @@
 
 pub(crate) mod json;
 mod mapping;
+mod pattern;
 mod uri;
 
 pub use mapping::{GHOST_PREFIX, GhostOf, IdentityMap, Localpart, MappingError, display_name, is_ghost_pattern, shown};
+pub use pattern::Pattern;
 pub use uri::{ClientUri, GroupUri, IdentError, MimiUri, ProviderDomain, RoomUri, UriKind, UserUri};

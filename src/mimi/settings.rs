@@ -259,6 +259,8 @@ pub struct Limits {
     pub max_body_bytes_per_peer: usize,
     /// Invitations of one peer within a week that nobody has accepted; a further one is answered 429. Default 1,000.
     pub max_open_invitations_per_peer: usize,
+    /// Rooms of one peer that our users are in or asked into.
+    pub max_rooms_per_peer: usize,
     /// Searches (identifierQuery) that one peer may make within an hour; a further one is answered 429. None at all: every one
     /// is answered `forbidden`. Default 600.
     pub max_searches_per_peer_per_hour: u32,
@@ -286,6 +288,7 @@ impl Default for Limits {
             max_streams_per_connection: 64,
             max_body_bytes_per_peer: 32 << 20,
             max_open_invitations_per_peer: 1000,
+            max_rooms_per_peer: 10_000,
             max_searches_per_peer_per_hour: 600,
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_mins(1),

@@ -16,6 +16,7 @@ mod bytes;
 mod capability;
 mod change;
 mod components;
+mod envelope;
 mod examples;
 mod features;
 mod join_links;
@@ -42,6 +43,7 @@ pub use components::{
     BaseRoomPolicy, MAX_PARTICIPANTS, ParticipantList, ParticipantListUpdate, RichDescription, Role, RoleChanges,
     RoleList, RoomMetadata, encode_component_ids,
 };
+pub use envelope::{Envelope, Excess};
 pub use examples::SPEAKER;
 pub use features::{
     Bot, BotPolicy, HistoryPolicy, LinkPreviewPolicy, LoggingPolicy, MessageExpiration, Optionality,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     effect::Millis,
+    orders::{Cause, Code, Refusal, Said},
     state::{Intent, Phase, Room},
     step::{Step, hash},
 };
@@ -47,52 +48,63 @@ fn code(random: [u8; 16]) -> String {
 
 impl Step<'_> {
     /// `!mimi code [HOURS|off]`.
-    pub(super) fn on_code(&mut self, by: UserUri, what: Option<&str>, random: [u8; 16]) {
+    pub(super) fn code(&mut self, by: UserUri, what: Option<&str>, random: [u8; 16]) -> Result<Said, Refusal> {
+        let refused = |cause, text: &str| Err(Refusal::new(cause, text));
         if !self.is_hub() || self.room.direct {
-            return self.notice("Only a room that is hosted here has joining codes, and no direct chat has.");
+            let text = "Only a room that is hosted here has joining codes, and no direct chat has.";
+            return refused(Cause::Conflict, text);
         }
         if self.room.phase != Phase::Active || !self.group.is_member() {
-            return self.notice("Somebody of this server has to be in the room for that.");
+            return refused(Cause::Conflict, "Somebody of this server has to be in the room for that.");
         }
         let may = |capability| self.state().is_some_and(|state| state.can(&by, capability));
         if !may(Capability::AddParticipant) {
-            return self.notice("You may not let people into this room.");
+            return refused(Cause::NotPermitted, "You may not let people into this room.");
         }
         if what.is_some_and(|word| word.eq_ignore_ascii_case("off")) {
             self.room.codes.clear();
-            return self.notice("No joining code counts any more.");
+            return Ok("No joining code counts any more.".to_owned().into());
+        }
+        if let Some(refusal) = self.may_not_bring(&by, None) {
+            return Err(refusal);
+        }
+        if !self.names.envelope().joining_codes {
+            return refused(Cause::NotPermitted, "The operator of this server allows no joining codes.");
         }
         let hours = match what.map(str::parse::<u64>) {
             None => HOURS,
             Some(Ok(hours @ 1..=MAX_HOURS)) => hours,
-            Some(_) => return self.notice(&format!("Say `code`, `code HOURS` (at most {MAX_HOURS}) or `code off`.")),
+            Some(_) => {
+                let text = format!("Say `code`, `code HOURS` (at most {MAX_HOURS}) or `code off`.");
+                return refused(Cause::Invalid, &text);
+            }
         };
         if !self.state().is_some_and(|state| state.takes_codes()) {
             if !may(Capability::ChangeRoleDefinitions) {
-                return self.notice(
-                    "The first code of a room has to come from who mirrored it: it changes what outsiders may do.",
-                );
+                let text =
+                    "The first code of a room has to come from who mirrored it: it changes what outsiders may do.";
+                return refused(Cause::NotPermitted, text);
             }
             match self.state().map(|state| policy::update_join_codes(&state, role::MEMBER)) {
                 Some(Ok(update)) => {
                     self.want(Intent::Change { by: by.clone(), component: component::ROLES_LIST, update });
                 }
-                _ => return self.notice("This room's roles cannot be changed."),
+                _ => return refused(Cause::Conflict, "This room's roles cannot be changed."),
             }
         }
         let now = self.now;
         self.room.codes.retain(|code| code.until > now);
         if self.room.codes.len() >= MAX_CODES {
-            return self.notice("There are too many codes already. `code off` ends all of them.");
+            return refused(Cause::TooMany(0), "There are too many codes already. `code off` ends all of them.");
         }
-        let code = code(random);
-        self.room.codes.push(JoinCode { hash: hash(code.as_bytes()), by, until: now.saturating_add(hours * HOUR) });
+        let (code, until) = (code(random), now.saturating_add(hours * HOUR));
+        self.room.codes.push(JoinCode { hash: hash(code.as_bytes()), by, until });
         let text = format!(
             "Whoever has this code can join this room within {hours} hours: {code}\nThey say, to the bot of their own gateway: \
              join {} {code}",
             self.room.uri
         );
-        self.notice(&text);
+        Ok(Said { text, code: Some(Code { code, until }) })
     }
 }
 

@@ -4,12 +4,13 @@ use ruma::OwnedEventId;
 use serde_json::Value;
 
 use super::{
+    orders::{Refusal, Said},
     seek::{self, Whom, Wish},
     state::Phase,
     step::{Effect, Step},
 };
 use crate::{
-    ident::{RoomUri, UserUri},
+    ident::{ProviderDomain, RoomUri, UserUri},
     translate::RoomEvent,
 };
 
@@ -35,6 +36,8 @@ pub enum Command {
     Discoverable(Wish),
     /// How does it stand?
     Status,
+    /// Which rooms am I in?
+    Rooms,
     /// Stop mirroring.
     Unbridge,
     /// Report the message that this one replies to.
@@ -46,8 +49,21 @@ pub enum Command {
     },
     /// Something about consent.
     Consent(ConsentWords),
+    /// Something that concerns everybody.
+    Admin(AdminWords),
     /// Not understood; the text says what to do.
     Unknown(String),
+}
+
+/// What those want who administrate the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminWords {
+    /// Whom do we talk to?
+    Providers,
+    /// Not to this one any more.
+    Deny(ProviderDomain),
+    /// To this one again.
+    Allow(ProviderDomain),
 }
 
 /// What one of our users says about consent for every room (draft-ietf-mimi-protocol-06 section 8), and whom they block.
@@ -89,7 +105,9 @@ pub const HELP: &str = "I connect Matrix rooms to other messaging providers by M
     • ask mimi://provider/u/name — ask a MIMI user to agree that you add them to rooms (withdraw: not any more)\n\
     • accept (or decline, revoke) mimi://provider/u/name — whether that user may add you to rooms\n\
     • block (or unblock) mimi://provider/u/name — not to be shown what that user asks; blocked lists them\n\
-    • status — how this room, or the gateway, stands\n\
+    • status — how this room, or the gateway, stands, and what you may\n\
+    • rooms — the rooms in which you are (here with me)\n\
+    • providers — whom I talk to; `deny PROVIDER` and `allow PROVIDER`, for administrators (here with me)\n\
     • unbridge — stop mirroring this room, or end this direct chat";
 
 /// Said where `report` is no reply.
@@ -142,6 +160,14 @@ fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Command {
         ("help", _) => Command::Help,
         ("status", _) => Command::Status,
         ("unbridge", _) => Command::Unbridge,
+        ("rooms", _) => Command::Rooms,
+        ("providers", _) => Command::Admin(AdminWords::Providers),
+        ("deny" | "allow", Some(name)) => match ProviderDomain::parse(name) {
+            Ok(provider) if verb == "deny" => Command::Admin(AdminWords::Deny(provider)),
+            Ok(provider) => Command::Admin(AdminWords::Allow(provider)),
+            Err(error) => Command::Unknown(format!("{name}: {error}. A provider looks like provider.example.")),
+        },
+        ("deny" | "allow", None) => Command::Unknown(format!("{verb} needs a provider: {verb} provider.example.")),
         ("code", what) => Command::Code(what.map(str::to_owned)),
         ("bridge", room) => Command::Bridge(room.map(str::to_owned)),
         ("report", first) => {
@@ -191,25 +217,26 @@ impl Step<'_> {
         match command {
             Command::Help => self.notice(HELP),
             Command::Status => {
-                let text = self.status();
+                let text = self.status(&user);
                 self.notice(&text);
             }
-            Command::Invite(remote) if self.is_ours(remote) => {
-                self.notice("That user is here on this server: invite them the Matrix way.");
-            }
-            Command::Invite(remote) if self.group.in_group(remote) => {
-                self.notice(&format!("{} is in here already.", self.names.display(remote)));
-            }
-            Command::Invite(remote) => {
-                if self.not_to_be_invited(remote).is_none() {
-                    self.notice(&format!("{} is asked to join.", self.names.display(remote)));
-                }
-                self.invite(user, remote.clone());
-            }
+            Command::Invite(remote) => match self.ask_for(&user, remote) {
+                Ok(text) | Err(Refusal { text, .. }) => self.notice(&text),
+            },
             Command::Bridge(_) => self.notice("This room is mirrored already."),
-            Command::Code(what) => self.on_code(user, what.as_deref(), random),
-            Command::Join(..) | Command::StartChat(_) | Command::Discoverable(_) => self.notice(ALONE),
-            Command::Unbridge => self.unbridge(&event.sender, &user),
+            Command::Code(what) => match self.code(user, what.as_deref(), random) {
+                Ok(Said { text, .. }) | Err(Refusal { text, .. }) => self.notice(&text),
+            },
+            Command::Join(..)
+            | Command::StartChat(_)
+            | Command::Discoverable(_)
+            | Command::Rooms
+            | Command::Admin(_) => self.notice(ALONE),
+            Command::Unbridge => {
+                if let Err(why) = self.unbridge(&event.sender, &user) {
+                    self.notice(&why);
+                }
+            }
             Command::Report { openly, note } => match replied_to(&event.content) {
                 Some(reported) => self.out.push(Effect::ReportAbuse {
                     by: user,
@@ -224,7 +251,8 @@ impl Step<'_> {
         }
     }
 
-    fn status(&self) -> String {
+    /// How the room stands, for somebody of ours.
+    pub(super) fn status(&self, user: &UserUri) -> String {
         let how = match &self.room.phase {
             Phase::Invited | Phase::Joining => "not joined yet".to_owned(),
             Phase::Active => "connected".to_owned(),
@@ -242,11 +270,14 @@ impl Step<'_> {
             (ours.len(), theirs.len())
         });
         format!(
-            "{}: {how}, {role}. {here} participants here, {there} elsewhere; epoch {}; {} waiting. Encryption towards MIMI ends at this gateway.",
+            "{}: {how}, {role}. {here} participants here, {there} elsewhere; epoch {}; {} waiting. Encryption towards MIMI ends at this gateway. {}",
             self.room.uri,
             self.group.epoch(),
             self.room.queue.len() + self.room.submitted.len(),
+            self.names.allowance(user),
         )
+        .trim_end()
+        .to_owned()
     }
 }
 

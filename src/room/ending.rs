@@ -81,41 +81,40 @@ impl Step<'_> {
         self.out.push(Effect::Matrix(action));
     }
 
-    /// Our users leave, then nothing is carried any more. As hub we let the others go first.
-    pub(super) fn unbridge(&mut self, sender: &UserId, by: &UserUri) {
+    /// Our users leave, then nothing is carried any more. As hub we let the others go first. An error says why whoever wants
+    /// it may not.
+    pub(super) fn unbridge(&mut self, sender: &UserId, by: &UserUri) -> Result<(), String> {
         if self.may_end_direct(sender) {
             self.notice("This chat is over: what you write here is not carried any more.");
-            return self.part();
+            self.part();
+            return Ok(());
         }
         if !self.may_unbridge(by) {
             if self.is_hub() {
-                return self
-                    .notice("Only those who may remove participants can unbridge this room; anybody can leave it.");
+                let why = "Only those who may remove participants can unbridge this room; anybody can leave it.";
+                return Err(why.to_owned());
             }
             let first = self.group.local_users().first().and_then(|first| self.names.matrix_id(first));
             let who = first.map_or_else(|| "the first of this server's users in it".to_owned(), |id| id.to_string());
-            return self
-                .notice(&format!("Only {who} can end this room for everybody of this server; anybody can leave it."));
+            return Err(format!("Only {who} can end this room for everybody of this server; anybody can leave it."));
         }
         self.notice(&format!(
             "{sender} ended the connection to MIMI: the MIMI users leave, and what is written here stays on this server."
         ));
         self.empty_room(by);
+        Ok(())
     }
 
     /// Our users leave; as hub we let the others go first, as this user.
     fn empty_room(&mut self, by: &UserUri) {
+        if !self.is_hub() {
+            return self.all_leave();
+        }
         self.keep_what_was_said();
         self.room.unbridging = true;
-        let (ours, theirs) = self.listed_by_side();
-        if self.is_hub() {
-            for user in theirs {
-                self.want(Intent::Remove { by: by.clone(), user });
-            }
-        } else {
-            for user in ours {
-                self.want(Intent::Leave { user });
-            }
+        let (_, theirs) = self.listed_by_side();
+        for user in theirs {
+            self.want(Intent::Remove { by: by.clone(), user });
         }
     }
 
@@ -155,7 +154,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn may_unbridge(&self, by: &UserUri) -> bool {
+    pub(super) fn may_unbridge(&self, by: &UserUri) -> bool {
         if self.is_hub() {
             return self.state().is_some_and(|s| s.can(by, crate::policy::Capability::RemoveParticipant));
         }

@@ -3,6 +3,7 @@
 use super::{
     about::About,
     effect::{Actor, Endpoint, MatrixAction, PathTarget},
+    orders::{Cause, Refusal},
     people::People,
     settings::Setting,
     state::{Intent, Phase},
@@ -97,9 +98,6 @@ impl Step<'_> {
                     self.names.display(&target.sender)
                 );
                 return self.tell_failure(&event.event_id, Why::NotAllowed, &words);
-            }
-            if target.sender == user {
-                self.out.push(Effect::FilesGone { message_id: target.first.0 });
             }
             let reason = event.content.get("reason").and_then(serde_json::Value::as_str);
             translate::deletion(&target, reason, &context)
@@ -279,9 +277,8 @@ impl Step<'_> {
         match membership {
             "invite" => {
                 self.on_ghost_unbanned(&by, &remote);
-                match self.not_to_be_invited(&remote) {
-                    Some(why) => self.decline(remote, why),
-                    None => self.invite(by, remote),
+                if let Err(refusal) = self.ask_in(&by, &remote) {
+                    self.decline(remote, refusal.text);
                 }
             }
             "leave" | "ban" if self.is_only_other(&remote) => {
@@ -352,6 +349,7 @@ impl Step<'_> {
             let text = "I am back. Without the power to invite, remove and ban I cannot do in this room what MIMI promises; \
                         `!mimi status` says how it stands.";
             self.notice(text);
+            self.room.levels.try_again();
             // What changed while it was away.
             return super::settings::Setting::ALL.into_iter().for_each(|setting| self.on_setting(setting));
         }
@@ -367,15 +365,24 @@ impl Step<'_> {
     }
 
     /// One of our users wants a remote user in: consent comes first.
-    pub(super) fn invite(&mut self, by: UserUri, remote: UserUri) {
-        if let Some(why) = self.not_to_be_invited(&remote) {
-            return self.notice(&why);
+    pub(super) fn ask_in(&mut self, by: &UserUri, remote: &UserUri) -> Result<(), Refusal> {
+        if let Some(why) = self.not_to_be_invited(remote) {
+            return Err(Refusal::new(Cause::Conflict, why));
         }
-        if self.group.in_group(&remote) {
-            return self.sync_members();
+        if self.group.in_group(remote) {
+            self.sync_members();
+            return Ok(());
         }
+        if let Some(refusal) = self.may_not_bring(by, Some(&remote.provider())) {
+            return Err(refusal);
+        }
+        if let Some(refusal) = self.is_full().filter(|_| !self.is_participant(remote)) {
+            return Err(refusal);
+        }
+        self.count_invitation(by)?;
         self.room.asking.insert(remote.clone(), by.clone());
-        self.ask(ConsentAction::Request, by, remote);
+        self.ask(ConsentAction::Request, by.clone(), remote.clone());
+        Ok(())
     }
 
     /// The components of the room that a consent request carries.
@@ -646,7 +653,9 @@ impl Step<'_> {
             self.set_bridge_state();
         }
         if let Some(remote) = direct_with {
-            self.invite(creator.clone(), remote.clone());
+            if let Err(refusal) = self.ask_in(creator, remote) {
+                self.notice(&refusal.text);
+            }
         } else {
             let uri = self.room.uri.clone();
             self.room.greeted = true;

@@ -6,6 +6,7 @@
 
 mod about;
 mod ban;
+mod bounds;
 mod codes;
 pub mod command;
 mod direct;
@@ -16,6 +17,7 @@ mod frank;
 pub mod group;
 mod hub;
 mod local;
+mod orders;
 mod overlay;
 mod people;
 mod pump;
@@ -39,6 +41,8 @@ pub use codes::{JoinCode, counts};
 pub use command::ConsentWords;
 pub use frank::Franked;
 pub use local::NOBODY;
+pub use orders::{Cause, Code, Orderer, Refusal, Said};
+
 pub use reading::Reports;
 pub use settings::Setting;
 pub use state::{Intent, Phase, Room};

@@ -219,6 +219,7 @@ impl Step<'_> {
                 if let Some((at, frank)) = self.hub_accept_own_message(user, &sealed) {
                     let franked = frank.map(|frank| Franked::new(user, content, at, &frank));
                     self.log_own(at, *message_id, event.clone(), franked);
+                    self.drop_files_with(content);
                 }
                 Ok(Turn::Done)
             }
@@ -411,7 +412,9 @@ impl Step<'_> {
         if key_packages.is_empty() && !self.is_ours(user) && !self.is_hub() {
             if self.room.asking.get(user).is_some_and(|asked_by| *asked_by != by) {
                 // They agreed to somebody's asking who is gone: to the one who adds them, they have not.
-                self.invite(by, user.clone());
+                if let Err(refusal) = self.ask_in(&by, user) {
+                    self.notice(&refusal.text);
+                }
                 return Ok(Turn::Done);
             }
             // KeyPackages for a room come by way of its hub (section 5.2).

@@ -51,7 +51,7 @@ pub enum Wish {
 const WAYS: &str = "Say discoverable off, or by what you can be found: handle, name, email, phone. “discoverable on” is “discoverable handle name”.";
 
 /// Reads what follows `discoverable`.
-pub(super) fn wish<'a>(words: impl Iterator<Item = &'a str>) -> Result<Wish, String> {
+pub(crate) fn wish<'a>(words: impl Iterator<Item = &'a str>) -> Result<Wish, String> {
     let (mut ways, mut off, mut any) = (BTreeSet::new(), false, false);
     for word in words {
         any = true;
@@ -94,7 +94,7 @@ const START_CHAT: &str = "Say start-chat handle:NAME@PROVIDER, or name:, nick:, 
      start-chat mimi://provider.example/u/name. The provider is what follows the last @.";
 
 /// Reads what follows `start-chat`.
-pub(super) fn whom(text: &str) -> Result<Whom, String> {
+pub(crate) fn whom(text: &str) -> Result<Whom, String> {
     let text = text.trim();
     if text.starts_with("mimi://") {
         let user = UserUri::parse(text);

@@ -28,10 +28,13 @@ use super::{
 use crate::{
     content::{Expiration, ExternalPart, MessageId, MessageStatusReport, MimiContent},
     ident::{ProviderDomain, UserUri},
-    policy::{Capability, RoomState},
+    policy::{Capability, Envelope, RoomState},
     translate::{self, CONTENT_KEY, Earlier, Form, Refers},
     wire::{FanoutMessage, Frank, HandshakeBundle, SubmitMessageRequest},
 };
+
+/// What rooms may be where nothing is said.
+static UNBOUNDED: std::sync::LazyLock<Envelope> = std::sync::LazyLock::new(Envelope::default);
 
 /// How the two worlds name each other; made once from the settings.
 pub trait Names: Send + Sync {
@@ -61,6 +64,22 @@ pub trait Names: Send + Sync {
     fn display(&self, user: &UserUri) -> String;
     /// Localpart of the alias of the portal of this room.
     fn portal_alias(&self, room: &crate::ident::RoomUri) -> String;
+    /// Why this user of ours may not ask users of this provider, or of any if none is named, into rooms: in words for them.
+    fn not_to_invite(&self, _by: &UserUri, _provider: Option<&ProviderDomain>) -> Option<String> {
+        None
+    }
+    /// Counts an invitation of this user of ours; the seconds until there may be one, if there were too many.
+    fn too_many_invitations(&self, _by: &UserUri) -> Option<u32> {
+        None
+    }
+    /// What this user of ours may do with the gateway, in a sentence; empty if that is not told.
+    fn allowance(&self, _user: &UserUri) -> String {
+        String::new()
+    }
+    /// What rooms may be, whatever their own policy.
+    fn envelope(&self) -> &Envelope {
+        &UNBOUNDED
+    }
     /// Up to how many Matrix members all are listed as participants; above it only those who act.
     fn list_all_up_to(&self) -> usize;
     /// Up to how many ghosts come into a Matrix room at once; if more are missing, they come bit by bit.
@@ -570,6 +589,7 @@ impl Step<'_> {
                 if self.room.rejoin.is_none() {
                     self.keep_leaves_fresh();
                     self.wake_to_settle();
+                    self.keep_within_bounds();
                 }
                 None
             }

@@ -81,6 +81,7 @@ impl Step<'_> {
         self.sync_members();
         self.keep_leaves_fresh();
         self.open_held();
+        self.keep_within_bounds();
         Ok(())
     }
 }

@@ -20,9 +20,9 @@ pub(crate) use watch::unix_seconds;
 pub use watch::validity_advice;
 
 use crate::{
-    admin::{self, ControlSocket},
+    admin::{self, ControlSocket, provision},
     config::{Config, StoreEngine},
-    engine::{Engine, EngineSettings, GatewayNames, Keep, MayCommand},
+    engine::{Engine, EngineSettings, GatewayNames, Keep},
     ident::IdentityMap,
     matrix::{self, HomeserverClient, Registration},
     mimi::{self, SetupError},
@@ -133,6 +133,7 @@ struct Ground {
     peers: Arc<mimi::MimiPeers>,
     provider: mimi::Listening,
     appservice: TcpListener,
+    provisioning: Option<(TcpListener, provision::Settings)>,
     signals: Signals,
 }
 
@@ -156,14 +157,29 @@ async fn prepare(config: &Config) -> Result<Ground, RuntimeError> {
     })?;
     let listen = matrix_settings.listen;
     let appservice = TcpListener::bind(listen).await.map_err(|source| in_use(source, "appservice.listen", listen))?;
+    let provisioning = match config.provisioning.settings() {
+        None => None,
+        Some(settings) => {
+            let listen = config.provisioning.listen;
+            let bound = TcpListener::bind(listen).await;
+            Some((bound.map_err(|source| in_use(source, "provisioning.listen", listen))?, settings))
+        }
+    };
     let signals = Signals::new()?;
-    Ok(Ground { names, matrix_names, hs_token: credentials.hs_token, homeserver, peers, provider, appservice, signals })
+    Ok(Ground {
+        provisioning,
+        names,
+        matrix_names,
+        hs_token: credentials.hs_token,
+        homeserver,
+        peers,
+        provider,
+        appservice,
+        signals,
+    })
 }
 
 fn engine_settings(config: &Config) -> EngineSettings {
-    let permissions = config.permissions.clone();
-    let server = config.homeserver.server_name.clone();
-    let may_command: MayCommand = Arc::new(move |user| permissions.may_use_bot(user, &server));
     EngineSettings {
         quiet: QUIET,
         gap_check: config.rooms.gap_check_interval(),
@@ -176,10 +192,13 @@ fn engine_settings(config: &Config) -> EngineSettings {
         open_invitations: config.limits.max_open_invitations_per_peer,
         catch_up: CATCH_UP,
         searches_per_hour: config.limits.max_searches_per_peer_per_hour,
+        lookups_per_minute: config.permissions.max_lookups_per_minute,
         report_poll: config.homeserver.report_poll(),
         admin_room: config.permissions.admin_room.clone(),
         ghosts_per_minute: config.rooms.ghosts_per_minute,
-        may_command,
+        rights: Arc::new(config.permissions.rights(&config.homeserver.server_name)),
+        rooms_per_peer: config.limits.max_rooms_per_peer,
+        envelope: Arc::new(config.envelope.envelope()),
     }
 }
 
@@ -232,7 +251,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
         }
     };
     let database = opened.database;
-    let Ground { matrix_names, hs_token, homeserver, provider, appservice, mut signals, .. } = ground;
+    let Ground { matrix_names, hs_token, homeserver, provider, appservice, provisioning, mut signals, .. } = ground;
     let stop = CancellationToken::new();
     let control = tokio::spawn(control(&config.store.path, engine.clone(), stop.clone()));
     let matrix_settings = config.to_matrix_settings();
@@ -244,6 +263,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
     let provider = provider.serve_with_assets(Arc::new(engine.clone()), Some(assets));
     let provider_address = provider.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
     let provider = tokio::spawn(provider.run(stop.clone()));
+    let provisioning = tokio::spawn(provision(provisioning, engine.clone(), stop.clone()));
     let registration = matrix_settings.registration.clone();
     let heartbeat = tokio::spawn(heartbeat::run(homeserver, engine.clone(), registration, stop.clone()));
     let watch = tokio::spawn(watch::run(certificates, stop.clone()));
@@ -273,6 +293,7 @@ async fn serve(config: Config, restored: bool) -> Result<(), RuntimeError> {
             watch.await.map_err(|e| e.to_string()),
             sweep.await.map_err(|e| e.to_string()),
             control.await.map_err(|e| e.to_string()),
+            provisioning.await.map_err(|e| e.to_string()),
         ] {
             if let Err(error) = task {
                 tracing::warn!(error, "a task ended badly");
@@ -309,6 +330,14 @@ fn control(data: &std::path::Path, engine: Engine, stop: CancellationToken) -> i
             admin::serve(socket, admin::router(engine), stop).await;
         }
     }
+}
+
+/// Serves the provisioning API, if there is one.
+async fn provision(api: Option<(TcpListener, provision::Settings)>, engine: Engine, stop: CancellationToken) {
+    let Some((listener, settings)) = api else { return };
+    let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
+    tracing::info!(address, "the provisioning API is up; whoever has its secret acts for every user");
+    provision::serve(listener, provision::router(engine, &settings), stop).await;
 }
 
 async fn appservice_done(task: tokio::task::JoinHandle<std::io::Result<()>>) -> Result<(), String> {

@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     After,
     /// It is refused for good, and the other side never sees it.
     Refused,
+    /// The gateway panics at it.
+    Panics,
     /// The other side is busy, and says after what time to come again.
     Later(Duration),
 }
@@ -702,6 +704,7 @@ impl FakeHomeserver {
             Fault::None => call(),
             Fault::Before => Err(lost("connection refused", Retry::Retriable(None))),
             Fault::Refused => Err(lost("no", Retry::Permanent)),
+            Fault::Panics => panic!("on purpose"),
             Fault::Later(after) => Err(lost("busy", Retry::Retriable(Some(after)))),
             Fault::After => call().and_then(|_| Err(lost("the answer was lost", Retry::Uncertain))),
         }

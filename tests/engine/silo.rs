@@ -16,8 +16,10 @@ use mimi_gateway::{
         ports::{
             CallError, Endpoint, Homeserver, PathTarget, Peers, Problem, ProviderInbound as _, Retry, VerifiedPeer,
         },
+        rights::Rights,
     },
     ident::{IdentityMap, ProviderDomain, RoomUri, UserUri},
+    policy::Envelope,
     room::Telling,
     store::{
         BoxFuture, Database, EngineChoice, MasterKey, MemoryDisk, OpenOptions, ScanRange, StoreError, Table, open,
@@ -223,6 +225,12 @@ pub(crate) struct Silo {
     pub(crate) ghosts_per_minute: AtomicU32,
     /// Up to how many members all are listed, from the next start on.
     pub(crate) list_all: AtomicUsize,
+    /// Who may do what, from the next start on.
+    pub(crate) rights: Mutex<Arc<Rights>>,
+    /// What rooms may be, from the next start on.
+    pub(crate) envelope: Mutex<Envelope>,
+    /// Rooms of one peer, from the next start on.
+    pub(crate) rooms_per_peer: AtomicUsize,
     /// What carries files, from the next start on.
     pub(crate) carry: Mutex<Option<Arc<Carry>>>,
     slot: Slot,
@@ -250,7 +258,10 @@ pub(crate) fn quick_settings() -> EngineSettings {
         report_poll: Duration::from_millis(20),
         admin_room: None,
         ghosts_per_minute: 6_000,
-        may_command: Arc::new(|_| true),
+        rights: Arc::new(Rights::anything()),
+        lookups_per_minute: 60,
+        rooms_per_peer: 10_000,
+        envelope: Arc::default(),
     }
 }
 
@@ -307,6 +318,9 @@ impl Silo {
             ghosts_per_minute: AtomicU32::new(6_000),
             list_all: AtomicUsize::new(500),
             carry: Mutex::default(),
+            rights: Mutex::new(Arc::new(Rights::anything())),
+            envelope: Mutex::default(),
+            rooms_per_peer: AtomicUsize::new(10_000),
             telling: Mutex::default(),
             slot,
             database,
@@ -361,6 +375,9 @@ impl Silo {
             searches_per_hour: self.searches.load(Ordering::Relaxed),
             admin_room: self.admin_room.lock().unwrap().clone(),
             ghosts_per_minute: self.ghosts_per_minute.load(Ordering::Relaxed),
+            rights: Arc::clone(&self.rights.lock().unwrap()),
+            envelope: Arc::new(self.envelope.lock().unwrap().clone()),
+            rooms_per_peer: self.rooms_per_peer.load(Ordering::Relaxed),
             ..quick_settings()
         };
         let list = self.list_all.load(Ordering::Relaxed);

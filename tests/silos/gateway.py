@@ -75,6 +75,8 @@ class GatewayPlan:
     # An administrator's access token, and the room in which reports of abuse appear.
     admin_token: str = ""
     admin_room: str = ""
+    # Where the provisioning API is served, if it is.
+    provisioning_port: int | None = None
     # How rooms behave: a TOML section.
     rooms: dict = field(default_factory=lambda: {"read_receipts": "on"})
     # How often the homeserver's list of reports is looked at; a bench leaves it to the gateway.
@@ -98,6 +100,7 @@ class Gateway:
         self.master_key = plan.folder / "master.key"
         self.master_key.touch(mode=0o600)
         self.master_key.write_text(secrets.token_hex(32) + "\n")
+        self.provisioning_secret = secrets.token_hex(32)
         self.write_config()
         self.proc = Proc(f"gateway {plan.domain}", [str(binary()), "--config", str(self.config), "run"], self.log,
                          self._serves, plan.folder)
@@ -124,6 +127,10 @@ class Gateway:
                 sections["homeserver"]["report_poll_interval_seconds"] = plan.report_poll_seconds
         if plan.admin_room:
             sections["permissions"] = {"admin_room": plan.admin_room}
+        # Somebody who may do less than the others.
+        sections["permissions.rules"] = {f'"@a9:{plan.server_name}"': ["chat"]}
+        if plan.provisioning_port:
+            sections["provisioning"] = {"listen": f"127.0.0.1:{plan.provisioning_port}", "shared_secret": self.provisioning_secret}
         for domain, port in plan.peers.items():
             sections[f'peers."{domain}"'] = {"ca": str(plan.ca), "address": f"127.0.0.1:{port}", "gateway": domain in plan.gateways}
         lines = []

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from . import bans, consent, endings, finding, judge, kinds, media, relations, reports, settings, told
+from . import bans, consent, endings, finding, judge, kinds, media, provisioning, relations, reports, settings, told
 from .matrix import Seen, Watcher
 from .play_parts import Said, Wrong
 from .stage import LETTERS, Silo, Silos, domain, in_parallel, start_all
@@ -101,6 +101,8 @@ class Play:
             ("reports", "B1 reports messages; those who run A, which hosts the room, read them with the proof", (),
              lambda: reports.reports(self)),
             ("start-chat", "B2 lets itself be found; A2 finds B2 and begins a chat", (), lambda: finding.start_chat(self)),
+            ("provisioning", "A program mirrors a room for A1 and asks B1 in; for A9 it may not", (),
+             lambda: provisioning.provisioning(self)),
             ("declines", "A1 invites those who cannot come", (), lambda: bans.declines(self)),
         ]
 

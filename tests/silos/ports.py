@@ -36,6 +36,9 @@ class Ports:
     def mimi(self, silo: int) -> int:
         return self.base + 4 + silo
 
+    def provisioning(self, silo: int) -> int:
+        return self.base + 14 + silo
+
     @property
     def peer(self) -> int:
         """Where the spare provider would listen."""

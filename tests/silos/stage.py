@@ -89,7 +89,7 @@ class Silos:
             plan = GatewayPlan(
                 folder=folder / f"gateway-{letter}", server_name=server_name(letter),
                 homeserver_url=f"http://127.0.0.1:{ports.homeserver(i)}", domain=name, appservice_port=ports.appservice(i),
-                mimi_port=ports.mimi(i), certificate=self.authority.issue(name, [name], loopback=True),
+                mimi_port=ports.mimi(i), provisioning_port=ports.provisioning(i), certificate=self.authority.issue(name, [name], loopback=True),
                 ca=self.authority.files.cert, peers={d: p for d, p in everyone.items() if d != name},
                 gateways=frozenset(map(domain, LETTERS)),
                 engine=os.environ.get("SILOS_STORE", "sqlite"), probe=(PEER, self.peer))

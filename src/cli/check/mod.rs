@@ -172,9 +172,11 @@ fn store(config: &Config, report: &mut Report<'_>) -> bool {
         let advice = "Use sqlite unless you have a reason; after an unclean stop rooms are re-keyed before they send";
         report.warn(class, name, "sled 0.34 can lose acknowledged writes in a power cut", advice);
     }
-    for (name, file) in
-        [("master key", &config.store.master_key_file), ("admin token", &config.homeserver.admin_token_file)]
-    {
+    for (name, file) in [
+        ("master key", &config.store.master_key_file),
+        ("admin token", &config.homeserver.admin_token_file),
+        ("provisioning secret", &config.provisioning.shared_secret_file),
+    ] {
         if let Some(file) = file.as_deref().filter(|file| others_can_read(file)) {
             let advice = format!("Run `chmod o-rwx {}`", file.display());
             report.warn(Exit::Config, name, format!("{} can be read by every user", file.display()), advice);
@@ -185,8 +187,11 @@ fn store(config: &Config, report: &mut Report<'_>) -> bool {
 
 /// Whether the gateway can listen where it shall. A gateway that runs has these ports rightly.
 async fn listening(config: &Config, in_use: bool, report: &mut Report<'_>) {
+    let provisioning = config.provisioning.settings().map(|_| ("provisioning.listen", config.provisioning.listen));
     for (setting, address) in
         [("appservice.listen", config.appservice.listen), ("provider.listen", config.provider.listen)]
+            .into_iter()
+            .chain(provisioning)
     {
         let (class, name) = (Exit::Listen, "port");
         match TcpListener::bind(address).await {

@@ -68,7 +68,7 @@ impl Engine {
         let Some(room) = self.room_id(&row.room).await? else { return Ok(Err("its alias is gone".to_owned())) };
         if self.linked(room.as_str()).as_deref() == Some(uri) {
             let (reply, mut answer) = mpsc::unbounded_channel();
-            self.mail(uri, Mail::Release { used, reply });
+            self.mail(uri, Mail::LetGo { used, reply });
             if let Some(Err(why)) = answer.recv().await {
                 return Ok(Err(why));
             }

@@ -144,6 +144,10 @@ impl Peers for MimiPeers {
         self.peers.contains_key(peer)
     }
 
+    fn all(&self) -> Vec<ProviderDomain> {
+        self.peers.keys().cloned().collect()
+    }
+
     fn is_gateway(&self, peer: &ProviderDomain) -> bool {
         self.peers.get(peer).is_some_and(|peer| peer.gateway)
     }
