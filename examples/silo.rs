@@ -145,6 +145,7 @@ fn engine_settings() -> EngineSettings {
         lookups_per_minute: 60,
         rooms_per_peer: 10_000,
         envelope: Arc::default(),
+        ghosts_per_minute: 6_000,
     }
 }
 

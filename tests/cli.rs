@@ -82,6 +82,21 @@ fn a_wrong_command_line_is_2_and_a_wrong_configuration_3() {
 }
 
 #[test]
+fn mirroring_needs_the_gateway_and_says_so() {
+    let dir = place();
+    let absent = gateway(dir.path(), &["mirror", "--jobs"]);
+    assert_eq!(absent.status.code(), Some(14), "{}", err(&absent));
+    assert!(err(&absent).contains("start it with `mimi-gateway run`"), "{}", err(&absent));
+    fs::write(dir.path().join("list"), "Kitchen\n").unwrap();
+    let wrong = gateway(dir.path(), &["mirror", "--file", "list"]);
+    assert_eq!(wrong.status.code(), Some(13));
+    assert!(err(&wrong).contains("line 1"), "{}", err(&wrong));
+    for arguments in [&["mirror"] as &[&str], &["mirror", "--all", "--jobs"], &["mirror", "--all", "--rate", "0"]] {
+        assert_eq!(gateway(dir.path(), arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
 fn registration_is_private_and_never_overwritten() {
     let dir = place();
     let first = gateway(dir.path(), &["registration", "--url", "http://gateway:9009"]);

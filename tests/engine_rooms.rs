@@ -39,6 +39,8 @@ mod files;
 mod flow;
 #[path = "engine/franks.rs"]
 mod franks;
+#[path = "engine/held.rs"]
+mod held;
 #[path = "engine/homeserver.rs"]
 mod homeserver;
 #[path = "engine/hostile.rs"]
@@ -47,10 +49,14 @@ mod hostile;
 mod invites;
 #[path = "engine/keys.rs"]
 mod keys;
+#[path = "engine/large.rs"]
+mod large;
 #[path = "engine/later.rs"]
 mod later;
 #[path = "engine/media.rs"]
 mod media;
+#[path = "engine/mirror.rs"]
+mod mirror;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/permitted.rs"]

@@ -1,7 +1,8 @@
 """End-to-end measurements on two real Synapses, as ratios within one run; part of `make bench`.
 
 Noise on shared machines is large: look at ratios, not at absolute numbers. Sizes: BENCH_MESSAGES (400), BENCH_ROUNDS (3),
-BENCH_LATENCY_MESSAGES (200, at two a second), BENCH_ROOMS (100). Arguments choose parts: latency, cpu, rate, memory, size.
+BENCH_LATENCY_MESSAGES (200, at two a second), BENCH_ROOMS (100). Arguments choose parts: latency, cpu, rate, memory, size, and members, which takes minutes and runs only if it
+is named.
 """
 
 import json
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from members import members  # noqa: E402
 from tap import Tap  # noqa: E402
 
 from silos import gateway as gateways  # noqa: E402
@@ -303,6 +305,7 @@ def main() -> int:
             part("rate", lambda: rate(results, silos, room))
             part("memory", lambda: memory(results, silos, play))
     part("size", lambda: size(results))
+    part("members", lambda: members(results.add, Quiet()))
 
     print("\n== end to end")
     for row in results.rows:

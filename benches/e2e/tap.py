@@ -10,10 +10,11 @@ _KEEP = 64  # a marker may be cut in two by the chunks
 
 class Tap:
     """Listens on `port`, passes everything on to `upstream`; `seen[marker]` is when it first came from the client's side
-    (time.perf_counter, taken before it is passed on)."""
+    (time.perf_counter, taken before it is passed on), `count` how many passed."""
 
     def __init__(self, port: int, upstream: int, marker: re.Pattern[bytes]):
         self.seen: dict[bytes, float] = {}
+        self.count = 0
         self._port, self._upstream, self._marker = port, upstream, marker
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -46,8 +47,9 @@ class Tap:
                 if look:
                     now = time.perf_counter()
                     text = tail + chunk
-                    for found in self._marker.findall(text):
-                        self.seen.setdefault(found, now)
+                    for found in self._marker.finditer(text):
+                        self.seen.setdefault(found[0], now)
+                        self.count += found.end() > len(tail)  # else it was whole in the chunk before
                     tail = text[-_KEEP:]
                 writer.write(chunk)
                 await writer.drain()

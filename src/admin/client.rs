@@ -2,10 +2,10 @@
 
 use std::{io, path::Path, time::Duration};
 
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{StatusCode, body::Bytes};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{Method, StatusCode, body::Bytes};
 use hyper_util::rt::TokioIo;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Listing, VERSION, socket};
 
@@ -29,6 +29,9 @@ pub enum AskError {
     /// It answered that it cannot. Retriable.
     #[error("it answers: {0}")]
     Refused(String),
+    /// It does not do what was asked, and says what to do. Permanent.
+    #[error("{0}")]
+    Declined(String),
     /// It speaks otherwise. Permanent.
     #[error("it is of another version than this command: use the `mimi-gateway` that runs, or restart it")]
     OtherVersion,
@@ -50,17 +53,7 @@ pub async fn ask<T: DeserializeOwned>(data: &Path, list: &str) -> Result<Vec<T>,
             Some(after) if after.bytes().all(|byte| byte.is_ascii_hexdigit()) => format!("{list}?after={after}"),
             Some(_) => return Err(AskError::OtherVersion),
         };
-        let (status, body) = tokio::time::timeout(ANSWER, get(data, &target))
-            .await
-            .unwrap_or_else(|_| Err(AskError::NoAnswer(format!("nothing within {} s", ANSWER.as_secs()))))?;
-        let told: Version = serde_json::from_slice(&body).map_err(|_| AskError::OtherVersion)?;
-        if told.version != VERSION || status == StatusCode::NOT_FOUND {
-            return Err(AskError::OtherVersion);
-        }
-        if status != StatusCode::OK {
-            return Err(AskError::Refused(told.error.unwrap_or_else(|| status.to_string())));
-        }
-        let page: Listing<T> = serde_json::from_slice(&body).map_err(|_| AskError::OtherVersion)?;
+        let page: Listing<T> = one(data, request(Method::GET, &target, Bytes::new())?).await?;
         rows.extend(page.items);
         if page.next.is_none() {
             return Ok(rows);
@@ -72,7 +65,40 @@ pub async fn ask<T: DeserializeOwned>(data: &Path, list: &str) -> Result<Vec<T>,
     }
 }
 
-async fn get(data: &Path, target: &str) -> Result<(StatusCode, Bytes), AskError> {
+/// Has the gateway on this data directory do something, such as `/mirror`; what it answers, as rows.
+pub async fn tell<T: DeserializeOwned>(data: &Path, what: &str, asked: &impl Serialize) -> Result<Vec<T>, AskError> {
+    let body = serde_json::to_vec(asked).map_err(|error| AskError::NoAnswer(error.to_string()))?;
+    let page: Listing<T> = one(data, request(Method::POST, what, body.into())?).await?;
+    Ok(page.items)
+}
+
+fn request(method: Method, target: &str, body: Bytes) -> Result<hyper::Request<Full<Bytes>>, AskError> {
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(target)
+        .header(hyper::header::HOST, "control")
+        .header(hyper::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body));
+    request.map_err(|error| AskError::NoAnswer(error.to_string()))
+}
+
+/// One answer.
+async fn one<T: DeserializeOwned>(data: &Path, request: hyper::Request<Full<Bytes>>) -> Result<Listing<T>, AskError> {
+    let (status, body) = tokio::time::timeout(ANSWER, exchange(data, request))
+        .await
+        .unwrap_or_else(|_| Err(AskError::NoAnswer(format!("nothing within {} s", ANSWER.as_secs()))))?;
+    let told: Version = serde_json::from_slice(&body).map_err(|_| AskError::OtherVersion)?;
+    if told.version != VERSION || status == StatusCode::NOT_FOUND {
+        return Err(AskError::OtherVersion);
+    }
+    if status != StatusCode::OK {
+        let why = told.error.unwrap_or_else(|| status.to_string());
+        return Err(if status == StatusCode::CONFLICT { AskError::Declined(why) } else { AskError::Refused(why) });
+    }
+    serde_json::from_slice(&body).map_err(|_| AskError::OtherVersion)
+}
+
+async fn exchange(data: &Path, request: hyper::Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), AskError> {
     let stream = socket::connect(data).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => AskError::NotAllowed(error),
         _ => AskError::NotThere(error),
@@ -80,10 +106,6 @@ async fn get(data: &Path, target: &str) -> Result<(StatusCode, Bytes), AskError>
     let failed = |error: &dyn std::fmt::Display| AskError::NoAnswer(error.to_string());
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-    let request = hyper::Request::get(target)
-        .header(hyper::header::HOST, "control")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| failed(&error))?;
     let asking = async {
         let answer = sender.send_request(request).await.map_err(|error| failed(&error))?;
         let status = answer.status();

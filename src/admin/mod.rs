@@ -13,6 +13,7 @@
 mod aside_row;
 mod client;
 mod fingerprint_row;
+mod mirror_row;
 pub mod provision;
 mod room_row;
 mod server;
@@ -23,8 +24,9 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use aside_row::{AsideRow, set_aside};
-pub use client::{AskError, ask};
+pub use client::{AskError, ask, tell};
 pub use fingerprint_row::{FingerprintRow, fingerprints};
+pub use mirror_row::{FindingRow, JobRow, MirrorAsk, MirrorRow, UndoAsk, mirror_job, mirror_jobs, mirror_rooms};
 pub use room_row::{RoomRow, rooms};
 pub use server::{router, serve};
 pub use socket::{ControlSocket, FILE};

@@ -4,10 +4,10 @@ use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{DefaultBodyLimit, Path, Query, State, rejection::JsonRejection},
     http::StatusCode,
     response::{IntoResponse as _, Response},
-    routing::get,
+    routing::{get, post},
 };
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -22,8 +22,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{ControlSocket, Listing, VERSION};
-use crate::{engine::Engine, store::StoreError};
+use super::{ControlSocket, JobRow, Listing, MirrorAsk, UndoAsk, VERSION};
+use crate::{
+    engine::{Engine, MirrorError, MirrorJob},
+    store::StoreError,
+};
 
 /// Connections at one time; further ones wait.
 const CONNECTIONS: usize = 4;
@@ -35,6 +38,8 @@ const PAGE: Duration = Duration::from_secs(20);
 const CONNECTION: Duration = Duration::from_secs(30);
 /// Bytes of a request that are kept.
 const HEAD_BYTES: usize = 16 * 1024;
+/// Bytes of a request's body that are read: a list of rooms.
+const BODY_BYTES: usize = 16 * 1024 * 1024;
 /// How long requests that are under way may take at the end.
 const GRACE: Duration = Duration::from_secs(1);
 /// Pause after a failed accept (usually: no free file descriptors).
@@ -82,6 +87,49 @@ async fn quarantine(State(engine): State<Engine>, Query(query): Query<After>) ->
     page(super::set_aside(engine.database(), after)).await
 }
 
+async fn jobs(State(engine): State<Engine>) -> Response {
+    page(super::mirror_jobs(&engine)).await
+}
+
+async fn job(State(engine): State<Engine>, Path(id): Path<u64>) -> Response {
+    page(super::mirror_job(&engine, id)).await
+}
+
+async fn job_rooms(State(engine): State<Engine>, Path(id): Path<u64>, Query(query): Query<After>) -> Response {
+    let Ok(after) = place(query) else { return refusal(StatusCode::BAD_REQUEST, "no such place") };
+    page(super::mirror_rooms(&engine, id, after)).await
+}
+
+async fn job_done(asked: impl Future<Output = Result<MirrorJob, MirrorError>>) -> Response {
+    match asked.await {
+        Ok(job) => Json(Listing::new(vec![JobRow::from(job)], None)).into_response(),
+        Err(MirrorError::Declined(why)) => refusal(StatusCode::CONFLICT, why),
+        Err(error @ MirrorError::Store(_)) => refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+async fn mirror(State(engine): State<Engine>, ask: Result<Json<MirrorAsk>, JsonRejection>) -> Response {
+    match ask.ok().and_then(|Json(ask)| ask.into_request()) {
+        Some(request) => job_done(engine.mirror(request)).await,
+        None => refusal(StatusCode::BAD_REQUEST, "it is not said which rooms"),
+    }
+}
+
+async fn stop_job(State(engine): State<Engine>, Path(id): Path<u64>) -> Response {
+    job_done(engine.stop_mirroring(id)).await
+}
+
+async fn undo_job(
+    State(engine): State<Engine>,
+    Path(id): Path<u64>,
+    ask: Result<Json<UndoAsk>, JsonRejection>,
+) -> Response {
+    match ask {
+        Ok(Json(UndoAsk { used })) => job_done(engine.undo_mirroring(id, used)).await,
+        Err(error) => refusal(StatusCode::BAD_REQUEST, error.to_string()),
+    }
+}
+
 /// What the control socket answers about this engine.
 pub fn router(engine: Engine) -> Router {
     let nothing = || async { refusal(StatusCode::NOT_FOUND, "there is no such thing here") };
@@ -89,6 +137,13 @@ pub fn router(engine: Engine) -> Router {
         .route("/rooms", get(rooms))
         .route("/fingerprints", get(fingerprints))
         .route("/quarantine", get(quarantine))
+        .route("/mirror", post(mirror))
+        .route("/mirror/jobs", get(jobs))
+        .route("/mirror/jobs/{id}", get(job))
+        .route("/mirror/jobs/{id}/rooms", get(job_rooms))
+        .route("/mirror/jobs/{id}/stop", post(stop_job))
+        .route("/mirror/jobs/{id}/undo", post(undo_job))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .fallback(nothing)
         .with_state(engine)
 }

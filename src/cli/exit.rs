@@ -32,8 +32,12 @@ pub enum Exit {
     Listen = 11,
     /// `check --strict`: nothing fails, and there are warnings.
     Warnings = 12,
-    /// `inspect`: the input is not what it should be.
+    /// `inspect`, `mirror --file`: the input is not what it should be.
     Input = 13,
+    /// `mirror`: the gateway does not run, or does not answer at its control socket.
+    NotRunning = 14,
+    /// `mirror`: not every room was mirrored, or let go.
+    Incomplete = 15,
 }
 
 /// What `--help` shows beneath the commands.
@@ -68,7 +72,9 @@ Exit codes:
   10 the store failed while the gateway ran (I/O error): look at the disk, start it again
   11 an address cannot be listened on: the port is in use, or the address is not this machine's
   12 `check --strict`: nothing fails, but there are warnings
-  13 `inspect`: the input is not what it should be
+  13 `inspect`, `mirror --file`: the input is not what it should be
+  14 `mirror`: the gateway does not run, or does not answer
+  15 `mirror`: not every room was mirrored, or let go
 Each command's --help says which of them it uses.";
 
 /// Beneath the help of `run`.
@@ -121,6 +127,25 @@ Examples:
   mimi-gateway rooms
   mimi-gateway rooms --json | jq -r .mimi_room";
 
+/// Beneath the help of `mirror`.
+pub(super) const MIRROR: &str = "\
+Exit codes:
+  0  done, or only looked at
+  1  it cannot be done: what is said tells why
+  2  the command line cannot be understood
+  3  configuration
+  9  the control socket is another user's
+  13 the list of rooms cannot be read
+  14 the gateway does not run, or does not answer
+  15 some rooms were not mirrored (failed, or named in --file and left out), or not let go
+
+Examples:
+  mimi-gateway mirror --all
+  mimi-gateway mirror --space '#house:a.example' --make-admin --yes
+  mimi-gateway mirror --file rooms.txt --yes --rate 20
+  mimi-gateway mirror --all --json | jq -r 'select(.outcome == \"left_out\") | .room'
+  mimi-gateway mirror --undo 3 --yes";
+
 /// Beneath the help of `quarantine`.
 pub(super) const QUARANTINE: &str = "\
 Exit codes: 0, 3 configuration, 4 registration file, 9 the store cannot be read.
@@ -160,7 +185,7 @@ mod tests {
 
     #[test]
     fn help_lists_every_code() {
-        for code in 0..=Exit::Input as u8 {
+        for code in 0..=Exit::Incomplete as u8 {
             assert!(HELP.lines().any(|line| line.starts_with(&format!("  {code:<3}"))), "{code}");
         }
     }

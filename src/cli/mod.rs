@@ -1,9 +1,10 @@
-//! Commands of the binary: `run`, `registration`, `check`, `rooms`, `quarantine`, `inspect`, `version`.
+//! Commands of the binary: `run`, `registration`, `check`, `rooms`, `mirror`, `quarantine`, `inspect`, `version`.
 
 mod check;
 mod exit;
 pub mod inspect;
 mod log;
+mod mirror;
 mod quarantine;
 mod registration;
 mod rooms;
@@ -106,6 +107,13 @@ enum Command {
         #[arg(long)]
         fingerprints: bool,
     },
+    /// Mirror many Matrix rooms at once: look first, then do it, watch it, take it back.
+    ///
+    /// Without --yes nothing is changed: each room is looked at, and what forbids mirroring it, what it needs first and what it
+    /// will lose is shown. The gateway has to run: it does the work, as a job that goes on after a restart of the gateway and when
+    /// this command ends. Run it as the gateway's user.
+    #[command(after_help = exit::MIRROR, after_long_help = exit::MIRROR)]
+    Mirror(mirror::Arguments),
     /// List what could not be worked on or delivered and was set aside.
     ///
     /// Asks the gateway if it runs, and reads the store otherwise. Run it as the gateway's user.
@@ -203,6 +211,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Check { offline, strict } => return Ok(check::run(&cli.config, *offline, *strict)),
         Command::Rooms { fingerprints: true, .. } => rooms::fingerprints(&load()?)?,
         Command::Rooms { json, .. } => rooms::run(&load()?, *json)?,
+        Command::Mirror(arguments) => return mirror::run(&load()?, arguments),
         Command::Quarantine { json } => quarantine::run(&load()?, *json)?,
         Command::Inspect(arguments) => inspect::run(arguments)?,
         Command::Version => print!("{}", version::text()),

@@ -13,6 +13,10 @@ use crate::room::{Reports, SendStatus, Telling};
 pub struct RoomsConfig {
     /// Up to this many Matrix members, all are listed as MIMI participants; above it only those who act.
     pub list_all_members_up_to: u32,
+    /// Up to this many ghosts come into a Matrix room at once; of more, those who act, and the others bit by bit.
+    pub ghosts_at_once: u32,
+    /// Ghosts that come bit by bit: so many a minute, in all rooms together.
+    pub ghosts_per_minute: u32,
     /// How often an active room is compared with the homeserver's timeline.
     pub gap_check_interval_seconds: u64,
     /// Which statuses of messages their senders' clients get.
@@ -29,6 +33,8 @@ impl Default for RoomsConfig {
     fn default() -> Self {
         Self {
             list_all_members_up_to: 500,
+            ghosts_at_once: 50,
+            ghosts_per_minute: 120,
             gap_check_interval_seconds: 300,
             send_status: SendStatus::default(),
             tell_losses: true,
@@ -58,6 +64,12 @@ impl RoomsConfig {
     }
 
     pub(super) fn validate(&self, faults: &mut Vec<ConfigError>) {
+        if !(1..=6_000).contains(&self.ghosts_per_minute) {
+            faults.push(ConfigError::invalid(
+                "rooms.ghosts_per_minute",
+                "must be from 1 to 6000: each ghost costs the homeserver some six requests",
+            ));
+        }
         if !(1..=300).contains(&self.gap_check_interval_seconds) {
             faults.push(ConfigError::invalid(
                 "rooms.gap_check_interval_seconds",

@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     asking::Invitation,
+    caught::caught,
     consent::every_room_of,
     core::{Engine, lock, now, random},
     files::HeldEvent,
@@ -20,7 +21,7 @@ use super::{
     mail::{Answer, Mail, Outcome},
     ports::{PathTarget, Problem, Retry},
     presence::To,
-    tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS},
+    tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS, UNREAD},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -54,6 +55,8 @@ pub(super) struct Actor {
     pub(super) held: VecDeque<HeldEvent>,
     /// The event that the room is about to say, and its assets, until they are noted.
     pub(super) filed: Option<(ruma::OwnedEventId, Vec<String>)>,
+    /// Assets of messages, as this step changed them.
+    pub(super) own_files: BTreeMap<[u8; 32], Vec<String>>,
 }
 
 /// What is done once the batch is durable.
@@ -75,13 +78,18 @@ pub(super) struct After {
     pub(super) ordered: Vec<(usize, Result<Said, Refusal>)>,
     /// Invitations that were accepted.
     pub(super) accepted: Vec<Invitation>,
-    /// Held events whose files are to be fetched, and those whose files came.
+    /// Held events whose files are to be fetched, those whose files came, and those that wait no more.
     pub(super) fetch: Vec<u64>,
     pub(super) brought: Vec<u64>,
+    pub(super) release: Vec<u64>,
     /// Assets to delete.
     pub(super) dropped: Vec<String>,
+    /// Ghosts wait to come in bit by bit, or none do any more.
+    pub(super) trickling: Option<bool>,
     /// There is something new that becomes due.
     pub(super) due: bool,
+    /// What waits to be read by somebody may wait for nobody any more.
+    pub(super) readers: bool,
 }
 
 /// Runs until the mailbox closes.
@@ -98,6 +106,7 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         more: false,
         held: VecDeque::new(),
         filed: None,
+        own_files: BTreeMap::new(),
     };
     if !actor.load_until_done().await {
         return;
@@ -231,7 +240,9 @@ impl Actor {
     async fn work(&mut self, mails: Vec<Mail>) -> bool {
         let mut parts = in_parts(mails);
         while let Some(mut mails) = parts.pop_front() {
-            let error = match self.step(&mails).await {
+            // What is in memory may be half done: it is thrown away, and the input set aside.
+            let stepped = caught(Box::pin(self.step(&mails))).await;
+            let error = match stepped.unwrap_or_else(|_| Err(StoreError::Invalid("a step panicked".to_owned()))) {
                 Ok(after) => {
                     self.finish(&mut mails, after);
                     continue;
@@ -277,6 +288,7 @@ impl Actor {
         let mut after = After::default();
         let before = self.room.clone();
         self.delivered.clear();
+        self.own_files.clear();
         let event = |mail: &Mail| matches!(mail, Mail::Item { item: InboxItem::Event(_), .. });
         for (index, mail) in mails.iter().enumerate() {
             self.more = event(mail) && mails.get(index + 1).is_some_and(event);
@@ -301,6 +313,7 @@ impl Actor {
             && let Some(room) = &self.room
         {
             ROOMS.put(db, &mut batch, &self.uri, room)?;
+            after.readers |= before.is_some_and(|before| !before.present.is_subset(&room.present));
         }
         if !batch.is_empty() {
             let done = lock(&self.engine.0.done).batch.take();
@@ -331,8 +344,14 @@ impl Actor {
         for number in after.portals {
             lock(&inner.portals).remove(&number);
         }
+        if let Some(waits) = after.trickling {
+            inner.trickle.set(&self.uri, waits);
+        }
         if after.due {
             inner.due.notify_one();
+        }
+        if after.readers {
+            self.engine.mail(&self.uri, Mail::Readers);
         }
         for invitation in &after.accepted {
             inner.asking.end(invitation);
@@ -420,6 +439,14 @@ impl Actor {
                 after.ordered.push((index, answer));
                 Ok(())
             }
+            Mail::LetGo { used, reply } => {
+                let (mut answer, used) = (Ok(()), *used);
+                self.guarded(|step| answer = step.release(used), batch, after).await?;
+                // Whoever asked may be gone.
+                let _ = reply.send(answer);
+                Ok(())
+            }
+            Mail::Trickle { most } => self.guarded(|step| step.trickle(*most), batch, after).await,
             Mail::Due { at, id, due } => self.due(*at, *id, *due, batch, after).await,
             Mail::Arrived { target } => self.arrived(*target, batch, after).await,
             Mail::Read { user, read } => self.read(user, read, batch, after).await,
@@ -427,6 +454,7 @@ impl Actor {
                 let (messages, salt) = (messages.clone(), random()?);
                 self.run(Input::Taken { messages, salt }, batch, after).await.map(drop)
             }
+            Mail::Readers => self.look_at_readers(batch, after).await,
             Mail::Tick => {
                 let seconds = now() / 1000;
                 for (key, row) in KEY_PACKAGES.scan_all(&self.engine.0.db, &self.uri).await? {
@@ -436,27 +464,18 @@ impl Actor {
                 }
                 self.run(Input::Tick, batch, after).await?;
                 self.renew_features(batch, after).await?;
-                self.release(batch, after).await
+                after.readers |= !UNREAD.scan(&self.engine.0.db, &self.uri, None, 1).await?.rows.is_empty();
+                self.release(after);
+                Ok(())
             }
-            Mail::Files { number, brought } => self.brought(*number, brought, batch, after).await,
+            Mail::Files { number, brought } => self.brought(*number, brought, batch, after),
+            Mail::Release { number } => self.released(*number, batch, after).await,
             Mail::Taken { arrivals, .. } => {
                 batch.append(arrivals.writes.clone());
                 self.arrivals(&arrivals.items, batch, after).await
             }
             Mail::CompareNow | Mail::Offer(_) => Ok(()),
-            Mail::SetAside { mail, why } => {
-                match mail.as_ref() {
-                    Mail::Item { number, .. } => INBOX.remove(batch, &self.uri, *number),
-                    Mail::Outcome { lane, number, .. } => OUTBOX.remove(batch, lane, *number),
-                    _ => {}
-                }
-                let raw = match mail.as_ref() {
-                    Mail::Item { item: InboxItem::Event(raw), .. } => Some(raw.clone()),
-                    Mail::Files { number, .. } => self.forget_held(*number, batch),
-                    _ => None,
-                };
-                self.set_aside(why, raw.as_deref(), batch)
-            }
+            Mail::SetAside { mail, why } => self.put_mail_aside(mail, why, batch, after).await,
         }
     }
 
@@ -515,7 +534,7 @@ fn in_parts(mails: Vec<Mail>) -> VecDeque<Vec<Mail>> {
     let mut parts: VecDeque<Vec<Mail>> = VecDeque::from([Vec::new()]);
     let mut reads = false;
     for mail in mails {
-        let is_read = matches!(mail, Mail::Read { .. });
+        let is_read = matches!(mail, Mail::Read { .. } | Mail::Readers);
         if is_read && reads {
             parts.push_back(Vec::new());
         }

@@ -74,6 +74,8 @@ pub struct EngineSettings {
     pub rooms_per_peer: usize,
     /// What rooms may be, whatever their own policy.
     pub envelope: Arc<Envelope>,
+    /// Of the ghosts that come into large rooms bit by bit, so many come a minute, in all rooms together.
+    pub ghosts_per_minute: u32,
 }
 
 impl std::fmt::Debug for EngineSettings {
@@ -137,8 +139,16 @@ pub(super) struct Inner {
     pub(super) taken: Mutex<super::reached::Taken>,
     /// Messages that others wait for: room, message id.
     pub(super) awaited: Mutex<BTreeSet<(String, [u8; 32])>>,
+    /// Rooms with messages whose time came before they were shown.
+    pub(super) overdue: Mutex<BTreeSet<String>>,
     /// Something may be due earlier than was thought.
     pub(super) due: tokio::sync::Notify,
+    /// What is due and on its way to its room.
+    pub(super) dues: Mutex<super::clock::Dues>,
+    /// What mirrors many rooms at once.
+    pub(super) mirroring: super::mirror::Mirroring,
+    /// Rooms whose ghosts come bit by bit.
+    pub(super) trickle: super::trickle::Trickle,
     /// What the transactions tell of the homeserver.
     pub(super) signs: super::signs::Signs,
     /// When the last transaction was answered, and how many came in quick succession by then.
@@ -252,7 +262,11 @@ impl Engine {
             reads: Mutex::default(),
             taken: Mutex::default(),
             awaited: Mutex::default(),
+            overdue: Mutex::default(),
             due: tokio::sync::Notify::new(),
+            dues: Mutex::default(),
+            mirroring: super::mirror::Mirroring::default(),
+            trickle: super::trickle::Trickle::default(),
             signs: super::signs::Signs::default(),
             answered: Mutex::default(),
             done: Mutex::default(),
@@ -295,6 +309,7 @@ impl Engine {
             }
         }
         self.load_files().await?;
+        self.load_trickle().await?;
         self.0.go.cancel();
         let known: Vec<String> = lock(&self.0.rooms).iter().cloned().collect();
         for uri in known {
@@ -306,6 +321,8 @@ impl Engine {
         self.0.tasks.spawn(self.clone().keep_trimmed());
         self.0.tasks.spawn(self.clone().keep_time());
         self.0.tasks.spawn(self.clone().keep_polling());
+        self.0.tasks.spawn(self.clone().keep_mirroring());
+        self.0.tasks.spawn(self.clone().keep_trickling());
         Ok(())
     }
 

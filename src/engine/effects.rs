@@ -105,6 +105,8 @@ impl Actor {
                 let key = (target.to_string(), requester.to_string(), self.uri.clone());
                 CONSENT.put(db, batch, &key, &Consent::Declined)
             }
+            // A second copy begins nothing anew.
+            Effect::Expires { message_id, .. } if known.contains(&message_id) => Ok(()),
             told @ (Effect::Expires { .. }
             | Effect::Reported { .. }
             | Effect::Lost { .. }
@@ -130,6 +132,7 @@ impl Actor {
                 Ok(())
             }
             Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
+            Effect::Trickling(waits) => self.trickling(waits, batch, after),
             Effect::Wake(at) => {
                 after.wake = Some(after.wake.map_or(at, |other| other.min(at)));
                 Ok(())

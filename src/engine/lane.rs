@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::{
+    caught::{Panicked, caught},
     core::{Engine, lock},
     files::Came,
     later,
@@ -27,9 +28,9 @@ const TOGETHER: Duration = Duration::from_millis(200);
 
 /// Sends a lane's rows until the lane is closed.
 pub(super) async fn run(engine: Engine, lane: String, mut rows: Rows) {
-    // `m:<room>` or `p:<peer>:<room>`; no peer has a colon.
+    // `m:<room>`, `x:<room>` or `p:<peer>:<room>`; no peer has a colon.
     let room = match lane.split_once(':') {
-        Some(("m", room)) => room.to_owned(),
+        Some(("m" | "x", room)) => room.to_owned(),
         Some((_, rest)) => rest.split_once(':').map(|(_, room)| room.to_owned()).unwrap_or_default(),
         None => String::new(),
     };
@@ -47,7 +48,7 @@ pub(super) async fn run(engine: Engine, lane: String, mut rows: Rows) {
 
 /// Sends one row until it is answered for good. False: the engine stops.
 async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow) -> bool {
-    let row = match row {
+    let mut row = match row {
         // Files are not carried any more, after a start with other settings: the message is shown without.
         OutRow::Parcel(parcel) if engine.0.files.get().is_none() => OutRow::Show(Box::new(parcel.showing)),
         row => row,
@@ -57,7 +58,18 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
     loop {
         let result = tokio::select! {
             () = engine.0.stop.cancelled() => return false,
-            result = call(engine, room, &row) => result,
+            result = caught(call(engine, room, &row)) => result,
+        };
+        let result = match (result, row) {
+            (Err(Panicked), OutRow::Parcel(parcel)) => {
+                engine.parcel_panicked(room, &parcel).await;
+                row = OutRow::Show(Box::new(parcel.showing));
+                continue;
+            }
+            (result, other) => {
+                row = other;
+                result.unwrap_or_else(|_| Err(panicked()))
+            }
         };
         match result {
             Ok(answer) => {
@@ -91,6 +103,10 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
             }
         }
     }
+}
+
+fn panicked() -> CallError {
+    CallError { what: "the gateway panicked".to_owned(), retry: Retry::Permanent, status: None, errcode: None }
 }
 
 /// Whether sending it again later could undo what happened since: an invitation after the invited one left, say. Messages

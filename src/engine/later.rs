@@ -1,8 +1,8 @@
 //! What is done later: messages are removed when their time has come, and what refers to a message that is not there waits for
-//! it for a while. Both are rows with the time in front; one task looks at the first ones, and the room's actor does it, in a
-//! step of its own.
+//! it for a while. Both are rows with the time in front; one task looks at the first ones ([`super::clock`]), and the room's
+//! actor does it, in a step of its own.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde::{Deserialize, Serialize};
@@ -14,25 +14,15 @@ use super::{
     core::{Engine, lock, now},
     mail::Mail,
     ports::{Actor as MatrixActor, MatrixAction, Millis},
-    tables::{AWAITED, EARLY, EXPIRING, LATE, MORE, OUTBOX, OutRow, SHOWN, TOLD, UNREAD},
+    tables::{AWAITED, EARLY, EXPIRING, LATE, MORE, OUTBOX, OVERDUE, OutRow, SHOWN, TOLD, UNREAD},
 };
 use crate::{
     content::{Expiration, MessageId},
     ident::UserUri,
     room::Showing,
-    store::{Batch, StoreError},
+    store::{Batch, Database, StoreError},
 };
 
-/// Rows that are looked at together.
-const PAGE: usize = 64;
-/// The longest pause between two looks.
-const LONGEST: Duration = Duration::from_hours(1);
-/// Between two looks while something is due, in milliseconds.
-const SOON: Millis = 1000;
-/// A message whose event is not known when it is due is looked for so much later again, in milliseconds.
-const AGAIN: Millis = 60_000;
-/// And so long, in milliseconds: then it will not be shown any more.
-const GIVE_UP: Millis = 24 * 3600 * 1000;
 /// The kind under which it is noted that people know what stays.
 const STAYS: &str = "disappearing messages";
 
@@ -58,8 +48,22 @@ pub(crate) struct Unread {
     readers: BTreeSet<UserUri>,
 }
 
+impl Unread {
+    /// All have read it: the row that removes it when its time is over.
+    pub(super) fn begin(
+        &self,
+        db: &Database,
+        matrix: OwnedRoomId,
+        (room, id): &(String, [u8; 32]),
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        let at = now() + u64::from(self.seconds) * 1000;
+        EXPIRING.put(db, batch, &(at, room.clone(), *id), &Removal { matrix, actor: self.actor.clone() })
+    }
+}
+
 /// What has become due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
     /// A message goes.
     Removal,
@@ -68,39 +72,6 @@ pub(super) enum Due {
 }
 
 impl Engine {
-    /// Hands on what is due, until the engine stops.
-    pub(super) async fn keep_time(self) {
-        loop {
-            let pause = match self.look_what_is_due().await {
-                Ok(next) => Duration::from_millis(next.saturating_sub(now())).min(LONGEST),
-                Err(error) => {
-                    tracing::warn!(%error, "what is due is not looked at now");
-                    self.0.settings.retry * 10
-                }
-            };
-            tokio::select! {
-                () = self.0.stop.cancelled() => return,
-                () = self.0.due.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    }
-
-    /// When to look again.
-    async fn look_what_is_due(&self) -> Result<Millis, StoreError> {
-        let (db, now) = (&self.0.db, now());
-        let removals = EXPIRING.scan(db, &(), None, PAGE).await?.rows.into_iter().map(|(key, _)| (key, Due::Removal));
-        let showings = EARLY.scan(db, &(), None, PAGE).await?.rows.into_iter().map(|(key, _)| (key, Due::Showing));
-        let mut next = Millis::MAX;
-        for ((at, room, id), due) in removals.chain(showings) {
-            if at <= now {
-                self.mail(&room, Mail::Due { at, id, due });
-            }
-            next = next.min(at.max(now.saturating_add(SOON)));
-        }
-        Ok(next)
-    }
-
     /// A message refers to one that is not there: it waits for that, beginning with this call.
     pub(super) async fn put_off(
         &self,
@@ -128,7 +99,8 @@ impl Engine {
 
     /// A message has its event: what waits for it goes on.
     pub(super) fn arrived(&self, room: &str, target: [u8; 32]) {
-        if lock(&self.0.awaited).contains(&(room.to_owned(), target)) {
+        let overdue = lock(&self.0.overdue).contains(room);
+        if overdue || lock(&self.0.awaited).contains(&(room.to_owned(), target)) {
             self.mail(room, Mail::Arrived { target });
         }
     }
@@ -137,7 +109,15 @@ impl Engine {
     pub(super) async fn load_awaited(&self) -> Result<(), StoreError> {
         let rows = AWAITED.scan_all(&self.0.db, &()).await?;
         lock(&self.0.awaited).extend(rows.into_iter().map(|((room, target, _), _)| (room, target)));
-        Ok(())
+        let mut after = None;
+        loop {
+            let page = OVERDUE.scan(&self.0.db, &(), after, 1000).await?;
+            lock(&self.0.overdue).extend(page.rows.into_iter().map(|((room, _), _)| room));
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -165,7 +145,7 @@ impl Actor {
             Expiration::AfterReading(seconds) if alone => now() + u64::from(seconds) * 1000,
             Expiration::AfterReading(seconds) => {
                 let unread = Unread { seconds, sender, actor, readers: BTreeSet::new() };
-                return UNREAD.put(db, batch, &(self.uri.clone(), id), &unread);
+                return UNREAD.put(db, batch, &(self.uri.clone(), id), &self.engine.0.today.dated(unread));
             }
         };
         after.due = true;
@@ -184,27 +164,43 @@ impl Actor {
     ) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         let db = &engine.0.db;
-        for (key, mut unread) in UNREAD.scan_all(db, &self.uri).await? {
-            let Some(room) = &self.room else { return Ok(()) };
+        for (key, mut row) in UNREAD.scan_all(db, &self.uri).await? {
             let accepted = SHOWN.get(db, &key).await?.and_then(|row| row.value.accepted);
             let covered = alone.map_or(accepted.is_some_and(|at| at <= upto), |id| id == key.1);
             if !covered {
                 continue;
             }
-            let is_new = unread.readers.insert(user.clone());
-            let all = room.present.iter().all(|user| *user == unread.sender || unread.readers.contains(user));
-            let Some(matrix) = room.matrix.clone().filter(|_| all) else {
-                if is_new {
-                    UNREAD.put(db, batch, &key, &unread)?;
-                }
-                continue;
-            };
-            UNREAD.delete(batch, &key);
-            let at = now() + u64::from(unread.seconds) * 1000;
-            EXPIRING.put(db, batch, &(at, self.uri.clone(), key.1), &Removal { matrix, actor: unread.actor })?;
-            after.due = true;
+            let is_new = row.value.readers.insert(user.clone());
+            if !self.begin_if_read(&key, &row.value, batch, after)? && is_new {
+                UNREAD.put(db, batch, &key, &row)?;
+            }
         }
         Ok(())
+    }
+
+    /// Somebody is gone: all who are left may have read what that one had not.
+    pub(super) async fn look_at_readers(&mut self, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        for (key, row) in UNREAD.scan_all(&self.engine.0.db, &self.uri).await? {
+            self.begin_if_read(&key, &row.value, batch, after)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a message's time if all of ours who are here have read it. Whether it does.
+    fn begin_if_read(
+        &self,
+        key: &(String, [u8; 32]),
+        unread: &Unread,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<bool, StoreError> {
+        let Some(room) = &self.room else { return Ok(false) };
+        let all = room.present.iter().all(|user| *user == unread.sender || unread.readers.contains(user));
+        let Some(matrix) = room.matrix.clone().filter(|_| all) else { return Ok(false) };
+        UNREAD.delete(batch, key);
+        after.due = true;
+        unread.begin(&self.engine.0.db, matrix, key, batch)?;
+        Ok(true)
     }
 
     /// Does what is due.
@@ -220,12 +216,16 @@ impl Actor {
         let db = &engine.0.db;
         let key = (at, self.uri.clone(), id);
         let lane = format!("m:{}", self.uri);
+        // There may be more than were handed on.
+        after.due |= lock(&engine.0.dues).came(&self.uri, at, id, due);
         match due {
             Due::Removal => {
                 let Some(removal) = EXPIRING.get(db, &key).await? else { return Ok(()) };
                 EXPIRING.delete(batch, &key);
                 // What is still to come of it does not come.
                 LATE.delete(batch, &(self.uri.clone(), id));
+                // Before the look, so that a message that is shown meanwhile is heard of.
+                let is_new = lock(&engine.0.overdue).insert(self.uri.clone());
                 if let Some(event) = engine.event_of(&self.uri, MessageId(id)).await? {
                     let Removal { matrix: room, actor } = removal;
                     let more = MORE.get(db, &(self.uri.clone(), id)).await?.map(|row| row.value).unwrap_or_default();
@@ -233,15 +233,16 @@ impl Actor {
                     for event in std::iter::once(event).chain(more) {
                         let (room, actor) = (room.clone(), actor.clone());
                         let row = OutRow::Expire { room, actor, event, message_id: id };
-                        self.send(lane.clone(), row, batch, after)?;
+                        // A lane of their own: many of them do not hold up what people say.
+                        self.send(format!("x:{}", self.uri), row, batch, after)?;
+                    }
+                    if is_new {
+                        lock(&engine.0.overdue).remove(&self.uri);
                     }
                     return Ok(());
                 }
-                if at.saturating_add(GIVE_UP) > now() {
-                    after.due = true;
-                    EXPIRING.put(db, batch, &(now() + AGAIN, self.uri.clone(), id), &removal)?;
-                }
-                Ok(())
+                // It goes as soon as it is shown.
+                OVERDUE.put(db, batch, &(self.uri.clone(), id), &engine.0.today.dated(removal))
             }
             Due::Showing => {
                 let Some(showing) = EARLY.get(db, &key).await? else { return Ok(()) };
@@ -258,6 +259,29 @@ impl Actor {
         }
     }
 
+    /// What is due can never be done: it does not come again.
+    pub(super) async fn forget_due(
+        &mut self,
+        at: Millis,
+        id: [u8; 32],
+        due: Due,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        let key = (at, self.uri.clone(), id);
+        lock(&self.engine.0.dues).came(&self.uri, at, id, due);
+        match due {
+            Due::Removal => EXPIRING.delete(batch, &key),
+            Due::Showing => {
+                let showing = EARLY.get(&self.engine.0.db, &key).await?;
+                EARLY.delete(batch, &key);
+                if let Some(target) = showing.and_then(|showing| showing.refers.target()) {
+                    AWAITED.delete(batch, &(self.uri.clone(), target.0, id));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A message came for which others wait.
     pub(super) async fn arrived(
         &mut self,
@@ -267,6 +291,12 @@ impl Actor {
     ) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         let db = &engine.0.db;
+        let late = (self.uri.clone(), target);
+        if let Some(removal) = OVERDUE.get(db, &late).await? {
+            OVERDUE.delete(batch, &late);
+            EXPIRING.put(db, batch, &(now(), self.uri.clone(), target), &removal.value)?;
+            after.due = true;
+        }
         let mut showings = Vec::new();
         for (key, at) in AWAITED.scan_all(db, &(self.uri.clone(), target)).await? {
             AWAITED.delete(batch, &key);

@@ -201,6 +201,10 @@ fn shows_encryption(raw: &str) -> bool {
 }
 
 async fn bot_invited(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
+    if engine.0.mirroring.holds(event.room_id.as_str()) {
+        // Whoever mirrors it had the bot invited, and sees to the rest.
+        return Ok(());
+    }
     if !engine.0.settings.rights.may_talk(&event.sender) {
         let leave = MatrixAction::Leave {
             room: event.room_id.clone(),
@@ -300,13 +304,23 @@ async fn stray_invited(engine: &Engine, event: &RoomEvent, target: ruma::OwnedUs
 }
 
 pub(super) async fn create(engine: &Engine, new: NewRoom) -> Result<String, LobbyError> {
-    let uri = RoomUri::from_random(engine.0.names.domain(), &random()?)
-        .map_err(|error| StoreError::Invalid(error.to_string()))?
-        .to_string();
+    let uri = new_uri(engine)?;
+    create_as(engine, uri.clone(), new).await?;
+    Ok(uri)
+}
+
+/// An address for a room of ours.
+pub(super) fn new_uri(engine: &Engine) -> Result<String, StoreError> {
+    let uri = RoomUri::from_random(engine.0.names.domain(), &random()?);
+    uri.map(|uri| uri.to_string()).map_err(|error| StoreError::Invalid(error.to_string()))
+}
+
+/// The same with an address that was drawn before. It is made once, however often this is asked for.
+pub(super) async fn create_as(engine: &Engine, uri: String, new: NewRoom) -> Result<(), LobbyError> {
     let (reply, done) = oneshot::channel();
     engine.mail(&uri, Mail::Create { new: Box::new(new), reply });
     match done.await {
-        Ok(Ok(())) => Ok(uri),
+        Ok(Ok(())) => Ok(()),
         Ok(Err(why)) => Err(StoreError::Invalid(why).into()),
         // The event stays in the lobby, for the next start.
         Err(_) => Err(StoreError::Closed("the room's task ended".to_owned()).into()),
@@ -390,21 +404,23 @@ pub(super) async fn resolve(engine: &Engine, alias: &str) -> Result<Option<Owned
 
 /// What the state of a Matrix room says that matters for mirroring it.
 #[derive(Default)]
-struct RoomFacts {
-    name: String,
-    topic: String,
+pub(super) struct RoomFacts {
+    pub(super) name: String,
+    pub(super) topic: String,
     /// Power levels, if there are any, and who stands above them.
-    powers: Option<serde_json::Value>,
-    creators: std::collections::BTreeSet<String>,
-    other_bridge: Option<String>,
-    encrypted: bool,
-    missing: Vec<&'static str>,
-    may: bool,
+    pub(super) powers: Option<serde_json::Value>,
+    pub(super) creators: std::collections::BTreeSet<String>,
+    /// Who made it.
+    pub(super) first: Option<String>,
+    pub(super) other_bridge: Option<String>,
+    pub(super) encrypted: bool,
+    pub(super) missing: Vec<&'static str>,
+    pub(super) may: bool,
     /// Remote users whose ghosts are banned.
-    banned: Vec<UserUri>,
+    pub(super) banned: Vec<UserUri>,
 }
 
-fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &ruma::UserId) -> RoomFacts {
+pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &ruma::UserId) -> RoomFacts {
     let mut facts = RoomFacts::default();
     let mut powers = None;
     let mut creators = std::collections::BTreeSet::new();
@@ -446,8 +462,33 @@ fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &r
     let levels = crate::policy::Powers::read(powers.as_ref(), creators.clone(), first.as_deref());
     facts.missing = levels.missing(engine.0.names.bot.as_str());
     facts.may = levels.may_set(sender.as_str(), "");
-    (facts.powers, facts.creators) = (powers, creators);
+    (facts.powers, facts.creators, facts.first) = (powers, creators, first);
     facts
+}
+
+impl RoomFacts {
+    /// The MIMI room that is made of it. `since`: the newest event before.
+    pub(super) fn into_room(
+        self,
+        matrix: OwnedRoomId,
+        creator: UserUri,
+        present: Vec<UserUri>,
+        since: Option<String>,
+    ) -> NewRoom {
+        NewRoom {
+            matrix,
+            creator,
+            present,
+            name: self.name,
+            topic: self.topic,
+            powers: self.powers,
+            creators: self.creators,
+            direct_with: None,
+            speaker: Actor::Bot,
+            banned: self.banned,
+            since,
+        }
+    }
 }
 
 /// Whether creators of rooms of this version stand above all power levels (room version 12, MSC4289).
@@ -508,20 +549,14 @@ async fn bridge(engine: &Engine, asker: &Asker, target: OwnedRoomId) -> Result<R
         Some((room, event)) if *room == target => Some(event.to_string()),
         _ => newest.events.last().and_then(|raw| event_id(raw)),
     };
-    let new = NewRoom {
-        matrix: target,
-        creator,
-        present: members.iter().filter_map(|member| engine.0.names.uri(&member.user)).collect(),
-        name: facts.name,
-        topic: facts.topic,
-        powers: facts.powers,
-        creators: facts.creators,
-        direct_with: None,
-        speaker: Actor::Bot,
-        banned: facts.banned,
-        since,
+    let present = members.iter().filter_map(|member| engine.0.names.uri(&member.user)).collect();
+    let Some(_claim) = engine.0.mirroring.claim(target.as_str()) else {
+        return Ok(refused(Cause::Conflict, "That room is just being mirrored."));
     };
-    Ok(Ok(create(engine, new).await?))
+    if let Some(uri) = engine.linked(target.as_str()) {
+        return Ok(refused(Cause::Conflict, format!("That room is mirrored already, as {uri}.")));
+    }
+    Ok(Ok(create(engine, facts.into_room(target, creator, present, since)).await?))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What comes to a room's actor.
 
 use ruma::OwnedUserId;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     later::Due,
@@ -37,12 +37,21 @@ pub(super) enum Mail {
     Join { user: UserUri, code: Option<String>, reply: oneshot::Sender<Result<String, String>> },
     /// One of our users wants something of the room, and does not say it there.
     Order { by: OwnedUserId, admin: bool, command: Command, reply: oneshot::Sender<Result<Said, Refusal>> },
+    /// Whoever runs the gateway lets the room go; `used`: also if remote users are in it. Why not is answered before anything is stored.
+    LetGo { used: bool, reply: mpsc::UnboundedSender<Result<(), String>> },
+    /// The next ghosts may come in.
+    Trickle { most: usize },
     /// The files of a held event are there, or never will be.
     Files { number: u64, brought: Vec<Moved<ExternalPart>> },
+    /// A held event waits no more: its turn. Each is a mail of its own, so that one that can never be worked on is set aside
+    /// by itself.
+    Release { number: u64 },
     /// One of our users has read something.
     Read { user: UserUri, read: Read },
     /// The homeserver has messages of remote users.
     Reached { messages: Vec<MessageId> },
+    /// Somebody who had not read something may be gone.
+    Readers,
     /// The time of something has come.
     Due { at: Millis, id: [u8; 32], due: Due },
     /// A message has its event, for which others wait.

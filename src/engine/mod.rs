@@ -10,9 +10,12 @@
 mod actor;
 mod aside;
 mod asking;
+mod caught;
+mod clock;
 mod consent;
 mod consent_words;
 mod core;
+mod damage;
 mod denial;
 mod desk;
 mod discovery;
@@ -33,12 +36,14 @@ mod lobby;
 mod losses;
 mod mail;
 mod meter;
+mod mirror;
 mod names;
 mod noise;
 mod offer;
 mod opening;
 mod orders;
 mod overview;
+mod poison;
 mod polling;
 pub mod ports;
 mod presence;
@@ -53,6 +58,7 @@ mod rows;
 mod signs;
 mod starting;
 mod tables;
+mod trickle;
 mod trim;
 mod window;
 
@@ -61,6 +67,10 @@ pub use core::{Engine, EngineSettings};
 pub use denial::{Denial, ProviderSummary};
 pub use files::Files;
 pub use fingerprint::Fingerprint;
+pub use mirror::{
+    Counts, FASTEST, Finding, MOST_ROOMS, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage,
+    Weight,
+};
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};
 pub use orders::{Asker, OrderError, Ordered, Told};

@@ -25,6 +25,8 @@ pub struct GatewayNames {
     pub bot: OwnedUserId,
     /// Up to how many Matrix members all are listed as participants.
     pub list_all_up_to: usize,
+    /// Up to how many ghosts come into a Matrix room at once.
+    pub ghosts_at_once: usize,
     /// What people are told of their messages.
     pub telling: Telling,
     domain: ProviderDomain,
@@ -48,7 +50,8 @@ impl GatewayNames {
     pub fn new(map: IdentityMap, bot: OwnedUserId, list_all_up_to: usize) -> Self {
         let domain = map.provider().clone();
         let (peers, rights, envelope) = (None, None, Arc::default());
-        Self { map, bot, list_all_up_to, telling: Telling::default(), domain, peers, rights, envelope }
+        let telling = Telling::default();
+        Self { map, bot, list_all_up_to, ghosts_at_once: 50, telling, domain, peers, rights, envelope }
     }
 }
 
@@ -125,6 +128,9 @@ impl Names for GatewayNames {
     }
     fn list_all_up_to(&self) -> usize {
         self.list_all_up_to
+    }
+    fn ghosts_at_once(&self) -> usize {
+        self.ghosts_at_once
     }
     fn telling(&self) -> Telling {
         self.telling

@@ -200,6 +200,43 @@ pub trait Homeserver: Send + Sync + 'static {
     fn user_id(&self, actor: &Actor) -> OwnedUserId;
     /// The full alias for a localpart (no call is made).
     fn alias(&self, localpart: &str) -> Option<OwnedRoomAliasId>;
+    /// What finds rooms, and ways into them, for those who mirror many at once; `None` where that cannot be.
+    fn survey(&self) -> Option<&dyn Survey> {
+        None
+    }
+}
+
+/// A room of the homeserver's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedRoom {
+    /// Its id.
+    pub room: OwnedRoomId,
+    /// How it is called; empty if it has no name.
+    pub name: String,
+    /// Who of this homeserver is in it.
+    pub local_members: u64,
+}
+
+/// One page of the homeserver's list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoomPage {
+    /// The rooms.
+    pub rooms: Vec<ListedRoom>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<u64>,
+}
+
+/// The rooms of a homeserver, as whoever runs it may see them. Implemented by `matrix`. All but [`Survey::joined_rooms`] need
+/// an administrator's token ([`Homeserver::has_admin`]).
+pub trait Survey: Send + Sync + 'static {
+    /// The rooms in which the bot is.
+    fn joined_rooms(&self) -> BoxFuture<'_, Result<Vec<OwnedRoomId>, CallError>>;
+    /// Rooms that the homeserver knows, behind the first `skip`.
+    fn known_rooms(&self, skip: u64) -> BoxFuture<'_, Result<RoomPage, CallError>>;
+    /// All current state events of a room in which the bot need not be.
+    fn state_of<'a>(&'a self, room: &'a ruma::RoomId) -> BoxFuture<'a, Result<Vec<Box<RawValue>>, CallError>>;
+    /// Has somebody of the homeserver who may invite the bot and give it their power. The bot still has to join.
+    fn make_admin<'a>(&'a self, room: &'a ruma::RoomId) -> BoxFuture<'a, Result<(), CallError>>;
 }
 
 /// What comes piece by piece.

@@ -135,7 +135,7 @@ impl<'a> To<'a> {
     /// `m:<room>` is for the homeserver, `<letter>:<peer>:<room>` for a peer; no peer has a colon.
     pub(super) fn of(lane: &'a str) -> Self {
         match lane.split_once(':') {
-            Some(("m", _)) | None => Self::Homeserver,
+            Some(("m" | "x", _)) | None => Self::Homeserver,
             Some((_, rest)) => Self::Peer(rest.split_once(':').map_or(rest, |(peer, _)| peer)),
         }
     }

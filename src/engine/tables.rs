@@ -8,6 +8,7 @@ use super::{
     denial::Denial,
     finding::Findable,
     later::{Removal, Unread},
+    mirror::{MirrorJob, MirrorRow},
     orders::Ordered,
     ports::{Actor, Endpoint, MatrixAction, Millis, PathTarget},
     trim::Dated,
@@ -72,7 +73,9 @@ pub(crate) const ENDED: Table<String, ()> = Table::new("ended");
 /// Messages that are to be removed: when, room, message id.
 pub(crate) const EXPIRING: Table<(Millis, String, [u8; 32]), Removal> = Table::new("expiring");
 /// Messages whose time begins when they were read: room, message id.
-pub(crate) const UNREAD: Table<(String, [u8; 32]), Unread> = Table::new("unread");
+pub(crate) const UNREAD: Table<(String, [u8; 32]), Dated<Unread>> = Table::new("unread");
+/// Messages whose time came before they were shown: room, message id.
+pub(crate) const OVERDUE: Table<(String, [u8; 32]), Dated<Removal>> = Table::new("overdue");
 /// Messages that refer to one that is not there: until when they wait for it, room, message id. Sealed: what they say.
 pub(crate) const EARLY: Table<(Millis, String, [u8; 32]), Showing> = Table::sealed("early");
 /// What they wait for: room, that message's id, theirs; until when.
@@ -101,6 +104,12 @@ pub(crate) const MORE: Table<(String, [u8; 32]), Dated<Vec<String>>> = Table::ne
 pub(crate) const OWN_FILES: Table<(String, [u8; 32]), Dated<Vec<String>>> = Table::new("ownfiles");
 /// Assets of ours that are to be deleted, by URL.
 pub(crate) const DROPPED: Table<String, ()> = Table::new("dropped");
+/// Jobs that mirror many rooms at once, by number.
+pub(crate) const MIRROR_JOBS: Table<u64, MirrorJob> = Table::new("mirrorjob");
+/// Their rooms: job, room as it was named.
+pub(crate) const MIRROR_ROWS: Table<(u64, String), MirrorRow> = Table::new("mirrorrow");
+/// Rooms whose ghosts come bit by bit, and did not all yet.
+pub(crate) const TRICKLING: Table<String, ()> = Table::new("trickling");
 /// What came for a room, in order.
 pub(crate) const INBOX: Queue<String, InboxItem> = Queue::sealed("inbox");
 /// Events of Matrix rooms that are not mirrored.

@@ -6,7 +6,7 @@
 //! costs a byte or two and no write of its own; once a day all of them are looked through, page by page and with pauses.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
@@ -17,7 +17,8 @@ use super::{
     core::{Engine, now},
     ports::Millis,
     tables::{
-        ANSWERS, DAYS, DELIVERED, EVENTS, LOG, MARKS, MORE, NOTIFIED, ORDERED, OWN_FILES, QUARANTINE, SHOWN, TOPICS,
+        ANSWERS, DAYS, DELIVERED, EVENTS, EXPIRING, LOG, MARKS, MORE, NOTIFIED, ORDERED, OVERDUE, OWN_FILES,
+        QUARANTINE, ROOMS, SHOWN, TOPICS, UNREAD,
     },
 };
 use crate::store::{Batch, Database, KeyCodec, StoreError, Table};
@@ -134,12 +135,16 @@ impl Engine {
         let mut gone = self.sweep(&EVENTS, oldest).await?;
         gone += self.sweep(&ANSWERS, oldest).await?;
         gone += self.sweep(&NOTIFIED, oldest).await?;
-        gone += self.sweep(&SHOWN, oldest).await?;
+        let (begun, mut kept) = self.begin_unread(oldest).await?;
+        gone += begun;
+        kept.extend(self.expiring().await?);
+        gone += self.sweep_but(&SHOWN, oldest, &kept).await?;
         gone += self.sweep(&LOG, oldest).await?;
         gone += self.sweep(&TOPICS, oldest).await?;
         gone += self.sweep(&DELIVERED, oldest).await?;
         gone += self.sweep(&QUARANTINE, oldest).await?;
-        gone += self.sweep(&MORE, oldest).await?;
+        gone += self.sweep_but(&MORE, oldest, &kept).await?;
+        gone += self.sweep(&OVERDUE, oldest).await?;
         gone += self.sweep(&OWN_FILES, oldest).await?;
         gone += self.sweep(&ORDERED, oldest).await?;
         if self.0.stop.is_cancelled() {
@@ -170,10 +175,67 @@ impl Engine {
         Ok(())
     }
 
+    /// Messages that are still to be removed: it has to be known which events show them, however long that takes.
+    async fn expiring(&self) -> Result<BTreeSet<(String, [u8; 32])>, StoreError> {
+        let (mut kept, mut after) = (BTreeSet::new(), None);
+        loop {
+            let page = EXPIRING.scan(&self.0.db, &(), after, PAGE).await?;
+            kept.extend(page.rows.into_iter().map(|((_, room, id), _)| (room, id)));
+            after = page.next;
+            if after.is_none() {
+                return Ok(kept);
+            }
+        }
+    }
+
+    /// A message that somebody has not read for so long is waited for no more: its time begins. How many, and those that are
+    /// still waited for.
+    async fn begin_unread(&self, oldest: u32) -> Result<(u64, BTreeSet<(String, [u8; 32])>), StoreError> {
+        let db = &self.0.db;
+        let (mut begun, mut kept, mut after) = (0, BTreeSet::new(), None);
+        loop {
+            let page = UNREAD.scan(db, &(), after, PAGE).await?;
+            let mut batch = Batch::new("nobody is waited for any more");
+            for (key, row) in page.rows {
+                if row.day >= oldest {
+                    kept.insert(key);
+                    continue;
+                }
+                UNREAD.delete(&mut batch, &key);
+                begun += 1;
+                if let Some(matrix) = ROOMS.get(db, &key.0).await?.and_then(|room| room.matrix) {
+                    row.value.begin(db, matrix, &key, &mut batch)?;
+                }
+            }
+            if !batch.is_empty() {
+                db.commit(batch).await?;
+                self.0.due.notify_one();
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok((begun, kept));
+            }
+        }
+    }
+
     /// Removes what was written before that day; returns how much that was. Ends early when the engine stops.
     async fn sweep<K, V>(&self, table: &Table<K, Dated<V>>, oldest: u32) -> Result<u64, StoreError>
     where
-        K: KeyCodec,
+        K: KeyCodec + Ord,
+        V: Serialize + DeserializeOwned,
+    {
+        self.sweep_but(table, oldest, &BTreeSet::new()).await
+    }
+
+    /// The same, without these rows.
+    async fn sweep_but<K, V>(
+        &self,
+        table: &Table<K, Dated<V>>,
+        oldest: u32,
+        kept: &BTreeSet<K>,
+    ) -> Result<u64, StoreError>
+    where
+        K: KeyCodec + Ord,
         V: Serialize + DeserializeOwned,
     {
         let db = &self.0.db;
@@ -181,7 +243,7 @@ impl Engine {
         loop {
             let page = table.scan(db, &(), after, PAGE).await?;
             let mut batch = Batch::new("trim");
-            for (key, _) in page.rows.iter().filter(|(_, row)| row.day < oldest) {
+            for (key, _) in page.rows.iter().filter(|(key, row)| row.day < oldest && !kept.contains(key)) {
                 table.delete(&mut batch, key);
                 gone += 1;
             }

@@ -118,6 +118,7 @@ impl Rows {
                         // What was stored meanwhile and not handed on is found at the next look.
                         state.behind = state.missed;
                     }
+                    engine.begin_jobs(lane, &rows);
                     self.read.extend(rows);
                     return Some(());
                 }

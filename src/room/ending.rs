@@ -101,17 +101,59 @@ impl Step<'_> {
         self.notice(&format!(
             "{sender} ended the connection to MIMI: the MIMI users leave, and what is written here stays on this server."
         ));
-        if !self.is_hub() {
-            self.all_leave();
-            return Ok(());
-        }
+        self.empty_room(by);
+        Ok(())
+    }
+
+    /// Our users leave; as hub we let the others go first, as this user.
+    pub(super) fn empty_room(&mut self, by: &UserUri) {
         self.keep_what_was_said();
         self.room.unbridging = true;
-        let listed = self.state().into_iter().flat_map(|state| state.participants.clone()).map(|(user, _)| user);
-        let theirs: Vec<UserUri> = listed.filter(|user| !self.is_ours(user)).collect();
-        for user in theirs {
-            self.want(Intent::Remove { by: by.clone(), user });
+        let (ours, theirs) = self.listed_by_side();
+        if self.is_hub() {
+            for user in theirs {
+                self.want(Intent::Remove { by: by.clone(), user });
+            }
+        } else {
+            for user in ours {
+                self.want(Intent::Leave { user });
+            }
         }
+    }
+
+    /// Who is on the participant list: ours, and the others.
+    fn listed_by_side(&self) -> (Vec<UserUri>, Vec<UserUri>) {
+        let listed = self.state().into_iter().flat_map(|state| state.participants.clone());
+        listed.map(|(user, _)| user).partition(|user| self.is_ours(user))
+    }
+
+    /// Whoever runs the gateway has a room that we host no longer mirrored. `used`: also if remote users are in it. The error
+    /// says why not.
+    pub fn release(&mut self, used: bool) -> Result<(), String> {
+        if self.room.unbridging || self.room.phase == Phase::Left {
+            return Ok(());
+        }
+        if self.room.phase != Phase::Active || !self.is_hub() || self.room.direct {
+            return Err("it is not a room that is hosted here any more".to_owned());
+        }
+        let (_, theirs) = self.listed_by_side();
+        let state = self.state();
+        let there = theirs.iter().filter(|user| state.as_ref().is_some_and(|state| state.takes_part(user))).count();
+        if there > 0 && !used {
+            return Err(format!("{there} MIMI users are in it"));
+        }
+        let locals = self.group.local_users();
+        let Some(by) = locals.iter().find(|user| self.may_unbridge(user)).or(locals.first().filter(|_| there == 0))
+        else {
+            return Err("nobody of this server who is in it may remove the others".to_owned());
+        };
+        self.notice(
+            "Whoever runs this server ended the connection to MIMI: the MIMI users leave, and what is written here stays on \
+             this server.",
+        );
+        let by = by.clone();
+        self.empty_room(&by);
+        self.pump();
         Ok(())
     }
 

@@ -304,6 +304,7 @@ impl Step<'_> {
         {
             let franked = self.franked(&user, &content, at, frank);
             self.log_own(at, message_id, event, franked);
+            self.drop_files_with(&content);
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     telling::Fate,
 };
 use crate::{
-    content::{MessageStatusReport, MimiContent},
+    content::{Body, MessageStatusReport, MimiContent},
     ident::{ProviderDomain, UserUri},
     wire::{
         FanoutContent, FanoutMessage, Frank, HandshakeBundle, MlsMessage, RatchetTreeOption, RawRatchetTree,
@@ -23,6 +23,9 @@ use crate::{
 const EPOCH_TOLERANCE: u64 = 1;
 /// Why a message is refused that was made for another room.
 const OTHER_GROUP: &str = "it belongs to another group";
+
+/// No deletion is longer, in bytes: a reason has 500 characters at most.
+const LONGEST_DELETION: usize = 4096;
 
 /// A raw Welcome as `MLSMessage`: version mls10, wire format `mls_welcome`.
 fn welcome_message(welcome: &RawWelcome) -> Option<MlsMessage> {
@@ -447,6 +450,17 @@ impl Step<'_> {
             } else {
                 self.give_up(&intent, "nobody here is in the MIMI room any more");
             }
+        }
+    }
+
+    /// A message of ours was accepted: if it deletes another one, nobody needs the files of that any more.
+    pub(super) fn drop_files_with(&mut self, content: &[u8]) {
+        if content.len() > LONGEST_DELETION {
+            return;
+        }
+        let deletion = MimiContent::decode(content).ok().filter(|content| content.body.body == Body::Null);
+        if let Some(first) = deletion.and_then(|content| content.replaces) {
+            self.out.push(Effect::FilesGone { message_id: first.0 });
         }
     }
 

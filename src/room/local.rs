@@ -99,9 +99,6 @@ impl Step<'_> {
                 );
                 return self.tell_failure(&event.event_id, Why::NotAllowed, &words);
             }
-            if target.sender == user {
-                self.out.push(Effect::FilesGone { message_id: target.first.0 });
-            }
             let reason = event.content.get("reason").and_then(serde_json::Value::as_str);
             translate::deletion(&target, reason, &context)
         } else if let Some(files) = files {
@@ -352,6 +349,7 @@ impl Step<'_> {
             let text = "I am back. Without the power to invite, remove and ban I cannot do in this room what MIMI promises; \
                         `!mimi status` says how it stands.";
             self.notice(text);
+            self.room.levels.try_again();
             // What changed while it was away.
             return super::settings::Setting::ALL.into_iter().for_each(|setting| self.on_setting(setting));
         }

@@ -32,6 +32,7 @@ pub mod step;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod trickle;
 mod welcome;
 pub mod words;
 

@@ -36,9 +36,32 @@ impl Step<'_> {
             Some(user) => self.room.queue.iter().rev().find(|other| other.member() == Some(user)) == Some(&intent),
             None => self.room.queue.contains(&intent),
         };
-        if !known {
+        if !known && !self.takes_back(&intent) {
             self.room.queue.push_back(intent);
         }
+    }
+
+    /// Whether a user of ours who comes or goes just undoes what waits: then nothing is left to do. Whoever flaps while the room
+    /// cannot commit costs nobody a commit.
+    fn takes_back(&mut self, intent: &Intent) -> bool {
+        let Some(user) = intent.member() else { return false };
+        let Some(place) = self.room.queue.iter().rposition(|other| other.member() == Some(user)) else { return false };
+        // The first is what is in flight; and what they said in between needs them in.
+        let fixed = place == 0 && self.room.in_flight.is_some();
+        let spoke = self.room.queue.iter().skip(place + 1).any(|other| other.actor() == user);
+        let undone = match (self.room.queue.get(place), intent) {
+            (Some(Intent::Add { key_packages, .. }), Intent::Leave { .. }) => {
+                key_packages.is_empty() && !self.is_participant(user)
+            }
+            (Some(Intent::Leave { .. }), Intent::Add { key_packages, .. }) => {
+                key_packages.is_empty() && self.is_participant(user)
+            }
+            _ => false,
+        };
+        if fixed || spoke || !undone || !self.is_ours(user) || self.room.unbridging || self.is_fixed() {
+            return false;
+        }
+        self.room.queue.remove(place).is_some()
     }
 
     /// A remote user who agreed is to be added: in a direct chat before what was said and waits for them to come.
@@ -196,6 +219,7 @@ impl Step<'_> {
                 if let Some((at, frank)) = self.hub_accept_own_message(user, &sealed) {
                     let franked = frank.map(|frank| Franked::new(user, content, at, &frank));
                     self.log_own(at, *message_id, event.clone(), franked);
+                    self.drop_files_with(content);
                 }
                 Ok(Turn::Done)
             }

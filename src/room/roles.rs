@@ -46,6 +46,20 @@ pub struct Levels {
     carried: BTreeMap<UserUri, u32>,
     /// People were told that the bot lacks power.
     weak: bool,
+    /// What was known before the first write of which the homeserver has not said that it took it.
+    before: Option<Box<Before>>,
+    /// Hash of what was to be written last and was refused, and of what stood there.
+    refused: Option<[u8; 32]>,
+}
+
+/// What was known before a write: it counts again if the homeserver does not take that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Before {
+    now: String,
+    agreed: String,
+    carried: BTreeMap<UserUri, u32>,
+    /// Hash of the write, and of what stood there.
+    write: [u8; 32],
 }
 
 impl Levels {
@@ -53,6 +67,11 @@ impl Levels {
     pub(super) fn may_ring_all(&self, user: &str) -> bool {
         let content: Option<Value> = serde_json::from_str(&self.now).ok();
         content.is_some_and(|content| Powers::read(Some(&content), self.creators.clone(), None).may_ring_all(user))
+    }
+
+    /// What was refused may be taken now.
+    pub(super) fn try_again(&mut self) {
+        self.refused = None;
     }
 
     /// This role is not to be seen in the levels.
@@ -134,6 +153,8 @@ impl Step<'_> {
             return;
         }
         let Some(StateNow { sender, content, .. }) = now else { return };
+        // It was looked at behind all writes: what was refused of them was heard of before this.
+        self.room.levels.before = None;
         self.room.levels.now = content.to_string();
         let powers = self.powers(&self.room.levels.now);
         self.check_strength(&powers);
@@ -233,7 +254,7 @@ impl Step<'_> {
             self.room.levels.agreed.clone_from(&self.room.levels.now);
             return Ok(Turn::Done);
         }
-        let may = |who: &UserUri| {
+        let may = |who: &UserUri, changes: &[(UserUri, u32)]| {
             let role = state.role_of(who).and_then(|index| state.roles.get(index));
             role.is_some_and(|role| {
                 role.can(Capability::ChangeUserRole)
@@ -242,23 +263,19 @@ impl Step<'_> {
                     })
             })
         };
-        // Nobody changes their own role: another one of ours does it for them.
-        let own = changes.iter().any(|(user, _)| user == by);
-        let other = || self.group.local_users().into_iter().find(|user| may(user) && !self.is_leaving(user));
-        let by = if may(by) {
-            Some(by.clone())
-        } else if own {
-            other()
-        } else {
-            None
-        };
-        let Some(by) = by else {
-            let why = if own {
-                "nobody changes their own role, and nobody else of this server may"
-            } else {
-                "their role in the MIMI room does not allow that"
+        // Nobody changes their own role: another one of ours does it for them, and that alone. It is the last of what they do.
+        let (own, of_others): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(user, _)| user == by);
+        let (by, changes) = if of_others.is_empty() {
+            let mut others = self.group.local_users().into_iter();
+            let Some(other) = others.find(|user| may(user, &own) && !self.is_leaving(user)) else {
+                let why = "nobody changes their own role, and nobody else of this server may";
+                return Err(GroupError::Refused(why.to_owned()));
             };
-            return Err(GroupError::Refused(why.to_owned()));
+            (other, own)
+        } else if may(by, &of_others) {
+            (by.clone(), of_others)
+        } else {
+            return Err(GroupError::Refused("their role in the MIMI room does not allow that".to_owned()));
         };
         if let Some(first) = self.leaf_first(&by)? {
             return Ok(first);
@@ -330,11 +347,25 @@ impl Step<'_> {
             }
         }
         let apart = |index: u32| index != role::MEMBER && !state.is_banned_role(index);
-        self.room.levels.carried = state.participants.iter().filter(|(_, index)| apart(*index)).cloned().collect();
+        let carried = state.participants.iter().filter(|(_, index)| apart(*index)).cloned().collect();
         let text = content.to_string();
         if text == self.room.levels.now {
+            self.room.levels.carried = carried;
             return;
         }
+        let levels = &mut self.room.levels;
+        let write = hash(format!("{}\n{text}", levels.now).as_bytes());
+        if levels.refused == Some(write) {
+            // It would be refused again. Once somebody changes the levels, what stands there is another text.
+            return;
+        }
+        let before = Before {
+            now: levels.now.clone(),
+            agreed: levels.agreed.clone(),
+            carried: std::mem::replace(&mut levels.carried, carried),
+            write,
+        };
+        levels.before.get_or_insert(Box::new(before));
         self.room.levels.now.clone_from(&text);
         self.room.levels.agreed.clone_from(&text);
         self.wrote(Setting::Powers);
@@ -346,6 +377,17 @@ impl Step<'_> {
             content: text,
             optional: false,
         }));
+    }
+
+    /// The homeserver does not take what was to be written: what stood there before still does, and what was to be carried to
+    /// it is still to be carried, once somebody changes the levels.
+    pub(super) fn on_levels_refused(&mut self) {
+        let levels = &mut self.room.levels;
+        let Some(before) = levels.before.take() else { return };
+        let Before { now, agreed, carried, write } = *before;
+        (levels.now, levels.agreed, levels.carried, levels.refused) = (now, agreed, carried, Some(write));
+        // Perhaps another write of the same time was taken.
+        self.look(Setting::Powers);
     }
 
     /// Somebody took the bot out of the room: a ghost that is still there says what that means.

@@ -312,6 +312,7 @@ impl Step<'_> {
     pub(super) fn on_not_set(&mut self, setting: Setting, why: &str) {
         let word = setting.word();
         let text = if setting == Setting::Powers {
+            self.on_levels_refused();
             format!("Roles in the MIMI room changed, and I could not change the power levels here: {why}.")
         } else {
             format!("The {word} of the MIMI room changed, and I could not change it here: {why}.")

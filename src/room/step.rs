@@ -82,6 +82,10 @@ pub trait Names: Send + Sync {
     }
     /// Up to how many Matrix members all are listed as participants; above it only those who act.
     fn list_all_up_to(&self) -> usize;
+    /// Up to how many ghosts come into a Matrix room at once; if more are missing, they come bit by bit.
+    fn ghosts_at_once(&self) -> usize {
+        50
+    }
     /// What people are told of what becomes of their messages.
     fn telling(&self) -> Telling {
         Telling::default()
@@ -408,6 +412,8 @@ pub enum Effect {
     Ended(OwnedRoomId),
     /// [`Input::Tick`] is wanted at this time.
     Wake(Millis),
+    /// Ghosts wait to come into the Matrix room bit by bit, or none do any more.
+    Trickling(bool),
     /// Others do not get all of a message of one of our users, who is told what, once for each kind.
     Lost {
         /// Whose message it is.
@@ -691,6 +697,7 @@ impl Step<'_> {
         let Some(room) = self.room.matrix.clone() else {
             return self.report(format!("a message of {sender} came before the Matrix room was there"));
         };
+        self.let_actor_in(&room, sender);
         if let Some(expires) = content.expires {
             let (sender, actor) = (sender.clone(), Actor::Ghost(sender.clone()));
             self.out.push(Effect::Expires { message_id: id, sender, expires, actor });
@@ -747,37 +754,17 @@ impl Step<'_> {
     pub(super) fn sync_members(&mut self) {
         let Some(state) = self.state() else { return };
         let Some(room) = self.room.matrix.clone() else { return };
-        let listed: BTreeSet<UserUri> = state
-            .participants
-            .iter()
-            .filter(|(_, role)| !state.is_banned_role(*role))
-            .map(|(user, _)| user.clone())
-            .collect();
         let fixed = state.base_policy.fixed_membership;
-        let remote: BTreeSet<UserUri> = listed
-            .iter()
-            .filter(|user| !self.is_ours(user) && !self.room.banned.contains(*user))
-            // Of a fixed membership those are here who have a client: who did not come yet has none, nor who left.
-            .filter(|user| !fixed || self.group.in_group(user))
-            .cloned()
-            .collect();
+        let Some(remote) = self.remote_participants() else { return };
         if fixed {
             self.sync_direct(&room, &remote);
             let group = &*self.group;
             return self.room.asking.retain(|user, _| !group.in_group(user));
         }
-        for user in remote.difference(&self.room.ghosts.clone()) {
-            let actor = Actor::Ghost(user.clone());
-            self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
-        }
-        for user in self.room.ghosts.difference(&remote) {
-            let actor = Actor::Ghost(user.clone());
-            self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor, reason: None }));
-        }
+        self.show_ghosts(&room, &remote);
         // Who is listed without a leaf may still be asked: they need somebody to give them one.
         let group = &*self.group;
         self.room.asking.retain(|user, _| !group.in_group(user));
-        self.room.ghosts = remote;
     }
 
     /// Our users who are in the Matrix room but not participants any more, because somebody else removed them.

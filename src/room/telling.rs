@@ -16,7 +16,7 @@ use super::{
 use crate::{
     content::MimiContent,
     ident::UserUri,
-    translate::{CONTENT_KEY, Loss, NotCarried},
+    translate::{CONTENT_KEY, Loss, NotCarried, RoomEvent},
 };
 
 /// The event by which clients of bridged rooms hear of a message's fate.
@@ -172,6 +172,18 @@ impl Step<'_> {
     pub(super) fn tell_failure(&mut self, event: &EventId, why: Why, words: &str) {
         self.tell_status(event, &Fate::Failed(why, words.to_owned()));
         self.notice(words);
+    }
+
+    /// An event can never be worked on.
+    pub(crate) fn tell_set_aside(&mut self, event: &RoomEvent) {
+        let is_message = matches!(event.event_type.as_str(), "m.room.message" | "m.sticker");
+        let what = if is_message { "A message" } else { "Something" };
+        let words = format!(
+            "{what} of {} was not sent to the MIMI users: the gateway cannot work on it. Its operator finds it among what was set \
+             aside.",
+            event.sender
+        );
+        self.tell_failure(&event.event_id, Why::Unusable, &words);
     }
 
     /// What others do not get of a message; gateways of our kind get more of it.

@@ -120,6 +120,7 @@ fn parts(config: &Config) -> Result<Parts, RuntimeError> {
     let list = usize::try_from(config.rooms.list_all_members_up_to).unwrap_or(usize::MAX);
     let mut names = GatewayNames::new(map.clone(), bot, list);
     names.telling = config.rooms.telling();
+    names.ghosts_at_once = usize::try_from(config.rooms.ghosts_at_once).unwrap_or(usize::MAX);
     Ok(Parts { credentials, map: Arc::new(map), names })
 }
 
@@ -196,7 +197,8 @@ fn engine_settings(config: &Config) -> EngineSettings {
         admin_room: config.permissions.admin_room.clone(),
         rights: Arc::new(config.permissions.rights(&config.homeserver.server_name)),
         rooms_per_peer: config.limits.max_rooms_per_peer,
-        envelope: Arc::new(config.envelope.envelope()),
+        envelope: Arc::new(config.envelope.clone()),
+        ghosts_per_minute: config.rooms.ghosts_per_minute,
     }
 }
 

@@ -16,13 +16,18 @@ use super::{
     batch::{self, Batch, Write},
     engine::{self, ApplyError, PageBuilder, Reader, Writer},
     error::StoreError,
+    key::Key,
     meta, record,
     stats::{Meter, StoreStats},
 };
 
+/// Whether a batch can be stored.
+type Judge = Box<dyn FnMut(&Batch) -> Result<(), StoreError> + Send>;
+
 #[derive(Default)]
 struct Content {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    judge: Option<Judge>,
     in_use: bool,
     refusal: Option<StoreError>,
     /// Batches that are still taken before `refusal` holds.
@@ -52,6 +57,20 @@ impl MemoryDisk {
         let mut content = self.content();
         content.refusal = error;
         content.before_refusal = batches;
+    }
+
+    /// From now on each batch is stored only if this finds nothing against it. For tests of what can never be stored.
+    pub fn judge(&self, judge: impl FnMut(&Batch) -> Result<(), StoreError> + Send + 'static) {
+        self.content().judge = Some(Box::new(judge));
+    }
+
+    /// Damages all rows of a table or queue; returns how many there are.
+    #[must_use]
+    pub fn damage(&self, table: &str) -> usize {
+        let prefix = Vec::from(Key::new(table));
+        let mut content = self.content();
+        let rows = content.rows.iter_mut().filter(|(key, _)| key.starts_with(&prefix));
+        rows.map(|(_, value)| value.iter_mut().for_each(|byte| *byte ^= 0x55)).count()
     }
 
     /// Whether commits are refused now.
@@ -104,7 +123,11 @@ impl Writer for MemoryDisk {
             disk.before_refusal = left;
         }
         disk.writes += u64::try_from(group.len()).unwrap_or(u64::MAX);
-        let apply = |batch: &Batch| {
+        let mut judge = disk.judge.take();
+        let mut apply = |batch: &Batch| {
+            if let Some(judge) = &mut judge {
+                judge(batch)?;
+            }
             for (index, condition) in batch.conditions().iter().enumerate() {
                 let key = condition.key();
                 let stored = disk.rows.get(key).map(|stored| record::unframe(key, stored)).transpose()?;
@@ -120,7 +143,9 @@ impl Writer for MemoryDisk {
             }
             Ok(())
         };
-        Ok(group.iter().map(apply).collect())
+        let applied = group.iter().map(&mut apply).collect();
+        disk.judge = judge;
+        Ok(applied)
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {

@@ -61,6 +61,12 @@ impl Database {
         self.store.commit(batch).await
     }
 
+    /// Whether a number was given out before this open.
+    #[must_use]
+    pub fn is_older(&self, number: u64) -> bool {
+        number >> NUMBER_BITS < self.generation
+    }
+
     /// A number larger than every one given out before, in this process or earlier ones on the same data directory.
     /// The generation is the upper part, so nothing is read or stored for it.
     #[must_use]
@@ -139,6 +145,12 @@ impl<K: KeyCodec, V: Serialize + DeserializeOwned> Table<K, V> {
     #[must_use]
     pub const fn sealed(name: &'static str) -> Self {
         Self { name, form: Form::Sealed, types: PhantomData }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// The store key of a row.

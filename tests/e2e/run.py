@@ -20,6 +20,7 @@ from silos.stage import LETTERS, Silos, build_gateway
 from . import chaos, judge_tests
 from .attacks import Attacks
 from .large import Large
+from .mirror import Mirror
 from .sdk import sdk
 from .three import Three
 
@@ -127,6 +128,10 @@ def play_and_attack(report: Report, silos: Silos) -> None:
 
     large = Large(silos, play, lambda text: print(f"     {text}", flush=True))
     for name, case in large.cases:
+        report.run(name, case)
+
+    mirror = Mirror(silos, play, lambda text: print(f"     {text}", flush=True))
+    for name, case in mirror.cases:
         report.run(name, case)
 
     attacks = Attacks(silos, play)

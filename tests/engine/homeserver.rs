@@ -26,6 +26,9 @@ use mimi_gateway::{
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId};
 use serde_json::{Value, json, value::RawValue};
 
+#[path = "survey.rs"]
+mod survey;
+
 /// What becomes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -37,6 +40,8 @@ pub(crate) enum Fault {
     After,
     /// It is refused for good, and the other side never sees it.
     Refused,
+    /// The gateway panics at it.
+    Panics,
     /// The other side is busy, and says after what time to come again.
     Later(Duration),
 }
@@ -699,6 +704,7 @@ impl FakeHomeserver {
             Fault::None => call(),
             Fault::Before => Err(lost("connection refused", Retry::Retriable(None))),
             Fault::Refused => Err(lost("no", Retry::Permanent)),
+            Fault::Panics => panic!("on purpose"),
             Fault::Later(after) => Err(lost("busy", Retry::Retriable(Some(after)))),
             Fault::After => call().and_then(|_| Err(lost("the answer was lost", Retry::Uncertain))),
         }
@@ -734,7 +740,11 @@ impl Homeserver for FakeHomeserver {
     }
 
     fn room_state<'a>(&'a self, room: &'a RoomId) -> BoxFuture<'a, Result<Vec<Box<RawValue>>, CallError>> {
-        let events = || Ok(self.lock().rooms[room.as_str()].state.values().map(raw).collect());
+        let events = || {
+            let state = self.lock();
+            Self::must_be_in(&state, room.as_str(), self.bot.as_str())?;
+            Ok(state.rooms[room.as_str()].state.values().map(raw).collect())
+        };
         Box::pin(async move { self.with_faults(&format!("state {room}"), events).await })
     }
 
@@ -799,6 +809,10 @@ impl Homeserver for FakeHomeserver {
             Ok(state.users.contains(user.as_str()).then_some(Profile { displayname }))
         };
         Box::pin(async move { self.with_faults(&format!("profile {user}"), profile).await })
+    }
+
+    fn survey(&self) -> Option<&dyn mimi_gateway::engine::ports::Survey> {
+        Some(self)
     }
 
     fn has_admin(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mimi_gateway::{
-    engine::ports::Endpoint,
+    engine::{Keep, ports::Endpoint},
     room::Telling,
     wire::{FanoutContent, FanoutMessage, Wire as _},
 };
@@ -15,7 +15,7 @@ use crate::{
     silo::{Silo, Two, until, until_bodies, until_true},
 };
 
-fn millis() -> u64 {
+pub(crate) fn millis() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     u64::try_from(since.as_millis()).unwrap()
 }
@@ -115,6 +115,62 @@ async fn people_hear_once_that_messages_stay_which_the_bot_may_not_remove() {
     until_true("a notice", || told() > 0).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(told(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_after_its_time_goes_at_once() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    // B's homeserver takes nothing for a while.
+    *two.b.faults.lock().unwrap() =
+        Box::new(|call| if call.contains("too late") { Fault::Before } else { Fault::None });
+    let at = json!(millis() + 300);
+    two.a.homeserver.send(&at_a, "a1", "m.room.message", vanishing("too late", "org.matrix.self_destruct_after", at));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    two.b.stop().await;
+    two.b.start().await;
+    *two.b.faults.lock().unwrap() = Box::new(|_| Fault::None);
+    until_bodies(&two.b, &at_b, &["too late"]).await;
+    let shown = two.b.homeserver.event(&at_b, "too late");
+    until_removed(&two.b, &at_b, &shown, &two.b.ghost(&two.a.uri("a1"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_is_not_waited_for() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    set(&two.b, quick()).await;
+    let b = &two.b.homeserver;
+    b.invite(&at_b, "b1", &b.user("b2"), false);
+    b.join(&at_b, "b2");
+    b.say(&at_b, "b2", "here");
+    until_bodies(&two.a, &at_a, &["here"]).await;
+    two.a.homeserver.send(&at_a, "a1", "m.room.message", after_reading("read me"));
+    until_bodies(&two.b, &at_b, &["here", "read me"]).await;
+    let shown = b.event(&at_b, "read me");
+    b.read(&at_b, "b1", &shown, "m.read");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    b.leave(&at_b, "b2");
+    until_removed(&two.b, &at_b, &shown, &two.b.ghost(&two.a.uri("a1"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_outlives_what_recognises_repeats() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let at = json!(millis() + 4000);
+    two.a.homeserver.send(&at_a, "a1", "m.room.message", vanishing("gone", "org.matrix.self_destruct_after", at));
+    let unread = after_reading("never read");
+    two.a.homeserver.send(&at_a, "a1", "m.room.message", unread);
+    until_bodies(&two.b, &at_b, &["gone", "never read"]).await;
+    let events = ["gone", "never read"].map(|body| two.b.homeserver.event(&at_b, body));
+    two.b.stop().await;
+    *two.b.keep.lock().unwrap() = Keep { days: 2, day: Duration::from_millis(60) };
+    two.b.start().await;
+    // What nobody reads in all that time goes, too.
+    for event in &events {
+        until_removed(&two.b, &at_b, event, &two.b.ghost(&two.a.uri("a1"))).await;
+    }
 }
 
 /// Whether a body has several messages, and they are no handshakes.

@@ -22,17 +22,17 @@ use crate::{
 };
 
 /// The homeserver of A gives no file, B gets no asset: for now, or for good.
-const DOWNLOAD: &str = "download mxc://a.test";
-const GET: &str = "get b.example";
+pub(crate) const DOWNLOAD: &str = "download mxc://a.test";
+pub(crate) const GET: &str = "get b.example";
 
-async fn two() -> (Two, Switch, OwnedRoomId, OwnedRoomId) {
+pub(crate) async fn two() -> (Two, Switch, OwnedRoomId, OwnedRoomId) {
     let switch = Switch::default();
     let two = Two::with_files(switch.faults()).await;
     let (at_a, at_b, _) = two.room().await;
     (two, switch, at_a, at_b)
 }
 
-fn picture(url: &str, size: usize) -> Value {
+pub(crate) fn picture(url: &str, size: usize) -> Value {
     json!({
         "msgtype": "m.image", "body": "Look", "filename": "cat.png", "url": url,
         "info": {"mimetype": "image/png", "size": size, "w": 4, "h": 3},
@@ -40,24 +40,24 @@ fn picture(url: &str, size: usize) -> Value {
 }
 
 /// Somebody sends a picture of these bytes; the event.
-fn send(silo: &Silo, room: &RoomId, name: &str, bytes: &[u8]) -> String {
+pub(crate) fn send(silo: &Silo, room: &RoomId, name: &str, bytes: &[u8]) -> String {
     let url = silo.files().files.keep(bytes);
     silo.homeserver.send(room, name, "m.room.message", picture(&url, bytes.len()))
 }
 
 /// The events with files of a room, by others.
-fn shown(silo: &Silo, room: &RoomId) -> Vec<Value> {
+pub(crate) fn shown(silo: &Silo, room: &RoomId) -> Vec<Value> {
     let events = silo.homeserver.events(room).into_iter();
     events
         .filter(|event| event["content"]["im.mimi-gateway.message"].is_object() && event["content"]["url"].is_string())
         .collect()
 }
 
-fn bytes_of(silo: &Silo, event: &Value) -> Vec<u8> {
+pub(crate) fn bytes_of(silo: &Silo, event: &Value) -> Vec<u8> {
     silo.files().files.of(event["content"]["url"].as_str().unwrap())
 }
 
-fn notice(silo: &Silo, room: &RoomId, part: &str) -> bool {
+pub(crate) fn notice(silo: &Silo, room: &RoomId, part: &str) -> bool {
     silo.homeserver.notices(room).iter().any(|notice| notice.contains(part))
 }
 

@@ -227,6 +227,10 @@ pub(crate) struct Silo {
     pub(crate) envelope: Mutex<Envelope>,
     /// Rooms of one peer, from the next start on.
     pub(crate) rooms_per_peer: AtomicUsize,
+    /// Ghosts that come into large rooms a minute, from the next start on.
+    pub(crate) ghosts_per_minute: AtomicU32,
+    /// Up to how many members all are listed, from the next start on.
+    pub(crate) list_all: AtomicUsize,
     /// What carries files, from the next start on.
     pub(crate) carry: Mutex<Option<Arc<Carry>>>,
     slot: Slot,
@@ -257,6 +261,7 @@ pub(crate) fn quick_settings() -> EngineSettings {
         lookups_per_minute: 60,
         rooms_per_peer: 10_000,
         envelope: Arc::default(),
+        ghosts_per_minute: 6_000,
     }
 }
 
@@ -310,6 +315,8 @@ impl Silo {
             searches,
             gather,
             admin_room,
+            ghosts_per_minute: AtomicU32::new(6_000),
+            list_all: AtomicUsize::new(500),
             carry: Mutex::default(),
             rights: Mutex::new(Arc::new(Rights::anything())),
             envelope: Mutex::default(),
@@ -370,9 +377,11 @@ impl Silo {
             rights: Arc::clone(&self.rights.lock().unwrap()),
             envelope: Arc::new(self.envelope.lock().unwrap().clone()),
             rooms_per_peer: self.rooms_per_peer.load(Ordering::Relaxed),
+            ghosts_per_minute: self.ghosts_per_minute.load(Ordering::Relaxed),
             ..quick_settings()
         };
-        let mut names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), 500);
+        let list = self.list_all.load(Ordering::Relaxed);
+        let mut names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), list);
         names.telling = *self.telling.lock().unwrap();
         let homeserver = Arc::clone(&self.homeserver);
         let engine = load(opened.database.clone(), homeserver, &self.net, self.faults.clone(), names, settings).await;
@@ -565,6 +574,11 @@ impl Two {
         let a = Silo::start_on("a", &["a1", "a2", "a3"], &net, memory(), faults.clone()).await;
         let b = Silo::start_on("b", &["b1", "b2", "b3"], &net, memory(), faults).await;
         Self { a, b }
+    }
+
+    /// Calls between providers since this was asked last.
+    pub(crate) fn net_calls(&self) -> usize {
+        self.a.net.take_calls().len()
     }
 
     /// The same, with files.

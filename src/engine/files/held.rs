@@ -1,6 +1,8 @@
 //! Events of a room that wait: for their files, or behind what their sender said before (DESIGN 7), or for the message that
 //! they refer to. Each is a row until the room works on it. Nobody waits behind a file for ever.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use ruma::OwnedEventId;
 use serde_json::value::RawValue;
 
@@ -10,6 +12,7 @@ use crate::{
     engine::{
         Engine,
         actor::{Actor, After},
+        caught::caught,
         core::{lock, now, random},
         mail::Mail,
         ports::Millis,
@@ -27,6 +30,10 @@ use crate::{
 
 /// With so many waiting, texts do not wait any more.
 const MAX_HELD: usize = 512;
+/// So many events with files of one user wait in a room; the files of more are not taken, and the sender is told.
+const MAX_HELD_OF_EACH: usize = 128;
+/// Why.
+const TOO_MANY: &str = "too many of their files wait here already";
 
 /// A row of [`HELD`], read.
 #[derive(Debug, Clone)]
@@ -34,6 +41,8 @@ pub(in crate::engine) struct HeldEvent {
     number: u64,
     row: Held,
     event: RoomEvent,
+    /// It waits no more: its turn is on the way ([`Mail::Release`]).
+    ready: bool,
 }
 
 impl HeldEvent {
@@ -44,7 +53,7 @@ impl HeldEvent {
 
     /// Whether `later` comes behind it. What waits since before `since` holds nobody up any more.
     fn blocks(&self, later: &RoomEvent, since: Millis) -> bool {
-        let holds = self.row.since > since;
+        let holds = self.ready || self.row.since > since;
         let same = self.event.sender == later.sender;
         // Who leaves has said it before.
         let counts = later.state_key.as_deref().is_none_or(|key| key == later.sender.as_str());
@@ -55,7 +64,7 @@ impl HeldEvent {
 fn read(number: u64, row: Held) -> Option<HeldEvent> {
     let raw = RawValue::from_string(row.raw.clone()).ok()?;
     let event = RoomEvent::parse(&raw).ok()?;
-    Some(HeldEvent { number, row, event })
+    Some(HeldEvent { number, row, event, ready: false })
 }
 
 /// The assets of what was brought.
@@ -68,8 +77,20 @@ impl Actor {
     pub(in crate::engine) async fn load_held(&mut self) -> Result<(), StoreError> {
         self.held.clear();
         self.filed = None;
-        let rows = HELD.scan_all(&self.engine.0.db, &self.uri).await?;
-        self.held.extend(rows.into_iter().filter_map(|((_, number), row)| read(number, row)));
+        let engine = self.engine.clone();
+        let mut batch = Batch::new("a held event that does not read");
+        for ((_, number), row) in engine.all_readable(&HELD, &self.uri).await? {
+            let raw = row.raw.clone();
+            if let Some(held) = read(number, row) {
+                self.held.push_back(held);
+            } else {
+                HELD.delete(&mut batch, &(self.uri.clone(), number));
+                self.set_aside("a stored event that does not read", Some(&raw), &mut batch)?;
+            }
+        }
+        if !batch.is_empty() {
+            engine.0.db.commit(batch).await?;
+        }
         if self.engine.0.files.get().is_none() {
             // Files are not carried any more: such an event is one like others, whose sender is told, and nobody waits for it.
             for held in &mut self.held {
@@ -100,29 +121,35 @@ impl Actor {
                 // Nobody has seen it yet.
                 if let Some(held) = self.held.remove(place) {
                     HELD.delete(batch, &(self.uri.clone(), held.number));
-                    self.drop_files(urls(held.row.brought.as_deref().unwrap_or_default()), batch, after)?;
+                    self.drop_held(&held, batch, after)?;
                 }
-                return self.release(batch, after).await;
+                self.release(after);
+                return Ok(());
             }
-            let files = self.files_of(&event, salt).is_some();
+            let files = self.files_of(&event, salt).map(|media| media.sources().count());
             let (now, since) = (now(), self.held_since());
             let behind = self.held.len() < MAX_HELD && self.held.iter().any(|held| held.blocks(&event, since));
-            if files || behind && self.is_carried(&event) {
-                let mut seed = None;
-                if files {
+            if files.is_some() || behind && self.is_carried(&event) {
+                let (mut seed, mut brought) = (None, None);
+                if let Some(count) = files {
                     let mut bytes = [0; 32];
                     getrandom::fill(&mut bytes)
                         .map_err(|error| StoreError::Invalid(format!("no random bytes: {error}")))?;
                     seed = Some(bytes);
+                    let waiting = |held: &&HeldEvent| held.row.seed.is_some() && held.event.sender == event.sender;
+                    if self.held.iter().filter(waiting).count() >= MAX_HELD_OF_EACH {
+                        brought = Some(vec![Err(TOO_MANY.to_owned()); count]);
+                    }
                 }
-                let row = Held { raw: raw.to_owned(), salt, since: now, seed, brought: None };
+                let fetch = files.is_some() && brought.is_none();
+                let row = Held { raw: raw.to_owned(), salt, since: now, seed, brought };
                 let number = self.engine.0.db.next_number();
                 HELD.put(&self.engine.0.db, batch, &(self.uri.clone(), number), &row)?;
-                if files {
+                if fetch {
                     after.fetch.push(number);
                 }
-                self.held.push_back(HeldEvent { number, row, event });
-                self.wake_for_held(after);
+                self.held.push_back(HeldEvent { number, row, event, ready: false });
+                self.release(after);
                 return Ok(());
             }
         }
@@ -141,7 +168,7 @@ impl Actor {
     }
 
     /// Whether the room carries what this event says, as far as one can see from outside.
-    fn is_carried(&self, event: &RoomEvent) -> bool {
+    pub(in crate::engine) fn is_carried(&self, event: &RoomEvent) -> bool {
         let Some(room) = &self.room else { return false };
         let carries = matches!(room.phase, Phase::Active | Phase::Invited | Phase::Joining) && !room.unbridging;
         let own = event.content.get(CONTENT_KEY).is_some() || self.engine.0.names.uri(&event.sender).is_none();
@@ -170,7 +197,8 @@ impl Actor {
             return;
         }
         let (engine, uri) = (self.engine.clone(), self.uri.clone());
-        let media = self.files_of(&held.event, held.row.salt);
+        // What panics here does it again when its turn comes, and is set aside then.
+        let media = catch_unwind(AssertUnwindSafe(|| self.files_of(&held.event, held.row.salt))).unwrap_or_default();
         let owner = self.engine.0.names.uri(&held.event.sender);
         let (Some(media), Some(owner)) = (media, owner) else {
             // It is not carried any more: the room says why, if it does.
@@ -178,16 +206,22 @@ impl Actor {
         };
         let policy = self.group_state().and_then(|state| rules::of(&state));
         let seed = held.row.seed.unwrap_or_default();
-        let work = Outward { room: held.event.room_id.clone(), owner, media, seed, policy };
+        let home = self.engine.0.names.map.server_name().to_owned();
+        let work = Outward { room: held.event.room_id.clone(), owner, home, media, seed, policy };
         self.engine.0.tasks.spawn(async move {
-            if let Some(brought) = engine.send_files(&work).await {
+            let sent = caught(engine.send_files(&work)).await;
+            let brought = sent.unwrap_or_else(|_| {
+                tracing::error!(room = %uri, "sending files panicked; their message is sent without them");
+                Some(Vec::new())
+            });
+            if let Some(brought) = brought {
                 engine.mail(&uri, Mail::Files { number, brought });
             }
         });
     }
 
     /// The files of a held event are there, or never will be.
-    pub(in crate::engine) async fn brought(
+    pub(in crate::engine) fn brought(
         &mut self,
         number: u64,
         brought: &[Moved<ExternalPart>],
@@ -196,30 +230,47 @@ impl Actor {
     ) -> Result<(), StoreError> {
         after.brought.push(number);
         match self.held.iter_mut().find(|held| held.number == number) {
-            Some(held) => held.row.brought = Some(brought.to_vec()),
+            Some(held) => {
+                held.row.brought = Some(brought.to_vec());
+                HELD.put(&self.engine.0.db, batch, &(self.uri.clone(), number), &held.row)?;
+            }
             None => self.drop_files(urls(brought), batch, after)?,
         }
-        self.release(batch, after).await?;
-        if let Some(held) = self.held.iter().find(|held| held.number == number) {
-            HELD.put(&self.engine.0.db, batch, &(self.uri.clone(), number), &held.row)?;
-        }
+        self.release(after);
         Ok(())
     }
 
-    /// Works on what does not wait any more, in order.
-    pub(in crate::engine) async fn release(&mut self, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
-        let (mut place, since) = (0, self.held_since());
-        while let Some(held) = self.held.get(place) {
-            let behind = self.held.iter().take(place).any(|earlier| earlier.blocks(&held.event, since));
-            if held.waits() || behind {
-                place += 1;
-                continue;
+    /// Has those worked on that do not wait any more, in order, each in its turn.
+    pub(in crate::engine) fn release(&mut self, after: &mut After) {
+        let since = self.held_since();
+        for place in 0..self.held.len() {
+            let mut before = self.held.iter().take(place).filter(|earlier| !earlier.ready);
+            let ready = self.held.get(place).is_some_and(|held| {
+                !held.ready && !held.waits() && !before.any(|earlier| earlier.blocks(&held.event, since))
+            });
+            if let Some(held) = self.held.get_mut(place).filter(|_| ready) {
+                held.ready = true;
+                after.release.push(held.number);
             }
-            let Some(held) = self.held.remove(place) else { break };
-            HELD.delete(batch, &(self.uri.clone(), held.number));
-            self.work_on(held, batch, after).await?;
         }
         self.wake_for_held(after);
+    }
+
+    /// The turn of a held event.
+    pub(in crate::engine) async fn released(
+        &mut self,
+        number: u64,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        // It may have been deleted since.
+        if let Some(place) = self.held.iter().position(|held| held.number == number)
+            && let Some(held) = self.held.remove(place)
+        {
+            HELD.delete(batch, &(self.uri.clone(), number));
+            self.work_on(held, batch, after).await?;
+        }
+        self.release(after);
         Ok(())
     }
 
@@ -251,11 +302,21 @@ impl Actor {
         }
     }
 
-    /// Sets aside what can never be worked on.
-    pub(in crate::engine) fn forget_held(&mut self, number: u64, batch: &mut Batch) -> Option<String> {
+    /// An event can never be worked on: it does not wait any more, and its files are gone. What it was.
+    pub(in crate::engine) fn forget_held(
+        &mut self,
+        number: u64,
+        brought: &[Moved<ExternalPart>],
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<Option<String>, StoreError> {
         HELD.delete(batch, &(self.uri.clone(), number));
-        let place = self.held.iter().position(|held| held.number == number)?;
-        self.held.remove(place).map(|held| held.row.raw)
+        after.brought.push(number);
+        self.drop_files(urls(brought), batch, after)?;
+        let place = self.held.iter().position(|held| held.number == number);
+        let Some(held) = place.and_then(|place| self.held.remove(place)) else { return Ok(None) };
+        self.drop_files(urls(held.row.brought.as_deref().unwrap_or_default()), batch, after)?;
+        Ok(Some(held.row.raw))
     }
 
     /// Notes which assets a message has.
@@ -269,10 +330,20 @@ impl Actor {
         if urls.is_empty() {
             return Ok(());
         }
-        let (db, key) = (&self.engine.0.db, (self.uri.clone(), earlier.first.0));
-        let mut all = OWN_FILES.get(db, &key).await?.map(|row| row.value).unwrap_or_default();
+        let key = (self.uri.clone(), earlier.first.0);
+        let mut all = self.own_files(&key).await?;
         all.extend(urls);
-        OWN_FILES.put(db, batch, &key, &self.engine.0.today.dated(all))
+        OWN_FILES.put(&self.engine.0.db, batch, &key, &self.engine.0.today.dated(all.clone()))?;
+        self.own_files.insert(key.1, all);
+        Ok(())
+    }
+
+    /// The assets of a message, as this step knows them.
+    async fn own_files(&mut self, key: &(String, [u8; 32])) -> Result<Vec<String>, StoreError> {
+        match self.own_files.get(&key.1) {
+            Some(urls) => Ok(urls.clone()),
+            None => Ok(OWN_FILES.get(&self.engine.0.db, key).await?.map(|row| row.value).unwrap_or_default()),
+        }
     }
 
     /// A message is gone for everybody: so are its assets.
@@ -283,9 +354,13 @@ impl Actor {
         after: &mut After,
     ) -> Result<(), StoreError> {
         let key = (self.uri.clone(), message);
-        let Some(row) = OWN_FILES.get(&self.engine.0.db, &key).await? else { return Ok(()) };
+        let urls = self.own_files(&key).await?;
+        if urls.is_empty() {
+            return Ok(());
+        }
         OWN_FILES.delete(batch, &key);
-        self.drop_files(row.value, batch, after)
+        self.own_files.insert(message, Vec::new());
+        self.drop_files(urls, batch, after)
     }
 
     /// The row that shows a message with files.
@@ -295,6 +370,21 @@ impl Actor {
         }
         let policy = self.group_state().and_then(|state| state.other.get(&component::ASSET_POLICY).cloned());
         OutRow::Parcel(Box::new(Parcel { room: self.uri.clone(), showing: *showing, content, policy }))
+    }
+
+    /// A held event was deleted: so is what is there of its files, and what is still to come.
+    fn drop_held(&self, held: &HeldEvent, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+        let (Some(carrier), Some(seed)) = (self.engine.0.files.get(), held.row.seed) else { return Ok(()) };
+        let sources = self.files_of(&held.event, held.row.salt).map_or(0, |media| media.sources().count());
+        let drawn: Vec<String> = (0..sources).map(|index| carrier.url(&seed, index)).collect();
+        if !lock(&carrier.fetching).contains(&(self.uri.clone(), held.number)) {
+            return self.drop_files(drawn, batch, after);
+        }
+        // Those on the way are deleted when they are there; should the process end before that, at the next start.
+        for url in drawn {
+            DROPPED.put(&self.engine.0.db, batch, &url, &())?;
+        }
+        Ok(())
     }
 
     fn drop_files(&self, urls: Vec<String>, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
@@ -307,6 +397,9 @@ impl Actor {
 
     /// What is done about files once a step is stored.
     pub(in crate::engine) fn files_after(&self, after: &After) {
+        for number in &after.release {
+            self.engine.mail(&self.uri, Mail::Release { number: *number });
+        }
         let Some(carrier) = self.engine.0.files.get() else { return };
         for number in &after.brought {
             lock(&carrier.fetching).remove(&(self.uri.clone(), *number));

@@ -1,21 +1,22 @@
 //! Files of others' messages on their way in: from their asset stores, checked, by way of the spool to the homeserver, and then
 //! the events that show them, at the message's place in the room or, if they take long, later.
 
-use std::{os::unix::fs::FileExt as _, sync::Arc};
+use std::{collections::BTreeSet, os::unix::fs::FileExt as _, sync::Arc};
 
 use ruma::OwnedEventId;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Carrier, EMOTICONS, Trouble, late, rules};
+use super::{Carrier, EMOTICONS, Trouble, jobs::Job, late, rules};
 use crate::{
     content::{ExternalPart, MessageId, MimiContent},
     engine::{
         Engine,
+        caught::caught,
         core::{lock, now},
         names::GatewayNames,
         ports::{Actor, CallError, MatrixAction, MatrixDone, Retry},
         relations::Place,
-        tables::{DROPPED, LATE, MORE, OUTBOX, Parcel},
+        tables::{DROPPED, LATE, MORE, OUTBOX, OutRow, Parcel},
     },
     ident::{RoomUri, UserUri},
     media::{CHUNK, TAG_LEN, ToMatrix},
@@ -28,13 +29,6 @@ use crate::{
     },
     wire::path::DownloadUrl,
 };
-
-/// A message whose files are being fetched.
-#[derive(Clone)]
-pub(in crate::engine) struct Job {
-    since: Instant,
-    done: watch::Receiver<Option<Arc<Vec<Moved<FileSource>>>>>,
-}
 
 /// What became of a message with files when its turn came.
 #[derive(Debug)]
@@ -124,7 +118,13 @@ impl Carrier {
             }
             Ok::<_, Trouble>(filling.finish()?)
         });
-        let (spooled, _) = checked.await.map_err(|error| Trouble::Later(error.to_string(), None))??;
+        let (spooled, _) = checked.await.map_err(|error| {
+            if error.is_panic() {
+                tracing::error!(%room, "checking a file panicked");
+                return Trouble::Never("the gateway could not handle it".to_owned());
+            }
+            Trouble::Later(error.to_string(), None)
+        })??;
         let url = self.files.matrix.upload(actor, name, &info.media_type, &spooled).await?;
         Ok(FileSource::Plain(url))
     }
@@ -133,6 +133,20 @@ impl Carrier {
 impl Engine {
     /// The job that fetches the files of this message; begins it if it does not run.
     pub(in crate::engine) fn job(&self, room: &str, parcel: &Parcel) -> Option<Job> {
+        self.job_of(room, parcel, false)
+    }
+
+    /// Begins to fetch the files of messages that were read from the outbox of a room, so that they are waited for together.
+    pub(in crate::engine) fn begin_jobs(&self, lane: &str, rows: &[(u64, OutRow)]) {
+        let Some(room) = lane.strip_prefix("m:") else { return };
+        for (number, row) in rows {
+            if let OutRow::Parcel(parcel) = row {
+                let _ = self.job_of(room, parcel, self.0.db.is_older(*number));
+            }
+        }
+    }
+
+    fn job_of(&self, room: &str, parcel: &Parcel, is_old: bool) -> Option<Job> {
         let carrier = self.0.files.get()?;
         let key = (room.to_owned(), parcel.showing.message_id);
         let mut jobs = lock(&carrier.jobs);
@@ -140,12 +154,18 @@ impl Engine {
             return Some(job.clone());
         }
         let (done, watched) = watch::channel(None);
-        let job = Job { since: Instant::now(), done: watched };
-        jobs.insert(key, job.clone());
+        let provider = parcel.showing.earlier.sender.provider();
+        let job = Job { since: Instant::now(), provider, is_old, done: watched };
+        jobs.begin(key, job.clone());
         drop(jobs);
         let (engine, room, parcel) = (self.clone(), room.to_owned(), parcel.clone());
         self.0.tasks.spawn(async move {
-            if let Some(moved) = engine.fetch_files(&room, &parcel).await {
+            let fetched = caught(engine.fetch_files(&room, &parcel)).await;
+            let moved = fetched.unwrap_or_else(|_| {
+                tracing::error!(room, "fetching the files of a message panicked; it is shown without them");
+                Some(Vec::new())
+            });
+            if let Some(moved) = moved {
                 done.send_replace(Some(Arc::new(moved)));
             }
         });
@@ -154,7 +174,7 @@ impl Engine {
 
     fn end_job(&self, room: &str, message: [u8; 32]) {
         if let Some(carrier) = self.0.files.get() {
-            lock(&carrier.jobs).remove(&(room.to_owned(), message));
+            lock(&carrier.jobs).end(&(room.to_owned(), message));
         }
     }
 
@@ -167,12 +187,13 @@ impl Engine {
             return Some(Vec::new());
         };
         let policy = parcel.policy.as_deref().and_then(rules::read);
+        let provider = parcel.showing.earlier.sender.provider();
         let mut moved = Vec::new();
         let in_time = Instant::now() + EMOTICONS;
         for file in media.files {
             let wanted = Wanted { part: file.source, kind: file.kind, info: file.info, name: file.filename };
             let one = async |wanted: &Wanted| {
-                let (url, patience) = (&wanted.part.url, || carrier.patience());
+                let (url, patience) = (&wanted.part.url, || carrier.patience(&provider));
                 self.persist(url, patience, || carrier.fetch(&room, actor, policy.as_ref(), wanted)).await
             };
             let came = if wanted.kind == MediaKind::Emoticon {
@@ -194,8 +215,12 @@ impl Engine {
     pub(in crate::engine) async fn show_parcel(&self, room: &str, parcel: &Parcel) -> Result<Came, CallError> {
         let job = self.job(room, parcel).ok_or_else(|| unreadable(&"nothing carries files any more"))?;
         let mut done = job.done.clone();
-        let wait = self.0.files.get().map(|carrier| carrier.files.wait).unwrap_or_default();
-        let there = tokio::time::timeout_at(job.since + wait, done.wait_for(Option::is_some));
+        let carrier = self.0.files.get().ok_or_else(|| unreadable(&"nothing carries files any more"))?;
+        // What was to be shown before the start was waited for in another life: the room waits once more for each provider, and
+        // not for each of its messages.
+        let in_vain = job.is_old && lock(&carrier.jobs).was_late(room, &job.provider);
+        let until = if in_vain { job.since } else { job.since + carrier.files.wait };
+        let there = tokio::time::timeout_at(until, done.wait_for(Option::is_some));
         let there = there.await.map(|files| files.map(|files| files.clone()));
         let files = match there {
             Ok(Ok(files)) => files,
@@ -205,10 +230,13 @@ impl Engine {
             Err(_) => None,
         };
         if let Some(files) = files {
-            return self.show_files(room, parcel, &files).await.map(Came::Shown);
+            return self.show_files(room, parcel, &files, None).await.map(Came::Shown);
+        }
+        if job.is_old {
+            lock(&carrier.jobs).note_late(room, &job.provider);
         }
         let note = self.worded(parcel, |message, ctx| vec![on_their_way(message, ctx)])?;
-        let events = self.send_all(room, parcel, note, ".late").await?;
+        let events = self.send_all(room, parcel, note, ".late", None).await?;
         events.into_iter().next().map(Came::Late).ok_or_else(|| unreadable(&"nothing to show"))
     }
 
@@ -217,9 +245,10 @@ impl Engine {
         room: &str,
         parcel: &Parcel,
         files: &[Moved<FileSource>],
+        note: Option<&OwnedEventId>,
     ) -> Result<Vec<OwnedEventId>, CallError> {
         let events = self.worded(parcel, |message, ctx| files_to_matrix(message, files.to_vec(), ctx))?;
-        self.send_all(room, parcel, events, "").await
+        self.send_all(room, parcel, events, "", note).await
     }
 
     /// The events of a message.
@@ -246,13 +275,15 @@ impl Engine {
         Ok(events)
     }
 
-    /// Sends the events of a message, each once.
+    /// Sends the events of a message, each once. `late`: in place of this note; each is noted at once then, and no more are
+    /// sent once the message is deleted.
     async fn send_all(
         &self,
         room: &str,
         parcel: &Parcel,
         events: Vec<MatrixMessage>,
         mark: &str,
+        late: Option<&OwnedEventId>,
     ) -> Result<Vec<OwnedEventId>, CallError> {
         let MatrixAction::Send { room: matrix, actor, ts, txn_id, .. } = &parcel.showing.action else {
             return Err(unreadable(&"it is none that is sent"));
@@ -278,8 +309,41 @@ impl Engine {
             if let Ok(MatrixDone::Event(event)) = self.show(room, &showing, false).await? {
                 sent.push(event);
             }
+            if let Some(note) = late
+                && !self.note_late(room, parcel, note, &sent).await?
+            {
+                break;
+            }
         }
         Ok(sent)
+    }
+
+    /// Notes the events that show a message so far, beside the note that stands for it. False: it was deleted.
+    async fn note_late(
+        &self,
+        room: &str,
+        parcel: &Parcel,
+        note: &OwnedEventId,
+        sent: &[OwnedEventId],
+    ) -> Result<bool, CallError> {
+        let key = (room.to_owned(), parcel.showing.message_id);
+        // Those of an earlier life as well.
+        let mut more = self.more_of(&key).await.map_err(stored)?;
+        more.extend(sent.iter().filter(|event| *event != note).map(ToString::to_string));
+        let mut batch = Batch::new("a file that came late");
+        batch.require(LATE.present(&key));
+        let more = self.0.today.dated(more.into_iter().collect());
+        MORE.put(&self.0.db, &mut batch, &key, &more).map_err(stored)?;
+        match self.0.db.commit(batch).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::ConditionFailed { .. }) => Ok(false),
+            Err(error) => Err(stored(error)),
+        }
+    }
+
+    /// The events that show a message beside the one that stands for it.
+    async fn more_of(&self, key: &(String, [u8; 32])) -> Result<BTreeSet<String>, StoreError> {
+        Ok(MORE.get(&self.0.db, key).await?.map(|row| row.value.into_iter().collect()).unwrap_or_default())
     }
 
     /// Notes which events show a message; the first of them stands for it.
@@ -297,10 +361,12 @@ impl Engine {
                 self.note_event(place, event, showing.message_id, &showing.earlier, Some(showing.accepted), batch)?;
             }
         }
-        if !more.is_empty() {
-            let key = (room.to_owned(), showing.message_id);
-            let more = more.iter().map(ToString::to_string).collect();
-            MORE.put(&self.0.db, batch, &key, &self.0.today.dated(more))?;
+        let key = (room.to_owned(), showing.message_id);
+        let mut all = self.more_of(&key).await?;
+        all.extend(more.iter().map(ToString::to_string));
+        all.remove(first.as_str());
+        if !all.is_empty() {
+            MORE.put(&self.0.db, batch, &key, &self.0.today.dated(all.into_iter().collect()))?;
         }
         self.note_shown(room, showing, first, batch).await
     }
@@ -345,6 +411,17 @@ impl Engine {
         true
     }
 
+    /// A message with files cannot be shown with them: it is shown without.
+    pub(in crate::engine) async fn parcel_panicked(&self, room: &str, parcel: &Parcel) {
+        self.end_job(room, parcel.showing.message_id);
+        let why = format!("showing a message of {} with files: the gateway panicked", parcel.showing.earlier.sender);
+        let mut batch = Batch::new("a message without its files");
+        let aside = self.put_aside(&mut batch, room, None, &why, None);
+        if let (Err(error), _) | (_, Err(error)) = (aside, self.0.db.commit(batch).await) {
+            tracing::warn!(room, %error, "not noted for the operator");
+        }
+    }
+
     /// A message with files will never be shown.
     pub(in crate::engine) fn parcel_refused(&self, room: &str, parcel: &Parcel) {
         self.end_job(room, parcel.showing.message_id);
@@ -355,7 +432,7 @@ impl Engine {
         if self.0.files.get().is_none() {
             return Ok(());
         }
-        for ((room, _), parcel) in LATE.scan_all(&self.0.db, &()).await? {
+        for ((room, _), parcel) in self.all_readable(&LATE, &()).await? {
             self.go_on_late(&room, parcel);
         }
         let dropped = DROPPED.scan_all(&self.0.db, &()).await?;
@@ -383,7 +460,8 @@ impl Engine {
         let Some(files) = done.wait_for(Option::is_some).await.ok().and_then(|files| files.clone()) else { return };
         let mut wait = self.0.settings.retry;
         loop {
-            match self.show_late(&key, parcel, &files).await {
+            let shown = caught(self.show_late(&key, parcel, &files)).await;
+            match shown.unwrap_or_else(|_| Err(unreadable(&"the gateway panicked"))) {
                 Ok(()) => return self.end_job(room, id),
                 Err(error) if error.retry == Retry::Permanent => {
                     tracing::warn!(room, %error, "files that came late are not shown");
@@ -391,6 +469,14 @@ impl Engine {
                     LATE.delete(&mut batch, &key);
                     let why = format!("showing files of {}: {error}", parcel.showing.earlier.sender);
                     let aside = self.put_aside(&mut batch, room, None, &why, None);
+                    // What else it says is not lost with them.
+                    if let Ok(Ok(Ok(MatrixDone::Event(event)))) = caught(self.show(room, &parcel.showing, false)).await
+                    {
+                        let noted = self.note_shown(room, &parcel.showing, &event, &mut batch).await;
+                        if let Err(error) = noted {
+                            tracing::warn!(room, %error, "an event id is not kept");
+                        }
+                    }
                     if let (Ok(()), Ok(_)) = (aside, self.0.db.commit(batch).await) {
                         return self.end_job(room, id);
                     }
@@ -411,11 +497,14 @@ impl Engine {
         if LATE.get(&self.0.db, key).await.map_err(stored)?.is_none() {
             return Ok(());
         }
-        let events = self.show_files(&key.0, parcel, files).await?;
+        let note = self.event_of(&key.0, MessageId(key.1)).await.map_err(stored)?;
+        let events = self.show_files(&key.0, parcel, files, note.as_ref()).await?;
         let mut batch = Batch::new("files that came late");
         batch.require(LATE.present(key));
         LATE.delete(&mut batch, key);
-        self.note_files(&key.0, parcel, &events, &mut batch).await.map_err(stored)?;
+        // The note goes with the rest when the message is deleted.
+        let all: Vec<OwnedEventId> = events.iter().cloned().chain(note).collect();
+        self.note_files(&key.0, parcel, &all, &mut batch).await.map_err(stored)?;
         match self.0.db.commit(batch).await {
             Ok(_) => {
                 self.is_taken(&key.0, &parcel.showing);

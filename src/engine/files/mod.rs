@@ -11,8 +11,10 @@
 
 mod held;
 mod inward;
+mod jobs;
 mod outward;
 mod rules;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +25,7 @@ use std::{
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    caught::caught,
     core::lock,
     ports::{Assets, CallError, MatrixFiles, Retry},
 };
@@ -36,10 +39,10 @@ use crate::{
 };
 
 pub(super) use held::HeldEvent;
-pub(super) use inward::{Came, Job};
+pub(super) use inward::Came;
+use jobs::Jobs;
 
-/// Files of our users that go over at a time, and so many of each other provider's.
-const TURNS: usize = 8;
+/// Files of each other provider that are fetched at a time.
 const TURNS_OF_EACH: usize = 4;
 /// How long a file waits for its turn before that counts as a try.
 const TURN: Duration = Duration::from_mins(1);
@@ -49,7 +52,8 @@ const LONGEST_WAIT: u32 = 150;
 const GIVE_UP: Duration = Duration::from_hours(24);
 /// For the pictures in a text nobody waits longer: then their names stand there.
 const EMOTICONS: Duration = Duration::from_secs(5);
-/// With so many messages waiting for files of others, none is waited for longer than [`TURN`]: somebody sends what never comes.
+/// With so many messages of one provider waiting for their files, none of it is waited for longer than [`TURN`]: somebody there
+/// sends what never comes.
 const CROWD: usize = 1000;
 
 /// What the engine carries files with, and how large they may be.
@@ -82,9 +86,8 @@ pub(super) struct Carrier {
     files: Files,
     /// Events whose files are being fetched: room, number.
     fetching: Mutex<BTreeSet<(String, u64)>>,
-    /// Messages whose files are being fetched: room, message id.
-    jobs: Mutex<BTreeMap<(String, [u8; 32]), Job>>,
-    out: Semaphore,
+    jobs: Mutex<Jobs>,
+    out: turns::Turns,
     /// By provider of who sends them: one whose servers are slow keeps nobody else waiting.
     back: Mutex<BTreeMap<ProviderDomain, Arc<Semaphore>>>,
     largest_upload: OnceCell<Option<u64>>,
@@ -99,7 +102,7 @@ impl Carrier {
             files,
             fetching: Mutex::default(),
             jobs: Mutex::default(),
-            out: Semaphore::new(TURNS),
+            out: turns::Turns::new(),
             back: Mutex::default(),
             largest_upload: OnceCell::new(),
         }
@@ -123,9 +126,9 @@ impl Carrier {
         Err(Trouble::Never(format!("the operator of this server lets no files of type {} through", info.media_type)))
     }
 
-    /// How long a file of others is waited for.
-    fn patience(&self) -> Duration {
-        if lock(&self.jobs).len() > CROWD { TURN } else { GIVE_UP }
+    /// How long a file of somebody of this provider is waited for.
+    fn patience(&self, provider: &ProviderDomain) -> Duration {
+        if lock(&self.jobs).of(provider) > CROWD { TURN } else { GIVE_UP }
     }
 
     /// The largest file that the homeserver takes from us, in bytes.
@@ -225,8 +228,12 @@ impl super::Engine {
         loop {
             let result = tokio::select! {
                 () = self.0.stop.cancelled() => return None,
-                result = attempt() => result,
+                result = caught(attempt()) => result,
             };
+            let result = result.unwrap_or_else(|_| {
+                tracing::error!(what, "carrying a file panicked");
+                Err(Trouble::Never("the gateway could not handle it".to_owned()))
+            });
             let (why, after) = match result {
                 Ok(there) => return Some(Ok(there)),
                 Err(Trouble::Never(why)) => {

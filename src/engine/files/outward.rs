@@ -1,6 +1,6 @@
 //! Files of our users on their way out: from the homeserver, sealed anew, into our asset store, in one pass and piece by piece.
 
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, OwnedServerName};
 use sha2::{Digest as _, Sha512};
 use tokio::time::Instant;
 
@@ -25,6 +25,8 @@ pub(super) struct Outward {
     pub(super) room: OwnedRoomId,
     /// Who sends them.
     pub(super) owner: UserUri,
+    /// Our homeserver.
+    pub(super) home: OwnedServerName,
     /// What they are.
     pub(super) media: Media<FileSource>,
     /// What names and keys are made of: drawn once for this event, so that a second try leaves nothing of the first behind.
@@ -53,6 +55,11 @@ fn no_picture() -> Trouble {
 }
 
 impl Carrier {
+    /// Where one file of an event lies, once it is there.
+    pub(super) fn url(&self, seed: &[u8; 32], index: usize) -> String {
+        self.files.assets.url(&drawn(seed, index).0)
+    }
+
     /// Brings one file over. The bytes are in memory piece by piece only.
     async fn send(
         &self,
@@ -70,7 +77,8 @@ impl Carrier {
         let url = files.assets.url(&name);
         let host = DownloadUrl::parse(&url).map_err(|error| Trouble::Never(format!("our assets' address: {error}")))?;
         rules::place(policy, &work.owner, host.host()).map_err(Trouble::Never)?;
-        let _turn = self.out.acquire().await.map_err(|error| Trouble::Later(error.to_string(), None))?;
+        let foreign = source.url().server_name().is_ok_and(|server| *server != work.home);
+        let _turn = self.out.of(&work.owner, foreign).await;
         let mut coming = files.matrix.download(source.url()).await?;
         if coming.bytes.is_some_and(|bytes| bytes > limit) {
             return Err(Trouble::too_large(limit));

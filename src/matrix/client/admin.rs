@@ -107,7 +107,7 @@ impl HomeserverClient {
     }
 }
 
-fn bearer(what: &str, token: &SecretString) -> Result<http::HeaderValue, CallError> {
+pub(super) fn bearer(what: &str, token: &SecretString) -> Result<http::HeaderValue, CallError> {
     let mut value = http::HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
         .map_err(|_| errors::unusable(what, "admin_token has characters that cannot be sent"))?;
     value.set_sensitive(true);

@@ -14,6 +14,7 @@ mod files;
 mod ghosts;
 mod http;
 mod reads;
+mod survey;
 
 use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     engine::ports::{
-        Actor, CallError, Contacts, Homeserver, JoinedMember, MatrixAction, MatrixDone, Profile, StateNow,
+        Actor, CallError, Contacts, Homeserver, JoinedMember, MatrixAction, MatrixDone, Profile, StateNow, Survey,
         TimelinePage, UserReport,
     },
     ident::UserUri,
@@ -185,5 +186,8 @@ impl Homeserver for HomeserverClient {
     }
     fn alias(&self, localpart: &str) -> Option<OwnedRoomAliasId> {
         self.names.alias(localpart)
+    }
+    fn survey(&self) -> Option<&dyn Survey> {
+        Some(self)
     }
 }

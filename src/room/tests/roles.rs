@@ -239,3 +239,49 @@ fn levels_that_somebody_set_and_left_are_put_back_for_who_comes_next() {
         assert_eq!((role_of(&world, &a1()), world.level(B, &a1())), (role::ADMIN, 95), "after {steps} steps");
     }
 }
+
+#[test]
+fn a_demotion_that_the_bot_could_not_write_is_written_once_it_can_be() {
+    let mut world = four();
+    world.empower(&a1(), &b1(), 100);
+    world.empower(&a1(), &a2(), 50);
+    world.settle();
+    let bot = world.providers[A].names.bot();
+    let give_bot = |world: &mut World, level: i64| {
+        let mut content = world.providers[A].set["m.room.power_levels"].content.clone();
+        content["users"][bot.as_str()] = json!(level);
+        world.set_levels(&a1(), content);
+        world.settle();
+    };
+    give_bot(&mut world, 0);
+    world.empower(&b1(), &a2(), 0);
+    world.settle();
+    assert_eq!((role_of(&world, &a2()), world.level(A, &a2()), world.level(B, &a2())), (role::MEMBER, 50, 0));
+    assert_eq!(told(&world, A, "could not change the power levels"), 1, "it is not tried again and again");
+    // What else changes meanwhile does not bring the old level back.
+    world.empower(&a1(), &b2(), 50);
+    world.settle();
+    assert_eq!((role_of(&world, &a2()), role_of(&world, &b2())), (role::MEMBER, role::MODERATOR));
+    give_bot(&mut world, 100);
+    assert_eq!((role_of(&world, &a2()), world.level(A, &a2()), world.level(B, &a2())), (role::MEMBER, 0, 0));
+    assert_eq!((role_of(&world, &b2()), world.level(A, &b2())), (role::MODERATOR, 50));
+}
+
+#[test]
+fn who_lowers_themselves_lends_nobody_the_power_of_others() {
+    let mut world = four();
+    world.empower(&a1(), &a2(), 50);
+    world.settle();
+    let mut content = world.providers[A].set["m.room.power_levels"].content.clone();
+    for (who, level) in [(a2(), 0), (b1(), 100)] {
+        content["users"][world.providers[A].names.matrix_id(&who).unwrap().as_str()] = json!(level);
+    }
+    world.set_levels(&a2(), content);
+    world.settle();
+    assert_eq!((role_of(&world, &b1()), world.level(A, &b1())), (role::MEMBER, 0), "A1 did not promote B1");
+    assert_eq!(told(&world, A, "put back"), 1);
+    // Alone it is theirs to do.
+    world.empower(&a2(), &a2(), 0);
+    world.settle();
+    assert_eq!((role_of(&world, &a2()), world.level(A, &a2())), (role::MEMBER, 0));
+}

@@ -508,6 +508,7 @@ impl World {
                 | Effect::ReportAbuse { .. }
                 | Effect::Lost { .. }
                 | Effect::Reported { .. }
+                | Effect::Trickling(_)
                 | Effect::Expires { .. }
                 | Effect::Consent { .. } => {}
                 Effect::Wake(time) => {
@@ -694,6 +695,13 @@ impl World {
                 if state_key.is_empty() && Setting::of(&event_type).is_some() =>
             {
                 let bot = p.names.bot();
+                let level =
+                    p.set.get("m.room.power_levels").and_then(|now| now.content["users"][bot.as_str()].as_i64());
+                if level.is_some_and(|level| level < 50) {
+                    let setting = Setting::of(&event_type).unwrap();
+                    let input = Input::NotSet { setting, why: "you lack the power".to_owned() };
+                    return p.inbox.push_back(Mail::Input(input));
+                }
                 self.put(at, &bot, &event_type, serde_json::from_str(&content).unwrap());
             }
             Effect::MakePortal(MatrixAction::CreateRoom { creator, invite, name, initial_state, .. }) => {

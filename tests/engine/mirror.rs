@@ -1,0 +1,310 @@
+//! Mirroring many rooms at once: what is left out and why, that a kill costs nothing, and undoing it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use mimi_gateway::{
+    engine::{Finding, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage},
+    store::StoreError,
+};
+use ruma::OwnedRoomId;
+use serde_json::json;
+
+use crate::{
+    crashes::Steps,
+    homeserver::Fault,
+    silo::{Disk, Net, PATIENCE, Silo, Two, bring, until_true},
+};
+
+fn request(selection: Selection) -> MirrorRequest {
+    MirrorRequest { selection, dry_run: false, make_admin: false, per_minute: 6_000 }
+}
+
+fn named(rooms: &[OwnedRoomId]) -> Selection {
+    Selection::Rooms(rooms.iter().map(ToString::to_string).collect())
+}
+
+async fn until_closed(silo: &Silo, id: u64) -> MirrorJob {
+    let since = std::time::Instant::now();
+    loop {
+        let job = silo.engine().mirror_job(id).await.unwrap().unwrap();
+        if !job.stage.is_open() {
+            return job;
+        }
+        assert!(since.elapsed() < PATIENCE, "the job does not end: {job:?}");
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}
+
+async fn run(silo: &Silo, request: MirrorRequest) -> (MirrorJob, Vec<MirrorRow>) {
+    let job = silo.engine().mirror(request).await.unwrap();
+    let job = until_closed(silo, job.id).await;
+    (job.clone(), rows(silo, job.id).await)
+}
+
+async fn rows(silo: &Silo, id: u64) -> Vec<MirrorRow> {
+    let (mut rows, mut after) = (Vec::new(), None);
+    loop {
+        let (page, next) = silo.engine().mirror_rows_after(id, after, 3).await.unwrap();
+        rows.extend(page);
+        after = next;
+        if after.is_none() {
+            return rows;
+        }
+    }
+}
+
+fn codes(rows: &[MirrorRow]) -> BTreeMap<String, Vec<&'static str>> {
+    rows.iter().map(|row| (row.room.clone(), row.findings.iter().map(Finding::code).collect())).collect()
+}
+
+/// The bot comes into a room.
+async fn ask_in(silo: &Silo, room: &OwnedRoomId, by: &str) {
+    let bot = silo.homeserver.bot.to_string();
+    silo.homeserver.invite(room, by, &bot, false);
+    until_true("the bot comes", || silo.homeserver.member(room, &bot).as_deref() == Some("join")).await;
+}
+
+async fn kitchen_rooms(silo: &Silo, count: usize) -> Vec<OwnedRoomId> {
+    let mut rooms = Vec::new();
+    for n in 0..count {
+        let room = silo.homeserver.create_room("a1", &format!("Kitchen {n}"));
+        ask_in(silo, &room, "a1").await;
+        rooms.push(room);
+    }
+    rooms
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_is_in_the_way_and_changes_nothing() {
+    let silo = Silo::new("a", &["a1", "a2"], &Arc::new(Net::default())).await;
+    let homeserver = &silo.homeserver;
+    let rooms = kitchen_rooms(&silo, 9).await;
+    homeserver.set(&rooms[1], "a1", "m.room.encryption", json!({ "algorithm": "m.megolm.v1.aes-sha2" }));
+    homeserver.set(&rooms[2], "a1", "m.room.power_levels", json!({ "users": { homeserver.user("a1"): 100 } }));
+    homeserver.set(&rooms[3], "a1", "m.room.history_visibility", json!({ "history_visibility": "world_readable" }));
+    homeserver.set(&rooms[3], "a1", "m.room.join_rules", json!({ "join_rule": "public" }));
+    homeserver.set(&rooms[3], "a1", "m.room.guest_access", json!({ "guest_access": "can_join" }));
+    let bridged = json!({ "bridgebot": "@other:a.test", "protocol": { "id": "mimi" } });
+    homeserver.set(&rooms[4], "a1", "m.bridge", bridged);
+    let discord = json!({ "bridgebot": "@d:a.test", "protocol": { "id": "discord", "displayname": "Discord" } });
+    homeserver.set(&rooms[5], "a1", "m.bridge", discord);
+    homeserver.set(&rooms[6], "a1", "m.room.tombstone", json!({ "replacement_room": "!new:a.test" }));
+    homeserver.leave(&rooms[7], "a1");
+    homeserver.call_room(&rooms[8], "a1", "");
+    let foreign = homeserver.create_foreign_room("a2", "Cellar");
+    let before: Vec<usize> = rooms.iter().map(|room| homeserver.events(room).len()).collect();
+
+    let dry = MirrorRequest { dry_run: true, ..request(Selection::All) };
+    let (job, found) = run(&silo, dry.clone()).await;
+    let mut expected: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (n, codes) in [
+        &[] as &[&str],
+        &["encrypted"],
+        &["lacks_power"],
+        &["world_readable", "public", "guests"],
+        &["other_gateway"],
+        &["bridged"],
+        &["replaced"],
+        &["nobody_here"],
+        &["looks_direct"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        expected.insert(rooms[n].to_string(), codes.to_vec());
+    }
+    assert_eq!(codes(&found), expected);
+    assert_eq!((job.counts.rooms, job.counts.fit, job.counts.left_out, job.counts.seen), (9, 3, 6, 9));
+    let power = found.iter().find(|row| row.room == rooms[2].as_str()).unwrap();
+    assert!(
+        power.findings[0].to_string().contains("invite, remove") || power.findings[0].to_string().contains("remove")
+    );
+    assert_eq!((power.name.as_str(), power.version.as_str(), power.members), ("Kitchen 2", "11", 1));
+
+    // With an administrator's token all rooms are seen; who names a room by its id means it.
+    silo.stop().await;
+    homeserver.admin.store(true, Ordering::SeqCst);
+    silo.start().await;
+    let (_, found) = run(&silo, dry.clone()).await;
+    assert_eq!(codes(&found)[foreign.as_str()], ["bot_outside"]);
+    let by_id = MirrorRequest { selection: named(&rooms[8..]), ..dry.clone() };
+    assert_eq!(run(&silo, by_id).await.1[0].outcome, Outcome::Fit);
+    let nowhere = MirrorRequest { selection: Selection::Rooms(vec!["!nowhere:a.test".to_owned()]), ..dry };
+    let (_, found) = run(&silo, nowhere).await;
+    assert_eq!(codes(&found)["!nowhere:a.test"], ["no_such_room"]);
+
+    let after: Vec<usize> = rooms.iter().map(|room| homeserver.events(room).len()).collect();
+    assert_eq!((before, homeserver.member(&foreign, homeserver.bot.as_str())), (after, None), "nothing was changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_are_mirrored_once_and_let_go_again() {
+    let two = Two::new().await;
+    let rooms = kitchen_rooms(&two.a, 4).await;
+    two.a.homeserver.say(&rooms[0], "a1", "!mimi bridge");
+    until_true("one is mirrored before", || two.a.homeserver.mirrored() == 1).await;
+    let (job, found) = run(&two.a, request(Selection::All)).await;
+    assert_eq!((job.counts.mirrored, job.counts.before, job.stage.clone()), (3, 1, Stage::Finished), "{found:?}");
+    assert_eq!(two.a.homeserver.mirrored(), 4);
+    // The same again finds nothing to do.
+    let (again, _) = run(&two.a, request(Selection::All)).await;
+    assert_eq!((again.counts.mirrored, again.counts.before), (0, 4));
+
+    // A MIMI user comes into one of them.
+    bring(&two.a, &rooms[1], "a1", &two.b, "b1").await;
+    two.a.engine().undo_mirroring(job.id, false).await.unwrap();
+    let undone = until_closed(&two.a, job.id).await;
+    assert_eq!((undone.counts.undone, undone.counts.kept, undone.stage), (2, 1, Stage::Undone));
+    until_true("two are let go", || two.a.homeserver.mirrored() == 2).await;
+    let kept: Vec<MirrorRow> =
+        rows(&two.a, job.id).await.into_iter().filter(|row| row.room == rooms[1].as_str()).collect();
+    assert!(matches!(&kept[0].outcome, Outcome::Kept(_, why) if why == "1 MIMI users are in it"), "{kept:?}");
+    let told = two.a.homeserver.notices(&rooms[2]);
+    assert!(told.iter().any(|text| text.contains("Whoever runs this server ended the connection")), "{told:?}");
+
+    two.a.engine().undo_mirroring(job.id, true).await.unwrap();
+    let undone = until_closed(&two.a, job.id).await;
+    assert_eq!((undone.counts.undone, undone.counts.kept, undone.counts.mirrored), (3, 0, 0));
+    let ghost = two.a.ghost(&two.b.uri("b1"));
+    until_true("the ghost goes", || two.a.homeserver.member(&rooms[1], &ghost).as_deref() == Some("leave")).await;
+    until_true("three are let go", || two.a.homeserver.mirrored() == 1).await;
+    // What was let go can be mirrored again.
+    let (third, _) = run(&two.a, request(Selection::All)).await;
+    assert_eq!((third.counts.mirrored, third.counts.before), (3, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bot_is_brought_in_only_if_that_is_asked_for() {
+    let silo = Silo::new("a", &["a1"], &Arc::new(Net::default())).await;
+    let homeserver = &silo.homeserver;
+    let room = homeserver.create_foreign_room("a1", "Cellar");
+    let empowered = MirrorRequest { make_admin: true, ..request(named(std::slice::from_ref(&room))) };
+    let refused = silo.engine().mirror(empowered.clone()).await;
+    assert!(matches!(refused, Err(MirrorError::Declined(why)) if why.contains("admin_token")));
+    silo.stop().await;
+    homeserver.admin.store(true, Ordering::SeqCst);
+    silo.start().await;
+    let (job, found) = run(&silo, request(named(std::slice::from_ref(&room)))).await;
+    assert_eq!((job.counts.left_out, codes(&found)[room.as_str()].as_slice()), (1, &["bot_outside"] as &[_]));
+    assert_eq!(homeserver.member(&room, homeserver.bot.as_str()), None);
+
+    let (job, found) = run(&silo, empowered).await;
+    assert_eq!(job.counts.mirrored, 1, "{found:?}");
+    until_true("it is mirrored", || homeserver.mirrored() == 1).await;
+    silo.engine().undo_mirroring(job.id, false).await.unwrap();
+    assert_eq!(until_closed(&silo, job.id).await.counts.undone, 1);
+    assert_eq!(homeserver.member(&room, homeserver.bot.as_str()).as_deref(), Some("leave"), "it leaves again");
+    let levels = homeserver.states(&room, "m.room.power_levels");
+    assert_eq!(levels, [json!({ "users": { homeserver.user("a1"): 100 } })], "and gives its power back");
+    assert_eq!(homeserver.mirrored(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_space_is_its_rooms_and_those_of_its_spaces() {
+    let silo = Silo::new("a", &["a1"], &Arc::new(Net::default())).await;
+    let homeserver = &silo.homeserver;
+    let rooms = kitchen_rooms(&silo, 5).await;
+    let child = |of: &OwnedRoomId, room: &OwnedRoomId| {
+        homeserver.set_keyed(of, "a1", "m.space.child", room.as_str(), json!({ "via": ["a.test"] }));
+    };
+    for space in &rooms[..2] {
+        homeserver.set(space, "a1", "m.room.create", json!({ "room_version": "11", "type": "m.space" }));
+    }
+    child(&rooms[0], &rooms[1]);
+    child(&rooms[1], &rooms[0]);
+    child(&rooms[0], &rooms[2]);
+    child(&rooms[1], &rooms[3]);
+    let dry = MirrorRequest { dry_run: true, ..request(Selection::Space(rooms[0].to_string())) };
+    let (_, found) = run(&silo, dry.clone()).await;
+    let found: BTreeSet<String> = found.into_iter().map(|row| row.room).collect();
+    assert_eq!(found, rooms[2..4].iter().map(ToString::to_string).collect());
+    let (job, _) = run(&silo, MirrorRequest { selection: Selection::Space(rooms[4].to_string()), ..dry }).await;
+    assert!(matches!(&job.stage, Stage::Failed(why) if why.contains("is no space")), "{job:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_job_at_a_time_and_it_can_be_stopped() {
+    let silo = Silo::new("a", &["a1"], &Arc::new(Net::default())).await;
+    kitchen_rooms(&silo, 3).await;
+    let slow = MirrorRequest { per_minute: 1, ..request(Selection::All) };
+    let job = silo.engine().mirror(slow.clone()).await.unwrap();
+    assert_eq!(silo.engine().mirror(slow).await.unwrap().id, job.id, "the same is that job");
+    let other = silo.engine().mirror(request(Selection::All)).await;
+    assert!(matches!(other, Err(MirrorError::Declined(why)) if why.contains(&format!("--stop {}", job.id))));
+    until_true("one is mirrored", || silo.homeserver.mirrored() == 1).await;
+    let undo = silo.engine().undo_mirroring(job.id, false).await;
+    assert!(matches!(undo, Err(MirrorError::Declined(why)) if why.contains("under way")));
+    assert_eq!(silo.engine().stop_mirroring(job.id).await.unwrap().stage, Stage::Stopped);
+    // Its pause of a minute is cut short.
+    let (rest, _) = run(&silo, request(Selection::All)).await;
+    assert_eq!((rest.counts.mirrored, rest.counts.before), (2, 1));
+}
+
+/// The process ends between any two commits, calls fail before and after the homeserver acts: each room is mirrored once, and
+/// let go once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_survives_crashes() {
+    for seed in 0..3 {
+        let mut luck = Steps(seed);
+        let switch = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let on = Arc::clone(&switch);
+        let faults: crate::homeserver::Faults = Arc::new(std::sync::Mutex::new(Box::new(move |_: &str| {
+            if !on.load(Ordering::SeqCst) {
+                return Fault::None;
+            }
+            match luck.next(12) {
+                0 => Fault::Before,
+                1 => Fault::After,
+                _ => Fault::None,
+            }
+        })));
+        let disk = Disk::Memory(mimi_gateway::store::MemoryDisk::new());
+        let silo = Silo::start_on("a", &["a1"], &Arc::new(Net::default()), disk, faults).await;
+        let rooms = kitchen_rooms(&silo, 8).await;
+        switch.store(true, Ordering::SeqCst);
+        let job = silo.engine().mirror(request(Selection::All)).await.unwrap().id;
+        crash_until_closed(&silo, job, seed).await;
+        let counts = silo.engine().mirror_job(job).await.unwrap().unwrap().counts;
+        assert_eq!((counts.rooms, counts.mirrored, counts.failed), (8, 8, 0), "seed {seed}");
+        until_true("all are mirrored", || silo.homeserver.mirrored() == 8).await;
+        for room in &rooms {
+            let words = |silo: &Silo| {
+                silo.homeserver.notices(room).iter().filter(|text| text.starts_with("This room is mirrored as")).count()
+            };
+            until_true("the room says so", || words(&silo) > 0).await;
+            assert_eq!((words(&silo), silo.homeserver.bridge_states(room)), (1, 1), "seed {seed}: once");
+        }
+        silo.engine().undo_mirroring(job, false).await.unwrap();
+        crash_until_closed(&silo, job, seed + 100).await;
+        assert_eq!(silo.engine().mirror_job(job).await.unwrap().unwrap().counts.undone, 8, "seed {seed}");
+        until_true("all are let go", || silo.homeserver.mirrored() == 0).await;
+    }
+}
+
+async fn crash_until_closed(silo: &Silo, job: u64, seed: u64) {
+    let mut steps = Steps(seed);
+    let mut lives = 0;
+    loop {
+        lives += 1;
+        let busy = StoreError::Busy("the process is gone".to_owned());
+        silo.memory().refuse_commits_after(1 + steps.next(10 + lives), Some(busy));
+        loop {
+            let open = silo.engine().mirror_job(job).await.unwrap().unwrap().stage.is_open();
+            if !open || silo.memory().refuses() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let done = !silo.engine().mirror_job(job).await.unwrap().unwrap().stage.is_open();
+        silo.crash().await;
+        silo.start().await;
+        if done {
+            return;
+        }
+        assert!(lives < 500, "it gets nowhere");
+    }
+}
