@@ -26,7 +26,6 @@ use std::{
 use serde::Deserialize;
 
 pub use appservice::AppserviceConfig;
-pub use envelope::EnvelopeConfig;
 pub use error::{ConfigError, Origin};
 pub use homeserver::HomeserverConfig;
 pub use log::{LogConfig, LogFormat};
@@ -43,6 +42,7 @@ use crate::{
     ident::ProviderDomain,
     matrix::MatrixSettings,
     mimi::{AssetSettings, Limits, PeerSettings, Settings as MimiSettings},
+    policy::Envelope,
 };
 use source::Node;
 
@@ -70,7 +70,7 @@ pub struct Config {
     pub permissions: PermissionsConfig,
     /// What rooms may be.
     #[serde(default)]
-    pub envelope: EnvelopeConfig,
+    pub envelope: Envelope,
     /// For programs that act for users.
     #[serde(default)]
     pub provisioning: ProvisioningConfig,
@@ -142,7 +142,7 @@ impl Config {
         self.store.validate(&mut faults);
         self.rooms.validate(&mut faults);
         self.permissions.validate(&mut faults);
-        self.envelope.validate(&mut faults);
+        envelope::validate(&self.envelope, &mut faults);
         let listeners = [("appservice.listen", self.appservice.listen), ("provider.listen", self.provider.listen)];
         self.provisioning.validate(listeners, &mut faults);
         if self.assets.keep_days > 3650 {
@@ -254,7 +254,7 @@ pub fn schema() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("store", fields_of::<StoreConfig>()),
         ("rooms", fields_of::<RoomsConfig>()),
         ("permissions", fields_of::<PermissionsConfig>()),
-        ("envelope", fields_of::<EnvelopeConfig>()),
+        ("envelope", fields_of::<Envelope>()),
         ("provisioning", fields_of::<ProvisioningConfig>()),
         ("limits", fields_of::<Limits>()),
         ("assets", fields_of::<AssetSettings>()),

@@ -50,17 +50,8 @@ impl GatewayNames {
     pub fn new(map: IdentityMap, bot: OwnedUserId, list_all_up_to: usize) -> Self {
         let domain = map.provider().clone();
         let (peers, rights, envelope) = (None, None, Arc::default());
-        Self {
-            map,
-            bot,
-            list_all_up_to,
-            ghosts_at_once: 50,
-            telling: Telling::default(),
-            domain,
-            peers,
-            rights,
-            envelope,
-        }
+        let telling = Telling::default();
+        Self { map, bot, list_all_up_to, ghosts_at_once: 50, telling, domain, peers, rights, envelope }
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use serde::Deserialize;
+
 use super::{
     component,
     features::{HistoryPolicy, LoggingPolicy, Optionality},
@@ -11,7 +13,8 @@ use super::{
 use crate::ident::{Pattern, ProviderDomain, UserUri};
 
 /// The bounds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "bounds that do not depend on each other")]
 pub struct Envelope {
     /// Most participants that are not banned.

@@ -3,10 +3,9 @@
 
 use super::{
     orders::{Cause, Refusal},
-    state::{Intent, Phase},
+    state::Phase,
     step::Step,
 };
-use crate::ident::UserUri;
 
 impl Step<'_> {
     /// Why nobody more can be asked into a room of ours.
@@ -36,17 +35,8 @@ impl Step<'_> {
         if self.room.direct {
             return self.part();
         }
-        self.all_leave();
-    }
-
-    /// All of ours leave a followed room; then nothing is carried any more.
-    pub(super) fn all_leave(&mut self) {
-        self.keep_what_was_said();
-        self.room.unbridging = true;
-        let listed = self.state().into_iter().flat_map(|state| state.participants.clone()).map(|(user, _)| user);
-        let ours: Vec<UserUri> = listed.filter(|user| self.is_ours(user)).collect();
-        for user in ours {
-            self.want(Intent::Leave { user });
+        if let Some(by) = self.group.local_users().first().cloned() {
+            self.empty_room(&by);
         }
     }
 }

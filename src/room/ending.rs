@@ -107,15 +107,18 @@ impl Step<'_> {
     }
 
     /// Our users leave; as hub we let the others go first, as this user.
-    fn empty_room(&mut self, by: &UserUri) {
-        if !self.is_hub() {
-            return self.all_leave();
-        }
+    pub(super) fn empty_room(&mut self, by: &UserUri) {
         self.keep_what_was_said();
         self.room.unbridging = true;
-        let (_, theirs) = self.listed_by_side();
-        for user in theirs {
-            self.want(Intent::Remove { by: by.clone(), user });
+        let (ours, theirs) = self.listed_by_side();
+        if self.is_hub() {
+            for user in theirs {
+                self.want(Intent::Remove { by: by.clone(), user });
+            }
+        } else {
+            for user in ours {
+                self.want(Intent::Leave { user });
+            }
         }
     }
 

@@ -195,10 +195,10 @@ fn engine_settings(config: &Config) -> EngineSettings {
         lookups_per_minute: config.permissions.max_lookups_per_minute,
         report_poll: config.homeserver.report_poll(),
         admin_room: config.permissions.admin_room.clone(),
-        ghosts_per_minute: config.rooms.ghosts_per_minute,
         rights: Arc::new(config.permissions.rights(&config.homeserver.server_name)),
         rooms_per_peer: config.limits.max_rooms_per_peer,
-        envelope: Arc::new(config.envelope.envelope()),
+        envelope: Arc::new(config.envelope.clone()),
+        ghosts_per_minute: config.rooms.ghosts_per_minute,
     }
 }
 
