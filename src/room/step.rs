@@ -587,12 +587,7 @@ impl Step<'_> {
                 None
             }
             Input::Tick => {
-                self.look_for_the_way();
-                self.look_for_home();
-                if self.room.rejoin.is_none() {
-                    self.keep_leaves_fresh();
-                    self.wake_to_settle();
-                }
+                self.on_tick();
                 None
             }
         };
@@ -601,6 +596,15 @@ impl Step<'_> {
             self.look_for_slow();
         }
         answer
+    }
+
+    fn on_tick(&mut self) {
+        self.look_for_the_way();
+        self.look_for_home();
+        if self.room.rejoin.is_none() {
+            self.keep_leaves_fresh();
+            self.wake_to_settle();
+        }
     }
 
     /// Leaves past half their lifetime, and the one that becomes the standby, get a commit of their own.
