@@ -4,7 +4,7 @@ use super::{
     actor::{Actor, After},
     ports::{Endpoint, PathTarget},
     relations::Place,
-    tables::{CONSENT, Consent, ENDED, LINKS, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Shown, Wants},
+    tables::{CONSENT, Consent, ENDED, LOG, OUTBOX, OutRow, PLACES, SHOWN, Secret, Shown, Wants},
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
@@ -119,23 +119,10 @@ impl Actor {
             Effect::Look { room, reader, setting, written } => {
                 self.send(matrix_lane, OutRow::Look { room, reader, setting, written }, batch, after)
             }
-            moves @ (Effect::LookForHome { .. } | Effect::Move(_)) => {
-                after.on_its_way(moves);
-                Ok(())
+            home @ (Effect::LookForHome { .. } | Effect::Move(_) | Effect::Link(_) | Effect::Unlink(_)) => {
+                self.home(home, batch, after)
             }
             picture @ (Effect::Publish { .. } | Effect::Wear { .. }) => self.picture(picture, batch, after),
-            Effect::Link(room) => {
-                let room = room.to_string();
-                LINKS.put(db, batch, &room, &self.uri)?;
-                after.link = Some(room);
-                Ok(())
-            }
-            Effect::Unlink(room) => {
-                let room = room.to_string();
-                LINKS.delete(batch, &room);
-                after.unlink = Some(room);
-                Ok(())
-            }
             Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
             Effect::Trickling(waits) => self.trickling(waits, batch, after),
             Effect::Wake(at) => {

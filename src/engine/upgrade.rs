@@ -7,28 +7,40 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::Value;
 
 use super::{
-    actor::After,
+    actor::{Actor as RoomActor, After},
     core::{Engine, lock},
     mail::Mail,
     ports::{Actor, CallError, MatrixAction, Millis, Retry, StateNow},
-    tables::OutRow,
+    tables::{LINKS, OutRow},
 };
 use crate::{
     room::{Effect, Move, NewHome, TOMBSTONE},
+    store::{Batch, StoreError},
     translate::RoomEvent,
 };
 
 /// How often a message that the old room refuses is tried again before the gateway has heard of the upgrade.
 const UNHEARD: u32 = 20;
 
-impl After {
-    /// What a room that moves wants done.
-    pub(super) fn on_its_way(&mut self, effect: Effect) {
+impl RoomActor {
+    /// Which Matrix room is the room's, or shall be.
+    pub(super) fn home(&self, effect: Effect, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
         match effect {
-            Effect::LookForHome { to, reader } => self.home = Some((to, reader)),
-            Effect::Move(change) => self.moves.push(change),
+            Effect::LookForHome { to, reader } => after.home = Some((to, reader)),
+            Effect::Move(change) => after.moves.push(change),
+            Effect::Link(room) => {
+                let room = room.to_string();
+                LINKS.put(&self.engine.0.db, batch, &room, &self.uri)?;
+                after.link = Some(room);
+            }
+            Effect::Unlink(room) => {
+                let room = room.to_string();
+                LINKS.delete(batch, &room);
+                after.unlink = Some(room);
+            }
             _ => {}
         }
+        Ok(())
     }
 }
 

@@ -639,13 +639,7 @@ impl Step<'_> {
                 None
             }
             Input::Tick => {
-                self.look_for_the_way();
-                self.look_for_home();
-                if self.room.rejoin.is_none() {
-                    self.keep_leaves_fresh();
-                    self.wake_to_settle();
-                    self.keep_within_bounds();
-                }
+                self.on_tick();
                 None
             }
         };
@@ -654,6 +648,16 @@ impl Step<'_> {
             self.look_for_slow();
         }
         answer
+    }
+
+    fn on_tick(&mut self) {
+        self.look_for_the_way();
+        self.look_for_home();
+        if self.room.rejoin.is_none() {
+            self.keep_leaves_fresh();
+            self.wake_to_settle();
+            self.keep_within_bounds();
+        }
     }
 
     /// Leaves past half their lifetime, and the one that becomes the standby, get a commit of their own.

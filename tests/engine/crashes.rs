@@ -182,21 +182,21 @@ async fn seeded(seed: u64, a_crashes: bool, b_crashes: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hub_crashes() {
     for seed in seeds(0..5) {
-        seeded(seed, true, false).await;
+        Box::pin(seeded(seed, true, false)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_follower_crashes() {
     for seed in seeds(10..15) {
-        seeded(seed, false, true).await;
+        Box::pin(seeded(seed, false, true)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_crash() {
     for seed in seeds(20..25) {
-        seeded(seed, true, true).await;
+        Box::pin(seeded(seed, true, true)).await;
     }
 }
 
