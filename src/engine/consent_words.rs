@@ -5,6 +5,7 @@ use super::{
     core::Engine,
     desk::Rows,
     ports::{Endpoint, PathTarget},
+    rights::Act,
     tables::{BLOCKED, CONSENT, Consent, KEY_PACKAGES, OutRow, PLACES, QUESTIONS, REQUESTED, Requested, Wants},
 };
 use crate::{
@@ -72,6 +73,20 @@ impl Engine {
         })
     }
 
+    /// Why one of ours may not ask this remote user to agree, wherever they say it: asking counts as inviting.
+    fn may_not_ask(&self, user: &UserUri, other: &UserUri) -> Option<String> {
+        let id = self.0.names.matrix_id(user)?;
+        if let Err(why) = self.0.settings.rights.check(&id, Act::Invite, Some(&other.provider())) {
+            return Some(why);
+        }
+        let seconds = self.0.names.too_many_invitations(user)?;
+        Some(format!(
+            "You have asked as many users of other providers as this gateway lets one user ask within an hour. Try again in {} \
+             minutes.",
+            seconds.div_ceil(60)
+        ))
+    }
+
     /// Carries out what one of our users says about consent; the answer for them.
     pub(super) async fn consent_word(
         &self,
@@ -103,6 +118,11 @@ impl Engine {
         let undo = matches!(word, ConsentWords::Revoke(_) | ConsentWords::Block(_) | ConsentWords::Unblock(_));
         if !undo && !self.0.peers.knows(&other.provider()) {
             return Ok(format!("{} is no peer of this gateway. Its operator can add it.", other.provider()));
+        }
+        if let ConsentWords::Ask(_) = word
+            && let Some(why) = self.may_not_ask(user, &other)
+        {
+            return Ok(why);
         }
         let db = &self.0.db;
         let blocked = (user.to_string(), other.to_string());

@@ -129,7 +129,7 @@ impl Engine {
     /// Carries out what one of our users wants by the provisioning API. `room`: the mirrored room that it is about, by the id or
     /// alias of its Matrix room, or by its MIMI address.
     pub async fn order(&self, asker: &Asker, room: Option<&str>, command: Command) -> Result<Told, OrderError> {
-        tracing::info!(user = %asker.user, room, ?command, "somebody wants something by the provisioning API");
+        tracing::info!(user = %asker.user, room, command = command.word(), "somebody wants something by the provisioning API");
         let told = match room {
             Some(room) => self.order_in(asker, room, command).await?,
             None => self.answer(asker, command).await?,

@@ -1,6 +1,8 @@
 //! Bans, and ghosts that cannot be in the Matrix room (draft-ietf-mimi-room-policy-03, `canBan` and `canUnban`): who is banned
 //! in the Matrix room gets the role "banned" and loses its clients, so that every member's policy refuses to add it.
 
+use std::collections::BTreeMap;
+
 use super::{
     effect::MatrixAction,
     group::{GroupChange, GroupError},
@@ -9,7 +11,7 @@ use super::{
     step::{Effect, Step},
 };
 use crate::{
-    ident::UserUri,
+    ident::{ProviderDomain, UserUri},
     policy::{self, Capability, role},
 };
 
@@ -129,10 +131,18 @@ impl Step<'_> {
             return;
         }
         let Some(by) = self.group.local_users().into_iter().next() else { return };
-        let listed = self.state().into_iter().flat_map(|state| state.participants.clone());
-        let barred = listed.map(|(user, _)| user).filter(|user| self.room.bars(&user.provider()));
-        let barred: Vec<UserUri> = barred.filter(|user| self.is_participant(user)).collect();
-        self.room.barred.extend(barred);
+        if let (Some(_), Some(state)) = (&self.room.access, self.state()) {
+            // The list may be long: each provider is looked up once.
+            let mut bars: BTreeMap<ProviderDomain, bool> = BTreeMap::new();
+            let room = &self.room;
+            let listed = state.participants.iter().filter(|(_, role)| !state.is_banned_role(*role)).map(|(user, _)| user);
+            let barred = listed.filter(|user| {
+                let provider = user.provider();
+                *bars.entry(provider).or_insert_with_key(|provider| room.bars(provider))
+            });
+            let barred: Vec<UserUri> = barred.cloned().collect();
+            self.room.barred.extend(barred);
+        }
         for user in self.room.banned.union(&self.room.barred).cloned().collect::<Vec<_>>() {
             // A hub that cannot ban has said so.
             if self.will_be_participant(&user) && (!self.is_hub() || self.who_bans(&by, &user).is_some()) {

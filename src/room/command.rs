@@ -55,6 +55,29 @@ pub enum Command {
     Unknown(String),
 }
 
+impl Command {
+    /// Its first word, for the log: what follows may be somebody's secret.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Help => "help",
+            Self::Bridge(_) => "bridge",
+            Self::Invite(_) => "invite",
+            Self::Join(..) => "join",
+            Self::Code(_) => "code",
+            Self::StartChat(_) => "start-chat",
+            Self::Discoverable(_) => "discoverable",
+            Self::Status => "status",
+            Self::Rooms => "rooms",
+            Self::Unbridge => "unbridge",
+            Self::Report { .. } => "report",
+            Self::Consent(_) => "consent",
+            Self::Admin(_) => "administration",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// What those want who administrate the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminWords {

@@ -4,7 +4,10 @@
 use ruma::UserId;
 
 use super::{command::Command, effect::Millis, step::Step};
-use crate::ident::{ProviderDomain, UserUri};
+use crate::{
+    ident::{ProviderDomain, UserUri},
+    policy::{self, Capability},
+};
 
 /// Why somebody does not get what they want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +108,11 @@ impl Step<'_> {
         }
         if self.group.in_group(remote) {
             return conflict(format!("{} is in here already.", self.names.display(remote)));
+        }
+        // Who is in the room by its list asks with their own role; another one's would let people in whom they may not.
+        let may = |state: &policy::RoomState| state.role_of(by).is_none() || state.can(by, Capability::AddParticipant);
+        if !self.is_fixed() && !self.state().is_none_or(|state| may(&state)) {
+            return Err(Refusal::new(Cause::NotPermitted, "You may not let people into this room."));
         }
         self.ask_in(by, remote)?;
         Ok(format!("{} is asked to join.", self.names.display(remote)))

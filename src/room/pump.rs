@@ -46,9 +46,10 @@ impl Step<'_> {
     fn takes_back(&mut self, intent: &Intent) -> bool {
         let Some(user) = intent.member() else { return false };
         let Some(place) = self.room.queue.iter().rposition(|other| other.member() == Some(user)) else { return false };
-        // The first is what is in flight; and what they said in between needs them in.
+        // The first is what is in flight; and what they said needs them in, whether it waits before that or behind it.
         let fixed = place == 0 && self.room.in_flight.is_some();
-        let spoke = self.room.queue.iter().skip(place + 1).any(|other| other.actor() == user);
+        let mut waiting = self.room.again.iter().chain(&self.room.queue);
+        let spoke = waiting.any(|other| other.member() != Some(user) && other.actor() == user);
         let undone = match (self.room.queue.get(place), intent) {
             (Some(Intent::Add { key_packages, .. }), Intent::Leave { .. }) => {
                 key_packages.is_empty() && !self.is_participant(user)

@@ -25,6 +25,9 @@ use crate::{
 /// In larger rooms reports are sent only where the room requires them: each reader sends one to everybody.
 const SMALL_ROOM: usize = 50;
 
+/// With so many messages on their way to the host, no report of delivery joins them.
+const BUSY: usize = 8;
+
 /// Whether others hear what our users have, or have read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -78,12 +81,15 @@ impl Step<'_> {
 
     /// The homeserver has these messages of remote users for those of ours who are in the Matrix room.
     pub(super) fn on_taken(&mut self, messages: &[MessageId], salt: [u8; 16]) {
-        if !self.tells_of(MessageStatus::Delivered) {
+        // It is told once and nobody waits for it: where reports wait already, or there is much to do, it stays untold.
+        let waits = |intent: &Intent| matches!(intent, Intent::Report { .. });
+        let busy = self.room.queue.iter().any(waits) || self.room.submitted.len() >= BUSY;
+        if busy || !self.tells_of(MessageStatus::Delivered) {
             return;
         }
         let local = self.group.local_users().into_iter();
-        let here: Vec<UserUri> =
-            local.filter(|user| self.room.present.contains(user) && self.reports_at_once(user)).collect();
+        let here = local.filter(|user| self.room.present.contains(user) && self.reports_at_once(user));
+        let here: Vec<UserUri> = here.take(SMALL_ROOM).collect();
         for user in here {
             let salt = hash([salt.as_slice(), user.as_str().as_bytes()].concat().as_slice());
             let salt = salt.first_chunk().copied().unwrap_or_default();

@@ -81,7 +81,9 @@ def stored(silo: Silo) -> set[bytes] | None:
     try:
         # How far a timeline was compared, and which event shows what, is noted whenever the gateway finds time for it.
         later = (b"\x02watermark", b"\x02event")
-        return {key for (key,) in connection.execute("SELECT k FROM kv") if not key.startswith(later)}
+        keys = {key for (key,) in connection.execute("SELECT k FROM kv") if not key.startswith(later)}
+        # So is what its clients were told that crosses.
+        return {key for key in keys if not (key.startswith(b"\x02told") and b"features " in key)}
     finally:
         connection.close()
 

@@ -171,9 +171,10 @@ class Mirror:
                 raise Wrong(f"{room}: {len(active)} MIMI rooms, {states} m.bridge, {notices} notices; wanted {times} each")
         # The mirrored rooms are rooms: somebody of B comes into one of those that the bot was brought into.
         room = self.of_kind(5)[0]
+        mark = self.play.person("b1").mark()
         self.play.command(room, "a1", f"!mimi invite {self.play.mimi('b1')}", "is asked to join")
         portal = self.play.person("b1").wait_invite("an invite of A1's ghost", lambda seen: seen.sender == self.play.as_seen_by(
-            "b1", "a1") and (("b1", seen.room) not in self.play.gathered), self.play.patience).room
+            "b1", "a1") and (("b1", seen.room) not in self.play.gathered), self.play.patience, mark).room
         self.play.person("b1").client.join(portal)
         self.owner.wait_member(room, self.play.as_seen_by("a1", "b1"), "join", self.play.patience)
         self.owner.client.send(room, "A room of many")

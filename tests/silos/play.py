@@ -177,12 +177,12 @@ class Play:
             raise Wrong(f"{reader} sees {body!r} from {seen.sender} instead of {wanted}")
         return seen
 
-    def accept(self, room: Room, name: str, inviter: str | None, seconds: float | None = None) -> Seen:
-        """Waits for an invite to `name`, from `inviter` as seen there, and joins."""
+    def accept(self, room: Room, name: str, inviter: str | None, seconds: float | None = None, mark: int = 0) -> Seen:
+        """Waits for an invite to `name`, from `inviter` as seen there and not before `mark`, and joins."""
         person = self.person(name)
         sender = self.as_seen_by(name, inviter) if inviter else None
         invite = person.wait_invite(f"an invite from {sender or 'anybody'}", lambda seen: (name, seen.room) not in self.gathered
-                                    and (sender is None or seen.sender == sender), seconds or self.patience)
+                                    and (sender is None or seen.sender == sender), seconds or self.patience, mark)
         self.invited(name, invite)
         self.tell.act(name, "accepts")
         person.client.join(invite.room)

@@ -45,8 +45,9 @@ def provisioning(play) -> None:
     if wanted(201, order(play, "a1", "POST", "/rooms", {"room": room_id}, "one"))["mimi_room"] != uri:
         raise Wrong("the same order made another room")
     room.enter("a1")
+    mark = play.person("b1").mark()
     wanted(202, order(play, "a1", "POST", f"/rooms/{here}/invitations", {"user": play.mimi("b1")}))
-    play.accept(room, "b1", "a1")
+    play.accept(room, "b1", "a1", mark=mark)
     room.enter("b1")
     play.sees_member(room, "a1", "b1")
     play.say(room, "a1", "A program asked you in.")
