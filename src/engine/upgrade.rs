@@ -1,5 +1,6 @@
 //! Room upgrades, the engine's part (`room::upgrade`): the speaker goes into the successor and reads what it says of itself;
 //! what comes from there meanwhile waits in the lobby, and what the old room does not take any more is shown in the new one.
+//! Anybody can name any room as a successor: one that is something else to the gateway is neither entered nor left.
 //!
 //! Nothing of this is stored but what `Room` knows: with its first tick after a start a room that moves looks again.
 
@@ -9,9 +10,10 @@ use serde_json::Value;
 use super::{
     actor::{Actor as RoomActor, After},
     core::{Engine, lock},
+    lobby::LobbyError,
     mail::Mail,
     ports::{Actor, CallError, MatrixAction, Millis, Retry, StateNow},
-    tables::{LINKS, OutRow},
+    tables::{ENDED, LINKS, MANAGEMENT, OutRow},
 };
 use crate::{
     room::{Effect, Move, NewHome, TOMBSTONE},
@@ -27,7 +29,12 @@ impl RoomActor {
     pub(super) fn home(&self, effect: Effect, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
         match effect {
             Effect::LookForHome { to, reader } => after.home = Some((to, reader)),
-            Effect::Move(change) => after.moves.push(change),
+            Effect::Move(change) => {
+                if let Move::Moved(_, to, _) = &change {
+                    self.takes_place(to, batch)?;
+                }
+                after.moves.push(change);
+            }
             Effect::Link(room) => {
                 let room = room.to_string();
                 LINKS.put(&self.engine.0.db, batch, &room, &self.uri)?;
@@ -40,6 +47,19 @@ impl RoomActor {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// The room goes on in this Matrix room: not if that has become another one's since it was looked at.
+    fn takes_place(&self, to: &OwnedRoomId, batch: &mut Batch) -> Result<(), StoreError> {
+        let other = self.engine.linked(to.as_str()).filter(|other| *other != self.uri);
+        if let Some(other) = other {
+            // Another look finds the same, and tells people.
+            self.engine.mail(&self.uri, Mail::LookForHome);
+            return Err(StoreError::Invalid(format!("{to} belongs to {other} already")));
+        }
+        // Perhaps it does, and that is being stored.
+        batch.require(LINKS.absent(&to.to_string()));
         Ok(())
     }
 }
@@ -69,11 +89,11 @@ impl Engine {
             loop {
                 let found = tokio::select! {
                     () = engine.0.stop.cancelled() => return,
-                    found = engine.new_home(&to, &reader) => found,
+                    found = engine.new_home(&uri, &to, &reader) => found,
                 };
                 let found = match found {
                     Ok(home) => Ok(home),
-                    Err(error) if error.retry == Retry::Permanent => Err(error.to_string()),
+                    Err(LobbyError::Call(error)) if error.retry == Retry::Permanent => Err(error.to_string()),
                     Err(error) => {
                         tracing::debug!(room = %uri, %error, "the successor of a Matrix room cannot be read yet");
                         tokio::select! {
@@ -89,10 +109,52 @@ impl Engine {
         });
     }
 
-    async fn new_home(&self, room: &OwnedRoomId, reader: &Actor) -> Result<NewHome, CallError> {
+    /// Why this Matrix room cannot take the place of a MIMI room's, whatever it says of itself. For people.
+    async fn is_in_use(&self, uri: &str, to: &OwnedRoomId) -> Result<Option<String>, StoreError> {
+        if self.linked(to.as_str()).is_some_and(|other| other != uri) {
+            return Ok(Some("that room is mirrored already".to_owned()));
+        }
+        // Nobody waits for it where a late look comes, whose answer nobody hears.
+        let waits = self.awaits(to.as_str()).is_some_and(|other| other == uri);
+        if !waits || self.0.mirroring.holds(to.as_str()) {
+            return Ok(Some("that room is just becoming another MIMI room".to_owned()));
+        }
+        let (db, name) = (&self.0.db, to.to_string());
+        let own = self.0.settings.admin_room.as_ref() == Some(to)
+            || MANAGEMENT.get(db, &name).await?.is_some()
+            || ENDED.get(db, &name).await?.is_some();
+        Ok(own.then(|| "that room serves another purpose".to_owned()))
+    }
+
+    /// Goes into a room to look at it. True: for nothing else.
+    async fn enter(&self, room: &OwnedRoomId, actor: &Actor) -> Result<bool, CallError> {
         let homeserver = &self.0.homeserver;
-        let join = MatrixAction::Join { room: room.clone(), actor: reader.clone() };
-        homeserver.perform(&join).await?;
+        let me = homeserver.user_id(actor);
+        let there = match homeserver.members(room, actor).await {
+            Ok(members) => members.contains(&me),
+            Err(error) if error.retry == Retry::Permanent => false,
+            Err(error) => return Err(error),
+        };
+        if !there {
+            // Before it is: another look may come in between.
+            lock(&self.0.moves).enters(room, true);
+        }
+        let join = MatrixAction::Join { room: room.clone(), actor: actor.clone() };
+        if let Err(error) = homeserver.perform(&join).await {
+            if error.retry == Retry::Permanent {
+                lock(&self.0.moves).enters(room, false);
+            }
+            return Err(error);
+        }
+        Ok(lock(&self.0.moves).has_entered(room))
+    }
+
+    async fn new_home(&self, uri: &str, room: &OwnedRoomId, reader: &Actor) -> Result<NewHome, LobbyError> {
+        if let taken @ Some(_) = self.is_in_use(uri, room).await? {
+            return Ok(NewHome { taken, ..NewHome::default() });
+        }
+        let entered = self.enter(room, reader).await?;
+        let homeserver = &self.0.homeserver;
         let text = |state: Option<StateNow>, key: &str| {
             let found = state.and_then(|state| state.content.get(key).and_then(Value::as_str).map(str::to_owned));
             found.unwrap_or_default()
@@ -103,14 +165,18 @@ impl Engine {
             Actor::Bot => homeserver.joined_members(room).await?.into_iter().map(|member| member.user).collect(),
             Actor::Ghost(_) => Vec::new(),
         };
-        Ok(NewHome {
+        let home = NewHome {
+            taken: None,
+            entered,
             create: read("m.room.create").await?,
             encrypted: read("m.room.encryption").await?.is_some(),
             name: text(read("m.room.name").await?, "name"),
             topic: text(read("m.room.topic").await?, "topic"),
             powers: read("m.room.power_levels").await?.map(|levels| levels.content),
             joined,
-        })
+        };
+        // It may have become something else meanwhile.
+        Ok(NewHome { taken: self.is_in_use(uri, room).await?, ..home })
     }
 
     /// The row of a message that an old Matrix room refused, as it is to be sent now. `None`: it is refused for good.

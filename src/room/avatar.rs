@@ -6,13 +6,13 @@
 //!  commit of anybody       --> Effect::Wear: the asset becomes a file, and the room's picture
 //! ```
 
-use ruma::OwnedUserId;
+use ruma::{OwnedUserId, RoomId};
 use serde_json::Value;
 
 use super::{
     effect::StateNow,
     settings::Setting,
-    state::{Intent, Phase},
+    state::{Intent, Phase, Room},
     step::{Effect, Step},
 };
 
@@ -28,12 +28,20 @@ impl Step<'_> {
         let owner = self.names.uri(&sender);
         match owner.filter(|_| !url.is_empty()) {
             Some(owner) => self.out.push(Effect::Publish { event, sender, owner, url }),
-            None => self.on_published(&event, &sender, Ok(url)),
+            None => self.on_place(&event, &sender, Ok(url)),
         }
     }
 
-    /// Where the picture of that event is for others, or why it is nowhere.
+    /// What became of the picture of that event. An empty place: it was let go, as another one stands there.
     pub(super) fn on_published(&mut self, event: &str, sender: &OwnedUserId, url: Result<String, String>) {
+        if url.as_ref().is_ok_and(String::is_empty) {
+            return;
+        }
+        self.on_place(event, sender, url);
+    }
+
+    /// Where the picture of that event is for others, or why it is nowhere.
+    fn on_place(&mut self, event: &str, sender: &OwnedUserId, url: Result<String, String>) {
         let shown = self.room.settings.entry(Setting::Avatar).or_default();
         // Another one stands there since.
         if shown.event != event || self.room.phase != Phase::Active {
@@ -59,5 +67,21 @@ impl Step<'_> {
                 }
             }
         }
+    }
+}
+
+impl Room {
+    /// Whether the picture of this event is still the one of the Matrix room, and others are to have it.
+    #[must_use]
+    pub fn publishes(&self, event: &str) -> bool {
+        self.phase == Phase::Active && self.settings.get(&Setting::Avatar).is_some_and(|shown| shown.event == event)
+    }
+
+    /// Whether this asset is still to be the picture of this Matrix room.
+    #[must_use]
+    pub fn wears(&self, matrix: &RoomId, url: &str) -> bool {
+        self.phase == Phase::Active
+            && self.matrix.as_deref() == Some(matrix)
+            && self.settings.get(&Setting::Avatar).is_some_and(|shown| shown.text == url)
     }
 }

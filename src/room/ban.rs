@@ -135,7 +135,8 @@ impl Step<'_> {
             // The list may be long: each provider is looked up once.
             let mut bars: BTreeMap<ProviderDomain, bool> = BTreeMap::new();
             let room = &self.room;
-            let listed = state.participants.iter().filter(|(_, role)| !state.is_banned_role(*role)).map(|(user, _)| user);
+            let listed =
+                state.participants.iter().filter(|(_, role)| !state.is_banned_role(*role)).map(|(user, _)| user);
             let barred = listed.filter(|user| {
                 let provider = user.provider();
                 *bars.entry(provider).or_insert_with_key(|provider| room.bars(provider))

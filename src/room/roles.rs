@@ -438,6 +438,18 @@ impl Step<'_> {
         (gives && state.roles.get(to)?.can(Capability::RemoveParticipant)).then_some((level, to))
     }
 
+    /// Whether one of ours may have the Matrix room replaced for everybody, as far as that is not the homeserver's to say: who
+    /// may end the room for the others, as hub. `by` may be somebody of a large room who is not listed.
+    pub(super) fn may_replace(&self, by: &UserUri) -> bool {
+        if self.room.direct || !self.is_hub() || self.may_unbridge(by) {
+            return true;
+        }
+        let Some(state) = self.state().filter(|state| state.role_of(by).is_none()) else { return false };
+        let (Some(id), powers) = (self.id(by), self.powers(&self.room.levels.now)) else { return false };
+        let role = state.roles.get(powers.role(&state.roles, powers.level(&id)));
+        self.room.present.contains(by) && role.is_some_and(|role| role.can(Capability::RemoveParticipant))
+    }
+
     /// As hub: the role that somebody gets whom `by` puts on the list: that of their level, if `by` may give it.
     pub(super) fn role_of_newcomer(&self, state: &RoomState, by: &UserUri, user: &UserUri) -> u32 {
         if !self.is_hub() || self.room.direct || self.room.levels.now.is_empty() {

@@ -174,7 +174,11 @@ impl Step<'_> {
     }
 
     /// A text that somebody sets after we left has to be known, too: it stands there when we are asked in again.
+    /// Of a room that was replaced nothing counts until it is known where it goes on ([`super::upgrade`]).
     fn follows_settings(&self, setting: Setting) -> bool {
+        if self.room.moving.is_some() {
+            return false;
+        }
         match self.room.phase {
             Phase::Invited | Phase::Joining | Phase::Active => !self.room.unbridging,
             Phase::Left => !self.room.unbridging && Setting::TEXTS.contains(&setting),
@@ -389,9 +393,12 @@ impl Step<'_> {
 impl super::state::Room {
     /// What a Matrix room says when we begin with it.
     pub fn is_called(&mut self, name: &str, topic: &str) {
-        self.settings.clear();
+        for shown in self.settings.values_mut() {
+            // What was asked of the Matrix room before this one is worth nothing.
+            *shown = Shown { written: shown.written.wrapping_add(1), ..Shown::default() };
+        }
         for (setting, text) in [(Setting::Name, name), (Setting::Topic, topic)] {
-            self.settings.insert(setting, Shown { text: RoomMetadata::fit(text), ..Shown::default() });
+            self.settings.entry(setting).or_default().text = RoomMetadata::fit(text);
         }
     }
 }

@@ -6,11 +6,12 @@
 //!                                     '--> does its m.room.create name the old room, by the same user?
 //!                                             yes: link, ghosts, settings; our users are invited      no: told, stays
 //! ```
-//! Until then the old room stays connected, and what its homeserver refuses by now waits ([`crate::engine`]).
+//! Until then the old room stays connected, and what its homeserver refuses by now waits ([`crate::engine`]). Its settings are
+//! not looked at meanwhile: homeservers take the power to speak from everybody in a room that was replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{OwnedRoomId, OwnedUserId, ServerName};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -41,8 +42,12 @@ pub struct Moving {
 }
 
 /// What the successor of a Matrix room says of itself.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewHome {
+    /// Why it cannot be, whatever it says: it is something else to the gateway already. For people.
+    pub taken: Option<String>,
+    /// Whoever of ours looked is there only for that.
+    pub entered: bool,
     /// `m.room.create`.
     pub create: Option<StateNow>,
     /// Whether its messages are encrypted.
@@ -88,8 +93,11 @@ pub fn is_space(create: &Value) -> bool {
 }
 
 impl NewHome {
-    /// Why it is not the successor of `old` that `by` made on `server`, or none that can be mirrored. For people.
-    fn is_none_of(&self, old: &OwnedRoomId, by: &OwnedUserId, server: &ServerName) -> Option<String> {
+    /// Why it is not the successor of `old` that `by` made, or none that can be mirrored. For people.
+    fn is_none_of(&self, old: &OwnedRoomId, by: &OwnedUserId) -> Option<String> {
+        if self.taken.is_some() {
+            return self.taken.clone();
+        }
         let Some(create) = &self.create else { return Some("it says nothing about itself".to_owned()) };
         let predecessor = create.content.pointer("/predecessor/room_id").and_then(Value::as_str);
         if predecessor != Some(old.as_str()) {
@@ -97,9 +105,6 @@ impl NewHome {
         }
         if create.sender != *by {
             return Some(format!("it was made by {}, not by {by}", create.sender));
-        }
-        if by.server_name() != server {
-            return Some(format!("it was made on another homeserver, {}", by.server_name()));
         }
         if is_space(&create.content) {
             return Some("it is a space".to_owned());
@@ -114,8 +119,17 @@ impl Step<'_> {
         let to = event.content.get("replacement_room").and_then(Value::as_str);
         let Some(to) = to.and_then(|room| OwnedRoomId::try_from(room).ok()) else { return };
         let here = self.room.matrix.as_ref() == Some(&event.room_id) && to != event.room_id;
-        if !here || self.names.uri(&event.sender).is_none() || !self.can_move() {
-            return;
+        let Some(user) = self.names.uri(&event.sender).filter(|_| here && self.can_move()) else { return };
+        let server = event.sender.server_name();
+        let why = if server != self.names.bot().server_name() {
+            Some(format!("{} is on another homeserver, {server}", event.sender))
+        } else if self.may_replace(&user) {
+            None
+        } else {
+            Some("only those who may remove participants can take the MIMI users along".to_owned())
+        };
+        if let Some(why) = why {
+            return self.does_not_follow(&event.sender, &to, &why);
         }
         if let Some(before) = self.room.moving.take().filter(|moving| moving.to != to) {
             self.out.push(Effect::Move(Move::Stays(event.room_id.clone(), before.to)));
@@ -163,19 +177,25 @@ impl Step<'_> {
             Ok(home) => home,
             Err(why) => return self.ask_to_be_invited(moving, &why),
         };
-        if let Some(why) = home.is_none_of(&old, &moving.by, self.names.bot().server_name()) {
-            self.report(format!("the Matrix room was upgraded to {to}, which is not followed: {why}"));
-            self.notice(&format!(
-                "{by} replaced this room by {to}, and I do not follow: {why}. This room stays connected; “!mimi unbridge” \
-                 ends that.",
-                by = moving.by
-            ));
-            let reason = Some(format!("this is not the room that I look for: {why}"));
-            let actor = self.room.speaker.clone();
-            self.out.push(Effect::Matrix(MatrixAction::Leave { room: to.clone(), actor, reason }));
+        if let Some(why) = home.is_none_of(&old, &moving.by) {
+            self.does_not_follow(&moving.by, to, &why);
+            // Whoever was there before is there for something else.
+            if home.entered && home.taken.is_none() {
+                let reason = Some(format!("this is not the room that I look for: {why}"));
+                let actor = self.room.speaker.clone();
+                self.out.push(Effect::Matrix(MatrixAction::Leave { room: to.clone(), actor, reason }));
+            }
             return self.stays_home(&old, moving);
         }
         self.move_to(&old, &moving, &home);
+    }
+
+    fn does_not_follow(&mut self, by: &UserId, to: &RoomId, why: &str) {
+        self.report(format!("the Matrix room was upgraded to {to}, which is not followed: {why}"));
+        self.notice(&format!(
+            "{by} replaced this room by {to}, and I do not follow: {why}. This room stays connected; “!mimi unbridge” \
+             ends that."
+        ));
     }
 
     /// The gateway cannot enter the successor: people are told once.
@@ -197,7 +217,7 @@ impl Step<'_> {
         self.room.moving = Some(Moving { told: true, ..moving });
     }
 
-    /// Who left the old room has left.
+    /// Who left the old room has left, and its settings count again.
     fn stays_home(&mut self, old: &OwnedRoomId, moving: Moving) {
         self.room.moving = None;
         self.out.push(Effect::Move(Move::Stays(old.clone(), moving.to)));
@@ -205,6 +225,10 @@ impl Step<'_> {
             if self.room.present.remove(&user) && self.will_be_participant(&user) {
                 self.want(Intent::Leave { user });
             }
+        }
+        // What was not looked at meanwhile.
+        for setting in Setting::ALL {
+            self.on_setting(setting);
         }
     }
 
@@ -263,6 +287,8 @@ pub struct Moves {
     new: BTreeMap<String, String>,
     /// Rooms that took another one's place: since when.
     since: BTreeMap<String, Millis>,
+    /// New rooms that one of ours entered to look at them.
+    entered: BTreeSet<String>,
 }
 
 impl Moves {
@@ -271,18 +297,42 @@ impl Moves {
         match change {
             Move::Awaits(from, to) => {
                 self.old.insert(from.to_string(), None);
-                self.new.insert(to.to_string(), uri.to_owned());
+                // Whoever waits for it first.
+                self.new.entry(to.to_string()).or_insert_with(|| uri.to_owned());
             }
             Move::Moved(from, to, at) => {
                 self.old.insert(from.to_string(), Some(to.clone()));
                 self.since.insert(to.to_string(), *at);
-                self.new.remove(to.as_str());
+                self.forget(uri, to);
             }
             Move::Stays(from, to) => {
                 self.old.remove(from.as_str());
-                self.new.remove(to.as_str());
+                self.forget(uri, to);
             }
         }
+    }
+
+    /// This MIMI room does not wait for that Matrix room any more.
+    fn forget(&mut self, uri: &str, to: &RoomId) {
+        if self.new.get(to.as_str()).is_some_and(|other| other == uri) {
+            self.new.remove(to.as_str());
+            self.entered.remove(to.as_str());
+        }
+    }
+
+    /// One of ours goes into this room to look at it, or could not.
+    pub fn enters(&mut self, new: &RoomId, is_there: bool) {
+        if is_there {
+            self.entered.insert(new.to_string());
+        } else {
+            self.entered.remove(new.as_str());
+        }
+    }
+
+    /// Whether one of ours is in this room only to look at it.
+    #[must_use]
+    pub fn has_entered(&self, new: &RoomId) -> bool {
+        self.entered.contains(new.as_str())
     }
 
     /// Takes in a room as it is stored.

@@ -95,6 +95,11 @@ async fn each_act_needs_its_permission_and_the_words_say_so() {
         let told = ask(a, &at_a, name, "!mimi code").await;
         assert!(told.contains("not permitted") || told.contains("may not let people"), "{told}");
     }
+    // Nor does asking for consent there; that is answered alone.
+    let before = a.homeserver.notices(&desk).len();
+    a.homeserver.say(&at_a, "a1", &format!("!mimi ask {}", b.uri("b2")));
+    let told = until("an answer", || a.homeserver.notices(&desk).get(before).cloned()).await;
+    assert!(told.starts_with("You are not permitted to invite users of other providers"), "{told}");
     let ghost = a.ghost(&b.uri("b2"));
     a.homeserver.invite(&at_a, "a1", &ghost, false);
     until_true("the ghost declines", || a.homeserver.member(&at_a, &ghost).as_deref() == Some("leave")).await;

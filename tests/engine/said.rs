@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use mimi_gateway::{
     content::{Body, Disposition, ExternalPart, MimiContent, NestedPart},
+    ident::Pattern,
     policy::{
-        AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType, Optionality,
+        AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType, Envelope, Optionality,
         ProviderAssetUploadDomains, StatusNotificationPolicy, component,
     },
     room::{Reports, SendStatus, Telling},
@@ -365,4 +366,62 @@ async fn a_picture_that_the_room_does_not_allow_is_put_back() {
     two.b.homeserver.set(&at_b, "b1", "m.room.avatar", json!({"url": other}));
     until_true("an explanation", || notice(&two.b, &at_b, "changed the picture of this room")).await;
     until_true("it is put back", || shown().as_deref() == Some(PNG)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_does_not_come_gives_way_to_the_next_one() {
+    let switch = Switch::default();
+    let two = Two::with_files(switch.faults()).await;
+    let (at_a, at_b, _) = two.room().await;
+    let set = |url: &str| two.a.homeserver.set(&at_a, "a1", "m.room.avatar", json!({ "url": url }));
+    let shown = || {
+        let url = avatar(&two.b, &at_b)?["url"].as_str()?.to_owned();
+        Some(two.b.files().files.of(&url))
+    };
+    let moment = || tokio::time::sleep(Duration::from_millis(300));
+    // The homeserver cannot get the first one.
+    let dead = two.a.files().files.keep(PNG);
+    let call = format!("download {dead}");
+    switch.set(&[(call.as_str(), Fault::Before)]);
+    set(&dead);
+    moment().await;
+    let second = [PNG, b"two"].concat();
+    set(&two.a.files().files.keep(&second));
+    until_true("the second one", || shown() == Some(second.clone())).await;
+    // Of those that B cannot get for a while only the last one is shown.
+    switch.set(&[("get b.example", Fault::Before)]);
+    let third = two.a.files().files.keep(&[PNG, b"three"].concat());
+    let fourth = [PNG, b"four"].concat();
+    set(&third);
+    moment().await;
+    set(&two.a.files().files.keep(&fourth));
+    moment().await;
+    assert_eq!(two.a.files().assets().len(), 3, "the dead one is none");
+    switch.set(&[]);
+    until_true("the fourth one", || shown() == Some(fourth.clone())).await;
+    moment().await;
+    let events = two.b.homeserver.events(&at_b);
+    assert_eq!(events.iter().filter(|event| event["type"] == "m.room.avatar").count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_of_types_that_the_operator_denies_do_not_cross() {
+    let two = Two::with_files(no_faults()).await;
+    let (at_a, at_b, _) = two.room().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let denying = Envelope { deny_media_types: vec![Pattern::new("image/*")], ..Envelope::default() };
+    *two.b.envelope.lock().unwrap() = denying;
+    two.b.stop().await;
+    two.b.start().await;
+    let why = "the operator of this server lets no files of type image/png through";
+    let count = |part: &str| b.notices(&at_b).iter().filter(|text| text.contains(part) && text.contains(why)).count();
+    a.set(&at_a, "a1", "m.room.avatar", json!({"url": two.a.files().files.keep(PNG)}));
+    until_true("inwards", || count("I could not change it here") == 1).await;
+    assert_eq!(avatar(&two.b, &at_b), None);
+    b.set(&at_b, "b1", "m.room.avatar", json!({"url": two.b.files().files.keep(PNG)}));
+    until_true("outwards", || count("is not shown to the MIMI users") == 1).await;
+    // Nor those in a text: of these nobody says what they are.
+    b.send(&at_b, "b1", "m.room.message", waving("hello", &two.b.files().files.keep(PNG)));
+    shown(&two.a, &at_a, "hello :cat: :cat:").await;
+    until_true("nothing of it is kept for others", || two.b.files().assets().is_empty()).await;
 }

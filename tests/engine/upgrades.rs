@@ -152,27 +152,102 @@ async fn a_room_that_is_not_the_next_one_is_not_followed() {
     let other = a.create_room("a1", "Other");
     // It names another room as the one before it.
     let new = two.a.homeserver.upgrade(&old, "a1", &other);
+    a.call_room(&old, "a1", "Meanwhile");
     a.invite(&new, "a1", a.bot.as_str(), false);
     until_told(&two.a, &old, "I do not follow: it does not name this room as the one before it").await;
     until_member(&two.a, &new, a.bot.as_str(), "leave").await;
+    // What changed meanwhile counts again.
+    until_true("the name", || b.state(&at_b, "m.room.name", "name").as_deref() == Some("Meanwhile")).await;
     // It was made by somebody else.
+    let theirs = two.a.homeserver.upgrade(&other, "a2", &old);
+    a.set(&old, "a1", "m.room.tombstone", json!({ "body": "", "replacement_room": theirs }));
+    a.invite(&theirs, "a2", a.bot.as_str(), false);
+    until_told(&two.a, &old, "it was made by @a2:a.test, not by @a1:a.test").await;
+    // By somebody who may not take everybody along.
     a.invite(&old, "a1", "@a2:a.test", false);
     a.join(&old, "a2");
-    let theirs = two.a.homeserver.upgrade(&other, "a1", &old);
     a.set(&old, "a2", "m.room.tombstone", json!({ "body": "", "replacement_room": theirs }));
-    a.invite(&theirs, "a1", a.bot.as_str(), false);
-    until_told(&two.a, &old, "it was made by @a1:a.test, not by @a2:a.test").await;
-    // It was made elsewhere.
+    until_told(&two.a, &old, "@a2:a.test replaced this room").await;
+    until_told(&two.a, &old, "only those who may remove participants").await;
+    // From elsewhere.
     let carol = "@carol:other.test";
     a.invite(&old, "a1", carol, false);
     a.join(&old, carol);
-    let elsewhere = two.a.homeserver.upgrade(&old, carol, &old);
-    a.invite(&elsewhere, carol, a.bot.as_str(), false);
-    until_told(&two.a, &old, "it was made on another homeserver, other.test").await;
+    two.a.homeserver.upgrade(&old, carol, &old);
+    until_told(&two.a, &old, "@carol:other.test is on another homeserver, other.test").await;
     // The room stays what it was.
     b.say(&at_b, "b1", "still here");
     until_bodies(&two.a, &old, &["still here"]).await;
     a.say(&old, "a1", "me, too");
     until_bodies(&two.b, &at_b, &["still here", "me, too"]).await;
     assert!(a.notices(&new).is_empty() && a.notices(&theirs).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_is_something_else_is_neither_taken_nor_left() {
+    let two = Two::new().await;
+    let (old, at_b, uri) = two.room().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let replace = |by: &RoomId| {
+        a.set(&old, "a1", "m.room.tombstone", json!({ "body": "", "replacement_room": by }));
+    };
+    // One that is mirrored, and says that it is the next one.
+    let before = a.create_room("a1", "Before");
+    let mirrored = a.upgrade(&before, "a1", &old);
+    a.invite(&mirrored, "a1", a.bot.as_str(), false);
+    until_member(&two.a, &mirrored, a.bot.as_str(), "join").await;
+    a.say(&mirrored, "a1", "!mimi bridge");
+    until_told(&two.a, &mirrored, "This room is mirrored as ").await;
+    replace(&mirrored);
+    until_told(&two.a, &old, "I do not follow: that room is mirrored already").await;
+    // A chat with the bot.
+    let chat = a.create_room("a3", "");
+    a.invite(&chat, "a3", a.bot.as_str(), true);
+    let speaks = |event: &serde_json::Value| event["sender"] == a.bot.as_str() && event["type"] == "m.room.message";
+    until_true("the bot speaks", || a.events(&chat).iter().any(speaks)).await;
+    replace(&chat);
+    until_told(&two.a, &old, "I do not follow: that room serves another purpose").await;
+    // One in which the bot is, for whatever reason.
+    let other = a.create_room("a3", "Other");
+    a.invite(&other, "a3", a.bot.as_str(), false);
+    until_member(&two.a, &other, a.bot.as_str(), "join").await;
+    replace(&other);
+    until_told(&two.a, &old, "I do not follow: it does not name this room").await;
+    // All of them stay what they were.
+    b.say(&at_b, "b1", "still here");
+    until_bodies(&two.a, &old, &["still here"]).await;
+    for room in [&mirrored, &chat, &other] {
+        assert_eq!(a.member(room, a.bot.as_str()).as_deref(), Some("join"), "{room}");
+    }
+    assert_eq!(a.states(&old, "m.bridge")[0]["channel"]["id"], json!(uri.as_str()));
+    assert_ne!(a.states(&mirrored, "m.bridge")[0]["channel"]["id"], json!(uri.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_upgrade_does_to_the_old_room_is_not_carried() {
+    let ended = Ended::default();
+    let two = Two::with(ended.faults()).await;
+    let (old, at_b, uri) = two.room().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let new = ended.upgrade(&two.a, &old, "a1", &old);
+    // As Synapse does.
+    let mut levels = a.states(&old, "m.room.power_levels").pop().unwrap();
+    levels["events_default"] = json!(50);
+    levels["invite"] = json!(50);
+    a.set(&old, "a1", "m.room.power_levels", levels);
+    a.call_room(&old, "a1", "Over");
+    until_told(&two.a, &old, &format!("Invite {} there", a.bot)).await;
+    b.say(&at_b, "b1", "in between");
+    a.invite(&new, "a1", a.bot.as_str(), false);
+    until_told(&two.a, &new, &format!("This room goes on as {uri}")).await;
+    until_bodies(&two.a, &new, &["in between"]).await;
+    // What is changed in the new one is.
+    a.call_room(&new, "a1", "Next");
+    until_true("the name", || b.state(&at_b, "m.room.name", "name").as_deref() == Some("Next")).await;
+    a.say(&new, "a1", "done");
+    until_bodies(&two.b, &at_b, &["in between", "done"]).await;
+    for event in b.events(&at_b) {
+        assert_ne!(event["content"]["events_default"], json!(50), "{event}");
+        assert_ne!(event["content"]["name"], json!("Over"), "{event}");
+    }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use ruma::{OwnedMxcUri, OwnedRoomId};
 use serde_json::json;
 
-use super::{Carrier, Trouble};
+use super::{Carrier, GIVE_UP, Trouble};
 use crate::{
     assets::{AssetName, NAME_BYTES},
     content::ExternalPart,
@@ -15,18 +15,24 @@ use crate::{
         actor::After,
         core::now,
         ports::{Actor, CallError, MatrixAction, MatrixDone, Retry},
-        tables::OutRow,
+        tables::{OUTBOX, OutRow, ROOMS},
     },
     ident::{RoomUri, UserUri},
     media::ToMatrix,
     room::{Effect, Setting},
     store::{Batch, StoreError},
-    translate::media::picture_type,
+    translate::media::{MediaInfo, picture_type},
     wire::path::DownloadUrl,
 };
 
 /// The largest picture of a room, in bytes.
 const MAX_AVATAR: u64 = 4 << 20;
+/// How the lanes of pictures on their way out begin; the room follows.
+const OUTWARD: &str = "m:avatar:";
+/// And those on their way in. It is no peer's lane: what fails is tried again before the lane hears of it.
+const INWARD: &str = "w:picture:";
+/// So many rows of such a lane are looked through.
+const ROWS: usize = 100;
 
 impl From<Trouble> for CallError {
     fn from(trouble: Trouble) -> Self {
@@ -43,9 +49,28 @@ impl Carrier {
         MAX_AVATAR.min(self.files.max_bytes)
     }
 
-    async fn publish(&self, owner: &UserUri, name: AssetName, url: OwnedMxcUri) -> Result<String, Trouble> {
+    /// Whether pictures of this kind are carried at all.
+    fn takes_picture(&self, media_type: &str) -> Result<(), Trouble> {
+        self.lets_through(&MediaInfo {
+            media_type: media_type.to_owned(),
+            size: None,
+            width: None,
+            height: None,
+            duration: None,
+            blurhash: None,
+        })
+    }
+
+    async fn publish(
+        &self,
+        owner: &UserUri,
+        name: AssetName,
+        url: &OwnedMxcUri,
+        foreign: bool,
+    ) -> Result<String, Trouble> {
         let limit = self.largest_avatar();
-        let mut coming = self.files.matrix.download(&url).await?;
+        let _turn = self.out.of(owner, foreign).await;
+        let mut coming = self.files.matrix.download(url).await?;
         let mut bytes = Vec::new();
         while let Some(piece) = coming.pieces.next().await? {
             if bytes.len() as u64 + piece.len() as u64 > limit {
@@ -53,7 +78,7 @@ impl Carrier {
             }
             bytes.extend(piece);
         }
-        kind_of(&bytes)?;
+        self.takes_picture(kind_of(&bytes)?)?;
         let place = self.files.assets.url(&name);
         let mut upload = self.files.assets.begin(owner, name).await?;
         upload.write(&bytes).await?;
@@ -82,6 +107,7 @@ impl Carrier {
             Ok::<_, Trouble>((kind_of(&bytes)?, filling.finish()?.0))
         });
         let (media_type, spooled) = brought.await.map_err(|error| Trouble::Later(error.to_string(), None))??;
+        self.takes_picture(media_type)?;
         Ok(self.files.matrix.upload(actor, "avatar", media_type, &spooled).await?)
     }
 }
@@ -99,12 +125,11 @@ impl super::super::actor::Actor {
                 let mut name = [0; NAME_BYTES];
                 getrandom::fill(&mut name).map_err(|error| StoreError::Invalid(format!("no random bytes: {error}")))?;
                 let row = OutRow::Publish { room: self.uri.clone(), event, sender, owner, url, name };
-                self.send(format!("m:avatar:{}", self.uri), row, batch, after)
+                self.send(format!("{OUTWARD}{}", self.uri), row, batch, after)
             }
             Effect::Wear { room, actor, url } => {
-                let host = DownloadUrl::parse(&url).map(|url| url.host().to_string()).unwrap_or_default();
                 let row = OutRow::Wear { uri: self.uri.clone(), room, actor, url };
-                self.send(format!("a:{host}:{}", self.uri), row, batch, after)
+                self.send(format!("{INWARD}{}", self.uri), row, batch, after)
             }
             _ => Ok(()),
         }
@@ -119,8 +144,21 @@ fn not_carried() -> CallError {
     Trouble::Never("files are not carried".to_owned()).into()
 }
 
+/// What became of something that was tried for long enough.
+fn ended<T>(result: Option<Result<T, String>>) -> Result<T, CallError> {
+    match result {
+        Some(result) => result.map_err(|why| Trouble::Never(why).into()),
+        None => Err(Trouble::Later("the gateway stops".to_owned(), None).into()),
+    }
+}
+
+fn unread(error: impl std::fmt::Display) -> Trouble {
+    Trouble::Later(error.to_string(), None)
+}
+
 impl Engine {
-    /// Makes a file of the homeserver an asset; its URL. Made again it is the same asset.
+    /// Makes a file of the homeserver an asset; its URL, or an empty one once another picture stands there. Made again it is the
+    /// same asset.
     pub(in crate::engine) async fn publish(
         &self,
         owner: &UserUri,
@@ -132,10 +170,47 @@ impl Engine {
         if !mxc.is_valid() {
             return Err(Trouble::Never("it is no file of a homeserver".to_owned()).into());
         }
-        Ok(carrier.publish(owner, AssetName::from_random(name), mxc).await?)
+        let about = self.published_for(&name).await?;
+        let attempt = || self.try_publish(carrier, owner, name, &mxc, about.as_ref());
+        ended(self.persist(url, || GIVE_UP, attempt).await)
     }
 
-    /// Makes an asset the picture of a Matrix room.
+    /// The room and the event whose picture gets this name.
+    async fn published_for(&self, wanted: &[u8; NAME_BYTES]) -> Result<Option<(String, String)>, Trouble> {
+        let lanes = OUTBOX.lanes(&self.0.db).await.map_err(unread)?;
+        for lane in lanes.iter().filter(|lane| lane.starts_with(OUTWARD)) {
+            let Ok(rows) = OUTBOX.peek(&self.0.db, lane, ROWS).await else { continue };
+            for (_, row) in rows {
+                if let OutRow::Publish { room, event, name, .. } = row
+                    && name == *wanted
+                {
+                    return Ok(Some((room, event)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn try_publish(
+        &self,
+        carrier: &Carrier,
+        owner: &UserUri,
+        name: [u8; NAME_BYTES],
+        url: &OwnedMxcUri,
+        about: Option<&(String, String)>,
+    ) -> Result<String, Trouble> {
+        if let Some((room, event)) = about {
+            let record = ROOMS.get(&self.0.db, room).await.map_err(unread)?;
+            if !record.is_some_and(|record| record.publishes(event)) {
+                return Ok(String::new());
+            }
+        }
+        let home = self.0.names.map.server_name();
+        let foreign = url.server_name().is_ok_and(|server| server != home);
+        carrier.publish(owner, AssetName::from_random(name), url, foreign).await
+    }
+
+    /// Makes an asset the picture of a Matrix room, unless that shall have another one by now.
     pub(in crate::engine) async fn wear(
         &self,
         uri: &str,
@@ -144,7 +219,9 @@ impl Engine {
         url: &str,
     ) -> Result<MatrixDone, CallError> {
         let carrier = self.0.files.get().ok_or_else(not_carried)?;
-        let mxc = carrier.bring(uri, actor, url).await?;
+        let attempt = || self.try_bring(carrier, uri, room, actor, url);
+        let brought = ended(self.persist(url, || GIVE_UP, attempt).await)?;
+        let Some(mxc) = brought else { return Ok(MatrixDone::Done) };
         let action = MatrixAction::SetState {
             room: room.clone(),
             actor: actor.clone(),
@@ -153,6 +230,43 @@ impl Engine {
             content: json!({ "url": mxc }).to_string(),
             optional: matches!(actor, Actor::Ghost(_)),
         };
-        self.0.homeserver.perform(&action).await
+        let attempt = || self.try_wear(uri, room, url, &action);
+        ended(self.persist(url, || GIVE_UP, attempt).await)
+    }
+
+    async fn is_worn(&self, uri: &str, room: &OwnedRoomId, url: &str) -> Result<bool, Trouble> {
+        let record = ROOMS.get(&self.0.db, &uri.to_owned()).await.map_err(unread)?;
+        Ok(record.is_some_and(|record| record.wears(room, url)))
+    }
+
+    async fn try_bring(
+        &self,
+        carrier: &Carrier,
+        uri: &str,
+        room: &OwnedRoomId,
+        actor: &Actor,
+        url: &str,
+    ) -> Result<Option<OwnedMxcUri>, Trouble> {
+        if !self.is_worn(uri, room, url).await? {
+            return Ok(None);
+        }
+        carrier.bring(uri, actor, url).await.map(Some)
+    }
+
+    async fn try_wear(
+        &self,
+        uri: &str,
+        room: &OwnedRoomId,
+        url: &str,
+        action: &MatrixAction,
+    ) -> Result<MatrixDone, Trouble> {
+        if !self.is_worn(uri, room, url).await? {
+            return Ok(MatrixDone::Done);
+        }
+        self.0.homeserver.perform(action).await.map_err(|error| match error.retry {
+            Retry::Permanent => Trouble::Never(error.what),
+            Retry::Retriable(after) => Trouble::Later(error.what, after),
+            Retry::Uncertain => Trouble::Later(error.what, None),
+        })
     }
 }

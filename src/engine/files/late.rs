@@ -2,6 +2,7 @@
 //! the message was deleted meanwhile.
 
 use ruma::OwnedEventId;
+use sha2::{Digest as _, Sha256};
 
 use super::inward::{stored, unreadable};
 use crate::{
@@ -156,7 +157,9 @@ impl Engine {
         events: &[OwnedEventId],
     ) -> Result<(), CallError> {
         let MatrixAction::Send { room, txn_id, .. } = &showing.action else { return Ok(()) };
-        for (index, event) in events.iter().enumerate() {
+        for event in events {
+            // The same message may have others redacted at another time.
+            let digest = Sha256::digest(event.as_str());
             let content = serde_json::json!({ "redacts": event }).to_string();
             let action = MatrixAction::Send {
                 room: room.clone(),
@@ -164,7 +167,7 @@ impl Engine {
                 event_type: "m.room.redaction".to_owned(),
                 content,
                 ts: None,
-                txn_id: format!("{txn_id}.x{index}"),
+                txn_id: format!("{txn_id}.x{}", hex::encode(digest.get(..8).unwrap_or_default())),
             };
             self.0.homeserver.perform(&action).await?;
         }

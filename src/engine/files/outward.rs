@@ -105,6 +105,7 @@ impl Carrier {
         if kind == MediaKind::Emoticon {
             picture_type(&begins).ok_or_else(no_picture)?.clone_into(&mut part.content_type);
             let info = MediaInfo { media_type: part.content_type.clone(), ..info.clone() };
+            self.lets_through(&info)?;
             rules::limit(policy, kind, &info, files.max_bytes).map_err(Trouble::Never)?;
         }
         upload.write(out.spool()).await?;
@@ -146,6 +147,10 @@ impl Engine {
                 moved.push(came);
             }
         }
+        // What was let go just when it was there is nobody's.
+        let failed = moved.iter().enumerate().filter(|(_, came)| came.is_err());
+        let gone: Vec<String> = failed.map(|(index, _)| carrier.url(&work.seed, index)).collect();
+        self.delete_assets(gone).await;
         Some(moved)
     }
 }
