@@ -382,9 +382,12 @@ impl Step<'_> {
         let Some(room) = self.room.matrix.clone() else { return };
         if self.room.speaker == Actor::Bot {
             self.out.push(Effect::Matrix(MatrixAction::Join { room, actor: Actor::Bot }));
-            let text = "I am back. Without the power to invite, remove and ban I cannot do in this room what MIMI promises; \
-                        `!mimi status` says how it stands.";
-            self.notice(text);
+            // An invitation from before the room was mirrored may be told late: then it was never away.
+            if self.room.levels.bot_is_back() {
+                let text = "I am back. Without the power to invite, remove and ban I cannot do in this room what MIMI \
+                            promises; `!mimi status` says how it stands.";
+                self.notice(text);
+            }
             self.room.levels.try_again();
             // What changed while it was away.
             return super::settings::Setting::ALL.into_iter().for_each(|setting| self.on_setting(setting));

@@ -46,6 +46,8 @@ pub struct Levels {
     carried: BTreeMap<UserUri, u32>,
     /// People were told that the bot lacks power.
     weak: bool,
+    /// Somebody took the bot out of the room.
+    bot_gone: bool,
     /// What was known before the first write of which the homeserver has not said that it took it.
     before: Option<Box<Before>>,
     /// Hash of what was to be written last and was refused, and of what stood there.
@@ -72,6 +74,11 @@ impl Levels {
     /// What was refused may be taken now.
     pub(super) fn try_again(&mut self) {
         self.refused = None;
+    }
+
+    /// The bot is in the room. Whether it had been taken out before.
+    pub(super) fn bot_is_back(&mut self) -> bool {
+        std::mem::take(&mut self.bot_gone)
     }
 
     /// This role is not to be seen in the levels.
@@ -393,6 +400,7 @@ impl Step<'_> {
     /// Somebody took the bot out of the room: a ghost that is still there says what that means.
     pub(super) fn on_bot_removed(&mut self, by: &str) {
         self.report(format!("{by} removed the bot from the Matrix room"));
+        self.room.levels.bot_gone = true;
         let Some(ghost) = self.room.ghosts.iter().next().cloned().filter(|_| self.room.speaker == Actor::Bot) else {
             return;
         };
