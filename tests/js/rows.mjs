@@ -1,7 +1,8 @@
 // Sends one of each kind of thing with matrix-js-sdk, on one homeserver, and looks at it with matrix-js-sdk on the other, in the
 // SDK's own terms: what it replaces, answers, belongs to, and who is rung.
 //
-// Standard input: {"people": {"a1": {"url", "token", "user", "device", "room", "sees": {"b1": Matrix id}}, "b1": {...}}, "seconds"}
+// Standard input: {"people": {"a1": {"url", "token", "user", "device", "room", "sees": {"b1": Matrix id}}, "b1": {...}}, "seconds",
+// "only": the rows to play, or all, "after": how many things were said in the room before}
 // Standard output: one JSON object a line, {"row", "from", "to"} and, if it went wrong, "error". The rows' names are those of
 // docs/features.md.
 
@@ -80,7 +81,7 @@ function expect(what, found, wanted) {
 const text = (body) => ({ msgtype: MsgType.Text, body });
 const html = (body, formatted_body) => ({ ...text(body), format: "org.matrix.custom.html", formatted_body });
 
-let count = 0;
+let count = input.after ?? 0;
 const own = (from, what) => `${what} ${++count} of ${from.name}`;
 
 /** Says something and waits until the other sees it; both events' ids. */
@@ -142,7 +143,7 @@ const rows = {
     "bold, italics, struck text, code": formatted(() =>
         "<p><strong>bold</strong>, <em>italics</em>, <del>struck</del>, <strong><em>both</em></strong> and <code>a &lt; b</code></p>"),
     "headings, lists, quotes, tables, task lists, lines": formatted(() =>
-        "<h2>Heading</h2><ul><li>one</li><li>two<ol><li>deep</li></ol></li></ul><blockquote><p>quoted</p></blockquote><hr>" +
+        "<h2>Heading</h2><ul><li>one</li><li>two<ol><li>deep</li></ol></li></ul><ul><li>[x] done</li><li>[ ] to do</li></ul><blockquote><p>quoted</p></blockquote><hr>" +
         "<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody><tr><td>1</td><td>2</td></tr></tbody></table>"),
     "code blocks with their language": formatted(() => '<pre><code class="language-rust">fn main() {}</code></pre>'),
     links: formatted(() => '<p>see <a href="https://example.org/a?b=c&amp;d=e">here</a></p>'),
@@ -306,6 +307,7 @@ const rows = {
 const people = Object.entries(input.people).map(([name, { sees, ...settings }]) => new Person(name, { ...settings, sees_as: sees }));
 await Promise.all(people.map((person) => person.start()));
 for (const [row, play] of Object.entries(rows)) {
+    if (input.only && !input.only.includes(row)) continue;
     for (const [from, to] of [people, [...people].reverse()]) {
         const result = { row, from: from.name, to: to.name };
         try {
