@@ -15,7 +15,8 @@ use crate::{
         actor::After,
         core::now,
         ports::{Actor, CallError, MatrixAction, MatrixDone, Retry},
-        tables::{OutRow, ROOMS},
+        records,
+        tables::OutRow,
     },
     ident::{RoomUri, UserUri},
     media::ToMatrix,
@@ -181,7 +182,7 @@ impl Engine {
         name: [u8; NAME_BYTES],
         url: &OwnedMxcUri,
     ) -> Result<String, Trouble> {
-        let record = ROOMS.get(&self.0.db, room).await.map_err(unread)?;
+        let record = records::load(&self.0.db, room).await.map_err(unread)?;
         if !record.is_some_and(|record| record.publishes(event)) {
             return Ok(String::new());
         }
@@ -215,7 +216,7 @@ impl Engine {
     }
 
     async fn is_worn(&self, uri: &str, room: &OwnedRoomId, url: &str) -> Result<bool, Trouble> {
-        let record = ROOMS.get(&self.0.db, &uri.to_owned()).await.map_err(unread)?;
+        let record = records::load(&self.0.db, uri).await.map_err(unread)?;
         Ok(record.is_some_and(|record| record.wears(room, url)))
     }
 
