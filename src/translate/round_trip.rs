@@ -22,9 +22,11 @@
 //! | disappearing message | besides: when it goes |
 //! | what one event became | what its event says, said in Matrix, is a message that gives the same event again; one without formatting is the same, byte for byte, with its sender, salt and time |
 //!
-//! `files` has what goes over beside messages; `parts` begins with the messages of other implementations.
+//! `files` has what goes over beside messages; `parts` begins with the messages of other implementations;
+//! `hostile` has what strangers write into every field.
 
 mod files;
+mod hostile;
 mod parts;
 
 use std::collections::BTreeMap;

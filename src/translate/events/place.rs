@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{Loss, MSGTYPE_EXTENSION, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated};
+use super::super::{Loss, MSGTYPE_EXTENSION, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated, display};
 use crate::content::{
     Body, CborValue, ExtensionKey, MimiContent, NestedPart, PartSemantics, TEXT_MARKDOWN, TEXT_PLAIN,
 };
@@ -101,6 +101,7 @@ pub(super) fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>, losses: &[Los
     if !is_geo(uri) || text.contains('\0') {
         return None;
     }
+    let text = display::shown(text);
     let content = json!({
         "msgtype": MSGTYPE,
         "body": text,

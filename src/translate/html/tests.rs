@@ -26,7 +26,7 @@ static MATRIX: LazyLock<ammonia::Builder<'static>> = LazyLock::new(|| {
     let attributes: HashMap<&str, HashSet<&str>> = HashMap::from([
         ("span", HashSet::from(["data-mx-bg-color", "data-mx-color", "data-mx-spoiler", "data-mx-maths"])),
         ("a", HashSet::from(["target", "href"])),
-        ("img", HashSet::from(["width", "height", "alt", "title", "src"])),
+        ("img", HashSet::from(["width", "height", "alt", "title", "src", "data-mx-emoticon"])),
         ("ol", HashSet::from(["start"])),
         ("code", HashSet::from(["class"])),
         ("div", HashSet::from(["data-mx-maths"])),
@@ -35,12 +35,13 @@ static MATRIX: LazyLock<ammonia::Builder<'static>> = LazyLock::new(|| {
     builder
         .tags(tags.split_whitespace().collect())
         .tag_attributes(attributes)
-        .url_schemes(HashSet::from(["https", "http", "ftp", "mailto", "magnet"]))
+        .url_schemes(HashSet::from(["https", "http", "ftp", "mailto", "magnet", "mxc"]))
         .url_relative(ammonia::UrlRelative::Deny)
         .link_rel(None)
         .attribute_filter(|element, attribute, value| match (element, attribute) {
             ("code", "class") if !value.starts_with("language-") || value.contains(' ') => None,
             ("img", "src") if !value.starts_with("mxc://") => None,
+            ("a", "href") if value.trim().to_ascii_lowercase().starts_with("mxc") => None,
             _ => Some(value.into()),
         });
     builder
@@ -55,12 +56,25 @@ pub(in crate::translate) fn safe(html: &str) -> String {
     shown
 }
 
+/// That ammonia finds nothing to change in what is shown.
+pub(in crate::translate) fn agreed(shown: &str) {
+    // It takes a first U+FEFF for a mark of the bytes' order.
+    let shown = shown.trim_start_matches('\u{feff}');
+    assert_eq!(MATRIX.clean(shown).to_string(), shown, "ammonia");
+    assert!(depth(shown) <= MAX_DEPTH, "{shown}");
+}
+
+/// The same of HTML for other implementations, in which people and parts of the message have addresses of their own.
+pub(in crate::translate) fn agreed_outside(html: &str) {
+    agreed(&html.replace("href=\"mimi://", "href=\"https://").replace("src=\"cid:", "src=\"mxc://"));
+}
+
 fn depth(html: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     for tag in html.split('<').skip(1) {
         match tag {
             tag if tag.starts_with('/') => depth -= 1,
-            tag if tag.starts_with("br>") || tag.starts_with("hr>") => {}
+            tag if ["br>", "hr>", "img "].iter().any(|empty| tag.starts_with(empty)) => {}
             _ => depth += 1,
         }
         deepest = deepest.max(depth);
@@ -367,7 +381,7 @@ fn what_comes_of_long_hostile_text_is_bounded() {
 }
 
 /// Pieces that HTML of strangers may be made of.
-const PIECES: &[&str] = &[
+pub(in crate::translate) const PIECES: &[&str] = &[
     "<b>",
     "</b>",
     "<i>",
