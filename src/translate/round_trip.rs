@@ -13,6 +13,7 @@
 //! | place | `geo_uri`, and `body` but for blanks around it |
 //! | poll, vote, end | the whole content; the poll of votes and ends |
 //! | custom event | type, and the whole content but relations, mentions and what gateways mark |
+//! | new version of a poll or custom event | besides: the event whose first version it replaces |
 //! | disappearing message | besides: when it goes |
 //! | a message of MIMI | what its event says, said in Matrix, is a message that gives the same event again; one without formatting that a gateway made is the same, byte for byte, with its sender, salt and time |
 
@@ -41,7 +42,7 @@ struct Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..18_usize, 0..100_usize, "[ -~äß🐌]{0,8}[a-z0-9]", 0..100_000_u64, any::<bool>())
+    let step = (0..20_usize, 0..100_usize, "[ -~äß🐌]{0,8}[a-z0-9]", 0..100_000_u64, any::<bool>())
         .prop_map(|(kind, target, words, seed, by_b)| Step { kind, target, words, seed, by_b });
     prop::collection::vec(step, 1..12)
 }
@@ -173,6 +174,16 @@ impl Conversation {
                 Some(said) => ("m.room.redaction".to_owned(), json!({"redacts": id(said), "reason": words.trim()})),
                 None => text(json!({})),
             },
+            18 | 19 => {
+                let kind = if step.kind == 18 { 15 } else { 17 };
+                let Some(said) = self.target(step, |said| said.kind == kind && said.by_b == step.by_b) else {
+                    return text(json!({}));
+                };
+                let first = id(said);
+                let (event_type, new) = self.event(&Step { kind, ..step.clone() });
+                let relation = json!({"rel_type": "m.replace", "event_id": first});
+                (event_type, json!({"m.new_content": new, "m.relates_to": relation}))
+            }
             15 => {
                 let answer = |n: u64| json!({"id": format!("{n}"), "org.matrix.msc1767.text": format!("{words} {n}")});
                 (
@@ -248,7 +259,16 @@ impl Conversation {
         }
 
         let event = |side: &str| OwnedEventId::try_from(format!("${side}{}", self.count)).unwrap();
-        let earlier = Earlier::of(&message, id, &sender);
+        // Both sides know the same.
+        let kind = Kind::of(&event_type, &content);
+        prop_assert_eq!(&Kind::of(&act.event_type, &act.content), &kind);
+        let earlier = Earlier::of(&message, id, &sender).with_kind(kind);
+        let first = self.said.iter_mut().find(|said| said.earlier.id == earlier.first);
+        if let Some(first) = first
+            && let Some(kind) = Kind::with_version(&first.earlier, &earlier)
+        {
+            first.earlier.kind = Some(kind);
+        }
         let kind = match event_type.as_str() {
             "m.room.message" if content.get("m.new_content").is_some() => 12,
             "m.room.message" if step.kind >= 12 => 0,
