@@ -234,8 +234,8 @@ impl Engine {
     }
 
     /// Shows a message with what it refers to. Sent again it has no second effect: each event has its own transaction id.
-    /// `patient`: if it makes no sense without a message that is not there, it is not shown yet, and that message's id comes
-    /// back.
+    /// `patient`: if it makes no sense without a message that is not there, answers one, or stands behind one that waits, it is
+    /// not shown yet, and that message's id comes back.
     pub(super) async fn show(
         &self,
         room: &str,
@@ -246,12 +246,23 @@ impl Engine {
         let MatrixAction::Send { room: matrix, actor, event_type, content, ts, txn_id } = &showing.action else {
             return homeserver.perform(&showing.action).await.map(Ok);
         };
+        if patient
+            && let Some(before) = self.stands_behind(room, showing).await.map_err(|error| lookup_failed(&error))?
+        {
+            return Ok(Err(before));
+        }
         if showing.refers.is_nothing() {
             return homeserver.perform(&showing.action).await.map(Ok);
         }
         let resolved =
             self.resolve(Place { room, matrix }, &showing.refers).await.map_err(|error| lookup_failed(&error))?;
         if let Some(target) = showing.refers.lacks(&resolved).filter(|_| patient) {
+            return Ok(Err(target));
+        }
+        if patient
+            && let Some(target) =
+                self.awaits_answered(room, showing, &resolved).await.map_err(|error| lookup_failed(&error))?
+        {
             return Ok(Err(target));
         }
         let content = serde_json::from_str(content).unwrap_or_default();

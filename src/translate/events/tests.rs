@@ -49,10 +49,10 @@ fn seen(message: &MimiContent, from_gateway: bool, related: Option<&EventId>) ->
     let ctx = ToMatrix { message_id: MessageId([2; 32]), sender, room, from_gateway, mentions: &Nobody };
     let shown = crate::translate::to_matrix(&message, &ctx);
     let Some(related) = related else { return shown };
-    about(shown, related, the_poll(MessageId([1; 32])))
+    about(shown, related, &the_poll(MessageId([1; 32])))
 }
 /// What is seen of a message that refers to this one.
-fn about(shown: MatrixMessage, event: &EventId, earlier: Earlier) -> MatrixMessage {
+fn about(shown: MatrixMessage, event: &EventId, earlier: &Earlier) -> MatrixMessage {
     let found = |id: &Option<MessageId>| id.map(|_| Found { event: event.to_owned(), earlier: Some(earlier.clone()) });
     let (reply, replaced) = (found(&shown.refers.reply), found(&shown.refers.replaces));
     let resolved = Resolved { reply, replaced, root: None };
@@ -314,7 +314,7 @@ fn where_part_and_text_differ_the_text_counts() {
     let mut edit = forged(&json, "I owe you nothing");
     edit.replaces = Some(MessageId([1; 32]));
     let dice = the_poll(MessageId([1; 32])).with_kind(Kind::of("org.example.dice", &json!({})));
-    assert_eq!(about(seen(&edit, true, None), event_id!("$x"), dice).content["body"], "* I owe you nothing");
+    assert_eq!(about(seen(&edit, true, None), event_id!("$x"), &dice).content["body"], "* I owe you nothing");
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn a_vote_whose_text_says_something_else_is_its_text() {
     assert_eq!(seen(&message, true, Some(event_id!("$poll"))).event_type, RESPONSE);
     for kind in [None, Kind::of("org.example.dice", &json!({})), Kind::of(RESPONSE, &soup())] {
         let no_poll = the_poll(MessageId([1; 32])).with_kind(kind);
-        assert_eq!(about(seen(&message, true, None), event_id!("$x"), no_poll).event_type, "m.room.message");
+        assert_eq!(about(seen(&message, true, None), event_id!("$x"), &no_poll).event_type, "m.room.message");
     }
 }
 
@@ -77,7 +77,7 @@ fn a_new_version_of_a_poll_is_one_on_the_other_side() {
     // Where the poll is a text, the new one is, too: the sender's provider was not believed then, or is not now.
     let as_text = the_poll(id).with_kind(None);
     for believed in [true, false] {
-        let shown = about(seen(&translated.content, believed, None), event_id!("$text"), as_text.clone());
+        let shown = about(seen(&translated.content, believed, None), event_id!("$text"), &as_text);
         assert_eq!(
             (shown.event_type.as_str(), &shown.content["m.relates_to"]["event_id"]),
             ("m.room.message", &json!("$text"))
@@ -101,12 +101,12 @@ fn a_new_version_of_a_custom_event_keeps_every_byte() {
     let past = vec![(event_id!("$here:a.example").to_owned(), dice(id))];
     let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: SENT, past: &past, mentions: &Nobody };
     let translated = crate::translate::to_mimi("org.example.dice", &version_of(&new), &ctx).unwrap();
-    let back = about(seen(&translated.content, true, None), event_id!("$there"), dice(id));
+    let back = about(seen(&translated.content, true, None), event_id!("$there"), &dice(id));
     assert_eq!((back.event_type.as_str(), &back.content["m.new_content"]), ("org.example.dice", &new));
     // By others than who said it, and of what is another type, it is a message of its own, in sight.
     let others = Earlier { sender: UserUri::parse("mimi://b.example/u/bob").unwrap(), ..dice(id) };
     for first in [others, the_poll(id)] {
-        let shown = about(seen(&translated.content, true, None), event_id!("$there"), first);
+        let shown = about(seen(&translated.content, true, None), event_id!("$there"), &first);
         assert_eq!((shown.event_type.as_str(), &shown.content["body"]), ("m.room.message", &json!("* rolled a 1")));
         assert!(shown.content.get("m.relates_to").is_none());
     }
@@ -195,7 +195,7 @@ fn html_of_polls_is_cleaned() {
     let mut message = forged(&json!({"type": "m.poll.start", "content": poll.clone()}), text);
     message.replaces = Some(MessageId([1; 32]));
     let first = the_poll(MessageId([1; 32])).with_kind(Kind::of("m.poll.start", &json!({})));
-    let shown = about(seen(&message, true, None), event_id!("$poll"), first);
+    let shown = about(seen(&message, true, None), event_id!("$poll"), &first);
     assert_eq!(shown.event_type, "m.poll.start");
     assert!(!shown.content.to_string().contains("script"));
     let mut custom = poll;
