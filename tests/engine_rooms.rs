@@ -107,3 +107,5 @@ mod told;
 mod trim;
 #[path = "engine/upgrades.rs"]
 mod upgrades;
+#[path = "engine/versions.rs"]
+mod versions;
