@@ -36,6 +36,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod trickle;
+mod unsaid;
 mod upgrade;
 mod welcome;
 pub mod words;
