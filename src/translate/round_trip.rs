@@ -19,6 +19,7 @@
 //! | poll, vote, end | the whole content; the poll of votes and ends |
 //! | call | that there is one, as text |
 //! | custom event | type, and the whole content but relations, mentions and what gateways mark |
+//! | new version of a poll or custom event | besides: the event whose first version it replaces |
 //! | disappearing message | besides: when it goes |
 //! | what one event became | what its event says, said in Matrix, is a message that gives the same event again; one without formatting is the same, byte for byte, with its sender, salt and time |
 //!
@@ -50,7 +51,10 @@ const CALL: usize = 14;
 const EDIT: usize = 16;
 const DELETION: usize = 18;
 const POLL_START: usize = 19;
-const KINDS: usize = 23;
+const CUSTOM: usize = 21;
+const NEW_POLL: usize = 23;
+const NEW_CUSTOM: usize = 24;
+const KINDS: usize = 25;
 
 /// What somebody does: which kind of thing, about which of the earlier ones, with what words.
 #[derive(Debug, Clone)]
@@ -236,6 +240,16 @@ impl Conversation {
                 None => text(json!({})),
             },
             POLL_START => poll(words, step.seed),
+            NEW_POLL | NEW_CUSTOM => {
+                let kind = if step.kind == NEW_POLL { POLL_START } else { CUSTOM };
+                let Some(said) = self.target(step, |said| said.kind == kind && said.by_b == step.by_b) else {
+                    return text(json!({}));
+                };
+                let first = id(said);
+                let (event_type, new) = self.event(&Step { kind, ..step.clone() });
+                let relation = json!({"rel_type": "m.replace", "event_id": first});
+                (event_type, json!({"m.new_content": new, "m.relates_to": relation}))
+            }
             20 => match self.target(step, |said| said.kind == POLL_START) {
                 Some(said) if step.seed.is_multiple_of(2) => (
                     format!("{POLL}.response"),
@@ -247,7 +261,7 @@ impl Conversation {
                 ),
                 None => text(json!({})),
             },
-            21 => (
+            CUSTOM => (
                 "org.example.dice".to_owned(),
                 json!({"body": words, "org.example.dice": {"sides": step.seed, "x": [null, true]}}),
             ),
@@ -319,7 +333,18 @@ impl Conversation {
         }
 
         let event = |side: &str| OwnedEventId::try_from(format!("${side}{}", self.count)).unwrap();
-        let earlier = Earlier::of(&message, id, &sender);
+        // Both sides know the same.
+        let kind = Kind::of(&event_type, &content);
+        if let [act] = acts.as_slice() {
+            prop_assert_eq!(&Kind::of(&act.event_type, &act.content), &kind);
+        }
+        let earlier = Earlier::of(&message, id, &sender).with_kind(kind);
+        let first = self.said.iter_mut().find(|said| said.earlier.id == earlier.first);
+        if let Some(first) = first
+            && let Some(kind) = Kind::with_version(&first.earlier, &earlier)
+        {
+            first.earlier.kind = Some(kind);
+        }
         let kind = match event_type.as_str() {
             "m.room.message" if content.get("m.new_content").is_some() => EDIT,
             "m.room.message" if step.kind >= MESSAGES => 0,
