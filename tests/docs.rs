@@ -271,3 +271,41 @@ fn every_attack_names_its_tests() {
         assert!(check_tests(tests, &python) > 0, "{name}");
     }
 }
+
+/// The names that follow one of these in a file.
+fn names_after(text: &str, before: &[&str]) -> BTreeSet<String> {
+    let named = |rest: &str| {
+        let name = rest.trim_start().strip_prefix('"')?.split('"').next()?;
+        let capital = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        (name.len() > 4 && name.chars().all(capital)).then(|| name.to_owned())
+    };
+    before.iter().flat_map(|before| text.split(before).skip(1).filter_map(named).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn every_setting_of_the_tests_is_told() {
+    let mut read_ones = BTreeSet::from(["PROPTEST_CASES".to_owned()]);
+    let mut folders =
+        ["src", "tests", "benches", "fuzz/src"].map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let before: &[&str] = match path.extension().and_then(|extension| extension.to_str()) {
+                _ if path.is_dir() => {
+                    folders.push(path);
+                    continue;
+                }
+                Some("rs") => &["env::var(", "env::var_os(", "number(", "setting("],
+                Some("py") => &["environ.get(", "environ[", "number("],
+                _ => continue,
+            };
+            read_ones.extend(names_after(&fs::read_to_string(&path).unwrap(), before));
+        }
+    }
+    let text = read("docs/testing.md");
+    let (_, section) = text.split_once("\n## Settings\n").unwrap();
+    let rows = section.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
+    let told: BTreeSet<String> =
+        rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    assert_eq!(told, read_ones, "docs/testing.md against what tests and benches read");
+}

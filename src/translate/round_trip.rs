@@ -246,7 +246,10 @@ impl Conversation {
                     return text(json!({}));
                 };
                 let first = id(said);
-                let (event_type, new) = self.event(&Step { kind, ..step.clone() });
+                // A new version of a poll has the form of the first one.
+                let stable = said.earlier.kind.as_ref().is_some_and(|kind| kind.event_type == "m.poll.start");
+                let seed = if stable { step.seed / 3 * 3 } else { step.seed / 3 * 3 + 1 };
+                let (event_type, new) = self.event(&Step { kind, seed, ..step.clone() });
                 let relation = json!({"rel_type": "m.replace", "event_id": first});
                 (event_type, json!({"m.new_content": new, "m.relates_to": relation}))
             }

@@ -257,7 +257,7 @@ proptest! {
             let Body::External(external) = &part.body else { panic!() };
             let wanted = words(&external.description, "desc");
             let hidden = !numbers(part, false).is_subset(&words(&said, "tok")) || part.disposition == Disposition::Preview;
-            prop_assert!(hidden || wanted.is_subset(&described) || losses.contains(&&Loss::Details), "{:?} in {}", external, said);
+            prop_assert!(hidden || wanted.is_subset(&described) || losses.contains(&&Loss::FileDetails), "{:?} in {}", external, said);
         }
 
         for (at, event) in shown.iter().enumerate() {
