@@ -143,6 +143,8 @@ pub(super) struct NewRoom {
     pub(super) speaker: MatrixActor,
     /// Remote users whose ghosts are banned there.
     pub(super) banned: Vec<UserUri>,
+    /// What those who are in it are called.
+    pub(super) names: Vec<(ruma::OwnedUserId, String)>,
     /// The newest event that was there before.
     pub(super) since: Option<String>,
 }

@@ -84,6 +84,7 @@ impl Actor {
         room.banned = new.banned.iter().cloned().collect();
         self.room = Some(room);
         let matrix = new.matrix.to_string();
+        self.note_members(new, batch)?;
         self.engine.note_made(&new.creator, &self.uri, batch)?;
         LINKS.put(&self.engine.0.db, batch, &matrix, &self.uri)?;
         ENDED.delete(batch, &matrix);

@@ -9,6 +9,7 @@ use super::{
     access::AccessList,
     codes::JoinCode,
     effect::{Actor, Millis},
+    faces::Faces,
     group::Staged,
     roles::Levels,
     settings::{Setting, Shown},
@@ -375,6 +376,8 @@ pub struct Room {
     pub former: Option<(OwnedRoomId, Millis)>,
     /// As hub: the two of a direct chat.
     pub two: BTreeSet<UserUri>,
+    /// What people call themselves.
+    pub faces: Faces,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -446,6 +449,7 @@ impl Room {
             moving: None,
             former: None,
             two: BTreeSet::new(),
+            faces: Faces::default(),
         }
     }
 }
