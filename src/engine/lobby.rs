@@ -275,6 +275,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         speaker: ghost,
         banned: Vec::new(),
         names: engine.own_name(&event.sender).await,
+        found: None,
         // What was said before the invitation is not for the one who is invited.
         since: Some(event.event_id.to_string()),
     };
@@ -508,6 +509,7 @@ impl RoomFacts {
             speaker: Actor::Bot,
             banned: self.banned,
             names: self.names,
+            found: None,
             since,
         }
     }

@@ -81,6 +81,9 @@ impl Actor {
         room.two = new.direct_with.iter().chain([&new.creator]).filter(|_| room.direct).cloned().collect();
         room.present = new.present.iter().cloned().collect();
         room.present.insert(new.creator.clone());
+        if let (Some(remote), Some(name)) = (&new.direct_with, &new.found) {
+            room.has_found(remote, name);
+        }
         room.banned = new.banned.iter().cloned().collect();
         self.room = Some(room);
         let matrix = new.matrix.to_string();

@@ -92,10 +92,9 @@ impl Faces {
         self.told.retain(|provider| providers.contains(provider));
     }
 
-    /// Who goes is known no more, there as here.
+    /// One of ours who goes is told of anew if they come back.
     pub(super) fn forget(&mut self, user: &UserUri) {
         self.ours.remove(user);
-        self.theirs.remove(user);
     }
 }
 
@@ -103,6 +102,13 @@ impl Room {
     /// The name of one of ours in the Matrix room, as far as it is known; of those who speak. `None`: they have none.
     pub fn is_named(&mut self, user: &UserUri, name: Option<&str>) {
         self.faces.is_called(user, name);
+    }
+
+    /// A remote user's provider called it so when it was looked for: that counts until it tells its name itself.
+    pub fn has_found(&mut self, user: &UserUri, name: &str) {
+        if let Some(name) = plain_name(name).filter(|name| *name != address_name(user)) {
+            self.faces.theirs.entry(user.clone()).or_insert(Face { name, ..Face::default() });
+        }
     }
 }
 
@@ -161,7 +167,11 @@ impl Step<'_> {
             return;
         }
         if face.is_none() && self.room.faces.theirs.len() >= MOST {
-            return self.note_face(sender, "too many have told theirs");
+            let ghosts = &self.room.ghosts;
+            self.room.faces.theirs.retain(|user, _| ghosts.contains(user));
+            if self.room.faces.theirs.len() >= MOST {
+                return self.note_face(sender, "too many have told theirs");
+            }
         }
         let face = self.room.faces.theirs.entry(sender.clone()).or_default();
         face.name = name;

@@ -26,7 +26,6 @@ impl Step<'_> {
         }
         for user in gone {
             self.room.ghosts.remove(&user);
-            self.room.faces.forget(&user);
             let actor = Actor::Ghost(user);
             self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor, reason: None }));
         }

@@ -12,7 +12,8 @@ use ruma::RoomId;
 
 use crate::{
     attacks::{Rogue, hosted_by_with, notify},
-    silo::{Disk, Net, Silo, Two, bridge, bring, until_bodies, until_true},
+    discovery::{alone, ask, discoverable},
+    silo::{Disk, Net, Silo, Two, bridge, bring, until, until_bodies, until_true},
 };
 
 /// Messages that the hub distributed to that provider, also its own.
@@ -72,6 +73,7 @@ async fn a_name_crosses_once_and_again_when_it_changed() {
     // Another one, and back: the ghost was named a moment ago, so it keeps its name for a while.
     b.call_me(&at_b, "b1", Some("Robert"));
     b.say(&at_b, "b1", "six");
+    until_true("six", || a.bodies(&at_a).len() == 6).await;
     b.call_me(&at_b, "b1", None);
     b.say(&at_b, "b1", "seven");
     until_true("all at A", || a.bodies(&at_a).len() == 7).await;
@@ -223,4 +225,25 @@ async fn whatever_a_stranger_tells_of_itself_its_provider_is_seen_and_nothing_is
     assert_eq!(named.as_deref(), Some("b1 [b.example] (m.example)"), "the first; all others wait for their turn");
     assert_eq!(written(&b, &portal, &ghost), before + 1);
     assert!(b.homeserver.notices(&portal).iter().all(|text| !text.contains("profile")), "nobody is told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_found_is_called_as_it_was_found_until_it_says_otherwise() {
+    let two = Two::new().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    b.rename("b1", "Bob \u{202e}Smith");
+    discoverable(&two.b, "b1", "on").await;
+    let room = alone(&two.a, "a1").await;
+    let told = ask(&two.a, &room, "a1", "start-chat handle:b1@b.example").await;
+    assert!(told.starts_with("Bob %E2%80%AESmith, mimi://b.example/u/b1, is asked."), "{told}");
+    let at_a = until("the room", || a.invitations("a1").first().cloned()).await;
+    a.join(&at_a, "a1");
+    let at_b = until("an invitation", || b.invitations("b1").first().cloned()).await;
+    b.join(&at_b, "b1");
+    let ghost = two.a.ghost(&two.b.uri("b1"));
+    until_called(&two.a, &at_a, &ghost, "Bob Smith (b.example)").await;
+    assert_eq!(submitted(&two), 0, "B1 has said nothing");
+    b.call_me(&at_b, "b1", Some("Bob"));
+    b.say(&at_b, "b1", "hi");
+    until_called(&two.a, &at_a, &ghost, "Bob (b.example)").await;
 }
