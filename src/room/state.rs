@@ -10,6 +10,7 @@ use super::{
     codes::JoinCode,
     crowd::Crowd,
     effect::{Actor, Millis},
+    faces::Faces,
     group::Staged,
     roles::Levels,
     settings::{Setting, Shown},
@@ -378,6 +379,8 @@ pub struct Room {
     pub former: Option<(OwnedRoomId, Millis)>,
     /// As hub: the two of a direct chat.
     pub two: BTreeSet<UserUri>,
+    /// What people call themselves.
+    pub faces: Faces,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -449,6 +452,7 @@ impl Room {
             moving: None,
             former: None,
             two: BTreeSet::new(),
+            faces: Faces::default(),
         }
     }
 }
