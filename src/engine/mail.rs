@@ -143,6 +143,8 @@ pub(super) struct NewRoom {
     pub(super) speaker: MatrixActor,
     /// Remote users whose ghosts are banned there.
     pub(super) banned: Vec<UserUri>,
+    /// The one room whose members may come in by themselves.
+    pub(super) space: Option<ruma::OwnedRoomId>,
     /// The newest event that was there before.
     pub(super) since: Option<String>,
 }

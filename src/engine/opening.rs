@@ -82,6 +82,7 @@ impl Actor {
         room.present = new.present.iter().cloned().collect();
         room.present.insert(new.creator.clone());
         room.banned = new.banned.iter().cloned().collect();
+        room.kin.space.clone_from(&new.space);
         self.room = Some(room);
         let matrix = new.matrix.to_string();
         self.engine.note_made(&new.creator, &self.uri, batch)?;
@@ -90,6 +91,7 @@ impl Actor {
         if let Some(since) = &new.since {
             WATERMARKS.put(&self.engine.0.db, batch, &matrix, since)?;
         }
+        self.tell_seekers(&matrix, after).await?;
         after.link = Some(matrix);
         let effects = self.in_step(|step| step.welcome_room(new.direct_with.as_ref(), &new.creator));
         self.effects(effects, batch, after).await

@@ -223,6 +223,7 @@ impl Engine {
                 direct_with: Some(remote.clone()),
                 speaker: Actor::Bot,
                 banned: Vec::new(),
+                space: None,
                 since: None,
             };
             create(self, new).await?

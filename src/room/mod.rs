@@ -18,6 +18,7 @@ mod follower;
 mod frank;
 pub mod group;
 mod hub;
+mod kin;
 mod local;
 mod orders;
 mod overlay;
@@ -45,6 +46,7 @@ pub use access::AccessList;
 pub use codes::{JoinCode, counts};
 pub use command::ConsentWords;
 pub use frank::Franked;
+pub use kin::{Kin, space_of};
 pub use local::NOBODY;
 pub use orders::{Cause, Code, Orderer, Refusal, Said};
 

@@ -10,6 +10,7 @@ use super::{
     codes::JoinCode,
     effect::{Actor, Millis},
     group::Staged,
+    kin::Kin,
     roles::Levels,
     settings::{Setting, Shown},
     upgrade::Moving,
@@ -375,6 +376,9 @@ pub struct Room {
     pub former: Option<(OwnedRoomId, Millis)>,
     /// As hub: the two of a direct chat.
     pub two: BTreeSet<UserUri>,
+    /// What it has to do with other rooms: stored in a row of its own.
+    #[serde(skip)]
+    pub kin: Kin,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -446,6 +450,7 @@ impl Room {
             moving: None,
             former: None,
             two: BTreeSet::new(),
+            kin: Kin::default(),
         }
     }
 }

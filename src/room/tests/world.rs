@@ -510,6 +510,7 @@ impl World {
                 | Effect::Wear { .. }
                 | Effect::Unlink(_)
                 | Effect::Ended(_)
+                | Effect::FindParent { .. }
                 | Effect::LookForHome { .. }
                 | Effect::Move(_)
                 | Effect::ReportAbuse { .. }
