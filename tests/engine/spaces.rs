@@ -85,6 +85,8 @@ async fn who_is_in_the_space_can_come_in_and_who_leaves_it_is_out() {
     a.kick(&space, "a1", &two.a.ghost(&two.b.uri("b1")));
     until_member(&two.b, &space_at_b, "@b1:b.test", "leave").await;
     until_member(&two.b, &room_at_b, "@b1:b.test", "leave").await;
+    let why = format!("removed from the MIMI room by mimi://a.example/u/a1: who is here has to be in {parent}, too");
+    assert_eq!(b.reason(&room_at_b, "@b1:b.test").unwrap(), why);
     until_member(&two.a, &room, &two.a.ghost(&two.b.uri("b1")), "leave").await;
     until_told(
         &two.a,
