@@ -92,7 +92,7 @@ impl Actor {
             WATERMARKS.put(&self.engine.0.db, batch, &matrix, since)?;
         }
         self.tell_seekers(&matrix, after).await?;
-        after.link = Some(matrix);
+        after.links.push((matrix, true));
         let effects = self.in_step(|step| step.welcome_room(new.direct_with.as_ref(), &new.creator));
         self.effects(effects, batch, after).await
     }

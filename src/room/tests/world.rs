@@ -380,6 +380,8 @@ impl World {
         let outside = p.group.is_public();
         let stored = postcard::to_stdvec(room).unwrap();
         let mut loaded: Room = postcard::from_bytes(&stored).unwrap();
+        // They have rows of their own.
+        (loaded.present, loaded.ghosts) = (room.present.clone(), room.ghosts.clone());
         assert_eq!(*room, loaded, "the stored room is another");
         let (mut group, mut recent) = (p.group.clone(), p.recent.clone());
         let mut twin = Step {
@@ -892,6 +894,7 @@ fn copy(input: &Input) -> Input {
         Input::Looked { setting, written, found } => {
             Input::Looked { setting: *setting, written: *written, found: found.clone() }
         }
+        Input::Kin { parent, space } => Input::Kin { parent: parent.clone(), space: space.clone() },
         Input::NotSet { setting, why } => Input::NotSet { setting: *setting, why: why.clone() },
         Input::Read { user, messages, salt } => {
             Input::Read { user: user.clone(), messages: messages.clone(), salt: *salt }
