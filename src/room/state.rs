@@ -12,6 +12,7 @@ use super::{
     effect::{Actor, Millis},
     faces::Faces,
     group::Staged,
+    kin::Kin,
     roles::Levels,
     settings::{Setting, Shown},
     upgrade::Moving,
@@ -381,6 +382,9 @@ pub struct Room {
     pub two: BTreeSet<UserUri>,
     /// What people call themselves.
     pub faces: Faces,
+    /// What it has to do with other rooms: stored in a row of its own.
+    #[serde(skip)]
+    pub kin: Kin,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -453,6 +457,7 @@ impl Room {
             former: None,
             two: BTreeSet::new(),
             faces: Faces::default(),
+            kin: Kin::default(),
         }
     }
 }
