@@ -71,7 +71,7 @@ pub use denial::{Denial, ProviderSummary};
 pub use files::Files;
 pub use fingerprint::Fingerprint;
 pub use mirror::{
-    Counts, FASTEST, Finding, MOST_ROOMS, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage,
+    Counts, FASTEST, Finding, MOST_ROOMS, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Raised, Selection, Stage,
     Weight,
 };
 pub use names::GatewayNames;
