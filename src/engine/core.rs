@@ -140,6 +140,8 @@ pub(super) struct Inner {
     pub(super) taken: Mutex<super::reached::Taken>,
     /// Messages that others wait for: room, message id.
     pub(super) awaited: Mutex<BTreeSet<(String, [u8; 32])>>,
+    /// Who waits, and what was waited for in vain.
+    pub(super) patience: Mutex<super::patience::Patience>,
     /// Rooms with messages whose time came before they were shown.
     pub(super) overdue: Mutex<BTreeSet<String>>,
     /// Something may be due earlier than was thought.
@@ -275,6 +277,7 @@ impl Engine {
             reads: Mutex::default(),
             taken: Mutex::default(),
             awaited: Mutex::default(),
+            patience: Mutex::default(),
             overdue: Mutex::default(),
             due: tokio::sync::Notify::new(),
             dues: Mutex::default(),

@@ -44,6 +44,7 @@ mod offer;
 mod opening;
 mod orders;
 mod overview;
+mod patience;
 mod poison;
 mod polling;
 pub mod ports;
