@@ -248,7 +248,10 @@ async fn bot_invited(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyErro
     let text = match engine.0.settings.rights.check(&event.sender, Act::Bridge, None) {
         Err(why) => why,
         Ok(()) => in_the_way(&facts, "This room", "say `!mimi bridge`").map_or_else(
-            || "Say `!mimi bridge` to mirror this room to MIMI, or `!mimi help`. Nothing is mirrored before that.".to_owned(),
+            || {
+                "Say `!mimi bridge` to mirror this room to MIMI, or `!mimi help`. Nothing is mirrored before that."
+                    .to_owned()
+            },
             |refusal| refusal.text,
         ),
     };
@@ -290,7 +293,8 @@ fn in_the_way(facts: &RoomFacts, room: &str, then: &str) -> Option<Refusal> {
     }
     if !facts.missing.is_empty() {
         let what = facts.missing.join(", ");
-        let text = format!("I lack the power to {what} in {}. Give me power level 100, then {then}.", room.to_lowercase());
+        let text =
+            format!("I lack the power to {what} in {}. Give me power level 100, then {then}.", room.to_lowercase());
         return Some(Refusal::new(Cause::Conflict, text));
     }
     None

@@ -121,7 +121,9 @@ impl Names for GatewayNames {
                 "{provider} is denied by an administrator of this gateway for now: nobody there can be reached. Ask them."
             ),
             Some(Shut::Settings) => {
-                format!("{provider} is denied by the settings of this gateway ([envelope]). Its operator can permit it.")
+                format!(
+                    "{provider} is denied by the settings of this gateway ([envelope]). Its operator can permit it."
+                )
             }
             None => format!("{provider} is no peer of this gateway. Its operator can add it."),
         })

@@ -279,9 +279,11 @@ impl Step<'_> {
 
     /// The providers of the room that are denied.
     fn denied(&self) -> BTreeSet<String> {
-        let listed = self.state().into_iter().flat_map(|state| state.participants.iter());
-        let all = listed.map(|(user, _)| user.provider()).chain([self.room.uri.hub()]);
-        all.filter(|provider| self.names.is_denied(provider)).map(|provider| provider.to_string()).collect()
+        let mut all = BTreeSet::from([self.room.uri.hub()]);
+        if let Some(state) = self.state() {
+            all.extend(state.participants.iter().map(|(user, _)| user.provider()));
+        }
+        all.into_iter().filter(|provider| self.names.is_denied(provider)).map(|provider| provider.to_string()).collect()
     }
 
     /// How the room stands, for somebody of ours.

@@ -238,7 +238,7 @@ class Membership:
         bot = self.silos.a.gateway.bot
         a1.client.invite(space, bot)
         a1.wait_member(space, bot, "join", self.patience)
-        play.command(space, "a1", "!mimi bridge", "That is a space")
+        play.command(space, "a1", "!mimi bridge", "That room is a space")
 
     def upgrade(self) -> None:
         play, silo = self.play, self.three.start()

@@ -100,7 +100,9 @@ async fn a_space_that_cannot_be_found_ends_its_job() {
     let (job, _) = run(&silo, request(Selection::Space("#garden:dead.test".to_owned()))).await;
     assert_eq!(job.stage, Stage::Failed("connection refused".to_owned()), "at once");
     broken.set(None);
-    for (space, says) in [("#nowhere:a.test", "there is no space #nowhere:a.test"), ("!nowhere:a.test", "invite the bot")] {
+    for (space, says) in
+        [("#nowhere:a.test", "there is no space #nowhere:a.test"), ("!nowhere:a.test", "invite the bot")]
+    {
         let (job, _) = run(&silo, request(Selection::Space(space.to_owned()))).await;
         assert!(matches!(&job.stage, Stage::Failed(why) if why.contains(says)), "{space}: {:?}", job.stage);
     }

@@ -179,9 +179,9 @@ async fn a_space_is_not_mirrored() {
     let space = a.create_room("a1", "Space");
     a.set(&space, "a1", "m.room.create", json!({ "room_version": "11", "type": "m.space" }));
     a.invite(&space, "a1", a.bot.as_str(), false);
-    until_member(&two.a, &space, a.bot.as_str(), "join").await;
+    until_told(&two.a, &space, "This room is a space").await;
     a.say(&space, "a1", "!mimi bridge");
-    until_told(&two.a, &space, "That is a space").await;
+    until_told(&two.a, &space, "That room is a space").await;
 }
 
 /// A1 asks B1 into a direct chat in a new Matrix room.

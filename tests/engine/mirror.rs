@@ -224,7 +224,11 @@ async fn power_that_a_job_gave_goes_with_its_undoing() {
     let rooms = kitchen_rooms(&silo, 3).await;
     let (me, bot) = (homeserver.user("a1"), homeserver.bot.to_string());
     // The bot is in all of them: without power, with some, and with as much as others.
-    let levels = [json!({ me.as_str(): 100 }), json!({ me.as_str(): 100, bot.as_str(): 30 }), json!({ me.as_str(): 100, bot.as_str(): 0 })];
+    let levels = [
+        json!({ me.as_str(): 100 }),
+        json!({ me.as_str(): 100, bot.as_str(): 30 }),
+        json!({ me.as_str(): 100, bot.as_str(): 0 }),
+    ];
     for (room, users) in rooms.iter().zip(&levels) {
         homeserver.set(room, "a1", "m.room.power_levels", json!({ "users": users }));
     }

@@ -60,7 +60,10 @@ impl Engine {
         }
         // What it still has to say there comes first.
         let (lane, since) = (format!("m:{uri}"), Instant::now());
-        while (row.entered || row.raised.is_some()) && OUTBOX.count(&self.0.db, &lane, 1).await? > 0 && since.elapsed() < PATIENCE {
+        while (row.entered || row.raised.is_some())
+            && OUTBOX.count(&self.0.db, &lane, 1).await? > 0
+            && since.elapsed() < PATIENCE
+        {
             tokio::time::sleep(PAUSE).await;
         }
         self.withdraw_from(row).await?;
