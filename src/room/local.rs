@@ -348,7 +348,7 @@ impl Step<'_> {
     }
 
     /// Why a remote user cannot be asked in, for whoever wants it.
-    pub(super) fn not_to_be_invited(&self, remote: &UserUri) -> Option<String> {
+    pub(super) fn not_to_be_invited(&self, by: &UserUri, remote: &UserUri) -> Option<String> {
         match self.room.phase {
             Phase::Active => {}
             Phase::Invited | Phase::Joining => {
@@ -370,9 +370,7 @@ impl Step<'_> {
                 self.names.display(remote)
             ));
         }
-        let provider = remote.provider();
-        (!self.names.is_peer(&provider))
-            .then(|| format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."))
+        self.names.not_reached(&remote.provider(), Some(by))
     }
 
     /// A ghost does not take an invitation, and says why.
@@ -414,7 +412,7 @@ impl Step<'_> {
 
     /// One of our users wants a remote user in: consent comes first.
     pub(super) fn ask_in(&mut self, by: &UserUri, remote: &UserUri) -> Result<(), Refusal> {
-        if let Some(why) = self.not_to_be_invited(remote) {
+        if let Some(why) = self.not_to_be_invited(by, remote) {
             return Err(Refusal::new(Cause::Conflict, why));
         }
         if self.group.in_group(remote) {

@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     Panics,
     /// The other side is busy, and says after what time to come again.
     Later(Duration),
+    /// It answers never.
+    Stuck,
 }
 
 /// Decides about each call, described by a text that is the same for the same call made again.
@@ -775,6 +777,7 @@ impl FakeHomeserver {
             Fault::Refused => Err(lost("no", Retry::Permanent)),
             Fault::Panics => panic!("on purpose"),
             Fault::Later(after) => Err(lost("busy", Retry::Retriable(Some(after)))),
+            Fault::Stuck => std::future::pending().await,
             Fault::After => call().and_then(|_| Err(lost("the answer was lost", Retry::Uncertain))),
         }
     }
