@@ -18,6 +18,7 @@ mod follower;
 mod frank;
 pub mod group;
 mod hub;
+mod live;
 mod local;
 mod orders;
 mod overlay;

@@ -120,6 +120,23 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
             "com.beeper.disappearing_timer": {"type": "after_read", "timer": 60000}})),
         ),
         ("encrypted messages", ("m.room.encrypted", json!({"algorithm": "m.megolm.v1.aes-sha2"}))),
+        (
+            "live locations",
+            ("org.matrix.msc3672.beacon_info", json!({"description": "Walk", "live": true, "timeout": 60_000})),
+        ),
+        (
+            "live locations",
+            (
+                "org.matrix.msc3672.beacon",
+                json!({"m.relates_to": {"rel_type": "m.reference", "event_id": "$1"},
+                "org.matrix.msc3488.location": {"uri": "geo:51.5,-0.1;u=30"}}),
+            ),
+        ),
+        (
+            "link previews",
+            words(json!({"msgtype": "m.text", "body": "see https://a.example/1", "com.beeper.linkpreviews": [
+                {"matched_url": "https://a.example/1", "og:title": "One", "og:description": "A *page*", "og:image": "mxc://a/b"}]})),
+        ),
         ("typing, presence", ("m.typing", json!({}))),
         ("signals of calls, key verification", ("m.call.reject", json!({"call_id": "1"}))),
         ("signals of calls, key verification", ("org.matrix.msc4310.rtc.decline", json!({"m.relates_to": {}}))),
@@ -237,6 +254,8 @@ fn every_loss_has_its_row() {
         Loss::Event(private()),
         Loss::Forwarded,
         Loss::Cover,
+        Loss::Live,
+        Loss::Preview,
         Loss::FileDetails,
         Loss::Profile,
     ] {
