@@ -21,7 +21,7 @@ use super::{
     mail::{Answer, Mail, Outcome},
     ports::{Actor as MatrixActor, PathTarget, Problem, Retry},
     presence::To,
-    tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS, UNREAD},
+    tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, UNREAD},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -228,7 +228,7 @@ impl Actor {
 
     async fn load(&mut self) -> Result<(), StoreError> {
         let db = &self.engine.0.db;
-        self.room = ROOMS.get(db, &self.uri).await?;
+        self.room = super::records::load(db, &self.uri).await?;
         let number = self.room.as_ref().map_or(0, |room| room.group);
         self.group = super::rows::load_group(db, &self.uri, number).await?;
         self.group.franking = Some(std::sync::Arc::clone(&self.engine.0.franking));
@@ -316,7 +316,7 @@ impl Actor {
         if self.room != before
             && let Some(room) = &self.room
         {
-            ROOMS.put(db, &mut batch, &self.uri, room)?;
+            super::records::put(db, &mut batch, &self.uri, before.as_ref(), room)?;
             after.readers |= before.is_some_and(|before| !before.present.is_subset(&room.present));
         }
         if !batch.is_empty() {

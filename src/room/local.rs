@@ -16,7 +16,7 @@ use super::{
 use crate::{
     ident::UserUri,
     policy::{self, Capability, component},
-    translate::{self, CONTENT_KEY, Earlier, NotCarried, Past as _, RoomEvent},
+    translate::{self, CONTENT_KEY, Earlier, Kind, NotCarried, Past as _, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
@@ -141,10 +141,11 @@ impl Step<'_> {
         };
         match translated.content.encode_with_id(&user, &self.room.uri) {
             Ok((encoded, id)) => {
+                let kind = Kind::of(&event.event_type, &event.content);
                 let event = event.event_id.clone();
                 self.tell_losses(&user, translated.losses);
                 self.live_said(&event, id);
-                let (message_id, earlier) = (id.0, Earlier::of(&translated.content, id, &user));
+                let (message_id, earlier) = (id.0, Earlier::of(&translated.content, id, &user).with_kind(kind));
                 self.out.push(Effect::Noted { event: event.clone(), message_id, earlier });
                 if let Some(expires) = translated.content.expires {
                     let (sender, actor) = (user.clone(), self.room.speaker.clone());

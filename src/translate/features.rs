@@ -130,7 +130,14 @@ pub const FEATURES: &[Feature] = &[
         "who reads Markdown sees the text",
         Some("formatting"),
     ),
-    row("folded parts", "`<details>`", "GFM-MIMI", levels(Level::Partly, Level::No), "unfolded", Some("formatting")),
+    row(
+        "folded parts",
+        "`<details>`",
+        "HTML beside GFM-MIMI",
+        levels(Level::Partly, Level::Full),
+        "who reads Markdown sees them unfolded",
+        Some("formatting"),
+    ),
     row(
         "custom emoji in texts",
         "`<img data-mx-emoticon>`",
@@ -212,7 +219,7 @@ pub const FEATURES: &[Feature] = &[
         "MSC3381",
         "private part, text beside it",
         levels(Level::Text, Level::Full),
-        "whole between gateways (`peers.*.gateway`)",
+        "whole between gateways (`peers.*.gateway`), edits too",
         Some("poll"),
     ),
     row(
@@ -220,7 +227,7 @@ pub const FEATURES: &[Feature] = &[
         "any type of its own",
         "private part, text beside it",
         levels(Level::Text, Level::Full),
-        "whole between gateways (`peers.*.gateway`)",
+        "whole between gateways (`peers.*.gateway`), edits too",
         None,
     ),
     row(

@@ -15,7 +15,8 @@ use crate::{
         actor::After,
         core::now,
         ports::{Actor, CallError, MatrixAction, MatrixDone, Retry},
-        tables::{OutRow, ROOMS},
+        records,
+        tables::OutRow,
     },
     ident::{RoomUri, UserUri},
     media::ToMatrix,
@@ -90,6 +91,7 @@ impl Carrier {
         let room = RoomUri::parse(uri).map_err(|error| never(&error))?;
         let place = DownloadUrl::parse(url)
             .map_err(|error| Trouble::Never(format!("it is where nothing is fetched from: {error}")))?;
+        self.may_lie(place.host())?;
         let _turn = self.turn_of(&room.hub()).await?;
         let asset = self.files.assets.get(&room.hub(), &place, None).await.map_err(Trouble::from)?;
         let limit = self.largest_avatar();
@@ -181,7 +183,7 @@ impl Engine {
         name: [u8; NAME_BYTES],
         url: &OwnedMxcUri,
     ) -> Result<String, Trouble> {
-        let record = ROOMS.get(&self.0.db, room).await.map_err(unread)?;
+        let record = records::load(&self.0.db, room).await.map_err(unread)?;
         if !record.is_some_and(|record| record.publishes(event)) {
             return Ok(String::new());
         }
@@ -215,7 +217,7 @@ impl Engine {
     }
 
     async fn is_worn(&self, uri: &str, room: &OwnedRoomId, url: &str) -> Result<bool, Trouble> {
-        let record = ROOMS.get(&self.0.db, &uri.to_owned()).await.map_err(unread)?;
+        let record = records::load(&self.0.db, uri).await.map_err(unread)?;
         Ok(record.is_some_and(|record| record.wears(room, url)))
     }
 
