@@ -4,6 +4,7 @@ mod acts;
 mod bans;
 mod direct;
 mod fake_group;
+mod live;
 mod lost;
 mod model;
 mod named;
