@@ -21,6 +21,7 @@ mod frank;
 pub mod group;
 mod hub;
 mod kin;
+mod live;
 mod local;
 mod orders;
 mod overlay;

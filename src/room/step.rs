@@ -524,6 +524,8 @@ pub struct Recent {
     set: BTreeSet<[u8; 32]>,
     /// Messages that wait for long are not looked for before.
     pub(super) looks_at: Millis,
+    /// Live locations of our users.
+    pub(super) live: super::live::AllShared,
 }
 
 impl Recent {

@@ -429,6 +429,12 @@ impl FakeHomeserver {
         there.then(|| self.post(&mut state, room.as_str(), &user, event_type, Some(""), content, None))
     }
 
+    /// Sets the state that is one's own in a room, as a live location is.
+    pub(crate) fn set_own(&self, room: &RoomId, name: &str, event_type: &str, content: Value) -> String {
+        let user = self.user(name);
+        self.post(&mut self.lock(), room.as_str(), &user, event_type, Some(&user), content, None).to_string()
+    }
+
     /// Calls a room something.
     pub(crate) fn call_room(&self, room: &RoomId, name: &str, text: &str) {
         self.set(room, name, "m.room.name", json!({ "name": text }));
