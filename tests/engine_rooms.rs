@@ -33,6 +33,8 @@ mod crashes;
 mod direct;
 #[path = "engine/discovery.rs"]
 mod discovery;
+#[path = "engine/faces.rs"]
+mod faces;
 #[path = "engine/files.rs"]
 mod files;
 #[path = "engine/flow.rs"]

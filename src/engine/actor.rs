@@ -45,6 +45,8 @@ pub(super) struct Actor {
     recent: Recent,
     /// What of their messages others do not get: whose, and what; those who were told lately.
     pub(super) told_losses: BTreeSet<(UserUri, &'static str)>,
+    /// What speakers are called, as they were looked up lately.
+    pub(super) known_names: super::faces::Known,
     /// Clients were told what crosses, as this version has it.
     pub(super) told_features: bool,
     /// Who has messages of our users, as they said lately.
@@ -109,6 +111,7 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         group: RoomGroup::default(),
         recent: Recent::default(),
         told_losses: BTreeSet::new(),
+        known_names: BTreeMap::new(),
         told_features: false,
         delivered: BTreeMap::new(),
         more: false,
@@ -240,6 +243,7 @@ impl Actor {
         self.group.bounds = Some(self.engine.bounds());
         self.recent = Recent::default();
         self.told_losses.clear();
+        self.known_names.clear();
         self.told_features = false;
         self.delivered.clear();
         self.load_kin().await?;
@@ -338,6 +342,7 @@ impl Actor {
             }
             committed?;
         }
+        self.forget_names();
         Ok(after)
     }
 

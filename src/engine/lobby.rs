@@ -281,6 +281,8 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         direct_with: Some(remote),
         speaker: ghost,
         banned: Vec::new(),
+        names: engine.own_name(&event.sender).await,
+        found: None,
         space: None,
         // What was said before the invitation is not for the one who is invited.
         since: Some(event.event_id.to_string()),
@@ -443,6 +445,8 @@ pub(super) struct RoomFacts {
     pub(super) may: bool,
     /// Remote users whose ghosts are banned.
     pub(super) banned: Vec<UserUri>,
+    /// What users of ours who are in it are called there.
+    pub(super) names: Vec<(ruma::OwnedUserId, String)>,
 }
 
 pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &ruma::UserId) -> RoomFacts {
@@ -471,6 +475,12 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
                 let target = event.get("state_key").and_then(serde_json::Value::as_str);
                 let target = target.and_then(|key| ruma::UserId::parse(key).ok());
                 facts.banned.extend(target.and_then(|target| engine.0.names.ghost_uri(&target)));
+            }
+            "m.room.member" if text("membership") == "join" => {
+                let member = event.get("state_key").and_then(serde_json::Value::as_str);
+                let member = member.and_then(|key| ruma::UserId::parse(key).ok());
+                let member = member.filter(|member| engine.0.names.uri(member).is_some());
+                facts.names.extend(member.zip(super::faces::name_in(&content)));
             }
             "m.room.create" => {
                 first = event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned);
@@ -506,6 +516,8 @@ impl RoomFacts {
             direct_with: None,
             speaker: Actor::Bot,
             banned: self.banned,
+            names: self.names,
+            found: None,
             space: self.lets_in,
             since,
         }

@@ -22,6 +22,7 @@ mod desk;
 mod discovery;
 mod effects;
 mod ended;
+mod faces;
 mod files;
 mod finding;
 mod fingerprint;

@@ -88,6 +88,8 @@ pub(crate) const READ: Table<(String, String), Millis> = Table::new("read");
 pub(crate) const DELIVERED: Table<(String, [u8; 32]), Dated<Vec<UserUri>>> = Table::new("delivered");
 /// What senders were told that others do not get: room, user, row of the table of features.
 pub(crate) const TOLD: Table<(String, String, String), ()> = Table::new("told");
+/// What our users are called in a room, if not as in their address: room, Matrix id.
+pub(crate) const MEMBER_NAMES: Table<(String, String), String> = Table::new("membername");
 /// Keys of the gateway itself, by purpose. Sealed.
 pub(crate) const KEYS: Table<String, Vec<u8>> = Table::sealed("key");
 /// Numbers of the gateway itself, by purpose.

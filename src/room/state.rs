@@ -10,6 +10,7 @@ use super::{
     codes::JoinCode,
     crowd::Crowd,
     effect::{Actor, Millis},
+    faces::Faces,
     group::Staged,
     kin::Kin,
     roles::Levels,
@@ -379,6 +380,8 @@ pub struct Room {
     pub former: Option<(OwnedRoomId, Millis)>,
     /// As hub: the two of a direct chat.
     pub two: BTreeSet<UserUri>,
+    /// What people call themselves.
+    pub faces: Faces,
     /// What it has to do with other rooms: stored in a row of its own.
     #[serde(skip)]
     pub kin: Kin,
@@ -453,6 +456,7 @@ impl Room {
             moving: None,
             former: None,
             two: BTreeSet::new(),
+            faces: Faces::default(),
             kin: Kin::default(),
         }
     }

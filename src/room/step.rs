@@ -672,6 +672,7 @@ impl Step<'_> {
     }
 
     fn on_tick(&mut self) {
+        self.wake_for_faces();
         self.look_for_the_way();
         self.look_for_home();
         self.find_parent();
@@ -778,6 +779,9 @@ impl Step<'_> {
         let Some(room) = self.room.matrix.clone() else {
             return self.report(format!("a message of {sender} came before the Matrix room was there"));
         };
+        if translate::profile::is_profile(&content) {
+            return self.on_profile(sender, &content);
+        }
         self.let_actor_in(&room, sender);
         if let Some(expires) = content.expires {
             let (sender, actor) = (sender.clone(), Actor::Ghost(sender.clone()));
@@ -834,6 +838,7 @@ impl Step<'_> {
     /// After the group changed: ghosts in and out, our users who were removed out of the Matrix room.
     pub(super) fn sync_members(&mut self) {
         let Some(state) = self.state() else { return };
+        self.room.faces.only_in(&self.group.providers());
         let Some(room) = self.room.matrix.clone() else { return };
         let fixed = state.base_policy.fixed_membership;
         let Some(remote) = self.remote_participants() else { return };

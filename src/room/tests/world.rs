@@ -190,6 +190,8 @@ pub(super) struct Provider {
     /// The ghost that made the portal: it stands above all levels.
     pub(super) founder: Option<UserUri>,
     pub(super) notices: Vec<String>,
+    /// What ghosts were called, and when.
+    pub(super) called: Vec<(u64, String)>,
     pub(super) reports: Vec<String>,
     /// The epochs that it passed over by joining again.
     pub(super) gaps: BTreeSet<(u64, u64)>,
@@ -223,6 +225,7 @@ impl Provider {
             set: BTreeMap::new(),
             founder: None,
             notices: Vec::new(),
+            called: Vec::new(),
             reports: Vec::new(),
             gaps: BTreeSet::new(),
         }
@@ -765,6 +768,10 @@ impl World {
                 Some(ghost) => assert!(p.banned.remove(&ghost)),
                 None => drop(p.shut.remove(&p.names.uri(&target).unwrap())),
             },
+            Effect::Matrix(MatrixAction::Name { actor: Actor::Ghost(ghost), name, .. }) => {
+                assert!(p.ghosts.contains(&ghost), "{ghost} is called {name}, but is not there");
+                p.called.push((self.now, name));
+            }
             Effect::Matrix(MatrixAction::Ban { target, .. }) => {
                 let user = p.names.uri(&target).unwrap();
                 p.shut.insert(user.clone());
