@@ -74,9 +74,8 @@ impl Step<'_> {
         let space = now.and_then(|now| space_of(&now.content));
         if self.room.kin.space != space {
             (self.room.kin.space, self.room.kin.told) = (space, false);
-            if self.has_kin() && self.parent().is_some() {
+            if self.has_kin() && self.parent().is_some() && self.want_parent(None) {
                 self.notice("The join rule of this room changed: it does not belong to its space any more.");
-                self.want_parent(None);
             }
         }
         self.find_parent();
@@ -135,6 +134,12 @@ impl Step<'_> {
         if space.is_none() || self.room.kin.space.as_ref() != space {
             return;
         }
+        // Who is in the other room is told to nobody who is not.
+        if !self.who_may_depend().iter().any(|user| members.contains(user)) {
+            let text =
+                format!("the join rule names {parent}, but nobody who could have this room depend on it is there");
+            return self.out.push(Effect::Note(text));
+        }
         if outside.is_empty() {
             return self.belong_to(parent);
         }
@@ -155,12 +160,6 @@ impl Step<'_> {
                 "This room belongs to {parent} now, as its join rule says: MIMI users have to be in that one first, and whoever \
                  leaves it or is removed there is removed here, too."
             ));
-        } else if !std::mem::replace(&mut self.room.kin.told, true) {
-            let text = format!(
-                "This room could belong to {parent}, as its join rule says, but nobody of this server may change that in the \
-                 MIMI room."
-            );
-            self.notice(&text);
         }
     }
 
@@ -204,15 +203,19 @@ impl Step<'_> {
         self.list_present();
     }
 
-    /// Has the room depend on another one, or on none; false if nobody of ours may change that.
-    fn want_parent(&mut self, parent: Option<&RoomUri>) -> bool {
-        let Some(state) = self.state() else { return false };
-        let locals = self.group.local_users();
-        let listed = state.participants.iter().map(|(user, _)| user).filter(|user| self.room.present.contains(*user));
+    /// Those of ours who may have the room depend on another one.
+    fn who_may_depend(&self) -> Vec<UserUri> {
+        let Some(state) = self.state() else { return Vec::new() };
         let may = |user: &&UserUri| {
             state.can(user, Capability::ChangeRoomMembershipStyle) && state.takes_part(user) && !self.is_leaving(user)
         };
-        let Some(by) = locals.iter().chain(listed).find(may).cloned() else { return false };
+        let listed = state.participants.iter().map(|(user, _)| user).filter(|user| self.room.present.contains(*user));
+        self.group.local_users().iter().chain(listed).filter(may).cloned().collect()
+    }
+
+    /// Has the room depend on another one, or on none; false if nobody of ours may change that.
+    fn want_parent(&mut self, parent: Option<&RoomUri>) -> bool {
+        let (Some(state), Some(by)) = (self.state(), self.who_may_depend().into_iter().next()) else { return false };
         match policy::update_parent(&state, parent) {
             Ok(update) => self.want(Intent::Change { by, component: component::BASE_ROOM_POLICY, update }),
             Err(error) => self.report(format!("the base policy cannot be written: {error}")),

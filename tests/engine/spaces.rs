@@ -192,3 +192,39 @@ async fn a_crash_between_the_space_and_its_room_leaves_nobody_behind() {
         until_member(&two.a, &room, &two.a.ghost(&two.b.uri("b1")), "leave").await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_whose_people_are_not_in_the_space_hears_nothing_of_it() {
+    let two = Two::new().await;
+    let a = &two.a.homeserver;
+    let (space, _) = house(&two.a);
+    let parent = mirror(&two.a, &space).await;
+    // A3 is not in the space, and would like to know who is.
+    let room = a.create_room("a3", "Spy");
+    let rule = json!({ "join_rule": "restricted", "allow": [{ "type": "m.room_membership", "room_id": space }] });
+    a.set(&room, "a3", "m.room.join_rules", rule.clone());
+    for user in [a.bot.as_str(), "@a2:a.test"] {
+        a.invite(&room, "a3", user, false);
+    }
+    a.join(&room, "a2");
+    until_member(&two.a, &room, a.bot.as_str(), "join").await;
+    a.say(&room, "a3", "!mimi bridge");
+    until_told(&two.a, &room, "This room is mirrored as").await;
+    bring(&two.a, &room, "a3", &two.b, "b1").await;
+    assert!(!told(&two.a, &room, parent.as_str()), "{:?}", a.notices(&room));
+    // Once A1, who is there, has the say, too, they are told who is not.
+    a.invite(&room, "a3", "@a1:a.test", false);
+    a.join(&room, "a1");
+    let bot = a.bot.as_str();
+    a.set(&room, "a3", "m.room.power_levels", json!({ "users": { "@a3:a.test": 100, "@a1:a.test": 100, bot: 100 } }));
+    // Roles follow levels a moment later: the rule is set until it counts.
+    let text = format!("members of {parent} in, but does not belong to it");
+    for _ in 0..400 {
+        if told(&two.a, &room, &text) {
+            return;
+        }
+        a.set(&room, "a1", "m.room.join_rules", rule.clone());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("“{text}”: {:?}", a.notices(&room));
+}

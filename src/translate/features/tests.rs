@@ -259,7 +259,9 @@ fn to_matrix_the_table_says_what_happens() {
             assert!(content.to_string().contains(lost) && !shown.contains(lost), "{name} comes back: {shown}");
         }
     }
-    for feature in FEATURES.iter().filter(|feature| feature.back != Level::No && ![REPORTS, NAMES].contains(&feature.name)) {
+    for feature in
+        FEATURES.iter().filter(|feature| feature.back != Level::No && ![REPORTS, NAMES].contains(&feature.name))
+    {
         let (_, message) =
             messages.iter().find(|(name, _)| *name == feature.name).unwrap_or_else(|| panic!("{}", feature.name));
         let mut shown = back(message);
