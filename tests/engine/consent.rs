@@ -300,7 +300,7 @@ async fn a_question_that_is_taken_back_needs_no_answer() {
     told(&play.b, "b1", &talk, &format!("({m2}) asks you")).await;
     says(&play.b, "b1", &talk, "yes", "Several wait for an answer").await;
     says(&play.b, "b1", &talk, &format!("decline {m2}"), "They are not told").await;
-    says(&play.b, "b1", &talk, "yes", "m1 (m.example)").await;
+    says(&play.b, "b1", &talk, "yes", "m1 (mimi://m.example/u/m1)").await;
     until_true("the grant", || !play.heard().is_empty()).await;
     assert_eq!(play.heard()[0].requester, play.m1());
 }

@@ -305,7 +305,7 @@ async fn several_are_listed_and_refusals_are_told() {
     for (said, text) in [
         ("start-chat email:bob@b.example", "does not search by that"),
         ("start-chat name:k@b.example", "more exactly"),
-        ("start-chat bob@nowhere.example", "no provider that this gateway talks to"),
+        ("start-chat bob@nowhere.example", "nowhere.example is no peer of this gateway"),
         ("start-chat a2@a.example", "the Matrix way"),
         ("start-chat mimi://a.example/u/a2", "the Matrix way"),
         ("start-chat", "Say start-chat handle:NAME@PROVIDER"),

@@ -228,7 +228,8 @@ async fn a_provider_is_denied_and_allowed_while_the_gateway_runs() {
     assert!(told.starts_with("b.example is denied"), "{told}");
     assert!(!a.engine().gate()(&b.domain), "what serves assets hears of it at once");
     // Also over a restart.
-    again(a).await;
+    ruled(a, &[("*", &[Act::Invite]), ("@a1:a.test", &[Act::Admin])], MANY).await;
+    come(a, &at_a, "a2");
     let gate = a.engine().gate();
     assert!(!gate(&b.domain) && gate(&a.domain));
     a.homeserver.say(&at_a, "a1", "waits");
@@ -402,7 +403,7 @@ async fn providers_that_the_envelope_denies_are_no_peers() {
     let (at_a, _) = two.bridge().await;
     bounded(a, Envelope { deny_providers: vec![Pattern::new("b.*")], ..Envelope::default() }).await;
     let told = ask(a, &at_a, "a1", &format!("!mimi invite {}", b.uri("b1"))).await;
-    assert!(told.contains("b.example is no peer of this gateway"), "{told}");
+    assert!(told.contains("b.example is denied by the settings of this gateway"), "{told}");
     let to_a = PathTarget::Domain(a.domain.clone());
     assert!(matches!(a.receive("b", Endpoint::IdentifierQuery, &to_a, b"").await, Err(Problem::Forbidden(_))));
     let desk = alone(a, "a1").await;

@@ -109,12 +109,12 @@ impl Engine {
 
     async fn turn(&self, job: &MirrorJob, mut row: MirrorRow) -> Result<Turn, LobbyError> {
         let before = row.outcome.clone();
-        let tried = match job.stage {
+        let turn = match job.stage {
             Stage::Undoing { used } => self.let_go(job, &mut row, used).await,
             _ => self.try_room(job, &mut row).await,
         };
         row.trouble.clear();
-        if let Err(error) = tried {
+        if let Err(error) = turn {
             let for_good = is_for_good(&error);
             let why = self.not_everybodys(error).await?;
             row.tries += 1;
