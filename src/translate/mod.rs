@@ -16,6 +16,7 @@ mod links;
 mod markdown;
 pub mod media;
 mod previews;
+pub mod profile;
 mod relation;
 mod to_matrix;
 mod to_mimi;
