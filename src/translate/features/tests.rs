@@ -260,7 +260,7 @@ fn to_matrix_the_table_says_what_happens() {
         }
     }
     for feature in
-        FEATURES.iter().filter(|feature| feature.back != Level::No && ![REPORTS, NAMES].contains(&feature.name))
+        FEATURES.iter().filter(|feature| feature.back != Level::No && !matches!(feature.name, REPORTS | NAMES))
     {
         let (_, message) =
             messages.iter().find(|(name, _)| *name == feature.name).unwrap_or_else(|| panic!("{}", feature.name));
