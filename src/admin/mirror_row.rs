@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Listing;
 use crate::{
     engine::{Counts, Engine, Finding, MirrorJob, MirrorRequest, MirrorRow as Row, Outcome, Selection, Stage, Weight},
+    room::counted,
     store::StoreError,
 };
 
@@ -96,7 +97,7 @@ impl From<MirrorJob> for JobRow {
             what: match &job.request.selection {
                 Selection::All => "all".to_owned(),
                 Selection::Space(space) => format!("space {space}"),
-                Selection::Rooms(rooms) => format!("{} rooms", rooms.len()),
+                Selection::Rooms(rooms) => counted(rooms.len() as u64, "room", "rooms"),
             },
             dry_run: job.request.dry_run,
             stage: stage.to_owned(),
@@ -123,6 +124,7 @@ impl From<&Finding> for FindingRow {
         let weight = match finding.weight() {
             Weight::Forbids => "forbids",
             Weight::Needs => "needs",
+            Weight::Does => "does",
             Weight::Loses => "loses",
         };
         Self { code: finding.code().to_owned(), weight: weight.to_owned(), text: finding.to_string() }

@@ -137,7 +137,7 @@ Exit codes:
   9  the control socket is another user's
   13 the list of rooms cannot be read
   14 the gateway does not run, or does not answer
-  15 some rooms were not mirrored (failed, or named in --file and left out), or not let go
+  15 some rooms were not mirrored (failed, or named in --file and left out), or not let go, or the job was stopped
 
 Examples:
   mimi-gateway mirror --all

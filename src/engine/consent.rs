@@ -339,6 +339,8 @@ impl Engine {
 
     /// A remote user, by name and address.
     pub(super) fn described(&self, user: &UserUri) -> String {
-        format!("{} ({user})", self.0.names.display(user))
+        let (name, provider) = (self.0.names.display(user), format!(" ({})", user.provider()));
+        // The address says the provider.
+        format!("{} ({user})", name.strip_suffix(&provider).unwrap_or(&name))
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ident::UserUri,
-    room::{ConsentWords, Names as _, Tag},
+    room::{ConsentWords, Names as _, Tag, counted},
     store::{Batch, StoreError},
     wire::{ConsentAction, ConsentEntry, Wire as _},
 };
@@ -81,9 +81,9 @@ impl Engine {
         }
         let seconds = self.0.names.too_many_invitations(user)?;
         Some(format!(
-            "You have asked as many users of other providers as this gateway lets one user ask within an hour. Try again in {} \
-             minutes.",
-            seconds.div_ceil(60)
+            "You have asked as many users of other providers as this gateway lets one user ask within an hour. Try again in \
+             {}.",
+            counted(u64::from(seconds.div_ceil(60)), "minute", "minutes")
         ))
     }
 
@@ -116,8 +116,8 @@ impl Engine {
         }
         let who = self.described(&other);
         let undo = matches!(word, ConsentWords::Revoke(_) | ConsentWords::Block(_) | ConsentWords::Unblock(_));
-        if !undo && !self.0.peers.knows(&other.provider()) {
-            return Ok(format!("{} is no peer of this gateway. Its operator can add it.", other.provider()));
+        if !undo && let Some(why) = self.0.names.not_reached(&other.provider(), Some(user)) {
+            return Ok(why);
         }
         if let ConsentWords::Ask(_) = word
             && let Some(why) = self.may_not_ask(user, &other)

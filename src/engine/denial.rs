@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     core::{Engine, lock, now},
-    ports::{CallError, Endpoint, Gate, Millis, PathTarget, Peers, Problem, Retry, VerifiedPeer},
+    ports::{CallError, Endpoint, Gate, Millis, PathTarget, Peers, Problem, Retry, Shut, VerifiedPeer},
     tables::DENIED,
 };
 use crate::{
@@ -97,6 +97,13 @@ impl Peers for Doors {
         self.peers.knows(peer) && self.open(peer)
     }
 
+    fn shut(&self, peer: &ProviderDomain) -> Option<Shut> {
+        if lock(&self.denied).contains_key(peer) {
+            return Some(Shut::Administrator);
+        }
+        (!self.envelope.admits(peer)).then_some(Shut::Settings)
+    }
+
     fn is_gateway(&self, peer: &ProviderDomain) -> bool {
         self.peers.is_gateway(peer)
     }
@@ -138,6 +145,15 @@ impl Engine {
         self.0.db.commit(batch).await?;
         lock(&self.0.doors.denied).insert(provider.clone(), denial);
         tracing::warn!(%provider, %by, "a provider is denied from now on");
+        if !self.0.doors.peers.knows(provider) {
+            // A typo would otherwise look like success, when it matters.
+            let known: Vec<String> = self.0.doors.all().iter().map(ToString::to_string).collect();
+            let known = if known.is_empty() { "no provider".to_owned() } else { known.join(", ") };
+            return Ok(Ok(format!(
+                "Look at the spelling: no provider {provider} is configured. The settings name {known}. \
+                 {provider} is denied all the same, should it be added; “allow {provider}” ends that."
+            )));
+        }
         Ok(Ok(format!(
             "{provider} is denied: what it sends is refused, and what goes there waits. Rooms stay as they are. “allow {provider}” \
              ends it."

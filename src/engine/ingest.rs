@@ -16,7 +16,7 @@ use crate::{
     ident::UserUri,
     room::{Names, Setting},
     store::{Batch, BoxFuture, StoreError},
-    translate::RoomEvent,
+    translate::{RoomEvent, is_live_info},
 };
 
 /// Events that one comparison reads at most before it gives up the search for the last known one.
@@ -140,7 +140,7 @@ impl Engine {
             let room = event.room_id.to_string();
             let setting = event.state_key.as_deref() == Some("") && Setting::of(&event.event_type).is_some();
             let acts = event.event_type == "m.room.member"
-                || setting && self.linked(&room).is_some()
+                || (setting || is_live_info(&event.event_type)) && self.linked(&room).is_some()
                 || self.ends_room(&event);
             if event.state_key.is_some() && !acts {
                 continue;

@@ -30,6 +30,9 @@ use crate::{
 /// The longest wait between tries, as a multiple of the first.
 const LONGEST_WAIT: u32 = 50;
 
+/// What the bot says in a chat with it that is encrypted.
+const UNREADABLE: &str = "I cannot read encrypted messages. Start a chat with me in which encryption is off.";
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LobbyError {
     #[error(transparent)]
@@ -191,8 +194,7 @@ async fn handle(engine: &Engine, event: &RoomEvent, encrypted: bool) -> Result<(
     if event.event_type == "m.room.encrypted"
         && MANAGEMENT.get(&engine.0.db, &event.room_id.to_string()).await?.is_some()
     {
-        let text = "I cannot read encrypted messages. Start a chat with me in which encryption is off.";
-        return say(engine, &event.room_id, &event.event_id, text).await;
+        return say(engine, &event.room_id, &event.event_id, UNREADABLE).await;
     }
     if event.event_type != "m.room.message" || event.state_key.is_some() {
         return Ok(());
@@ -232,11 +234,63 @@ async fn bot_invited(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyErro
     let join = MatrixAction::Join { room: event.room_id.clone(), actor: Actor::Bot };
     engine.0.homeserver.perform(&join).await?;
     let direct = event.content.get("is_direct").and_then(serde_json::Value::as_bool).unwrap_or_default();
+    let facts = facts_of(engine, event).await?;
     if direct {
         engine.note_desk(&event.sender, &event.room_id).await?;
-        say(engine, &event.room_id, &event.event_id, HELP).await?;
+        let text = if facts.is_some_and(|facts| facts.encrypted) { UNREADABLE } else { HELP };
+        return say(engine, &event.room_id, &event.event_id, text).await;
     }
-    Ok(())
+    if engine.0.settings.admin_room.as_ref() == Some(&event.room_id) {
+        return Ok(());
+    }
+    let Some(facts) = facts else { return Ok(()) };
+    let text = match engine.0.settings.rights.check(&event.sender, Act::Bridge, None) {
+        Err(why) => why,
+        Ok(()) => in_the_way(&facts, "This room", "say `!mimi bridge`").map_or_else(
+            || {
+                "Say `!mimi bridge` to mirror this room to MIMI, or `!mimi help`. Nothing is mirrored before that."
+                    .to_owned()
+            },
+            |refusal| refusal.text,
+        ),
+    };
+    say(engine, &event.room_id, &event.event_id, &text).await
+}
+
+/// What a room into which the bot came looks like to it, for whoever asked it in; `None`: it cannot see that (any more).
+async fn facts_of(engine: &Engine, event: &RoomEvent) -> Result<Option<RoomFacts>, LobbyError> {
+    match engine.0.homeserver.room_state(&event.room_id).await {
+        Ok(state) => Ok(Some(facts(engine, &state, &event.sender))),
+        Err(error) if error.retry == Retry::Permanent => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why a room cannot be mirrored as it is, by its state: in words for whoever asks. `room`: how it is called; `then`: what to do when
+/// the bot has what it lacks.
+fn in_the_way(facts: &RoomFacts, room: &str, then: &str) -> Option<Refusal> {
+    if let Some(other) = &facts.other_bridge {
+        let text = format!("{room} is mirrored to MIMI by {other} already. Two bridges would double every message.");
+        return Some(Refusal::new(Cause::Conflict, text));
+    }
+    if facts.encrypted {
+        let text = format!(
+            "{room} is encrypted. Encrypted Matrix rooms cannot be mirrored yet, and I cannot read what is said in them. Encryption \
+             cannot be switched off: make another room without it."
+        );
+        return Some(Refusal::new(Cause::Conflict, text));
+    }
+    if !facts.may {
+        let text = "You need the power to change the room's settings to mirror it.";
+        return Some(Refusal::new(Cause::NotPermitted, text));
+    }
+    if !facts.missing.is_empty() {
+        let what = facts.missing.join(", ");
+        let text =
+            format!("I lack the power to {what} in {}. Give me power level 100, then {then}.", room.to_lowercase());
+        return Some(Refusal::new(Cause::Conflict, text));
+    }
+    None
 }
 
 /// Somebody invites a MIMI user into a room that is not mirrored: it becomes a MIMI room of ours.
@@ -246,8 +300,8 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
     let ghost = Actor::Ghost(remote.clone());
     let direct = event.content.get("is_direct").and_then(serde_json::Value::as_bool).unwrap_or_default();
     let permitted = engine.0.settings.rights.check(&event.sender, Act::Chat, Some(&remote.provider()));
-    let refusal = if !engine.0.peers.knows(&remote.provider()) {
-        Some(format!("{} is no provider that this gateway talks to.", remote.provider()))
+    let refusal = if let Some(why) = engine.0.names.not_reached(&remote.provider(), Some(&creator)) {
+        Some(why)
     } else if let Err(why) = permitted {
         Some(why)
     } else if let Some(refusal) = engine.no_more_rooms(&event.sender, &creator).await? {
@@ -551,21 +605,8 @@ async fn bridge(engine: &Engine, asker: &Asker, target: OwnedRoomId) -> Result<R
     }
     let state = homeserver.room_state(&target).await?;
     let facts = facts(engine, &state, &asker.user);
-    if let Some(other) = facts.other_bridge {
-        let text = format!("That room is mirrored to MIMI by {other} already. Two bridges would double every message.");
-        return Ok(refused(Cause::Conflict, text));
-    }
-    if facts.encrypted {
-        return Ok(refused(Cause::Conflict, "That room is encrypted. Encrypted Matrix rooms cannot be mirrored yet."));
-    }
-    if !facts.may {
-        let text = "You need the power to change the room's settings to mirror it.";
-        return Ok(refused(Cause::NotPermitted, text));
-    }
-    if !facts.missing.is_empty() {
-        let what = facts.missing.join(", ");
-        let text = format!("I lack the power to {what} in that room. Give me power level 100 and try again.");
-        return Ok(refused(Cause::Conflict, text));
+    if let Some(refusal) = in_the_way(&facts, "That room", "try again") {
+        return Ok(Err(refusal));
     }
     let Some(creator) = engine.0.names.uri(&asker.user) else {
         return Ok(refused(Cause::NotPermitted, "You cannot mirror rooms."));

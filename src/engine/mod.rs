@@ -74,8 +74,8 @@ pub use denial::{Denial, ProviderSummary};
 pub use files::Files;
 pub use fingerprint::Fingerprint;
 pub use mirror::{
-    Counts, FASTEST, Finding, MOST_ROOMS, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage,
-    Weight,
+    Counts, FASTEST, Finding, MOST_ROOMS, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Raised, Selection,
+    Stage, Weight,
 };
 pub use names::GatewayNames;
 pub use noise::{Line, Noise};

@@ -6,7 +6,7 @@ use ruma::{OwnedUserId, UserId};
 use serde_json::value::RawValue;
 
 use super::{
-    ports::Peers,
+    ports::{Peers, Shut},
     rights::{Act, Rights},
 };
 use crate::{
@@ -104,6 +104,32 @@ impl Names for GatewayNames {
     }
     fn is_peer(&self, provider: &ProviderDomain) -> bool {
         self.peers.as_ref().is_some_and(|peers| peers.knows(provider))
+    }
+    fn not_reached(&self, provider: &ProviderDomain, by: Option<&UserUri>) -> Option<String> {
+        if self.is_peer(provider) {
+            return None;
+        }
+        let administrates = || {
+            let id = by.and_then(|by| self.map.matrix_user(by));
+            id.is_some_and(|id| self.rights.as_ref().is_some_and(|rights| rights.may(&id, Act::Admin)))
+        };
+        Some(match self.peers.as_ref().and_then(|peers| peers.shut(provider)) {
+            Some(Shut::Administrator) if administrates() => format!(
+                "{provider} is denied by an administrator. “allow {provider}”, said in a chat with me alone, ends that."
+            ),
+            Some(Shut::Administrator) => format!(
+                "{provider} is denied by an administrator of this gateway for now: nobody there can be reached. Ask them."
+            ),
+            Some(Shut::Settings) => {
+                format!(
+                    "{provider} is denied by the settings of this gateway ([envelope]). Its operator can permit it."
+                )
+            }
+            None => format!("{provider} is no peer of this gateway. Its operator can add it."),
+        })
+    }
+    fn is_denied(&self, provider: &ProviderDomain) -> bool {
+        self.peers.as_ref().is_some_and(|peers| peers.shut(provider).is_some())
     }
     fn is_gateway(&self, provider: &ProviderDomain) -> bool {
         self.peers.as_ref().is_some_and(|peers| peers.is_gateway(provider))

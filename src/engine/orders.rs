@@ -30,6 +30,7 @@ use crate::{
     room::{
         Cause, Code, ConsentWords, Names as _, Orderer, Phase, Refusal, Said,
         command::{ALONE, AdminWords, Command, HELP},
+        counted,
         seek::{Way, Whom, Wish},
     },
     store::{Batch, StoreError},
@@ -255,8 +256,9 @@ impl Engine {
             }
         }
         Ok(format!(
-            "{rooms} rooms, {active} of them active; {} things set aside since the start. {}",
-            self.quarantined(),
+            "{}, {active} of them active; {} set aside since the start. {}",
+            counted(rooms as u64, "room", "rooms"),
+            counted(self.quarantined(), "thing", "things"),
             self.0.settings.rights.words(user)
         ))
     }
@@ -346,8 +348,9 @@ impl Engine {
         Ok(Some(Refusal::new(
             Cause::TooMany(0),
             format!(
-                "You have {there} rooms and chats with users of other providers, as many as this gateway lets one user have. Unbridge \
-                 or leave one of them first."
+                "You have {} with users of other providers, as many as this gateway lets one user have. Unbridge \
+                 or leave one of them first.",
+                counted(u64::from(there), "room or chat", "rooms and chats"),
             ),
         )))
     }

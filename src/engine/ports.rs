@@ -344,6 +344,15 @@ pub trait ProviderInbound: Send + Sync + 'static {
 
 // ------------------------------------------------------------------------------------------------ MIMI, outgoing
 
+/// Who denies a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shut {
+    /// An administrator, while the gateway runs.
+    Administrator,
+    /// The settings (`envelope`).
+    Settings,
+}
+
 /// Says whether we have to do with a provider, each time that it is asked.
 pub type Gate = std::sync::Arc<dyn Fn(&ProviderDomain) -> bool + Send + Sync>;
 
@@ -360,6 +369,10 @@ pub trait Peers: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<u8>, CallError>>;
     /// Whether this domain is a configured peer that may be called.
     fn knows(&self, peer: &ProviderDomain) -> bool;
+    /// Why nobody there is talked to although the settings may name it; `None`: nobody denied it.
+    fn shut(&self, _peer: &ProviderDomain) -> Option<Shut> {
+        None
+    }
     /// All that may be called.
     fn all(&self) -> Vec<ProviderDomain> {
         Vec::new()

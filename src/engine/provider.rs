@@ -300,8 +300,7 @@ impl Engine {
         if room.hub() == *self.0.names.domain() {
             return Ok(refused(Cause::Conflict, "That room is hosted here: join it the Matrix way."));
         }
-        if !self.0.peers.knows(&room.hub()) {
-            let text = format!("{} is no peer of this gateway; its operator can add it.", room.hub());
+        if let Some(text) = self.0.names.not_reached(&room.hub(), Some(&user)) {
             return Ok(refused(Cause::NotFound, text));
         }
         if !self.knows_room(room) {

@@ -185,14 +185,14 @@ impl Rights {
     pub fn check(&self, user: &UserId, act: Act, peer: Option<&ProviderDomain>) -> Result<(), String> {
         if !self.may(user, act) {
             return Err(if self.rule(user).is_some_and(|rule| !rule.may.is_empty()) {
-                format!("You are not permitted to {} by this gateway. Its operator can permit it.", act.words())
+                format!("You are not permitted to {}. Whoever runs this gateway can permit it.", act.words())
             } else {
                 NOT_PERMITTED.to_owned()
             });
         }
         match peer.filter(|peer| !self.may_meet(user, peer)) {
             Some(peer) => Err(format!(
-                "You are not permitted to talk to users of {peer} by this gateway. Its operator can permit it."
+                "You are not permitted to talk to users of {peer}. Whoever runs this gateway can permit it."
             )),
             None => Ok(()),
         }

@@ -88,8 +88,8 @@ impl Engine {
         if *at == *self.0.names.domain() {
             return Err("That is this server: start the chat the Matrix way.".to_owned());
         }
-        if !self.0.peers.knows(at) {
-            return Err(format!("{at} is no provider that this gateway talks to."));
+        if let Some(why) = self.0.names.not_reached(at, None) {
+            return Err(why);
         }
         let elements = vec![QueryElement { field, value }];
         let body = IdentifierRequest { elements, extensions: AppDataDictionary::default() }.encode();

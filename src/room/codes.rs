@@ -13,6 +13,7 @@ use super::{
     orders::{Cause, Code, Refusal, Said},
     state::{Intent, Phase, Room},
     step::{Step, hash},
+    words::counted,
 };
 use crate::{
     ident::UserUri,
@@ -100,8 +101,9 @@ impl Step<'_> {
         let (code, until) = (code(random), now.saturating_add(hours * HOUR));
         self.room.codes.push(JoinCode { hash: hash(code.as_bytes()), by, until });
         let text = format!(
-            "Whoever has this code can join this room within {hours} hours: {code}\nThey say, to the bot of their own gateway: \
+            "Whoever has this code can join this room within {}: {code}\nThey say, to the bot of their own gateway: \
              join {} {code}",
+            counted(hours, "hour", "hours"),
             self.room.uri
         );
         Ok(Said { text, code: Some(Code { code, until }) })

@@ -1,5 +1,7 @@
 //! What people tell the gateway: the words, and what a bridged room does with them.
 
+use std::collections::BTreeSet;
+
 use ruma::OwnedEventId;
 use serde_json::Value;
 
@@ -8,6 +10,7 @@ use super::{
     seek::{self, Whom, Wish},
     state::Phase,
     step::{Effect, Step},
+    words::counted,
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -274,6 +277,15 @@ impl Step<'_> {
         }
     }
 
+    /// The providers of the room that are denied.
+    fn denied(&self) -> BTreeSet<String> {
+        let mut all = BTreeSet::from([self.room.uri.hub()]);
+        if let Some(state) = self.state() {
+            all.extend(state.participants.iter().map(|(user, _)| user.provider()));
+        }
+        all.into_iter().filter(|provider| self.names.is_denied(provider)).map(|provider| provider.to_string()).collect()
+    }
+
     /// How the room stands, for somebody of ours.
     pub(super) fn status(&self, user: &UserUri) -> String {
         let how = match &self.room.phase {
@@ -292,9 +304,17 @@ impl Step<'_> {
             let (ours, theirs): (Vec<_>, Vec<_>) = listed.partition(|(user, _)| self.is_ours(user));
             (ours.len(), theirs.len())
         });
+        let denied = match self.denied() {
+            none if none.is_empty() => String::new(),
+            denied => format!(
+                " Denied for now by this gateway: {}; what goes there waits, and nothing comes from there.",
+                denied.into_iter().collect::<Vec<_>>().join(", ")
+            ),
+        };
         format!(
-            "{}: {how}, {role}. {here} participants here, {there} elsewhere; epoch {}; {} waiting. Encryption towards MIMI ends at this gateway. {}",
+            "{}: {how}, {role}. {} here, {there} elsewhere; epoch {}; {} waiting.{denied} Encryption towards MIMI ends at this gateway. {}",
             self.room.uri,
+            counted(here as u64, "participant", "participants"),
             self.group.epoch(),
             self.room.queue.len() + self.room.submitted.len(),
             self.names.allowance(user),

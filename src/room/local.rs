@@ -3,6 +3,7 @@
 use super::{
     about::About,
     effect::{Actor, Endpoint, MatrixAction, PathTarget},
+    live::Turn,
     orders::{Cause, Refusal},
     people::People,
     reasons::Deed,
@@ -37,6 +38,9 @@ impl Step<'_> {
             return self.forwarded(event);
         }
         if let Some(key) = &event.state_key {
+            if translate::is_live_info(&event.event_type) && key.starts_with(event.sender.as_str()) {
+                return self.say(event, salt, past, None);
+            }
             if key.is_empty() && event.event_type == TOMBSTONE {
                 return self.on_tombstone(event);
             }
@@ -92,6 +96,11 @@ impl Step<'_> {
             );
             return self.tell_failure(&event.event_id, Why::Encrypted, &words);
         }
+        let live = match self.live_turn(event, &user, past) {
+            Ok(Turn::Quiet) => return,
+            Ok(turn) => turn,
+            Err(reason) => return self.unsaid(event, &user, &reason),
+        };
         let mentions = &People { names: self.names, state: self.state(), room: &*self.room };
         let sent_ts = event.origin_server_ts;
         let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, past, mentions };
@@ -121,6 +130,8 @@ impl Step<'_> {
                 }
                 Err(reason) => Err(reason),
             }
+        } else if let Turn::Say(live, replaces) = live {
+            live.to_mimi(replaces, &context)
         } else {
             translate::to_mimi(&event.event_type, &event.content, &context)
         };
@@ -133,6 +144,7 @@ impl Step<'_> {
                 let kind = Kind::of(&event.event_type, &event.content);
                 let event = event.event_id.clone();
                 self.tell_losses(&user, translated.losses);
+                self.live_said(&event, id);
                 let (message_id, earlier) = (id.0, Earlier::of(&translated.content, id, &user).with_kind(kind));
                 self.out.push(Effect::Noted { event: event.clone(), message_id, earlier });
                 if let Some(expires) = translated.content.expires {
@@ -348,7 +360,7 @@ impl Step<'_> {
     }
 
     /// Why a remote user cannot be asked in, for whoever wants it.
-    pub(super) fn not_to_be_invited(&self, remote: &UserUri) -> Option<String> {
+    pub(super) fn not_to_be_invited(&self, by: &UserUri, remote: &UserUri) -> Option<String> {
         match self.room.phase {
             Phase::Active => {}
             Phase::Invited | Phase::Joining => {
@@ -370,9 +382,7 @@ impl Step<'_> {
                 self.names.display(remote)
             ));
         }
-        let provider = remote.provider();
-        (!self.names.is_peer(&provider))
-            .then(|| format!("{provider} is no peer of this gateway, so nobody was asked. Its operator can add it."))
+        self.names.not_reached(&remote.provider(), Some(by))
     }
 
     /// A ghost does not take an invitation, and says why.
@@ -414,7 +424,7 @@ impl Step<'_> {
 
     /// One of our users wants a remote user in: consent comes first.
     pub(super) fn ask_in(&mut self, by: &UserUri, remote: &UserUri) -> Result<(), Refusal> {
-        if let Some(why) = self.not_to_be_invited(remote) {
+        if let Some(why) = self.not_to_be_invited(by, remote) {
             return Err(Refusal::new(Cause::Conflict, why));
         }
         if self.group.in_group(remote) {

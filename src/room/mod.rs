@@ -21,6 +21,7 @@ mod frank;
 pub mod group;
 mod hub;
 mod kin;
+mod live;
 mod local;
 mod orders;
 mod overlay;
@@ -62,3 +63,4 @@ pub use step::{Effect, GroupInfoAnswer, Input, Names, Recent, Showing, Step, Tag
 pub(crate) use telling::Fate;
 pub use telling::{STATUS_EVENT, SendStatus, Telling};
 pub use upgrade::{Move, Moves, Moving, NewHome, TOMBSTONE, creators, is_space};
+pub use words::counted;

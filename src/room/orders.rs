@@ -3,7 +3,7 @@
 
 use ruma::UserId;
 
-use super::{command::Command, effect::Millis, step::Step};
+use super::{command::Command, effect::Millis, step::Step, words::counted};
 use crate::ident::{ProviderDomain, UserUri};
 
 /// Why somebody does not get what they want.
@@ -131,8 +131,8 @@ impl Step<'_> {
                 Cause::TooMany(seconds),
                 format!(
                     "You have invited as many users of other providers as this gateway lets one user invite within an hour. Try \
-                     again in {} minutes.",
-                    seconds.div_ceil(60)
+                     again in {}.",
+                    counted(u64::from(seconds.div_ceil(60)), "minute", "minutes")
                 ),
             )),
         }

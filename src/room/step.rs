@@ -49,6 +49,14 @@ pub trait Names: Send + Sync {
     fn is_stray(&self, user: &UserId) -> bool;
     /// Whether somebody of this provider can be asked.
     fn is_peer(&self, provider: &ProviderDomain) -> bool;
+    /// Why nobody of this provider can be asked, in a sentence for this user of ours; `None`: they can be.
+    fn not_reached(&self, provider: &ProviderDomain, _by: Option<&UserUri>) -> Option<String> {
+        (!self.is_peer(provider)).then(|| format!("{provider} is no peer of this gateway. Its operator can add it."))
+    }
+    /// Whether what goes to this provider waits until it is no longer denied.
+    fn is_denied(&self, _provider: &ProviderDomain) -> bool {
+        false
+    }
     /// Whether this provider is a gateway to Matrix by our settings.
     fn is_gateway(&self, _provider: &ProviderDomain) -> bool {
         false
@@ -516,6 +524,8 @@ pub struct Recent {
     set: BTreeSet<[u8; 32]>,
     /// Messages that wait for long are not looked for before.
     pub(super) looks_at: Millis,
+    /// Live locations of our users.
+    pub(super) live: super::live::AllShared,
 }
 
 impl Recent {

@@ -20,6 +20,12 @@ const MAX_TO_SAY: usize = 10;
 pub(super) const READS_ALONG: &str =
     "Encryption towards MIMI ends at this gateway: its operator could read what is said here.";
 
+/// A number of things, in words.
+#[must_use]
+pub fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 /// The answer to what is written where nobody hears it any more.
 const UNDELIVERED: &str = "This was not delivered: this chat is over. Invite the other one again to begin a new one.";
 

@@ -113,6 +113,14 @@ pub const FEATURES: &[Feature] = &[
         "the drafts have no form for them: others see the bars",
         Some("formatting"),
     ),
+    row(
+        "link previews",
+        "MSC4095",
+        "parts of disposition `preview`",
+        levels(Level::Partly, Level::Full),
+        "those that their sender's client made: title and text, five at most, not their pictures; never fetched",
+        None,
+    ),
     row("mathematics", "`data-mx-maths`", "`` $`x`$ ``", FULL, "as TeX", Some("formatting")),
     row(
         "underlining, colours, raised and lowered text",
@@ -122,7 +130,14 @@ pub const FEATURES: &[Feature] = &[
         "who reads Markdown sees the text",
         Some("formatting"),
     ),
-    row("folded parts", "`<details>`", "GFM-MIMI", levels(Level::Partly, Level::No), "unfolded", Some("formatting")),
+    row(
+        "folded parts",
+        "`<details>`",
+        "HTML beside GFM-MIMI",
+        levels(Level::Partly, Level::Full),
+        "who reads Markdown sees them unfolded",
+        Some("formatting"),
+    ),
     row(
         "custom emoji in texts",
         "`<img data-mx-emoticon>`",
@@ -190,6 +205,14 @@ pub const FEATURES: &[Feature] = &[
         levels(Level::Partly, Level::Full),
         "without whose place it is, and when",
         Some("location_message"),
+    ),
+    row(
+        "live locations",
+        "MSC3489",
+        "a message that is edited",
+        levels(Level::Partly, Level::Text),
+        "the first place, one every half minute at most, the last; with `geo:` links",
+        None,
     ),
     row(
         "polls, votes, ends of polls",
@@ -363,6 +386,7 @@ const TELLS: &str = "senders are told of losses";
 const TOLD: &[(&str, &str)] = &[
     ("long text", "the end of a text that is too long"),
     ("links", "links that lead nowhere outside of Matrix (their text is kept)"),
+    ("link previews", "pictures of link previews, or more than five previews"),
     ("spoilers", "the cover of a spoiler (its text is in sight)"),
     ("custom emoji in texts", "custom emoji and pictures within a text (their names are kept)"),
     ("mentions of people", "a call for attention to those whom the text does not name by a link, or to all"),
@@ -435,6 +459,8 @@ impl Loss {
             | Self::Sticker
             | Self::Together
             | Self::Event(_)
+            | Self::Live
+            | Self::Preview
             | Self::Cover
             | Self::Profile
             | Self::Forwarded
@@ -450,6 +476,7 @@ impl Loss {
             Self::Emote
                 | Self::Style
                 | Self::Layout
+                | Self::Live
                 | Self::Formatting
                 | Self::Alternatives
                 | Self::Voice
@@ -491,6 +518,8 @@ impl Loss {
             Self::Unsupported(_) | Self::Thumbnail => "pictures, videos, sounds, files",
             Self::Voice | Self::Sticker => "voice messages, stickers",
             Self::Together => "galleries",
+            Self::Live => "live locations",
+            Self::Preview => "link previews",
             Self::Cover => "spoilers on pictures",
             Self::FileDetails => "what apps note of files",
             Self::Profile => "names that messages bring along",

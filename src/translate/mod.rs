@@ -16,6 +16,7 @@ mod links;
 mod markdown;
 pub mod media;
 pub mod profile;
+mod previews;
 mod relation;
 mod to_matrix;
 mod to_mimi;
@@ -33,7 +34,7 @@ use crate::{
 };
 
 pub use event::{BadEvent, RoomEvent};
-pub use events::{Kind, PRIVATE_EVENT};
+pub use events::{Kind, Live, PRIVATE_EVENT, is_live_info, is_live_place};
 pub use features::{FEATURES, Feature, Level, feature, room_features, table};
 pub use links::{Mentions, Nobody};
 pub use relation::{Act, Earlier, Form, Found, NoPast, Past, Refers, Resolved, deletion, named, relate};
@@ -165,6 +166,10 @@ pub enum Loss {
     Together,
     /// A small picture of a file.
     Thumbnail,
+    /// The steps of a live location between those that are told.
+    Live,
+    /// The pictures of link previews, or previews that name no link.
+    Preview,
     /// That a file is covered: it is an attachment whose description says so.
     Cover,
     /// What is said of a file beyond its name, type, size and length.
@@ -206,6 +211,8 @@ impl fmt::Display for Loss {
             Self::Sticker => f.write_str("that it is a sticker (sent as a picture)"),
             Self::Together => f.write_str("that the files belong together"),
             Self::Thumbnail => f.write_str("a preview of a file"),
+            Self::Live => f.write_str("some steps of a live location"),
+            Self::Preview => f.write_str("a picture of a link preview, or a preview"),
             Self::Cover => f.write_str("that a file is covered (its description says so)"),
             Self::FileDetails => f.write_str("some details of a file"),
             Self::Profile => f.write_str("the name that the message brings along"),

@@ -1,6 +1,6 @@
 //! MIMI content as a Matrix `m.room.message` (draft-ietf-mimi-content-08 section 4; Client-Server API, `m.room.message`).
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Map, Value, json};
 
@@ -10,6 +10,7 @@ use super::{
     html::{self, Document},
     links::Links,
     markdown::{self, Style},
+    previews::{self, Previews},
     tidy,
 };
 use crate::content::{
@@ -44,12 +45,15 @@ pub(super) fn with_pictures(
     if let Some(other) = events::to_matrix(message, ctx, &mut losses, &mut refers.form) {
         return MatrixMessage { refers, ..other };
     }
-    let rewritten = events::readable(&message.body);
-    let body = rewritten.as_ref().unwrap_or(&message.body);
+    let rewritten = events::readable(message);
+    let (body, previews) = match previews::split(rewritten.as_ref().unwrap_or(&message.body)) {
+        Some((body, previews)) => (Cow::Owned(body), previews),
+        None => (Cow::Borrowed(rewritten.as_ref().unwrap_or(&message.body)), Previews::default()),
+    };
     let mut shown = match (&message.body.body, message.replaces) {
         (Body::Null, Some(_)) => Shown::note("deleted or took back an earlier message"),
         (Body::Null, None) => Shown::note("empty message"),
-        _ => show(body, &mut links, &mut losses),
+        _ => show(&body, &mut links, &mut losses),
     };
     losses.append(&mut links.losses);
     if shown.plain.trim().is_empty() {
@@ -71,6 +75,7 @@ pub(super) fn with_pictures(
     // An edit has its text twice.
     let most = if message.replaces.is_some() { MAX_EVENT_CONTENT / 2 } else { MAX_EVENT_CONTENT };
     let mut content = bounded(msgtype, &shown, &mentions(&links), ctx, most, &mut losses);
+    previews.put(&mut content, most, &mut losses);
     events::mark(&mut content, message);
     if matches!(refers.form, Form::Reaction(_)) {
         losses.retain(|loss| *loss != Loss::Reaction);

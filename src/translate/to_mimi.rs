@@ -10,6 +10,7 @@ use super::{
     html::{self, Document},
     links::{Links, find_everybody},
     markdown::{self, Style},
+    previews,
     relation::{self, Relations},
     tidy,
 };
@@ -106,6 +107,7 @@ pub(super) fn with_pictures(
         return Err(NotCarried::Empty);
     }
     let body = alternatives(emote, plain, &markdown, &html, pictures, &mut losses);
+    let body = previews::beside(body, message, &mut losses);
     let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     content.set_sender_timestamp(ctx.sent_ts);
     content.expires = events::expires(outer, ctx.sent_ts, &mut losses);

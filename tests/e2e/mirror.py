@@ -105,6 +105,16 @@ class Mirror:
         if not set(self.rooms) <= set(everything) or reports != ["admin_room"]:
             raise Wrong(f"all rooms of the homeserver: {sorted(everything)}, the room of reports: {reports}")
         client, children = self.owner.client, self.rooms[:2]
+        would = self.rows("--file", "rooms.txt", "--make-admin", "--rate", str(RATE))
+        first = {n: [finding["code"] for finding in would[room]["findings"]] for n, room in enumerate(self.rooms)}
+        if first[5] != ["brings_bot"] or first[8] != ["gives_power"] or would[self.rooms[8]]["outcome"] != "fit":
+            raise Wrong(f"a dry run tells what --make-admin would do: {first}")
+        for space, told in (("foo", "is no room's id"), ("#nope:x", "cannot be"), (f"#nope:{self.silos.a.server_name}", "there is no space")):
+            began = time.monotonic()
+            done = self.gateway.run("mirror", "--space", space, seconds=60)
+            if done.returncode != 1 or told not in done.stdout + done.stderr:
+                raise Wrong(f"--space {space} ends with {done.returncode}: {done.stdout}{done.stderr}")
+            self.say(f"--space {space}: {time.monotonic() - began:.1f} s")
         space = client.create_room(name="House", preset="private_chat", creation_content={"type": "m.space"})
         for room in children:
             client.set_state(space, "m.space.child", {"via": [self.silos.a.server_name]}, room)
@@ -203,6 +213,10 @@ class Mirror:
             levels = next(event["content"] for event in self.owner.client.state(room) if event["type"] == "m.room.power_levels")
             if self.bot in levels.get("users", {}):
                 raise Wrong(f"the bot keeps its power in {room}")
+        for room in self.of_kind(8):
+            levels = next(event["content"] for event in self.owner.client.state(room) if event["type"] == "m.room.power_levels")
+            if self.bot in levels.get("users", {}) or self.owner.client.membership(room, self.bot) != "join":
+                raise Wrong(f"the bot was in {room} without power, and has some")
         for room in self.of_kind(0):
             if self.owner.client.membership(room, self.bot) != "join":
                 raise Wrong(f"the bot was in {room} before, and left")

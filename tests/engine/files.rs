@@ -32,7 +32,7 @@ fn judge(faults: &Faults, call: &str) -> Result<(), CallError> {
         Fault::None => Ok(()),
         Fault::Refused => Err(CallError { status: Some(404), ..lost("not there", Retry::Permanent) }),
         Fault::Panics => panic!("on purpose"),
-        Fault::Before | Fault::After | Fault::Later(_) => Err(lost("busy", Retry::Retriable(None))),
+        Fault::Before | Fault::After | Fault::Stuck | Fault::Later(_) => Err(lost("busy", Retry::Retriable(None))),
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     Panics,
     /// The other side is busy, and says after what time to come again.
     Later(Duration),
+    /// It answers never.
+    Stuck,
 }
 
 /// Decides about each call, described by a text that is the same for the same call made again.
@@ -427,6 +429,12 @@ impl FakeHomeserver {
         there.then(|| self.post(&mut state, room.as_str(), &user, event_type, Some(""), content, None))
     }
 
+    /// Sets the state that is one's own in a room, as a live location is.
+    pub(crate) fn set_own(&self, room: &RoomId, name: &str, event_type: &str, content: Value) -> String {
+        let user = self.user(name);
+        self.post(&mut self.lock(), room.as_str(), &user, event_type, Some(&user), content, None).to_string()
+    }
+
     /// Calls a room something.
     pub(crate) fn call_room(&self, room: &RoomId, name: &str, text: &str) {
         self.set(room, name, "m.room.name", json!({ "name": text }));
@@ -775,6 +783,7 @@ impl FakeHomeserver {
             Fault::Refused => Err(lost("no", Retry::Permanent)),
             Fault::Panics => panic!("on purpose"),
             Fault::Later(after) => Err(lost("busy", Retry::Retriable(Some(after)))),
+            Fault::Stuck => std::future::pending().await,
             Fault::After => call().and_then(|_| Err(lost("the answer was lost", Retry::Uncertain))),
         }
     }

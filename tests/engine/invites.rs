@@ -9,6 +9,7 @@ use mimi_gateway::{
     wire::{KeyMaterialResponse, KeyMaterialUserCode, Wire as _},
 };
 use ruma::RoomId;
+use serde_json::json;
 
 use crate::{
     flow::{key_request, until_room},
@@ -30,6 +31,30 @@ async fn keys_through_the_hub(a: &Silo, requester: &UserUri, target: &UserUri, r
     let path = PathTarget::Uri(target.as_uri().clone());
     let answer = a.net.deliver(&requester.provider(), &a.domain, Endpoint::KeyMaterial, &path, &body).await.unwrap();
     KeyMaterialResponse::decode(&answer.unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bot_says_what_it_lacks_when_it_comes_in() {
+    let two = Two::new().await;
+    let a = &two.a.homeserver;
+    let (me, bot) = (a.user("a1"), a.bot.to_string());
+    let encryption = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+    for (kind, content, says) in [
+        ("m.room.topic", json!({ "topic": "Tea" }), "Say `!mimi bridge` to mirror this room"),
+        ("m.room.power_levels", json!({ "users": { me: 100 } }), "Give me power level 100, then say `!mimi bridge`."),
+        ("m.room.encryption", encryption.clone(), "This room is encrypted."),
+        ("m.room.power_levels", json!({ "users": { "@far:b.test": 100, bot.as_str(): 100 } }), "You need the power"),
+    ] {
+        let room = a.create_room("a1", "Tea");
+        a.set(&room, "a1", kind, content);
+        a.invite(&room, "a1", &bot, false);
+        until_notice(&two.a, &room, says).await;
+        assert_eq!(a.notices(&room).len(), 1, "{says}");
+    }
+    let desk = a.create_room("a1", "");
+    a.set(&desk, "a1", "m.room.encryption", encryption);
+    a.invite(&desk, "a1", &bot, true);
+    until_notice(&two.a, &desk, "I cannot read encrypted messages.").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use mimi_gateway::{
-    engine::{Finding, MirrorRequest, MirrorRow, Outcome, Selection, Stage},
+    engine::{Finding, MirrorError, MirrorRequest, MirrorRow, Outcome, Selection, Stage},
     policy::Envelope,
     store::{Batch, Table},
 };
@@ -98,7 +98,40 @@ async fn a_space_that_cannot_be_found_ends_its_job() {
     let silo = silo_with(&broken).await;
     broken.set(Some("alias #garden"));
     let (job, _) = run(&silo, request(Selection::Space("#garden:dead.test".to_owned()))).await;
-    assert_eq!(job.stage, Stage::Failed("tried 20 times: connection refused".to_owned()));
+    assert_eq!(job.stage, Stage::Failed("connection refused".to_owned()), "at once");
+    broken.set(None);
+    for (space, says) in
+        [("#nowhere:a.test", "there is no space #nowhere:a.test"), ("!nowhere:a.test", "invite the bot")]
+    {
+        let (job, _) = run(&silo, request(Selection::Space(space.to_owned()))).await;
+        assert!(matches!(&job.stage, Stage::Failed(why) if why.contains(says)), "{space}: {:?}", job.stage);
+    }
+    for name in ["foo", "#foo", "mimi://a.test/r/foo"] {
+        let refused = silo.engine().mirror(request(Selection::Space(name.to_owned()))).await;
+        assert!(matches!(refused, Err(MirrorError::Declined(why)) if why.contains("is no room's id")), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_rooms_are_still_looked_for_can_be_stopped_and_holds_up_no_other() {
+    let (stuck, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let faults: Faults = {
+        let (stuck, asked) = (stuck.clone(), asked.clone());
+        Arc::new(Mutex::new(Box::new(move |call: &str| {
+            let waits = stuck.load(Ordering::SeqCst) && call.contains("alias #garden");
+            asked.fetch_or(waits, Ordering::SeqCst);
+            if waits { Fault::Stuck } else { Fault::None }
+        })))
+    };
+    let disk = Disk::Memory(mimi_gateway::store::MemoryDisk::new());
+    let silo = Silo::start_on("a", &["a1"], &Arc::new(Net::default()), disk, faults).await;
+    let room = kitchen_rooms(&silo, 1).await.remove(0);
+    let first = silo.engine().mirror(request(Selection::Space("#garden:far.test".to_owned()))).await.unwrap().id;
+    until_true("the homeserver is asked", || asked.load(Ordering::SeqCst)).await;
+    silo.engine().stop_mirroring(first).await.unwrap();
+    let (second, _) = run(&silo, request(Selection::Space(room.to_string()))).await;
+    assert_eq!(second.stage, Stage::Failed(format!("{room} is no space")));
+    assert_eq!(silo.engine().mirror_job(first).await.unwrap().unwrap().stage, Stage::Stopped);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -192,6 +192,17 @@ async fn the_bot_is_brought_in_only_if_that_is_asked_for() {
     assert_eq!((job.counts.left_out, codes(&found)[room.as_str()].as_slice()), (1, &["bot_outside"] as &[_]));
     assert_eq!(homeserver.member(&room, homeserver.bot.as_str()), None);
 
+    // A dry run says what would be done, and does nothing of it.
+    let dry = MirrorRequest { dry_run: true, ..empowered.clone() };
+    let (job, found) = run(&silo, dry.clone()).await;
+    assert_eq!((job.counts.fit, codes(&found)[room.as_str()].as_slice()), (1, &["brings_bot"] as &[_]));
+    assert_eq!(homeserver.member(&room, homeserver.bot.as_str()), None);
+    let nobodys = homeserver.create_foreign_room("a1", "Attic");
+    homeserver.set(&nobodys, "a1", "m.room.power_levels", json!({ "users": { "@far:away.test": 100 } }));
+    let (job, found) = run(&silo, MirrorRequest { selection: named(std::slice::from_ref(&nobodys)), ..dry }).await;
+    let helpless: &[_] = &["bot_outside", "nobody_gives_power"];
+    assert_eq!((job.counts.left_out, codes(&found)[nobodys.as_str()].as_slice()), (1, helpless));
+
     let (job, found) = run(&silo, empowered).await;
     assert_eq!(job.counts.mirrored, 1, "{found:?}");
     until_true("it is mirrored", || homeserver.mirrored() == 1).await;
@@ -200,6 +211,43 @@ async fn the_bot_is_brought_in_only_if_that_is_asked_for() {
     assert_eq!(homeserver.member(&room, homeserver.bot.as_str()).as_deref(), Some("leave"), "it leaves again");
     let levels = homeserver.states(&room, "m.room.power_levels");
     assert_eq!(levels, [json!({ "users": { homeserver.user("a1"): 100 } })], "and gives its power back");
+    assert_eq!(homeserver.mirrored(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn power_that_a_job_gave_goes_with_its_undoing() {
+    let silo = Silo::new("a", &["a1"], &Arc::new(Net::default())).await;
+    let homeserver = &silo.homeserver;
+    silo.stop().await;
+    homeserver.admin.store(true, Ordering::SeqCst);
+    silo.start().await;
+    let rooms = kitchen_rooms(&silo, 3).await;
+    let (me, bot) = (homeserver.user("a1"), homeserver.bot.to_string());
+    // The bot is in all of them: without power, with some, and with as much as others.
+    let levels = [
+        json!({ me.as_str(): 100 }),
+        json!({ me.as_str(): 100, bot.as_str(): 30 }),
+        json!({ me.as_str(): 100, bot.as_str(): 0 }),
+    ];
+    for (room, users) in rooms.iter().zip(&levels) {
+        homeserver.set(room, "a1", "m.room.power_levels", json!({ "users": users }));
+    }
+    let asked = MirrorRequest { make_admin: true, ..request(named(&rooms)) };
+    let (job, found) = run(&silo, MirrorRequest { dry_run: true, ..asked.clone() }).await;
+    assert_eq!(job.counts.fit, 3);
+    assert!(codes(&found).values().all(|codes| codes == &["gives_power"]), "{found:?}");
+    let (job, found) = run(&silo, asked).await;
+    assert_eq!(job.counts.mirrored, 3, "{found:?}");
+    until_true("they are mirrored", || homeserver.mirrored() == 3).await;
+    let users = |room| homeserver.states(room, "m.room.power_levels").pop().unwrap()["users"].clone();
+    assert!(rooms.iter().all(|room| users(room)[&bot] == 100));
+
+    silo.engine().undo_mirroring(job.id, false).await.unwrap();
+    assert_eq!(until_closed(&silo, job.id).await.counts.undone, 3);
+    for (room, before) in rooms.iter().zip(&levels) {
+        assert_eq!(users(room), *before, "as it was");
+        assert_eq!(homeserver.member(room, &bot).as_deref(), Some("join"), "it was there before");
+    }
     assert_eq!(homeserver.mirrored(), 0);
 }
 

@@ -233,14 +233,27 @@ async fn a_provider_is_denied_and_allowed_while_the_gateway_runs() {
     assert!(!gate(&b.domain) && gate(&a.domain));
     a.homeserver.say(&at_a, "a1", "waits");
     let told = ask(a, &at_a, "a1", &format!("!mimi invite {}", b.uri("b2"))).await;
-    assert!(told.contains("b.example is no peer of this gateway"), "{told}");
+    assert!(told.contains("b.example is denied by an administrator. “allow b.example”"), "{told}");
+    // Who does not administrate hears who did it.
+    let told = ask(a, &at_a, "a2", &format!("!mimi invite {}", b.uri("b2"))).await;
+    assert!(told.contains("b.example is denied by an administrator of this gateway for now"), "{told}");
+    let told = ask(a, &at_a, "a1", "!mimi status").await;
+    assert!(told.contains("Denied for now by this gateway: b.example; what goes there waits"), "{told}");
     let asked = a.receive("b", Endpoint::IdentifierQuery, &PathTarget::Domain(a.domain.clone()), b"").await;
     assert!(matches!(asked, Err(Problem::Forbidden(_))), "{asked:?}");
     assert_eq!(b.homeserver.bodies(&at_b), Vec::<String>::new());
     assert!(ask(a, &desk, "a1", "providers").await.contains("• b.example — denied by @a1:a.test"));
 
+    let told = ask(a, &desk, "a1", "deny b.exampel").await;
+    assert!(told.starts_with("Look at the spelling: no provider b.exampel is configured."), "{told}");
+    assert!(told.contains("b.exampel is denied all the same"), "{told}");
+    assert!(ask(a, &desk, "a1", "providers").await.contains("• b.exampel — denied by @a1:a.test"));
+    assert!(ask(a, &desk, "a1", "deny b_example").await.contains("A provider looks like"));
+
     let told = ask(a, &desk, "a1", "allow b.example").await;
     assert!(told.starts_with("b.example is denied no more"), "{told}");
+    let told = ask(a, &at_a, "a1", "!mimi status").await;
+    assert!(!told.contains("Denied"), "{told}");
     assert!(gate(&b.domain));
     until_bodies(b, &at_b, &["waits"]).await;
     assert_eq!(ask(a, &desk, "a1", "allow b.example").await, "b.example was not denied by an administrator.");
@@ -259,8 +272,7 @@ async fn who_is_not_listed_lets_in_whom_their_level_lets_them() {
         levels["invite"] = least.into();
         a.homeserver.set(&room, "a1", "m.room.power_levels", levels);
         a.homeserver.invite(&room, "a1", a.homeserver.bot.as_str(), false);
-        let bot = a.homeserver.bot.to_string();
-        until_true("the bot", || a.homeserver.member(&room, &bot).as_deref() == Some("join")).await;
+        until_true("the bot", || !a.homeserver.notices(&room).is_empty()).await;
         let told = ask(a, &room, "a1", "!mimi bridge").await;
         assert!(told.starts_with("This room is mirrored"), "{told}");
         // Two are in the room, and one is on the list: A1.

@@ -203,7 +203,7 @@ async fn a_room_is_mirrored_and_people_are_asked_in() {
     assert_eq!(rooms.body["rooms"][0]["mimi_room"], uri.as_str());
     assert_eq!(rooms.body["rooms"][0]["state"], "active");
     let one = program.ask("get", "/rooms/{room}", &[&room], None).await;
-    assert!(one.text("message").contains("1 participants here, 1 elsewhere"), "{}", one.body);
+    assert!(one.text("message").contains("1 participant here, 1 elsewhere"), "{}", one.body);
     // Who is not in it does not hear of it.
     let other = program.of(&a.homeserver.user("a2"));
     assert_eq!(other.ask("get", "/rooms", &[], None).await.body["rooms"], json!([]));

@@ -15,12 +15,12 @@ use crate::{
 /// A room for the administrators of A, with the bot in it.
 pub(crate) async fn admin_room(a: &Silo) -> OwnedRoomId {
     let room = a.homeserver.create_room("a2", "Admins");
-    a.homeserver.invite(&room, "a2", a.homeserver.bot.as_str(), false);
-    let bot = a.homeserver.bot.to_string();
-    until_true("the bot is in", || a.homeserver.member(&room, &bot).as_deref() == Some("join")).await;
     *a.admin_room.lock().unwrap() = Some(room.clone());
     a.stop().await;
     a.start().await;
+    a.homeserver.invite(&room, "a2", a.homeserver.bot.as_str(), false);
+    let bot = a.homeserver.bot.to_string();
+    until_true("the bot is in", || a.homeserver.member(&room, &bot).as_deref() == Some("join")).await;
     room
 }
 

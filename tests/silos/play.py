@@ -256,7 +256,7 @@ class Play:
         self.person(second).client.join(room_id)
         self.gathered.add((second, room_id))
         owner.wait_member(room_id, bot, "join", self.patience)
-        self.command(room_id, first, "!mimi bridge")
+        self.command(room_id, first, "!mimi bridge", "is mirrored as")
         room.enter(first, second)
         for name in (f"{other}1", f"{other}2")[:guests]:
             mark = self.person(name).mark()
@@ -286,7 +286,7 @@ class Play:
         self.tell.act("a1", f"invites the gateway's bot, {bot}")
         a1.client.invite(room_id, bot)
         self.tell.seen("a1", "sees the bot join", a1.wait_member(room_id, bot, "join", self.patience))
-        self.command(room_id, "a1", "!mimi bridge")
+        self.command(room_id, "a1", "!mimi bridge", "is mirrored as")
 
     def invite(self) -> None:
         room = self.rooms["club"]
@@ -445,7 +445,7 @@ class Play:
         room.ids["b"] = room_id
         room.enter("b1")
         b1.wait_member(room_id, bot, "join", self.patience)
-        self.command(room_id, "b1", "!mimi bridge")
+        self.command(room_id, "b1", "!mimi bridge", "is mirrored as")
         for name in ("a1", "a2"):
             self.command(room_id, "b1", f"!mimi invite {self.mimi(name)}")
             person = self.person(name)

@@ -89,6 +89,12 @@ fn failed(what: &str, error: AskError) -> CliError {
     CliError { advice, ..CliError::new(exit, what, error) }
 }
 
+/// What the gateway has on a job is not told.
+fn not_told(error: AskError) -> CliError {
+    let was_asked = matches!(error, AskError::Declined(_) | AskError::Refused(_));
+    failed(if was_asked { "it cannot be done" } else { "cannot ask the gateway" }, error)
+}
+
 /// A line of a list: what stands before the first blank, unless that is nothing or a remark.
 fn rooms_of(text: &str) -> Result<Vec<String>, String> {
     let mut rooms = Vec::new();
@@ -184,9 +190,8 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Result<Exit, CliErr
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::new(Exit::Failure, "cannot start", error))?;
     let gateway = Gateway { data: &config.store.path, runtime };
-    let what = "cannot ask the gateway";
     if arguments.jobs {
-        let jobs: Vec<JobRow> = gateway.list("/mirror/jobs").map_err(|error| failed(what, error))?;
+        let jobs: Vec<JobRow> = gateway.list("/mirror/jobs").map_err(not_told)?;
         print!("{}", report::jobs(&jobs, arguments.json));
         return Ok(Exit::Success);
     }
@@ -201,7 +206,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Result<Exit, CliErr
         return undo(&gateway, id, arguments);
     }
     let job = match arguments.job {
-        Some(id) => gateway.job(id).map_err(|error| failed(what, error))?,
+        Some(id) => gateway.job(id).map_err(not_told)?,
         None => begin(&gateway, arguments)?,
     };
     finish(&gateway, job, arguments)
@@ -229,8 +234,8 @@ fn undo(gateway: &Gateway<'_>, id: u64, arguments: &Arguments) -> Result<Exit, C
         let job = gateway.tell(&path, &UndoAsk { used: arguments.used });
         return finish(gateway, job.map_err(|error| failed("nothing is undone", error))?, arguments);
     }
-    let job = gateway.job(id).map_err(|error| failed("cannot ask the gateway", error))?;
-    let rooms = gateway.rooms(id).map_err(|error| failed("cannot ask the gateway", error))?;
+    let job = gateway.job(id).map_err(not_told)?;
+    let rooms = gateway.rooms(id).map_err(not_told)?;
     let rooms: Vec<MirrorRow> =
         rooms.into_iter().filter(|row| matches!(row.outcome.as_str(), "mirrored" | "kept" | "making")).collect();
     print!("{}", report::rooms(&rooms, arguments.json));
@@ -254,8 +259,14 @@ fn finish(gateway: &Gateway<'_>, job: JobRow, arguments: &Arguments) -> Result<E
     if !arguments.json {
         print!("{}", report::summary(&job));
     }
+    if job.why.is_some() {
+        return Ok(Exit::Failure);
+    }
+    if job.stage == "stopped" {
+        return Ok(Exit::Incomplete);
+    }
     let named = arguments.file.is_some() && job.counts.left_out > 0;
-    let incomplete = job.counts.failed > 0 || job.counts.kept > 0 || job.why.is_some() || named;
+    let incomplete = job.counts.failed > 0 || job.counts.kept > 0 || named;
     Ok(if incomplete && !job.dry_run { Exit::Incomplete } else { Exit::Success })
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::{
-    admin::{JobRow, MirrorRow},
+    admin::{FindingRow, JobRow, MirrorRow},
     cli::table,
 };
 
@@ -58,6 +58,12 @@ fn outcome(row: &MirrorRow) -> &str {
     }
 }
 
+/// What is to be told of a room. One that can never be mirrored needs nothing first.
+fn told(row: &MirrorRow) -> impl Iterator<Item = &FindingRow> {
+    let never = row.findings.iter().any(|finding| finding.weight == "forbids");
+    row.findings.iter().filter(move |finding| !(never && finding.weight == "needs"))
+}
+
 /// The rooms, and beneath them what the names of the notes mean, once for all rooms of which it is true.
 pub(super) fn rooms(rows: &[MirrorRow], json: bool) -> String {
     if json {
@@ -70,7 +76,7 @@ pub(super) fn rooms(rows: &[MirrorRow], json: bool) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let notes: Vec<&str> = row.findings.iter().map(|finding| finding.code.as_str()).collect();
+            let notes: Vec<&str> = told(row).map(|finding| finding.code.as_str()).collect();
             vec![
                 row.room.clone(),
                 dash(&row.name),
@@ -84,12 +90,13 @@ pub(super) fn rooms(rows: &[MirrorRow], json: bool) -> String {
         .collect();
     let mut text = table::render(&["ROOM", "NAME", "MEMBERS", "VERSION", "OUTCOME", "MIMI ROOM", "NOTES"], &cells);
     let mut meant: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
-    for finding in rows.iter().flat_map(|row| &row.findings) {
+    for finding in rows.iter().flat_map(told) {
         *meant.entry((&finding.weight, &finding.code, &finding.text)).or_default() += 1;
     }
     for (heading, weight) in [
         ("Cannot be mirrored", "forbids"),
         ("Needs something first", "needs"),
+        ("Is done first", "does"),
         ("Will be other or less there", "loses"),
     ] {
         let of_it: Vec<_> = meant.iter().filter(|((of, ..), _)| *of == weight).collect();
@@ -115,7 +122,10 @@ pub(super) fn rooms(rows: &[MirrorRow], json: bool) -> String {
 pub(super) fn summary(job: &JobRow) -> String {
     let id = job.job;
     if let Some(why) = &job.why {
-        return format!("\nThe rooms cannot be found: {}.\n", table::clean(why));
+        return format!("\nJob {id}: its rooms cannot be found: {}.\n", table::clean(why).trim_end_matches('.'));
+    }
+    if job.counts.rooms == 0 && job.stage == "stopped" {
+        return format!("\nJob {id} was stopped while its rooms were being found; nothing was changed.\n");
     }
     if job.counts.rooms == 0 {
         return "There are no such rooms. Is the bot in any?\n".to_owned();
@@ -218,6 +228,21 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_is_never_mirrored_needs_nothing() {
+        let outside = ("needs", "bot_outside", "the bot is not in it");
+        let rows = [
+            row("!a", "left_out", &[("forbids", "space", "it is a space"), outside]),
+            row("!b", "left_out", &[outside]),
+            row("!c", "fit", &[("does", "brings_bot", "the homeserver invites the bot")]),
+        ];
+        let text = rooms(&rows, false);
+        assert!(text.contains("Needs something first:\n  bot_outside (1 room)"), "{text}");
+        assert!(text.contains("Is done first:\n  brings_bot (1 room): the homeserver"), "{text}");
+        assert!(!text.contains("space bot_outside"), "{text}");
+        assert!(rooms(&rows, true).lines().next().unwrap().contains("bot_outside"), "programs see all of it");
+    }
+
+    #[test]
     fn the_summary_says_what_to_do_next() {
         let dry = Counts { rooms: 3, fit: 2, left_out: 1, ..Counts::default() };
         let dry = JobRow { dry_run: true, ..counted("finished", dry) };
@@ -232,6 +257,10 @@ pub(super) mod tests {
             "{}",
             summary(&done)
         );
+        let early = counted("stopped", Counts::default());
+        assert!(summary(&early).contains("Job 3 was stopped while its rooms were being found"), "{}", summary(&early));
+        let nowhere = JobRow { why: Some("there is no space #a:b".to_owned()), ..counted("failed", Counts::default()) };
+        assert_eq!(summary(&nowhere), "\nJob 3: its rooms cannot be found: there is no space #a:b.\n");
         let undone = counted("undone", Counts { rooms: 2, undone: 1, kept: 1, ..Counts::default() });
         assert!(summary(&undone).contains("1 room let go, 1 still mirrored. Rooms that MIMI users are in"));
     }

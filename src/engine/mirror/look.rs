@@ -25,6 +25,8 @@ pub enum Weight {
     Forbids,
     /// It cannot be mirrored before somebody sees to this.
     Needs,
+    /// The job itself sees to this first.
+    Does,
     /// It can be, and this is other or less in the MIMI room.
     Loses,
 }
@@ -54,6 +56,12 @@ pub enum Finding {
     BotOutside,
     /// The bot may not do this in it.
     LacksPower(Vec<String>),
+    /// Of those who could give the bot power none is of this homeserver.
+    NobodyGivesPower,
+    /// The homeserver will bring the bot in, and give it power.
+    BringsBot,
+    /// The homeserver will give the bot power.
+    GivesPower,
     /// Everybody may read it without coming in.
     WorldReadable,
     /// Everybody may come in.
@@ -87,7 +95,8 @@ impl Finding {
             | Self::Replaced(_)
             | Self::TooMany(..)
             | Self::NobodyHere => Weight::Forbids,
-            Self::BotOutside | Self::LacksPower(_) => Weight::Needs,
+            Self::BotOutside | Self::LacksPower(_) | Self::NobodyGivesPower => Weight::Needs,
+            Self::BringsBot | Self::GivesPower => Weight::Does,
             Self::WorldReadable
             | Self::Public
             | Self::Restricted
@@ -113,6 +122,9 @@ impl Finding {
             Self::NobodyHere => "nobody_here",
             Self::BotOutside => "bot_outside",
             Self::LacksPower(_) => "lacks_power",
+            Self::NobodyGivesPower => "nobody_gives_power",
+            Self::BringsBot => "brings_bot",
+            Self::GivesPower => "gives_power",
             Self::WorldReadable => "world_readable",
             Self::Public => "public",
             Self::Restricted => "restricted",
@@ -149,6 +161,15 @@ impl fmt::Display for Finding {
                 "the bot lacks the power to {}: give it power level 100, or use --make-admin",
                 what.join(", ")
             ),
+            Self::NobodyGivesPower => f.write_str(
+                "nobody of this homeserver who is in it has that power, so --make-admin cannot give it: somebody who has it has to",
+            ),
+            Self::BringsBot => f.write_str(
+                "with --yes the homeserver invites the bot and gives it power, in the name of somebody in the room who has it",
+            ),
+            Self::GivesPower => f.write_str(
+                "with --yes the homeserver gives the bot power, in the name of somebody in the room who has it",
+            ),
             Self::WorldReadable => f.write_str(
                 "everybody may read it without coming in; MIMI users read only what is said while they are in",
             ),
@@ -183,6 +204,8 @@ pub(super) struct Look {
     pub(super) present: Vec<UserUri>,
     /// As whom the MIMI room is made: somebody of this homeserver with the most power.
     pub(super) creator: Option<OwnedUserId>,
+    /// Whether that one has all the power that the bot needs, and may give it.
+    pub(super) can_give: bool,
     pub(super) facts: RoomFacts,
 }
 
@@ -194,12 +217,34 @@ impl Look {
 
     /// Whether nothing stands in the way.
     pub(super) fn is_fit(&self) -> bool {
-        self.findings.iter().all(|finding| finding.weight() == Weight::Loses)
+        self.findings.iter().all(|finding| matches!(finding.weight(), Weight::Loses | Weight::Does))
     }
 
     /// Whether nothing stands in the way but what [`Weight::Needs`] names.
     pub(super) fn is_possible(&self) -> bool {
         self.findings.iter().all(|finding| finding.weight() != Weight::Forbids)
+    }
+
+    /// The level that the bot has by its name; `None`: that of everybody.
+    pub(super) fn level_of(&self, bot: &UserId) -> Option<i64> {
+        self.facts.powers.as_ref()?.get("users")?.get(bot.as_str())?.as_i64()
+    }
+
+    /// What the bot lacks will be given to it by the homeserver (`--make-admin`), if somebody can: then nothing of that is in the
+    /// way. `will`: that is still to come.
+    pub(super) fn gives_power(&mut self, will: bool) {
+        if self.is_fit() || !self.is_possible() {
+            return;
+        }
+        let lacks = |finding: &Finding| finding.weight() == Weight::Needs;
+        if self.can_give && will {
+            let outside = self.findings.contains(&Finding::BotOutside);
+            self.findings.retain(|finding| !lacks(finding));
+            self.findings.push(if outside { Finding::BringsBot } else { Finding::GivesPower });
+        } else if !self.can_give {
+            self.findings.push(Finding::NobodyGivesPower);
+        }
+        self.findings.sort();
     }
 }
 
@@ -272,7 +317,9 @@ pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], by_id: bool) -> Loo
     } else if !seen.facts.missing.is_empty() {
         found.push(Finding::LacksPower(seen.facts.missing.iter().map(|what| (*what).to_owned()).collect()));
     }
-    seen.creator = best_of_ours(names, &joined, &seen.facts);
+    let powers = Powers::read(seen.facts.powers.as_ref(), seen.facts.creators.clone(), seen.facts.first.as_deref());
+    seen.creator = best_of_ours(names, &joined, &powers);
+    seen.can_give = seen.creator.as_ref().is_some_and(|user| powers.missing(user.as_str()).is_empty());
     if seen.creator.is_none() {
         found.push(Finding::NobodyHere);
     }
@@ -300,8 +347,7 @@ pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], by_id: bool) -> Loo
 }
 
 /// Of those of this homeserver who are there, the one with the most power; of several the first by name.
-fn best_of_ours(names: &GatewayNames, joined: &[OwnedUserId], facts: &RoomFacts) -> Option<OwnedUserId> {
-    let powers = Powers::read(facts.powers.as_ref(), facts.creators.clone(), facts.first.as_deref());
+fn best_of_ours(names: &GatewayNames, joined: &[OwnedUserId], powers: &Powers) -> Option<OwnedUserId> {
     let ours = joined.iter().filter(|user| user.server_name() == names.map.server_name());
     let mut ours: Vec<&OwnedUserId> = ours.filter(|user| names.uri(user).is_some()).collect();
     ours.sort();

@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomAliasId, OwnedRoomId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -39,7 +39,10 @@ use super::{
     ports::Millis,
     tables::{MIRROR_JOBS, MIRROR_ROWS},
 };
-use crate::store::{Batch, StoreError};
+use crate::{
+    room::counted,
+    store::{Batch, StoreError},
+};
 
 /// Rooms that one job may name.
 pub const MOST_ROOMS: usize = 100_000;
@@ -200,6 +203,16 @@ pub struct MirrorRow {
     pub trouble: String,
     /// In which undoing of the job it had its turn; 0 if in none.
     pub undo: u32,
+    /// The bot was in it before, and was given power by the job.
+    #[serde(default)]
+    pub raised: Option<Raised>,
+}
+
+/// That the bot was given power in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raised {
+    /// The level that it had by its name before; `None`: that of everybody.
+    pub from: Option<i64>,
 }
 
 impl MirrorRow {
@@ -216,6 +229,7 @@ impl MirrorRow {
             tries: 0,
             trouble: String::new(),
             undo: 0,
+            raised: None,
         }
     }
 }
@@ -229,6 +243,12 @@ pub enum MirrorError {
     /// Retriable.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Whether this is a room's id or alias.
+fn is_name(text: &str) -> bool {
+    (text.starts_with('!') && OwnedRoomId::try_from(text).is_ok())
+        || (text.starts_with('#') && OwnedRoomAliasId::try_from(text).is_ok())
 }
 
 fn declined<T>(why: impl Into<String>) -> Result<T, MirrorError> {
@@ -314,7 +334,15 @@ impl Engine {
         if let Selection::Rooms(rooms) = &request.selection
             && (rooms.is_empty() || rooms.len() > MOST_ROOMS)
         {
-            return declined(format!("The list has {} rooms; it may have 1 to {MOST_ROOMS}.", rooms.len()));
+            return declined(format!(
+                "The list has {}; it may have 1 to {MOST_ROOMS}.",
+                counted(rooms.len() as u64, "room", "rooms")
+            ));
+        }
+        if let Selection::Space(space) = &request.selection
+            && !is_name(space)
+        {
+            return declined(format!("{space:?} is no room's id (!…) or alias (#…:…), so it is no space."));
         }
         let _one = self.0.mirroring.jobs.lock().await;
         let jobs = self.mirror_jobs().await?;

@@ -15,7 +15,7 @@ use super::{
         presence::To,
         tables::{ENDED, MANAGEMENT, MIRROR_JOBS, MIRROR_ROWS},
     },
-    BUNCH, Counts, Finding, MOST_ROOMS, MOST_TRIES, MirrorJob, MirrorRow, Outcome, Selection, Stage,
+    BUNCH, Counts, Finding, MOST_ROOMS, MOST_TRIES, MirrorJob, MirrorRow, Outcome, Raised, Selection, Stage,
     look::{Look, look},
 };
 use crate::{
@@ -47,6 +47,7 @@ impl Engine {
                 tokio::select! {
                     () = self.0.stop.cancelled() => return,
                     () = tokio::time::sleep(wait) => {}
+                    () = self.0.mirroring.wake.notified() => {}
                 }
                 wait = (wait * 2).min(self.0.settings.retry * LONGEST_WAIT);
                 continue;
@@ -126,9 +127,20 @@ impl Engine {
     }
 
     async fn list(&self, mut job: MirrorJob) -> Result<(), LobbyError> {
-        let found = match self.find_rooms(&job.request.selection).await {
-            Err(error) => {
-                let why = self.not_everybodys(error).await?;
+        let looking = async {
+            match self.find_rooms(&job.request.selection).await {
+                Err(error) => self.not_everybodys(error).await.map(Err),
+                Ok(found) => Ok(Ok(found)),
+            }
+        };
+        // Looking up an alias of a homeserver that does not answer takes long.
+        let found = tokio::select! {
+            stopped = self.until_stopped(&job) => return Ok(stopped?),
+            found = looking => found?,
+        };
+        let found = match found {
+            Err(why) if matches!(job.request.selection, Selection::Space(_)) => Err(why),
+            Err(why) => {
                 job.tries += 1;
                 if job.tries < MOST_TRIES {
                     self.note_tries(&job).await?;
@@ -186,7 +198,7 @@ impl Engine {
             }
             Selection::Space(space) => match self.room_id(space).await? {
                 Some(space) => self.rooms_of_space(survey, space).await,
-                None => Ok(Err(format!("there is no space {space}"))),
+                None => Ok(Err(format!("there is no space {space}, or it cannot be seen from here"))),
             },
         }
     }
@@ -280,14 +292,18 @@ impl Engine {
         }
         let (mut seen, mut since) = self.look_at(&room, job.by_id).await?;
         if !job.request.dry_run && !seen.is_fit() && seen.is_possible() && job.request.make_admin {
-            let outside = seen.findings.contains(&Finding::BotOutside);
-            if outside {
+            if seen.findings.contains(&Finding::BotOutside) {
                 row.entered = true;
-                self.note_row(job, row).await?;
             }
+            let before = Raised { from: seen.level_of(&self.0.names.bot()) };
+            row.raised.get_or_insert(before);
+            self.note_row(job, row).await?;
             claim.brings_bot();
             self.bring_in(&room).await?;
             (seen, since) = self.look_at(&room, job.by_id).await?;
+        }
+        if job.request.make_admin {
+            seen.gives_power(job.request.dry_run);
         }
         row.name.clone_from(&seen.name);
         row.version.clone_from(&seen.version);
@@ -295,9 +311,9 @@ impl Engine {
         row.findings.clone_from(&seen.findings);
         if !seen.is_fit() {
             row.outcome = Outcome::LeftOut;
-            if row.entered {
-                self.withdraw(&room).await?;
-                row.entered = false;
+            if row.entered || row.raised.is_some() {
+                self.withdraw(&room, row).await?;
+                (row.entered, row.raised) = (false, None);
             }
             return Ok(());
         }

@@ -36,7 +36,7 @@ enum Turn {
 fn is_due(job: &MirrorJob, row: &MirrorRow) -> bool {
     if matches!(job.stage, Stage::Undoing { .. }) {
         let mirrored = matches!(row.outcome, Outcome::Mirrored(_) | Outcome::Kept(..) | Outcome::Making(_));
-        return row.undo < job.undos && (mirrored || row.entered);
+        return row.undo < job.undos && (mirrored || row.entered || row.raised.is_some());
     }
     matches!(row.outcome, Outcome::Waiting | Outcome::Making(_))
 }
@@ -79,6 +79,17 @@ impl Engine {
             tracing::info!(job = job.id, undone, "a mirror job is finished");
         }
         Ok(())
+    }
+
+    /// Waits until this job is stopped.
+    pub(super) async fn until_stopped(&self, job: &MirrorJob) -> Result<(), StoreError> {
+        loop {
+            let stopped = self.0.mirroring.stopped.notified();
+            if self.mirror_job(job.id).await?.is_none_or(|stored| stored.stage != job.stage) {
+                return Ok(());
+            }
+            stopped.await;
+        }
     }
 
     /// Waits for the next room's turn. False: the job was stopped.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ruma::OwnedRoomId;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -60,7 +60,10 @@ impl Engine {
         }
         // What it still has to say there comes first.
         let (lane, since) = (format!("m:{uri}"), Instant::now());
-        while row.entered && OUTBOX.count(&self.0.db, &lane, 1).await? > 0 && since.elapsed() < PATIENCE {
+        while (row.entered || row.raised.is_some())
+            && OUTBOX.count(&self.0.db, &lane, 1).await? > 0
+            && since.elapsed() < PATIENCE
+        {
             tokio::time::sleep(PAUSE).await;
         }
         self.withdraw_from(row).await?;
@@ -68,22 +71,32 @@ impl Engine {
         Ok(())
     }
 
-    /// The bot leaves a room into which the job brought it.
+    /// The bot leaves a room into which the job brought it, and gives back the power that the job gave it.
     async fn withdraw_from(&self, row: &mut MirrorRow) -> Result<(), LobbyError> {
-        if !row.entered {
+        if !row.entered && row.raised.is_none() {
             return Ok(());
         }
         if let Some(room) = self.place_of_row(row).await?
             && self.linked(room.as_str()).is_none()
         {
-            self.withdraw(&room).await?;
+            self.withdraw(&room, row).await?;
         }
-        row.entered = false;
+        (row.entered, row.raised) = (false, None);
         Ok(())
     }
 
-    /// The bot gives its power in a room back, and leaves.
-    pub(super) async fn withdraw(&self, room: &OwnedRoomId) -> Result<(), LobbyError> {
+    /// The bot gives the power back that it was given in a room, and leaves if it was brought in.
+    pub(super) async fn withdraw(&self, room: &OwnedRoomId, row: &MirrorRow) -> Result<(), LobbyError> {
+        self.give_back(room, row.raised.and_then(|raised| raised.from)).await?;
+        if row.entered {
+            let leave = MatrixAction::Leave { room: room.clone(), actor: Actor::Bot, reason: None };
+            self.0.homeserver.perform(&leave).await?;
+        }
+        Ok(())
+    }
+
+    /// The bot has no more power in a room than this by its name. If somebody took more from it meanwhile, that stays.
+    async fn give_back(&self, room: &OwnedRoomId, before: Option<i64>) -> Result<(), LobbyError> {
         let (homeserver, bot) = (&self.0.homeserver, self.0.names.bot());
         let levels = match homeserver.state(room, &Actor::Bot, LEVELS).await {
             Ok(levels) => levels,
@@ -92,7 +105,7 @@ impl Engine {
         };
         if let Some(mut levels) = levels.map(|levels| levels.content) {
             let users = levels.get_mut("users").and_then(Value::as_object_mut);
-            if users.is_some_and(|users| users.remove(bot.as_str()).is_some()) {
+            if users.is_some_and(|users| lowered(users, bot.as_str(), before)) {
                 let action = MatrixAction::SetState {
                     room: room.clone(),
                     actor: Actor::Bot,
@@ -104,14 +117,25 @@ impl Engine {
                 match homeserver.perform(&action).await {
                     Ok(_) => {}
                     Err(error) if error.retry == Retry::Permanent => {
-                        tracing::info!(%room, %error, "the bot leaves with the power that it was given");
+                        tracing::info!(%room, %error, "the bot keeps the power that it was given: it may not give it back");
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
         }
-        let leave = MatrixAction::Leave { room: room.clone(), actor: Actor::Bot, reason: None };
-        homeserver.perform(&leave).await?;
         Ok(())
+    }
+}
+
+/// Takes a level back to what it was. False: it is no higher.
+fn lowered(users: &mut Map<String, Value>, user: &str, before: Option<i64>) -> bool {
+    let now = users.get(user).and_then(Value::as_i64);
+    match before {
+        None => users.remove(user).is_some(),
+        Some(before) if now.is_some_and(|now| now > before) => {
+            users.insert(user.to_owned(), before.into());
+            true
+        }
+        Some(_) => false,
     }
 }

@@ -5,6 +5,7 @@
 //!  m.message, m.notice ... (MSC1767)  --rewritten as m.room.message--> text
 //!  m.location                         --> chooseOne [Markdown link, text], marked; back only if marked
 //!  m.call.invite, rtc notification    --> text, disposition session; a session's URL becomes text with the URL
+//!  live locations               --> one text, edited
 //!  polls, custom events               --> chooseOne [private part, text]; back only from peers that are gateways
 //!  self_destruct_after, timers        <-> expires
 //! ```
@@ -12,6 +13,7 @@
 //! All are pure functions; what does not cross is told as [`Loss`].
 
 mod extensible;
+mod live;
 mod place;
 mod poll;
 mod private;
@@ -29,6 +31,8 @@ use super::{
 };
 use crate::content::{MimiContent, NestedPart};
 
+pub use live::{Live, is_live_info, is_live_place};
+pub(super) use place::escaped;
 pub use poll::Kind;
 pub(super) use poll::belongs;
 pub use private::PRIVATE_EVENT;
@@ -49,6 +53,9 @@ pub(super) fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Op
         let message = new.unwrap_or(outer);
         let is_place = message.get("msgtype").and_then(Value::as_str) == Some(place::MSGTYPE);
         return is_place.then(|| place::to_mimi(outer, message, ctx));
+    }
+    if is_live_info(event_type) || is_live_place(event_type) {
+        return Some(live::to_mimi(event_type, outer, ctx));
     }
     if session::is_start(event_type) {
         return Some(session::to_mimi(outer, ctx));
@@ -72,8 +79,8 @@ pub(super) fn plain_text(message: &MimiContent) -> Option<&str> {
 }
 
 /// A body in another form, to be shown as text; `None` if it has none.
-pub(super) fn readable(body: &NestedPart) -> Option<NestedPart> {
-    session::readable(body)
+pub(super) fn readable(message: &MimiContent) -> Option<NestedPart> {
+    live::readable(message).or_else(|| session::readable(&message.body))
 }
 
 /// Marks the content of an event that mirrors a message: when it shall go.

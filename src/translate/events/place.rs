@@ -15,7 +15,7 @@ const MAX_URI: usize = 200;
 const MAX_TEXT: usize = 4096;
 
 /// A geo URI (RFC 5870) that names a place on earth.
-fn is_geo(uri: &str) -> bool {
+pub(super) fn is_geo(uri: &str) -> bool {
     let Some(rest) = uri.strip_prefix("geo:").filter(|_| uri.len() <= MAX_URI) else { return false };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ',' | ';' | '=' | '%' | '_');
     let mut numbers = rest.split(';').next().unwrap_or_default().split(',').map(|number| {
@@ -27,7 +27,7 @@ fn is_geo(uri: &str) -> bool {
 }
 
 /// Markdown in which nothing is markup.
-fn escaped(text: &str) -> String {
+pub(in crate::translate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_ascii_punctuation() {
