@@ -290,11 +290,11 @@ fn every_setting_of_the_tests_is_told() {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
             let before: &[&str] = match path.extension().and_then(|extension| extension.to_str()) {
-                _ if path.is_dir() => {
-                    folders.push(path);
-                    continue;
-                }
                 Some("rs") => &["env::var(", "env::var_os(", "number(", "setting("],
                 Some("py") => &["environ.get(", "environ[", "number("],
                 _ => continue,

@@ -234,8 +234,9 @@ impl Conversation {
                 ),
                 None => text(json!({})),
             },
-            DELETION => match self.target(step, |said| said.by_b == step.by_b && !matches!(said.kind, EDIT | DELETION))
-            {
+            DELETION => match self.target(step, |said| {
+                said.by_b == step.by_b && !matches!(said.kind, EDIT | DELETION | NEW_POLL | NEW_CUSTOM)
+            }) {
                 Some(said) => ("m.room.redaction".to_owned(), json!({"redacts": id(said), "reason": words.trim()})),
                 None => text(json!({})),
             },
