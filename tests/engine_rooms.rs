@@ -49,6 +49,8 @@ mod homeserver;
 mod hostile;
 #[path = "engine/invites.rs"]
 mod invites;
+#[path = "engine/jobs.rs"]
+mod jobs;
 #[path = "engine/keys.rs"]
 mod keys;
 #[path = "engine/large.rs"]
@@ -109,3 +111,5 @@ mod told;
 mod trim;
 #[path = "engine/upgrades.rs"]
 mod upgrades;
+#[path = "engine/versions.rs"]
+mod versions;

@@ -143,7 +143,8 @@ impl Actor {
         let Some(matrix) = self.room.as_ref().and_then(|room| room.matrix.clone()) else { return Ok(()) };
         self.note_files(event, earlier, batch).await?;
         let place = Place { room: &self.uri, matrix: &matrix };
-        self.engine.note_event(place, event, message_id, earlier, None, batch)
+        self.engine.note_event(place, event, message_id, earlier, None, batch)?;
+        self.engine.note_version(place, earlier, batch).await
     }
 
     /// This user may be added to the room no more. KeyPackages that were given out stay until they expire: an Add with one may

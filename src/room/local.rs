@@ -15,7 +15,7 @@ use super::{
 use crate::{
     ident::UserUri,
     policy::{self, Capability, component},
-    translate::{self, CONTENT_KEY, Earlier, NotCarried, Past as _, RoomEvent},
+    translate::{self, CONTENT_KEY, Earlier, Kind, NotCarried, Past as _, RoomEvent},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
@@ -125,7 +125,9 @@ impl Step<'_> {
                 self.report(format!("{} is not carried: {reason}", event.event_id));
                 let words = format!("A message of {} was not sent to the MIMI users: {reason}.", event.sender);
                 let why = Why::from(&reason);
-                if matches!(event.event_type.as_str(), "m.room.message" | "m.sticker") {
+                if matches!(event.event_type.as_str(), "m.room.message" | "m.sticker")
+                    || reason == NotCarried::OtherType
+                {
                     self.tell_failure(&event.event_id, why, &words);
                 } else if event.event_type == "m.reaction" {
                     self.tell_status(&event.event_id, &Fate::Failed(why, words));
@@ -135,9 +137,10 @@ impl Step<'_> {
         };
         match translated.content.encode_with_id(&user, &self.room.uri) {
             Ok((encoded, id)) => {
+                let kind = Kind::of(&event.event_type, &event.content);
                 let event = event.event_id.clone();
                 self.tell_losses(&user, translated.losses);
-                let (message_id, earlier) = (id.0, Earlier::of(&translated.content, id, &user));
+                let (message_id, earlier) = (id.0, Earlier::of(&translated.content, id, &user).with_kind(kind));
                 self.out.push(Effect::Noted { event: event.clone(), message_id, earlier });
                 if let Some(expires) = translated.content.expires {
                     let (sender, actor) = (user.clone(), self.room.speaker.clone());

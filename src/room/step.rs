@@ -773,8 +773,8 @@ impl Step<'_> {
             from_gateway: self.names.is_gateway(&sender.provider()),
         };
         let shown = translate::to_matrix(&content, &ctx);
+        let earlier = Earlier::of(&content, crate::content::MessageId(id), sender).with_kind(shown.kind());
         let losses = translate::media::losses_to_matrix(&content, &ctx).unwrap_or(shown.losses);
-        let earlier = Earlier::of(&content, crate::content::MessageId(id), sender);
         let may = |capability| self.state().is_some_and(|state| state.can(sender, capability));
         let deletes = matches!(shown.refers.form, Form::Deletion(_)) && may(Capability::DeleteOtherMessage);
         let keeper = deletes.then(|| self.room.speaker.clone());

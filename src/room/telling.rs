@@ -60,6 +60,8 @@ pub struct Telling {
     pub gather_reads: Duration,
     /// So long what refers to a message that is not there waits for it. Zero: not at all.
     pub late_targets: Duration,
+    /// So long an answer waits for the message that it answers, if that is not there. Zero: not at all.
+    pub late_answers: Duration,
 }
 
 impl Default for Telling {
@@ -73,6 +75,7 @@ impl Default for Telling {
             slow: Duration::from_secs(10),
             gather_reads: Duration::from_secs(2),
             late_targets: Duration::from_mins(1),
+            late_answers: Duration::from_secs(5),
         }
     }
 }

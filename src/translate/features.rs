@@ -189,7 +189,7 @@ pub const FEATURES: &[Feature] = &[
         "MSC3381",
         "private part, text beside it",
         levels(Level::Text, Level::Full),
-        "whole between gateways (`peers.*.gateway`)",
+        "whole between gateways (`peers.*.gateway`), edits too",
         Some("poll"),
     ),
     row(
@@ -197,7 +197,7 @@ pub const FEATURES: &[Feature] = &[
         "any type of its own",
         "private part, text beside it",
         levels(Level::Text, Level::Full),
-        "whole between gateways (`peers.*.gateway`)",
+        "whole between gateways (`peers.*.gateway`), edits too",
         None,
     ),
     row(

@@ -33,7 +33,7 @@ use crate::{
 };
 
 pub use event::{BadEvent, RoomEvent};
-pub use events::PRIVATE_EVENT;
+pub use events::{Kind, PRIVATE_EVENT};
 pub use features::{FEATURES, Feature, Level, feature, room_features, table};
 pub use links::{Mentions, Nobody};
 pub use relation::{Act, Earlier, Form, Found, NoPast, Past, Refers, Resolved, deletion, named, relate};
@@ -99,6 +99,19 @@ pub struct MatrixMessage {
     pub refers: Refers,
     /// What did not cross, sorted, each once.
     pub losses: Vec<Loss>,
+}
+
+impl MatrixMessage {
+    /// What it is for those that refer to it, if that is no text or file.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind> {
+        match &self.refers.form {
+            Form::Version(own_type, own) | Form::Reference(own_type, own) => {
+                Kind::of(own_type, &serde_json::from_str(own).unwrap_or_default())
+            }
+            _ => Kind::of(&self.event_type, &self.content),
+        }
+    }
 }
 
 /// Something of a message that did not cross.
@@ -206,6 +219,9 @@ pub enum NotCarried {
     /// It is about an event that has no MIMI message. Nobody is told.
     #[error("what it refers to is no message of the MIMI room")]
     NoTarget,
+    /// A new version of a message of another type, which no client shows.
+    #[error("a new version of a message has to be of the same type as the message")]
+    OtherType,
     /// A field has another type than Matrix says.
     #[error("the field {0} is not what Matrix says")]
     Malformed(&'static str),

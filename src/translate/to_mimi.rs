@@ -47,7 +47,7 @@ pub(super) fn with_pictures(
         return Err(NotCarried::Mirror);
     }
     let mut losses = Vec::new();
-    let relations = Relations::read(outer, ctx, &mut losses);
+    let relations = Relations::read(event_type, outer, ctx, &mut losses)?;
     let message = new_content(outer, &relations);
     let msgtype = match message.get("msgtype").or(outer.get("msgtype")) {
         None => return Err(NotCarried::Empty),

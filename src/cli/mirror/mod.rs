@@ -232,7 +232,7 @@ fn undo(gateway: &Gateway<'_>, id: u64, arguments: &Arguments) -> Result<Exit, C
     let job = gateway.job(id).map_err(|error| failed("cannot ask the gateway", error))?;
     let rooms = gateway.rooms(id).map_err(|error| failed("cannot ask the gateway", error))?;
     let rooms: Vec<MirrorRow> =
-        rooms.into_iter().filter(|row| matches!(row.outcome.as_str(), "mirrored" | "kept")).collect();
+        rooms.into_iter().filter(|row| matches!(row.outcome.as_str(), "mirrored" | "kept" | "making")).collect();
     print!("{}", report::rooms(&rooms, arguments.json));
     if !arguments.json {
         print!("{}", report::would_undo(&job, rooms.len()));
@@ -254,8 +254,8 @@ fn finish(gateway: &Gateway<'_>, job: JobRow, arguments: &Arguments) -> Result<E
     if !arguments.json {
         print!("{}", report::summary(&job));
     }
-    let named = arguments.file.is_some() && job.left_out > 0;
-    let incomplete = job.failed > 0 || job.kept > 0 || job.why.is_some() || named;
+    let named = arguments.file.is_some() && job.counts.left_out > 0;
+    let incomplete = job.counts.failed > 0 || job.counts.kept > 0 || job.why.is_some() || named;
     Ok(if incomplete && !job.dry_run { Exit::Incomplete } else { Exit::Success })
 }
 

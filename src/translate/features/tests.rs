@@ -30,7 +30,7 @@ impl Mentions for Bob {
 fn out(event_type: &str, content: &Value) -> Result<Translated, NotCarried> {
     let (sender, room) = (&alice(), &room());
     let id = MessageId([1; 32]);
-    let first = Earlier { id, first: id, sender: alice(), reply: None, reaction: false, topic: Vec::new() };
+    let first = Earlier { id, first: id, sender: alice(), reply: None, reaction: false, topic: Vec::new(), kind: None };
     let past: Vec<(OwnedEventId, Earlier)> = vec![(event_id!("$1").to_owned(), first.clone())];
     let ctx = ToMimi { sender, room, salt: [9; 16], sent_ts: 1_700_000_000_000, past: &past, mentions: &Bob };
     match event_type {

@@ -48,7 +48,7 @@ pub fn files_to_mimi(
         return Ok((Some(translated), Vec::new()));
     }
     let mut losses = Vec::new();
-    let relations = Relations::read(outer, ctx, &mut losses);
+    let relations = Relations::read(event_type, outer, ctx, &mut losses)?;
     let mut media = from_event(event_type, counts, ctx)?;
     let caption = media.caption.clone();
     media.losses.append(&mut losses);
