@@ -46,7 +46,7 @@ pub fn read(message: &MimiContent) -> Option<Result<Vcard, VcardError>> {
 }
 
 /// `text/vcard`, and the names that it had before RFC 6350.
-fn is_vcard(content_type: &str) -> bool {
+pub(super) fn is_vcard(content_type: &str) -> bool {
     matches!(essence(content_type).as_str(), "text/vcard" | "text/x-vcard" | "text/directory")
 }
 
