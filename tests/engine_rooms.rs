@@ -105,6 +105,8 @@ mod schema;
 mod settings;
 #[path = "engine/silo.rs"]
 mod silo;
+#[path = "engine/spaces.rs"]
+mod spaces;
 #[path = "engine/three.rs"]
 mod three;
 #[path = "engine/told.rs"]

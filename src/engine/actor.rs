@@ -57,6 +57,8 @@ pub(super) struct Actor {
     pub(super) held: VecDeque<HeldEvent>,
     /// The event that the room is about to say, and its assets, until they are noted.
     pub(super) filed: Option<(ruma::OwnedEventId, Vec<String>)>,
+    /// The epoch of which other rooms know who takes part here.
+    pub(super) published: Option<u64>,
     /// Assets of messages, as this step changed them.
     pub(super) own_files: BTreeMap<[u8; 32], Vec<String>>,
 }
@@ -96,6 +98,8 @@ pub(super) struct After {
     pub(super) moves: Vec<Move>,
     /// What waits to be read by somebody may wait for nobody any more.
     pub(super) readers: bool,
+    /// What goes to other rooms.
+    pub(super) related: super::kin::Related,
 }
 
 /// Runs until the mailbox closes.
@@ -114,6 +118,7 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         held: VecDeque::new(),
         filed: None,
         own_files: BTreeMap::new(),
+        published: None,
     };
     if !actor.load_until_done().await {
         return;
@@ -241,6 +246,7 @@ impl Actor {
         self.known_names.clear();
         self.told_features = false;
         self.delivered.clear();
+        self.load_kin().await?;
         self.load_held().await
     }
 
@@ -297,6 +303,7 @@ impl Actor {
         let before = self.room.clone();
         self.delivered.clear();
         self.own_files.clear();
+        self.know_parents(None).await?;
         let event = |mail: &Mail| matches!(mail, Mail::Item { item: InboxItem::Event(_), .. });
         for (index, mail) in mails.iter().enumerate() {
             self.more = event(mail) && mails.get(index + 1).is_some_and(event);
@@ -309,6 +316,7 @@ impl Actor {
             self.guarded(|step: &mut Step<'_>| step.pump(), &mut batch, &mut after).await?;
         }
         self.post_notifies(None, &mut batch, &mut after)?;
+        self.publish(before.as_ref(), &mut batch, &mut after).await?;
         self.put_group(&mut batch).await?;
         let db = &self.engine.0.db;
         let every_room = RoomUri::parse(&self.uri).map(|room| every_room_of(&room.hub())).unwrap_or_default();
@@ -349,6 +357,7 @@ impl Actor {
                 links.remove(&matrix);
             }
         }
+        self.related(after.related);
         for change in &after.moves {
             self.engine.note_move(&self.uri, change);
             if matches!(change, Move::Moved(..)) {

@@ -147,6 +147,8 @@ pub(super) struct NewRoom {
     pub(super) names: Vec<(ruma::OwnedUserId, String)>,
     /// How the other one's provider calls the one of a direct chat who was looked for.
     pub(super) found: Option<String>,
+    /// The one room whose members may come in by themselves.
+    pub(super) space: Option<ruma::OwnedRoomId>,
     /// The newest event that was there before.
     pub(super) since: Option<String>,
 }

@@ -32,6 +32,7 @@ mod ingest;
 mod items;
 mod key_material;
 mod keys;
+mod kin;
 mod lane;
 mod later;
 mod lobby;

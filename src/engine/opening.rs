@@ -85,6 +85,7 @@ impl Actor {
             room.has_found(remote, name);
         }
         room.banned = new.banned.iter().cloned().collect();
+        room.kin.space.clone_from(&new.space);
         self.room = Some(room);
         let matrix = new.matrix.to_string();
         self.note_members(new, batch)?;
@@ -94,6 +95,7 @@ impl Actor {
         if let Some(since) = &new.since {
             WATERMARKS.put(&self.engine.0.db, batch, &matrix, since)?;
         }
+        self.tell_seekers(&matrix, after).await?;
         after.links.push((matrix, true));
         let effects = self.in_step(|step| step.welcome_room(new.direct_with.as_ref(), &new.creator));
         self.effects(effects, batch, after).await

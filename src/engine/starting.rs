@@ -225,6 +225,7 @@ impl Engine {
                 banned: Vec::new(),
                 names: Vec::new(),
                 found: name.map(str::to_owned),
+                space: None,
                 since: None,
             };
             create(self, new).await?

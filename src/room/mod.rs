@@ -20,6 +20,7 @@ mod follower;
 mod frank;
 pub mod group;
 mod hub;
+mod kin;
 mod local;
 mod orders;
 mod overlay;
@@ -50,6 +51,7 @@ pub use command::ConsentWords;
 pub use crowd::Crowd;
 pub use faces::Faces;
 pub use frank::Franked;
+pub use kin::{Kin, space_of};
 pub use local::NOBODY;
 pub use orders::{Cause, Code, Orderer, Refusal, Said};
 

@@ -12,6 +12,7 @@ use super::{
     effect::{Actor, Millis},
     faces::Faces,
     group::Staged,
+    kin::Kin,
     roles::Levels,
     settings::{Setting, Shown},
     upgrade::Moving,
@@ -382,6 +383,9 @@ pub struct Room {
     /// What people call themselves. Stored apart.
     #[serde(skip)]
     pub faces: Faces,
+    /// What it has to do with other rooms: stored in a row of its own.
+    #[serde(skip)]
+    pub kin: Kin,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -454,6 +458,7 @@ impl Room {
             former: None,
             two: BTreeSet::new(),
             faces: Faces::default(),
+            kin: Kin::default(),
         }
     }
 }

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     content::{Expiration, ExternalPart, MessageId, MessageStatusReport, MimiContent},
-    ident::{ProviderDomain, UserUri},
+    ident::{ProviderDomain, RoomUri, UserUri},
     policy::{Capability, Envelope, RoomState},
     translate::{self, CONTENT_KEY, Earlier, Form, Refers},
     wire::{FanoutMessage, Frank, HandshakeBundle, SubmitMessageRequest},
@@ -263,6 +263,13 @@ pub enum Input {
         /// What the reports' salts are made of.
         salt: [u8; 16],
     },
+    /// Who takes part in a room of ours on which this one depends, or may come to ([`super::kin`]).
+    Kin {
+        /// The other room.
+        parent: RoomUri,
+        /// Its Matrix room.
+        space: Option<OwnedRoomId>,
+    },
     /// Time passed.
     Tick,
 }
@@ -456,6 +463,14 @@ pub enum Effect {
         /// The asset.
         url: String,
     },
+    /// Who takes part in the room on which this one depends, or in the one that this Matrix room is: [`Input::Kin`] follows, if
+    /// it is a room of ours.
+    FindParent {
+        /// The room on which it depends.
+        parent: Option<RoomUri>,
+        /// The one whose members may come in.
+        space: Option<OwnedRoomId>,
+    },
     /// [`Input::Tick`] is wanted at this time.
     Wake(Millis),
     /// Ghosts wait to come into the Matrix room bit by bit, or none do any more.
@@ -640,6 +655,10 @@ impl Step<'_> {
                 self.on_new_home(&to, found);
                 None
             }
+            Input::Kin { parent, space } => {
+                self.on_kin(&parent, space.as_ref());
+                None
+            }
             Input::Tick => {
                 self.on_tick();
                 None
@@ -656,6 +675,7 @@ impl Step<'_> {
         self.wake_for_faces();
         self.look_for_the_way();
         self.look_for_home();
+        self.find_parent();
         if self.room.rejoin.is_none() {
             self.keep_leaves_fresh();
             self.wake_to_settle();

@@ -516,6 +516,7 @@ impl World {
                 | Effect::Wear { .. }
                 | Effect::Unlink(_)
                 | Effect::Ended(_)
+                | Effect::FindParent { .. }
                 | Effect::LookForHome { .. }
                 | Effect::Move(_)
                 | Effect::ReportAbuse { .. }
@@ -902,6 +903,7 @@ fn copy(input: &Input) -> Input {
         Input::Looked { setting, written, found } => {
             Input::Looked { setting: *setting, written: *written, found: found.clone() }
         }
+        Input::Kin { parent, space } => Input::Kin { parent: parent.clone(), space: space.clone() },
         Input::NotSet { setting, why } => Input::NotSet { setting: *setting, why: why.clone() },
         Input::Read { user, messages, salt } => {
             Input::Read { user: user.clone(), messages: messages.clone(), salt: *salt }
