@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{actor::Actor, core::Engine, mail::NewRoom, records, tables::MEMBER_NAMES};
 use crate::{
-    room::{Names as _, Phase},
+    room::Names as _,
     store::{Batch, StoreError},
     translate::RoomEvent,
 };
@@ -118,8 +118,7 @@ impl Engine {
         let mut last: Option<(String, bool)> = None;
         for ((room, member), _) in MEMBER_NAMES.scan_all(db, &()).await? {
             if last.as_ref().is_none_or(|(known, _)| *known != room) {
-                let record = records::load(db, &room).await?;
-                last = Some((room.clone(), record.is_some_and(|record| record.phase != Phase::Left)));
+                last = Some((room.clone(), records::lives(db, &room).await?));
             }
             if last.as_ref().is_some_and(|(_, lives)| !lives) {
                 MEMBER_NAMES.delete(&mut gone, &(room, member));

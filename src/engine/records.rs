@@ -4,7 +4,7 @@
 use super::core::Engine;
 use crate::{
     ident::UserUri,
-    room::{Crowd, Room},
+    room::{Crowd, Faces, Phase, Room},
     store::{Batch, Database, StoreError, Table},
 };
 
@@ -16,8 +16,15 @@ const PEOPLE: Table<(String, u32, UserUri), ()> = Table::new("people");
 const PRESENT: u32 = 0;
 /// A remote user whose ghost is there.
 const GHOST: u32 = 1;
+/// What people of a room call themselves: changes seldom, and may be thousands, too.
+const FACES: Table<String, Faces> = Table::new("faces");
 /// Rows that are read at once.
 const PAGE: usize = 1000;
+
+/// Whether a room is there, and not over.
+pub(super) async fn lives(db: &Database, uri: &str) -> Result<bool, StoreError> {
+    Ok(ROOMS.get(db, &uri.to_owned()).await?.is_some_and(|room| room.phase != Phase::Left))
+}
 
 /// Some rooms, as they are read one page after the other.
 #[derive(Debug)]
@@ -61,6 +68,9 @@ pub(super) fn put(
     room: &Room,
 ) -> Result<(), StoreError> {
     ROOMS.put(db, batch, &uri.to_owned(), room)?;
+    if before.map_or_else(|| room.faces != Faces::default(), |before| before.faces != room.faces) {
+        FACES.put(db, batch, &uri.to_owned(), &room.faces)?;
+    }
     let nobody = Crowd::default();
     let (present, ghosts) = before.map_or((&nobody, &nobody), |before| (&before.present, &before.ghosts));
     for (side, before, now) in [(PRESENT, present, &room.present), (GHOST, ghosts, &room.ghosts)] {
@@ -80,6 +90,7 @@ pub(super) fn put(
 async fn fill(db: &Database, uri: &str, room: &mut Room) -> Result<(), StoreError> {
     room.present = people(db, uri, PRESENT).await?;
     room.ghosts = people(db, uri, GHOST).await?;
+    room.faces = FACES.get(db, &uri.to_owned()).await?.unwrap_or_default();
     Ok(())
 }
 

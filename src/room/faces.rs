@@ -9,7 +9,10 @@
 //!
 //! Who says nothing costs nothing: no message is made, and nothing of them is stored here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
@@ -37,11 +40,11 @@ const MOST: usize = 10_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faces {
     /// Users of ours who have a name and spoke.
-    ours: BTreeMap<UserUri, Own>,
+    ours: Arc<BTreeMap<UserUri, Own>>,
     /// The providers that were told.
     told: BTreeSet<ProviderDomain>,
     /// Remote users who told theirs.
-    theirs: BTreeMap<UserUri, Face>,
+    theirs: Arc<BTreeMap<UserUri, Face>>,
     /// So many got another name since then.
     changed: (u32, Millis),
     /// When to look at the names that wait; zero if none do.
@@ -70,17 +73,18 @@ impl Faces {
     /// The name of a user of ours in the Matrix room, who speaks.
     fn is_called(&mut self, user: &UserUri, name: Option<&str>) {
         let name = name.and_then(plain_name).filter(|name| *name != address_name(user));
-        match self.ours.get_mut(user) {
-            Some(own) => own.name = name,
-            None if name.is_some() => drop(self.ours.insert(user.clone(), Own { name, told: None })),
-            None => {}
+        if self.ours.get(user).map_or(name.is_none(), |own| own.name == name) {
+            return;
         }
+        Arc::make_mut(&mut self.ours).entry(user.clone()).or_default().name = name;
     }
 
     /// Providers that are in for the first time, or again, were told nothing.
     fn heard_by(&mut self, providers: &BTreeSet<ProviderDomain>) {
         if !providers.is_subset(&self.told) {
-            self.ours.values_mut().for_each(|own| own.told = None);
+            for own in Arc::make_mut(&mut self.ours).values_mut() {
+                own.told = None;
+            }
         }
         if self.told != *providers {
             self.told.clone_from(providers);
@@ -94,7 +98,13 @@ impl Faces {
 
     /// One of ours who goes is told of anew if they come back.
     pub(super) fn forget(&mut self, user: &UserUri) {
-        self.ours.remove(user);
+        if self.ours.contains_key(user) {
+            Arc::make_mut(&mut self.ours).remove(user);
+        }
+    }
+
+    fn theirs(&mut self) -> &mut BTreeMap<UserUri, Face> {
+        Arc::make_mut(&mut self.theirs)
     }
 }
 
@@ -107,7 +117,7 @@ impl Room {
     /// A remote user's provider called it so when it was looked for: that counts until it tells its name itself.
     pub fn has_found(&mut self, user: &UserUri, name: &str) {
         if let Some(name) = plain_name(name).filter(|name| *name != address_name(user)) {
-            self.faces.theirs.entry(user.clone()).or_insert(Face { name, ..Face::default() });
+            self.faces.theirs().entry(user.clone()).or_insert(Face { name, ..Face::default() });
         }
     }
 }
@@ -126,7 +136,7 @@ impl Step<'_> {
         }
         let card = match (&own.name, own.told) {
             (None, None) => {
-                self.room.faces.ours.remove(user);
+                self.room.faces.forget(user);
                 return Ok(());
             }
             (None, Some(_)) => Vcard { name: Some(address_name(user)), picture: None },
@@ -146,7 +156,7 @@ impl Step<'_> {
         } else {
             self.submit(user, &sealed, Intent::Report { user: user.clone(), content });
         }
-        if let Some(own) = self.room.faces.ours.get_mut(user) {
+        if let Some(own) = Arc::make_mut(&mut self.room.faces.ours).get_mut(user) {
             own.told = Some(digest);
         }
         Ok(())
@@ -168,12 +178,12 @@ impl Step<'_> {
         }
         if face.is_none() && self.room.faces.theirs.len() >= MOST {
             let ghosts = &self.room.ghosts;
-            self.room.faces.theirs.retain(|user, _| ghosts.contains(user));
+            Arc::make_mut(&mut self.room.faces.theirs).retain(|user, _| ghosts.contains(user));
             if self.room.faces.theirs.len() >= MOST {
                 return self.note_face(sender, "too many have told theirs");
             }
         }
-        let face = self.room.faces.theirs.entry(sender.clone()).or_default();
+        let face = self.room.faces.theirs().entry(sender.clone()).or_default();
         face.name = name;
         face.late = true;
         let Some(room) = self.room.matrix.clone() else { return };
@@ -205,7 +215,7 @@ impl Step<'_> {
         self.room.faces.changed = if fresh { (1, self.now) } else { (count + 1, since) };
         let action = self.face_of(room, user);
         self.out.extend(action.map(Effect::Matrix));
-        if let Some(face) = self.room.faces.theirs.get_mut(user) {
+        if let Some(face) = self.room.faces.theirs().get_mut(user) {
             (face.since, face.late) = (self.now, false);
         }
     }
@@ -244,7 +254,9 @@ impl Step<'_> {
         self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
         let action = self.face_of(room, &user);
         self.out.extend(action.map(Effect::Matrix));
-        if let Some(face) = self.room.faces.theirs.get_mut(&user) {
+        if self.room.faces.theirs.get(&user).is_some_and(|face| face.late)
+            && let Some(face) = self.room.faces.theirs().get_mut(&user)
+        {
             face.late = false;
         }
         self.room.ghosts.insert(user);

@@ -380,7 +380,8 @@ pub struct Room {
     pub former: Option<(OwnedRoomId, Millis)>,
     /// As hub: the two of a direct chat.
     pub two: BTreeSet<UserUri>,
-    /// What people call themselves.
+    /// What people call themselves. Stored apart.
+    #[serde(skip)]
     pub faces: Faces,
     /// What it has to do with other rooms: stored in a row of its own.
     #[serde(skip)]

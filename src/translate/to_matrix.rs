@@ -11,7 +11,7 @@ use super::{
     links::Links,
     markdown::{self, Style},
     previews::{self, Previews},
-    tidy,
+    profile, tidy,
 };
 use crate::content::{
     Body, Disposition, Expiration, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics,
@@ -221,6 +221,7 @@ fn rank(part: &NestedPart) -> u8 {
 
 fn is_profile(part: &NestedPart) -> bool {
     part.disposition == Disposition::Profile
+        && matches!(&part.body, Body::Single { content_type, .. } if profile::is_vcard(content_type))
 }
 
 fn show(part: &NestedPart, links: &mut Links<'_>, losses: &mut Vec<Loss>) -> Shown {

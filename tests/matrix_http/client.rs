@@ -295,6 +295,30 @@ async fn state_is_set_under_type_and_key() {
 }
 
 #[tokio::test]
+async fn a_ghosts_name_in_a_room_is_written_only_if_it_is_there_and_called_otherwise() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let name = MatrixAction::Name { room: room(), actor: bob(), name: "Bob (b.example)".into() };
+    let written = |fake: &Fake| {
+        let asked = fake.asked();
+        asked.iter().find(|seen| seen.what() == "PUT rooms state m.room.member").map(|seen| seen.body())
+    };
+    let member = |content: serde_json::Value| fake.once("GET rooms state m.room.member", 200, content);
+    member(json!({"membership": "join", "displayname": "bob", "avatar_url": "mxc://a/b", "reason": "x"}));
+    assert_eq!(client.perform(&name).await.unwrap(), MatrixDone::Done);
+    let wanted = json!({"membership": "join", "displayname": "Bob (b.example)", "avatar_url": "mxc://a/b"});
+    assert_eq!(written(&fake), Some(wanted));
+    // A ghost that was put out does not come back by it.
+    member(json!({"membership": "leave"}));
+    assert_eq!(client.perform(&name).await.unwrap(), MatrixDone::Done);
+    member(json!({"membership": "join", "displayname": "Bob (b.example)"}));
+    assert_eq!(client.perform(&name).await.unwrap(), MatrixDone::Done);
+    fake.once("GET rooms state m.room.member", 403, json!({"errcode": "M_FORBIDDEN", "error": "not in the room"}));
+    assert_eq!(client.perform(&name).await.unwrap(), MatrixDone::Done);
+    assert_eq!(written(&fake), None);
+}
+
+#[tokio::test]
 async fn reading_a_room() {
     let fake = Fake::start().await;
     let client = fake.client();

@@ -385,6 +385,7 @@ impl World {
         let mut loaded: Room = postcard::from_bytes(&stored).unwrap();
         // They have rows of their own.
         (loaded.present, loaded.ghosts) = (room.present.clone(), room.ghosts.clone());
+        loaded.faces = postcard::from_bytes(&postcard::to_stdvec(&room.faces).unwrap()).unwrap();
         assert_eq!(*room, loaded, "the stored room is another");
         let (mut group, mut recent) = (p.group.clone(), p.recent.clone());
         let mut twin = Step {

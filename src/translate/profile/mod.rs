@@ -37,6 +37,7 @@ pub fn write(card: &Vcard, salt: [u8; 16], sender: &UserUri, room: &RoomUri, now
 }
 
 /// What a profile message says; `None` if it has no vCard.
+#[must_use]
 pub fn read(message: &MimiContent) -> Option<Result<Vcard, VcardError>> {
     message.body.walk().find_map(|part| match &part.body {
         Body::Single { content_type, content } if is_vcard(content_type) => Some(Vcard::read(content)),
@@ -45,7 +46,7 @@ pub fn read(message: &MimiContent) -> Option<Result<Vcard, VcardError>> {
 }
 
 /// `text/vcard`, and the names that it had before RFC 6350.
-fn is_vcard(content_type: &str) -> bool {
+pub(super) fn is_vcard(content_type: &str) -> bool {
     matches!(essence(content_type).as_str(), "text/vcard" | "text/x-vcard" | "text/directory")
 }
 
