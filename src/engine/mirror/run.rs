@@ -65,8 +65,7 @@ impl Engine {
         while let Some(job) = self.mirror_jobs().await?.into_iter().find(|job| job.stage.is_open()) {
             match job.stage {
                 Stage::Listing => self.list(job).await?,
-                Stage::Working => self.turns(job).await?,
-                Stage::Undoing { .. } => self.turns(job).await?,
+                Stage::Working | Stage::Undoing { .. } => self.turns(job).await?,
                 Stage::Finished | Stage::Stopped | Stage::Failed(_) | Stage::Undone => {}
             }
         }

@@ -116,10 +116,9 @@ impl Engine {
                         "a room's turn failed; it comes again after the others"
                     );
                 }
-                let tries = row.tries;
-                row.trouble = format!("tried {tries} times, and is tried again: {why}");
+                row.trouble = format!("tried {} times, and is tried again: {why}", row.tries);
                 self.note_row(job, &row).await?;
-                return Ok(Turn::Again(tries));
+                return Ok(Turn::Again(row.tries));
             }
             let why = if for_good { why } else { format!("tried {} times: {why}", row.tries) };
             tracing::warn!(job = job.id, room = row.room, why, "a room's turn failed for good");
