@@ -23,8 +23,9 @@ use super::{
     names::GatewayNames,
     ports::{Homeserver, MatrixAction, Millis, Peers},
     presence::Presence,
+    records,
     rights::Rights,
-    tables::{INBOX, KEY_PACKAGES, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
+    tables::{INBOX, KEY_PACKAGES, LINKS, LOBBY, OUTBOX, OutRow},
     trim::{Keep, Today},
     window::{self, LaneEnd},
 };
@@ -139,6 +140,8 @@ pub(super) struct Inner {
     pub(super) taken: Mutex<super::reached::Taken>,
     /// Messages that others wait for: room, message id.
     pub(super) awaited: Mutex<BTreeSet<(String, [u8; 32])>>,
+    /// Who waits, and what was waited for in vain.
+    pub(super) patience: Mutex<super::patience::Patience>,
     /// Rooms with messages whose time came before they were shown.
     pub(super) overdue: Mutex<BTreeSet<String>>,
     /// Something may be due earlier than was thought.
@@ -222,13 +225,21 @@ impl Engine {
         let mut rooms = BTreeSet::new();
         let mut unanswered = BTreeSet::new();
         let mut moves = Moves::default();
-        for (uri, room) in ROOMS.scan_all(&db, &()).await? {
-            let nobody_came = room.phase == Phase::Invited && room.present.is_empty();
-            if nobody_came && KEY_PACKAGES.scan(&db, &uri, None, 1).await?.rows.is_empty() {
-                unanswered.insert(uri.clone());
+        let mut after = None;
+        loop {
+            let page = records::page(&db, after, 100).await?;
+            for (uri, room) in page.rooms {
+                let nobody_came = room.phase == Phase::Invited && room.present.is_empty();
+                if nobody_came && KEY_PACKAGES.scan(&db, &uri, None, 1).await?.rows.is_empty() {
+                    unanswered.insert(uri.clone());
+                }
+                moves.load(&room);
+                rooms.insert(uri);
             }
-            moves.load(&room);
-            rooms.insert(uri);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
         }
         let asking = Asking::load(&db, settings.open_invitations).await?;
         let today = Today::load(&db, settings.keep).await?;
@@ -266,6 +277,7 @@ impl Engine {
             reads: Mutex::default(),
             taken: Mutex::default(),
             awaited: Mutex::default(),
+            patience: Mutex::default(),
             overdue: Mutex::default(),
             due: tokio::sync::Notify::new(),
             dues: Mutex::default(),
@@ -423,11 +435,7 @@ impl Engine {
         for (key, _) in super::tables::KEY_PACKAGES.scan_all(db, &()).await? {
             super::tables::KEY_PACKAGES.delete(&mut batch, &key);
         }
-        for (uri, mut room) in ROOMS.scan_all(db, &()).await? {
-            room.stale = true;
-            room.fresh.clear();
-            ROOMS.put(db, &mut batch, &uri, &room)?;
-        }
+        self.distrust_rooms(&mut batch).await?;
         db.commit(batch).await.map(drop)
     }
 

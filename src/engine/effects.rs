@@ -111,7 +111,8 @@ impl Actor {
             | Effect::Reported { .. }
             | Effect::Lost { .. }
             | Effect::Report(_)
-            | Effect::Note(_)) => self.told(told, batch, after).await,
+            | Effect::Note(_)
+            | Effect::Detail(_)) => self.told(told, batch, after).await,
             Effect::Consent { by, words } => {
                 let told = self.engine.consent_word(&by, &words, None, batch, &mut after.rows).await?;
                 self.engine.tell(&by, &told, batch, &mut after.rows)
@@ -143,7 +144,8 @@ impl Actor {
         let Some(matrix) = self.room.as_ref().and_then(|room| room.matrix.clone()) else { return Ok(()) };
         self.note_files(event, earlier, batch).await?;
         let place = Place { room: &self.uri, matrix: &matrix };
-        self.engine.note_event(place, event, message_id, earlier, None, batch)
+        self.engine.note_event(place, event, message_id, earlier, None, batch)?;
+        self.engine.note_version(place, earlier, batch).await
     }
 
     /// This user may be added to the room no more. KeyPackages that were given out stay until they expire: an Add with one may

@@ -14,7 +14,7 @@ use super::{
     core::{Engine, lock, now},
     mail::Mail,
     ports::{Actor as MatrixActor, MatrixAction, Millis},
-    tables::{AWAITED, EARLY, EXPIRING, LATE, MORE, OUTBOX, OVERDUE, OutRow, SHOWN, TOLD, UNREAD},
+    tables::{AWAITED, EARLY, EXPIRING, Early, LATE, MORE, OUTBOX, OVERDUE, OutRow, SHOWN, TOLD, UNREAD},
 };
 use crate::{
     content::{Expiration, MessageId},
@@ -81,14 +81,15 @@ impl Engine {
         showing: &Showing,
         target: [u8; 32],
     ) -> Result<(), StoreError> {
-        let patience = u64::try_from(self.0.names.telling.late_targets.as_millis()).unwrap_or(u64::MAX / 2);
-        let (db, at) = (&self.0.db, now().saturating_add(patience));
+        let (db, at) = (&self.0.db, now().saturating_add(self.patience(showing)));
         let mut batch = Batch::new("a message that waits for another");
         OUTBOX.remove(&mut batch, &lane.to_owned(), number);
-        EARLY.put(db, &mut batch, &(at, room.to_owned(), showing.message_id), showing)?;
+        let early = Early { showing: showing.clone(), target };
+        EARLY.put(db, &mut batch, &(at, room.to_owned(), showing.message_id), &early)?;
         AWAITED.put(db, &mut batch, &(room.to_owned(), target, showing.message_id), &at)?;
         lock(&self.0.awaited).insert((room.to_owned(), target));
         db.commit(batch).await?;
+        self.waits(room, showing, at);
         self.0.due.notify_one();
         if self.event_of(room, MessageId(target)).await?.is_some() {
             // It came meanwhile.
@@ -245,15 +246,14 @@ impl Actor {
                 OVERDUE.put(db, batch, &(self.uri.clone(), id), &engine.0.today.dated(removal))
             }
             Due::Showing => {
-                let Some(showing) = EARLY.get(db, &key).await? else { return Ok(()) };
+                let Some(Early { showing, target }) = EARLY.get(db, &key).await? else { return Ok(()) };
                 EARLY.delete(batch, &key);
-                if let Some(target) = showing.refers.target() {
-                    AWAITED.delete(batch, &(self.uri.clone(), target.0, id));
-                    let others = AWAITED.scan_all(db, &(self.uri.clone(), target.0)).await?;
-                    if others.iter().all(|((_, _, other), _)| *other == id) {
-                        lock(&engine.0.awaited).remove(&(self.uri.clone(), target.0));
-                    }
+                AWAITED.delete(batch, &(self.uri.clone(), target, id));
+                let others = AWAITED.scan_all(db, &(self.uri.clone(), target)).await?;
+                if others.iter().all(|((_, _, other), _)| *other == id) {
+                    lock(&engine.0.awaited).remove(&(self.uri.clone(), target));
                 }
+                engine.came_not(&self.uri, &showing, target);
                 self.send(lane, OutRow::ShowNow(Box::new(showing)), batch, after)
             }
         }
@@ -272,10 +272,10 @@ impl Actor {
         match due {
             Due::Removal => EXPIRING.delete(batch, &key),
             Due::Showing => {
-                let showing = EARLY.get(&self.engine.0.db, &key).await?;
+                let early = EARLY.get(&self.engine.0.db, &key).await?;
                 EARLY.delete(batch, &key);
-                if let Some(target) = showing.and_then(|showing| showing.refers.target()) {
-                    AWAITED.delete(batch, &(self.uri.clone(), target.0, id));
+                if let Some(Early { target, .. }) = early {
+                    AWAITED.delete(batch, &(self.uri.clone(), target, id));
                 }
             }
         }
@@ -301,9 +301,9 @@ impl Actor {
         for (key, at) in AWAITED.scan_all(db, &(self.uri.clone(), target)).await? {
             AWAITED.delete(batch, &key);
             let late = (at, self.uri.clone(), key.2);
-            if let Some(showing) = EARLY.get(db, &late).await? {
+            if let Some(early) = EARLY.get(db, &late).await? {
                 EARLY.delete(batch, &late);
-                showings.push(showing);
+                showings.push(early.showing);
             }
         }
         lock(&engine.0.awaited).remove(&(self.uri.clone(), target));

@@ -18,7 +18,7 @@ use crate::{
     content::MessageId,
     room::Showing,
     store::{Batch, StoreError},
-    translate::{self, Act, Earlier, Found, Refers, Resolved, RoomEvent},
+    translate::{self, Act, Earlier, Found, Kind, Refers, Resolved, RoomEvent},
 };
 
 /// Known longer than the batches take that store them.
@@ -91,6 +91,15 @@ impl Engine {
             }
         }
         Ok(past)
+    }
+
+    /// Whether nothing is known of what an event removes, and something was forgotten already: others may have it.
+    pub(super) async fn may_be_forgotten(&self, event: &RoomEvent) -> Result<bool, StoreError> {
+        let Some(target) = event.redacts.as_ref().filter(|_| self.0.today.forgotten_before() > 0) else {
+            return Ok(false);
+        };
+        let row = EVENTS.get(&self.0.db, &(event.room_id.to_string(), target.to_string())).await?;
+        Ok(row.is_none())
     }
 
     pub(super) async fn message_of(&self, matrix: &RoomId, event: &EventId) -> Result<Option<Earlier>, StoreError> {
@@ -187,6 +196,28 @@ impl Engine {
         Ok(())
     }
 
+    /// A new version of a poll has other answers: votes for them are understood.
+    pub(super) async fn note_version(
+        &self,
+        place: Place<'_>,
+        version: &Earlier,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        if version.kind.is_none() || version.first == version.id {
+            return Ok(());
+        }
+        let Some(Found { event, earlier: Some(first) }) = self.found(place, Some(version.first)).await? else {
+            return Ok(());
+        };
+        if let Some(kind) = Kind::with_version(&first, version) {
+            let first = first.with_kind(Some(kind));
+            let key = (place.matrix.to_string(), event.to_string());
+            EVENTS.put(&self.0.db, batch, &key, &self.0.today.dated(Some(first.clone())))?;
+            self.lately(|lately| lately.messages.put((place.matrix.to_owned(), event), first));
+        }
+        Ok(())
+    }
+
     /// Notes the event that shows a remote message.
     pub(super) async fn note_shown(
         &self,
@@ -198,6 +229,7 @@ impl Engine {
         if let MatrixAction::Send { room: matrix, .. } = &showing.action {
             let place = Place { room, matrix };
             self.note_event(place, event, showing.message_id, &showing.earlier, Some(showing.accepted), batch)?;
+            self.note_version(place, &showing.earlier, batch).await?;
         }
         let (topic, MatrixAction::Send { room: matrix, .. }) = (&showing.refers.topic, &showing.action) else {
             return Ok(());
@@ -211,8 +243,8 @@ impl Engine {
     }
 
     /// Shows a message with what it refers to. Sent again it has no second effect: each event has its own transaction id.
-    /// `patient`: if it makes no sense without a message that is not there, it is not shown yet, and that message's id comes
-    /// back.
+    /// `patient`: if it makes no sense without a message that is not there, answers one, or stands behind one that waits, it is
+    /// not shown yet, and that message's id comes back.
     pub(super) async fn show(
         &self,
         room: &str,
@@ -223,12 +255,23 @@ impl Engine {
         let MatrixAction::Send { room: matrix, actor, event_type, content, ts, txn_id } = &showing.action else {
             return homeserver.perform(&showing.action).await.map(Ok);
         };
+        if patient
+            && let Some(before) = self.stands_behind(room, showing).await.map_err(|error| lookup_failed(&error))?
+        {
+            return Ok(Err(before));
+        }
         if showing.refers.is_nothing() {
             return homeserver.perform(&showing.action).await.map(Ok);
         }
         let resolved =
             self.resolve(Place { room, matrix }, &showing.refers).await.map_err(|error| lookup_failed(&error))?;
         if let Some(target) = showing.refers.lacks(&resolved).filter(|_| patient) {
+            return Ok(Err(target));
+        }
+        if patient
+            && let Some(target) =
+                self.awaits_answered(room, showing, &resolved).await.map_err(|error| lookup_failed(&error))?
+        {
             return Ok(Err(target));
         }
         let content = serde_json::from_str(content).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Everything that the engine stores: one constant a table, keys that start with the room or the peer (DESIGN 6).
+//! What the engine stores: one constant a table, keys that start with the room or the peer (DESIGN 6). Rooms' own records are in
+//! [`super::records`].
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
@@ -17,13 +18,11 @@ use crate::{
     assets::NAME_BYTES,
     content::ExternalPart,
     ident::{ProviderDomain, UserUri},
-    room::{Franked, Room, Setting, Showing, Tag},
+    room::{Franked, Setting, Showing, Tag},
     store::{Queue, Table},
     translate::{Earlier, media::Moved},
 };
 
-/// Rooms by URI. Sealed: a record may hold a staged commit.
-pub(crate) const ROOMS: Table<String, Room> = Table::sealed("room");
 /// MLS rows: room, group number, row key. Sealed.
 pub(crate) const MLS: Table<(String, u64, Vec<u8>), Vec<u8>> = Table::sealed("mls");
 /// Matrix room id to room URI.
@@ -78,7 +77,7 @@ pub(crate) const UNREAD: Table<(String, [u8; 32]), Dated<Unread>> = Table::new("
 /// Messages whose time came before they were shown: room, message id.
 pub(crate) const OVERDUE: Table<(String, [u8; 32]), Dated<Removal>> = Table::new("overdue");
 /// Messages that refer to one that is not there: until when they wait for it, room, message id. Sealed: what they say.
-pub(crate) const EARLY: Table<(Millis, String, [u8; 32]), Showing> = Table::sealed("early");
+pub(crate) const EARLY: Table<(Millis, String, [u8; 32]), Early> = Table::sealed("early");
 /// What they wait for: room, that message's id, theirs; until when.
 pub(crate) const AWAITED: Table<(String, [u8; 32], [u8; 32]), Millis> = Table::new("awaited");
 /// Up to when (accepted timestamp) one of our users has read a room, as others were told: room, user.
@@ -129,6 +128,15 @@ pub(crate) struct KeyPackageRow {
     pub(crate) private: Vec<u8>,
     /// Last second of its lifetime.
     pub(crate) not_after: u64,
+}
+
+/// A message that waits for another.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Early {
+    /// The message.
+    pub(crate) showing: Showing,
+    /// What it waits for.
+    pub(crate) target: [u8; 32],
 }
 
 /// Where a message is.

@@ -489,6 +489,8 @@ pub enum Effect {
     Report(String),
     /// The operator may like to know: refusals that belong to the ordinary course of things.
     Note(String),
+    /// Only who looks for something wants to know.
+    Detail(String),
 }
 
 /// What a room keeps in mind and can do without: message ids that were shown or logged lately, of which a second copy is not
@@ -769,8 +771,8 @@ impl Step<'_> {
             from_gateway: self.names.is_gateway(&sender.provider()),
         };
         let shown = translate::to_matrix(&content, &ctx);
+        let earlier = Earlier::of(&content, crate::content::MessageId(id), sender).with_kind(shown.kind());
         let losses = translate::media::losses_to_matrix(&content, &ctx).unwrap_or(shown.losses);
-        let earlier = Earlier::of(&content, crate::content::MessageId(id), sender);
         let may = |capability| self.state().is_some_and(|state| state.can(sender, capability));
         let deletes = matches!(shown.refers.form, Form::Deletion(_)) && may(Capability::DeleteOtherMessage);
         let keeper = deletes.then(|| self.room.speaker.clone());

@@ -58,6 +58,8 @@ pub struct Telling {
     pub gather_reads: Duration,
     /// So long what refers to a message that is not there waits for it. Zero: not at all.
     pub late_targets: Duration,
+    /// So long an answer waits for the message that it answers, if that is not there. Zero: not at all.
+    pub late_answers: Duration,
 }
 
 impl Default for Telling {
@@ -70,6 +72,7 @@ impl Default for Telling {
             slow: Duration::from_secs(10),
             gather_reads: Duration::from_secs(2),
             late_targets: Duration::from_mins(1),
+            late_answers: Duration::from_secs(5),
         }
     }
 }
@@ -176,8 +179,7 @@ impl Step<'_> {
 
     /// An event can never be worked on.
     pub(crate) fn tell_set_aside(&mut self, event: &RoomEvent) {
-        let is_message = matches!(event.event_type.as_str(), "m.room.message" | "m.sticker");
-        let what = if is_message { "A message" } else { "Something" };
+        let what = super::unsaid::what_it_is(&event.event_type);
         let words = format!(
             "{what} of {} was not sent to the MIMI users: the gateway cannot work on it. Its operator finds it among what was set \
              aside.",

@@ -20,7 +20,7 @@ use ruma::{EventId, OwnedEventId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Loss, NotCarried, RoomEvent, ToMimi, Translated};
+use super::{Kind, Loss, NotCarried, RoomEvent, ToMimi, Translated};
 use crate::{
     content::{Body, CborValue, Disposition, ExtensionKey, MessageId, MimiContent, NestedPart, TEXT_PLAIN},
     ident::UserUri,
@@ -50,6 +50,8 @@ pub struct Earlier {
     pub reaction: bool,
     /// Its topic; empty for none.
     pub topic: Vec<u8>,
+    /// What its event is, if that is no text or file.
+    pub kind: Option<Kind>,
 }
 
 impl Earlier {
@@ -63,7 +65,14 @@ impl Earlier {
             reply: message.in_reply_to,
             reaction: message.body.disposition == Disposition::Reaction,
             topic: message.topic_id.clone(),
+            kind: None,
         }
+    }
+
+    /// The same with what its event is.
+    #[must_use]
+    pub fn with_kind(self, kind: Option<Kind>) -> Self {
+        Self { kind, ..self }
     }
 }
 
@@ -115,8 +124,13 @@ pub(super) struct Relations {
 
 impl Relations {
     /// Reads the relations of an event's content.
-    pub(super) fn read(outer: &Map<String, Value>, ctx: &ToMimi<'_>, losses: &mut Vec<Loss>) -> Self {
-        let Some(relation) = outer.get("m.relates_to").and_then(Value::as_object) else { return Self::default() };
+    pub(super) fn read(
+        event_type: &str,
+        outer: &Map<String, Value>,
+        ctx: &ToMimi<'_>,
+        losses: &mut Vec<Loss>,
+    ) -> Result<Self, NotCarried> {
+        let Some(relation) = outer.get("m.relates_to").and_then(Value::as_object) else { return Ok(Self::default()) };
         let mut found = Self::default();
         let rel_type = relation.get("rel_type").and_then(Value::as_str);
         let falling_back = relation.get("is_falling_back").and_then(Value::as_bool).unwrap_or(false);
@@ -129,7 +143,7 @@ impl Relations {
                 None => losses.push(Loss::Reply),
             }
         }
-        let related = past(&Value::Object(relation.clone()), ctx);
+        let related = target(outer, ctx);
         match (rel_type, related) {
             (Some("m.thread"), Some(root)) => found.topic = topic_of(root),
             (Some("m.thread"), None) => losses.push(Loss::Thread),
@@ -137,6 +151,7 @@ impl Relations {
                 found.is_edit = true;
                 // Matrix clients show nobody's edits but the sender's own.
                 match first.filter(|first| first.sender == *ctx.sender) {
+                    Some(first) if !is_version(event_type, first.kind.as_ref()) => return Err(NotCarried::OtherType),
                     Some(first) => {
                         (found.replaces, found.reply, found.topic) = (Some(first.first), first.reply, first.topic);
                     }
@@ -147,7 +162,7 @@ impl Relations {
             (Some(_), _) => losses.push(Loss::Reference),
             (None, _) => {}
         }
-        found
+        Ok(found)
     }
 
     /// Puts them into the message.
@@ -156,6 +171,16 @@ impl Relations {
         message.replaces = self.replaces;
         message.topic_id = self.topic;
     }
+}
+
+/// The message of the event that a relation is to.
+pub(super) fn target(outer: &Map<String, Value>, ctx: &ToMimi<'_>) -> Option<Earlier> {
+    past(outer.get("m.relates_to")?, ctx)
+}
+
+/// Whether an event of this type can be a new version of one of that kind.
+fn is_version(event_type: &str, first: Option<&Kind>) -> bool {
+    Kind::of(event_type, &Value::Null).map(|kind| kind.event_type).as_ref() == first.map(|kind| &kind.event_type)
 }
 
 fn past(relation: &Value, ctx: &ToMimi<'_>) -> Option<Earlier> {
@@ -229,7 +254,7 @@ impl Refers {
     #[must_use]
     pub fn target(&self) -> Option<MessageId> {
         match self.form {
-            Form::Deletion(_) | Form::Message => self.replaces,
+            Form::Deletion(_) | Form::Message | Form::Version(..) => self.replaces,
             Form::Reaction(_) | Form::Reference(..) => self.reply,
         }
     }
@@ -238,7 +263,7 @@ impl Refers {
     #[must_use]
     pub fn lacks(&self, resolved: &Resolved) -> Option<MessageId> {
         let found = match self.form {
-            Form::Deletion(_) | Form::Message => &resolved.replaced,
+            Form::Deletion(_) | Form::Message | Form::Version(..) => &resolved.replaced,
             Form::Reaction(_) | Form::Reference(..) => &resolved.reply,
         };
         self.target().filter(|_| found.is_none())
@@ -257,6 +282,8 @@ pub enum Form {
     Deletion(Option<String>),
     /// Another type of event about it (a vote): type, and content as JSON text.
     Reference(String, String),
+    /// A new version of another type of event (a poll): type, and content as JSON text.
+    Version(String, String),
 }
 
 impl Form {
@@ -349,16 +376,31 @@ pub fn relate(
             before.into_iter().chain([reaction]).collect()
         }
         Form::Reference(own_type, own_content) => {
+            let Some(target) = &resolved.reply else { return vec![Act::send(event_type, content)] };
+            let kind = target.earlier.as_ref().and_then(|earlier| earlier.kind.as_ref());
+            let text = content.get("body").and_then(Value::as_str).unwrap_or_default();
             let parsed = serde_json::from_str::<Value>(own_content).ok();
-            let (Some(target), Some(mut own)) = (&resolved.reply, parsed) else {
-                return vec![Act::send(event_type, content)];
-            };
-            set(&mut own, json!({ "rel_type": "m.reference", "event_id": target.event }));
-            vec![Act::send(own_type, own)]
+            match parsed.filter(|own| super::events::belongs(own_type, own, kind, text)) {
+                Some(mut own) => {
+                    set(&mut own, json!({ "rel_type": "m.reference", "event_id": target.event }));
+                    vec![Act::send(own_type, own)]
+                }
+                None => vec![Act::send(event_type, reply(content, refers, resolved))],
+            }
         }
-        Form::Message => {
+        Form::Message | Form::Version(..) => {
             if let Some(found) = replaced.filter(own) {
-                return vec![Act::send(event_type, edit(content, &found.event))];
+                let kind = found.earlier.as_ref().and_then(|earlier| earlier.kind.as_ref());
+                match (kind, &refers.form) {
+                    (None, _) => return vec![Act::send(event_type, edit(content, &found.event))],
+                    (Some(kind), Form::Version(own_type, own)) if kind.event_type == *own_type => {
+                        if let Ok(own) = serde_json::from_str(own) {
+                            return vec![Act::send(own_type, version(own, &content, &found.event))];
+                        }
+                    }
+                    // A text is no new version of a poll: no client would show it.
+                    _ => {}
+                }
             }
             let content = if refers.replaces.is_some() { starred(content) } else { content };
             vec![Act::send(event_type, reply(content, refers, resolved))]
@@ -393,6 +435,21 @@ fn edit(content: Value, first: &EventId) -> Value {
         object.insert("m.mentions".to_owned(), json!({}));
         object.insert("m.new_content".to_owned(), new);
     }
+    set(&mut out, json!({ "rel_type": "m.replace", "event_id": first }));
+    out
+}
+
+/// A new version of an event that is no message. Who does not know its type does not see it, nor an edit of it: there is no text
+/// for others.
+fn version(own: Map<String, Value>, text: &Value, first: &EventId) -> Value {
+    let (mut marks, new): (Map<_, _>, Map<_, _>) =
+        own.into_iter().partition(|(key, _)| matches!(key.as_str(), super::CONTENT_KEY | "m.mentions"));
+    // The text's says when it was accepted, too.
+    if let Some(origin) = text.get(super::CONTENT_KEY) {
+        marks.insert(super::CONTENT_KEY.to_owned(), origin.clone());
+    }
+    marks.insert("m.new_content".to_owned(), Value::Object(new));
+    let mut out = Value::Object(marks);
     set(&mut out, json!({ "rel_type": "m.replace", "event_id": first }));
     out
 }

@@ -47,7 +47,7 @@ pub(super) fn with_pictures(
         return Err(NotCarried::Mirror);
     }
     let mut losses = Vec::new();
-    let relations = Relations::read(outer, ctx, &mut losses);
+    let relations = Relations::read(event_type, outer, ctx, &mut losses)?;
     let message = new_content(outer, &relations);
     let msgtype = match message.get("msgtype").or(outer.get("msgtype")) {
         None => return Err(NotCarried::Empty),
@@ -63,6 +63,7 @@ pub(super) fn with_pictures(
         None => return Err(NotCarried::Empty),
         Some(value) => value.as_str().ok_or(NotCarried::Malformed("body"))?,
     };
+    losses.extend(events::brings_profile(message).then_some(Loss::Profile));
     let formatted = (message.get("format").and_then(Value::as_str) == Some("org.matrix.custom.html"))
         .then(|| message.get("formatted_body").and_then(Value::as_str))
         .flatten();

@@ -57,7 +57,12 @@ async fn b2_comes(two: &Two, at_a: &RoomId, at_b: &RoomId) {
 }
 
 fn quick() -> Telling {
-    Telling { gather_reads: Duration::from_millis(20), late_targets: Duration::from_millis(400), ..Telling::default() }
+    Telling {
+        gather_reads: Duration::from_millis(20),
+        late_targets: Duration::from_millis(400),
+        late_answers: Duration::from_millis(400),
+        ..Telling::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,4 +265,91 @@ async fn what_it_refers_to_is_not_waited_for_without_end() {
     let shown = two.b.homeserver.events(&at_b);
     let edit = shown.iter().find(|event| event["content"]["body"] == "* never seen").unwrap();
     assert_eq!(edit["content"].get("m.relates_to"), None);
+}
+
+fn answer(to: &str, text: &str) -> Value {
+    json!({ "msgtype": "m.text", "body": text, "m.relates_to": { "m.in_reply_to": { "event_id": to } } })
+}
+
+fn with_body(silo: &Silo, room: &RoomId, body: &str) -> Value {
+    silo.homeserver.events(room).into_iter().find(|event| event["content"]["body"] == body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_points_at_what_it_answers_even_if_that_comes_later() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let a = &two.a.homeserver;
+    two.a.stop().await;
+    *two.a.net.rewrite.lock().unwrap() = Some(reversed);
+    // B has them in the other order: "yes" and what it answers last.
+    let first = a.say(&at_a, "a1", "shall we?");
+    let second = a.send(&at_a, "a1", "m.room.message", answer(first.as_str(), "yes"));
+    a.send(&at_a, "a1", "m.room.message", answer(second.as_str(), "good"));
+    two.a.start().await;
+    until_bodies_in_any_order(&two.b, &at_b, &["good", "shall we?", "yes"]).await;
+    for (body, answered) in [("yes", "shall we?"), ("good", "yes")] {
+        let target = two.b.homeserver.event(&at_b, answered);
+        let relation = json!({ "m.in_reply_to": { "event_id": target } });
+        assert_eq!(with_body(&two.b, &at_b, body)["content"]["m.relates_to"], relation, "{body}");
+    }
+}
+
+async fn until_bodies_in_any_order(silo: &Silo, room: &RoomId, wanted: &[&str]) {
+    until_true("all are there", || {
+        let mut bodies = silo.homeserver.bodies(room);
+        bodies.sort();
+        bodies == wanted
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_waits_for_a_moment_and_what_its_sender_says_next_stays_behind_it() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let waits = Telling { late_answers: Duration::from_millis(1500), ..quick() };
+    set(&two.b, waits).await;
+    let a = &two.a.homeserver;
+    a.invite(&at_a, "a1", &a.user("a2"), false);
+    a.join(&at_a, "a2");
+    a.say(&at_a, "a2", "here");
+    until_bodies(&two.b, &at_b, &["here"]).await;
+    two.a.stop().await;
+    *two.a.net.rewrite.lock().unwrap() = Some(without_first);
+    let lost = a.say(&at_a, "a1", "lost");
+    a.send(&at_a, "a1", "m.room.message", answer(lost.as_str(), "yes"));
+    a.say(&at_a, "a1", "and then");
+    a.say(&at_a, "a2", "of somebody else");
+    two.a.start().await;
+    // Nobody else waits.
+    until_bodies(&two.b, &at_b, &["here", "of somebody else"]).await;
+    let quoted = "> [in reply to a message that is not here]\n\nyes";
+    until_bodies(&two.b, &at_b, &["here", "of somebody else", quoted, "and then"]).await;
+    assert_eq!(with_body(&two.b, &at_b, quoted)["content"].get("m.relates_to"), None);
+    // The next answer to that one does not wait.
+    *two.a.net.rewrite.lock().unwrap() = None;
+    let before = std::time::Instant::now();
+    a.send(&at_a, "a1", "m.room.message", answer(lost.as_str(), "again"));
+    let again = "> [in reply to a message that is not here]\n\nagain";
+    until_bodies(&two.b, &at_b, &["here", "of somebody else", quoted, "and then", again]).await;
+    assert!(before.elapsed() < Duration::from_millis(1400), "{:?}", before.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_waits_is_shown_after_a_start() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    set(&two.b, Telling { late_answers: Duration::from_secs(1), ..quick() }).await;
+    let a = &two.a.homeserver;
+    two.a.stop().await;
+    *two.a.net.rewrite.lock().unwrap() = Some(without_first);
+    let lost = a.say(&at_a, "a1", "lost");
+    a.send(&at_a, "a1", "m.room.message", answer(lost.as_str(), "yes"));
+    a.say(&at_a, "a1", "and then");
+    two.a.start().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    two.b.stop().await;
+    two.b.start().await;
+    until_bodies(&two.b, &at_b, &["> [in reply to a message that is not here]\n\nyes", "and then"]).await;
 }

@@ -68,6 +68,8 @@ pub(crate) struct Net {
     pub(crate) gate: Gate,
     /// What changes bodies on their way.
     pub(crate) rewrite: Mutex<Option<Rewrite>>,
+    /// Whether all take each other for gateways to Matrix.
+    pub(crate) gateways: std::sync::atomic::AtomicBool,
 }
 
 impl Net {
@@ -193,6 +195,10 @@ impl Peers for FakePeers {
     fn knows(&self, peer: &ProviderDomain) -> bool {
         let played = self.net.played.lock().unwrap().contains(peer);
         *peer != self.own && (played || self.net.silos.lock().unwrap().contains_key(peer))
+    }
+
+    fn is_gateway(&self, _peer: &ProviderDomain) -> bool {
+        self.net.gateways.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 

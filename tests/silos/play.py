@@ -80,7 +80,7 @@ class Play:
             ("bridge", "A1 makes a room and has it mirrored as a MIMI room", (), self.bridge),
             ("invite", "A1 invites a user of another provider", ("bridge",), self.invite),
             ("talk", "A1 and B1 talk", ("invite",), self.talk),
-            ("other kinds", "A1 and B1 send a custom event, a poll, a place, and what shall disappear", (), lambda: kinds.kinds(self)),
+            ("other kinds", "A1 and B1 send and edit a custom event and a poll, and send a place and what shall disappear", (), lambda: kinds.kinds(self)),
             ("relations", "A1 and B1 answer, edit, react, write in threads, and delete", (), lambda: relations.relations(self)),
             ("rename", "A1 and B1 give rooms other names and topics", (), lambda: settings.rename(self)),
             ("media", "A1 and B1 send pictures, a voice message, a file, a gallery and a sticker", (), lambda: media.media(self)),

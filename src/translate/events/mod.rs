@@ -13,6 +13,7 @@
 
 mod extensible;
 mod place;
+mod poll;
 mod private;
 mod session;
 mod timer;
@@ -28,6 +29,8 @@ use super::{
 };
 use crate::content::{MimiContent, NestedPart};
 
+pub use poll::Kind;
+pub(super) use poll::belongs;
 pub use private::PRIVATE_EVENT;
 pub(super) use timer::expires;
 
@@ -80,6 +83,11 @@ pub(super) fn mark(content: &mut Value, message: &MimiContent) {
     }
 }
 
+/// Whether a message has a name or picture of its own (MSC4144).
+pub(super) fn brings_profile(content: &Map<String, Value>) -> bool {
+    ["m.per_message_profile", "com.beeper.per_message_profile"].iter().any(|key| content.contains_key(*key))
+}
+
 fn is_edit(outer: &Map<String, Value>) -> bool {
     relation(outer, "rel_type") == Some("m.replace")
 }
@@ -90,15 +98,21 @@ fn relation<'a>(outer: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
 }
 
 /// A message with what every message of an event has.
-fn message(body: NestedPart, outer: &Map<String, Value>, ctx: &ToMimi<'_>, losses: &mut Vec<Loss>) -> MimiContent {
+fn message(
+    event_type: &str,
+    body: NestedPart,
+    outer: &Map<String, Value>,
+    ctx: &ToMimi<'_>,
+    losses: &mut Vec<Loss>,
+) -> Result<MimiContent, NotCarried> {
     let mut message = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     message.set_sender_timestamp(ctx.sent_ts);
     message.expires = expires(outer, ctx.sent_ts, losses);
-    Relations::read(outer, ctx, losses).put(&mut message);
+    Relations::read(event_type, outer, ctx, losses)?.put(&mut message);
     if outer.get("m.mentions").is_some_and(mentions_somebody) {
         losses.push(Loss::Mention);
     }
-    message
+    Ok(message)
 }
 
 fn mentions_somebody(mentions: &Value) -> bool {

@@ -84,7 +84,7 @@ pub(super) fn to_mimi(
         NestedPart::text(TEXT_PLAIN, &plain),
     ];
     let body = NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts });
-    let mut message = super::message(body, outer, ctx, &mut losses);
+    let mut message = super::message("m.room.message", body, outer, ctx, &mut losses)?;
     message.extensions.insert(ExtensionKey::text(MSGTYPE_EXTENSION), CborValue::from(MSGTYPE));
     super::translated(message, losses)
 }

@@ -3,16 +3,15 @@
 //!
 //! Whoever can write such a part could make another homeserver show events of any type. So one is believed only if its sender's
 //! provider is a gateway by our settings, its type is one that has no translation of its own, and its text is the one that the
-//! event gives. Sender, time, relations and mentions are never taken from it.
-
-use std::fmt::Write as _;
+//! event gives. HTML in polls is cleaned; what an event of a custom type holds is for its clients alone, and stays as it came. Sender, time, relations and mentions are never taken from it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
     super::{CONTENT_KEY, Form, Loss, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated},
-    extensible, line,
+    extensible,
+    poll::{self, Kind, Poll, poll},
 };
 use crate::content::{Body, MimiContent, NestedPart, PartSemantics, TEXT_PLAIN};
 
@@ -24,40 +23,24 @@ const MAX_PART: usize = 32 * 1024;
 const MAX_TEXT: usize = 4000;
 /// Longest type, in bytes, as Matrix has it.
 const MAX_TYPE: usize = 255;
-/// Most answers of a poll that its text tells; MSC3381 allows no more.
-const MAX_ANSWERS: usize = 20;
 
 /// Types that begin like this have a translation of their own, or a meaning to servers and clients that no other provider may
 /// touch.
-const OWN: [&str; 9] = [
+const OWN: [&str; 13] = [
+    "com.beeper.message_send_status",
     "m.",
     "io.element.call.",
     "org.matrix.call.",
     "org.matrix.msc1767.",
     "org.matrix.msc3401.",
+    "org.matrix.msc3489.",
+    "org.matrix.msc3672.",
     "org.matrix.msc4075.",
     "org.matrix.msc4143.",
+    "org.matrix.msc4310.",
     "im.mimi-gateway.",
     "org.matrix.room.",
 ];
-
-/// A poll's events; stable names, and those that Element uses (MSC3381).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Poll {
-    Start,
-    Response,
-    End,
-}
-
-fn poll(event_type: &str) -> Option<Poll> {
-    let kind = event_type.strip_prefix("m.poll.").or(event_type.strip_prefix("org.matrix.msc3381.poll."))?;
-    Some(match kind {
-        "start" => Poll::Start,
-        "response" => Poll::Response,
-        "end" => Poll::End,
-        _ => return None,
-    })
-}
 
 /// Whether events of this type cross in a private part.
 pub(super) fn may_cross(event_type: &str) -> bool {
@@ -96,14 +79,16 @@ pub(super) fn to_mimi(
         return Err(NotCarried::Empty);
     }
     let mut losses = Vec::new();
-    if content.contains_key("m.per_message_profile") || content.contains_key("com.beeper.per_message_profile") {
-        losses.push(Loss::Details);
-    }
+    losses.extend(super::brings_profile(&content).then_some(Loss::Profile));
     content.retain(|key, _| !is_ours_to_say(key));
-    let text = NestedPart::text(TEXT_PLAIN, &fallback(event_type, &content));
+    let target = || super::super::relation::target(outer, ctx).and_then(|target| target.kind);
+    let voted_on = if poll(event_type) == Some(Poll::Response) { target() } else { None };
+    let text = NestedPart::text(TEXT_PLAIN, &fallback(event_type, &content, voted_on.as_ref()));
+    // A vote is not edited but cast anew.
+    let is_private = new.is_none() || !is_vote_or_end(event_type);
     let part = Part { content, event_type: event_type.to_owned() };
     let json = serde_json::to_vec(&part).map_err(|_| NotCarried::Malformed("content"))?;
-    let body = if json.len() <= MAX_PART {
+    let body = if json.len() <= MAX_PART && is_private {
         // Others see the text.
         losses.push(Loss::Private(event_type.to_owned()));
         let private = NestedPart::render(Body::Single { content_type: PRIVATE_EVENT.to_owned(), content: json });
@@ -112,7 +97,7 @@ pub(super) fn to_mimi(
         losses.push(Loss::Unsupported(event_type.to_owned()));
         text
     };
-    super::translated(super::message(body, outer, ctx, &mut losses), losses)
+    super::translated(super::message(event_type, body, outer, ctx, &mut losses)?, losses)
 }
 
 /// The text of a message that is one plain text, or has one beside others.
@@ -130,8 +115,8 @@ pub(super) fn plain_text(message: &MimiContent) -> Option<&str> {
     std::str::from_utf8(content).ok()
 }
 
-/// The event in a private part. What refers to another event is shown as its text, and as itself once that event is found:
-/// then the form says what it is.
+/// The event in a private part. What refers to another event, or is a new version of one, is shown as its text, and as itself
+/// once that event is found: then the form says what it is.
 pub(super) fn to_matrix(
     message: &MimiContent,
     ctx: &ToMatrix<'_>,
@@ -144,7 +129,7 @@ pub(super) fn to_matrix(
         _ => None,
     })?;
     let unsupported = || Loss::Unsupported(PRIVATE_EVENT.to_owned());
-    if !ctx.from_gateway || json.len() > MAX_PART || message.replaces.is_some() {
+    if !ctx.from_gateway || json.len() > MAX_PART {
         losses.push(unsupported());
         return None;
     }
@@ -155,28 +140,43 @@ pub(super) fn to_matrix(
         return None;
     };
     content.retain(|key, _| !is_ours_to_say(key));
-    if plain_text(message) != Some(fallback(&event_type, &content).as_str()) {
+    // What a vote says is seen when the poll is found.
+    let is_vote = poll(&event_type) == Some(Poll::Response);
+    if !is_vote && plain_text(message) != Some(fallback(&event_type, &content, None).as_str()) {
         losses.push(Loss::Alternatives);
         return None;
     }
+    if poll(&event_type).is_some() {
+        poll::clean(&mut content, ctx.mentions);
+    }
     let shown = super::mirror(&event_type, content, message, ctx, losses)?;
-    if matches!(poll(&event_type), Some(Poll::Response | Poll::End)) {
-        if message.in_reply_to.is_some() {
+    if is_vote_or_end(&event_type) {
+        if message.replaces.is_some() {
+            losses.push(unsupported());
+        } else if message.in_reply_to.is_some() {
             *form = Form::Reference(event_type, shown.content.to_string());
         } else {
             losses.push(Loss::Reference);
         }
         return None;
     }
+    if message.replaces.is_some() {
+        *form = Form::Version(event_type, shown.content.to_string());
+        return None;
+    }
     Some(shown)
 }
 
+fn is_vote_or_end(event_type: &str) -> bool {
+    matches!(poll(event_type), Some(Poll::Response | Poll::End))
+}
+
 /// What people see who cannot see the event. The same event always gives the same text: receivers compare.
-fn fallback(event_type: &str, content: &Map<String, Value>) -> String {
+fn fallback(event_type: &str, content: &Map<String, Value>, voted_on: Option<&Kind>) -> String {
     let said = || extensible::text(content).map(bounded);
     match poll(event_type) {
-        Some(Poll::Start) => poll_text(content).or_else(said).unwrap_or_else(|| "[a poll]".to_owned()),
-        Some(Poll::Response) => "[voted in a poll]".to_owned(),
+        Some(Poll::Start) => poll::question(event_type, content).or_else(said).unwrap_or_else(|| "[a poll]".to_owned()),
+        Some(Poll::Response) => poll::vote(content, voted_on),
         Some(Poll::End) => said().unwrap_or_else(|| "[ended a poll]".to_owned()),
         None => said().unwrap_or_else(|| format!("[something that only Matrix clients show: {event_type}]")),
     }
@@ -186,20 +186,4 @@ fn fallback(event_type: &str, content: &Map<String, Value>) -> String {
 fn bounded(text: &str) -> String {
     let clean = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { ' ' } else { c };
     text.chars().map(clean).take(MAX_TEXT).collect()
-}
-
-/// Question and answers of a poll.
-fn poll_text(content: &Map<String, Value>) -> Option<String> {
-    let poll = ["m.poll", "m.poll.start", "org.matrix.msc3381.poll.start"]
-        .iter()
-        .find_map(|key| content.get(*key)?.as_object());
-    let poll = poll?;
-    let text = |value: &Value| Some(line(extensible::text(value.as_object()?)?, 500));
-    let mut out = format!("[poll] {}", text(poll.get("question")?)?);
-    let answers = poll.get("answers")?.as_array()?;
-    for (index, answer) in answers.iter().take(MAX_ANSWERS).enumerate() {
-        let answer = text(answer).unwrap_or_default();
-        let _ = write!(out, "\n{}. {answer}", index + 1);
-    }
-    Some(out)
 }

@@ -33,7 +33,7 @@ pub(super) fn to_mimi(outer: &Map<String, Value>, ctx: &ToMimi<'_>) -> Result<Tr
     // What it refers to is another event of the same call.
     let unrelated =
         outer.iter().filter(|(key, _)| *key != "m.relates_to").map(|(key, value)| (key.clone(), value.clone()));
-    let message = super::message(body, &unrelated.collect(), ctx, &mut losses);
+    let message = super::message("m.room.message", body, &unrelated.collect(), ctx, &mut losses)?;
     // That a call rings for somebody is part of the call.
     losses.retain(|loss| *loss != Loss::Mention);
     super::translated(message, losses)

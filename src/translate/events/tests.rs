@@ -13,6 +13,8 @@ use crate::{
     ident::{RoomUri, UserUri},
 };
 
+mod versions;
+
 const SENT: u64 = 1_700_000_000_123;
 
 fn alice() -> UserUri {
@@ -25,13 +27,17 @@ fn send(event_type: &str, content: &Value, related: Option<MessageId>) -> Result
     let (sender, room) = (&alice(), &room());
     // Whatever event it names stands for that message.
     let named = |field: &str| content.get("m.relates_to")?.get(field)?.as_str().and_then(|id| id.try_into().ok());
-    let earlier = |id| Earlier { id, first: id, sender: alice(), reply: None, reaction: false, topic: Vec::new() };
-    let past: Vec<_> = named("event_id").into_iter().zip(related.map(earlier)).collect();
+    let past: Vec<_> = named("event_id").into_iter().zip(related.map(the_poll)).collect();
     crate::translate::to_mimi(
         event_type,
         content,
         &ToMimi { sender, room, salt: [1; 16], sent_ts: SENT, past: &past, mentions: &Nobody },
     )
+}
+/// The message that others refer to here.
+fn the_poll(id: MessageId) -> Earlier {
+    let kind = Kind::of(START, &element_poll());
+    Earlier { id, first: id, sender: alice(), reply: None, reaction: false, topic: Vec::new(), kind }
 }
 fn mimi(event_type: &str, content: &Value) -> Translated {
     send(event_type, content, None).unwrap()
@@ -43,11 +49,16 @@ fn seen(message: &MimiContent, from_gateway: bool, related: Option<&EventId>) ->
     let ctx = ToMatrix { message_id: MessageId([2; 32]), sender, room, from_gateway, mentions: &Nobody };
     let shown = crate::translate::to_matrix(&message, &ctx);
     let Some(related) = related else { return shown };
-    let found = Some(Found { event: related.to_owned(), earlier: None });
-    let resolved = Resolved { reply: found, ..Resolved::default() };
-    let mut acts = relate(&shown.event_type, shown.content, &shown.refers, &resolved, sender, false);
+    about(shown, related, &the_poll(MessageId([1; 32])))
+}
+/// What is seen of a message that refers to this one.
+fn about(shown: MatrixMessage, event: &EventId, earlier: &Earlier) -> MatrixMessage {
+    let found = |id: &Option<MessageId>| id.map(|_| Found { event: event.to_owned(), earlier: Some(earlier.clone()) });
+    let (reply, replaced) = (found(&shown.refers.reply), found(&shown.refers.replaces));
+    let resolved = Resolved { reply, replaced, root: None };
+    let mut acts = relate(&shown.event_type, shown.content, &shown.refers, &resolved, &alice(), false);
     let Act { event_type, content, .. } = acts.pop().unwrap();
-    MatrixMessage { event_type, content, ..shown }
+    MatrixMessage { event_type, content, refers: shown.refers, losses: shown.losses }
 }
 /// The content without what every mirrored event has, after a look at that.
 fn bare(event: &MatrixMessage) -> Value {
@@ -144,9 +155,10 @@ fn votes_and_ends_belong_to_their_poll() {
             "m.relates_to": {"rel_type": "m.reference", "event_id": event},
         })
     };
-    for (event_type, event, text) in
-        [(RESPONSE, vote as fn(&str) -> Value, "[voted in a poll]"), (END, end, "The poll has ended. Top answer: Soup")]
-    {
+    for (event_type, event, text) in [
+        (RESPONSE, vote as fn(&str) -> Value, "[voted in a poll: Pizza and salad]"),
+        (END, end, "The poll has ended. Top answer: Soup"),
+    ] {
         let translated = send(event_type, &event("$here:a.example"), Some(id)).unwrap();
         assert_eq!((translated.content.in_reply_to, translated.losses), (Some(id), vec![private(event_type)]));
         // Our event id says nothing over there.
@@ -191,7 +203,7 @@ fn what_an_event_may_not_say_of_itself_stays_behind() {
         "org.matrix.self_destruct_after": 1_700_000_060_000_u64,
     });
     let translated = mimi("org.example.dice", &event);
-    let expected = [Loss::Reply, Loss::Thread, Loss::Mention, Loss::Details, private("org.example.dice")];
+    let expected = [Loss::Reply, Loss::Thread, Loss::Mention, private("org.example.dice"), Loss::Profile];
     assert_eq!(translated.losses, expected);
     assert_eq!(translated.content.expires, Some(Expiration::At(1_700_000_060)));
     let back = seen(&translated.content, true, None);
@@ -273,7 +285,7 @@ fn relations_mentions_and_senders_of_a_private_part_do_not_count() {
     let vote = json!({"type": RESPONSE, "content": {
         RESPONSE: {"answers": ["a1"]}, "m.relates_to": {"rel_type": "m.reference", "event_id": "$other-poll"},
     }});
-    let mut message = forged(&vote, "[voted in a poll]");
+    let mut message = forged(&vote, "[voted in a poll: Pizza and salad]");
     message.in_reply_to = Some(MessageId([1; 32]));
     let shown = seen(&message, true, Some(event_id!("$poll")));
     assert_eq!(shown.content["m.relates_to"], json!({"rel_type": "m.reference", "event_id": "$poll"}));
@@ -298,10 +310,11 @@ fn where_part_and_text_differ_the_text_counts() {
         let message = MimiContent::new([1; 16], &alice(), &room(), body);
         assert_eq!(seen(&message, true, None).event_type, "m.room.message");
     }
-    // An edit is not an event of its own.
-    let mut edit = forged(&json, "I owe you 100");
+    // Nor is a new version that says something else.
+    let mut edit = forged(&json, "I owe you nothing");
     edit.replaces = Some(MessageId([1; 32]));
-    assert_eq!(seen(&edit, true, None).event_type, "m.room.message");
+    let dice = the_poll(MessageId([1; 32])).with_kind(Kind::of("org.example.dice", &json!({})));
+    assert_eq!(about(seen(&edit, true, None), event_id!("$x"), &dice).content["body"], "* I owe you nothing");
 }
 
 #[test]

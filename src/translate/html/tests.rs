@@ -26,7 +26,7 @@ static MATRIX: LazyLock<ammonia::Builder<'static>> = LazyLock::new(|| {
     let attributes: HashMap<&str, HashSet<&str>> = HashMap::from([
         ("span", HashSet::from(["data-mx-bg-color", "data-mx-color", "data-mx-spoiler", "data-mx-maths"])),
         ("a", HashSet::from(["target", "href"])),
-        ("img", HashSet::from(["width", "height", "alt", "title", "src"])),
+        ("img", HashSet::from(["width", "height", "alt", "title", "src", "data-mx-emoticon"])),
         ("ol", HashSet::from(["start"])),
         ("code", HashSet::from(["class"])),
         ("div", HashSet::from(["data-mx-maths"])),
@@ -35,12 +35,13 @@ static MATRIX: LazyLock<ammonia::Builder<'static>> = LazyLock::new(|| {
     builder
         .tags(tags.split_whitespace().collect())
         .tag_attributes(attributes)
-        .url_schemes(HashSet::from(["https", "http", "ftp", "mailto", "magnet"]))
+        .url_schemes(HashSet::from(["https", "http", "ftp", "mailto", "magnet", "mxc"]))
         .url_relative(ammonia::UrlRelative::Deny)
         .link_rel(None)
         .attribute_filter(|element, attribute, value| match (element, attribute) {
             ("code", "class") if !value.starts_with("language-") || value.contains(' ') => None,
             ("img", "src") if !value.starts_with("mxc://") => None,
+            ("a", "href") if value.trim().to_ascii_lowercase().starts_with("mxc") => None,
             _ => Some(value.into()),
         });
     builder
@@ -52,6 +53,19 @@ pub(in crate::translate) fn safe(html: &str) -> String {
     assert_eq!(MATRIX.clean(&shown).to_string(), shown, "ammonia, of {html}");
     assert_eq!(clean(&shown), shown, "cleaned again, of {html}");
     assert!(depth(&shown) <= MAX_DEPTH, "{html}");
+    shown
+}
+
+/// The same with pictures that were carried: each is one of those, and ammonia finds nothing to change either.
+pub(in crate::translate) fn safe_with_pictures(html: &str) -> String {
+    let carried = [("cid:2@local.invalid", "mxc://b.example/2"), ("cid:3@local.invalid", "mxc://b.example/3")];
+    let carried = carried.map(|(from, to)| (from.to_owned(), to.to_owned())).into();
+    let mut links = Links::to_matrix(&Nobody).with_pictures(carried);
+    let shown = Document::read(html, &mut links).to_html(html.len());
+    assert_eq!(MATRIX.clean(&shown).to_string(), shown, "ammonia, of {html}");
+    let pictures = shown.matches("<img ").count();
+    let whole = ["2", "3"].map(|n| format!("<img data-mx-emoticon=\"\" src=\"mxc://b.example/{n}\" alt=\""));
+    assert_eq!(whole.iter().map(|start| shown.matches(start.as_str()).count()).sum::<usize>(), pictures, "{shown}");
     shown
 }
 
@@ -474,7 +488,25 @@ const PIECES: &[&str] = &[
     "<plaintext>",
     "<frameset>",
     "<col>",
+    "<img data-mx-emoticon src=\"cid:2@local.invalid\" alt=\":cat:\">",
+    "<img src='cid:3@local.invalid' data-mx-emoticon='x' title='\"><b onclick=x>' onerror=x height=9999>",
+    "<img data-mx-emoticon src=\"cid:4@local.invalid\" alt=\"none\">",
+    "<img data-mx-emoticon src=\"mxc://a.example/9\">",
+    "<IMG DATA-MX-EMOTICON SRC=cid:2@local.invalid ALT=",
+    "<img src=cid:2@local.invalid>",
 ];
+
+#[test]
+fn custom_emoji_are_pictures_that_were_carried_and_nothing_else() {
+    let shown = safe_with_pictures(
+        "<b><img src='cid:3@local.invalid' data-mx-emoticon title='\"><b onclick=x>' onerror=x style=x></b>\
+         <img src=cid:2@local.invalid alt=plain><img data-mx-emoticon src=mxc://a.example/9 alt=own>",
+    );
+    let name = "&quot;&gt;&lt;b onclick=x&gt;";
+    let img =
+        format!("<img data-mx-emoticon=\"\" src=\"mxc://b.example/3\" alt=\"{name}\" title=\"{name}\" height=\"32\">");
+    assert_eq!(shown, format!("<b>{img}</b>plainown"));
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -482,6 +514,7 @@ proptest! {
     #[test]
     fn whatever_it_is_it_is_safe(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..40)) {
         safe(&pieces.concat());
+        safe_with_pictures(&pieces.concat());
     }
 
     #[test]

@@ -25,7 +25,7 @@ fn id(byte: u8) -> MessageId {
     MessageId(id)
 }
 fn said(byte: u8, sender: UserUri) -> Earlier {
-    Earlier { id: id(byte), first: id(byte), sender, reply: None, reaction: false, topic: Vec::new() }
+    Earlier { id: id(byte), first: id(byte), sender, reply: None, reaction: false, topic: Vec::new(), kind: None }
 }
 /// The event `$1` is Alice's first message, `$2` Bob's.
 fn past() -> Vec<(OwnedEventId, Earlier)> {
