@@ -57,6 +57,8 @@ pub(super) struct Actor {
     pub(super) filed: Option<(ruma::OwnedEventId, Vec<String>)>,
     /// Assets of messages, as this step changed them.
     pub(super) own_files: BTreeMap<[u8; 32], Vec<String>>,
+    /// So many messages wait for being read since it was looked at how many do.
+    pub(super) unread: usize,
 }
 
 /// What is done once the batch is durable.
@@ -94,6 +96,8 @@ pub(super) struct After {
     pub(super) moves: Vec<Move>,
     /// What waits to be read by somebody may wait for nobody any more.
     pub(super) readers: bool,
+    /// So many messages more wait for being read.
+    pub(super) unread: usize,
 }
 
 /// Runs until the mailbox closes.
@@ -111,6 +115,8 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         held: VecDeque::new(),
         filed: None,
         own_files: BTreeMap::new(),
+        // Those from before the start were not looked at.
+        unread: usize::MAX / 2,
     };
     if !actor.load_until_done().await {
         return;
@@ -335,6 +341,7 @@ impl Actor {
 
     fn finish(&mut self, mails: &mut [Mail], after: After) {
         self.files_after(&after);
+        let looks_at_readers = self.more_unread(after.unread) || after.readers;
         let inner = &self.engine.0;
         for (matrix, linked) in after.links {
             let mut links = lock(&inner.links);
@@ -366,7 +373,7 @@ impl Actor {
         if after.due {
             inner.due.notify_one();
         }
-        if after.readers {
+        if looks_at_readers {
             self.engine.mail(&self.uri, Mail::Readers);
         }
         for invitation in &after.accepted {

@@ -509,6 +509,7 @@ impl World {
                 Effect::Noted { .. }
                 | Effect::FilesGone { .. }
                 | Effect::Publish { .. }
+                | Effect::Unpublish(_)
                 | Effect::Wear { .. }
                 | Effect::Unlink(_)
                 | Effect::Ended(_)
