@@ -61,6 +61,8 @@ pub(super) struct Actor {
     pub(super) published: Option<u64>,
     /// Assets of messages, as this step changed them.
     pub(super) own_files: BTreeMap<[u8; 32], Vec<String>>,
+    /// So many messages wait for being read since it was looked at how many do.
+    pub(super) unread: usize,
 }
 
 /// What is done once the batch is durable.
@@ -100,6 +102,8 @@ pub(super) struct After {
     pub(super) readers: bool,
     /// What goes to other rooms.
     pub(super) related: super::kin::Related,
+    /// So many messages more wait for being read.
+    pub(super) unread: usize,
 }
 
 /// Runs until the mailbox closes.
@@ -119,6 +123,8 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         filed: None,
         own_files: BTreeMap::new(),
         published: None,
+        // Those from before the start were not looked at.
+        unread: usize::MAX / 2,
     };
     if !actor.load_until_done().await {
         return;
@@ -348,6 +354,7 @@ impl Actor {
 
     fn finish(&mut self, mails: &mut [Mail], after: After) {
         self.files_after(&after);
+        let looks_at_readers = self.more_unread(after.unread) || after.readers;
         let inner = &self.engine.0;
         for (matrix, linked) in after.links {
             let mut links = lock(&inner.links);
@@ -380,7 +387,7 @@ impl Actor {
         if after.due {
             inner.due.notify_one();
         }
-        if after.readers {
+        if looks_at_readers {
             self.engine.mail(&self.uri, Mail::Readers);
         }
         for invitation in &after.accepted {

@@ -71,6 +71,8 @@ pub struct EngineSettings {
     pub admin_room: Option<ruma::OwnedRoomId>,
     /// Of the ghosts that come into large rooms bit by bit, so many come a minute, in all rooms together.
     pub ghosts_per_minute: u32,
+    /// So many messages of a room wait for being read, before they disappear, at most.
+    pub most_unread: usize,
     /// Who may do what.
     pub rights: Arc<Rights>,
     /// Rooms that we follow or are asked into, of one provider.

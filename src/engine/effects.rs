@@ -123,7 +123,9 @@ impl Actor {
             home @ (Effect::LookForHome { .. } | Effect::Move(_) | Effect::Link(_) | Effect::Unlink(_)) => {
                 self.home(home, batch, after)
             }
-            picture @ (Effect::Publish { .. } | Effect::Wear { .. }) => self.picture(picture, batch, after),
+            picture @ (Effect::Publish { .. } | Effect::Unpublish(_) | Effect::Wear { .. }) => {
+                self.picture(picture, batch, after)
+            }
             kin @ Effect::FindParent { .. } => self.find_parent(kin, batch, after),
             Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
             Effect::Trickling(waits) => self.trickling(waits, batch, after),

@@ -23,6 +23,8 @@ use crate::{
     store::{Batch, Database, StoreError},
 };
 
+/// Of the most that may wait for being read, this part is looked at together: one in so many.
+const UNREAD_SHARE: usize = 10;
 /// The kind under which it is noted that people know what stays.
 const STAYS: &str = "disappearing messages";
 
@@ -146,6 +148,7 @@ impl Actor {
             Expiration::AfterReading(seconds) if alone => now() + u64::from(seconds) * 1000,
             Expiration::AfterReading(seconds) => {
                 let unread = Unread { seconds, sender, actor, readers: BTreeSet::new() };
+                after.unread += 1;
                 return UNREAD.put(db, batch, &(self.uri.clone(), id), &self.engine.0.today.dated(unread));
             }
         };
@@ -179,12 +182,51 @@ impl Actor {
         Ok(())
     }
 
-    /// Somebody is gone: all who are left may have read what that one had not.
+    /// Somebody is gone: all who are left may have read what that one had not. Or very many wait for being read: for the oldest
+    /// of them nobody is waited for any more.
     pub(super) async fn look_at_readers(&mut self, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
-        for (key, row) in UNREAD.scan_all(&self.engine.0.db, &self.uri).await? {
-            self.begin_if_read(&key, &row.value, batch, after)?;
+        let engine = self.engine.clone();
+        let (db, most) = (&engine.0.db, engine.0.settings.most_unread);
+        let mut left = Vec::new();
+        for (key, row) in UNREAD.scan_all(db, &self.uri).await? {
+            if !self.begin_if_read(&key, &row.value, batch, after)? {
+                left.push((key, row.value));
+            }
         }
+        let matrix = self.room.as_ref().and_then(|room| room.matrix.clone());
+        let Some(matrix) = matrix.filter(|_| left.len() > most) else { return Ok(()) };
+        // Some more than are too many, so that this is seldom.
+        let begun = left.len() - most + most / UNREAD_SHARE;
+        let mut by_age = Vec::with_capacity(left.len());
+        for (key, unread) in left {
+            // One that is so new that it is not stored yet is the newest.
+            let accepted = SHOWN.get(db, &key).await?.and_then(|row| row.value.accepted).unwrap_or(Millis::MAX);
+            by_age.push((accepted, key, unread));
+        }
+        by_age.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        for (_, key, unread) in by_age.into_iter().take(begun) {
+            UNREAD.delete(batch, &key);
+            unread.begin(db, matrix.clone(), &key, batch)?;
+            after.due = true;
+        }
+        tracing::info!(
+            room = self.uri,
+            begun,
+            most,
+            "so many messages wait for being read that the oldest wait no more"
+        );
         Ok(())
+    }
+
+    /// Looks at those that wait for being read each time that many more do.
+    pub(super) fn more_unread(&mut self, more: usize) -> bool {
+        let most = self.engine.0.settings.most_unread;
+        self.unread += more;
+        let looks = more > 0 && self.unread > (most / UNREAD_SHARE).max(1);
+        if looks {
+            self.unread = 0;
+        }
+        looks
     }
 
     /// Begins a message's time if all of ours who are here have read it. Whether it does.

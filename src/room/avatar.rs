@@ -4,6 +4,7 @@
 //! ```text
 //!  m.room.avatar of a user --> Effect::Publish: the file becomes an asset --> Input::Published --> Intent::Describe
 //!  commit of anybody       --> Effect::Wear: the asset becomes a file, and the room's picture
+//!  neither there nor wanted any more --> Effect::Unpublish: the asset is deleted
 //! ```
 
 use ruma::{OwnedUserId, RoomId};
@@ -27,6 +28,14 @@ impl Step<'_> {
         let url = now.content.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
         let owner = self.names.uri(&sender);
         match owner.filter(|_| !url.is_empty()) {
+            // What nobody will be shown is not published. Where something waits, roles may be about to change.
+            Some(owner) if self.room.queue.is_empty() && self.who_describes(&owner, Setting::Avatar).is_none() => {
+                self.room.settings.entry(Setting::Avatar).or_default().text = url;
+                let why = "their role in the MIMI room does not allow that";
+                if let Some(told) = self.undo(Setting::Avatar, sender.as_str(), why) {
+                    self.notice(&told);
+                }
+            }
             Some(owner) => self.out.push(Effect::Publish { event, sender, owner, url }),
             None => self.on_place(&event, &sender, Ok(url)),
         }
@@ -37,7 +46,28 @@ impl Step<'_> {
         if url.as_ref().is_ok_and(String::is_empty) {
             return;
         }
+        let shown = self.room.settings.entry(Setting::Avatar).or_default();
+        shown.published.extend(url.as_ref().ok().filter(|url| !shown.published.contains(url)).cloned());
         self.on_place(event, sender, url);
+    }
+
+    /// Assets that were made for a picture which is none any more, or never became one, are deleted.
+    pub(super) fn drop_pictures(&mut self) {
+        let Some(mimi) = self.described(Setting::Avatar).filter(|_| self.room.phase == Phase::Active) else { return };
+        let wanted: Vec<&String> = self
+            .room
+            .queue
+            .iter()
+            .filter_map(|intent| match intent {
+                Intent::Describe { setting: Setting::Avatar, text, .. } => Some(text),
+                _ => None,
+            })
+            .collect();
+        let Some(shown) = self.room.settings.get_mut(&Setting::Avatar) else { return };
+        let is_used = |url: &String| *url == mimi || *url == shown.text || wanted.contains(&url);
+        let (used, gone) = std::mem::take(&mut shown.published).into_iter().partition(is_used);
+        shown.published = used;
+        self.out.extend(Vec::<String>::into_iter(gone).map(Effect::Unpublish));
     }
 
     /// Where the picture of that event is for others, or why it is nowhere.

@@ -143,6 +143,7 @@ impl Step<'_> {
         self.close_deserted();
         self.finish_unbridging();
         self.show_settings();
+        self.drop_pictures();
         self.show_roles();
         self.show_late_faces();
     }

@@ -133,6 +133,8 @@ pub struct Shown {
     since: Millis,
     /// What stands here is left as it is although MIMI says the other.
     left: Option<(String, String)>,
+    /// Of the picture: assets of ours that were made for it, and are not deleted yet.
+    pub(super) published: Vec<String>,
 }
 
 /// What follows from a change that the MIMI room did not take.
@@ -277,7 +279,7 @@ impl Step<'_> {
     }
 
     /// Who of ours commits a change that `by` made: `by`, unless they left the room since.
-    fn who_describes(&self, by: &UserUri, setting: Setting) -> Option<UserUri> {
+    pub(super) fn who_describes(&self, by: &UserUri, setting: Setting) -> Option<UserUri> {
         let state = self.state()?;
         let may = |user: &UserUri| {
             let index = state.role_of(user).unwrap_or(role::MEMBER);
@@ -401,7 +403,8 @@ impl super::state::Room {
     pub fn is_called(&mut self, name: &str, topic: &str) {
         for shown in self.settings.values_mut() {
             // What was asked of the Matrix room before this one is worth nothing.
-            *shown = Shown { written: shown.written.wrapping_add(1), ..Shown::default() };
+            let (written, published) = (shown.written.wrapping_add(1), std::mem::take(&mut shown.published));
+            *shown = Shown { written, published, ..Shown::default() };
         }
         for (setting, text) in [(Setting::Name, name), (Setting::Topic, topic)] {
             self.settings.entry(setting).or_default().text = RoomMetadata::fit(text);

@@ -462,6 +462,8 @@ pub enum Effect {
         /// The file, `mxc://…`.
         url: String,
     },
+    /// An asset that was made of a picture is no picture any more.
+    Unpublish(String),
     /// The picture of the Matrix room shall be this asset.
     Wear {
         /// The room.

@@ -41,6 +41,8 @@ const QUIET: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_hours(1);
 /// How long commits that a hub speaks of may take to come: longer than we wait between two tries ourselves.
 const CATCH_UP: Duration = Duration::from_secs(30);
+/// So many messages of a room wait for being read at most: a receipt looks at all of them.
+const MOST_UNREAD: usize = 1000;
 /// The first wait after a call or a commit that failed.
 const RETRY: Duration = Duration::from_millis(200);
 /// A day, as rows count it.
@@ -199,6 +201,7 @@ fn engine_settings(config: &Config) -> EngineSettings {
         rooms_per_peer: config.limits.max_rooms_per_peer,
         envelope: Arc::new(config.envelope.clone()),
         ghosts_per_minute: config.rooms.ghosts_per_minute,
+        most_unread: MOST_UNREAD,
     }
 }
 

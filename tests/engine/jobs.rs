@@ -205,7 +205,8 @@ async fn a_bot_that_cannot_leave_is_told_of_and_the_undo_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_that_comes_while_a_job_looks_is_answered() {
-    let held: Arc<Mutex<Option<(String, Box<dyn Fn() + Send>)>>> = Arc::default();
+    type Hook = Option<(String, Box<dyn Fn() + Send>)>;
+    let held: Arc<Mutex<Hook>> = Arc::default();
     let hook = Arc::clone(&held);
     let faults: Faults = Arc::new(Mutex::new(Box::new(move |call: &str| {
         let mut hook = hook.lock().unwrap();

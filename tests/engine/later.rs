@@ -162,6 +162,28 @@ async fn who_leaves_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_very_many_that_nobody_reads_the_oldest_go() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    two.b.stop().await;
+    two.b.most_unread.store(5, std::sync::atomic::Ordering::Relaxed);
+    two.b.start().await;
+    let bodies: Vec<String> = (0..8).map(|n| format!("number {n}")).collect();
+    for body in &bodies {
+        two.a.homeserver.send(&at_a, "a1", "m.room.message", after_reading(body));
+        until_true("B has it", || two.b.homeserver.bodies(&at_b).contains(body)).await;
+    }
+    let event = |body: &String| two.b.homeserver.event(&at_b, body);
+    for oldest in &bodies[..2] {
+        until_removed(&two.b, &at_b, &event(oldest), &two.b.ghost(&two.a.uri("a1"))).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for newest in &bodies[4..] {
+        assert!(removed_by(&two.b, &at_b, &event(newest)).is_empty(), "{newest} is waited for");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_outlives_what_recognises_repeats() {
     let two = Two::new().await;
     let (at_a, at_b, _) = two.room().await;

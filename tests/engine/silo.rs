@@ -229,6 +229,8 @@ pub(crate) struct Silo {
     pub(crate) admin_room: Mutex<Option<OwnedRoomId>>,
     /// Ghosts that come into large rooms a minute, from the next start on.
     pub(crate) ghosts_per_minute: AtomicU32,
+    /// Messages of a room that wait for being read, at most, from the next start on.
+    pub(crate) most_unread: AtomicUsize,
     /// Up to how many members all are listed, from the next start on.
     pub(crate) list_all: AtomicUsize,
     /// Who may do what, from the next start on.
@@ -264,6 +266,7 @@ pub(crate) fn quick_settings() -> EngineSettings {
         report_poll: Duration::from_millis(20),
         admin_room: None,
         ghosts_per_minute: 6_000,
+        most_unread: 1000,
         rights: Arc::new(Rights::anything()),
         lookups_per_minute: 60,
         rooms_per_peer: 10_000,
@@ -322,6 +325,7 @@ impl Silo {
             gather,
             admin_room,
             ghosts_per_minute: AtomicU32::new(6_000),
+            most_unread: AtomicUsize::new(1000),
             list_all: AtomicUsize::new(500),
             carry: Mutex::default(),
             rights: Mutex::new(Arc::new(Rights::anything())),
@@ -381,6 +385,7 @@ impl Silo {
             searches_per_hour: self.searches.load(Ordering::Relaxed),
             admin_room: self.admin_room.lock().unwrap().clone(),
             ghosts_per_minute: self.ghosts_per_minute.load(Ordering::Relaxed),
+            most_unread: self.most_unread.load(Ordering::Relaxed),
             rights: Arc::clone(&self.rights.lock().unwrap()),
             envelope: Arc::new(self.envelope.lock().unwrap().clone()),
             rooms_per_peer: self.rooms_per_peer.load(Ordering::Relaxed),

@@ -127,6 +127,7 @@ impl super::super::actor::Actor {
                 let row = OutRow::Publish { room: self.uri.clone(), event, sender, owner, url, name };
                 self.send(format!("{OUTWARD}{}", self.uri), row, batch, after)
             }
+            Effect::Unpublish(url) => self.drop_files(vec![url], batch, after),
             Effect::Wear { room, actor, url } => {
                 let row = OutRow::Wear { uri: self.uri.clone(), room, actor, url };
                 self.send(format!("{INWARD}{}", self.uri), row, batch, after)

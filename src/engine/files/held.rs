@@ -395,7 +395,7 @@ impl Actor {
         Ok(())
     }
 
-    fn drop_files(&self, urls: Vec<String>, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+    pub(super) fn drop_files(&self, urls: Vec<String>, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
         for url in urls {
             DROPPED.put(&self.engine.0.db, batch, &url, &())?;
             after.dropped.push(url);

@@ -32,6 +32,16 @@ enum Turn {
     Again(u32),
 }
 
+/// What became of one turn of each room.
+enum Round {
+    /// The job was stopped.
+    Stopped,
+    /// All are over.
+    Done,
+    /// Some come again; the one that was tried least was so many times.
+    Again(u32),
+}
+
 /// Whether a room's turn is still to come.
 fn is_due(job: &MirrorJob, row: &MirrorRow) -> bool {
     if matches!(job.stage, Stage::Undoing { .. }) {
@@ -44,31 +54,12 @@ fn is_due(job: &MirrorJob, row: &MirrorRow) -> bool {
 impl Engine {
     /// Each room that is due has its turn, until none is.
     pub(super) async fn turns(&self, job: MirrorJob) -> Result<(), LobbyError> {
-        let per_minute = job.request.per_minute.max(1) * if job.request.dry_run { READING } else { 1 };
-        let pause = Duration::from_mins(1) / per_minute;
-        // Of the rooms that are to be tried again, how often the one was that was tried least.
-        while let Some(tries) = {
-            let mut again: Option<u32> = None;
-            let mut after = None;
-            loop {
-                let page = MIRROR_ROWS.scan(&self.0.db, &job.id, after, BUNCH).await?;
-                for (_, row) in page.rows.into_iter().filter(|(_, row)| is_due(&job, row)) {
-                    let began = Instant::now();
-                    match self.turn(&job, row).await? {
-                        Turn::Over(false) => return Ok(()),
-                        Turn::Over(true) => {}
-                        Turn::Again(tries) => again = Some(again.map_or(tries, |least| least.min(tries))),
-                    }
-                    if !self.rest(&job, began + pause).await? {
-                        return Ok(());
-                    }
-                }
-                after = page.next;
-                if after.is_none() {
-                    break again;
-                }
-            }
-        } {
+        loop {
+            let tries = match self.round(&job).await? {
+                Round::Stopped => return Ok(()),
+                Round::Done => break,
+                Round::Again(tries) => tries,
+            };
             let wait = self.0.settings.retry * 2_u32.saturating_pow(tries).min(LONGEST_WAIT);
             if !self.rest(&job, Instant::now() + wait).await? {
                 return Ok(());
@@ -89,6 +80,34 @@ impl Engine {
                 return Ok(());
             }
             stopped.await;
+        }
+    }
+
+    /// Each room that is due has one turn.
+    async fn round(&self, job: &MirrorJob) -> Result<Round, LobbyError> {
+        let per_minute = job.request.per_minute.max(1) * if job.request.dry_run { READING } else { 1 };
+        let pause = Duration::from_mins(1) / per_minute;
+        let (mut round, mut after) = (Round::Done, None);
+        loop {
+            let page = MIRROR_ROWS.scan(&self.0.db, &job.id, after, BUNCH).await?;
+            for (_, row) in page.rows.into_iter().filter(|(_, row)| is_due(job, row)) {
+                let began = Instant::now();
+                match self.turn(job, row).await? {
+                    Turn::Over(false) => return Ok(Round::Stopped),
+                    Turn::Over(true) => {}
+                    Turn::Again(tries) => {
+                        let least = if let Round::Again(least) = round { least.min(tries) } else { tries };
+                        round = Round::Again(least);
+                    }
+                }
+                if !self.rest(job, began + pause).await? {
+                    return Ok(Round::Stopped);
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(round);
+            }
         }
     }
 
@@ -127,10 +146,9 @@ impl Engine {
                         "a room's turn failed; it comes again after the others"
                     );
                 }
-                let tries = row.tries;
-                row.trouble = format!("tried {tries} times, and is tried again: {why}");
+                row.trouble = format!("tried {} times, and is tried again: {why}", row.tries);
                 self.note_row(job, &row).await?;
-                return Ok(Turn::Again(tries));
+                return Ok(Turn::Again(row.tries));
             }
             let why = if for_good { why } else { format!("tried {} times: {why}", row.tries) };
             tracing::warn!(job = job.id, room = row.room, why, "a room's turn failed for good");

@@ -513,6 +513,7 @@ impl World {
                 Effect::Noted { .. }
                 | Effect::FilesGone { .. }
                 | Effect::Publish { .. }
+                | Effect::Unpublish(_)
                 | Effect::Wear { .. }
                 | Effect::Unlink(_)
                 | Effect::Ended(_)
