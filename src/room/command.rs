@@ -293,10 +293,11 @@ impl Step<'_> {
             (ours.len(), theirs.len())
         });
         format!(
-            "{}: {how}, {role}. {here} participants here, {there} elsewhere; epoch {}; {} waiting. Encryption towards MIMI ends at this gateway. {}",
+            "{}: {how}, {role}. {here} participants here, {there} elsewhere; epoch {}; {} waiting. Encryption towards MIMI ends at this gateway.{} {}",
             self.room.uri,
             self.group.epoch(),
             self.room.queue.len() + self.room.submitted.len(),
+            self.says_weak(),
             self.names.allowance(user),
         )
         .trim_end()

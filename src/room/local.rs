@@ -199,7 +199,11 @@ impl Step<'_> {
             "leave" if event.sender == target && self.moves_along(&user) => {}
             "leave" | "ban" => {
                 self.say_why_left(event, salt, &user, membership);
-                self.on_left(user, &event.sender, &target);
+                let by = self.names.uri(&event.sender).filter(|_| membership == "ban" && event.sender != target);
+                self.on_left(user.clone(), &event.sender, &target);
+                if let Some(by) = by {
+                    self.on_own_banned(by, user);
+                }
             }
             _ => {}
         }
@@ -307,7 +311,10 @@ impl Step<'_> {
         let is_in = self.room.phase == Phase::Active && self.will_be_participant(&remote);
         match membership {
             "invite" => {
-                self.on_ghost_unbanned(&by, &remote);
+                // Nobody can be invited whom the Matrix room bans.
+                if self.room.banned.contains(&remote) {
+                    self.on_ghost_unbanned(&by, &remote);
+                }
                 if let Err(refusal) = self.ask_in(&by, &remote) {
                     self.decline(remote, refusal.text);
                 }
@@ -387,11 +394,18 @@ impl Step<'_> {
             self.out.push(Effect::Matrix(MatrixAction::Join { room, actor: Actor::Bot }));
             // An invitation from before the room was mirrored may be told late: then it was never away.
             if self.room.levels.bot_is_back() {
-                let text = "I am back. Without the power to invite, remove and ban I cannot do in this room what MIMI \
-                            promises; `!mimi status` says how it stands.";
-                self.notice(text);
+                let missing = self.lacks().join(", ");
+                self.notice(&if missing.is_empty() {
+                    "I am back.".to_owned()
+                } else {
+                    format!(
+                        "I am back. Without the power to {missing} I cannot do in this room what MIMI promises: give me power \
+                         level 100."
+                    )
+                });
             }
             self.room.levels.try_again();
+            self.catch_up();
             // What changed while it was away.
             return super::settings::Setting::ALL.into_iter().for_each(|setting| self.on_setting(setting));
         }
