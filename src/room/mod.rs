@@ -38,6 +38,7 @@ mod telling;
 mod tests;
 mod trickle;
 mod undone;
+mod unsaid;
 mod upgrade;
 mod welcome;
 pub mod words;
