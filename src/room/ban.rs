@@ -391,5 +391,7 @@ impl Step<'_> {
 }
 
 fn only_removed(name: &str) -> String {
-    format!("{name} is removed from the MIMI room, not banned: nobody here may ban there, so others can invite them again.")
+    format!(
+        "{name} is removed from the MIMI room, not banned: nobody here may ban there, so others can invite them again."
+    )
 }

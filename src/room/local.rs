@@ -568,18 +568,24 @@ impl Step<'_> {
         };
         self.room.direct = about.direct;
         self.room.is_called(name.as_deref().unwrap_or_default(), "");
-        let creator = self.names.matrix_id(requester).map(String::from);
-        self.room.has_levels(None, creator.into_iter().collect());
-        self.room.ghosts.insert(requester.clone());
+        // Creators stand above all levels: in a room of many, no ghost does. The invitation is the ghost's own all the same.
+        let (creator, invite) = if about.direct {
+            self.room.ghosts.insert(requester.clone());
+            (Actor::Ghost(requester.clone()), vec![invite])
+        } else {
+            (Actor::Bot, Vec::new())
+        };
+        let above = if about.direct { self.names.matrix_id(requester) } else { Some(self.names.bot()) };
+        self.room.has_levels(None, above.map(String::from).into_iter().collect());
         let display = if about.direct { self.names.display(requester) } else { String::new() };
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
-            creator: Actor::Ghost(requester.clone()),
+            creator,
             alias_localpart: self.names.portal_alias(&self.room.uri),
             name,
             topic: None,
             is_direct: about.direct,
             members: vec![self.room.speaker.clone()],
-            invite: vec![invite],
+            invite,
             initial_state: vec![
                 super::roles::portal_levels(about.direct),
                 self.bridge_state(if about.name.is_empty() { &display } else { &about.name }),
@@ -611,7 +617,7 @@ impl Step<'_> {
             return;
         }
         self.room.is_called("", "");
-        self.room.has_levels(None, [].into());
+        self.room.has_levels(None, [self.names.bot().to_string()].into());
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
             creator: actor,
             alias_localpart: self.names.portal_alias(&self.room.uri),
@@ -637,6 +643,10 @@ impl Step<'_> {
         // Whoever was asked while the room was being made.
         for (target, requester) in self.room.asked.clone() {
             if let Some(target) = self.names.matrix_id(&target) {
+                if !self.room.direct && self.room.ghosts.insert(requester.clone()) {
+                    let actor = Actor::Ghost(requester.clone());
+                    self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
+                }
                 let actor = self.inviter(&requester);
                 let (room, is_direct) = (room.clone(), self.room.direct);
                 self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target, is_direct }));

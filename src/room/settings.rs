@@ -231,9 +231,7 @@ impl Step<'_> {
                 shown.text = match setting {
                     Setting::Avatar if shown.text.is_empty() => "?".to_owned(),
                     Setting::Avatar => String::new(),
-                    _ => RoomMetadata::fit(
-                        now.content.get(setting.word()).and_then(Value::as_str).unwrap_or_default(),
-                    ),
+                    _ => RoomMetadata::fit(now.content.get(setting.word()).and_then(Value::as_str).unwrap_or_default()),
                 };
             }
             return;

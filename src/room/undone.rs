@@ -81,7 +81,8 @@ impl Step<'_> {
         for (user, what) in std::mem::take(&mut self.room.undone) {
             let Some(target) = self.names.matrix_id(&user) else { continue };
             let (room, actor) = (room.clone(), self.room.speaker.clone());
-            let reason = if self.is_banned_now(&user) { "banned from the MIMI room" } else { "removed from the MIMI room" };
+            let reason =
+                if self.is_banned_now(&user) { "banned from the MIMI room" } else { "removed from the MIMI room" };
             let reason = reason.to_owned();
             self.out.push(Effect::Matrix(match what {
                 Undone::Kick if !self.is_participant(&user) => MatrixAction::Kick { room, actor, target, reason },

@@ -247,7 +247,8 @@ impl FakeHomeserver {
 
     /// As homeservers do it, where there are power levels.
     fn must_have(state: &State, room: &str, user: &str, deed: &str) -> Result<(), CallError> {
-        let levels = state.rooms.get(room).and_then(|room| room.state.get(&("m.room.power_levels".into(), String::new())));
+        let levels =
+            state.rooms.get(room).and_then(|room| room.state.get(&("m.room.power_levels".into(), String::new())));
         let Some(content) = levels.map(|event| &event["content"]) else { return Ok(()) };
         let level = content["users"][user].as_i64().or(content["users_default"].as_i64()).unwrap_or(0);
         let usual = if deed == "invite" { 0 } else { 50 };

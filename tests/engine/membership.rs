@@ -155,7 +155,8 @@ async fn a_moderator_elsewhere_lifts_a_ban_for_all_or_is_told() {
     a.make(&at_a, "a1", &b2, "ban", "spam");
     until_member(&two.b, &at_b, "@b2:b.test", "ban").await;
     b.unban(&at_b, "b1", "@b2:b.test");
-    until_told(&two.b, &at_b, "The ban of b2 (b.example) could not be lifted in the MIMI room, and is put back here").await;
+    until_told(&two.b, &at_b, "The ban of b2 (b.example) could not be lifted in the MIMI room, and is put back here")
+        .await;
     until_member(&two.b, &at_b, "@b2:b.test", "ban").await;
     assert_eq!(a.member(&at_a, &b2).as_deref(), Some("ban"));
     // As a moderator there, too, they lift it for all.
