@@ -58,7 +58,7 @@ async fn a_promotion_on_either_side_is_one_on_the_other() {
     assert_eq!(levels(&two.a, &at_a), expected, "nothing else changed");
     // Each change was written once, and its echo is no news; the portal got the thresholds of the host's roles besides.
     assert_eq!((changes(&two.a, &at_a), changes(&two.b, &at_b)), (4, 5));
-    assert_eq!(level(&two.b, &at_b, &two.b.ghost(&a1)), 100);
+    assert_eq!(level(&two.b, &at_b, &two.b.ghost(&a1)), 95, "less than the bot");
 }
 
 #[tokio::test(flavor = "multi_thread")]
