@@ -193,10 +193,11 @@ impl Step<'_> {
             "leave" | "ban" => {
                 self.say_why_left(event, salt, &user, membership);
                 let by = self.names.uri(&event.sender).filter(|_| membership == "ban" && event.sender != target);
-                self.on_left(user.clone(), &event.sender, &target);
+                // Before all else: who is to be banned is not removed first.
                 if let Some(by) = by {
-                    self.on_own_banned(by, user);
+                    self.on_own_banned(by, user.clone());
                 }
+                self.on_left(user, &event.sender, &target);
             }
             _ => {}
         }

@@ -182,7 +182,7 @@ async fn an_invitation_that_the_homeserver_refuses_is_a_refusal() {
     b.lose_events(false);
     a.say(&at_a, "a1", &format!("!mimi invite {}", two.b.uri("b2")));
     until_told(&two.a, &at_a, "b2 (b.example) does not agree to be added").await;
-    until_told(&two.b, &at_b, "b2 was asked in by a1 (a.example), and could not be invited here").await;
+    until_told(&two.b, &at_b, "b2 (b.example) was asked in by a1 (a.example), and could not be invited here").await;
     assert_eq!(two.b.engine().quarantined(), 0);
 }
 

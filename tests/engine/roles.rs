@@ -111,7 +111,7 @@ async fn what_a_bot_without_power_missed_is_caught_up() {
     b.set(&at_b, "b1", "m.room.name", json!({ "name": "Renamed" }));
     until_true("the name is told", || told(&two.a, &at_a, "The name of the MIMI room changed, and I could not")).await;
     b.make(&at_b, "b1", &a2, "ban", "rude");
-    until_true("the ban is told", || told(&two.a, &at_a, "a2 should be banned from this room")).await;
+    until_true("the ban is told", || told(&two.a, &at_a, "a2 (a.example) should be banned from this room")).await;
     assert_eq!(a.member(&at_a, "@a2:a.test").as_deref(), Some("join"));
     assert_eq!(two.a.engine().quarantined(), 0);
     empower(&two.a, &at_a, "a1", "@mimibot:a.test", 100);
