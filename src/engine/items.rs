@@ -160,6 +160,9 @@ impl Actor {
             Outcome::Looked { setting, written, found } => {
                 Input::Looked { setting: *setting, written: *written, found: found.clone() }
             }
+            Outcome::NotDone { what, user, why } => {
+                Input::NotDone { what: *what, user: user.clone(), why: why.clone() }
+            }
             Outcome::Published { event, sender, url } => {
                 Input::Published { event: event.clone(), sender: sender.clone(), url: url.clone() }
             }

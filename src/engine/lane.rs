@@ -17,7 +17,7 @@ use super::{
     window::Rows,
 };
 use crate::{
-    room::{Setting, Showing},
+    room::{Names as _, Setting, Showing, Undone},
     store::Batch,
 };
 
@@ -357,6 +357,7 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
                 OutRow::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) => {
                     Some(Outcome::ShutOut { user: user.clone(), why: error.to_string() })
                 }
+                OutRow::Matrix(action) => not_done(engine, action, error),
                 OutRow::Wear { .. } => Some(Outcome::NotSet { setting: Setting::Avatar, why: error.what.clone() }),
                 OutRow::Expire { .. } => Some(Outcome::NotRemoved(error.to_string())),
                 OutRow::Show(showing) | OutRow::ShowNow(showing) => not_shown(showing, error),
@@ -379,6 +380,19 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
 fn not_shown(showing: &Showing, error: &CallError) -> Option<Outcome> {
     let MatrixAction::Send { actor: Actor::Ghost(user), .. } = &showing.action else { return None };
     Some(Outcome::NotShown { user: user.clone(), why: error.to_string() })
+}
+
+/// The room tells people, and does it once it can.
+fn not_done(engine: &Engine, action: &MatrixAction, error: &CallError) -> Option<Outcome> {
+    let (what, target) = match action {
+        MatrixAction::Invite { target, .. } => (Undone::Invite, target),
+        MatrixAction::Kick { target, .. } => (Undone::Kick, target),
+        MatrixAction::Ban { target, .. } => (Undone::Ban, target),
+        MatrixAction::Unban { target, .. } => (Undone::Unban, target),
+        _ => return None,
+    };
+    let user = engine.0.names.uri(target).or_else(|| engine.0.names.ghost_uri(target))?;
+    Some(Outcome::NotDone { what, user, why: error.what.clone() })
 }
 
 fn describe(row: &OutRow) -> String {

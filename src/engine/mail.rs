@@ -102,6 +102,12 @@ pub(super) enum Outcome {
         user: UserUri,
         why: String,
     },
+    /// It does not let us do something to this user.
+    NotDone {
+        what: crate::room::Undone,
+        user: UserUri,
+        why: String,
+    },
     /// What stands in the Matrix room, or why it cannot be read.
     Looked {
         setting: Setting,

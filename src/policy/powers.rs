@@ -27,6 +27,7 @@ pub const KNOWN_LOSSES: &[&str] = &[
     "levels of event types that MIMI has no capability for; that of @room notifications holds where the text is read",
     "who may change levels may change all thresholds only with level 100 or the highest, and then not just up to their own",
     "more than 32 levels besides the usual ones: further ones count as the next lower",
+    "thresholds of a followed room are the host's: not even its highest role changes them from elsewhere",
 ];
 
 /// Levels besides the usual ones that get a role of their own.

@@ -64,12 +64,34 @@ impl Step<'_> {
         let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) else { return };
         self.room.present.remove(user);
         self.room.shut.insert(user.clone());
+        if self.room.banned.contains(user) {
+            // Somebody here banned them: there they stand already.
+            return;
+        }
         let (actor, reason) = (self.room.speaker.clone(), reason.to_owned());
         self.out.push(Effect::Matrix(MatrixAction::Ban { room, actor, target, reason }));
     }
 
-    /// The Matrix bans of those whom the MIMI room does not ban any more are lifted.
+    /// The ghost of somebody whom the MIMI room bans left: nobody here invites it again, and a moderator here can lift that.
+    pub(super) fn shut_ghost(&mut self, user: &UserUri, reason: &str) {
+        if !self.is_banned_now(user) || self.room.direct || self.is_kept_out(user) || self.room.barred.contains(user) {
+            return;
+        }
+        self.shut_again(user, reason);
+    }
+
+    /// Bans in the Matrix room whom the MIMI room bans.
+    fn shut_again(&mut self, user: &UserUri, reason: &str) {
+        let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) else { return };
+        self.room.shut.insert(user.clone());
+        let (actor, reason) = (self.room.speaker.clone(), reason.to_owned());
+        self.out.push(Effect::Matrix(MatrixAction::Ban { room, actor, target, reason }));
+    }
+
+    /// The Matrix bans of those whom the MIMI room does not ban any more are lifted, whoever made them here.
     pub(super) fn let_in_again(&mut self) {
+        let agreed: Vec<UserUri> = self.room.banned.iter().filter(|user| self.is_banned_now(user)).cloned().collect();
+        self.room.shut.extend(agreed);
         let free: Vec<UserUri> = self.room.shut.iter().filter(|user| !self.is_banned_now(user)).cloned().collect();
         for user in free {
             self.lift_shut(&user);
@@ -81,15 +103,28 @@ impl Step<'_> {
         if !self.room.shut.remove(user) {
             return;
         }
+        self.room.banned.remove(user);
         if let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) {
             let actor = self.room.speaker.clone();
             self.out.push(Effect::Matrix(MatrixAction::Unban { room, actor, target }));
         }
     }
 
+    /// One of ours was banned in the Matrix room: nobody brings them back by way of the MIMI room.
+    pub(super) fn on_own_banned(&mut self, by: UserUri, user: UserUri) {
+        if self.room.direct || self.is_fixed() || self.room.phase == Phase::Left {
+            return;
+        }
+        // They are out either way, whatever becomes of the ban: what waits has to go before it.
+        if self.room.banned.insert(user.clone()) && self.room.phase == Phase::Active {
+            self.want(Intent::Ban { by, user });
+        }
+    }
+
     /// A moderator here lifts the Matrix ban of one of ours whom the MIMI room bans; false if it is none of those.
     pub(super) fn on_unshut(&mut self, by: &UserUri, user: &UserUri) -> bool {
-        if !self.room.shut.remove(user) {
+        let by_us = self.room.shut.remove(user);
+        if !self.room.banned.remove(user) && !by_us {
             return false;
         }
         if self.room.phase == Phase::Active && self.is_banned_now(user) {
@@ -116,7 +151,8 @@ impl Step<'_> {
 
     /// Its ban was lifted; false if it had none.
     pub(super) fn on_ghost_unbanned(&mut self, by: &UserUri, remote: &UserUri) -> bool {
-        if !self.room.banned.remove(remote) {
+        let by_us = self.room.shut.remove(remote);
+        if !self.room.banned.remove(remote) && !by_us {
             return false;
         }
         if self.room.phase == Phase::Active {
@@ -198,23 +234,55 @@ impl Step<'_> {
         if !self.is_participant(user) && !self.group.in_group(user) {
             return Ok(Turn::Done);
         }
+        if self.is_ours(user) {
+            // They are out here already, and nobody brings them back who is not let in here.
+            self.room.banned.remove(user);
+            if !self.is_hub() && self.committer(by, user).is_some() {
+                let name = self.names.display(user);
+                self.notice(&only_removed(&name));
+            }
+            return self.remove(by, user);
+        }
         if self.committer(by, user).is_none() {
             return Err(GroupError::Refused("nobody here may ban or remove them".to_owned()));
         }
         if !self.is_hub() {
             let name = self.names.display(user);
-            self.notice(&format!(
-                "{name} is removed from the MIMI room, not banned: nobody here may ban there, so others can invite them again."
-            ));
+            self.notice(&only_removed(&name));
         }
         self.remove(by, user)
+    }
+
+    /// Who of ours may lift a ban: the one who wants it, or another.
+    fn who_unbans(&self, by: &UserUri, user: &UserUri) -> Option<UserUri> {
+        let state = self.state()?;
+        let from = state.role_of(user)?;
+        let may = |who: &UserUri| {
+            let role = state.role_of(who).and_then(|index| state.roles.get(index));
+            who != user
+                && role.is_some_and(|role| role.can(Capability::RemoveParticipant) && role.may_change(from, role::NONE))
+        };
+        if may(by) && (self.group.has_leaf(by) || self.is_participant(by)) {
+            return Some(by.clone());
+        }
+        self.group.local_users().into_iter().find(|who| may(who) && !self.is_leaving(who))
+    }
+
+    /// A ban was lifted here, and not in the MIMI room: it is put back. Answers what to tell people.
+    pub(super) fn unban_failed(&mut self, user: &UserUri, why: &str) -> String {
+        let name = self.names.display(user);
+        if self.is_kept_out(user) || !self.is_banned_now(user) {
+            return format!("The ban of {name} could not be lifted in the MIMI room: {why}.");
+        }
+        self.shut_again(user, "banned from the MIMI room");
+        format!("The ban of {name} could not be lifted in the MIMI room, and is put back here: {why}.")
     }
 
     pub(super) fn unban(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
         if self.is_kept_out(user) || !self.is_banned_now(user) {
             return Ok(Turn::Done);
         }
-        let Some(by) = self.committer(by, user) else {
+        let Some(by) = self.who_unbans(by, user) else {
             return Err(GroupError::Refused("nobody here may lift the ban".to_owned()));
         };
         if let Some(first) = self.leaf_first(&by)? {
@@ -228,6 +296,16 @@ impl Step<'_> {
     /// banned one would read on unseen. Answers what to tell people.
     pub(super) fn ban_failed(&mut self, user: &UserUri, why: &str) -> String {
         let name = self.names.display(user);
+        if self.is_ours(user) {
+            // They are out of the Matrix room: off the list, too, so that nothing is sent to them.
+            self.room.banned.remove(user);
+            if self.is_participant(user) {
+                self.want(Intent::Leave { user: user.clone() });
+            }
+            return format!(
+                "{name} is banned here, but not from the MIMI room: {why}. Others can invite them, and they cannot come."
+            );
+        }
         if self.is_hub() {
             return format!(
                 "{name} could not be taken out of the MIMI room: {why}. They can still read what is said here."
@@ -310,4 +388,10 @@ impl Step<'_> {
             self.notice(&format!("A message of {} could not be shown here: {why}.", self.names.display(user)));
         }
     }
+}
+
+fn only_removed(name: &str) -> String {
+    format!(
+        "{name} is removed from the MIMI room, not banned: nobody here may ban there, so others can invite them again."
+    )
 }

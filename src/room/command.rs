@@ -312,11 +312,12 @@ impl Step<'_> {
             ),
         };
         format!(
-            "{}: {how}, {role}. {} here, {there} elsewhere; epoch {}; {} waiting.{denied} Encryption towards MIMI ends at this gateway. {}",
+            "{}: {how}, {role}. {} here, {there} elsewhere; epoch {}; {} waiting.{denied} Encryption towards MIMI ends at this gateway.{} {}",
             self.room.uri,
             counted(here as u64, "participant", "participants"),
             self.group.epoch(),
             self.room.queue.len() + self.room.submitted.len(),
+            self.says_weak(),
             self.names.allowance(user),
         )
         .trim_end()

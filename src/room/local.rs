@@ -204,6 +204,11 @@ impl Step<'_> {
             "leave" if event.sender == target && self.moves_along(&user) => {}
             "leave" | "ban" => {
                 self.say_why_left(event, salt, &user, membership);
+                let by = self.names.uri(&event.sender).filter(|_| membership == "ban" && event.sender != target);
+                // Before all else: who is to be banned is not removed first.
+                if let Some(by) = by {
+                    self.on_own_banned(by, user.clone());
+                }
                 self.on_left(user, &event.sender, &target);
             }
             _ => {}
@@ -317,7 +322,10 @@ impl Step<'_> {
         let is_in = self.room.phase == Phase::Active && self.will_be_participant(&remote);
         match membership {
             "invite" => {
-                self.on_ghost_unbanned(&by, &remote);
+                // Nobody can be invited whom the Matrix room bans.
+                if self.room.banned.contains(&remote) {
+                    self.on_ghost_unbanned(&by, &remote);
+                }
                 if let Err(refusal) = self.ask_in(&by, &remote) {
                     self.decline(remote, refusal.text);
                 }
@@ -403,11 +411,18 @@ impl Step<'_> {
             self.out.push(Effect::Matrix(MatrixAction::Join { room, actor: Actor::Bot }));
             // An invitation from before the room was mirrored may be told late: then it was never away.
             if self.room.levels.bot_is_back() {
-                let text = "I am back. Without the power to invite, remove and ban I cannot do in this room what MIMI \
-                            promises; `!mimi status` says how it stands.";
-                self.notice(text);
+                let missing = self.lacks().join(", ");
+                self.notice(&if missing.is_empty() {
+                    "I am back.".to_owned()
+                } else {
+                    format!(
+                        "I am back. Without the power to {missing} I cannot do in this room what MIMI promises: give me power \
+                         level 100."
+                    )
+                });
             }
             self.room.levels.try_again();
+            self.catch_up();
             // What changed while it was away.
             return super::settings::Setting::ALL.into_iter().for_each(|setting| self.on_setting(setting));
         }
@@ -577,18 +592,24 @@ impl Step<'_> {
         };
         self.room.direct = about.direct;
         self.room.is_called(name.as_deref().unwrap_or_default(), "");
-        let creator = self.names.matrix_id(requester).map(String::from);
-        self.room.has_levels(None, creator.into_iter().collect());
-        self.room.ghosts.insert(requester.clone());
+        // Creators stand above all levels: in a room of many, no ghost does. The invitation is the ghost's own all the same.
+        let (creator, invite) = if about.direct {
+            self.room.ghosts.insert(requester.clone());
+            (Actor::Ghost(requester.clone()), vec![invite])
+        } else {
+            (Actor::Bot, Vec::new())
+        };
+        let above = if about.direct { self.names.matrix_id(requester) } else { Some(self.names.bot()) };
+        self.room.has_levels(None, above.map(String::from).into_iter().collect());
         let display = if about.direct { self.names.display(requester) } else { String::new() };
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
-            creator: Actor::Ghost(requester.clone()),
+            creator,
             alias_localpart: self.names.portal_alias(&self.room.uri),
             name,
             topic: None,
             is_direct: about.direct,
             members: vec![self.room.speaker.clone()],
-            invite: vec![invite],
+            invite,
             initial_state: vec![
                 super::roles::portal_levels(about.direct),
                 self.bridge_state(if about.name.is_empty() { &display } else { &about.name }),
@@ -620,7 +641,7 @@ impl Step<'_> {
             return;
         }
         self.room.is_called("", "");
-        self.room.has_levels(None, [].into());
+        self.room.has_levels(None, [self.names.bot().to_string()].into());
         self.out.push(Effect::MakePortal(MatrixAction::CreateRoom {
             creator: actor,
             alias_localpart: self.names.portal_alias(&self.room.uri),
@@ -646,6 +667,10 @@ impl Step<'_> {
         // Whoever was asked while the room was being made.
         for (target, requester) in self.room.asked.clone() {
             if let Some(target) = self.names.matrix_id(&target) {
+                if !self.room.direct && self.room.ghosts.insert(requester.clone()) {
+                    let actor = Actor::Ghost(requester.clone());
+                    self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
+                }
                 let actor = self.inviter(&requester);
                 let (room, is_direct) = (room.clone(), self.room.direct);
                 self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target, is_direct }));

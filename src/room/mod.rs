@@ -40,6 +40,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod trickle;
+mod undone;
 mod unsaid;
 mod upgrade;
 mod welcome;
@@ -62,5 +63,6 @@ pub use state::{Intent, Phase, Room};
 pub use step::{Effect, GroupInfoAnswer, Input, Names, Recent, Showing, Step, Tag};
 pub(crate) use telling::Fate;
 pub use telling::{STATUS_EVENT, SendStatus, Telling};
+pub use undone::Undone;
 pub use upgrade::{Move, Moves, Moving, NewHome, TOMBSTONE, creators, is_space};
 pub use words::counted;

@@ -588,9 +588,7 @@ impl Step<'_> {
             }
             Intent::Leave { .. } => format!("{name} left here, but is still listed at the hub: {why}."),
             Intent::Ban { user, .. } => self.ban_failed(user, why),
-            Intent::Unban { user, .. } => {
-                format!("The ban of {} could not be lifted in the MIMI room: {why}.", self.names.display(user))
-            }
+            Intent::Unban { user, .. } => self.unban_failed(user, why),
             Intent::Change { .. } => format!("What {name} wanted to change in this room stays as it is: {why}."),
             Intent::Appoint { .. } => match self.put_levels_back(&name, why) {
                 Some(text) => text,

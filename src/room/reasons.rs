@@ -63,15 +63,17 @@ impl Step<'_> {
         }
     }
 
-    /// Ghosts of those whom somebody took off the list leave the Matrix room, and say by whom.
+    /// Ghosts of those whom somebody took off the list, or banned, leave the Matrix room, and say by whom.
     pub(super) fn show_removed(&mut self, applied: &Applied) {
         let Some(room) = self.room.matrix.clone().filter(|_| !self.is_fixed()) else { return };
         let removed = |user: &&UserUri| !self.is_participant(user) && !applied.left.contains(*user);
         for user in self.room.ghosts.clone().iter().filter(removed).cloned().collect::<Vec<_>>() {
             self.room.ghosts.remove(&user);
-            let reason = Some(self.put_out_by(&user, applied));
-            let actor = Actor::Ghost(user);
-            self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor, reason }));
+            let reason = self.put_out_by(&user, applied);
+            // It goes by itself first: that needs no power of the bot's.
+            let (actor, why) = (Actor::Ghost(user.clone()), Some(reason.clone()));
+            self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor, reason: why }));
+            self.shut_ghost(&user, &reason);
         }
     }
 }

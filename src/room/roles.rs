@@ -81,6 +81,11 @@ impl Levels {
         std::mem::take(&mut self.bot_gone)
     }
 
+    /// Whether somebody took the bot out of the room.
+    pub(super) fn is_bot_gone(&self) -> bool {
+        self.bot_gone
+    }
+
     /// This role is not to be seen in the levels.
     pub(super) fn is_carried(&mut self, user: &UserUri, index: u32) {
         self.carried.insert(user.clone(), index);
@@ -413,6 +418,14 @@ impl Step<'_> {
         self.notice_of(&Actor::Ghost(ghost), &text);
     }
 
+    /// What the bot cannot do in the Matrix room, as far as its levels are known.
+    pub(super) fn lacks(&self) -> Vec<&'static str> {
+        if self.room.levels.now.is_empty() {
+            return Vec::new();
+        }
+        self.powers(&self.room.levels.now).missing(self.names.bot().as_str())
+    }
+
     /// Tells people once when the bot lacks the power for what roles promise, and when it has it again.
     fn check_strength(&mut self, powers: &Powers) {
         let missing = powers.missing(self.names.bot().as_str());
@@ -427,6 +440,8 @@ impl Step<'_> {
                 missing.join(", ")
             )
         } else {
+            self.room.levels.try_again();
+            self.catch_up();
             "I have the power again that I need here.".to_owned()
         };
         self.report(text.clone());

@@ -131,6 +131,9 @@ pub struct Shown {
     /// How often somebody's change was undone, since the time that follows.
     undone: u32,
     since: Millis,
+    /// The homeserver did not take what we wrote last.
+    #[serde(default)]
+    unwritten: bool,
     /// What stands here is left as it is although MIMI says the other.
     left: Option<(String, String)>,
     /// Of the picture: assets of ours that were made for it, and are not deleted yet.
@@ -229,7 +232,16 @@ impl Step<'_> {
             Ok(None) => return,
             Err(why) => return self.report(format!("the {} of the Matrix room cannot be read: {why}", setting.word())),
         };
+        let unwritten = std::mem::take(&mut shown.unwritten);
         if shown.event == now.event.as_str() {
+            if unwritten {
+                // Nobody changed it since: what MIMI says is written at the end of the step.
+                shown.text = match setting {
+                    Setting::Avatar if shown.text.is_empty() => "?".to_owned(),
+                    Setting::Avatar => String::new(),
+                    _ => RoomMetadata::fit(now.content.get(setting.word()).and_then(Value::as_str).unwrap_or_default()),
+                };
+            }
             return;
         }
         shown.event = now.event.to_string();
@@ -338,6 +350,11 @@ impl Step<'_> {
         })
     }
 
+    /// Whether the Matrix room does not say what we wrote last.
+    pub(super) fn is_unwritten(&self, setting: Setting) -> bool {
+        self.room.settings.get(&setting).is_some_and(|shown| shown.unwritten)
+    }
+
     /// The homeserver does not let us write it.
     pub(super) fn on_not_set(&mut self, setting: Setting, why: &str) {
         let word = setting.word();
@@ -345,6 +362,7 @@ impl Step<'_> {
             self.on_levels_refused();
             format!("Roles in the MIMI room changed, and I could not change the power levels here: {why}.")
         } else {
+            self.room.settings.entry(setting).or_default().unwritten = true;
             format!("The {word} of the MIMI room changed, and I could not change it here: {why}.")
         };
         self.report(text.clone());

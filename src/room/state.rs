@@ -360,7 +360,7 @@ pub struct Room {
     pub proposed: BTreeMap<[u8; 32], Millis>,
     /// As follower: when we commit what is pending, if nobody else does before.
     pub settle: Option<Settle>,
-    /// Remote users whose ghosts are banned in the Matrix room.
+    /// Users whom somebody banned in the Matrix room: ghosts, and since they are banned in the MIMI room, too, our own.
     pub banned: BTreeSet<UserUri>,
     /// What the Matrix room says of itself.
     pub settings: BTreeMap<Setting, Shown>,
@@ -368,8 +368,11 @@ pub struct Room {
     pub levels: Levels,
     /// Events whose senders were told that they wait.
     pub slow: BTreeSet<OwnedEventId>,
-    /// Users of ours who are banned in the Matrix room because the MIMI room bans them.
+    /// Users, ours and ghosts, who are banned in the Matrix room and whom the MIMI room bans: the one ends with the other.
     pub shut: BTreeSet<UserUri>,
+    /// What the homeserver did not let us do to whom: it is done once the bot has the power.
+    #[serde(default)]
+    pub undone: BTreeMap<UserUri, super::undone::Undone>,
     /// As hub: which providers the Matrix room's server access list keeps out.
     pub access: Option<AccessList>,
     /// As hub: whom it put out.
@@ -452,6 +455,7 @@ impl Room {
             levels: Levels::default(),
             slow: BTreeSet::new(),
             shut: BTreeSet::new(),
+            undone: BTreeMap::new(),
             access: None,
             barred: BTreeSet::new(),
             moving: None,

@@ -223,6 +223,15 @@ pub enum Input {
         /// What it says.
         why: String,
     },
+    /// The homeserver does not let us do something to this user, for good.
+    NotDone {
+        /// What.
+        what: super::undone::Undone,
+        /// Whom.
+        user: UserUri,
+        /// What it says.
+        why: String,
+    },
     /// What an [`Effect::Look`] found; `None`: there is no such event.
     Looked {
         /// What was looked at.
@@ -641,6 +650,10 @@ impl Step<'_> {
             }
             Input::NotShown { user, why } => {
                 self.on_not_shown(&user, &why);
+                None
+            }
+            Input::NotDone { what, user, why } => {
+                self.on_not_done(what, &user, &why);
                 None
             }
             Input::Read { user, messages, salt } => {

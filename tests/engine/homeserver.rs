@@ -250,6 +250,22 @@ impl FakeHomeserver {
         }
     }
 
+    /// As homeservers do it, where there are power levels; of ours, for the bot.
+    fn must_have(state: &State, room: &str, user: &str, deed: &str) -> Result<(), CallError> {
+        let levels =
+            state.rooms.get(room).and_then(|room| room.state.get(&("m.room.power_levels".into(), String::new())));
+        let Some(content) = levels.map(|event| &event["content"]).filter(|_| user.starts_with("@mimibot:")) else {
+            return Ok(());
+        };
+        let level = content["users"][user].as_i64().or(content["users_default"].as_i64()).unwrap_or(0);
+        let usual = if deed == "invite" { 0 } else { 50 };
+        let set = content["events"][deed].as_i64().or_else(|| content[deed].as_i64());
+        if level >= set.unwrap_or_else(|| content["state_default"].as_i64().unwrap_or(usual)) {
+            return Ok(());
+        }
+        Err(forbidden(&format!("{user} has not the power for {deed} in {room}")))
+    }
+
     fn new_room(&self, state: &mut State, creator: &str) -> String {
         state.next += 1;
         let room = format!("!room{}:{}", state.next, self.map.server_name());
@@ -629,6 +645,7 @@ impl FakeHomeserver {
             MatrixAction::SetState { room, actor, event_type, state_key, content, .. } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
+                Self::must_have(state, room.as_str(), &user, event_type)?;
                 let content: Value = serde_json::from_str(content).unwrap();
                 let event = self.post(state, room.as_str(), &user, event_type, Some(state_key), content, None);
                 Ok(MatrixDone::Event(event))
@@ -715,6 +732,7 @@ impl FakeHomeserver {
             MatrixAction::Unban { room, actor, target } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
+                Self::must_have(state, room.as_str(), &user, "ban")?;
                 if Self::membership(state, room.as_str(), target.as_str()).as_deref() == Some("ban") {
                     self.set_member(state, room.as_str(), &user, target.as_str(), "leave", false);
                 }
@@ -747,6 +765,7 @@ impl FakeHomeserver {
             MatrixAction::Kick { room, actor, target, reason } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
+                Self::must_have(state, room.as_str(), &user, "kick")?;
                 if matches!(Self::membership(state, room.as_str(), target.as_str()).as_deref(), Some("join" | "invite"))
                 {
                     let content = json!({ "membership": "leave", "reason": reason });
@@ -757,6 +776,7 @@ impl FakeHomeserver {
             MatrixAction::Ban { room, actor, target, reason } => {
                 let user = self.id(actor).to_string();
                 Self::must_be_in(state, room.as_str(), &user)?;
+                Self::must_have(state, room.as_str(), &user, "ban")?;
                 let content = json!({ "membership": "ban", "reason": reason });
                 self.post(state, room.as_str(), &user, "m.room.member", Some(target.as_str()), content, None);
                 Ok(MatrixDone::Done)

@@ -102,6 +102,90 @@ async fn a_ban_is_one_on_both_sides_and_so_is_its_end() {
     until_bodies(&two.b, &at_b, &["sorry"]).await;
 }
 
+/// B1 becomes a moderator of the room that A hosts.
+async fn empower_b1(two: &Two, at_a: &RoomId, at_b: &RoomId) {
+    let mut levels = two.a.homeserver.states(at_a, "m.room.power_levels").pop().unwrap();
+    levels["users"][two.a.ghost(&two.b.uri("b1"))] = json!(50);
+    two.a.homeserver.set(at_a, "a1", "m.room.power_levels", levels);
+    let level = || two.b.homeserver.states(at_b, "m.room.power_levels").pop().unwrap()["users"]["@b1:b.test"].clone();
+    until_true("B1 is a moderator", || level() == json!(50)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_of_ones_own_provider_is_one_for_all() {
+    let two = Two::new().await;
+    let (at_a, at_b) = four(&two).await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    empower_b1(&two, &at_a, &at_b).await;
+    // At the follower.
+    let b2 = two.a.ghost(&two.b.uri("b2"));
+    b.make(&at_b, "b1", "@b2:b.test", "ban", "rude");
+    until_told(&two.a, &at_a, "I banned b2 (b.example) from this room: rude").await;
+    until_member(&two.a, &at_a, &b2, "ban").await;
+    assert_eq!(reason(&two.a, &at_a, &b2), "banned from the MIMI room by mimi://b.example/u/b1");
+    a.say(&at_a, "a1", &format!("!mimi invite {}", two.b.uri("b2")));
+    until_told(&two.a, &at_a, "b2 (b.example) is banned from this room.").await;
+    assert_eq!(reason(&two.b, &at_b, "@b2:b.test"), "rude", "nobody bans them twice");
+    // At the hub.
+    let a2 = two.b.ghost(&two.a.uri("a2"));
+    a.make(&at_a, "a1", "@a2:a.test", "ban", "rude, too");
+    until_member(&two.b, &at_b, &a2, "ban").await;
+    b.say(&at_b, "b1", &format!("!mimi invite {}", two.a.uri("a2")));
+    until_told(&two.b, &at_b, "a2 (a.example) is banned from this room.").await;
+    // Both end where they began, and by a moderator elsewhere.
+    b.unban(&at_b, "b1", "@b2:b.test");
+    until_member(&two.a, &at_a, &b2, "leave").await;
+    b.unban(&at_b, "b1", &a2);
+    until_member(&two.a, &at_a, "@a2:a.test", "leave").await;
+    a.invite(&at_a, "a1", "@a2:a.test", false);
+    a.join(&at_a, "a2");
+    until_member(&two.b, &at_b, &a2, "join").await;
+    a.say(&at_a, "a1", &format!("!mimi invite {}", two.b.uri("b2")));
+    until_true("an invitation", || b.invitations("b2").contains(&at_b)).await;
+    assert_eq!((two.a.engine().quarantined(), two.b.engine().quarantined()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moderator_elsewhere_lifts_a_ban_for_all_or_is_told() {
+    let two = Two::new().await;
+    let (at_a, at_b) = four(&two).await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let b2 = two.a.ghost(&two.b.uri("b2"));
+    // B1 may lift bans of the portal, but not of the MIMI room.
+    a.make(&at_a, "a1", &b2, "ban", "spam");
+    until_member(&two.b, &at_b, "@b2:b.test", "ban").await;
+    b.unban(&at_b, "b1", "@b2:b.test");
+    until_told(&two.b, &at_b, "The ban of b2 (b.example) could not be lifted in the MIMI room, and is put back here")
+        .await;
+    until_member(&two.b, &at_b, "@b2:b.test", "ban").await;
+    assert_eq!(a.member(&at_a, &b2).as_deref(), Some("ban"));
+    // As a moderator there, too, they lift it for all.
+    empower_b1(&two, &at_a, &at_b).await;
+    b.unban(&at_b, "b1", "@b2:b.test");
+    until_member(&two.a, &at_a, &b2, "leave").await;
+    b.invite(&at_b, "b1", "@b2:b.test", false);
+    b.join(&at_b, "b2");
+    until_member(&two.a, &at_a, &b2, "join").await;
+    b.say(&at_b, "b2", "thank you");
+    until_bodies(&two.a, &at_a, &["thank you"]).await;
+    assert_eq!(b.member(&at_b, "@b2:b.test").as_deref(), Some("join"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_that_the_homeserver_refuses_is_a_refusal() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    // The gateway does not hear of the ban.
+    b.lose_events(true);
+    b.make(&at_b, "b1", "@b2:b.test", "ban", "rude");
+    b.lose_events(false);
+    a.say(&at_a, "a1", &format!("!mimi invite {}", two.b.uri("b2")));
+    until_told(&two.a, &at_a, "b2 (b.example) does not agree to be added").await;
+    until_told(&two.b, &at_b, "b2 (b.example) was asked in by a1 (a.example), and could not be invited here").await;
+    assert_eq!(two.b.engine().quarantined(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_on_the_access_list_is_out_until_it_is_off_it() {
     let two = Two::new().await;

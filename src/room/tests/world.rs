@@ -767,7 +767,7 @@ impl World {
                 p.inbox.push_back(Mail::Input(Input::ShutOut { user, why: "banned".to_owned() }));
             }
             Effect::Matrix(MatrixAction::Unban { target, .. }) => match p.names.ghost_uri(&target) {
-                Some(ghost) => assert!(p.banned.remove(&ghost)),
+                Some(ghost) => assert!(p.banned.remove(&ghost) | p.shut.remove(&ghost)),
                 None => drop(p.shut.remove(&p.names.uri(&target).unwrap())),
             },
             Effect::Matrix(MatrixAction::Name { actor: Actor::Ghost(ghost), name, .. }) => {
@@ -775,6 +775,11 @@ impl World {
                 p.called.push((self.now, name));
             }
             Effect::Matrix(MatrixAction::Ban { target, .. }) => {
+                if let Some(ghost) = p.names.ghost_uri(&target) {
+                    assert!(!p.ghosts.contains(&ghost), "it left before");
+                    p.shut.insert(ghost);
+                    return;
+                }
                 let user = p.names.uri(&target).unwrap();
                 p.shut.insert(user.clone());
                 if p.joined.remove(&user) | p.invited.remove(&user) {
@@ -901,6 +906,7 @@ fn copy(input: &Input) -> Input {
         Input::Answered { tag, result } => Input::Answered { tag: *tag, result: result.clone() },
         Input::ShutOut { user, why } => Input::ShutOut { user: user.clone(), why: why.clone() },
         Input::NotShown { user, why } => Input::NotShown { user: user.clone(), why: why.clone() },
+        Input::NotDone { what, user, why } => Input::NotDone { what: *what, user: user.clone(), why: why.clone() },
         Input::Looked { setting, written, found } => {
             Input::Looked { setting: *setting, written: *written, found: found.clone() }
         }
