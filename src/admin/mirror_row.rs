@@ -74,29 +74,13 @@ pub struct JobRow {
     /// Why its rooms cannot be found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// How many rooms it has.
-    pub rooms: u64,
-    /// Of them, those that had their turn.
-    pub seen: u64,
-    /// That could be mirrored.
-    pub fit: u64,
-    /// That were.
-    pub mirrored: u64,
-    /// That were before.
-    pub before: u64,
-    /// That cannot be, or need something first.
-    pub left_out: u64,
-    /// Where something failed.
-    pub failed: u64,
-    /// That are not mirrored any more, since the job was undone.
-    pub undone: u64,
-    /// That are still, although it was.
-    pub kept: u64,
+    /// How many rooms are how far.
+    #[serde(flatten)]
+    pub counts: Counts,
 }
 
 impl From<MirrorJob> for JobRow {
     fn from(job: MirrorJob) -> Self {
-        let Counts { rooms, seen, fit, mirrored, before, left_out, failed, undone, kept } = job.counts;
         let stage = match &job.stage {
             Stage::Listing => "listing",
             Stage::Working => "working",
@@ -118,15 +102,7 @@ impl From<MirrorJob> for JobRow {
             stage: stage.to_owned(),
             open: job.stage.is_open(),
             why: if let Stage::Failed(why) = job.stage { Some(why) } else { None },
-            rooms,
-            seen,
-            fit,
-            mirrored,
-            before,
-            left_out,
-            failed,
-            undone,
-            kept,
+            counts: job.counts,
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{
     mail::{Answer, Mail, Outcome},
     ports::{Actor as MatrixActor, PathTarget, Problem, Retry},
     presence::To,
-    tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, ROOMS, UNREAD},
+    tables::{INBOX, InboxItem, KEY_PACKAGES, OUTBOX, OutRow, UNREAD},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -68,8 +68,8 @@ pub(super) struct After {
     pub(super) rows: Vec<(String, u64, OutRow)>,
     /// What peers are notified of, by lane: one row for all of it.
     pub(super) notifies: std::collections::BTreeMap<String, (ProviderDomain, PathTarget, Vec<u8>)>,
-    pub(super) link: Option<String>,
-    pub(super) unlink: Option<String>,
+    /// Matrix rooms that are the room's from now on, or are not any more, in this order.
+    pub(super) links: Vec<(String, bool)>,
     /// When the room wants to hear that time passed. Not stored: at a start every room hears it.
     pub(super) wake: Option<u64>,
     pub(super) portals: Vec<u64>,
@@ -228,7 +228,7 @@ impl Actor {
 
     async fn load(&mut self) -> Result<(), StoreError> {
         let db = &self.engine.0.db;
-        self.room = ROOMS.get(db, &self.uri).await?;
+        self.room = super::records::load(db, &self.uri).await?;
         let number = self.room.as_ref().map_or(0, |room| room.group);
         self.group = super::rows::load_group(db, &self.uri, number).await?;
         self.group.franking = Some(std::sync::Arc::clone(&self.engine.0.franking));
@@ -316,7 +316,7 @@ impl Actor {
         if self.room != before
             && let Some(room) = &self.room
         {
-            ROOMS.put(db, &mut batch, &self.uri, room)?;
+            super::records::put(db, &mut batch, &self.uri, before.as_ref(), room)?;
             after.readers |= before.is_some_and(|before| !before.present.is_subset(&room.present));
         }
         if !batch.is_empty() {
@@ -336,11 +336,13 @@ impl Actor {
     fn finish(&mut self, mails: &mut [Mail], after: After) {
         self.files_after(&after);
         let inner = &self.engine.0;
-        if let Some(link) = after.link {
-            lock(&inner.links).insert(link, self.uri.clone());
-        }
-        if let Some(unlink) = after.unlink {
-            lock(&inner.links).remove(&unlink);
+        for (matrix, linked) in after.links {
+            let mut links = lock(&inner.links);
+            if linked {
+                links.insert(matrix, self.uri.clone());
+            } else {
+                links.remove(&matrix);
+            }
         }
         for change in &after.moves {
             self.engine.note_move(&self.uri, change);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use ruma::OwnedRoomId;
 
-use super::{core::Engine, tables::ROOMS};
+use super::{core::Engine, records};
 use crate::{
     ident::UserUri,
     room::{Names as _, Phase, Room},
@@ -62,8 +62,8 @@ impl Engine {
     pub(super) async fn chat_of(&self, user: &UserUri, remote: &UserUri) -> Result<Option<Chat>, StoreError> {
         let (mut after, mut best) = (None, None);
         loop {
-            let page = ROOMS.scan(&self.0.db, &(), after, PAGE).await?;
-            for (_, room) in page.rows {
+            let page = records::page(&self.0.db, after, PAGE).await?;
+            for (_, room) in page.rooms {
                 let hosted = room.uri.hub() == *self.0.names.domain();
                 match chat(room, user, remote, hosted) {
                     Some(open @ Chat::Open(_)) => return Ok(Some(open)),

@@ -23,8 +23,9 @@ use super::{
     names::GatewayNames,
     ports::{Homeserver, MatrixAction, Millis, Peers},
     presence::Presence,
+    records,
     rights::Rights,
-    tables::{INBOX, KEY_PACKAGES, LINKS, LOBBY, OUTBOX, OutRow, ROOMS},
+    tables::{INBOX, KEY_PACKAGES, LINKS, LOBBY, OUTBOX, OutRow},
     trim::{Keep, Today},
     window::{self, LaneEnd},
 };
@@ -224,13 +225,21 @@ impl Engine {
         let mut rooms = BTreeSet::new();
         let mut unanswered = BTreeSet::new();
         let mut moves = Moves::default();
-        for (uri, room) in ROOMS.scan_all(&db, &()).await? {
-            let nobody_came = room.phase == Phase::Invited && room.present.is_empty();
-            if nobody_came && KEY_PACKAGES.scan(&db, &uri, None, 1).await?.rows.is_empty() {
-                unanswered.insert(uri.clone());
+        let mut after = None;
+        loop {
+            let page = records::page(&db, after, 100).await?;
+            for (uri, room) in page.rooms {
+                let nobody_came = room.phase == Phase::Invited && room.present.is_empty();
+                if nobody_came && KEY_PACKAGES.scan(&db, &uri, None, 1).await?.rows.is_empty() {
+                    unanswered.insert(uri.clone());
+                }
+                moves.load(&room);
+                rooms.insert(uri);
             }
-            moves.load(&room);
-            rooms.insert(uri);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
         }
         let asking = Asking::load(&db, settings.open_invitations).await?;
         let today = Today::load(&db, settings.keep).await?;
@@ -426,11 +435,7 @@ impl Engine {
         for (key, _) in super::tables::KEY_PACKAGES.scan_all(db, &()).await? {
             super::tables::KEY_PACKAGES.delete(&mut batch, &key);
         }
-        for (uri, mut room) in ROOMS.scan_all(db, &()).await? {
-            room.stale = true;
-            room.fresh.clear();
-            ROOMS.put(db, &mut batch, &uri, &room)?;
-        }
+        self.distrust_rooms(&mut batch).await?;
         db.commit(batch).await.map(drop)
     }
 

@@ -2,12 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    core::Engine,
-    ports::Millis,
-    rows::load_group,
-    tables::{LOG, ROOMS},
-};
+use super::{core::Engine, ports::Millis, records, rows::load_group, tables::LOG};
 use crate::{
     room::group::Group as _,
     store::{Database, StoreError},
@@ -50,9 +45,9 @@ impl Engine {
         after: Option<Vec<u8>>,
         limit: usize,
     ) -> Result<(Vec<Fingerprint>, Option<Vec<u8>>), StoreError> {
-        let page = ROOMS.scan(db, &(), after, limit).await?;
+        let page = records::page(db, after, limit).await?;
         let mut rows = Vec::new();
-        for (uri, room) in page.rows {
+        for (uri, room) in page.rooms {
             let group = load_group(db, &uri, room.group).await.ok();
             let state = group.as_ref().and_then(|group| group.state().ok());
             let log = Self::hub_log(db, &uri).await?;

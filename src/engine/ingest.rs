@@ -75,7 +75,7 @@ impl Engine {
         let rooms: std::collections::BTreeSet<OwnedRoomId> = events.into_iter().map(|event| event.room_id).collect();
         for room in rooms {
             let Some(uri) = self.linked(room.as_str()) else { continue };
-            let Ok(Some(record)) = super::tables::ROOMS.get(&self.0.db, &uri).await else { continue };
+            let Ok(Some(record)) = super::records::load(&self.0.db, &uri).await else { continue };
             let compared = tokio::time::timeout(LOOK_BEHIND, self.compare(&room, &record.speaker)).await;
             if !matches!(compared, Ok(Ok(_))) {
                 tracing::info!(%room, "the timeline could not be compared before a transaction was taken in");

@@ -13,7 +13,7 @@ use super::{
     mail::Answer,
     ports::{Endpoint, PathTarget, Problem, VerifiedPeer},
     provider::{client_credential, credential_user, digest, malformed, not_made},
-    tables::{ANSWERS, CONSENT, Consent, InboxItem, KEY_PACKAGES, KeyPackageRow, PLACES, ROOMS},
+    tables::{ANSWERS, CONSENT, Consent, InboxItem, KEY_PACKAGES, KeyPackageRow, PLACES},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -255,7 +255,7 @@ impl Engine {
             return Err(Problem::Forbidden("keyMaterial comes by way of the room's hub".to_owned()));
         }
         if let Some(room) = hosted
-            && let Some(record) = ROOMS.get(db, &room.to_string()).await?
+            && let Some(record) = super::records::load(db, &room.to_string()).await?
             && (record.banned.contains(&target) || record.bars(&target.provider()) || record.bars(peer))
         {
             tracing::info!(%peer, %target, %room, "no KeyPackages are passed on: banned from the room");

@@ -206,7 +206,9 @@ async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallErr
         OutRow::Unask { requester, target } => {
             engine.drop_question(requester, target).await.map(|()| Sent::Matrix(MatrixDone::Done))
         }
-        OutRow::Publish { owner, url, name, .. } => engine.publish(owner, *name, url).await.map(Sent::Published),
+        OutRow::Publish { room, event, owner, url, name, .. } => {
+            engine.publish((room, event), owner, *name, url).await.map(Sent::Published)
+        }
         OutRow::Wear { uri, room, actor, url } => engine.wear(uri, room, actor, url).await.map(Sent::Matrix),
         OutRow::Tell { user, text, txn_id } => {
             engine.say_to(user, text, txn_id).await.map(|_| Sent::Matrix(MatrixDone::Done))

@@ -52,6 +52,7 @@ mod presence;
 mod provider;
 mod reached;
 mod receipts;
+mod records;
 mod relations;
 mod report;
 mod requests;

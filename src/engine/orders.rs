@@ -20,8 +20,9 @@ use super::{
     mail::Mail,
     overview::RoomSummary,
     ports::Retry,
+    records,
     rights::Act,
-    tables::{BLOCKED, FINDABLE, MADE, ORDERED, ROOMS},
+    tables::{BLOCKED, FINDABLE, MADE, ORDERED},
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
@@ -242,11 +243,18 @@ impl Engine {
     }
 
     async fn overview(&self, user: &UserId) -> Result<String, StoreError> {
-        let rooms = ROOMS.scan_all(&self.0.db, &()).await?;
-        let active = rooms.iter().filter(|(_, room)| room.phase == Phase::Active).count();
+        let (mut rooms, mut active, mut after) = (0, 0, None);
+        loop {
+            let page = records::page(&self.0.db, after, PAGE).await?;
+            rooms += page.rooms.len();
+            active += page.rooms.iter().filter(|(_, room)| room.phase == Phase::Active).count();
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
         Ok(format!(
-            "{} rooms, {active} of them active; {} things set aside since the start. {}",
-            rooms.len(),
+            "{rooms} rooms, {active} of them active; {} things set aside since the start. {}",
             self.quarantined(),
             self.0.settings.rights.words(user)
         ))
@@ -262,8 +270,8 @@ impl Engine {
         let user = user.map(|user| self.0.names.uri(user));
         let mut rooms = Vec::new();
         loop {
-            let page = ROOMS.scan(&self.0.db, &(), after, PAGE.min(limit)).await?;
-            for (uri, room) in page.rows {
+            let page = records::page(&self.0.db, after, PAGE.min(limit)).await?;
+            for (uri, room) in page.rooms {
                 let theirs = |user: &Option<UserUri>| user.as_ref().is_some_and(|user| room.present.contains(user));
                 if user.as_ref().is_none_or(theirs) && room.phase != Phase::Left {
                     rooms.push(Self::summary(&self.0.db, &self.0.names, uri, &room).await);
@@ -279,7 +287,7 @@ impl Engine {
     /// One room, for whoever is in it, and for those who administrate.
     pub async fn room_of(&self, user: &UserId, name: &str) -> Result<Option<RoomSummary>, OrderError> {
         let Some(uri) = self.room_named(name).await? else { return Ok(None) };
-        let Some(room) = ROOMS.get(&self.0.db, &uri).await? else { return Ok(None) };
+        let Some(room) = records::load(&self.0.db, &uri).await? else { return Ok(None) };
         let is_in = self.0.names.uri(user).is_some_and(|user| room.present.contains(&user));
         if !is_in && !self.0.settings.rights.may(user, Act::Admin) {
             return Ok(None);
@@ -322,7 +330,7 @@ impl Engine {
         }
         let (mut there, mut batch) = (0_u32, Batch::new("rooms that are over"));
         for (key, _) in made {
-            match ROOMS.get(&self.0.db, &key.1).await? {
+            match records::load(&self.0.db, &key.1).await? {
                 Some(room) if room.phase != Phase::Left => there += 1,
                 _ => MADE.delete(&mut batch, &key),
             }

@@ -1,6 +1,6 @@
 //! The rooms as an operator sees them.
 
-use super::{core::Engine, names::GatewayNames, tables::ROOMS};
+use super::{core::Engine, names::GatewayNames, records};
 use crate::{
     room::{Names as _, Phase, Room},
     store::{Database, StoreError},
@@ -44,12 +44,9 @@ impl Engine {
         after: Option<Vec<u8>>,
         limit: usize,
     ) -> Result<(Vec<RoomSummary>, Option<Vec<u8>>), StoreError> {
-        let page = ROOMS.scan(db, &(), after, limit).await?;
-        for key in &page.damaged {
-            tracing::error!(key = %key.escape_ascii(), "a room's record does not read back");
-        }
+        let page = records::page(db, after, limit).await?;
         let mut rows = Vec::new();
-        for (uri, room) in page.rows {
+        for (uri, room) in page.rooms {
             rows.push(Self::summary(db, names, uri, &room).await);
         }
         Ok((rows, page.next))

@@ -9,7 +9,7 @@ use super::{
     core::{Engine, lock},
     franking::Franking,
     ports::{Actor as MatrixActor, Endpoint, MatrixAction, PathTarget, Problem},
-    tables::{EVENTS, LOG, NOTIFIED, OUTBOX, OutRow, ROOMS, SHOWN, Wants},
+    tables::{EVENTS, LOG, NOTIFIED, OUTBOX, OutRow, SHOWN, Wants},
 };
 use crate::{
     content::{MessageId, MimiContent},
@@ -218,7 +218,7 @@ impl Engine {
         let Some((matrix, event)) = linked_event(link) else { return Ok(REPORT.to_owned()) };
         let unknown = || Ok("I know no such room in which you are.".to_owned());
         let Some(uri) = self.linked(&matrix) else { return unknown() };
-        if !ROOMS.get(&self.0.db, &uri).await?.is_some_and(|room| room.present.contains(&by)) {
+        if !super::records::load(&self.0.db, &uri).await?.is_some_and(|room| room.present.contains(&by)) {
             return unknown();
         }
         let mut batch = Batch::new("a user's report of abuse");

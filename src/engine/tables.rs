@@ -1,4 +1,5 @@
-//! Everything that the engine stores: one constant a table, keys that start with the room or the peer (DESIGN 6).
+//! What the engine stores: one constant a table, keys that start with the room or the peer (DESIGN 6). Rooms' own records are in
+//! [`super::records`].
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
@@ -17,13 +18,11 @@ use crate::{
     assets::NAME_BYTES,
     content::ExternalPart,
     ident::{ProviderDomain, UserUri},
-    room::{Franked, Room, Setting, Showing, Tag},
+    room::{Franked, Setting, Showing, Tag},
     store::{Queue, Table},
     translate::{Earlier, media::Moved},
 };
 
-/// Rooms by URI. Sealed: a record may hold a staged commit.
-pub(crate) const ROOMS: Table<String, Room> = Table::sealed("room");
 /// MLS rows: room, group number, row key. Sealed.
 pub(crate) const MLS: Table<(String, u64, Vec<u8>), Vec<u8>> = Table::sealed("mls");
 /// Matrix room id to room URI.

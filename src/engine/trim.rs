@@ -18,7 +18,7 @@ use super::{
     ports::Millis,
     tables::{
         ANSWERS, DAYS, DELIVERED, EVENTS, EXPIRING, LOG, MARKS, MORE, NOTIFIED, ORDERED, OVERDUE, OWN_FILES,
-        QUARANTINE, ROOMS, SHOWN, TOPICS, UNREAD,
+        QUARANTINE, SHOWN, TOPICS, UNREAD,
     },
 };
 use crate::store::{Batch, Database, KeyCodec, StoreError, Table};
@@ -203,7 +203,7 @@ impl Engine {
                 }
                 UNREAD.delete(&mut batch, &key);
                 begun += 1;
-                if let Some(matrix) = ROOMS.get(db, &key.0).await?.and_then(|room| room.matrix) {
+                if let Some(matrix) = super::records::load(db, &key.0).await?.and_then(|room| room.matrix) {
                     row.value.begin(db, matrix, &key, &mut batch)?;
                 }
             }

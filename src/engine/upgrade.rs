@@ -38,12 +38,12 @@ impl RoomActor {
             Effect::Link(room) => {
                 let room = room.to_string();
                 LINKS.put(&self.engine.0.db, batch, &room, &self.uri)?;
-                after.link = Some(room);
+                after.links.push((room, true));
             }
             Effect::Unlink(room) => {
                 let room = room.to_string();
                 LINKS.delete(batch, &room);
-                after.unlink = Some(room);
+                after.links.push((room, false));
             }
             _ => {}
         }

@@ -19,19 +19,15 @@ type Allows = fn(&Role) -> bool;
 const ACTS: &[(Place, Allows)] = &[
     (Place::Top("events_default"), |role| role.can(Capability::SendMessage)),
     (Place::Event("m.reaction"), |role| role.can(Capability::ReactToMessage)),
-    (Place::Top("invite"), |role| role.can(Capability::AddParticipant) && brings(role, role::NONE, role::MEMBER)),
-    (Place::Top("kick"), |role| role.can(Capability::RemoveParticipant) && brings(role, role::MEMBER, role::NONE)),
-    (Place::Top("ban"), |role| role.can(Capability::Ban) && brings(role, role::MEMBER, role::BANNED)),
+    (Place::Top("invite"), |role| role.can(Capability::AddParticipant) && role.may_change(role::NONE, role::MEMBER)),
+    (Place::Top("kick"), |role| role.can(Capability::RemoveParticipant) && role.may_change(role::MEMBER, role::NONE)),
+    (Place::Top("ban"), |role| role.can(Capability::Ban) && role.may_change(role::MEMBER, role::BANNED)),
     (Place::Top("redact"), |role| role.can(Capability::DeleteOtherMessage)),
     (Place::Event("m.room.name"), |role| role.can(Capability::ChangeRoomName)),
     (Place::Event("m.room.topic"), |role| role.can(Capability::ChangeRoomSubject)),
     (Place::Event("m.room.avatar"), |role| role.can(Capability::ChangeRoomAvatar)),
     (Place::Event("m.room.power_levels"), |role| role.can(Capability::ChangeUserRole)),
 ];
-
-fn brings(role: &Role, from: u32, to: u32) -> bool {
-    role.may_change(from, to)
-}
 
 impl Powers {
     /// Brings the thresholds of a content, whose levels these are, to what the roles allow: the lowest level of those who

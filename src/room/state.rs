@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     access::AccessList,
     codes::JoinCode,
+    crowd::Crowd,
     effect::{Actor, Millis},
     group::Staged,
     roles::Levels,
@@ -286,12 +287,14 @@ pub struct Room {
     pub group: u32,
     /// Last accepted timestamp: as hub the last given, as follower the last seen.
     pub last_accepted: Millis,
-    /// Our users who are joined on Matrix.
-    pub present: BTreeSet<UserUri>,
+    /// Our users who are joined on Matrix. Stored apart from the rest, as there may be many.
+    #[serde(skip)]
+    pub present: Crowd,
     /// Who invited those who are not joined yet.
     pub invited_by: BTreeMap<UserUri, UserUri>,
-    /// Remote users whose ghosts are in the Matrix room.
-    pub ghosts: BTreeSet<UserUri>,
+    /// Remote users whose ghosts are in the Matrix room. Stored apart, too.
+    #[serde(skip)]
+    pub ghosts: Crowd,
     /// Remote users who were asked for consent, and by whom.
     pub asking: BTreeMap<UserUri, UserUri>,
     /// Our users who were asked in by a remote user, and have not answered.
@@ -402,9 +405,9 @@ impl Room {
             to_say: Vec::new(),
             group: 0,
             last_accepted: 0,
-            present: BTreeSet::new(),
+            present: Crowd::default(),
             invited_by: BTreeMap::new(),
-            ghosts: BTreeSet::new(),
+            ghosts: Crowd::default(),
             asking: BTreeMap::new(),
             asked: BTreeMap::new(),
             taken_back: BTreeSet::new(),

@@ -10,12 +10,23 @@
 //! | edit | the event whose first version it replaces, and the new text |
 //! | reaction | the event, and the key, but for blanks around it |
 //! | deletion | the event, and the reason, but for blanks around it (of an edit alone: Matrix goes back to the version before, MIMI deletes the message) |
+//! | mention of somebody, of everybody | besides: who is rung (`m.mentions`) |
 //! | place | `geo_uri`, and `body` but for blanks around it |
+//! | picture, video, sound, file | the bytes; name (without folders), `msgtype`, type, size, width, height, duration, blur; the same of its preview; the caption, as a text |
+//! | voice message, sticker | besides: that it is one; length and waveform; the sticker's text |
+//! | gallery | each file as if it were alone, in order; the caption is that of the first |
+//! | custom emoji | the whole text, and in it each picture's bytes and name |
 //! | poll, vote, end | the whole content; the poll of votes and ends |
+//! | call | that there is one, as text |
 //! | custom event | type, and the whole content but relations, mentions and what gateways mark |
 //! | new version of a poll or custom event | besides: the event whose first version it replaces |
 //! | disappearing message | besides: when it goes |
-//! | a message of MIMI | what its event says, said in Matrix, is a message that gives the same event again; one without formatting that a gateway made is the same, byte for byte, with its sender, salt and time |
+//! | what one event became | what its event says, said in Matrix, is a message that gives the same event again; one without formatting is the same, byte for byte, with its sender, salt and time |
+//!
+//! `files` has what goes over beside messages; `parts` begins with the messages of other implementations.
+
+mod files;
+mod parts;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +41,16 @@ use super::{
 use crate::content::{Expiration, NestedPart, TEXT_HTML, TEXT_MARKDOWN, TEXT_PLAIN};
 
 const POLL: &str = "org.matrix.msc3381.poll";
+/// When the first thing is said, in milliseconds since the UNIX epoch.
+const BEGIN: u64 = 1_700_000_000_000;
+/// Kinds of steps: below this one they are messages, which others answer.
+const MESSAGES: usize = 16;
+const CALL: usize = 14;
+const EDIT: usize = 16;
+const DELETION: usize = 18;
+const POLL_START: usize = 19;
+const DICE: usize = 21;
+const KINDS: usize = 25;
 
 /// What somebody does: which kind of thing, about which of the earlier ones, with what words.
 #[derive(Debug, Clone)]
@@ -39,11 +60,14 @@ struct Step {
     words: String,
     seed: u64,
     by_b: bool,
+    /// An event with files.
+    files: (String, Map<String, Value>),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..20_usize, 0..100_usize, "[ -~äß🐌]{0,8}[a-z0-9]", 0..100_000_u64, any::<bool>())
-        .prop_map(|(kind, target, words, seed, by_b)| Step { kind, target, words, seed, by_b });
+    let words = "[ -~äß🐌]{0,8}[a-z0-9]";
+    let step = (0..KINDS, 0..100_usize, words, 0..100_000_u64, any::<bool>(), files::with_files())
+        .prop_map(|(kind, target, words, seed, by_b, files)| Step { kind, target, words, seed, by_b, files });
     prop::collection::vec(step, 1..12)
 }
 
@@ -66,6 +90,9 @@ impl Mentions for People {
         (user.as_str() == "mimi://b.example/u/a").then(|| "@a:b.example".try_into().unwrap())
     }
     fn is_here(&self, _: &UserUri) -> bool {
+        true
+    }
+    fn may_ring_all(&self, _: &UserUri) -> bool {
         true
     }
 }
@@ -114,6 +141,7 @@ impl Conversation {
     }
 
     /// The event as a client of that side sends it. Without anything to refer to it is a text.
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind")]
     fn event(&self, step: &Step) -> (String, Value) {
         let side = usize::from(step.by_b);
         let words = step.words.as_str();
@@ -131,7 +159,11 @@ impl Conversation {
             }
             json!({"body": body, "format": "org.matrix.custom.html", "formatted_body": html})
         };
-        let message = |said: &Said| said.kind < 12;
+        let message = |said: &Said| said.kind < MESSAGES;
+        let with_files = || {
+            let (event_type, content) = step.files.clone();
+            (event_type, Value::Object(content))
+        };
         let id = |said: &Said| said.events[side].clone();
         let about = |said: &Said| json!({"rel_type": "m.reference", "event_id": id(said)});
         match step.kind {
@@ -142,9 +174,11 @@ impl Conversation {
                 "m.message".to_owned(),
                 json!({"org.matrix.msc1767.text": [{"body": words}], "m.text": [{"body": words}]}),
             ),
-            5 => {
-                text(json!({"com.beeper.disappearing_timer": {"type": "after_read", "timer": 1000 * (1 + step.seed)}}))
-            }
+            5 => text(match step.seed % 3 {
+                0 => json!({"com.beeper.disappearing_timer": {"type": "after_read", "timer": 1000 * (1 + step.seed)}}),
+                1 => json!({"com.beeper.disappearing_timer": {"type": "after_send", "timer": 1000 * (1 + step.seed)}}),
+                _ => json!({"org.matrix.self_destruct_after": BEGIN + 1000 * step.seed}),
+            }),
             6 => text(json!({"msgtype": "m.location", "geo_uri": format!("geo:{},-0.5", step.seed % 90)})),
             7 => match self.target(step, message) {
                 Some(said) => text(json!({"m.relates_to": {"m.in_reply_to": {"event_id": id(said)}}})),
@@ -155,14 +189,40 @@ impl Conversation {
                     "is_falling_back": true, "m.in_reply_to": {"event_id": id(said)}}})),
                 None => text(json!({})),
             },
-            12 => match self.target(step, |said| said.kind < 4 && said.by_b == step.by_b) {
+            9 => text(json!({"body": format!("{words} @room"), "m.mentions": {"room": true}})),
+            10 => text(json!({"body": "A: hi", "format": "org.matrix.custom.html",
+                "formatted_body": "<a href=\"https://matrix.to/#/@a:b.example\">A</a>: hi",
+                "m.mentions": {"user_ids": ["@a:b.example"]}})),
+            // Files: on their own, as an answer, in a thread.
+            11 => with_files(),
+            12 => {
+                let (event_type, mut content) = with_files();
+                if let Some(said) = self.target(step, message) {
+                    content["m.relates_to"] = json!({"m.in_reply_to": {"event_id": id(said)}});
+                    content["com.beeper.disappearing_timer"] =
+                        json!({"type": "after_read", "timer": 1000 * (1 + step.seed)});
+                }
+                (event_type, content)
+            }
+            13 => {
+                let (event_type, mut content) = with_files();
+                if let Some(said) = self.target(step, |said| message(said) && said.earlier.topic.is_empty()) {
+                    content["m.relates_to"] = json!({"rel_type": "m.thread", "event_id": id(said),
+                        "is_falling_back": true, "m.in_reply_to": {"event_id": id(said)}});
+                }
+                (event_type, content)
+            }
+            CALL => {
+                ("m.call.invite".to_owned(), json!({"call_id": words, "version": "1", "lifetime": 60000, "offer": {}}))
+            }
+            EDIT => match self.target(step, |said| said.kind < 4 && said.by_b == step.by_b) {
                 Some(said) => {
                     text(json!({"body": format!("* {words}"), "m.new_content": {"msgtype": "m.text", "body": words},
                     "m.relates_to": {"rel_type": "m.replace", "event_id": id(said)}}))
                 }
                 None => text(json!({})),
             },
-            13 => match self.target(step, message) {
+            17 => match self.target(step, message) {
                 Some(said) => (
                     "m.reaction".to_owned(),
                     json!({"m.relates_to":
@@ -170,30 +230,13 @@ impl Conversation {
                 ),
                 None => text(json!({})),
             },
-            14 => match self.target(step, |said| said.by_b == step.by_b && !matches!(said.kind, 12 | 14)) {
+            DELETION => match self.target(step, |said| said.by_b == step.by_b && !matches!(said.kind, EDIT | DELETION))
+            {
                 Some(said) => ("m.room.redaction".to_owned(), json!({"redacts": id(said), "reason": words.trim()})),
                 None => text(json!({})),
             },
-            18 | 19 => {
-                let kind = if step.kind == 18 { 15 } else { 17 };
-                let Some(said) = self.target(step, |said| said.kind == kind && said.by_b == step.by_b) else {
-                    return text(json!({}));
-                };
-                let first = id(said);
-                let (event_type, new) = self.event(&Step { kind, ..step.clone() });
-                let relation = json!({"rel_type": "m.replace", "event_id": first});
-                (event_type, json!({"m.new_content": new, "m.relates_to": relation}))
-            }
-            15 => {
-                let answer = |n: u64| json!({"id": format!("{n}"), "org.matrix.msc1767.text": format!("{words} {n}")});
-                (
-                    format!("{POLL}.start"),
-                    json!({format!("{POLL}.start"): {"kind": "org.matrix.msc3381.poll.disclosed",
-                    "max_selections": 1, "question": {"org.matrix.msc1767.text": words}, "answers": [answer(1), answer(2)]},
-                    "org.matrix.msc1767.text": words}),
-                )
-            }
-            16 => match self.target(step, |said| said.kind == 15) {
+            POLL_START => poll(words, step.seed),
+            20 => match self.target(step, |said| said.kind == POLL_START) {
                 Some(said) if step.seed.is_multiple_of(2) => (
                     format!("{POLL}.response"),
                     json!({format!("{POLL}.response"): {"answers": ["1"]}, "m.relates_to": about(said)}),
@@ -204,10 +247,32 @@ impl Conversation {
                 ),
                 None => text(json!({})),
             },
-            17 => (
+            DICE => (
                 "org.example.dice".to_owned(),
                 json!({"body": words, "org.example.dice": {"sides": step.seed, "x": [null, true]}}),
             ),
+            // A new caption, or another file.
+            22 => match self.target(step, |said| matches!(said.kind, 11..=13) && said.by_b == step.by_b) {
+                Some(said) if step.files.0 == "m.room.message" => {
+                    let (event_type, new) = with_files();
+                    let mut content = new.clone();
+                    content["m.new_content"] = new;
+                    content["m.relates_to"] = json!({"rel_type": "m.replace", "event_id": id(said)});
+                    (event_type, content)
+                }
+                _ => text(json!({})),
+            },
+            23 | 24 => {
+                let kind = if step.kind == 23 { POLL_START } else { DICE };
+                let (event_type, new) = self.event(&Step { kind, ..step.clone() });
+                let is_one = |said: &Said| said.earlier.kind.as_ref().is_some_and(|kind| kind.event_type == event_type);
+                let Some(said) = self.target(step, |said| said.kind == kind && said.by_b == step.by_b && is_one(said))
+                else {
+                    return text(json!({}));
+                };
+                let relation = json!({"rel_type": "m.replace", "event_id": id(said)});
+                (event_type, json!({"m.new_content": new, "m.relates_to": relation}))
+            }
             _ => text(json!({})),
         }
     }
@@ -221,47 +286,54 @@ impl Conversation {
             sender: &sender,
             room: &room,
             salt: [u8::try_from(self.count).unwrap(); 16],
-            sent_ts: 1_700_000_000_000 + self.count as u64,
+            sent_ts: BEGIN + self.count as u64,
             past: &past,
             mentions: &People,
         };
         let (event_type, content) = self.event(step);
         let translated = translate(&event_type, &content, &ctx);
         let translated = translated.unwrap_or_else(|why| panic!("{event_type} {content}: {why}"));
-        let known = |loss: &Loss| matches!(loss, Loss::Private(_) | Loss::Spoiler | Loss::Emote);
+        let known = |loss: &Loss| {
+            matches!(loss, Loss::Private(_) | Loss::Spoiler | Loss::Emote | Loss::Voice | Loss::Sticker | Loss::Call)
+        };
         prop_assert!(translated.losses.iter().all(known), "{content} loses {:?}", translated.losses);
 
         let (bytes, id) = translated.content.encode_with_id(&sender, &room).unwrap();
         let message = MimiContent::decode(&bytes).unwrap();
         let there = ToMatrix { message_id: id, sender: &sender, room: &room, from_gateway: true, mentions: &People };
-        let shown = to_matrix(&message, &there);
-        prop_assert!(
-            shown.losses.iter().all(|loss| *loss == Loss::Expiration),
-            "{content} is shown without {:?}",
-            shown.losses
-        );
-        let resolved = self.resolve(&shown.refers, 1 - side);
-        let acts = relate(&shown.event_type, shown.content, &shown.refers, &resolved, &sender, false);
-        prop_assert_eq!(acts.len(), 1);
-        let act = &acts[0];
-        self.same(&event_type, &content, &act.event_type, &act.content, side)?;
+        let known = |loss: &Loss| matches!(loss, Loss::Expiration | Loss::Together);
+        let mut acts = Vec::new();
+        for shown in files::to_events(&message, step.target.is_multiple_of(2), &there) {
+            prop_assert!(shown.losses.iter().all(known), "{content} is shown without {:?}", shown.losses);
+            let resolved = self.resolve(&shown.refers, 1 - side);
+            acts.extend(relate(&shown.event_type, shown.content, &shown.refers, &resolved, &sender, false));
+        }
+        self.same(&event_type, &content, &acts, side)?;
 
         // And the same message again, if that event were said where it is shown now.
         let past = self.past(1 - side);
-        let (again_type, again) = unmarked(act);
-        let again = translate(&again_type, &again, &ToMimi { past: &past, ..ctx });
-        let again = again.unwrap_or_else(|why| panic!("{act:?}: {why}"));
-        if content.get("formatted_body").is_none() {
-            prop_assert_eq!(&again.content.encode().unwrap(), &bytes, "{} became {:?}", content, act);
-        } else {
-            let ctx = ToMatrix { mentions: &People, ..there };
-            prop_assert_eq!(&to_matrix(&again.content, &ctx).content, &act.content);
+        if let [act] = acts.as_slice()
+            && step.kind != CALL
+        {
+            let (again_type, again) = unmarked(act);
+            let again = translate(&again_type, &again, &ToMimi { past: &past, ..ctx });
+            let again = again.unwrap_or_else(|why| panic!("{act:?}: {why}"));
+            let counts = content.get("m.new_content").unwrap_or(&content);
+            if counts.get("formatted_body").is_none() && counts.get("itemtypes").is_none() {
+                prop_assert_eq!(&again.content.encode().unwrap(), &bytes, "{} became {:?}", content, act);
+            } else {
+                let shown = files::to_events(&again.content, step.target.is_multiple_of(2), &there).remove(0);
+                let resolved = self.resolve(&shown.refers, 1 - side);
+                let again = relate(&shown.event_type, shown.content, &shown.refers, &resolved, &sender, false);
+                prop_assert_eq!(&again, &acts);
+            }
         }
 
         let event = |side: &str| OwnedEventId::try_from(format!("${side}{}", self.count)).unwrap();
         // Both sides know the same.
         let kind = Kind::of(&event_type, &content);
-        prop_assert_eq!(&Kind::of(&act.event_type, &act.content), &kind);
+        let shown = acts.first().and_then(|act| Kind::of(&act.event_type, &act.content));
+        prop_assert_eq!(&shown, &kind);
         let earlier = Earlier::of(&message, id, &sender).with_kind(kind);
         let first = self.said.iter_mut().find(|said| said.earlier.id == earlier.first);
         if let Some(first) = first
@@ -270,8 +342,8 @@ impl Conversation {
             first.earlier.kind = Some(kind);
         }
         let kind = match event_type.as_str() {
-            "m.room.message" if content.get("m.new_content").is_some() => 12,
-            "m.room.message" if step.kind >= 12 => 0,
+            _ if content.get("m.new_content").is_some() => EDIT,
+            "m.room.message" if step.kind >= MESSAGES => 0,
             _ => step.kind,
         };
         self.said.push(Said { events: [event("a"), event("b")], earlier, kind, by_b: step.by_b });
@@ -284,22 +356,38 @@ impl Conversation {
         said.map_or(Value::Null, |said| said.events[1 - side].as_str().into())
     }
 
-    fn same(&self, kind: &str, from: &Value, to_kind: &str, to: &Value, side: usize) -> Result<(), TestCaseError> {
+    /// Whether these events say what this one said.
+    fn same(&self, kind: &str, from: &Value, acts: &[Act], side: usize) -> Result<(), TestCaseError> {
+        let Act { event_type: to_kind, content: to, .. } = &acts[0];
         let relation = |content: &Value| content.get("m.relates_to").cloned().unwrap_or(Value::Null);
         let (had, has) = (relation(from), relation(to));
+        // All files are in the thread.
+        for act in acts.iter().filter(|_| had["rel_type"] == "m.thread") {
+            prop_assert_eq!(&relation(&act.content)["event_id"], &self.other(&had["event_id"], side));
+        }
         prop_assert_eq!(&has["rel_type"], &had["rel_type"]);
         prop_assert_eq!(&has["event_id"], &self.other(&had["event_id"], side));
         if had["is_falling_back"] != json!(true) {
             let answered = |relation: &Value| relation["m.in_reply_to"]["event_id"].clone();
             prop_assert_eq!(answered(&has), self.other(&answered(&had), side));
         }
-        let wanted_kind = if kind == "m.message" { "m.room.message" } else { kind };
+        let sent = BEGIN + self.count as u64;
+        prop_assert!(acts.iter().all(|act| kind == "m.room.redaction" || goes(&act.content, sent) == goes(from, sent)));
+        if media::with_files(kind, from).is_some() {
+            let new = |content: &'_ Value| content.get("m.new_content").unwrap_or(content).clone();
+            let shown: Vec<Value> = acts.iter().map(|act| new(&act.content)).collect();
+            let kinds = acts.iter().map(|act| act.event_type.as_str());
+            return files::same(&new(from), &kinds.zip(&shown).collect::<Vec<_>>());
+        }
+        prop_assert_eq!(acts.len(), 1);
+        let wanted_kind = if matches!(kind, "m.message" | "m.call.invite") { "m.room.message" } else { kind };
         prop_assert_eq!(to_kind, wanted_kind);
         match kind {
             "m.message" => {
                 prop_assert_eq!(&to["body"], &from["m.text"][0]["body"]);
                 prop_assert_eq!(&to["msgtype"], "m.text");
             }
+            "m.call.invite" => prop_assert_eq!(&to["body"], "[started a call, which can be joined in Matrix only]"),
             "m.room.message" => {
                 let (from, to) = (from.get("m.new_content").unwrap_or(from), to.get("m.new_content").unwrap_or(to));
                 prop_assert_eq!(&to["msgtype"], &from["msgtype"]);
@@ -319,7 +407,9 @@ impl Conversation {
                     }
                 }
                 prop_assert_eq!(&to["geo_uri"], &from["geo_uri"]);
-                prop_assert_eq!(&to["com.beeper.disappearing_timer"], &from["com.beeper.disappearing_timer"]);
+                if let Some(rung) = from.get("m.mentions") {
+                    prop_assert_eq!(&to["m.mentions"], rung);
+                }
             }
             "m.reaction" => prop_assert_eq!(&has["key"], &had["key"]),
             "m.room.redaction" => {
@@ -330,6 +420,27 @@ impl Conversation {
         }
         Ok(())
     }
+}
+
+/// A poll, as Element sends it or in its stable form.
+fn poll(words: &str, seed: u64) -> (String, Value) {
+    let answer = |n: u64| {
+        let text = format!("{words} {n}");
+        if seed.is_multiple_of(3) {
+            json!({"m.id": format!("{n}"), "m.text": [{"body": text}]})
+        } else {
+            json!({"id": format!("{n}"), "org.matrix.msc1767.text": text})
+        }
+    };
+    let answers: Vec<Value> = (0..=seed % 20).map(answer).collect();
+    if seed.is_multiple_of(3) {
+        let poll = json!({"kind": "m.undisclosed", "max_selections": answers.len(),
+            "question": {"m.text": [{"body": words}]}, "answers": answers});
+        return ("m.poll.start".to_owned(), json!({"m.poll": poll, "m.text": [{"body": words}]}));
+    }
+    let poll = json!({"kind": "org.matrix.msc3381.poll.disclosed", "max_selections": 1,
+        "question": {"org.matrix.msc1767.text": words}, "answers": answers});
+    (format!("{POLL}.start"), json!({format!("{POLL}.start"): poll, "org.matrix.msc1767.text": words}))
 }
 
 /// Without what a receiver derives on its own.
@@ -346,7 +457,19 @@ fn unmarked(act: &Act) -> (String, Value) {
     (act.event_type.clone(), content)
 }
 
+/// When an event goes that was sent at this time: at a time, in seconds, or so long after reading.
+fn goes(content: &Value, sent: u64) -> Option<(u64, Value)> {
+    let timer = &content["com.beeper.disappearing_timer"];
+    let in_time = (timer["type"] == "after_send").then(|| sent + timer["timer"].as_u64().unwrap());
+    let at = content["org.matrix.self_destruct_after"].as_u64().or(in_time);
+    let after = (timer["type"] == "after_read").then(|| timer["timer"].clone());
+    (at.is_some() || after.is_some()).then(|| (at.unwrap_or(0).div_ceil(1000), after.unwrap_or(Value::Null)))
+}
+
 fn translate(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Translated, NotCarried> {
+    if media::with_files(event_type, content).is_some() {
+        return files::to_message(event_type, content, ctx);
+    }
     if event_type != "m.room.redaction" {
         return to_mimi(event_type, content, ctx);
     }

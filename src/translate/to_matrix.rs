@@ -335,7 +335,7 @@ fn show_best(parts: &[NestedPart], links: &mut Links<'_>, losses: &mut Vec<Loss>
         Some(plain) if words(plain).eq(words(&shown.plain)) => {
             plain.clone_into(&mut shown.plain);
             // Only a link to everybody made it HTML.
-            shown.html.take_if(|html| links.rang && *html == html::from_text(plain));
+            shown.html.take_if(|html| links.rang && html == html::from_text(plain).trim());
         }
         Some(_) => losses.push(Loss::Alternatives),
         None => {}

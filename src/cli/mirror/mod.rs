@@ -254,8 +254,8 @@ fn finish(gateway: &Gateway<'_>, job: JobRow, arguments: &Arguments) -> Result<E
     if !arguments.json {
         print!("{}", report::summary(&job));
     }
-    let named = arguments.file.is_some() && job.left_out > 0;
-    let incomplete = job.failed > 0 || job.kept > 0 || job.why.is_some() || named;
+    let named = arguments.file.is_some() && job.counts.left_out > 0;
+    let incomplete = job.counts.failed > 0 || job.counts.kept > 0 || job.why.is_some() || named;
     Ok(if incomplete && !job.dry_run { Exit::Incomplete } else { Exit::Success })
 }
 

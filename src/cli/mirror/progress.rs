@@ -33,20 +33,20 @@ fn about(seconds: u64) -> String {
 /// Done, and of how many.
 fn turns(job: &JobRow) -> (u64, u64) {
     match job.stage.as_str() {
-        "undoing" | "undone" => (job.undone + job.kept, job.undone + job.mirrored),
-        _ => (job.seen, job.rooms),
+        "undoing" | "undone" => (job.counts.undone + job.counts.kept, job.counts.undone + job.counts.mirrored),
+        _ => (job.counts.seen, job.counts.rooms),
     }
 }
 
 fn words(job: &JobRow) -> String {
     let counts = [
-        (job.fit, "can be mirrored"),
-        (job.mirrored, "mirrored"),
-        (job.before, "were before"),
-        (job.left_out, "left out"),
-        (job.failed, "failed"),
-        (job.undone, "let go"),
-        (job.kept, "kept"),
+        (job.counts.fit, "can be mirrored"),
+        (job.counts.mirrored, "mirrored"),
+        (job.counts.before, "were before"),
+        (job.counts.left_out, "left out"),
+        (job.counts.failed, "failed"),
+        (job.counts.undone, "let go"),
+        (job.counts.kept, "kept"),
     ];
     let told: Vec<String> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
@@ -119,11 +119,12 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::mirror::report::tests::job;
+    use crate::{cli::mirror::report::tests::counted, engine::Counts};
 
     #[test]
     fn a_line_says_how_far_it_is() {
-        let job = JobRow { seen: 25, mirrored: 20, left_out: 5, ..job("working", 100) };
+        let counts = Counts { rooms: 100, seen: 25, mirrored: 20, left_out: 5, ..Counts::default() };
+        let job = counted("working", counts);
         assert_eq!(
             line(&job, false, Some(90), true),
             "######..................  25 of 100 rooms: 20 mirrored, 5 left out; about 90 s left"

@@ -27,8 +27,15 @@ pub(super) fn jobs(jobs: &[JobRow], json: bool) -> String {
         .iter()
         .map(|job| {
             let kind = if job.dry_run { "dry run" } else { "mirror" };
-            let numbers =
-                [job.rooms, job.seen, job.fit + job.mirrored, job.before, job.left_out, job.failed, job.undone];
+            let numbers = [
+                job.counts.rooms,
+                job.counts.seen,
+                job.counts.fit + job.counts.mirrored,
+                job.counts.before,
+                job.counts.left_out,
+                job.counts.failed,
+                job.counts.undone,
+            ];
             let texts = [job.job.to_string(), kind.to_owned(), job.what.clone(), job.stage.clone()];
             texts.into_iter().chain(numbers.iter().map(ToString::to_string)).collect()
         })
@@ -110,19 +117,19 @@ pub(super) fn summary(job: &JobRow) -> String {
     if let Some(why) = &job.why {
         return format!("\nThe rooms cannot be found: {}.\n", table::clean(why));
     }
-    if job.rooms == 0 {
+    if job.counts.rooms == 0 {
         return "There are no such rooms. Is the bot in any?\n".to_owned();
     }
     let mut told = vec![match job.stage.as_str() {
-        "undone" => format!("{} let go", rooms_in_words(job.undone)),
-        _ if job.dry_run => format!("{} can be mirrored", rooms_in_words(job.fit)),
-        _ => format!("{} mirrored", rooms_in_words(job.mirrored)),
+        "undone" => format!("{} let go", rooms_in_words(job.counts.undone)),
+        _ if job.dry_run => format!("{} can be mirrored", rooms_in_words(job.counts.fit)),
+        _ => format!("{} mirrored", rooms_in_words(job.counts.mirrored)),
     }];
     for (count, what) in [
-        (job.before, "mirrored before"),
-        (job.left_out, "left out"),
-        (job.failed, "failed"),
-        (job.kept, "still mirrored"),
+        (job.counts.before, "mirrored before"),
+        (job.counts.left_out, "left out"),
+        (job.counts.failed, "failed"),
+        (job.counts.kept, "still mirrored"),
     ] {
         if count > 0 {
             told.push(format!("{count} {what}"));
@@ -130,8 +137,10 @@ pub(super) fn summary(job: &JobRow) -> String {
     }
     let told = told.join(", ");
     let next = match job.stage.as_str() {
-        "stopped" => format!("The job was stopped: {} of {} had their turn.", job.seen, rooms_in_words(job.rooms)),
-        "undone" if job.kept > 0 => "Rooms that MIMI users are in are let go with --used.".to_owned(),
+        "stopped" => {
+            format!("The job was stopped: {} of {} had their turn.", job.counts.seen, rooms_in_words(job.counts.rooms))
+        }
+        "undone" if job.counts.kept > 0 => "Rooms that MIMI users are in are let go with --used.".to_owned(),
         "undone" => String::new(),
         _ if job.dry_run => {
             "Nothing was changed. What was said before is never carried. The same with --yes mirrors them.".to_owned()
@@ -151,9 +160,9 @@ pub(super) fn would_undo(job: &JobRow, count: usize) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::admin::FindingRow;
+    use crate::{admin::FindingRow, engine::Counts};
 
-    pub(in crate::cli::mirror) fn job(stage: &str, rooms: u64) -> JobRow {
+    pub(in crate::cli::mirror) fn counted(stage: &str, counts: Counts) -> JobRow {
         JobRow {
             job: 3,
             begun: 0,
@@ -162,15 +171,7 @@ pub(super) mod tests {
             stage: stage.to_owned(),
             open: !matches!(stage, "finished" | "stopped" | "failed" | "undone"),
             why: None,
-            rooms,
-            seen: 0,
-            fit: 0,
-            mirrored: 0,
-            before: 0,
-            left_out: 0,
-            failed: 0,
-            undone: 0,
-            kept: 0,
+            counts,
         }
     }
 
@@ -217,19 +218,20 @@ pub(super) mod tests {
 
     #[test]
     fn the_summary_says_what_to_do_next() {
-        let dry = JobRow { dry_run: true, fit: 2, left_out: 1, ..job("finished", 3) };
+        let dry = Counts { rooms: 3, fit: 2, left_out: 1, ..Counts::default() };
+        let dry = JobRow { dry_run: true, ..counted("finished", dry) };
         assert_eq!(
             summary(&dry),
             "\nJob 3: 2 rooms can be mirrored, 1 left out. Nothing was changed. What was said before is never carried. The same \
              with --yes mirrors them.\n"
         );
-        let done = JobRow { mirrored: 1, failed: 1, ..job("finished", 2) };
+        let done = counted("finished", Counts { rooms: 2, mirrored: 1, failed: 1, ..Counts::default() });
         assert!(
             summary(&done).contains("1 room mirrored, 1 failed. `mimi-gateway mirror --undo 3`"),
             "{}",
             summary(&done)
         );
-        let undone = JobRow { undone: 1, kept: 1, ..job("undone", 2) };
+        let undone = counted("undone", Counts { rooms: 2, undone: 1, kept: 1, ..Counts::default() });
         assert!(summary(&undone).contains("1 room let go, 1 still mirrored. Rooms that MIMI users are in"));
     }
 }

@@ -15,7 +15,8 @@ use crate::{
         actor::After,
         core::now,
         ports::{Actor, CallError, MatrixAction, MatrixDone, Retry},
-        tables::{OUTBOX, OutRow, ROOMS},
+        records,
+        tables::OutRow,
     },
     ident::{RoomUri, UserUri},
     media::ToMatrix,
@@ -31,8 +32,6 @@ const MAX_AVATAR: u64 = 4 << 20;
 const OUTWARD: &str = "m:avatar:";
 /// And those on their way in. It is no peer's lane: what fails is tried again before the lane hears of it.
 const INWARD: &str = "w:picture:";
-/// So many rows of such a lane are looked through.
-const ROWS: usize = 100;
 
 impl From<Trouble> for CallError {
     fn from(trouble: Trouble) -> Self {
@@ -157,10 +156,11 @@ fn unread(error: impl std::fmt::Display) -> Trouble {
 }
 
 impl Engine {
-    /// Makes a file of the homeserver an asset; its URL, or an empty one once another picture stands there. Made again it is the
-    /// same asset.
+    /// Makes a file of the homeserver an asset, for the room and the event that it is the picture of; its URL, or an empty one
+    /// once another picture stands there. Made again it is the same asset.
     pub(in crate::engine) async fn publish(
         &self,
+        about: (&String, &str),
         owner: &UserUri,
         name: [u8; NAME_BYTES],
         url: &str,
@@ -170,40 +170,21 @@ impl Engine {
         if !mxc.is_valid() {
             return Err(Trouble::Never("it is no file of a homeserver".to_owned()).into());
         }
-        let about = self.published_for(&name).await?;
-        let attempt = || self.try_publish(carrier, owner, name, &mxc, about.as_ref());
+        let attempt = || self.try_publish(carrier, about, owner, name, &mxc);
         ended(self.persist(url, || GIVE_UP, attempt).await)
-    }
-
-    /// The room and the event whose picture gets this name.
-    async fn published_for(&self, wanted: &[u8; NAME_BYTES]) -> Result<Option<(String, String)>, Trouble> {
-        let lanes = OUTBOX.lanes(&self.0.db).await.map_err(unread)?;
-        for lane in lanes.iter().filter(|lane| lane.starts_with(OUTWARD)) {
-            let Ok(rows) = OUTBOX.peek(&self.0.db, lane, ROWS).await else { continue };
-            for (_, row) in rows {
-                if let OutRow::Publish { room, event, name, .. } = row
-                    && name == *wanted
-                {
-                    return Ok(Some((room, event)));
-                }
-            }
-        }
-        Ok(None)
     }
 
     async fn try_publish(
         &self,
         carrier: &Carrier,
+        (room, event): (&String, &str),
         owner: &UserUri,
         name: [u8; NAME_BYTES],
         url: &OwnedMxcUri,
-        about: Option<&(String, String)>,
     ) -> Result<String, Trouble> {
-        if let Some((room, event)) = about {
-            let record = ROOMS.get(&self.0.db, room).await.map_err(unread)?;
-            if !record.is_some_and(|record| record.publishes(event)) {
-                return Ok(String::new());
-            }
+        let record = records::load(&self.0.db, room).await.map_err(unread)?;
+        if !record.is_some_and(|record| record.publishes(event)) {
+            return Ok(String::new());
         }
         let home = self.0.names.map.server_name();
         let foreign = url.server_name().is_ok_and(|server| server != home);
@@ -235,7 +216,7 @@ impl Engine {
     }
 
     async fn is_worn(&self, uri: &str, room: &OwnedRoomId, url: &str) -> Result<bool, Trouble> {
-        let record = ROOMS.get(&self.0.db, &uri.to_owned()).await.map_err(unread)?;
+        let record = records::load(&self.0.db, uri).await.map_err(unread)?;
         Ok(record.is_some_and(|record| record.wears(room, url)))
     }
 

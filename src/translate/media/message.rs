@@ -244,6 +244,7 @@ impl Found<'_> {
             Some("video") => MediaKind::Video,
             Some("audio") => MediaKind::Audio,
             _ if is_unknown(&info.media_type) => match about {
+                Some(AvType::Image) if hint.sticker => MediaKind::Sticker,
                 Some(AvType::Image) => MediaKind::Image,
                 Some(AvType::Video) => MediaKind::Video,
                 Some(AvType::Audio) => MediaKind::Audio,

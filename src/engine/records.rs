@@ -1,0 +1,158 @@
+//! Rooms' records. What is in one changes with every message; who is in the room rarely does, and may be thousands: people have
+//! rows of their own, of which those are written that changed.
+
+use super::core::Engine;
+use crate::{
+    ident::UserUri,
+    room::{Crowd, Room},
+    store::{Batch, Database, StoreError, Table},
+};
+
+/// Rooms by URI, without their people. Sealed: a record may hold a staged commit.
+const ROOMS: Table<String, Room> = Table::sealed("room");
+/// Who is in a Matrix room: room, `PRESENT` or `GHOST`, user.
+const PEOPLE: Table<(String, u32, UserUri), ()> = Table::new("people");
+/// A user of ours.
+const PRESENT: u32 = 0;
+/// A remote user whose ghost is there.
+const GHOST: u32 = 1;
+/// Rows that are read at once.
+const PAGE: usize = 1000;
+
+/// Some rooms, as they are read one page after the other.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// URIs and records.
+    pub(super) rooms: Vec<(String, Room)>,
+    /// Go on behind this place; `None` at the end.
+    pub(super) next: Option<Vec<u8>>,
+}
+
+/// One room.
+pub(super) async fn load(db: &Database, uri: &str) -> Result<Option<Room>, StoreError> {
+    let Some(mut room) = ROOMS.get(db, &uri.to_owned()).await? else { return Ok(None) };
+    fill(db, uri, &mut room).await?;
+    Ok(Some(room))
+}
+
+/// Up to `limit` rooms behind a place, in the order of their URIs. Those that do not read back are logged and left out.
+pub(super) async fn page(db: &Database, after: Option<Vec<u8>>, limit: usize) -> Result<Page, StoreError> {
+    let found = ROOMS.scan(db, &(), after, limit).await?;
+    for key in &found.damaged {
+        tracing::error!(key = %key.escape_ascii(), "a room's record does not read back");
+    }
+    let mut rooms = Vec::with_capacity(found.rows.len());
+    for (uri, mut room) in found.rows {
+        match fill(db, &uri, &mut room).await {
+            Ok(()) => rooms.push((uri, room)),
+            Err(StoreError::Corrupt(error)) => tracing::error!(error, "who is in a room does not read back"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Page { rooms, next: found.next })
+}
+
+/// Stores what changed of a room.
+pub(super) fn put(
+    db: &Database,
+    batch: &mut Batch,
+    uri: &str,
+    before: Option<&Room>,
+    room: &Room,
+) -> Result<(), StoreError> {
+    ROOMS.put(db, batch, &uri.to_owned(), room)?;
+    let nobody = Crowd::default();
+    let (present, ghosts) = before.map_or((&nobody, &nobody), |before| (&before.present, &before.ghosts));
+    for (side, before, now) in [(PRESENT, present, &room.present), (GHOST, ghosts, &room.ghosts)] {
+        if now.is_copy_of(before) {
+            continue;
+        }
+        for user in before.difference(now) {
+            PEOPLE.delete(batch, &(uri.to_owned(), side, user.clone()));
+        }
+        for user in now.difference(before) {
+            PEOPLE.put(db, batch, &(uri.to_owned(), side, user.clone()), &())?;
+        }
+    }
+    Ok(())
+}
+
+async fn fill(db: &Database, uri: &str, room: &mut Room) -> Result<(), StoreError> {
+    room.present = people(db, uri, PRESENT).await?;
+    room.ghosts = people(db, uri, GHOST).await?;
+    Ok(())
+}
+
+async fn people(db: &Database, uri: &str, side: u32) -> Result<Crowd, StoreError> {
+    let (mut users, mut after) = (Vec::new(), None);
+    loop {
+        let page = PEOPLE.scan(db, &(uri.to_owned(), side), after, PAGE).await?;
+        if let Some(key) = page.damaged.first() {
+            // Who is left out would be put out of the room.
+            return Err(StoreError::Corrupt(format!("who is in {uri}: {}", key.escape_ascii())));
+        }
+        users.extend(page.rows.into_iter().map(|((_, _, user), ())| user));
+        after = page.next;
+        if after.is_none() {
+            return Ok(users.into_iter().collect());
+        }
+    }
+}
+
+impl Engine {
+    /// After a stop that may have lost what was acknowledged (DESIGN 9): every room's leaves are to be made fresh.
+    pub(super) async fn distrust_rooms(&self, batch: &mut Batch) -> Result<(), StoreError> {
+        let db = &self.0.db;
+        for (uri, mut room) in ROOMS.scan_all(db, &()).await? {
+            room.stale = true;
+            room.fresh.clear();
+            ROOMS.put(db, batch, &uri, &room)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::ports::Actor,
+        ident::RoomUri,
+        room::Phase,
+        store::{MasterKey, MemoryDisk, open_memory},
+    };
+
+    const URI: &str = "mimi://a.test/r/club";
+
+    fn user(number: u32) -> UserUri {
+        UserUri::parse(&format!("mimi://a.test/u/u{number}")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_is_in_a_room_is_written_only_when_it_changes() {
+        let db = open_memory(&MemoryDisk::new(), &MasterKey::from_bytes([7; 32])).unwrap().database;
+        let mut room = Room::new(RoomUri::parse(URI).unwrap(), Phase::Active, Actor::Bot);
+        let mut before = None;
+        let mut bytes = Vec::new();
+        // Thousands come, somebody speaks, one comes and one goes, some ghosts come.
+        for step in 0..4 {
+            match step {
+                0 => room.present = (0..5_000).map(user).collect(),
+                1 => room.last_accepted = 1,
+                2 => assert!(room.present.insert(user(9_000)) && room.present.remove(&user(17))),
+                _ => room.ghosts = (6_000..6_010).map(user).collect(),
+            }
+            let mut batch = Batch::new("test");
+            put(&db, &mut batch, URI, before.as_ref(), &room).unwrap();
+            bytes.push((batch.writes().len(), batch.bytes()));
+            db.commit(batch).await.unwrap();
+            assert_eq!(load(&db, URI).await.unwrap(), Some(room.clone()), "after step {step}");
+            before = Some(room.clone());
+        }
+        let writes: Vec<usize> = bytes.iter().map(|(writes, _)| *writes).collect();
+        assert_eq!(writes, [5_001, 1, 3, 11]);
+        assert!(bytes[1].1 < 1_000, "{} bytes for a message", bytes[1].1);
+        let page = page(&db, None, 10).await.unwrap();
+        assert_eq!((page.rooms, page.next), (vec![(URI.to_owned(), room)], None));
+    }
+}
