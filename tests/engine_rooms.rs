@@ -47,6 +47,8 @@ mod homeserver;
 mod hostile;
 #[path = "engine/invites.rs"]
 mod invites;
+#[path = "engine/jobs.rs"]
+mod jobs;
 #[path = "engine/keys.rs"]
 mod keys;
 #[path = "engine/large.rs"]

@@ -147,7 +147,10 @@ pub struct MirrorRow {
     /// The MIMI room, if it has or had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mimi_room: Option<String>,
-    /// Why it failed, or was kept.
+    /// The Matrix room, if it was named by an alias, or was upgraded since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix_room: Option<String>,
+    /// Why it failed, was kept, or is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// What is to be known.
@@ -167,14 +170,16 @@ impl From<Row> for MirrorRow {
             Outcome::Undone(uri) => ("undone", Some(uri), None),
             Outcome::Kept(uri, why) => ("kept", Some(uri), Some(why)),
         };
+        let matrix_room = row.matrix.map(String::from).filter(|room| *room != row.room);
         Self {
+            matrix_room,
             room: row.room,
             name: row.name,
             members: row.members,
             version: row.version,
             outcome: outcome.to_owned(),
             mimi_room,
-            why,
+            why: why.or(Some(row.trouble).filter(|trouble| !trouble.is_empty())),
             findings: row.findings.iter().map(FindingRow::from).collect(),
         }
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     core::{Engine, lock, now},
-    ports::{CallError, Endpoint, Millis, PathTarget, Peers, Problem, Retry, VerifiedPeer},
+    ports::{CallError, Endpoint, Gate, Millis, PathTarget, Peers, Problem, Retry, VerifiedPeer},
     tables::DENIED,
 };
 use crate::{
@@ -63,8 +63,12 @@ impl Doors {
 
     /// Whether we have to do with this provider.
     pub(super) fn open(&self, peer: &ProviderDomain) -> bool {
-        self.envelope.admits(peer) && !lock(&self.denied).contains_key(peer)
+        is_open(&self.envelope, &self.denied, peer)
     }
+}
+
+fn is_open(envelope: &Envelope, denied: &Denied, peer: &ProviderDomain) -> bool {
+    envelope.admits(peer) && !lock(denied).contains_key(peer)
 }
 
 impl Peers for Doors {
@@ -103,6 +107,13 @@ impl Peers for Doors {
 }
 
 impl Engine {
+    /// Whether we have to do with a provider, whenever it is asked: for what serves and fetches assets beside the engine.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        let (envelope, denied) = (Arc::clone(&self.0.doors.envelope), Arc::clone(&self.0.doors.denied));
+        Arc::new(move |peer| is_open(&envelope, &denied, peer))
+    }
+
     /// Whether a peer's request is looked at.
     pub(super) fn admit(&self, peer: &VerifiedPeer) -> Result<(), Problem> {
         if self.0.doors.open(peer.domain()) {

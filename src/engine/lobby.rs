@@ -129,6 +129,18 @@ async fn one(engine: &Engine, room: &str, number: u64, raw: &str) -> Result<(), 
     };
     // Or the one that takes a Matrix room's place.
     let mut awaited = false;
+    let asks_bot_in = |event: &RoomEvent| {
+        event.event_type == "m.room.member"
+            && event.state_key.as_deref() == Some(engine.0.names.bot.as_str())
+            && event.content.get("membership").and_then(serde_json::Value::as_str) == Some("invite")
+    };
+    if event.as_ref().is_some_and(asks_bot_in) {
+        // Somebody mirrors the room just now: then it is known whose the invitation is, and what it is for.
+        awaited |= tokio::select! {
+            () = engine.0.stop.cancelled() => return Ok(()),
+            brought = engine.0.mirroring.released(room) => brought,
+        };
+    }
     while engine.linked(room).is_none() && (engine.awaits(room).is_some() || invited(&lock(&engine.0.portals))) {
         awaited |= engine.awaits(room).is_some();
         tokio::select! {
@@ -208,10 +220,6 @@ fn shows_encryption(raw: &str) -> bool {
 }
 
 async fn bot_invited(engine: &Engine, event: &RoomEvent) -> Result<(), LobbyError> {
-    if engine.0.mirroring.holds(event.room_id.as_str()) {
-        // Whoever mirrors it had the bot invited, and sees to the rest.
-        return Ok(());
-    }
     if !engine.0.settings.rights.may_talk(&event.sender) {
         let leave = MatrixAction::Leave {
             room: event.room_id.clone(),

@@ -344,6 +344,9 @@ pub trait ProviderInbound: Send + Sync + 'static {
 
 // ------------------------------------------------------------------------------------------------ MIMI, outgoing
 
+/// Says whether we have to do with a provider, each time that it is asked.
+pub type Gate = std::sync::Arc<dyn Fn(&ProviderDomain) -> bool + Send + Sync>;
+
 /// Implemented by `mimi`, called by the engine.
 pub trait Peers: Send + Sync + 'static {
     /// Posts `body` and returns the body of a 2xx answer. Anything else is a [`CallError`]: connection refused and 429,

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fmt};
 use serde::Deserialize;
 
 use super::{
+    assets::AssetPolicy,
     component,
     features::{HistoryPolicy, LoggingPolicy, Optionality},
     state::RoomState,
@@ -33,6 +34,10 @@ pub struct Envelope {
     pub deny_providers: Vec<Pattern>,
     /// Media types of files that are not carried.
     pub deny_media_types: Vec<Pattern>,
+    /// Largest file that a room's asset policy may take, in bytes; larger ones are not carried.
+    pub max_asset_bytes: Option<u64>,
+    /// Hosts besides the own provider's on which assets of rooms may lie, if not all; from others nothing is fetched.
+    pub asset_hosts: Option<Vec<Pattern>>,
 }
 
 impl Default for Envelope {
@@ -46,6 +51,8 @@ impl Default for Envelope {
             providers: None,
             deny_providers: Vec::new(),
             deny_media_types: Vec::new(),
+            max_asset_bytes: None,
+            asset_hosts: None,
         }
     }
 }
@@ -65,6 +72,12 @@ pub enum Excess {
     Logging,
     /// Users of this provider are there.
     Provider(ProviderDomain),
+    /// Files of so many bytes are taken, where so many are allowed.
+    AssetBytes(u64, u64),
+    /// Assets are to lie on this host.
+    AssetHost(ProviderDomain),
+    /// What it says of assets does not read.
+    Assets,
 }
 
 impl fmt::Display for Excess {
@@ -76,6 +89,9 @@ impl fmt::Display for Excess {
             Self::History => f.write_str("newcomers may be given what was said before"),
             Self::Logging => f.write_str("what is said may be recorded"),
             Self::Provider(provider) => write!(f, "users of {provider} take part"),
+            Self::AssetBytes(have, most) => write!(f, "files of {have} bytes are taken where {most} are allowed"),
+            Self::AssetHost(host) => write!(f, "files are to lie on {host}"),
+            Self::Assets => f.write_str("what it says of files cannot be read"),
         }
     }
 }
@@ -85,6 +101,7 @@ impl Excess {
     fn is_covered_by(&self, before: &Self) -> bool {
         match (self, before) {
             (Self::Participants(now, _), Self::Participants(then, _)) => now <= then,
+            (Self::AssetBytes(now, _), Self::AssetBytes(then, _)) => now <= then,
             (now, then) => now == then,
         }
     }
@@ -110,6 +127,31 @@ impl Envelope {
     pub fn takes(&self, media_type: &str) -> bool {
         let media_type = media_type.to_ascii_lowercase();
         !self.deny_media_types.iter().any(|pattern| pattern.matches(&media_type))
+    }
+
+    /// Whether assets may lie on this host. `own`: the own provider.
+    #[must_use]
+    pub fn takes_from(&self, host: &ProviderDomain, own: &ProviderDomain) -> bool {
+        let below = host.as_str().strip_suffix(own.as_str());
+        let is_own = below.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let named = |patterns: &Vec<Pattern>| patterns.iter().any(|pattern| pattern.matches(host.as_str()));
+        is_own || self.asset_hosts.as_ref().is_none_or(named)
+    }
+
+    /// In what a room's asset policy goes beyond it.
+    fn asset_excesses(&self, bytes: &[u8], own: &ProviderDomain) -> Vec<Excess> {
+        if self.max_asset_bytes.is_none() && self.asset_hosts.is_none() {
+            return Vec::new();
+        }
+        let Ok(policy) = AssetPolicy::decode(bytes) else { return vec![Excess::Assets] };
+        let AssetPolicy { max_image, max_audio, max_video, max_attachment, upload_domains, .. } = policy;
+        let largest = max_image.max(max_audio).max(max_video).max(max_attachment);
+        let most = self.max_asset_bytes.filter(|most| largest > *most);
+        let mut found: Vec<Excess> = most.map(|most| Excess::AssetBytes(largest, most)).into_iter().collect();
+        let hosts = upload_domains.into_iter().flat_map(|domains| domains.asset_upload_destinations);
+        let outside: BTreeSet<ProviderDomain> = hosts.filter(|host| !self.takes_from(host, own)).collect();
+        found.extend(outside.into_iter().map(Excess::AssetHost));
+        found
     }
 
     /// In what a room of the provider `own` goes beyond it.
@@ -145,6 +187,7 @@ impl Envelope {
             let outside = providers.into_iter().filter(|provider| provider != own && !self.admits(provider));
             found.extend(outside.map(Excess::Provider));
         }
+        found.extend(component(component::ASSET_POLICY).into_iter().flat_map(|bytes| self.asset_excesses(bytes, own)));
         found
     }
 
@@ -162,7 +205,10 @@ mod tests {
     use super::*;
     use crate::{
         ident::RoomUri,
-        policy::{Capability, Preset, initial, role},
+        policy::{
+            AssetUploadLocation, Capability, DownloadPrivacy, DownloadPrivacyType, Preset, ProviderAssetUploadDomains,
+            initial, role,
+        },
     };
 
     fn own() -> ProviderDomain {
@@ -231,6 +277,48 @@ mod tests {
         assert_eq!(envelope.excesses(&three(), &own()), [Excess::Provider(c)]);
         let envelope = Envelope { deny_media_types: vec![Pattern::new("application/*")], ..Envelope::default() };
         assert!(!envelope.takes("Application/zip") && envelope.takes("image/png") && envelope.is_unbounded());
+    }
+
+    #[test]
+    fn files_of_a_room_are_bounded_in_size_and_place() {
+        let policy = |max_video: u64, hosts: &[&str]| AssetPolicy {
+            asset_upload_location: AssetUploadLocation::LocalProvider,
+            upload_domains: vec![ProviderAssetUploadDomains {
+                provider: ProviderDomain::parse("b.example").unwrap(),
+                asset_upload_destinations: hosts.iter().map(|host| ProviderDomain::parse(host).unwrap()).collect(),
+            }],
+            download_privacy: DownloadPrivacy {
+                allowed_download_types: vec![],
+                forbidden_download_types: vec![],
+                default_download_type: DownloadPrivacyType::HubProxy,
+            },
+            max_image: 10,
+            max_audio: 10,
+            max_video,
+            max_attachment: 10,
+            forbidden_media_types: vec![],
+            permitted_media_types: None,
+        };
+        let room = |policy: AssetPolicy| with(component::ASSET_POLICY, &policy.encode().unwrap());
+        let envelope = Envelope { max_asset_bytes: Some(100), ..Envelope::default() };
+        assert!(!envelope.is_unbounded());
+        assert_eq!(envelope.excesses(&room(policy(100, &["x.example"])), &own()), []);
+        let beyond = room(policy(101, &[]));
+        assert_eq!(envelope.excesses(&beyond, &own()), [Excess::AssetBytes(101, 100)]);
+        assert_eq!(envelope.newly(&beyond, &room(policy(101, &["x.example"])), &own()), None, "it grew no more");
+        assert_eq!(envelope.newly(&beyond, &room(policy(102, &[])), &own()), Some(Excess::AssetBytes(102, 100)));
+
+        let envelope = Envelope { asset_hosts: Some(vec![Pattern::new("*.b.example")]), ..Envelope::default() };
+        assert_eq!(envelope.excesses(&room(policy(1 << 40, &["cdn.b.example", "files.a.example"])), &own()), []);
+        let host = ProviderDomain::parse("b.example.evil.example").unwrap();
+        assert_eq!(envelope.excesses(&room(policy(1, &[host.as_str()])), &own()), [Excess::AssetHost(host.clone())]);
+        assert!(envelope.takes_from(&own(), &own()) && !envelope.takes_from(&host, &own()));
+        let alike = ProviderDomain::parse("not-a.example").unwrap();
+        assert!(!envelope.takes_from(&alike, &own()));
+        // What does not read is not trusted; rooms that say nothing of files are bound file by file.
+        assert_eq!(envelope.excesses(&with(component::ASSET_POLICY, b"?"), &own()), [Excess::Assets]);
+        assert_eq!(envelope.excesses(&three(), &own()), []);
+        assert_eq!(Envelope::default().excesses(&with(component::ASSET_POLICY, b"?"), &own()), []);
     }
 
     #[test]

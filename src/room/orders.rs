@@ -4,10 +4,7 @@
 use ruma::UserId;
 
 use super::{command::Command, effect::Millis, step::Step};
-use crate::{
-    ident::{ProviderDomain, UserUri},
-    policy::{self, Capability},
-};
+use crate::ident::{ProviderDomain, UserUri};
 
 /// Why somebody does not get what they want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,9 +106,8 @@ impl Step<'_> {
         if self.group.in_group(remote) {
             return conflict(format!("{} is in here already.", self.names.display(remote)));
         }
-        // Who is in the room by its list asks with their own role; another one's would let people in whom they may not.
-        let may = |state: &policy::RoomState| state.role_of(by).is_none() || state.can(by, Capability::AddParticipant);
-        if !self.is_fixed() && !self.state().is_none_or(|state| may(&state)) {
+        // Another one's role would let people in whom they may not.
+        if !self.is_fixed() && !self.may_let_in(by) {
             return Err(Refusal::new(Cause::NotPermitted, "You may not let people into this room."));
         }
         self.ask_in(by, remote)?;

@@ -453,9 +453,23 @@ impl Step<'_> {
             return true;
         }
         let Some(state) = self.state().filter(|state| state.role_of(by).is_none()) else { return false };
+        self.may_by_level(&state, by, Capability::RemoveParticipant)
+    }
+
+    /// Whether one of ours may let others in: by their role, or in a large room, where they are not listed, by the role that
+    /// is that of their level.
+    pub(super) fn may_let_in(&self, by: &UserUri) -> bool {
+        let Some(state) = self.state() else { return true };
+        match state.role_of(by) {
+            Some(_) => state.can(by, Capability::AddParticipant),
+            None => self.may_by_level(&state, by, Capability::AddParticipant),
+        }
+    }
+
+    fn may_by_level(&self, state: &RoomState, by: &UserUri, what: Capability) -> bool {
         let (Some(id), powers) = (self.id(by), self.powers(&self.room.levels.now)) else { return false };
         let role = state.roles.get(powers.role(&state.roles, powers.level(&id)));
-        self.room.present.contains(by) && role.is_some_and(|role| role.can(Capability::RemoveParticipant))
+        self.room.present.contains(by) && role.is_some_and(|role| role.can(what))
     }
 
     /// As hub: the role that somebody gets whom `by` puts on the list: that of their level, if `by` may give it.

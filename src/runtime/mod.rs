@@ -213,6 +213,7 @@ async fn start_engine(
     let (homeserver, peers) = (Arc::clone(&ground.homeserver) as _, Arc::clone(&ground.peers) as _);
     let mut engine =
         Engine::load(database.clone(), homeserver, peers, ground.names.clone(), engine_settings(config)).await?;
+    ground.peers.ask_first(engine.gate());
     if let Some(files) = assets::files(config, Arc::clone(&ground.homeserver), Arc::clone(assets))? {
         engine = engine.carrying(files);
     }

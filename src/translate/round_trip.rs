@@ -49,7 +49,9 @@ const CALL: usize = 14;
 const EDIT: usize = 16;
 const DELETION: usize = 18;
 const POLL_START: usize = 19;
-const DICE: usize = 21;
+const CUSTOM: usize = 21;
+const NEW_POLL: usize = 23;
+const NEW_CUSTOM: usize = 24;
 const KINDS: usize = 25;
 
 /// What somebody does: which kind of thing, about which of the earlier ones, with what words.
@@ -236,6 +238,17 @@ impl Conversation {
                 None => text(json!({})),
             },
             POLL_START => poll(words, step.seed),
+            NEW_POLL | NEW_CUSTOM => {
+                let kind = if step.kind == NEW_POLL { POLL_START } else { CUSTOM };
+                let (event_type, new) = self.event(&Step { kind, ..step.clone() });
+                let is_one = |said: &Said| said.earlier.kind.as_ref().is_some_and(|kind| kind.event_type == event_type);
+                let Some(said) = self.target(step, |said| said.kind == kind && said.by_b == step.by_b && is_one(said))
+                else {
+                    return text(json!({}));
+                };
+                let relation = json!({"rel_type": "m.replace", "event_id": id(said)});
+                (event_type, json!({"m.new_content": new, "m.relates_to": relation}))
+            }
             20 => match self.target(step, |said| said.kind == POLL_START) {
                 Some(said) if step.seed.is_multiple_of(2) => (
                     format!("{POLL}.response"),
@@ -247,7 +260,7 @@ impl Conversation {
                 ),
                 None => text(json!({})),
             },
-            DICE => (
+            CUSTOM => (
                 "org.example.dice".to_owned(),
                 json!({"body": words, "org.example.dice": {"sides": step.seed, "x": [null, true]}}),
             ),
@@ -262,17 +275,6 @@ impl Conversation {
                 }
                 _ => text(json!({})),
             },
-            23 | 24 => {
-                let kind = if step.kind == 23 { POLL_START } else { DICE };
-                let (event_type, new) = self.event(&Step { kind, ..step.clone() });
-                let is_one = |said: &Said| said.earlier.kind.as_ref().is_some_and(|kind| kind.event_type == event_type);
-                let Some(said) = self.target(step, |said| said.kind == kind && said.by_b == step.by_b && is_one(said))
-                else {
-                    return text(json!({}));
-                };
-                let relation = json!({"rel_type": "m.replace", "event_id": id(said)});
-                (event_type, json!({"m.new_content": new, "m.relates_to": relation}))
-            }
             _ => text(json!({})),
         }
     }

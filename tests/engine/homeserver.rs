@@ -834,8 +834,12 @@ impl Homeserver for FakeHomeserver {
         Box::pin(async move { self.with_faults(&format!("everybody {room}"), members).await })
     }
 
-    fn resolve_alias<'a>(&'a self, _alias: &'a RoomAliasId) -> BoxFuture<'a, Result<Option<OwnedRoomId>, CallError>> {
-        Box::pin(async { Ok(None) })
+    fn resolve_alias<'a>(&'a self, alias: &'a RoomAliasId) -> BoxFuture<'a, Result<Option<OwnedRoomId>, CallError>> {
+        let found = || {
+            let state = self.lock();
+            Ok(state.aliases.get(alias.alias()).map(|room| OwnedRoomId::try_from(room.as_str()).unwrap()))
+        };
+        Box::pin(async move { self.with_faults(&format!("alias {alias}"), found).await })
     }
 
     fn user_exists<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<bool, CallError>> {

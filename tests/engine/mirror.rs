@@ -19,15 +19,15 @@ use crate::{
     silo::{Disk, Net, PATIENCE, Silo, Two, bring, until_true},
 };
 
-fn request(selection: Selection) -> MirrorRequest {
+pub(crate) fn request(selection: Selection) -> MirrorRequest {
     MirrorRequest { selection, dry_run: false, make_admin: false, per_minute: 6_000 }
 }
 
-fn named(rooms: &[OwnedRoomId]) -> Selection {
+pub(crate) fn named(rooms: &[OwnedRoomId]) -> Selection {
     Selection::Rooms(rooms.iter().map(ToString::to_string).collect())
 }
 
-async fn until_closed(silo: &Silo, id: u64) -> MirrorJob {
+pub(crate) async fn until_closed(silo: &Silo, id: u64) -> MirrorJob {
     let since = std::time::Instant::now();
     loop {
         let job = silo.engine().mirror_job(id).await.unwrap().unwrap();
@@ -39,13 +39,13 @@ async fn until_closed(silo: &Silo, id: u64) -> MirrorJob {
     }
 }
 
-async fn run(silo: &Silo, request: MirrorRequest) -> (MirrorJob, Vec<MirrorRow>) {
+pub(crate) async fn run(silo: &Silo, request: MirrorRequest) -> (MirrorJob, Vec<MirrorRow>) {
     let job = silo.engine().mirror(request).await.unwrap();
     let job = until_closed(silo, job.id).await;
     (job.clone(), rows(silo, job.id).await)
 }
 
-async fn rows(silo: &Silo, id: u64) -> Vec<MirrorRow> {
+pub(crate) async fn rows(silo: &Silo, id: u64) -> Vec<MirrorRow> {
     let (mut rows, mut after) = (Vec::new(), None);
     loop {
         let (page, next) = silo.engine().mirror_rows_after(id, after, 3).await.unwrap();
@@ -62,13 +62,13 @@ fn codes(rows: &[MirrorRow]) -> BTreeMap<String, Vec<&'static str>> {
 }
 
 /// The bot comes into a room.
-async fn ask_in(silo: &Silo, room: &OwnedRoomId, by: &str) {
+pub(crate) async fn ask_in(silo: &Silo, room: &OwnedRoomId, by: &str) {
     let bot = silo.homeserver.bot.to_string();
     silo.homeserver.invite(room, by, &bot, false);
     until_true("the bot comes", || silo.homeserver.member(room, &bot).as_deref() == Some("join")).await;
 }
 
-async fn kitchen_rooms(silo: &Silo, count: usize) -> Vec<OwnedRoomId> {
+pub(crate) async fn kitchen_rooms(silo: &Silo, count: usize) -> Vec<OwnedRoomId> {
     let mut rooms = Vec::new();
     for n in 0..count {
         let room = silo.homeserver.create_room("a1", &format!("Kitchen {n}"));

@@ -226,8 +226,11 @@ async fn a_provider_is_denied_and_allowed_while_the_gateway_runs() {
     let desk = alone(a, "a1").await;
     let told = ask(a, &desk, "a1", "deny b.example").await;
     assert!(told.starts_with("b.example is denied"), "{told}");
+    assert!(!a.engine().gate()(&b.domain), "what serves assets hears of it at once");
     // Also over a restart.
     again(a).await;
+    let gate = a.engine().gate();
+    assert!(!gate(&b.domain) && gate(&a.domain));
     a.homeserver.say(&at_a, "a1", "waits");
     let told = ask(a, &at_a, "a1", &format!("!mimi invite {}", b.uri("b2"))).await;
     assert!(told.contains("b.example is no peer of this gateway"), "{told}");
@@ -238,8 +241,41 @@ async fn a_provider_is_denied_and_allowed_while_the_gateway_runs() {
 
     let told = ask(a, &desk, "a1", "allow b.example").await;
     assert!(told.starts_with("b.example is denied no more"), "{told}");
+    assert!(gate(&b.domain));
     until_bodies(b, &at_b, &["waits"]).await;
     assert_eq!(ask(a, &desk, "a1", "allow b.example").await, "b.example was not denied by an administrator.");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_listed_lets_in_whom_their_level_lets_them() {
+    let two = Two::new().await;
+    let (a, b) = (&two.a, &two.b);
+    a.list_all.store(1, Ordering::Relaxed);
+    again(a).await;
+    for (least, may) in [(50, false), (0, true)] {
+        let room = a.homeserver.create_room("a1", "Market");
+        come(a, &room, "a2");
+        let mut levels = a.homeserver.states(&room, "m.room.power_levels").pop().unwrap();
+        levels["invite"] = least.into();
+        a.homeserver.set(&room, "a1", "m.room.power_levels", levels);
+        a.homeserver.invite(&room, "a1", a.homeserver.bot.as_str(), false);
+        let bot = a.homeserver.bot.to_string();
+        until_true("the bot", || a.homeserver.member(&room, &bot).as_deref() == Some("join")).await;
+        let told = ask(a, &room, "a1", "!mimi bridge").await;
+        assert!(told.starts_with("This room is mirrored"), "{told}");
+        // Two are in the room, and one is on the list: A1.
+        let told = ask(a, &room, "a2", &format!("!mimi invite {}", b.uri("b1"))).await;
+        if may {
+            assert!(told.ends_with("is asked to join."), "{told}");
+            until_true("B1 is asked", || b.homeserver.invitations("b1").len() == 1).await;
+        } else {
+            assert_eq!(told, "You may not let people into this room.");
+            let told = ask(a, &room, "a1", &format!("!mimi invite {}", b.uri("b2"))).await;
+            assert!(told.ends_with("is asked to join."), "who may, can: {told}");
+            until_true("B2 is asked", || b.homeserver.invitations("b2").len() == 1).await;
+            assert_eq!(b.homeserver.invitations("b1").len(), 0);
+        }
+    }
 }
 
 /// From the next start on rooms may be so.

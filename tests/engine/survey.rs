@@ -17,6 +17,12 @@ impl FakeHomeserver {
         room
     }
 
+    /// Gives a room this alias, whatever had it before.
+    pub(crate) fn call_alias(&self, localpart: &str, room: &RoomId) -> String {
+        self.lock().aliases.insert(localpart.to_owned(), room.to_string());
+        format!("#{localpart}:{}", self.map.server_name())
+    }
+
     /// The rooms in which somebody is.
     pub(crate) fn rooms_of(&self, name: &str) -> Vec<OwnedRoomId> {
         let (user, state) = (self.user(name), self.lock());

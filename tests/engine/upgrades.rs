@@ -183,6 +183,34 @@ async fn a_room_that_is_not_the_next_one_is_not_followed() {
     assert!(a.notices(&new).is_empty() && a.notices(&theirs).is_empty());
 }
 
+/// The tombstone's level is the homeserver's business; taking the MIMI users along is for those who may remove them.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_only_replace_a_room_does_not_take_the_mimi_room_along() {
+    let two = Two::new().await;
+    let (old, at_b, uri) = two.room().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    a.invite(&old, "a1", "@a2:a.test", false);
+    a.join(&old, "a2");
+    let ghost = two.b.ghost(&two.a.uri("a2"));
+    until_member(&two.b, &at_b, &ghost, "join").await;
+    let levels = |kick: i64| {
+        json!({
+            "users": { a.user("a1"): 100, a.bot.as_str(): 100, "@a2:a.test": 50 },
+            "kick": kick, "events": { "m.room.tombstone": 50 },
+        })
+    };
+    a.set(&old, "a1", "m.room.power_levels", levels(75));
+    // What A2 says now, B sees behind the change.
+    a.say(&old, "a2", "moderator");
+    until_true("B sees it", || b.bodies(&at_b).contains(&"moderator".to_owned())).await;
+    let taken = two.a.homeserver.upgrade(&old, "a2", &old);
+    a.invite(&taken, "a2", a.bot.as_str(), false);
+    until_told(&two.a, &old, "only those who may remove participants can take the MIMI users along").await;
+    b.say(&at_b, "b1", "still here");
+    until_true("it is shown there", || a.bodies(&old).contains(&"still here".to_owned())).await;
+    assert!(a.notices(&taken).is_empty() && a.bridge_states(&taken) == 0, "{uri} stays where it was");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_that_is_something_else_is_neither_taken_nor_left() {
     let two = Two::new().await;

@@ -27,15 +27,20 @@ use crate::{
 pub(crate) struct Provider {
     pub(crate) gateway: Gateway,
     pub(crate) assets: Arc<Assets>,
+    pub(crate) peers: Arc<MimiPeers>,
     _dir: tempfile::TempDir,
 }
 
 async fn assets_of(settings: &Settings, lookup: Arc<dyn Lookup>) -> (Arc<Assets>, tempfile::TempDir) {
+    let peers = Arc::new(MimiPeers::with_lookup(settings, &lookup).unwrap());
+    assets_with(settings, peers).await
+}
+
+async fn assets_with(settings: &Settings, peers: Arc<MimiPeers>) -> (Arc<Assets>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let database = open_memory(&MemoryDisk::new(), &MasterKey::from_bytes([7; 32])).unwrap().database;
     let quotas = settings.assets.quotas();
     let (store, _) = AssetStore::open(database, settings.own_domain.clone(), dir.path(), quotas, now()).await.unwrap();
-    let peers = Arc::new(MimiPeers::with_lookup(settings, &lookup).unwrap());
     (Arc::new(Assets::open(settings, peers, store, dir.path()).unwrap()), dir)
 }
 
@@ -45,8 +50,9 @@ impl Provider {
     }
 
     pub(crate) async fn start_with(settings: &Settings, lookup: Arc<dyn Lookup>) -> Self {
-        let (assets, dir) = assets_of(settings, lookup).await;
-        Self { gateway: Gateway::start_with(settings, Some(Arc::clone(&assets))).await, assets, _dir: dir }
+        let peers = Arc::new(MimiPeers::with_lookup(settings, &lookup).unwrap());
+        let (assets, dir) = assets_with(settings, Arc::clone(&peers)).await;
+        Self { gateway: Gateway::start_with(settings, Some(Arc::clone(&assets))).await, assets, peers, _dir: dir }
     }
 
     /// Asks for an asset by proxyDownload, as c.example.

@@ -94,6 +94,47 @@ async fn three_providers_one_stores_one_proxies_one_downloads() {
     assert_eq!(error.retry, Retry::Permanent, "{error}");
 }
 
+#[tokio::test]
+async fn a_denied_provider_gets_no_assets_and_none_are_fetched_from_it() {
+    let b = Scripted::answering(answer("200 OK", "", b"sealed")).await;
+    let mut settings = hub_of(b.addr);
+    settings.peers.get_mut(&domain("b.example")).unwrap().asset_domains = Some(vec![domain("b.example")]);
+    let a = Provider::start(&settings).await;
+    let own = a.assets.put(&user("a.example/u/alice"), b"ours", now() + DAY).await.unwrap();
+    let path = own.strip_prefix("https://a.example").unwrap().to_owned();
+    let theirs = |name: &str| url(&format!("https://b.example/assets/{name}"));
+    let denied = Arc::new(std::sync::Mutex::new(Vec::<&str>::new()));
+    let asked = Arc::clone(&denied);
+    a.peers.ask_first(Arc::new(move |peer| !asked.lock().unwrap().contains(&peer.as_str())));
+
+    let fetch = async |name: &str| Assets::get(&a.assets, &domain("a.example"), &theirs(name), Way::Proxy).await;
+    assert_eq!(a.gateway.get("c.example", &path).await.status(), 200);
+    assert_eq!(a.proxy(theirs("one").as_str()).await.status(), 200);
+    assert_eq!(fetch("one").await.unwrap().bytes(), 6);
+    let before = b.count();
+
+    // Who is denied gets nothing, whatever it is and wherever it lies.
+    denied.lock().unwrap().push("c.example");
+    assert_eq!(a.gateway.get("c.example", &path).await.status(), 403);
+    assert_eq!(a.proxy(&own).await.status(), 403);
+    assert_eq!(a.proxy(theirs("one").as_str()).await.status(), 403);
+    assert_eq!(a.gateway.get("b.example", &path).await.status(), 200, "others do");
+
+    // What lies there is not fetched, nor taken from what was, neither for others nor for our own; nor by way of it as a hub.
+    *denied.lock().unwrap() = vec!["b.example"];
+    for name in ["one", "two"] {
+        assert_eq!(a.proxy(theirs(name).as_str()).await.status(), 403);
+        let error = fetch(name).await.unwrap_err();
+        assert_eq!(error.retry, Retry::Permanent, "{error}");
+        assert!(error.what.contains("b.example, where it lies, is denied"), "{error}");
+    }
+    let by_way = Assets::get(&a.assets, &domain("b.example"), &url("https://c.example/assets/x"), Way::Proxy).await;
+    assert!(by_way.unwrap_err().what.contains("b.example, which hosts the room, is denied"));
+    assert_eq!(b.count(), before, "nothing was asked of it");
+    denied.lock().unwrap().clear();
+    assert_eq!(fetch("two").await.unwrap().bytes(), 6);
+}
+
 /// `asset_policy` of a room: which ways are open.
 #[tokio::test]
 async fn an_asset_goes_the_ways_that_its_room_allows() {

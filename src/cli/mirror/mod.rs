@@ -232,7 +232,7 @@ fn undo(gateway: &Gateway<'_>, id: u64, arguments: &Arguments) -> Result<Exit, C
     let job = gateway.job(id).map_err(|error| failed("cannot ask the gateway", error))?;
     let rooms = gateway.rooms(id).map_err(|error| failed("cannot ask the gateway", error))?;
     let rooms: Vec<MirrorRow> =
-        rooms.into_iter().filter(|row| matches!(row.outcome.as_str(), "mirrored" | "kept")).collect();
+        rooms.into_iter().filter(|row| matches!(row.outcome.as_str(), "mirrored" | "kept" | "making")).collect();
     print!("{}", report::rooms(&rooms, arguments.json));
     if !arguments.json {
         print!("{}", report::would_undo(&job, rooms.len()));

@@ -188,6 +188,7 @@ pub(super) mod tests {
             version: "11".to_owned(),
             outcome: outcome.to_owned(),
             mimi_room: None,
+            matrix_room: None,
             why: None,
             findings: findings.iter().map(finding).collect(),
         }

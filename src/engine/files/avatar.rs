@@ -91,6 +91,7 @@ impl Carrier {
         let room = RoomUri::parse(uri).map_err(|error| never(&error))?;
         let place = DownloadUrl::parse(url)
             .map_err(|error| Trouble::Never(format!("it is where nothing is fetched from: {error}")))?;
+        self.may_lie(place.host())?;
         let _turn = self.turn_of(&room.hub()).await?;
         let asset = self.files.assets.get(&room.hub(), &place, None).await.map_err(Trouble::from)?;
         let limit = self.largest_avatar();

@@ -93,6 +93,7 @@ impl Carrier {
             .map_err(|error| Trouble::Never(format!("it is where nothing is fetched from: {error}")))?;
         let Actor::Ghost(sender) = actor else { return Err(Trouble::Never("nobody sent it".to_owned())) };
         self.lets_through(info)?;
+        self.may_lie(url.host())?;
         rules::place(policy, sender, url.host()).map_err(Trouble::Never)?;
         let limit = rules::limit(policy, *kind, info, self.upload_limit().await?).map_err(Trouble::Never)?;
         let _turn = self.turn_of(&sender.provider()).await?;

@@ -96,12 +96,15 @@ pub(super) struct Carrier {
     largest_upload: OnceCell<Option<u64>>,
     /// What rooms may be, and which files they may have.
     envelope: Arc<Envelope>,
+    own: ProviderDomain,
 }
 
 impl Carrier {
-    pub(super) fn new(files: Files, envelope: Arc<Envelope>) -> Self {
+    pub(super) fn new(mut files: Files, envelope: Arc<Envelope>, own: ProviderDomain) -> Self {
+        files.max_bytes = files.max_bytes.min(envelope.max_asset_bytes.unwrap_or(u64::MAX));
         Self {
             envelope,
+            own,
             files,
             fetching: Mutex::default(),
             jobs: Mutex::default(),
@@ -127,6 +130,14 @@ impl Carrier {
             return Ok(());
         }
         Err(Trouble::Never(format!("the operator of this server lets no files of type {} through", info.media_type)))
+    }
+
+    /// Whether files that lie on this host are fetched at all.
+    fn may_lie(&self, host: &ProviderDomain) -> Result<(), Trouble> {
+        if self.envelope.takes_from(host, &self.own) {
+            return Ok(());
+        }
+        Err(Trouble::Never(format!("the operator of this server lets no files through that lie at {host}")))
     }
 
     /// How long a file of somebody of this provider is waited for.
@@ -211,7 +222,7 @@ impl super::Engine {
     #[must_use]
     pub fn carrying(self, files: Files) -> Self {
         // A second time changes nothing.
-        let _ = self.0.files.set(Carrier::new(files, Arc::clone(&self.0.settings.envelope)));
+        let _ = self.0.files.set(Carrier::new(files, Arc::clone(&self.0.settings.envelope), self.bounds().own));
         self
     }
 

@@ -68,6 +68,8 @@ pub enum Finding {
     Large(u64),
     /// It is bridged to another network, too.
     Bridged(String),
+    /// It has so many members, and the operator allows a MIMI room so many participants.
+    TooMany(u64, u32),
 }
 
 impl Finding {
@@ -83,6 +85,7 @@ impl Finding {
             | Self::Encrypted
             | Self::OtherGateway(_)
             | Self::Replaced(_)
+            | Self::TooMany(..)
             | Self::NobodyHere => Weight::Forbids,
             Self::BotOutside | Self::LacksPower(_) => Weight::Needs,
             Self::WorldReadable
@@ -117,6 +120,7 @@ impl Finding {
             Self::Federated(_) => "federated",
             Self::Large(_) => "large",
             Self::Bridged(_) => "bridged",
+            Self::TooMany(..) => "too_many",
         }
     }
 }
@@ -157,6 +161,10 @@ impl fmt::Display for Finding {
                 write!(f, "{count} members of other homeservers appear as users of this provider when they act")
             }
             Self::Large(count) => write!(f, "{count} members: only those who act are on the participant list"),
+            Self::TooMany(count, most) => write!(
+                f,
+                "{count} members, where {most} participants are the most that envelope.max_participants allows"
+            ),
             Self::Bridged(network) => {
                 write!(f, "it is bridged to {network}, too: that bridge's users appear as users of this homeserver")
             }
@@ -280,6 +288,11 @@ pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], by_id: bool) -> Loo
     }
     seen.members = joined.len() as u64;
     seen.present = joined.iter().filter_map(|user| names.uri(user)).collect();
+    if let Some(most) = engine.0.settings.envelope.max_participants
+        && seen.present.len() as u64 > u64::from(most)
+    {
+        found.push(Finding::TooMany(seen.present.len() as u64, most));
+    }
     found.sort();
     found.dedup();
     seen.findings = found;

@@ -9,15 +9,27 @@
 //!     undo: each that was mirrored and that no MIMI user is in is let go again
 //! ```
 //!
+//! A room whose turn fails for a reason that may pass is tried again after the others, and fails after `MOST_TRIES` tries; if the
+//! homeserver answers nobody, the job waits instead.
+//!
 //! A room is mirrored once however often its turn comes: its address is stored before it is made, and what is linked to
 //! that address is done. One job is worked on at a time.
 
 mod look;
 mod run;
+mod turns;
 mod undo;
 
-use std::{collections::BTreeSet, sync::Mutex};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -33,8 +45,12 @@ use crate::store::{Batch, StoreError};
 pub const MOST_ROOMS: usize = 100_000;
 /// Rooms a minute, at most.
 pub const FASTEST: u32 = 6_000;
+/// So often a room is tried whose turn fails while the homeserver answers.
+pub(super) const MOST_TRIES: u32 = 20;
 /// Finished dry runs that are kept.
 const KEPT_DRY: usize = 5;
+/// Between two looks whether a room is still being mirrored.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Rows that are removed in one batch.
 const BUNCH: usize = 500;
 
@@ -130,6 +146,10 @@ pub struct MirrorJob {
     pub stage: Stage,
     /// How many rooms are how far.
     pub counts: Counts,
+    /// How often its rooms could not be found for a reason that may pass.
+    pub tries: u32,
+    /// How often it was asked to be undone.
+    pub undos: u32,
 }
 
 /// What became of a room.
@@ -172,6 +192,14 @@ pub struct MirrorRow {
     pub outcome: Outcome,
     /// The bot was brought in by the job.
     pub entered: bool,
+    /// The Matrix room, once it was looked at: an alias may lead elsewhere later, and an upgraded room goes on in another.
+    pub matrix: Option<OwnedRoomId>,
+    /// How often its turn came to nothing for a reason that may pass.
+    pub tries: u32,
+    /// That reason, the last time; empty if there is none.
+    pub trouble: String,
+    /// In which undoing of the job it had its turn; 0 if in none.
+    pub undo: u32,
 }
 
 impl MirrorRow {
@@ -184,6 +212,10 @@ impl MirrorRow {
             findings: Vec::new(),
             outcome: Outcome::Waiting,
             entered: false,
+            matrix: None,
+            tries: 0,
+            trouble: String::new(),
+            undo: 0,
         }
     }
 }
@@ -206,8 +238,8 @@ fn declined<T>(why: impl Into<String>) -> Result<T, MirrorError> {
 /// What the engine keeps of it in memory.
 #[derive(Debug, Default)]
 pub(super) struct Mirroring {
-    /// Rooms that somebody is mirroring right now.
-    claimed: Mutex<BTreeSet<String>>,
+    /// Rooms that somebody is mirroring right now, and whether the bot is brought in for that.
+    claimed: Mutex<BTreeMap<String, Arc<AtomicBool>>>,
     /// There is something to do.
     wake: Notify,
     /// A job was stopped.
@@ -220,6 +252,14 @@ pub(super) struct Mirroring {
 pub(super) struct Claim<'a> {
     of: &'a Mirroring,
     room: String,
+    brings: Arc<AtomicBool>,
+}
+
+impl Claim<'_> {
+    /// Invitations of the bot that come meanwhile are this one's.
+    pub(super) fn brings_bot(&self) {
+        self.brings.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Claim<'_> {
@@ -231,13 +271,29 @@ impl Drop for Claim<'_> {
 impl Mirroring {
     /// `None`: somebody else is at it.
     pub(super) fn claim(&self, room: &str) -> Option<Claim<'_>> {
-        let fresh = lock(&self.claimed).insert(room.to_owned());
-        fresh.then(|| Claim { of: self, room: room.to_owned() })
+        match lock(&self.claimed).entry(room.to_owned()) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(free) => {
+                let brings = Arc::clone(free.insert(Arc::default()));
+                Some(Claim { of: self, room: room.to_owned(), brings })
+            }
+        }
     }
 
     /// Whether somebody mirrors this room right now.
     pub(super) fn holds(&self, room: &str) -> bool {
-        lock(&self.claimed).contains(room)
+        lock(&self.claimed).contains_key(room)
+    }
+
+    /// Waits until nobody mirrors this room. Whether whoever did had the bot invited.
+    pub(super) async fn released(&self, room: &str) -> bool {
+        let mut brought = false;
+        loop {
+            let claim = lock(&self.claimed).get(room).map(Arc::clone);
+            let Some(brings) = claim else { return brought };
+            tokio::time::sleep(LOOK_AGAIN).await;
+            brought |= brings.load(Ordering::SeqCst);
+        }
     }
 }
 
@@ -278,6 +334,8 @@ impl Engine {
             request,
             stage: Stage::Listing,
             counts: Counts::default(),
+            tries: 0,
+            undos: 0,
         };
         self.forget_dry_runs(&jobs).await?;
         self.put_job(&job).await?;
@@ -319,6 +377,7 @@ impl Engine {
         }
         job.stage = Stage::Undoing { used };
         job.counts.kept = 0;
+        job.undos += 1;
         self.put_job(&job).await?;
         tracing::info!(job = id, used, "a mirror job is undone");
         self.0.mirroring.wake.notify_one();

@@ -1,9 +1,6 @@
 //! Working on a job: its rooms are found, then each has its turn.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeSet, VecDeque};
 
 use ruma::{OwnedRoomAliasId, OwnedRoomId};
 use serde_json::Value;
@@ -18,7 +15,7 @@ use super::{
         presence::To,
         tables::{ENDED, MANAGEMENT, MIRROR_JOBS, MIRROR_ROWS},
     },
-    BUNCH, Counts, Finding, MOST_ROOMS, MirrorJob, MirrorRow, Outcome, Selection, Stage,
+    BUNCH, Counts, Finding, MOST_ROOMS, MOST_TRIES, MirrorJob, MirrorRow, Outcome, Selection, Stage,
     look::{Look, look},
 };
 use crate::{
@@ -27,19 +24,9 @@ use crate::{
 };
 
 /// Who asks the homeserver, as the log knows it.
-const WHO: &str = "mirror jobs";
+pub(super) const WHO: &str = "mirror jobs";
 /// The longest wait between tries, as a multiple of the first.
-const LONGEST_WAIT: u32 = 50;
-/// A dry run only reads: it may go so many times as fast.
-const READING: u32 = 10;
-
-/// Whether a call may do better another time.
-fn later(error: &LobbyError) -> bool {
-    match error {
-        LobbyError::Call(call) => call.retry != Retry::Permanent,
-        LobbyError::Store(error) => !matches!(error, StoreError::Invalid(_)),
-    }
-}
+pub(super) const LONGEST_WAIT: u32 = 50;
 
 impl Engine {
     /// Works on jobs until the engine stops.
@@ -79,7 +66,7 @@ impl Engine {
             match job.stage {
                 Stage::Listing => self.list(job).await?,
                 Stage::Working => self.turns(job).await?,
-                Stage::Undoing { used } => self.let_go_all(job, used).await?,
+                Stage::Undoing { .. } => self.turns(job).await?,
                 Stage::Finished | Stage::Stopped | Stage::Failed(_) | Stage::Undone => {}
             }
         }
@@ -131,8 +118,29 @@ impl Engine {
         self.0.db.commit(batch).await.map(drop)
     }
 
-    async fn list(&self, job: MirrorJob) -> Result<(), LobbyError> {
-        let rooms = match self.find_rooms(&job.request.selection).await? {
+    /// Counts that its rooms could not be found.
+    async fn note_tries(&self, job: &MirrorJob) -> Result<(), StoreError> {
+        let _one = self.0.mirroring.jobs.lock().await;
+        let Some(stored) = self.mirror_job(job.id).await? else { return Ok(()) };
+        self.put_job(&MirrorJob { tries: job.tries, ..stored }).await
+    }
+
+    async fn list(&self, mut job: MirrorJob) -> Result<(), LobbyError> {
+        let found = match self.find_rooms(&job.request.selection).await {
+            Err(error) => {
+                let why = self.not_everybodys(error).await?;
+                job.tries += 1;
+                if job.tries < MOST_TRIES {
+                    self.note_tries(&job).await?;
+                    let wait = self.0.settings.retry * 2_u32.saturating_pow(job.tries).min(LONGEST_WAIT);
+                    self.rest(&job, Instant::now() + wait).await?;
+                    return Ok(());
+                }
+                Err(format!("tried {} times: {why}", job.tries))
+            }
+            Ok(found) => found,
+        };
+        let rooms = match found {
             Ok(rooms) => rooms,
             Err(why) => {
                 tracing::warn!(job = job.id, why, "the rooms of a mirror job cannot be found");
@@ -253,82 +261,17 @@ impl Engine {
         }
     }
 
-    /// Each room has its turn.
-    async fn turns(&self, job: MirrorJob) -> Result<(), LobbyError> {
-        let per_minute = job.request.per_minute.max(1) * if job.request.dry_run { READING } else { 1 };
-        let pause = Duration::from_mins(1) / per_minute;
-        let mut after = None;
-        loop {
-            let page = MIRROR_ROWS.scan(&self.0.db, &job.id, after, BUNCH).await?;
-            for (_, row) in page.rows {
-                if !matches!(row.outcome, Outcome::Waiting | Outcome::Making(_)) {
-                    continue;
-                }
-                let began = Instant::now();
-                if !self.turn(&job, row).await? || !self.rest(&job, began + pause).await? {
-                    return Ok(());
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        if self.next_stage(&job, Stage::Finished).await? {
-            tracing::info!(job = job.id, "a mirror job is finished");
-        }
-        Ok(())
-    }
-
-    /// Waits for the next room's turn. False: the job was stopped.
-    pub(super) async fn rest(&self, job: &MirrorJob, until: Instant) -> Result<bool, StoreError> {
-        loop {
-            let stopped = self.0.mirroring.stopped.notified();
-            let goes_on = self.mirror_job(job.id).await?.is_some_and(|stored| stored.stage == job.stage);
-            if !goes_on || Instant::now() >= until {
-                return Ok(goes_on);
-            }
-            tokio::select! {
-                () = stopped => {}
-                () = tokio::time::sleep_until(until) => {}
-            }
-        }
-    }
-
-    /// One room. False: the job was stopped.
-    async fn turn(&self, job: &MirrorJob, mut row: MirrorRow) -> Result<bool, LobbyError> {
-        match self.try_room(job, &mut row).await {
-            Ok(()) => {}
-            Err(error) if later(&error) => return Err(error),
-            Err(error) => {
-                tracing::warn!(job = job.id, room = row.room, %error, "a room could not be mirrored");
-                row.outcome = Outcome::Failed(error.to_string());
-            }
-        }
-        self.call_answered(To::Homeserver, WHO);
-        let outcome = row.outcome.clone();
-        let count = move |counts: &mut Counts| {
-            counts.seen += 1;
-            match outcome {
-                Outcome::Fit => counts.fit += 1,
-                Outcome::LeftOut => counts.left_out += 1,
-                Outcome::Before(_) => counts.before += 1,
-                Outcome::Mirrored(_) => counts.mirrored += 1,
-                _ => counts.failed += 1,
-            }
-        };
-        Ok(self.settle_row(job, &row, count).await?)
-    }
-
-    async fn try_room(&self, job: &MirrorJob, row: &mut MirrorRow) -> Result<(), LobbyError> {
-        let Some(room) = self.room_id(&row.room).await? else {
+    pub(super) async fn try_room(&self, job: &MirrorJob, row: &mut MirrorRow) -> Result<(), LobbyError> {
+        let Some(room) = self.place_of_row(row).await? else {
             row.findings = vec![Finding::NoSuchRoom];
             row.outcome = Outcome::LeftOut;
             return Ok(());
         };
-        let Some(_claim) = self.0.mirroring.claim(room.as_str()) else {
+        row.matrix = Some(room.clone());
+        let Some(claim) = self.0.mirroring.claim(room.as_str()) else {
             // Somebody says `bridge` in it this very moment: it is looked at again.
-            return Err(StoreError::Busy(format!("{room} is just being mirrored")).into());
+            let what = format!("{room} is just being mirrored");
+            return Err(CallError { what, retry: Retry::Retriable(None), status: None, errcode: None }.into());
         };
         if let Some(uri) = self.linked(room.as_str()) {
             let ours = matches!(&row.outcome, Outcome::Making(drawn) if *drawn == uri);
@@ -342,6 +285,7 @@ impl Engine {
                 row.entered = true;
                 self.note_row(job, row).await?;
             }
+            claim.brings_bot();
             self.bring_in(&room).await?;
             (seen, since) = self.look_at(&room, job.by_id).await?;
         }

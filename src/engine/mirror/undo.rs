@@ -12,9 +12,9 @@ use super::{
         lobby::LobbyError,
         mail::Mail,
         ports::{Actor, MatrixAction, Retry},
-        tables::{MIRROR_ROWS, OUTBOX},
+        tables::OUTBOX,
     },
-    BUNCH, Counts, MirrorJob, MirrorRow, Outcome, Stage,
+    MirrorJob, MirrorRow, Outcome,
 };
 use crate::room::Names as _;
 
@@ -26,69 +26,60 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LEVELS: &str = "m.room.power_levels";
 
 impl Engine {
-    /// Each room that the job mirrored is let go. `used`: also those that MIMI users are in.
-    pub(super) async fn let_go_all(&self, job: MirrorJob, used: bool) -> Result<(), LobbyError> {
-        let pause = Duration::from_mins(1) / job.request.per_minute.max(1);
-        let mut after = None;
-        loop {
-            let page = MIRROR_ROWS.scan(&self.0.db, &job.id, after, BUNCH).await?;
-            for (_, mut row) in page.rows {
-                let (Outcome::Mirrored(uri) | Outcome::Kept(uri, _)) = row.outcome.clone() else { continue };
-                let began = Instant::now();
-                row.outcome = match self.let_go(&row, &uri, used).await? {
-                    Ok(()) => Outcome::Undone(uri),
-                    Err(why) => Outcome::Kept(uri, why),
-                };
-                let undone = matches!(row.outcome, Outcome::Undone(_));
-                let count = move |counts: &mut Counts| {
-                    if undone {
-                        counts.undone += 1;
-                        counts.mirrored = counts.mirrored.saturating_sub(1);
-                    } else {
-                        counts.kept += 1;
-                    }
-                };
-                let goes_on = self.settle_row(&job, &row, count).await?;
-                tracing::info!(job = job.id, room = row.room, undone, "a mirrored room had its turn to be let go");
-                if !goes_on || !self.rest(&job, began + pause).await? {
+    /// A room that the job mirrored is let go, wherever it went since. `used`: also if MIMI users are in it.
+    pub(super) async fn let_go(&self, job: &MirrorJob, row: &mut MirrorRow, used: bool) -> Result<(), LobbyError> {
+        let uri = match &row.outcome {
+            Outcome::Mirrored(uri) | Outcome::Kept(uri, _) | Outcome::Making(uri) => Some(uri.clone()),
+            _ => None,
+        };
+        let Some(uri) = uri else { return self.withdraw_from(row).await };
+        if let Some(room) = self.place_of(&uri) {
+            if row.matrix.as_ref() != Some(&room) {
+                // It was upgraded.
+                row.matrix = Some(room);
+                self.note_row(job, row).await?;
+            }
+            let (reply, mut answer) = mpsc::unbounded_channel();
+            self.mail(&uri, Mail::LetGo { used, reply });
+            if let Some(Err(why)) = answer.recv().await {
+                row.outcome = Outcome::Kept(uri, why);
+                return Ok(());
+            }
+            let since = Instant::now();
+            while self.place_of(&uri).is_some() {
+                if since.elapsed() > PATIENCE {
+                    row.outcome = Outcome::Kept(uri, "it is being let go, and not done yet".to_owned());
                     return Ok(());
                 }
+                tokio::time::sleep(PAUSE).await;
             }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
+        } else if matches!(row.outcome, Outcome::Making(_)) {
+            // It never was.
+            row.outcome = Outcome::Waiting;
+            return self.withdraw_from(row).await;
         }
-        self.next_stage(&job, Stage::Undone).await?;
+        // What it still has to say there comes first.
+        let (lane, since) = (format!("m:{uri}"), Instant::now());
+        while row.entered && OUTBOX.count(&self.0.db, &lane, 1).await? > 0 && since.elapsed() < PATIENCE {
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.withdraw_from(row).await?;
+        row.outcome = Outcome::Undone(uri);
         Ok(())
     }
 
-    /// The inner error is for people.
-    async fn let_go(&self, row: &MirrorRow, uri: &str, used: bool) -> Result<Result<(), String>, LobbyError> {
-        let Some(room) = self.room_id(&row.room).await? else { return Ok(Err("its alias is gone".to_owned())) };
-        if self.linked(room.as_str()).as_deref() == Some(uri) {
-            let (reply, mut answer) = mpsc::unbounded_channel();
-            self.mail(uri, Mail::LetGo { used, reply });
-            if let Some(Err(why)) = answer.recv().await {
-                return Ok(Err(why));
-            }
-            let since = Instant::now();
-            while self.linked(room.as_str()).as_deref() == Some(uri) {
-                if since.elapsed() > PATIENCE {
-                    return Ok(Err("it is being let go, and not done yet".to_owned()));
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
+    /// The bot leaves a room into which the job brought it.
+    async fn withdraw_from(&self, row: &mut MirrorRow) -> Result<(), LobbyError> {
+        if !row.entered {
+            return Ok(());
         }
-        if row.entered && self.linked(room.as_str()).is_none() {
-            // What it still has to say there comes first.
-            let (lane, since) = (format!("m:{uri}"), Instant::now());
-            while OUTBOX.count(&self.0.db, &lane, 1).await? > 0 && since.elapsed() < PATIENCE {
-                tokio::time::sleep(PAUSE).await;
-            }
+        if let Some(room) = self.place_of_row(row).await?
+            && self.linked(room.as_str()).is_none()
+        {
             self.withdraw(&room).await?;
         }
-        Ok(Ok(()))
+        row.entered = false;
+        Ok(())
     }
 
     /// The bot gives its power in a room back, and leaves.

@@ -148,6 +148,23 @@ impl Assets {
         path.strip_prefix(PATH)?.parse().ok()
     }
 
+    /// Refuses a peer that we have nothing to do with for now.
+    pub(super) fn admit(&self, peer: &ProviderDomain) -> Result<(), FetchError> {
+        if self.peers.is_open(peer) {
+            return Ok(());
+        }
+        tracing::debug!(%peer, "an asset is not given to a provider that is denied");
+        Err(FetchError::Refused("this provider is not talked to".into()))
+    }
+
+    /// Refuses what lies at a provider that we have nothing to do with for now.
+    fn admit_host(&self, url: &DownloadUrl) -> Result<(), FetchError> {
+        match self.peers.shut_host(url.host()) {
+            Some(peer) => Err(FetchError::Refused(format!("{peer}, where it lies, is denied"))),
+            None => Ok(()),
+        }
+    }
+
     /// How long handing an asset over may take.
     pub(super) fn transfer_timeout(&self) -> Duration {
         self.settings.transfer_timeout
@@ -167,6 +184,7 @@ impl Assets {
             let file = self.own(&name).await?;
             return Ok((Source::from(&file), Some(file.bytes())));
         }
+        self.admit_host(url)?;
         let Some(peer) = self.peers.asset_peer(url.host()).await else {
             return Err(FetchError::Refused("the host is no asset domain of a peer".into()));
         };
@@ -199,6 +217,10 @@ impl Assets {
         if *hub == self.own {
             return self.direct(url).await.map_err(failed)?.0.finished().await.map_err(failed);
         }
+        if !self.peers.is_open(hub) {
+            return Err(failed(FetchError::Refused(format!("{hub}, which hosts the room, is denied"))));
+        }
+        self.admit_host(url).map_err(failed)?;
         // Both ways ask the same hub for the same bytes.
         let key = (Some(hub.clone()), url.as_str().to_owned());
         let fetch = |sink: Arc<Sink>| {

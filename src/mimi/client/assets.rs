@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{MimiPeers, Peer, outcome};
 use crate::{
-    engine::ports::{CallError, Retry},
+    engine::ports::{CallError, Gate, Retry},
     ident::ProviderDomain,
     mimi::{assets::FixedAddresses, settings::PeerSettings},
     wire::directory::{DirectoryEntry, Target},
@@ -57,6 +57,23 @@ pub(super) fn fixed_addresses(domain: &ProviderDomain, peer: &PeerSettings) -> F
 }
 
 impl MimiPeers {
+    /// From now on assets are neither served to nor fetched from providers that this says no to. The first one counts.
+    pub fn ask_first(&self, gate: Gate) {
+        // Whoever comes second changes nothing.
+        let _ = self.gate.set(gate);
+    }
+
+    /// Whether assets are served to this peer, and fetched by way of it.
+    pub(in crate::mimi) fn is_open(&self, peer: &ProviderDomain) -> bool {
+        self.gate.get().is_none_or(|gate| gate(peer))
+    }
+
+    /// The peer to which an asset's host would belong, if we have nothing to do with it. Nobody is asked.
+    pub(in crate::mimi) fn shut_host(&self, host: &ProviderDomain) -> Option<&ProviderDomain> {
+        let belongs = |peer: &Peer| !matches!(peer.asset_hosts.belongs(host), Belongs::No);
+        self.peers.iter().find(|(domain, peer)| !self.is_open(domain) && belongs(peer)).map(|(domain, _)| domain)
+    }
+
     /// The peer that has its assets on this host. Directories are asked only of a peer to which the host would belong.
     pub(in crate::mimi) async fn asset_peer(&self, host: &ProviderDomain) -> Option<ProviderDomain> {
         let mut ask = Vec::new();

@@ -10,7 +10,7 @@ pub(super) mod outcome;
 use std::{
     collections::BTreeMap,
     io,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -30,7 +30,7 @@ use super::{
     tls::{self, Identity},
 };
 use crate::{
-    engine::ports::{CallError, Endpoint, PathTarget, Peers, Retry},
+    engine::ports::{CallError, Endpoint, Gate, PathTarget, Peers, Retry},
     ident::ProviderDomain,
     store::BoxFuture,
     wire,
@@ -48,6 +48,7 @@ const MAX_PROBLEM: usize = 8 * 1024;
 /// The configured peers, ready to be called.
 pub struct MimiPeers {
     peers: BTreeMap<ProviderDomain, Peer>,
+    gate: OnceLock<Gate>,
 }
 
 struct Peer {
@@ -85,7 +86,7 @@ impl MimiPeers {
             let (http, assets) = (http.build().map_err(why)?, assets.build().map_err(why)?);
             peers.insert(domain.clone(), Peer { http, directory, assets, asset_hosts, gateway: peer.gateway });
         }
-        Ok(Self { peers })
+        Ok(Self { peers, gate: OnceLock::new() })
     }
 
     /// Fetches a peer's directory, as `check` does: says whether it is there, knows our certificate and offers what we call.

@@ -34,6 +34,7 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let assets = assets(&app)?;
+    assets.admit(caller.0.domain())?;
     let name: AssetName =
         uri.path().strip_prefix("/assets/").and_then(|name| name.parse().ok()).ok_or(Refusal::UnknownPath)?;
     let file = assets.own(&name).await?;

@@ -43,6 +43,7 @@ pub(super) async fn post(
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
     let assets = assets(&app)?;
+    assets.admit(caller.0.domain())?;
     if request.headers().get(CONTENT_TYPE).is_none_or(|kind| kind.as_bytes() != OHTTP_REQUEST.as_bytes()) {
         return Err(Refusal::BodyType("not message/ohttp-req"));
     }

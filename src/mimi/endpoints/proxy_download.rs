@@ -25,6 +25,7 @@ pub(super) async fn get(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let assets = assets(&app)?;
+    assets.admit(caller.0.domain())?;
     // A query would be a part of the asset's URL that was not encoded.
     if uri.query().is_some() {
         return Err(Refusal::BadPath("a query"));
