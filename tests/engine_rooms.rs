@@ -77,6 +77,8 @@ mod process;
 mod provision;
 #[path = "engine/put_out.rs"]
 mod put_out;
+#[path = "engine/quiet.rs"]
+mod quiet;
 #[path = "engine/quota.rs"]
 mod quota;
 #[path = "engine/races.rs"]

@@ -111,7 +111,8 @@ impl Actor {
             | Effect::Reported { .. }
             | Effect::Lost { .. }
             | Effect::Report(_)
-            | Effect::Note(_)) => self.told(told, batch, after).await,
+            | Effect::Note(_)
+            | Effect::Detail(_)) => self.told(told, batch, after).await,
             Effect::Consent { by, words } => {
                 let told = self.engine.consent_word(&by, &words, None, batch, &mut after.rows).await?;
                 self.engine.tell(&by, &told, batch, &mut after.rows)

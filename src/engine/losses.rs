@@ -1,6 +1,7 @@
 //! Senders are told what of their messages others do not get, and readers what of others' messages they do not see: once for each
 //! room, sender and kind, whatever happens between.
 
+use ruma::OwnedEventId;
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -11,7 +12,7 @@ use crate::{
     ident::UserUri,
     room::{Effect, Names as _, Room, Step},
     store::{Batch, StoreError},
-    translate::{self, Loss},
+    translate::{self, Earlier, Loss, RoomEvent},
 };
 
 impl Actor {
@@ -34,6 +35,10 @@ impl Actor {
             }
             Effect::Note(text) => {
                 tracing::info!(room = %self.uri, "{text}");
+                Ok(())
+            }
+            Effect::Detail(text) => {
+                tracing::debug!(room = %self.uri, "{text}");
                 Ok(())
             }
             _ => Ok(()),
@@ -83,6 +88,20 @@ impl Actor {
             )
         };
         self.say(|step| step.notice(&text), batch, after)
+    }
+
+    /// Whoever removes what nothing is known of any more, so that others who have it keep it.
+    pub(super) async fn forgotten(
+        &mut self,
+        event: &RoomEvent,
+        past: &[(OwnedEventId, Earlier)],
+    ) -> Result<Option<UserUri>, StoreError> {
+        let tells = self.engine.0.names.telling.losses;
+        let known = past.iter().any(|(known, _)| Some(known) == event.redacts.as_ref());
+        if !tells || known || !self.is_carried(event) || !self.engine.may_be_forgotten(event).await? {
+            return Ok(None);
+        }
+        Ok(self.engine.0.names.uri(&event.sender))
     }
 
     /// Clients hear once what crosses, when this version carries other things than the one that told them last.

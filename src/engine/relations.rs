@@ -93,6 +93,15 @@ impl Engine {
         Ok(past)
     }
 
+    /// Whether nothing is known of what an event removes, and something was forgotten already: others may have it.
+    pub(super) async fn may_be_forgotten(&self, event: &RoomEvent) -> Result<bool, StoreError> {
+        let Some(target) = event.redacts.as_ref().filter(|_| self.0.today.forgotten_before() > 0) else {
+            return Ok(false);
+        };
+        let row = EVENTS.get(&self.0.db, &(event.room_id.to_string(), target.to_string())).await?;
+        Ok(row.is_none())
+    }
+
     pub(super) async fn message_of(&self, matrix: &RoomId, event: &EventId) -> Result<Option<Earlier>, StoreError> {
         let key = (matrix.to_owned(), event.to_owned());
         if let Some(earlier) = self.lately(|lately| lately.messages.map.get(&key).cloned()) {

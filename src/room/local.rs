@@ -30,8 +30,11 @@ impl Step<'_> {
         if event.event_type == "m.room.member" {
             return self.on_member(event, salt);
         }
-        if self.names.is_bridged(&event.sender) || event.content.get(CONTENT_KEY).is_some() {
+        if self.names.is_bridged(&event.sender) {
             return;
+        }
+        if event.content.get(CONTENT_KEY).is_some() {
+            return self.forwarded(event);
         }
         if let Some(key) = &event.state_key {
             if key.is_empty() && event.event_type == TOMBSTONE {
@@ -63,7 +66,8 @@ impl Step<'_> {
             return self.undelivered(event);
         }
         if self.room.unbridging {
-            return;
+            let words = "The room is being disconnected from MIMI.".to_owned();
+            return self.tell_status(&event.event_id, &Fate::Failed(Why::NotConnected, words));
         }
         match &self.room.phase {
             Phase::Active | Phase::Invited | Phase::Joining => {}
@@ -92,7 +96,9 @@ impl Step<'_> {
         let sent_ts = event.origin_server_ts;
         let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, past, mentions };
         let translated = if event.event_type == "m.room.redaction" {
-            let Some(target) = event.redacts.as_ref().and_then(|event| past.of(event)) else { return };
+            let Some(target) = event.redacts.as_ref().and_then(|event| past.of(event)) else {
+                return self.unsaid(event, &user, &NotCarried::NoTarget);
+            };
             if target.sender != user
                 && !self.state().is_some_and(|state| state.can(&user, Capability::DeleteOtherMessage))
             {
@@ -120,20 +126,7 @@ impl Step<'_> {
         };
         let translated = match translated {
             Ok(translated) => translated,
-            Err(NotCarried::Mirror | NotCarried::NoTarget) => return,
-            Err(reason) => {
-                self.report(format!("{} is not carried: {reason}", event.event_id));
-                let words = format!("A message of {} was not sent to the MIMI users: {reason}.", event.sender);
-                let why = Why::from(&reason);
-                if matches!(event.event_type.as_str(), "m.room.message" | "m.sticker")
-                    || reason == NotCarried::OtherType
-                {
-                    self.tell_failure(&event.event_id, why, &words);
-                } else if event.event_type == "m.reaction" {
-                    self.tell_status(&event.event_id, &Fate::Failed(why, words));
-                }
-                return;
-            }
+            Err(reason) => return self.unsaid(event, &user, &reason),
         };
         match translated.content.encode_with_id(&user, &self.room.uri) {
             Ok((encoded, id)) => {
@@ -148,7 +141,7 @@ impl Step<'_> {
                 }
                 self.room.queue.push_back(Intent::Say { user, event, content: encoded, message_id: id.0 });
             }
-            Err(error) => self.report(format!("{} is not carried: {error}", event.event_id)),
+            Err(error) => self.unsaid(event, &user, &error.into()),
         }
     }
 

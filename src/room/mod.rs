@@ -37,6 +37,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod trickle;
+mod unsaid;
 mod upgrade;
 mod welcome;
 pub mod words;

@@ -489,6 +489,8 @@ pub enum Effect {
     Report(String),
     /// The operator may like to know: refusals that belong to the ordinary course of things.
     Note(String),
+    /// Only who looks for something wants to know.
+    Detail(String),
 }
 
 /// What a room keeps in mind and can do without: message ids that were shown or logged lately, of which a second copy is not

@@ -179,8 +179,7 @@ impl Step<'_> {
 
     /// An event can never be worked on.
     pub(crate) fn tell_set_aside(&mut self, event: &RoomEvent) {
-        let is_message = matches!(event.event_type.as_str(), "m.room.message" | "m.sticker");
-        let what = if is_message { "A message" } else { "Something" };
+        let what = super::unsaid::what_it_is(&event.event_type);
         let words = format!(
             "{what} of {} was not sent to the MIMI users: the gateway cannot work on it. Its operator finds it among what was set \
              aside.",

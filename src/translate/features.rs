@@ -167,13 +167,20 @@ pub const FEATURES: &[Feature] = &[
     ),
     row("threads", "`m.thread`", "`topicId`", FULL, "", Some("thread")),
     row("edits", "`m.replace`", "`replaces`", FULL, "by the sender; of others' messages: as a message", Some("edit")),
-    row("reactions", "`m.reaction`", "disposition `reaction`", FULL, "", Some("reaction")),
+    row(
+        "reactions",
+        "`m.reaction`",
+        "disposition `reaction`",
+        FULL,
+        "to what others never had (words of the gateway, what was said before the room was mirrored): not at all",
+        Some("reaction"),
+    ),
     row(
         "deletions",
         "redaction",
         "`replaces`, no body",
         FULL,
-        "by the sender, or who may in the MIMI room",
+        "by the sender, or who may in the MIMI room; of what others never had nothing is said, there is nothing to remove",
         Some("delete"),
     ),
     row(
@@ -233,6 +240,30 @@ pub const FEATURES: &[Feature] = &[
         "whole between gateways; others have a sound, a picture",
         None,
     ),
+    row(
+        "spoilers on pictures",
+        "MSC4193",
+        "attachment whose description says so",
+        levels(Level::Partly, Level::Full),
+        "whole between gateways, but for the preview; others do not show it by itself",
+        None,
+    ),
+    row(
+        "what apps note of files",
+        "other keys of `info`",
+        "",
+        levels(Level::Partly, Level::No),
+        "beyond name, type, size, length, blur and preview",
+        None,
+    ),
+    row(
+        "names that messages bring along",
+        "MSC4144",
+        "",
+        levels(Level::Partly, Level::No),
+        "the message is shown under its sender's name",
+        None,
+    ),
     row("galleries", "MSC4274", "external parts", levels(Level::Full, Level::Partly), "shown one by one", None),
     row(
         "read receipts",
@@ -242,6 +273,31 @@ pub const FEATURES: &[Feature] = &[
         "from Matrix by `rooms.read_receipts` and the room's policy; never private ones",
         Some("read_receipts"),
     ),
+    row(
+        "forwarded messages of MIMI users",
+        "a copy of the event, with the gateway's mark",
+        "",
+        NO,
+        "two gateways would send each other the same for ever; who writes or sends it anew is heard",
+        None,
+    ),
+    row(
+        "signals of calls, key verification",
+        "`m.call.hangup`, `m.call.reject`, MSC4310, `m.key.verification.…`",
+        "",
+        NO,
+        "what clients say to each other; nobody outside can join the call, or has to hear who declined it",
+        None,
+    ),
+    row(
+        "other events of Matrix",
+        "`m.…` types that this table does not have",
+        "",
+        NO,
+        "the sender's client hears of each, people once",
+        None,
+    ),
+    row("pinned messages, widgets, other state", "state events", "", NO, "they change the Matrix room alone", None),
     row("typing, presence", "ephemeral events", "", NO, "", None),
     row("encrypted messages", "`m.room.encrypted`", "", NO, "encrypted rooms are refused", None),
 ];
@@ -305,6 +361,16 @@ const TOLD: &[(&str, &str)] = &[
     ("threads", "that yours is in a thread, if they do not have its first message"),
     ("edits", "that yours replaces an earlier message which they do not have as yours (they get both)"),
     ("places", "some details of a place (its coordinates are kept)"),
+    ("reactions", "reactions to what they do not have (what was said before the room was mirrored, or words of mine)"),
+    ("deletions", "deletions of what I do not know any more: they keep what they have of it"),
+    (
+        "spoilers on pictures",
+        "the cover of a file (it comes without a preview, to be downloaded, and its description says that it is a spoiler)",
+    ),
+    ("what apps note of files", "what your app notes of a file beyond its name, type, size and length"),
+    ("names that messages bring along", "names and pictures that a message brings along (it is shown under yours)"),
+    ("forwarded messages of MIMI users", "messages of theirs that you send on as they are (write or send them anew)"),
+    ("other events of Matrix", "events of which only Matrix clients know what they mean"),
     ("polls, votes, ends of polls", "what yours refers to"),
     ("custom events", "more than a line of text of polls and of what only some Matrix clients know"),
     ("calls", "a call (they are told of it, and cannot join)"),
@@ -318,7 +384,7 @@ const TOLD_TO_READERS: &[&str] = &[
     "links",
     "custom emoji in texts",
     "mentions of people",
-    "places",
+    "what apps note of files",
     "disappearing messages",
     "pictures, videos, sounds, files",
 ];
@@ -337,7 +403,8 @@ impl Loss {
                 "that a message shall disappear some time after each of you read it (it goes when all of you have)"
             }
             Self::InlineImage => "pictures within a text (their names are shown)",
-            Self::Details => "some of what is said of a file or a place",
+            Self::Details => "some of what is said of a place",
+            Self::FileDetails => "some of what is said of a file",
             Self::Link => "links that Matrix does not allow (their text is shown)",
             Self::Unsupported(_) => "content of a kind that Matrix has no form for",
             Self::Cut => "the end of a text that is too long",
@@ -358,6 +425,10 @@ impl Loss {
             | Self::Voice
             | Self::Sticker
             | Self::Together
+            | Self::Event(_)
+            | Self::Cover
+            | Self::Profile
+            | Self::Forwarded
             | Self::Thumbnail => return None,
         })
     }
@@ -384,7 +455,7 @@ impl Loss {
     /// Whether a gateway of this kind gets it all the same.
     #[must_use]
     pub fn spares_gateways(&self) -> bool {
-        matches!(self, Self::Spoiler | Self::Private(_))
+        matches!(self, Self::Spoiler | Self::Cover | Self::Private(_))
     }
 
     /// Which row of [`FEATURES`] tells of it.
@@ -411,6 +482,11 @@ impl Loss {
             Self::Unsupported(_) | Self::Thumbnail => "pictures, videos, sounds, files",
             Self::Voice | Self::Sticker => "voice messages, stickers",
             Self::Together => "galleries",
+            Self::Cover => "spoilers on pictures",
+            Self::FileDetails => "what apps note of files",
+            Self::Profile => "names that messages bring along",
+            Self::Event(_) => "other events of Matrix",
+            Self::Forwarded => "forwarded messages of MIMI users",
             Self::Formatting | Self::Cut | Self::Alternatives => "long text",
         }
     }

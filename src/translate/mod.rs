@@ -140,7 +140,7 @@ pub enum Loss {
     Reference,
     /// A call: it is told, and cannot be joined from outside.
     Call,
-    /// Details beside the text: whose place it is, under which name somebody writes.
+    /// Details of a place: whose it is, when they were there.
     Details,
     /// An event of this type is one for Matrix clients behind other gateways; everybody else has its text.
     Private(String),
@@ -164,6 +164,16 @@ pub enum Loss {
     Together,
     /// A small picture of a file.
     Thumbnail,
+    /// That a file is covered: it is an attachment whose description says so.
+    Cover,
+    /// What is said of a file beyond its name, type, size and length.
+    FileDetails,
+    /// The name and picture that a message brings along: it is shown under its sender's.
+    Profile,
+    /// An event of Matrix' own of this type, for which MIMI has no form.
+    Event(String),
+    /// A message of a MIMI user, sent on as it is.
+    Forwarded,
     /// The sender's plain text says something else than its formatted text; the plain text was made from the latter.
     Alternatives,
 }
@@ -195,6 +205,11 @@ impl fmt::Display for Loss {
             Self::Sticker => f.write_str("that it is a sticker (sent as a picture)"),
             Self::Together => f.write_str("that the files belong together"),
             Self::Thumbnail => f.write_str("a preview of a file"),
+            Self::Cover => f.write_str("that a file is covered (its description says so)"),
+            Self::FileDetails => f.write_str("some details of a file"),
+            Self::Profile => f.write_str("the name that the message brings along"),
+            Self::Event(event_type) => write!(f, "events of type {event_type}"),
+            Self::Forwarded => f.write_str("a forwarded message of a MIMI user"),
             Self::Alternatives => f.write_str("a plain text that differed from the formatted one"),
         }
     }
@@ -215,7 +230,7 @@ pub enum NotCarried {
     /// Redacted, or without text.
     #[error("the message has no text")]
     Empty,
-    /// It is about an event that has no MIMI message. Nobody is told.
+    /// It is about an event that has no MIMI message.
     #[error("what it refers to is no message of the MIMI room")]
     NoTarget,
     /// A new version of a message of another type, which no client shows.

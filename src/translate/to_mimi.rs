@@ -63,6 +63,7 @@ pub(super) fn with_pictures(
         None => return Err(NotCarried::Empty),
         Some(value) => value.as_str().ok_or(NotCarried::Malformed("body"))?,
     };
+    losses.extend(events::brings_profile(message).then_some(Loss::Profile));
     let formatted = (message.get("format").and_then(Value::as_str) == Some("org.matrix.custom.html"))
         .then(|| message.get("formatted_body").and_then(Value::as_str))
         .flatten();

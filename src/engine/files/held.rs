@@ -22,7 +22,7 @@ use crate::{
     room::{Input, Names as _, Phase, Showing},
     store::{Batch, StoreError},
     translate::{
-        self, CONTENT_KEY, Earlier, NoPast, Nobody, RoomEvent,
+        self, CONTENT_KEY, Earlier, Loss, NoPast, Nobody, RoomEvent,
         media::{FileSource, Media, Moved, from_event, with_files},
     },
     wire::path::DownloadUrl,
@@ -164,7 +164,12 @@ impl Actor {
         after: &mut After,
     ) -> Result<(), StoreError> {
         let past = self.engine.past(&event).await?;
-        self.run(Input::Event { event, salt, past }, batch, after).await.map(drop)
+        let forgotten = self.forgotten(&event, &past).await?;
+        self.run(Input::Event { event, salt, past }, batch, after).await?;
+        match forgotten {
+            Some(user) => self.tell_losses(&user, &[Loss::Deletion], batch, after).await,
+            None => Ok(()),
+        }
     }
 
     /// Whether the room carries what this event says, as far as one can see from outside.

@@ -517,6 +517,7 @@ impl World {
                 | Effect::ReportAbuse { .. }
                 | Effect::Lost { .. }
                 | Effect::Reported { .. }
+                | Effect::Detail(_)
                 | Effect::Trickling(_)
                 | Effect::Expires { .. }
                 | Effect::Consent { .. } => {}

@@ -83,6 +83,11 @@ pub(super) fn mark(content: &mut Value, message: &MimiContent) {
     }
 }
 
+/// Whether a message has a name or picture of its own (MSC4144).
+pub(super) fn brings_profile(content: &Map<String, Value>) -> bool {
+    ["m.per_message_profile", "com.beeper.per_message_profile"].iter().any(|key| content.contains_key(*key))
+}
+
 fn is_edit(outer: &Map<String, Value>) -> bool {
     relation(outer, "rel_type") == Some("m.replace")
 }

@@ -26,14 +26,18 @@ const MAX_TYPE: usize = 255;
 
 /// Types that begin like this have a translation of their own, or a meaning to servers and clients that no other provider may
 /// touch.
-const OWN: [&str; 9] = [
+const OWN: [&str; 13] = [
+    "com.beeper.message_send_status",
     "m.",
     "io.element.call.",
     "org.matrix.call.",
     "org.matrix.msc1767.",
     "org.matrix.msc3401.",
+    "org.matrix.msc3489.",
+    "org.matrix.msc3672.",
     "org.matrix.msc4075.",
     "org.matrix.msc4143.",
+    "org.matrix.msc4310.",
     "im.mimi-gateway.",
     "org.matrix.room.",
 ];
@@ -75,9 +79,7 @@ pub(super) fn to_mimi(
         return Err(NotCarried::Empty);
     }
     let mut losses = Vec::new();
-    if content.contains_key("m.per_message_profile") || content.contains_key("com.beeper.per_message_profile") {
-        losses.push(Loss::Details);
-    }
+    losses.extend(super::brings_profile(&content).then_some(Loss::Profile));
     content.retain(|key, _| !is_ours_to_say(key));
     let target = || super::super::relation::target(outer, ctx).and_then(|target| target.kind);
     let voted_on = if poll(event_type) == Some(Poll::Response) { target() } else { None };

@@ -203,7 +203,7 @@ fn what_an_event_may_not_say_of_itself_stays_behind() {
         "org.matrix.self_destruct_after": 1_700_000_060_000_u64,
     });
     let translated = mimi("org.example.dice", &event);
-    let expected = [Loss::Reply, Loss::Thread, Loss::Mention, Loss::Details, private("org.example.dice")];
+    let expected = [Loss::Reply, Loss::Thread, Loss::Mention, private("org.example.dice"), Loss::Profile];
     assert_eq!(translated.losses, expected);
     assert_eq!(translated.content.expires, Some(Expiration::At(1_700_000_060)));
     let back = seen(&translated.content, true, None);

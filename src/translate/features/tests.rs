@@ -121,6 +121,15 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("encrypted messages", ("m.room.encrypted", json!({"algorithm": "m.megolm.v1.aes-sha2"}))),
         ("typing, presence", ("m.typing", json!({}))),
+        ("signals of calls, key verification", ("m.call.reject", json!({"call_id": "1"}))),
+        ("signals of calls, key verification", ("org.matrix.msc4310.rtc.decline", json!({"m.relates_to": {}}))),
+        ("signals of calls, key verification", ("m.key.verification.mac", json!({"mac": {}}))),
+        ("other events of Matrix", ("m.image", json!({"m.text": [{"body": "a cat"}]}))),
+        ("pinned messages, widgets, other state", ("m.room.pinned_events", json!({"pinned": ["$1"]}))),
+        (
+            "forwarded messages of MIMI users",
+            words(json!({"msgtype": "m.text", "body": "hello", CONTENT_KEY: {"id": "x"}})),
+        ),
     ];
     let reaction = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": "$1", "key": "👍"}});
     events.push(("reactions", ("m.reaction", reaction)));
@@ -130,6 +139,13 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
     }
     let voice = json!({"msgtype": "m.audio", "body": "x", "url": "mxc://a/b", "org.matrix.msc3245.voice": {}});
     events.push(("voice messages, stickers", words(voice)));
+    let covered = json!({"msgtype": "m.image", "body": "x", "url": "mxc://a/b", "page.codeberg.everypizza.msc4193.spoiler": true});
+    events.push(("spoilers on pictures", words(covered)));
+    let noted = json!({"msgtype": "m.image", "body": "x", "url": "mxc://a/b", "info": {"org.example.exif": 1}});
+    events.push(("what apps note of files", words(noted)));
+    let named =
+        json!({"msgtype": "m.text", "body": "x", "com.beeper.per_message_profile": {"id": "x", "displayname": "X"}});
+    events.push(("names that messages bring along", words(named)));
     events.push(("voice messages, stickers", ("m.sticker", json!({"body": "x", "url": "mxc://a/b"}))));
     let item = json!({"itemtype": "m.image", "body": "x", "url": "mxc://a/b"});
     events.push(("galleries", words(json!({"msgtype": "m.gallery", "body": "", "itemtypes": [item, item]}))));
@@ -218,6 +234,11 @@ fn every_loss_has_its_row() {
         Loss::Sticker,
         Loss::Together,
         Loss::Thumbnail,
+        Loss::Event(private()),
+        Loss::Forwarded,
+        Loss::Cover,
+        Loss::FileDetails,
+        Loss::Profile,
     ] {
         assert!(feature(loss.feature()).is_some(), "{loss:?}: {}", loss.feature());
     }

@@ -64,7 +64,15 @@ pub(super) fn from_event(event_type: &str, content: &Map<String, Value>) -> Opti
 }
 
 fn file<S>(source: S, name: &str, info: MediaInfo) -> MediaFile<S> {
-    MediaFile { kind: MediaKind::Emoticon, source, filename: clean_name(name), info, thumbnail: None, voice: None }
+    MediaFile {
+        kind: MediaKind::Emoticon,
+        source,
+        filename: clean_name(name),
+        info,
+        thumbnail: None,
+        voice: None,
+        cover: None,
+    }
 }
 
 /// The message of a text with pictures, of which some were carried.

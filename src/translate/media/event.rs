@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, events, tidy, to_matrix, to_mimi},
     FileSource, MAX_FILES, MAX_WAVEFORM, Media, MediaFile, MediaInfo, MediaKind, UNKNOWN_TYPE, clean_blurhash,
-    clean_name, emoticon,
+    clean_name, cover, emoticon,
 };
 use crate::{
     content::{MimiContent, NestedPart},
@@ -17,7 +17,8 @@ const GALLERIES: [&str; 2] = ["m.gallery", "dm.filament.gallery"];
 const BLURHASHES: [&str; 2] = ["xyz.amorgan.blurhash", "blurhash"];
 const VOICE: [&str; 2] = ["org.matrix.msc3245.voice", "org.matrix.msc3245.voice.v2"];
 const AUDIO: &str = "org.matrix.msc1767.audio";
-const SPOILER: &str = "page.codeberg.everypizza.msc4193.spoiler";
+/// A file shows it itself (MSC4230).
+const ANIMATED: [&str; 2] = ["org.matrix.msc4230.is_animated", "is_animated"];
 
 /// Whether an event is one of files: `content` is that of its edit, if it is one.
 #[must_use]
@@ -105,8 +106,9 @@ fn file(
     let audio = map.get(AUDIO).and_then(Value::as_object);
     let mut info = info(about, losses);
     info.duration = info.duration.or_else(|| audio.and_then(|audio| number(audio, "duration")));
-    // A thumbnail that cannot be read is no reason to withhold the file.
-    let thumbnail = source_or_loss(about, losses).map(|source| {
+    let cover = cover::of_event(map).or_else(|| cover::of_event(about));
+    // A thumbnail that cannot be read is no reason to withhold the file. Of what is covered there is none: not everybody covers it.
+    let thumbnail = source_or_loss(about, losses).filter(|_| cover.is_none()).map(|source| {
         let about = about.get("thumbnail_info").and_then(Value::as_object).unwrap_or(&empty);
         (source, self::info(about, losses))
     });
@@ -117,8 +119,8 @@ fn file(
     });
     let name = text(map, "filename").or_else(|| text(map, "body").filter(|_| kind != MediaKind::Sticker));
     let filename = clean_name(name.unwrap_or_default());
-    if map.get(SPOILER).and_then(Value::as_bool) == Some(true) {
-        losses.push(Loss::Spoiler);
+    if cover.is_some() {
+        losses.push(Loss::Cover);
     }
     if voice.is_some() {
         losses.push(Loss::Voice);
@@ -126,7 +128,7 @@ fn file(
     if kind == MediaKind::Sticker {
         losses.push(Loss::Sticker);
     }
-    Ok(MediaFile { kind, source, filename, info, thumbnail, voice })
+    Ok(MediaFile { kind, source, filename, info, thumbnail, voice, cover })
 }
 
 fn source(map: &Map<String, Value>, url: &str, file: &'static str) -> Result<Option<FileSource>, NotCarried> {
@@ -149,10 +151,10 @@ fn source_or_loss(about: &Map<String, Value>, losses: &mut Vec<Loss>) -> Option<
 fn info(map: &Map<String, Value>, losses: &mut Vec<Loss>) -> MediaInfo {
     let known = |key: &str| {
         let plain = ["mimetype", "size", "w", "h", "duration", "thumbnail_url", "thumbnail_file", "thumbnail_info"];
-        plain.contains(&key) || BLURHASHES.contains(&key)
+        plain.contains(&key) || BLURHASHES.contains(&key) || ANIMATED.contains(&key) || cover::is_key(key)
     };
     if map.keys().any(|key| !known(key)) {
-        losses.push(Loss::Details);
+        losses.push(Loss::FileDetails);
     }
     let blurhash = BLURHASHES.iter().find_map(|key| text(map, key)).and_then(clean_blurhash);
     MediaInfo {
@@ -199,6 +201,9 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
             info.insert("thumbnail_info".to_owned(), Value::Object(write_info(about)));
         }
         content.insert("info".to_owned(), Value::Object(info));
+        if let Some(reason) = &file.cover {
+            cover::write(reason, &mut content);
+        }
         if let Some(waveform) = &file.voice {
             content.insert(VOICE[0].to_owned(), json!({}));
             content

@@ -3,7 +3,7 @@
 use super::{
     super::{Loss, NotCarried, ToMimi, Translated, essence, tidy},
     MAX_FILES, MAX_WAVEFORM, MEDIA_EXTENSION, Media, MediaFile, MediaInfo, MediaKind, UNKNOWN_TYPE, clean_blurhash,
-    clean_name, emoticon,
+    clean_name, cover, emoticon,
 };
 use crate::content::{
     AvMetadata, AvType, Body, CborValue, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart,
@@ -34,22 +34,27 @@ pub fn to_message(media: &Media<ExternalPart>, ctx: &ToMimi<'_>) -> Result<Trans
         let number = u16::try_from(index).map_err(|_| NotCarried::Malformed("itemtypes"))?;
         let external = ExternalPart {
             content_type: file.info.media_type.clone(),
-            description: description.clone(),
+            description: match &file.cover {
+                Some(reason) => cover::description(reason, &description),
+                None => description.clone(),
+            },
             filename: file.filename.clone(),
             ..file.source.clone()
         };
         let disposition = match file.kind {
+            // What is covered shows itself to nobody who did not ask for it.
+            _ if file.cover.is_some() => Disposition::Attachment,
             MediaKind::File => Disposition::Attachment,
             MediaKind::Sticker | MediaKind::Emoticon => Disposition::Inline,
             MediaKind::Image | MediaKind::Video | MediaKind::Audio => Disposition::Render,
         };
         parts.push(part(disposition, external));
-        hints.extend(hint(number, file.kind == MediaKind::Sticker, &file.info, file.voice.as_deref()));
+        hints.extend(hint(number, &file.info, Some(file)));
         let mut metadata = metadata(number, file.kind.av_type(), &file.info);
         if let Some((source, info)) = &file.thumbnail {
             let external = ExternalPart { content_type: info.media_type.clone(), ..source.clone() };
             parts.push(part(Disposition::Preview, external));
-            hints.extend(hint(number + 1, false, info, None));
+            hints.extend(hint::<ExternalPart>(number + 1, info, None));
             if let Some(metadata) = &mut metadata {
                 metadata.preview_index = Some(number + 1);
             }
@@ -104,13 +109,19 @@ fn metadata(part_index: u16, kind: Option<AvType>, info: &MediaInfo) -> Option<A
     })
 }
 
-/// What MIMI has no fields for: `{1: part, 2: sticker, 3: blurhash, 4: waveform}`.
-fn hint(part: u16, sticker: bool, info: &MediaInfo, voice: Option<&[u16]>) -> Option<CborValue> {
+/// What MIMI has no fields for: `{1: part, 2: sticker, 3: blurhash, 4: waveform, 5: why it is covered, 6: covered, to be downloaded}`.
+fn hint<S>(part: u16, info: &MediaInfo, file: Option<&MediaFile<S>>) -> Option<CborValue> {
+    let sticker = file.is_some_and(|file| file.kind == MediaKind::Sticker);
+    let voice = file.and_then(|file| file.voice.as_deref());
+    let cover = file.and_then(|file| file.cover.as_deref());
+    let download = cover.is_some() && file.is_some_and(|file| file.kind == MediaKind::File);
     let mut entries = vec![(1, CborValue::from(u64::from(part)))];
     entries.extend(sticker.then_some((2, CborValue::Bool(true))));
     entries.extend(info.blurhash.as_deref().map(|hash| (3, CborValue::from(hash))));
     let points = |waveform: &[u16]| CborValue::Array(waveform.iter().map(|p| CborValue::from(u64::from(*p))).collect());
     entries.extend(voice.map(|waveform| (4, points(waveform))));
+    entries.extend(cover.map(|reason| (5, CborValue::from(reason))));
+    entries.extend(download.then_some((6, CborValue::Bool(true))));
     let map = |entries: Vec<(i128, CborValue)>| entries.into_iter().map(|(k, v)| (CborValue::Integer(k), v)).collect();
     (entries.len() > 1).then(|| CborValue::Map(map(entries)))
 }
@@ -149,7 +160,7 @@ pub fn from_message(message: &MimiContent) -> Option<Media<ExternalPart>> {
         if media.caption.is_none() {
             media.caption = Some(NestedPart::text(TEXT_PLAIN, &described.join("\n")));
         } else {
-            media.losses.push(Loss::Details);
+            media.losses.push(Loss::FileDetails);
         }
     }
     media.losses = tidy(media.losses);
@@ -161,6 +172,8 @@ struct Hint {
     sticker: bool,
     blurhash: Option<String>,
     voice: Option<Vec<u16>>,
+    cover: Option<String>,
+    download: bool,
 }
 
 fn hints(message: &MimiContent) -> Vec<(u16, Hint)> {
@@ -175,6 +188,8 @@ fn hints(message: &MimiContent) -> Vec<(u16, Hint)> {
                 sticker: entry.get(2) == Some(&CborValue::Bool(true)),
                 blurhash: entry.get(3).and_then(CborValue::as_text).and_then(clean_blurhash),
                 voice: entry.get(4).and_then(CborValue::as_array).map(waveform),
+                cover: entry.get(5).and_then(CborValue::as_text).map(cover::clean),
+                download: entry.get(6) == Some(&CborValue::Bool(true)),
             },
         ))
     };
@@ -236,7 +251,7 @@ impl Found<'_> {
         let (info, hint) = self.info(index, external);
         let about = self.about.iter().find(|about| about.part_index == index).map(|about| about.media);
         let kind = match info.media_type.split('/').next() {
-            _ if disposition == Disposition::Attachment => MediaKind::File,
+            _ if disposition == Disposition::Attachment && (hint.cover.is_none() || hint.download) => MediaKind::File,
             // A drawing that may hold programs is for who wants to download it.
             _ if info.media_type == "image/svg+xml" => MediaKind::File,
             Some("image") if hint.sticker => MediaKind::Sticker,
@@ -254,7 +269,11 @@ impl Found<'_> {
         };
         let voice = hint.voice.filter(|_| kind == MediaKind::Audio);
         let filename = clean_name(&external.filename);
-        self.media.files.push(MediaFile { kind, source: external.clone(), filename, info, thumbnail: None, voice });
+        let (mut source, cover) = (external.clone(), hint.cover);
+        if let Some(reason) = &cover {
+            cover::said(reason, &external.description).clone_into(&mut source.description);
+        }
+        self.media.files.push(MediaFile { kind, source, filename, info, thumbnail: None, voice, cover });
     }
 
     /// A preview is that of the file before it. One without a file is none that could be shown.

@@ -9,6 +9,7 @@
 //!
 //! How the files themselves go over is the engine's business, with the pipes of `crate::media`: here are only words.
 
+mod cover;
 mod cross;
 mod emoticon;
 mod event;
@@ -175,6 +176,8 @@ pub struct MediaFile<S> {
     pub thumbnail: Option<(S, MediaInfo)>,
     /// Of a recorded voice: how loud it is, evenly over its time, 0 to 1024. May be empty.
     pub voice: Option<Vec<u16>>,
+    /// It is covered until somebody wants to see it, for this reason; empty if nobody says why.
+    pub cover: Option<String>,
 }
 
 /// A message with files; `S` says where they are.
@@ -203,13 +206,13 @@ impl<S> Media<S> {
         let mut places = places.into_iter();
         let mut files = Vec::with_capacity(self.files.len());
         for file in self.files {
-            let MediaFile { kind, source: _, filename, info, thumbnail, voice } = file;
+            let MediaFile { kind, source: _, filename, info, thumbnail, voice, cover } = file;
             let source = places.next()??;
             let thumbnail = match thumbnail {
                 None => None,
                 Some((_, info)) => places.next()?.map(|place| (place, info)),
             };
-            files.push(MediaFile { kind, source, filename, info, thumbnail, voice });
+            files.push(MediaFile { kind, source, filename, info, thumbnail, voice, cover });
         }
         places.next().is_none().then_some(Media { files, caption: self.caption, losses: self.losses })
     }

@@ -281,8 +281,61 @@ fn what_matrix_says_and_nobody_else_understands_is_a_loss() {
     content["info"]["org.example.exif"] = json!("f/8");
     content["info"]["thumbnail_url"] = json!("https://elsewhere.example/x");
     let media = read("m.room.message", &content).unwrap();
-    assert_eq!(media.losses, [Loss::Spoiler, Loss::Details, Loss::Thumbnail]);
+    assert_eq!(media.losses, [Loss::Thumbnail, Loss::Cover, Loss::FileDetails]);
     assert_eq!(media.files[0].thumbnail, None);
+}
+
+#[test]
+fn a_covered_picture_stays_covered_and_is_shown_by_nobody_else_by_itself() {
+    let key = |name: &str| format!("page.codeberg.everypizza.msc4193.spoiler{name}");
+    let html = json!({"format": "org.matrix.custom.html", "formatted_body": "<b>Look!</b>"});
+    for (reason, mark) in [(None, "[spoiler]"), (Some(" the\nend "), "[spoiler: the end]")] {
+        for kind in ["m.image", "m.video", "m.file"] {
+            for (formatted, described) in [(false, format!("{mark} Look!")), (true, mark.to_owned())] {
+                let mut content = image();
+                content["msgtype"] = json!(kind);
+                content["info"]["mimetype"] = json!(if kind == "m.video" { "video/mp4" } else { "image/png" });
+                content[key("")] = json!(true);
+                if let Some(reason) = reason {
+                    content[key(".reason")] = json!(reason);
+                }
+                if formatted {
+                    content.as_object_mut().unwrap().extend(html.as_object().unwrap().clone());
+                }
+                let (sent, events) = across("m.room.message", &content, true);
+                assert_eq!(sent.losses, [Loss::Cover]);
+                let files: Vec<_> =
+                    sent.content.body.walk().filter(|part| matches!(part.body, Body::External(_))).collect();
+                assert_eq!(files.len(), 1, "no preview shows what is covered");
+                assert_eq!(
+                    (files[0].disposition, &external(files[0]).description),
+                    (Disposition::Attachment, &described)
+                );
+                let shown = &events[0].content;
+                assert_eq!((&shown["msgtype"], &shown["body"]), (&json!(kind), &json!("Look!")));
+                assert_eq!(
+                    (&shown[key("")], shown[key(".reason")].as_str()),
+                    (&json!(true), reason.map(|_| "the end"))
+                );
+                assert_eq!(shown["info"].get("thumbnail_url"), None);
+                assert_eq!(shown["info"]["xyz.amorgan.blurhash"], image()["info"]["xyz.amorgan.blurhash"]);
+            }
+        }
+    }
+    // Some write it with the size; and a reason alone covers nothing.
+    let mut content = image();
+    content["info"]["m.spoiler"] = json!(true);
+    assert_eq!(read("m.room.message", &content).unwrap().losses, [Loss::Cover]);
+    let mut content = image();
+    content[key(".reason")] = json!("x");
+    assert_eq!(read("m.room.message", &content).unwrap().files[0].cover, None);
+    // Clients say of every picture whether it moves, which it shows itself.
+    let mut content = image();
+    content["info"]["org.matrix.msc4230.is_animated"] = json!(false);
+    assert_eq!(read("m.room.message", &content).unwrap().losses, []);
+    // Others' descriptions stay as they are.
+    let message = message(file_part(Disposition::Render, "image/png", "https://a.example/x"));
+    assert_eq!(from_message(&message).unwrap().files[0].cover, None);
 }
 
 #[test]
