@@ -33,6 +33,8 @@ mod crashes;
 mod direct;
 #[path = "engine/discovery.rs"]
 mod discovery;
+#[path = "engine/faces.rs"]
+mod faces;
 #[path = "engine/files.rs"]
 mod files;
 #[path = "engine/flow.rs"]
@@ -103,6 +105,8 @@ mod schema;
 mod settings;
 #[path = "engine/silo.rs"]
 mod silo;
+#[path = "engine/spaces.rs"]
+mod spaces;
 #[path = "engine/three.rs"]
 mod three;
 #[path = "engine/told.rs"]

@@ -98,6 +98,13 @@ impl Chat {
             MatrixAction::RemoveAlias { alias_localpart } => {
                 change.record(Record::Alias(alias_localpart.clone(), None));
             }
+            MatrixAction::Name { room, actor, name } => {
+                let user = self.user_id(actor).to_string();
+                if change.state.member(room.as_str(), &user) == "join" {
+                    let content = json!({ "membership": "join", "displayname": name });
+                    change.set(room.as_str(), &user, "m.room.member", &user, content);
+                }
+            }
             // Its client shows nobody what others have read.
             MatrixAction::Receipt { .. } => {}
         }

@@ -4,9 +4,9 @@
 use mimi_gateway::{
     cli::inspect::{self, Context, Kind},
     content::{MessageId, MimiContent, NestedPart, TEXT_HTML, TEXT_MARKDOWN},
-    ident::{ClientUri, GroupUri, MimiUri, ProviderDomain, RoomUri, UserUri},
+    ident::{ClientUri, GroupUri, MAX_NAME, MimiUri, ProviderDomain, RoomUri, UserUri, plain_name},
     mimi::{host_is_ours, named_peer},
-    translate::{NoPast, Nobody, ToMatrix, ToMimi, to_matrix, to_mimi},
+    translate::{NoPast, Nobody, ToMatrix, ToMimi, profile::Vcard, to_matrix, to_mimi},
     wire::{
         directory::{self, Directory, DirectoryEntry},
         path,
@@ -16,7 +16,7 @@ use mimi_gateway::{
 type Target = fn(&[u8]);
 
 /// Targets beside those of the kinds of `mimi-gateway inspect`.
-const OTHERS: [(&str, Target); 7] = [
+const OTHERS: [(&str, Target); 8] = [
     ("any", any),
     ("directory-urls", directory_urls),
     ("headers", headers),
@@ -24,6 +24,7 @@ const OTHERS: [(&str, Target); 7] = [
     ("markdown", markdown),
     ("paths", paths),
     ("uris", uris),
+    ("vcard", vcard),
 ];
 
 /// All targets: one for each kind, called like it, and the others.
@@ -190,5 +191,21 @@ fn markdown(data: &[u8]) {
     if let Some(html) = shown(TEXT_MARKDOWN, text) {
         // Without anything to see it is no message.
         assert!(shown(TEXT_HTML, &html).is_none_or(|again| again == html.trim()), "{html}");
+    }
+}
+
+/// A card of strangers is read or refused; what was read of it is the same when it is written and read again, and its name can be
+/// shown.
+fn vcard(data: &[u8]) {
+    match Vcard::read(data) {
+        Ok(card) => {
+            if let Some(name) = card.name.as_deref().and_then(plain_name) {
+                assert!(!name.is_empty() && name.chars().count() <= MAX_NAME + 1, "{name:?}");
+                assert!(!name.contains(['(', ')']) && name.chars().all(|c| !c.is_control()), "{name:?}");
+                let again = Vcard { name: Some(name), ..card };
+                assert_eq!(Vcard::read(again.write().as_bytes()), Ok(again));
+            }
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
 }

@@ -27,6 +27,8 @@ pub struct RoomsConfig {
     pub read_receipts: Reports,
     /// Whether other providers hear that the homeserver took their users' messages for ours.
     pub delivery_reports: Reports,
+    /// Whether other providers hear what users are called in a room.
+    pub tell_profiles: bool,
 }
 
 impl Default for RoomsConfig {
@@ -40,6 +42,7 @@ impl Default for RoomsConfig {
             tell_losses: true,
             read_receipts: Reports::default(),
             delivery_reports: Reports::default(),
+            tell_profiles: true,
         }
     }
 }
@@ -59,6 +62,7 @@ impl RoomsConfig {
             losses: self.tell_losses,
             read_receipts: self.read_receipts,
             delivery_reports: self.delivery_reports,
+            profiles: self.tell_profiles,
             ..Telling::default()
         }
     }

@@ -45,6 +45,8 @@ pub(super) struct Actor {
     recent: Recent,
     /// What of their messages others do not get: whose, and what; those who were told lately.
     pub(super) told_losses: BTreeSet<(UserUri, &'static str)>,
+    /// What speakers are called, as they were looked up lately.
+    pub(super) known_names: super::faces::Known,
     /// Clients were told what crosses, as this version has it.
     pub(super) told_features: bool,
     /// Who has messages of our users, as they said lately.
@@ -55,6 +57,8 @@ pub(super) struct Actor {
     pub(super) held: VecDeque<HeldEvent>,
     /// The event that the room is about to say, and its assets, until they are noted.
     pub(super) filed: Option<(ruma::OwnedEventId, Vec<String>)>,
+    /// The epoch of which other rooms know who takes part here.
+    pub(super) published: Option<u64>,
     /// Assets of messages, as this step changed them.
     pub(super) own_files: BTreeMap<[u8; 32], Vec<String>>,
 }
@@ -94,6 +98,8 @@ pub(super) struct After {
     pub(super) moves: Vec<Move>,
     /// What waits to be read by somebody may wait for nobody any more.
     pub(super) readers: bool,
+    /// What goes to other rooms.
+    pub(super) related: super::kin::Related,
 }
 
 /// Runs until the mailbox closes.
@@ -105,12 +111,14 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         group: RoomGroup::default(),
         recent: Recent::default(),
         told_losses: BTreeSet::new(),
+        known_names: BTreeMap::new(),
         told_features: false,
         delivered: BTreeMap::new(),
         more: false,
         held: VecDeque::new(),
         filed: None,
         own_files: BTreeMap::new(),
+        published: None,
     };
     if !actor.load_until_done().await {
         return;
@@ -235,8 +243,10 @@ impl Actor {
         self.group.bounds = Some(self.engine.bounds());
         self.recent = Recent::default();
         self.told_losses.clear();
+        self.known_names.clear();
         self.told_features = false;
         self.delivered.clear();
+        self.load_kin().await?;
         self.load_held().await
     }
 
@@ -293,6 +303,7 @@ impl Actor {
         let before = self.room.clone();
         self.delivered.clear();
         self.own_files.clear();
+        self.know_parents(None).await?;
         let event = |mail: &Mail| matches!(mail, Mail::Item { item: InboxItem::Event(_), .. });
         for (index, mail) in mails.iter().enumerate() {
             self.more = event(mail) && mails.get(index + 1).is_some_and(event);
@@ -305,6 +316,7 @@ impl Actor {
             self.guarded(|step: &mut Step<'_>| step.pump(), &mut batch, &mut after).await?;
         }
         self.post_notifies(None, &mut batch, &mut after)?;
+        self.publish(before.as_ref(), &mut batch, &mut after).await?;
         self.put_group(&mut batch).await?;
         let db = &self.engine.0.db;
         let every_room = RoomUri::parse(&self.uri).map(|room| every_room_of(&room.hub())).unwrap_or_default();
@@ -330,6 +342,7 @@ impl Actor {
             }
             committed?;
         }
+        self.forget_names();
         Ok(after)
     }
 
@@ -344,6 +357,7 @@ impl Actor {
                 links.remove(&matrix);
             }
         }
+        self.related(after.related);
         for change in &after.moves {
             self.engine.note_move(&self.uri, change);
             if matches!(change, Move::Moved(..)) {

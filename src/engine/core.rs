@@ -152,6 +152,8 @@ pub(super) struct Inner {
     pub(super) mirroring: super::mirror::Mirroring,
     /// Rooms whose ghosts come bit by bit.
     pub(super) trickle: super::trickle::Trickle,
+    /// Who takes part in rooms on which others depend.
+    pub(super) rosters: super::kin::Rosters,
     /// What the transactions tell of the homeserver.
     pub(super) signs: super::signs::Signs,
     /// When the last transaction was answered, and how many came in quick succession by then.
@@ -283,6 +285,7 @@ impl Engine {
             dues: Mutex::default(),
             mirroring: super::mirror::Mirroring::default(),
             trickle: super::trickle::Trickle::default(),
+            rosters: super::kin::Rosters::default(),
             signs: super::signs::Signs::default(),
             answered: Mutex::default(),
             done: Mutex::default(),

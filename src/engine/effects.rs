@@ -124,6 +124,7 @@ impl Actor {
                 self.home(home, batch, after)
             }
             picture @ (Effect::Publish { .. } | Effect::Wear { .. }) => self.picture(picture, batch, after),
+            kin @ Effect::FindParent { .. } => self.find_parent(kin, batch, after),
             Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
             Effect::Trickling(waits) => self.trickling(waits, batch, after),
             Effect::Wake(at) => {

@@ -15,7 +15,7 @@ use crate::{
         self, AppDataOp, Change, CommitSender, CommitView, GroupInfoParts, Leaf, Member, MlsError, ProposalSender,
         PublicView, RowChanges, Rows, StagedCommit,
     },
-    policy::{self, ChangeSet, ComponentOp, ComponentUpdate, Envelope, LeafAdd, LeafRemove, RoomState},
+    policy::{self, ChangeSet, ComponentOp, ComponentUpdate, Envelope, LeafAdd, LeafRemove, Parents, RoomState},
     room::{
         effect::Millis,
         group::{Applied, Beside, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
@@ -53,6 +53,8 @@ pub(crate) struct RoomGroup {
 pub(crate) struct Bounds {
     pub(crate) envelope: Arc<Envelope>,
     pub(crate) own: ProviderDomain,
+    /// As hub: who takes part in the rooms on which this one may depend.
+    pub(crate) parents: Parents,
 }
 
 /// What a group says of itself in one epoch.
@@ -119,9 +121,10 @@ fn judge(
     bounds: Option<&Bounds>,
 ) -> Result<BTreeMap<u16, Vec<u8>>, String> {
     let state = RoomState::from_components(&view.components).map_err(|error| error.to_string())?;
-    let commit = change_set(view, leaves.clone())?;
+    let mut commit = change_set(view, leaves.clone())?;
+    commit.parents = bounds.map(|bounds| bounds.parents.clone()).unwrap_or_default();
     let changed = policy::judge(&state, view.sender.user(), &commit).map_err(|refusal| refusal.to_string())?;
-    if let Some(Bounds { envelope, own }) =
+    if let Some(Bounds { envelope, own, .. }) =
         bounds.filter(|bounds| !changed.is_empty() && !bounds.envelope.is_unbounded())
     {
         let after = state.with(&changed).map_err(|error| error.to_string())?;
@@ -380,6 +383,12 @@ impl Group for RoomGroup {
     }
     fn has_leaf(&self, user: &UserUri) -> bool {
         self.member.as_ref().is_some_and(|member| member.has_leaf(user))
+    }
+    fn participants_of(&self, room: &str) -> Option<Arc<BTreeSet<UserUri>>> {
+        match &self.bounds.as_ref()?.parents {
+            Parents::Hosted(hosted) => hosted.get(room).cloned(),
+            Parents::HubKnows => None,
+        }
     }
     fn in_group(&self, user: &UserUri) -> bool {
         self.view().is_ok_and(|view| view.users.contains(user))

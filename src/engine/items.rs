@@ -99,6 +99,14 @@ impl Actor {
                 let input = Input::Revoked { requester: requester.clone(), target: target.clone() };
                 self.run(input, batch, after).await.map(drop)
             }
+            InboxItem::Child { room } => {
+                self.has_child(room, after);
+                Ok(())
+            }
+            InboxItem::Kin { parent, space } => {
+                self.know_parents(Some(parent)).await?;
+                self.run(Input::Kin { parent: parent.clone(), space: space.clone() }, batch, after).await.map(drop)
+            }
             InboxItem::Passed { references, provider } => {
                 let input = Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
                 self.run(input, batch, after).await.map(drop)

@@ -323,6 +323,10 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
         tracing::info!(lane, event_type, %error, "state that the room can do without was not set");
         return remove(engine, lane, number, |_| {});
     }
+    if matches!(row, OutRow::Matrix(MatrixAction::Name { .. })) {
+        tracing::info!(lane, %error, "somebody is not called as they call themselves");
+        return remove(engine, lane, number, |_| {});
+    }
     if matches!(row, OutRow::Seen { .. }) {
         tracing::info!(lane, %error, "a receipt was not set");
         return remove(engine, lane, number, |_| {});
@@ -403,6 +407,7 @@ fn describe(row: &OutRow) -> String {
             MatrixAction::RemoveAlias { .. } => "removing an alias",
             MatrixAction::Receipt { .. } => "setting a receipt",
             MatrixAction::Ban { .. } => "banning",
+            MatrixAction::Name { .. } => "naming somebody",
         }
         .to_owned(),
     }

@@ -22,7 +22,6 @@ use crate::{
     room::{
         self, Cause, NOBODY, Names, Refusal,
         command::{Command, HELP, in_management, in_room, replied_to, spoken},
-        is_space,
     },
     store::{Batch, StoreError},
     translate::RoomEvent,
@@ -282,6 +281,9 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         direct_with: Some(remote),
         speaker: ghost,
         banned: Vec::new(),
+        names: engine.own_name(&event.sender).await,
+        found: None,
+        space: None,
         // What was said before the invitation is not for the one who is invited.
         since: Some(event.event_id.to_string()),
     };
@@ -437,12 +439,14 @@ pub(super) struct RoomFacts {
     pub(super) first: Option<String>,
     pub(super) other_bridge: Option<String>,
     pub(super) encrypted: bool,
-    /// Nobody talks in it.
-    pub(super) space: bool,
+    /// The one room whose members may come in by themselves.
+    pub(super) lets_in: Option<OwnedRoomId>,
     pub(super) missing: Vec<&'static str>,
     pub(super) may: bool,
     /// Remote users whose ghosts are banned.
     pub(super) banned: Vec<UserUri>,
+    /// What users of ours who are in it are called there.
+    pub(super) names: Vec<(ruma::OwnedUserId, String)>,
 }
 
 pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &ruma::UserId) -> RoomFacts {
@@ -457,6 +461,7 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
         match event.get("type").and_then(serde_json::Value::as_str).unwrap_or_default() {
             "m.room.name" => facts.name = text("name"),
             "m.room.topic" => facts.topic = text("topic"),
+            "m.room.join_rules" => facts.lets_in = room::space_of(&content),
             "m.room.encryption" => facts.encrypted = true,
             "m.bridge" => {
                 let protocol = content.pointer("/protocol/id").and_then(serde_json::Value::as_str);
@@ -471,8 +476,13 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
                 let target = target.and_then(|key| ruma::UserId::parse(key).ok());
                 facts.banned.extend(target.and_then(|target| engine.0.names.ghost_uri(&target)));
             }
+            "m.room.member" if text("membership") == "join" => {
+                let member = event.get("state_key").and_then(serde_json::Value::as_str);
+                let member = member.and_then(|key| ruma::UserId::parse(key).ok());
+                let member = member.filter(|member| engine.0.names.uri(member).is_some());
+                facts.names.extend(member.zip(super::faces::name_in(&content)));
+            }
             "m.room.create" => {
-                facts.space = is_space(&content);
                 first = event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned);
                 creators = room::creators(first.as_deref().unwrap_or_default(), &content);
             }
@@ -506,6 +516,9 @@ impl RoomFacts {
             direct_with: None,
             speaker: Actor::Bot,
             banned: self.banned,
+            names: self.names,
+            found: None,
+            space: self.lets_in,
             since,
         }
     }
@@ -540,11 +553,6 @@ async fn bridge(engine: &Engine, asker: &Asker, target: OwnedRoomId) -> Result<R
     let facts = facts(engine, &state, &asker.user);
     if let Some(other) = facts.other_bridge {
         let text = format!("That room is mirrored to MIMI by {other} already. Two bridges would double every message.");
-        return Ok(refused(Cause::Conflict, text));
-    }
-    if facts.space {
-        let text = "That is a space: nobody talks in it. Mirror the rooms in it one by one; that they belong together is not \
-                    seen elsewhere.";
         return Ok(refused(Cause::Conflict, text));
     }
     if facts.encrypted {

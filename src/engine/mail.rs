@@ -143,6 +143,12 @@ pub(super) struct NewRoom {
     pub(super) speaker: MatrixActor,
     /// Remote users whose ghosts are banned there.
     pub(super) banned: Vec<UserUri>,
+    /// What those who are in it are called.
+    pub(super) names: Vec<(ruma::OwnedUserId, String)>,
+    /// How the other one's provider calls the one of a direct chat who was looked for.
+    pub(super) found: Option<String>,
+    /// The one room whose members may come in by themselves.
+    pub(super) space: Option<ruma::OwnedRoomId>,
     /// The newest event that was there before.
     pub(super) since: Option<String>,
 }

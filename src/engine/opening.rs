@@ -81,15 +81,21 @@ impl Actor {
         room.two = new.direct_with.iter().chain([&new.creator]).filter(|_| room.direct).cloned().collect();
         room.present = new.present.iter().cloned().collect();
         room.present.insert(new.creator.clone());
+        if let (Some(remote), Some(name)) = (&new.direct_with, &new.found) {
+            room.has_found(remote, name);
+        }
         room.banned = new.banned.iter().cloned().collect();
+        room.kin.space.clone_from(&new.space);
         self.room = Some(room);
         let matrix = new.matrix.to_string();
+        self.note_members(new, batch)?;
         self.engine.note_made(&new.creator, &self.uri, batch)?;
         LINKS.put(&self.engine.0.db, batch, &matrix, &self.uri)?;
         ENDED.delete(batch, &matrix);
         if let Some(since) = &new.since {
             WATERMARKS.put(&self.engine.0.db, batch, &matrix, since)?;
         }
+        self.tell_seekers(&matrix, after).await?;
         after.links.push((matrix, true));
         let effects = self.in_step(|step| step.welcome_room(new.direct_with.as_ref(), &new.creator));
         self.effects(effects, batch, after).await

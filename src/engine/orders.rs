@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
+    policy::Parents,
     room::{
         Cause, Code, ConsentWords, Names as _, Orderer, Phase, Refusal, Said,
         command::{ALONE, AdminWords, Command, HELP},
@@ -358,7 +359,11 @@ impl Engine {
 
     /// What rooms may be.
     pub(super) fn bounds(&self) -> Bounds {
-        Bounds { envelope: std::sync::Arc::clone(&self.0.settings.envelope), own: self.0.names.domain().clone() }
+        Bounds {
+            envelope: std::sync::Arc::clone(&self.0.settings.envelope),
+            own: self.0.names.domain().clone(),
+            parents: Parents::default(),
+        }
     }
 
     /// Why this provider may have no more rooms that we follow, beside this one.

@@ -410,7 +410,7 @@ pub(super) async fn external_join(
     let staged = tokio::task::block_in_place(|| group.rejoin(&comeback, &info, now()));
     let staged = staged.map_err(|error| error.to_string())?;
     let state = group.state().map_err(|error| error.to_string())?;
-    let super::group::Bounds { envelope, own } = engine.bounds();
+    let super::group::Bounds { envelope, own, .. } = engine.bounds();
     match envelope.excesses(&state, &own).first() {
         Some(excess) => Err(format!("the operator of this server does not allow its users rooms like it ({excess})")),
         None => Ok((group, staged)),

@@ -44,14 +44,14 @@ struct Match {
     name: Option<String>,
 }
 
-/// What a match shows as its name.
+/// What a match says that its name is; not to be shown as it is.
 fn name_of(profile: &UserProfile) -> Option<String> {
     let named = |wanted: &[(FieldSource, &str)]| {
         let field = profile.fields.iter().find(|field| {
             wanted.iter().any(|(source, name)| field.source == *source && field.name.eq_ignore_ascii_case(name))
         })?;
         let text = std::str::from_utf8(&field.value).ok()?.trim();
-        (!text.is_empty()).then(|| shown(text, NAME))
+        (!text.is_empty()).then(|| text.to_owned())
     };
     named(&[(FieldSource::OidcStdClaim, "name"), (FieldSource::VcardField, "fn")])
         .or_else(|| named(&[(FieldSource::OidcStdClaim, "nickname"), (FieldSource::VcardField, "nickname")]))
@@ -133,7 +133,7 @@ impl Engine {
         }
         let mut text = format!("Several at {at} match. Say whom you mean:");
         for one in found.iter().take(LISTED) {
-            let name = one.name.clone().unwrap_or_else(|| display_name(&one.user));
+            let name = one.name.as_deref().map_or_else(|| display_name(&one.user), |name| shown(name, NAME));
             let _ = write!(text, "\n• {name}: start-chat {}", one.user);
         }
         if found.len() > LISTED {
@@ -165,7 +165,7 @@ impl Engine {
         let digest = hex::encode(Sha256::digest(&asker.key).get(..20).unwrap_or_default());
         let alias_localpart = format!("{GHOST_PREFIX}chat_{digest}");
         let who = match name {
-            Some(name) => format!("{name}, {remote},"),
+            Some(name) => format!("{}, {remote},", shown(name, NAME)),
             None => remote.to_string(),
         };
         let told = |text: String, room: OwnedRoomId| {
@@ -223,6 +223,9 @@ impl Engine {
                 direct_with: Some(remote.clone()),
                 speaker: Actor::Bot,
                 banned: Vec::new(),
+                names: Vec::new(),
+                found: name.map(str::to_owned),
+                space: None,
                 since: None,
             };
             create(self, new).await?
@@ -323,7 +326,9 @@ mod tests {
 
     #[test]
     fn names_of_others_are_shown_without_what_deceives() {
-        let named = |fields: &[(FieldSource, &str, &[u8])]| name_of(&profile("mimi://b.example/u/bob", fields));
+        let named = |fields: &[(FieldSource, &str, &[u8])]| {
+            name_of(&profile("mimi://b.example/u/bob", fields)).map(|name| shown(&name, NAME))
+        };
         assert_eq!(
             named(&[(FieldSource::VcardField, "FN", b" Bob \xe2\x80\xae Smith\n")]).unwrap(),
             "Bob %E2%80%AE Smith"

@@ -1,6 +1,8 @@
 //! What the engine stores: one constant a table, keys that start with the room or the peer (DESIGN 6). Rooms' own records are in
 //! [`super::records`].
 
+use std::collections::BTreeSet;
+
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +19,8 @@ use super::{
 use crate::{
     assets::NAME_BYTES,
     content::ExternalPart,
-    ident::{ProviderDomain, UserUri},
-    room::{Franked, Setting, Showing, Tag},
+    ident::{ProviderDomain, RoomUri, UserUri},
+    room::{Franked, Kin, Setting, Showing, Tag},
     store::{Queue, Table},
     translate::{Earlier, media::Moved},
 };
@@ -86,6 +88,8 @@ pub(crate) const READ: Table<(String, String), Millis> = Table::new("read");
 pub(crate) const DELIVERED: Table<(String, [u8; 32]), Dated<Vec<UserUri>>> = Table::new("delivered");
 /// What senders were told that others do not get: room, user, row of the table of features.
 pub(crate) const TOLD: Table<(String, String, String), ()> = Table::new("told");
+/// What our users are called in a room, if not as in their address: room, Matrix id.
+pub(crate) const MEMBER_NAMES: Table<(String, String), String> = Table::new("membername");
 /// Keys of the gateway itself, by purpose. Sealed.
 pub(crate) const KEYS: Table<String, Vec<u8>> = Table::sealed("key");
 /// Numbers of the gateway itself, by purpose.
@@ -110,6 +114,12 @@ pub(crate) const MIRROR_JOBS: Table<u64, MirrorJob> = Table::new("mirrorjob");
 pub(crate) const MIRROR_ROWS: Table<(u64, String), MirrorRow> = Table::new("mirrorrow");
 /// Rooms whose ghosts come bit by bit, and did not all yet.
 pub(crate) const TRICKLING: Table<String, ()> = Table::new("trickling");
+/// What a room has to do with others of this hub.
+pub(crate) const KIN: Table<String, Kin> = Table::new("kin");
+/// Who takes part in rooms on which others depend.
+pub(crate) const ROSTERS: Table<String, BTreeSet<UserUri>> = Table::new("roster");
+/// Matrix room whose members may come into another one, and the URI of that.
+pub(crate) const SEEKERS: Table<(String, String), ()> = Table::new("seeker");
 /// What came for a room, in order.
 pub(crate) const INBOX: Queue<String, InboxItem> = Queue::sealed("inbox");
 /// Events of Matrix rooms that are not mirrored.
@@ -185,6 +195,10 @@ pub(crate) enum InboxItem {
     Passed { references: Vec<Vec<u8>>, provider: ProviderDomain },
     /// A remote user does not consent, or not any more.
     Revoked { requester: UserUri, target: UserUri },
+    /// A room of ours depends on this one, or may come to, and asks who takes part here.
+    Child { room: RoomUri },
+    /// Who takes part in a room of ours, on which this one depends or may come to, is in its row.
+    Kin { parent: RoomUri, space: Option<OwnedRoomId> },
 }
 
 /// One thing that has to go out.

@@ -147,6 +147,7 @@ impl Engine {
         gone += self.sweep(&OVERDUE, oldest).await?;
         gone += self.sweep(&OWN_FILES, oldest).await?;
         gone += self.sweep(&ORDERED, oldest).await?;
+        gone += self.trim_names().await?;
         if self.0.stop.is_cancelled() {
             return Ok(());
         }

@@ -3,11 +3,11 @@
 use super::{
     bytes::CodecError,
     capability::Capability,
-    components::{ParticipantListUpdate, RoleChanges, RoomMetadata},
+    components::{BaseRoomPolicy, ParticipantListUpdate, RoleChanges, RoomMetadata},
     role,
     state::RoomState,
 };
-use crate::ident::UserUri;
+use crate::ident::{RoomUri, UserUri};
 
 fn index_of(state: &RoomState, user: &UserUri) -> Option<u32> {
     let index = state.participants.iter().position(|(listed, _)| listed == user)?;
@@ -55,6 +55,16 @@ pub fn update_metadata(state: &RoomState, name: Option<&str>, topic: Option<&str
         metadata.subject = RoomMetadata::fit(topic);
     }
     metadata.encode()
+}
+
+/// Has the room depend on another one, or on none any more (component 0x0027).
+pub fn update_parent(state: &RoomState, parent: Option<&RoomUri>) -> Result<Vec<u8>, CodecError> {
+    BaseRoomPolicy {
+        parent_dependent: parent.is_some(),
+        parent_room: parent.iter().map(ToString::to_string).collect(),
+        ..state.base_policy.clone()
+    }
+    .encode()
 }
 
 /// Changes the room's picture (component 0x0023): an https URI, or empty.

@@ -1,6 +1,9 @@
 //! What a commit wants to do to a room, and why it may not.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{bytes::CodecError, preauth::Claim};
 use crate::ident::UserUri;
@@ -57,6 +60,17 @@ pub enum Code {
     Shown(u32),
 }
 
+/// What is known of the rooms on which others depend.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Parents {
+    /// Only the hub knows who takes part there: that everybody who comes in does is not judged.
+    #[default]
+    HubKnows,
+    /// As hub: who takes part in which of its rooms, by the room's URI. A room that is not here is none that others can
+    /// depend on.
+    Hosted(BTreeMap<String, Arc<BTreeSet<UserUri>>>),
+}
+
 /// What a commit does to the room, proposals by value and by reference in the commit's order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChangeSet {
@@ -77,6 +91,8 @@ pub struct ChangeSet {
     pub claims: BTreeMap<UserUri, Vec<Claim>>,
     /// The joining code of an external commit.
     pub code: Code,
+    /// The rooms on which this one may depend.
+    pub parents: Parents,
 }
 
 /// Why a commit is not allowed. Permanent for this commit in this epoch; becomes `notAllowed`, or `invalidProposal` where
@@ -129,6 +145,12 @@ pub enum Refusal {
     /// The room's participants are fixed.
     #[error("the participants of this room never change")]
     FixedMembership,
+    /// The room cannot depend on that parent.
+    #[error("the parent room: {0}")]
+    Parent(&'static str),
+    /// Somebody would come in who does not take part in the parent room.
+    #[error("{0} is not in the room to which this one belongs: they have to be in that one first")]
+    NotInParent(UserUri),
     /// A `ReInit` that is not alone in its commit.
     #[error("a ReInit is alone in its commit")]
     Reinit,
@@ -154,6 +176,8 @@ impl Refusal {
             | Self::Leaf { .. }
             | Self::Constraint(_)
             | Self::FixedMembership
+            | Self::Parent(_)
+            | Self::NotInParent(_)
             | Self::Unchangeable(_)
             | Self::External(_) => false,
         }

@@ -380,6 +380,12 @@ pub struct BaseRoomPolicy {
 }
 
 impl BaseRoomPolicy {
+    /// The room on which it depends, by its URI.
+    #[must_use]
+    pub fn parent(&self) -> Option<&str> {
+        self.parent_room.first().filter(|_| self.parent_dependent).map(String::as_str)
+    }
+
     /// Reads the component's data, or an update.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         all(bytes, |reader| {

@@ -8,6 +8,7 @@
 //! Proposals are authorized by the role that their proposer has before the commit; any participant may commit them.
 //! Constraints are looked at after the whole commit, so that changes which cancel out are allowed.
 
+mod kin;
 mod leaves;
 mod people;
 mod policies;
@@ -76,6 +77,7 @@ impl<'a> Standing<'a> {
         let mut result = BTreeMap::new();
         let policies = judge.policies(&grouped, &people, &mut result)?;
         judge.leaves(&people, &policies)?;
+        judge.kin(&grouped, &people, &policies)?;
         // Last, since it costs the most.
         if grouped.contains_key(&component::PARTICIPANT_LIST) {
             result.insert(component::PARTICIPANT_LIST, judge.new_list(&people)?);

@@ -35,10 +35,12 @@ mod thresholds;
 mod tests;
 
 pub use assets::{AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType, ProviderAssetUploadDomains};
-pub use build::{update_add, update_avatar, update_join_codes, update_metadata, update_remove, update_roles};
+pub use build::{
+    update_add, update_avatar, update_join_codes, update_metadata, update_parent, update_remove, update_roles,
+};
 pub use bytes::CodecError;
 pub use capability::Capability;
-pub use change::{ChangeSet, Code, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, Refusal};
+pub use change::{ChangeSet, Code, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, Parents, Refusal};
 pub use components::{
     BaseRoomPolicy, MAX_PARTICIPANTS, ParticipantList, ParticipantListUpdate, RichDescription, Role, RoleChanges,
     RoleList, RoomMetadata, encode_component_ids,

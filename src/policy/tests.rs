@@ -3,6 +3,7 @@
 mod examples;
 mod features;
 mod joining;
+mod kin;
 mod naive;
 mod powers;
 

@@ -154,6 +154,15 @@ pub enum MatrixAction {
         /// Shown to the target.
         reason: String,
     },
+    /// What a ghost is called in a room in which it is. Not being in it, or being called so already, is success.
+    Name {
+        /// The room.
+        room: OwnedRoomId,
+        /// The ghost.
+        actor: Actor,
+        /// How people read its name.
+        name: String,
+    },
 }
 
 /// A state event as it stands in a Matrix room.

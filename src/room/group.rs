@@ -172,6 +172,10 @@ pub trait Group {
     fn state(&self) -> Result<Arc<RoomState>, GroupError>;
     /// Whether we hold a leaf of this user.
     fn has_leaf(&self, user: &UserUri) -> bool;
+    /// As hub: who takes part in another room of ours, by its URI, if this one depends on it or may come to.
+    fn participants_of(&self, _room: &str) -> Option<Arc<BTreeSet<UserUri>>> {
+        None
+    }
     /// Whether anybody holds a leaf for this user.
     fn in_group(&self, user: &UserUri) -> bool;
     /// The providers whose users have leaves.

@@ -417,6 +417,7 @@ impl Step<'_> {
         self.sync_members();
         self.keep_leaves_fresh();
         self.keep_within_bounds();
+        self.look_again_for_parent();
     }
 
     /// Leaves that a commit did not take in, or only in part, are proposed anew: proposals end with their epoch.

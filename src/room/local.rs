@@ -258,6 +258,10 @@ impl Step<'_> {
         if self.will_be_participant(&user) {
             return;
         }
+        if self.is_outside(&user) {
+            // Perhaps the other room has not heard yet that they came in there: it tells how it is.
+            return self.find_parent();
+        }
         if self.room.present.len() > self.names.list_all_up_to() {
             // A large room lists only those who act.
             return;
@@ -274,6 +278,7 @@ impl Step<'_> {
     }
 
     fn on_left(&mut self, user: UserUri, sender: &UserId, target: &UserId) {
+        self.room.faces.forget(&user);
         self.room.invited_by.remove(&user);
         let asked = self.room.asked.remove(&user).filter(|_| !self.is_participant(&user));
         if let Some(requester) = asked {
@@ -356,6 +361,14 @@ impl Step<'_> {
         }
         if self.is_fixed() && !self.is_participant(remote) {
             return Some("This is a direct chat of two people: nobody can be added to it.".to_owned());
+        }
+        if self.is_outside(remote) {
+            let parent =
+                self.state().and_then(|state| state.base_policy.parent().map(str::to_owned)).unwrap_or_default();
+            return Some(format!(
+                "{} is not in {parent}, the space to which this room belongs: invite them there first.",
+                self.names.display(remote)
+            ));
         }
         let provider = remote.provider();
         (!self.names.is_peer(&provider))
@@ -700,6 +713,7 @@ impl Step<'_> {
             self.look(Setting::Topic);
             self.look(Setting::Access);
             self.look(Setting::Avatar);
+            self.find_parent();
             self.notice(&format!(
                 "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
                  Encryption towards MIMI ends at this gateway: its operator could read what is said here."

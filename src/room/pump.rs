@@ -144,6 +144,7 @@ impl Step<'_> {
         self.finish_unbridging();
         self.show_settings();
         self.show_roles();
+        self.show_late_faces();
     }
 
     fn work_off(&mut self) {
@@ -212,10 +213,12 @@ impl Step<'_> {
                         return Ok(Turn::Wait);
                     }
                     // Commits close an epoch: nothing of it may be sealed behind one.
+                    self.introduce(user, content)?;
                     let sealed = self.group.seal(user, content, Self::tag_of(content))?;
                     self.submit(user, &sealed, intent.clone());
                     return Ok(Turn::Done);
                 }
+                self.introduce(user, content)?;
                 let sealed = self.group.seal(user, content, Self::tag_of(content))?;
                 if let Some((at, frank)) = self.hub_accept_own_message(user, &sealed) {
                     let franked = frank.map(|frank| Franked::new(user, content, at, &frank));
@@ -597,7 +600,7 @@ impl Step<'_> {
                 None => return,
             },
             Intent::Report { .. } => {
-                return self.out.push(Effect::Note(format!("what {who} has read is not told: {why}")));
+                return self.out.push(Effect::Note(format!("what {who} has read, or is called, is not told: {why}")));
             }
             Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),
             Intent::Settle { .. } => return self.report(format!("pending proposals could not be committed: {why}")),

@@ -48,10 +48,11 @@ impl Step<'_> {
     /// How people are told that somebody was put out of the MIMI room.
     pub(super) fn put_out_by(&self, user: &UserUri, applied: &Applied) -> String {
         let deed = if self.is_banned_now(user) { "banned" } else { "removed" };
-        match applied.by.as_ref().filter(|by| *by != user) {
-            Some(by) => format!("{deed} from the MIMI room by {by}"),
-            None => format!("{deed} from the MIMI room"),
-        }
+        let by = applied.by.as_ref().filter(|by| *by != user).map(|by| format!(" by {by}")).unwrap_or_default();
+        let state = self.state();
+        let parent = state.as_ref().and_then(|state| state.base_policy.parent());
+        let parent = parent.map(|parent| format!(": who is here has to be in {parent}, too")).unwrap_or_default();
+        format!("{deed} from the MIMI room{by}{parent}")
     }
 
     /// Our users who are not in the MIMI room any more leave the Matrix room, and read by whom.

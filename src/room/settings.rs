@@ -44,10 +44,12 @@ pub enum Setting {
     Access,
     /// `m.room.avatar`, and `room_avatar`.
     Avatar,
+    /// `m.room.join_rules`, and `parent_dependent`.
+    Joins,
 }
 
 impl Setting {
-    pub(super) const ALL: [Self; 5] = [Self::Name, Self::Topic, Self::Powers, Self::Access, Self::Avatar];
+    pub(super) const ALL: [Self; 6] = [Self::Name, Self::Topic, Self::Powers, Self::Access, Self::Avatar, Self::Joins];
     /// Those that the room's metadata have.
     const METADATA: [Self; 3] = [Self::Name, Self::Topic, Self::Avatar];
     /// Those that are a text.
@@ -68,6 +70,7 @@ impl Setting {
             Self::Powers => "m.room.power_levels",
             Self::Access => "m.room.server_acl",
             Self::Avatar => "m.room.avatar",
+            Self::Joins => "m.room.join_rules",
         }
     }
 
@@ -79,6 +82,7 @@ impl Setting {
             Self::Powers => "power levels",
             Self::Access => "server access list",
             Self::Avatar => "picture",
+            Self::Joins => "join rule",
         }
     }
 
@@ -89,6 +93,7 @@ impl Setting {
             Self::Powers => Capability::ChangeUserRole,
             Self::Access => Capability::Ban,
             Self::Avatar => Capability::ChangeRoomAvatar,
+            Self::Joins => Capability::ChangeRoomMembershipStyle,
         }
     }
 
@@ -97,7 +102,7 @@ impl Setting {
             Self::Name => &state.metadata.name,
             Self::Topic => &state.metadata.subject,
             Self::Avatar => &state.metadata.avatar,
-            Self::Powers | Self::Access => "",
+            Self::Powers | Self::Access | Self::Joins => "",
         }
     }
 
@@ -105,7 +110,7 @@ impl Setting {
         let update = match self {
             Self::Name => policy::update_metadata(state, Some(text), None),
             Self::Topic => policy::update_metadata(state, None, Some(text)),
-            Self::Powers | Self::Access => policy::update_metadata(state, None, None),
+            Self::Powers | Self::Access | Self::Joins => policy::update_metadata(state, None, None),
             Self::Avatar => policy::update_avatar(state, text),
         };
         update.map_err(|error| GroupError::Invalid(error.to_string()))
@@ -212,6 +217,7 @@ impl Step<'_> {
         }
         let now = match found {
             Ok(now) if setting == Setting::Access => return self.on_access(now.as_ref()),
+            Ok(now) if setting == Setting::Joins => return self.on_joins(now.as_ref()),
             Ok(now) if setting == Setting::Powers => {
                 let event = now.as_ref().map(|now| now.event.to_string()).unwrap_or_default();
                 let news = std::mem::replace(&mut shown.event, event.clone()) != event;

@@ -10,7 +10,9 @@ use super::{
     codes::JoinCode,
     crowd::Crowd,
     effect::{Actor, Millis},
+    faces::Faces,
     group::Staged,
+    kin::Kin,
     roles::Levels,
     settings::{Setting, Shown},
     upgrade::Moving,
@@ -378,6 +380,11 @@ pub struct Room {
     pub former: Option<(OwnedRoomId, Millis)>,
     /// As hub: the two of a direct chat.
     pub two: BTreeSet<UserUri>,
+    /// What people call themselves.
+    pub faces: Faces,
+    /// What it has to do with other rooms: stored in a row of its own.
+    #[serde(skip)]
+    pub kin: Kin,
 }
 
 /// A commit of pending proposals that is put off, so that not every follower makes one at once.
@@ -449,6 +456,8 @@ impl Room {
             moving: None,
             former: None,
             two: BTreeSet::new(),
+            faces: Faces::default(),
+            kin: Kin::default(),
         }
     }
 }

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     content::{Expiration, ExternalPart, MessageId, MessageStatusReport, MimiContent},
-    ident::{ProviderDomain, UserUri},
+    ident::{ProviderDomain, RoomUri, UserUri},
     policy::{Capability, Envelope, RoomState},
     translate::{self, CONTENT_KEY, Earlier, Form, Refers},
     wire::{FanoutMessage, Frank, HandshakeBundle, SubmitMessageRequest},
@@ -263,6 +263,13 @@ pub enum Input {
         /// What the reports' salts are made of.
         salt: [u8; 16],
     },
+    /// Who takes part in a room of ours on which this one depends, or may come to ([`super::kin`]).
+    Kin {
+        /// The other room.
+        parent: RoomUri,
+        /// Its Matrix room.
+        space: Option<OwnedRoomId>,
+    },
     /// Time passed.
     Tick,
 }
@@ -456,6 +463,14 @@ pub enum Effect {
         /// The asset.
         url: String,
     },
+    /// Who takes part in the room on which this one depends, or in the one that this Matrix room is: [`Input::Kin`] follows, if
+    /// it is a room of ours.
+    FindParent {
+        /// The room on which it depends.
+        parent: Option<RoomUri>,
+        /// The one whose members may come in.
+        space: Option<OwnedRoomId>,
+    },
     /// [`Input::Tick`] is wanted at this time.
     Wake(Millis),
     /// Ghosts wait to come into the Matrix room bit by bit, or none do any more.
@@ -640,6 +655,10 @@ impl Step<'_> {
                 self.on_new_home(&to, found);
                 None
             }
+            Input::Kin { parent, space } => {
+                self.on_kin(&parent, space.as_ref());
+                None
+            }
             Input::Tick => {
                 self.on_tick();
                 None
@@ -653,8 +672,10 @@ impl Step<'_> {
     }
 
     fn on_tick(&mut self) {
+        self.wake_for_faces();
         self.look_for_the_way();
         self.look_for_home();
+        self.find_parent();
         if self.room.rejoin.is_none() {
             self.keep_leaves_fresh();
             self.wake_to_settle();
@@ -758,6 +779,9 @@ impl Step<'_> {
         let Some(room) = self.room.matrix.clone() else {
             return self.report(format!("a message of {sender} came before the Matrix room was there"));
         };
+        if translate::profile::is_profile(&content) {
+            return self.on_profile(sender, &content);
+        }
         self.let_actor_in(&room, sender);
         if let Some(expires) = content.expires {
             let (sender, actor) = (sender.clone(), Actor::Ghost(sender.clone()));
@@ -814,6 +838,7 @@ impl Step<'_> {
     /// After the group changed: ghosts in and out, our users who were removed out of the Matrix room.
     pub(super) fn sync_members(&mut self) {
         let Some(state) = self.state() else { return };
+        self.room.faces.only_in(&self.group.providers());
         let Some(room) = self.room.matrix.clone() else { return };
         let fixed = state.base_policy.fixed_membership;
         let Some(remote) = self.remote_participants() else { return };

@@ -52,6 +52,8 @@ pub struct Telling {
     pub read_receipts: Reports,
     /// Whether others hear that the homeserver took their messages for our users.
     pub delivery_reports: Reports,
+    /// Whether others hear what our users are called in the room.
+    pub profiles: bool,
     /// How long a message waits before that is told.
     pub slow: Duration,
     /// So long what somebody reads is gathered before it is told.
@@ -69,6 +71,7 @@ impl Default for Telling {
             losses: true,
             read_receipts: Reports::default(),
             delivery_reports: Reports::default(),
+            profiles: true,
             slow: Duration::from_secs(10),
             gather_reads: Duration::from_secs(2),
             late_targets: Duration::from_mins(1),

@@ -35,9 +35,7 @@ impl Step<'_> {
     fn let_in(&mut self, room: &OwnedRoomId, remote: &BTreeSet<UserUri>, most: usize) {
         let next: Vec<UserUri> = remote.difference(&self.room.ghosts).take(most).cloned().collect();
         for user in next {
-            let actor = Actor::Ghost(user.clone());
-            self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
-            self.room.ghosts.insert(user);
+            self.let_ghost_in(room, user);
         }
     }
 
@@ -60,9 +58,7 @@ impl Step<'_> {
             return;
         }
         if self.state().is_some_and(|state| !state.base_policy.fixed_membership && state.takes_part(user)) {
-            let actor = Actor::Ghost(user.clone());
-            self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
-            self.room.ghosts.insert(user.clone());
+            self.let_ghost_in(room, user.clone());
         }
     }
 

@@ -298,6 +298,15 @@ pub const FEATURES: &[Feature] = &[
         None,
     ),
     row("pinned messages, widgets, other state", "state events", "", NO, "they change the Matrix room alone", None),
+    row(
+        "names of people",
+        "`displayname` of the member in this room",
+        "disposition `profile`, `text/vcard`",
+        levels(Level::Partly, Level::Full),
+        "of who speaks, before they do, once for each name; the drafts do not say what a profile holds, so others may see the address. \
+         Ghosts are called `Name (provider)`",
+        None,
+    ),
     row("typing, presence", "ephemeral events", "", NO, "", None),
     row("encrypted messages", "`m.room.encrypted`", "", NO, "encrypted rooms are refused", None),
 ];

@@ -15,6 +15,7 @@ mod html;
 mod links;
 mod markdown;
 pub mod media;
+pub mod profile;
 mod relation;
 mod to_matrix;
 mod to_mimi;

@@ -214,6 +214,10 @@ fn rank(part: &NestedPart) -> u8 {
     }
 }
 
+fn is_profile(part: &NestedPart) -> bool {
+    part.disposition == Disposition::Profile
+}
+
 fn show(part: &NestedPart, links: &mut Links<'_>, losses: &mut Vec<Loss>) -> Shown {
     let shown = match &part.body {
         Body::Null => Shown::note("empty part"),
@@ -221,6 +225,15 @@ fn show(part: &NestedPart, links: &mut Links<'_>, losses: &mut Vec<Loss>) -> Sho
         Body::External(external) => show_external(part.disposition, external, losses),
         Body::Multi { semantics, parts } => match semantics {
             PartSemantics::ChooseOne => show_best(parts, links, losses),
+            // What somebody is called is nothing that is said.
+            _ if parts.iter().any(is_profile) && !parts.iter().all(is_profile) => {
+                let said: Vec<_> = parts.iter().filter(|part| !is_profile(part)).cloned().collect();
+                return show(
+                    &NestedPart { body: Body::Multi { semantics: *semantics, parts: said }, ..part.clone() },
+                    links,
+                    losses,
+                );
+            }
             PartSemantics::SingleUnit if parts.iter().any(|part| rank(part) == 0) => {
                 let types: Vec<String> = parts.iter().map(describe).collect();
                 losses.extend(types.iter().cloned().map(Loss::Unsupported));

@@ -22,6 +22,7 @@ class Membership:
             ("membership: the silo hosts: removed, asked again, left with a reason", self.hosted_by_the_silo),
             ("membership: a provider on the server access list", self.access_list),
             ("membership: knocks, restricted rooms, guests", self.ways_in),
+            ("membership: a space and its room", self.spaces),
             ("membership: a room is upgraded", self.upgrade),
             ("membership: the second chat of the same two", self.second_chat),
         ]
@@ -234,11 +235,58 @@ class Membership:
         mark = b1.mark()
         guest.join(room.ids["a"])
         comes(guest.user[1:].split(":")[0], guest.user, guest, mark)
-        # Spaces themselves are not mirrored.
-        bot = self.silos.a.gateway.bot
-        a1.client.invite(space, bot)
-        a1.wait_member(space, bot, "join", self.patience)
-        play.command(space, "a1", "!mimi bridge", "That is a space")
+
+    def spaces(self) -> None:
+        """A space and a room for its members, both mirrored: B1 has to be in the space, and is out of the room with it."""
+        play, bot = self.play, self.silos.a.gateway.bot
+        a1, a2, b1 = play.person("a1"), play.person("a2"), play.person("b1")
+        space, room = Room(), Room()
+        mine = {"preset": "private_chat", "power_level_content_override": {"users": {bot: 100}}, "invite": [bot, a2.user]}
+        house = space.ids["a"] = a1.client.create_room(name="House", creation_content={"type": "m.space"}, **mine)
+        rule = {"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": house}]}
+        state = [{"type": "m.room.join_rules", "state_key": "", "content": rule}]
+        kitchen = room.ids["a"] = a1.client.create_room(name="Kitchen", initial_state=state, **mine)
+        a1.client.set_state(house, "m.space.child", {"via": [self.silos.a.server_name]}, kitchen)
+        for one in (house, kitchen):
+            a2.client.join(one)
+            a1.wait_member(one, bot, "join", self.patience)
+        mirrored = play.command(house, "a1", "!mimi bridge", "This room is mirrored as ").body
+        parent = mirrored.removeprefix("This room is mirrored as ").split(". ")[0]
+        play.command(kitchen, "a1", "!mimi bridge", f"This room belongs to {parent}")
+        space.enter("a1", "a2")
+        room.enter("a1", "a2")
+        # First the space, then the room.
+        invite = f"!mimi invite {play.mimi('b1')}"
+        play.command(kitchen, "a1", invite, f"is not in {parent}, the space to which this room belongs")
+        for one, title in ((space, "House"), (room, "Kitchen")):
+            mark = b1.mark()
+            play.command(one.ids["a"], "a1", invite)
+            play.accept(one, "b1", "a1", mark=mark)
+            play.sees_member(one, "a1", "b1")
+            one.enter("b1")
+            b1.wait(f"the name {title}", lambda seen, one=one, title=title: seen.room == one.ids["b"]
+                    and seen.kind == "m.room.name" and seen.content.get("name") == title, self.patience)
+        play.say(room, "b1", "Who cooks?")
+        # Out of the space is out of its rooms: of B1, whom A1 removes there, and of A2, who leaves.
+        mark, seen = b1.mark(), a1.mark()
+        self.act(house, a1.client, "kick", play.as_seen_by("a1", "b1"), "moved out")
+        self.member(space, "b1", b1.user, "leave", mark)
+        why = f"removed from the MIMI room by {play.mimi('a1')}: who is here has to be in {parent}, too"
+        self.member(room, "b1", b1.user, "leave", mark, why)
+        self.member(room, "a1", play.as_seen_by("a1", "b1"), "leave", seen)
+        room.present.remove("b1")
+        seen = a1.mark()
+        a2.client.leave(house)
+        gone = self.member(room, "a1", a2.user, "leave", seen)
+        if gone.sender != bot or "join the space first" not in gone.content.get("reason", ""):
+            raise Wrong(f"A2 is put out by {gone.sender} for {gone.content.get('reason')!r}")
+        # With another join rule the room stands by itself.
+        seen = a1.mark()
+        self.rule(room, {"join_rule": "invite"})
+        a1.wait("to be told", lambda s: s.room == kitchen and "does not belong to its space any more" in s.body, self.patience, seen)
+        mark = b1.mark()
+        play.command(kitchen, "a1", invite)
+        b1.wait_invite("an invite", lambda s: s.sender == play.as_seen_by("b1", "a1"), self.patience, mark)
 
     def upgrade(self) -> None:
         play, silo = self.play, self.three.start()

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A chat of somebody with the bot alone.
-async fn alone(silo: &Silo, name: &str) -> OwnedRoomId {
+pub(crate) async fn alone(silo: &Silo, name: &str) -> OwnedRoomId {
     let room = silo.homeserver.create_room(name, "");
     silo.homeserver.invite(&room, name, silo.homeserver.bot.as_str(), true);
     until_true("help", || !silo.homeserver.notices(&room).is_empty()).await;
@@ -27,14 +27,14 @@ async fn alone(silo: &Silo, name: &str) -> OwnedRoomId {
 }
 
 /// Says something to the bot, and returns its answer.
-async fn ask(silo: &Silo, room: &OwnedRoomId, name: &str, text: &str) -> String {
+pub(crate) async fn ask(silo: &Silo, room: &OwnedRoomId, name: &str, text: &str) -> String {
     let before = silo.homeserver.notices(room).len();
     silo.homeserver.say(room, name, text);
     until(&format!("an answer to {text}"), || silo.homeserver.notices(room).get(before).cloned()).await
 }
 
 /// Somebody says by what they are found.
-async fn discoverable(silo: &Silo, name: &str, ways: &str) -> String {
+pub(crate) async fn discoverable(silo: &Silo, name: &str, ways: &str) -> String {
     let room = alone(silo, name).await;
     ask(silo, &room, name, &format!("discoverable {ways}")).await
 }

@@ -230,6 +230,9 @@ impl FakeHomeserver {
         if direct {
             content["is_direct"] = json!(true);
         }
+        if let Some(name) = state.names.get(target).filter(|_| membership == "join") {
+            content["displayname"] = json!(name);
+        }
         self.post(state, room, sender, "m.room.member", Some(target), content, None);
     }
 
@@ -429,6 +432,20 @@ impl FakeHomeserver {
         self.set(room, name, "m.room.name", json!({ "name": text }));
     }
 
+    /// Somebody is called something in a room, or nothing any more.
+    pub(crate) fn call_me(&self, room: &RoomId, name: &str, displayname: Option<&str>) {
+        let user = self.user(name);
+        let content = json!({ "membership": "join", "displayname": displayname });
+        self.post(&mut self.lock(), room.as_str(), &user, "m.room.member", Some(&user), content, None);
+    }
+
+    /// What somebody is called in a room.
+    pub(crate) fn called(&self, room: &RoomId, user: &str) -> Option<String> {
+        let key = ("m.room.member".to_owned(), user.to_owned());
+        let state = self.lock();
+        state.rooms[room.as_str()].state.get(&key)?["content"]["displayname"].as_str().map(str::to_owned)
+    }
+
     /// Says something.
     pub(crate) fn say(&self, room: &RoomId, name: &str, body: &str) -> OwnedEventId {
         self.try_say(room, name, body).unwrap_or_else(|| panic!("{name} says {body}, and is not there"))
@@ -607,6 +624,17 @@ impl FakeHomeserver {
                 let content: Value = serde_json::from_str(content).unwrap();
                 let event = self.post(state, room.as_str(), &user, event_type, Some(state_key), content, None);
                 Ok(MatrixDone::Event(event))
+            }
+            MatrixAction::Name { room, actor, name } => {
+                let user = self.id(actor).to_string();
+                let key = ("m.room.member".to_owned(), user.clone());
+                let now = state.rooms.get(room.as_str()).and_then(|room| room.state.get(&key)).cloned();
+                let text = |key: &str| now.as_ref().and_then(|now| now["content"][key].as_str().map(str::to_owned));
+                if text("membership").as_deref() == Some("join") && text("displayname").as_deref() != Some(name) {
+                    let content = json!({ "membership": "join", "displayname": name });
+                    self.post(state, room.as_str(), &user, "m.room.member", Some(&user), content, None);
+                }
+                Ok(MatrixDone::Done)
             }
             MatrixAction::CreateRoom {
                 creator,

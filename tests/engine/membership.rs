@@ -1,5 +1,5 @@
 //! The rows of docs/membership.md that have no file of their own: reasons, bans that the other side sees, knocks, guests, members
-//! of other homeservers, server access lists, spaces, and the second chat of the same two.
+//! of other homeservers, server access lists, and the second chat of the same two.
 
 use ruma::RoomId;
 use serde_json::json;
@@ -170,18 +170,6 @@ async fn members_of_other_homeservers_and_guests_are_participants_of_ours() {
         a.leave(&at_a, id);
         until_member(&two.b, &at_b, &ghost, "leave").await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_space_is_not_mirrored() {
-    let two = Two::new().await;
-    let a = &two.a.homeserver;
-    let space = a.create_room("a1", "Space");
-    a.set(&space, "a1", "m.room.create", json!({ "room_version": "11", "type": "m.space" }));
-    a.invite(&space, "a1", a.bot.as_str(), false);
-    until_member(&two.a, &space, a.bot.as_str(), "join").await;
-    a.say(&space, "a1", "!mimi bridge");
-    until_told(&two.a, &space, "That is a space").await;
 }
 
 /// A1 asks B1 into a direct chat in a new Matrix room.

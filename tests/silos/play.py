@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from . import bans, consent, endings, finding, judge, kinds, media, provisioning, relations, reports, settings, told
+from . import bans, consent, endings, finding, judge, kinds, media, names, provisioning, relations, reports, settings, told
 from .matrix import Seen, Watcher
 from .play_parts import Said, Wrong
 from .stage import LETTERS, Silo, Silos, domain, in_parallel, start_all
@@ -83,6 +83,7 @@ class Play:
             ("other kinds", "A1 and B1 send and edit a custom event and a poll, and send a place and what shall disappear", (), lambda: kinds.kinds(self)),
             ("relations", "A1 and B1 answer, edit, react, write in threads, and delete", (), lambda: relations.relations(self)),
             ("rename", "A1 and B1 give rooms other names and topics", (), lambda: settings.rename(self)),
+            ("names", "A1 and B1 give themselves names, which the others see", (), lambda: names.names(self)),
             ("media", "A1 and B1 send pictures, a voice message, a file, a gallery and a sticker", (), lambda: media.media(self)),
             ("roles", "A1 and B1 make others moderators and admins", (), lambda: settings.roles(self)),
             ("told", "A1 and B1 are told what becomes of their messages, and some of those disappear", (), lambda: told.told(self)),

@@ -113,6 +113,7 @@ impl Actor {
         after: &mut After,
     ) -> Result<(), StoreError> {
         let salt = random()?;
+        self.note_member(&event, batch)?;
         if self.engine.0.files.get().is_some() {
             if event.event_type == "m.room.redaction"
                 && let Some(target) = &event.redacts
@@ -163,6 +164,7 @@ impl Actor {
         batch: &mut Batch,
         after: &mut After,
     ) -> Result<(), StoreError> {
+        self.name_speaker(&event).await?;
         let past = self.engine.past(&event).await?;
         let forgotten = self.forgotten(&event, &past).await?;
         self.run(Input::Event { event, salt, past }, batch, after).await?;
@@ -282,6 +284,7 @@ impl Actor {
     async fn work_on(&mut self, held: HeldEvent, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
         let HeldEvent { row, event, .. } = held;
         let Some(files) = row.brought else { return self.look_at(event, row.salt, batch, after).await };
+        self.name_speaker(&event).await?;
         let past = self.engine.past(&event).await?;
         self.filed = Some((event.event_id.clone(), urls(&files)));
         self.run(Input::Filed { event, salt: row.salt, past, files }, batch, after).await?;

@@ -76,6 +76,9 @@ impl HomeserverClient {
                 let alias = alias.ok_or_else(|| errors::unusable("delete alias", "it is not a Matrix alias"))?;
                 self.delete_alias(&alias).await.map(|()| MatrixDone::Done)
             }
+            MatrixAction::Name { room, actor, name } => {
+                self.name_in(room, actor, name).await.map(|()| MatrixDone::Done)
+            }
             MatrixAction::Receipt { room, actor, event } => {
                 self.receipt(room, actor, event).await.map(|()| MatrixDone::Done)
             }

@@ -10,6 +10,7 @@ mod actions;
 mod admin;
 mod create_room;
 mod errors;
+mod faces;
 mod files;
 mod ghosts;
 mod http;

@@ -4,7 +4,10 @@
 //!
 //! `POLICY_MODEL_RUNS` and `POLICY_MODEL_SEED` change how many commits are generated, and the first seed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::*;
 
@@ -363,6 +366,40 @@ fn allowed(state: &RoomState, actor: &UserUri, commit: &ChangeSet) -> Option<Roo
     if !style.multi_device && commit.adds.iter().any(|add| of(&add.user) > 1) {
         return None;
     }
+
+    // "The list of participants of the room MUST be a strict subset of the participants of the parent room", which is "always
+    // hosted on the same Hub". We read it as: whoever comes in, or all, if the parent is a new one.
+    if next.base_policy.parent_dependent {
+        let parent = next.base_policy.parent_room[0].clone();
+        let new_parent = state.base_policy.parent_room != next.base_policy.parent_room;
+        let own = state.metadata.room_uri.to_string();
+        if new_parent {
+            let hub = own.split("/r/").next().unwrap().to_owned();
+            if parent == own || !parent.starts_with(&format!("{hub}/r/")) {
+                return None;
+            }
+        }
+        if let Parents::Hosted(hosted) = &commit.parents {
+            let takes_part = |room: &RoomState, user: &UserUri| {
+                in_list(&room.participants, user).is_some_and(|index| !banned(&room.roles, index))
+            };
+            let mut coming: Vec<UserUri> = commit.adds.iter().map(|add| add.user.clone()).collect();
+            for (user, _) in &next.participants {
+                if takes_part(&next, user) && (new_parent || !takes_part(state, user)) {
+                    // A change of the roles list alone brings nobody in.
+                    if new_parent || operated.contains(user) {
+                        coming.push(user.clone());
+                    }
+                }
+            }
+            let nobody = BTreeSet::new();
+            let known = hosted.contains_key(&parent);
+            let members = hosted.get(&parent).map_or(&nobody, |members| members.as_ref());
+            if (new_parent && !known) || coming.iter().any(|user| !members.contains(user)) {
+                return None;
+            }
+        }
+    }
     Some(next)
 }
 
@@ -447,11 +484,22 @@ fn any_state(numbers: &mut Numbers) -> RoomState {
         3 => state.base_policy.fixed_membership = true,
         _ => {}
     }
+    if numbers.one_in(4) {
+        (state.base_policy.parent_dependent, state.base_policy.parent_room) = (true, vec![any_parent(numbers)]);
+    }
     if numbers.one_in(2) {
         let list = any_preauth(&state, numbers);
         state.other.insert(0x0026, list.encode().unwrap());
     }
     state
+}
+
+/// Mostly a room that the hub has; a few cannot be parents.
+fn any_parent(numbers: &mut Numbers) -> String {
+    let own = room_uri().to_string();
+    let others = [own.as_str(), "mimi://b.example/r/top", "mimi://a.example/u/top", "mimi://a.example/r/unknown"];
+    let parent = if numbers.one_in(5) { *numbers.pick(&others) } else { "mimi://a.example/r/top" };
+    parent.to_owned()
 }
 
 fn any_preauth(state: &RoomState, numbers: &mut Numbers) -> PreauthList {
@@ -494,6 +542,10 @@ fn any_change(state: &RoomState, numbers: &mut Numbers) -> (UserUri, ChangeSet) 
         1 => Code::NotShown,
         _ => Code::Shown(any_role(state, numbers)),
     };
+    if numbers.one_in(2) {
+        let members = everybody.iter().filter(|_| !numbers.one_in(6)).cloned().collect();
+        commit.parents = Parents::Hosted([("mimi://a.example/r/top".to_owned(), Arc::new(members))].into());
+    }
     let actor = if numbers.one_in(8) { numbers.pick(&everybody).clone() } else { user(PEOPLE[numbers.below(2)]) };
     let proposer =
         |numbers: &mut Numbers| if numbers.one_in(6) { numbers.pick(&everybody).clone() } else { actor.clone() };
@@ -606,10 +658,14 @@ fn any_change(state: &RoomState, numbers: &mut Numbers) -> (UserUri, ChangeSet) 
             3 => (0x0026, any_preauth(state, numbers).encode().unwrap()),
             4 => {
                 let mut style = state.base_policy.clone();
-                match numbers.below(4) {
+                match numbers.below(6) {
                     0 => style.fixed_membership = !style.fixed_membership,
                     1 => style.max_users = Some(3),
                     2 => style.max_clients = Some(3),
+                    3 if style.parent_dependent => {
+                        (style.parent_dependent, style.parent_room) = (false, vec![]);
+                    }
+                    3 | 4 => (style.parent_dependent, style.parent_room) = (true, vec![any_parent(numbers)]),
                     _ => style.multi_device = !style.multi_device,
                 }
                 (0x0027, style.encode().unwrap())
@@ -662,8 +718,8 @@ fn two_implementations_agree_on_generated_commits() {
     // A model that never says yes, or never for one reason, would show nothing.
     if runs >= 5_000 {
         assert!(accepted * 100 >= runs * 15 && changed * 100 >= runs * 3, "{accepted} and {changed} of {runs}");
-        let kinds = "Banned Constraint External FixedMembership Leaf NotAuthorized NotParticipant Reinit Role TouchedTwice \
-                     Unchangeable UnknownComponent Update";
+        let kinds = "Banned Constraint External FixedMembership Leaf NotAuthorized NotInParent NotParticipant Parent Reinit Role \
+                     TouchedTwice Unchangeable UnknownComponent Update";
         assert_eq!(refused.keys().map(String::as_str).collect::<Vec<_>>().join(" "), kinds);
     }
 }

@@ -3,6 +3,7 @@
 mod acts;
 mod bans;
 mod direct;
+mod faces;
 mod fake_group;
 mod lost;
 mod model;

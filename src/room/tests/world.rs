@@ -190,6 +190,8 @@ pub(super) struct Provider {
     /// The ghost that made the portal: it stands above all levels.
     pub(super) founder: Option<UserUri>,
     pub(super) notices: Vec<String>,
+    /// What ghosts were called, and when.
+    pub(super) called: Vec<(u64, String)>,
     pub(super) reports: Vec<String>,
     /// The epochs that it passed over by joining again.
     pub(super) gaps: BTreeSet<(u64, u64)>,
@@ -223,6 +225,7 @@ impl Provider {
             set: BTreeMap::new(),
             founder: None,
             notices: Vec::new(),
+            called: Vec::new(),
             reports: Vec::new(),
             gaps: BTreeSet::new(),
         }
@@ -512,6 +515,7 @@ impl World {
                 | Effect::Wear { .. }
                 | Effect::Unlink(_)
                 | Effect::Ended(_)
+                | Effect::FindParent { .. }
                 | Effect::LookForHome { .. }
                 | Effect::Move(_)
                 | Effect::ReportAbuse { .. }
@@ -764,6 +768,10 @@ impl World {
                 Some(ghost) => assert!(p.banned.remove(&ghost)),
                 None => drop(p.shut.remove(&p.names.uri(&target).unwrap())),
             },
+            Effect::Matrix(MatrixAction::Name { actor: Actor::Ghost(ghost), name, .. }) => {
+                assert!(p.ghosts.contains(&ghost), "{ghost} is called {name}, but is not there");
+                p.called.push((self.now, name));
+            }
             Effect::Matrix(MatrixAction::Ban { target, .. }) => {
                 let user = p.names.uri(&target).unwrap();
                 p.shut.insert(user.clone());
@@ -894,6 +902,7 @@ fn copy(input: &Input) -> Input {
         Input::Looked { setting, written, found } => {
             Input::Looked { setting: *setting, written: *written, found: found.clone() }
         }
+        Input::Kin { parent, space } => Input::Kin { parent: parent.clone(), space: space.clone() },
         Input::NotSet { setting, why } => Input::NotSet { setting: *setting, why: why.clone() },
         Input::Read { user, messages, salt } => {
             Input::Read { user: user.clone(), messages: messages.clone(), salt: *salt }

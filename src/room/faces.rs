@@ -1,0 +1,273 @@
+//! What people of a room call themselves. Ours tell it before they speak, others' is what their ghosts are called in this Matrix
+//! room: names belong to a room, and cross to no other. The drafts have the disposition `profile` for it and no more
+//! (draft-ietf-mimi-content-08 section 4.3); our reading is in `docs/conformance.md`.
+//!
+//! ```text
+//!  member event --> engine: row --> the member speaks --> Step::introduce: a profile message, if others know another name
+//!  profile message --> Step::on_profile --> the ghost's member event, if it changed; at most so often
+//! ```
+//!
+//! Who says nothing costs nothing: no message is made, and nothing of them is stored here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruma::OwnedRoomId;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    effect::{Actor, MatrixAction, Millis},
+    group::GroupError,
+    state::{Intent, Room},
+    step::{Effect, Step, hash},
+};
+use crate::{
+    content::MimiContent,
+    ident::{ProviderDomain, UserUri, address_name, called, plain_name},
+    translate::profile::{self, Vcard},
+};
+
+/// A ghost gets another name at most so often, in milliseconds.
+const PAUSE: Millis = 20_000;
+/// And so many ghosts of a room within as long.
+const AT_ONCE: u32 = 20;
+/// Names that are kept of a room.
+const MOST: usize = 10_000;
+
+/// What is known of the names in a room.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faces {
+    /// Users of ours who have a name and spoke.
+    ours: BTreeMap<UserUri, Own>,
+    /// The providers that were told.
+    told: BTreeSet<ProviderDomain>,
+    /// Remote users who told theirs.
+    theirs: BTreeMap<UserUri, Face>,
+    /// So many got another name since then.
+    changed: (u32, Millis),
+    /// When to look at the names that wait; zero if none do.
+    due: Millis,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Own {
+    /// As it stands in the Matrix room; `None`: that of the address.
+    name: Option<String>,
+    /// The hash of what others were told last.
+    told: Option<[u8; 8]>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Face {
+    /// What they call themselves, as it may be shown.
+    name: String,
+    /// Since when their ghost is called like that.
+    since: Millis,
+    /// It is to be called so, and is not yet.
+    late: bool,
+}
+
+impl Faces {
+    /// The name of a user of ours in the Matrix room, who speaks.
+    fn is_called(&mut self, user: &UserUri, name: Option<&str>) {
+        let name = name.and_then(plain_name).filter(|name| *name != address_name(user));
+        match self.ours.get_mut(user) {
+            Some(own) => own.name = name,
+            None if name.is_some() => drop(self.ours.insert(user.clone(), Own { name, told: None })),
+            None => {}
+        }
+    }
+
+    /// Providers that are in for the first time, or again, were told nothing.
+    fn heard_by(&mut self, providers: &BTreeSet<ProviderDomain>) {
+        if !providers.is_subset(&self.told) {
+            self.ours.values_mut().for_each(|own| own.told = None);
+        }
+        if self.told != *providers {
+            self.told.clone_from(providers);
+        }
+    }
+
+    /// Whoever comes in again is told again.
+    pub(super) fn only_in(&mut self, providers: &BTreeSet<ProviderDomain>) {
+        self.told.retain(|provider| providers.contains(provider));
+    }
+
+    /// One of ours who goes is told of anew if they come back.
+    pub(super) fn forget(&mut self, user: &UserUri) {
+        self.ours.remove(user);
+    }
+}
+
+impl Room {
+    /// The name of one of ours in the Matrix room, as far as it is known; of those who speak. `None`: they have none.
+    pub fn is_named(&mut self, user: &UserUri, name: Option<&str>) {
+        self.faces.is_called(user, name);
+    }
+
+    /// A remote user's provider called it so when it was looked for: that counts until it tells its name itself.
+    pub fn has_found(&mut self, user: &UserUri, name: &str) {
+        if let Some(name) = plain_name(name).filter(|name| *name != address_name(user)) {
+            self.faces.theirs.entry(user.clone()).or_insert(Face { name, ..Face::default() });
+        }
+    }
+}
+
+impl Step<'_> {
+    /// Before one of ours speaks: others hear what they are called, if they do not know it. `said`: the encoded message.
+    pub(super) fn introduce(&mut self, user: &UserUri, said: &[u8]) -> Result<(), GroupError> {
+        if !self.names.telling().profiles || !self.room.faces.ours.contains_key(user) {
+            return Ok(());
+        }
+        let peers = self.peers();
+        self.room.faces.heard_by(&peers);
+        let Some(own) = self.room.faces.ours.get(user) else { return Ok(()) };
+        if peers.is_empty() {
+            return Ok(());
+        }
+        let card = match (&own.name, own.told) {
+            (None, None) => {
+                self.room.faces.ours.remove(user);
+                return Ok(());
+            }
+            (None, Some(_)) => Vcard { name: Some(address_name(user)), picture: None },
+            (name, _) => Vcard { name: name.clone(), picture: None },
+        };
+        let digest: [u8; 8] = hash(card.write().as_bytes()).first_chunk().copied().unwrap_or_default();
+        if own.told == Some(digest) {
+            return Ok(());
+        }
+        // As secret as the message's own salt, which is in it.
+        let salt = hash(&[b"profile".as_slice(), said].concat()).first_chunk().copied().unwrap_or_default();
+        let content = profile::write(&card, salt, user, &self.room.uri, self.now).encode();
+        let content = content.map_err(|error| GroupError::Refused(error.to_string()))?;
+        let sealed = self.group.seal(user, &content, Self::tag_of(&content))?;
+        if self.is_hub() {
+            self.hub_accept_own_message(user, &sealed);
+        } else {
+            self.submit(user, &sealed, Intent::Report { user: user.clone(), content });
+        }
+        if let Some(own) = self.room.faces.ours.get_mut(user) {
+            own.told = Some(digest);
+        }
+        Ok(())
+    }
+
+    /// A remote user says what it is called.
+    pub(super) fn on_profile(&mut self, sender: &UserUri, message: &MimiContent) {
+        let card = match profile::read(message) {
+            Some(Ok(card)) => card,
+            Some(Err(error)) => return self.note_face(sender, &error.to_string()),
+            None => return self.note_face(sender, "it has no vCard"),
+        };
+        let Some(name) = card.name.as_deref().and_then(plain_name) else {
+            return self.note_face(sender, "there is no name in it that can be seen");
+        };
+        let face = self.room.faces.theirs.get(sender);
+        if face.map_or_else(|| address_name(sender) == name, |face| face.name == name) {
+            return;
+        }
+        if face.is_none() && self.room.faces.theirs.len() >= MOST {
+            let ghosts = &self.room.ghosts;
+            self.room.faces.theirs.retain(|user, _| ghosts.contains(user));
+            if self.room.faces.theirs.len() >= MOST {
+                return self.note_face(sender, "too many have told theirs");
+            }
+        }
+        let face = self.room.faces.theirs.entry(sender.clone()).or_default();
+        face.name = name;
+        face.late = true;
+        let Some(room) = self.room.matrix.clone() else { return };
+        // Others get it when they come in.
+        if self.room.ghosts.contains(sender) {
+            self.show_face(&room, sender);
+        }
+    }
+
+    fn note_face(&mut self, sender: &UserUri, why: &str) {
+        self.out.push(Effect::Note(format!("a profile of {sender} is not shown: {why}")));
+    }
+
+    /// Names the ghost now, or later if it was named lately, or many were.
+    fn show_face(&mut self, room: &OwnedRoomId, user: &UserUri) {
+        let Some(face) = self.room.faces.theirs.get(user) else { return };
+        let free = if face.since == 0 { 0 } else { face.since + PAUSE };
+        let (count, since) = self.room.faces.changed;
+        let fresh = self.now >= since.saturating_add(PAUSE);
+        let full = !fresh && count >= AT_ONCE;
+        let free = if full { free.max(since.saturating_add(PAUSE)) } else { free };
+        if self.now < free {
+            if self.room.faces.due == 0 || free < self.room.faces.due {
+                self.room.faces.due = free;
+                self.out.push(Effect::Wake(free));
+            }
+            return;
+        }
+        self.room.faces.changed = if fresh { (1, self.now) } else { (count + 1, since) };
+        let action = self.face_of(room, user);
+        self.out.extend(action.map(Effect::Matrix));
+        if let Some(face) = self.room.faces.theirs.get_mut(user) {
+            (face.since, face.late) = (self.now, false);
+        }
+    }
+
+    /// The names that waited for their turn.
+    pub(super) fn show_late_faces(&mut self) {
+        let due = self.room.faces.due;
+        if due == 0 || self.now < due {
+            return;
+        }
+        self.room.faces.due = 0;
+        let Some(room) = self.room.matrix.clone() else { return };
+        let late: Vec<UserUri> = self
+            .room
+            .faces
+            .theirs
+            .iter()
+            .filter(|(user, face)| face.late && self.room.ghosts.contains(*user))
+            .map(|(user, _)| user.clone())
+            .collect();
+        for user in late {
+            self.show_face(&room, &user);
+        }
+    }
+
+    /// Time passed, perhaps without this room: what waits is looked at when it is due.
+    pub(super) fn wake_for_faces(&mut self) {
+        if self.room.faces.due > self.now {
+            self.out.push(Effect::Wake(self.room.faces.due));
+        }
+    }
+
+    /// A ghost comes in: with its name, if it has one here.
+    pub(super) fn let_ghost_in(&mut self, room: &OwnedRoomId, user: UserUri) {
+        let actor = Actor::Ghost(user.clone());
+        self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
+        let action = self.face_of(room, &user);
+        self.out.extend(action.map(Effect::Matrix));
+        if let Some(face) = self.room.faces.theirs.get_mut(&user) {
+            face.late = false;
+        }
+        self.room.ghosts.insert(user);
+    }
+
+    fn face_of(&self, room: &OwnedRoomId, user: &UserUri) -> Option<MatrixAction> {
+        let name = &self.room.faces.theirs.get(user)?.name;
+        Some(MatrixAction::Name {
+            room: room.clone(),
+            actor: Actor::Ghost(user.clone()),
+            name: called(name, user, self.is_taken(name, user)),
+        })
+    }
+
+    /// Whether somebody else of the same provider is called like that here, or is by their address.
+    fn is_taken(&self, name: &str, user: &UserUri) -> bool {
+        let same = |other: &str| other.to_lowercase() == name.to_lowercase();
+        let provider = user.provider();
+        let Some(state) = self.state() else { return false };
+        let mut others = state.participants.iter().map(|(other, _)| other);
+        others.any(|other| {
+            let told = self.room.faces.theirs.get(other).is_some_and(|face| same(&face.name));
+            *other != *user && other.provider() == provider && (told || same(&address_name(other)))
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! What people call themselves: messages of disposition `profile` (draft-ietf-mimi-content-08 section 4.3) with a vCard. The drafts
+//! do not say what such a message holds; this is our reading of it (docs/conformance.md).
+//!
+//! ```text
+//!  name, picture --write--> disposition profile, text/vcard: FN, PHOTO as a data URI --read--> name, picture
+//! ```
+//!
+//! Such a message is nothing that is said: whoever cannot read it shows nothing.
+
+mod vcard;
+
+pub use vcard::{MAX_PICTURE, Picture, Vcard, VcardError};
+
+use super::essence;
+use crate::{
+    content::{Body, Disposition, MimiContent, NestedPart},
+    ident::{RoomUri, UserUri},
+};
+
+/// The media type of a vCard (RFC 6350 section 10.1).
+const TEXT_VCARD: &str = "text/vcard;charset=utf-8";
+
+/// Whether the message is about its sender and nothing that is said.
+#[must_use]
+pub fn is_profile(message: &MimiContent) -> bool {
+    message.body.disposition == Disposition::Profile && message.body.body != Body::Null
+}
+
+/// The message by which a user tells a room what it is called there.
+#[must_use]
+pub fn write(card: &Vcard, salt: [u8; 16], sender: &UserUri, room: &RoomUri, now: u64) -> MimiContent {
+    let body = Body::Single { content_type: TEXT_VCARD.to_owned(), content: card.write().into_bytes() };
+    let part = NestedPart { disposition: Disposition::Profile, language: String::new(), body };
+    let mut content = MimiContent::new(salt, sender, room, part);
+    content.set_sender_timestamp(now);
+    content
+}
+
+/// What a profile message says; `None` if it has no vCard.
+pub fn read(message: &MimiContent) -> Option<Result<Vcard, VcardError>> {
+    message.body.walk().find_map(|part| match &part.body {
+        Body::Single { content_type, content } if is_vcard(content_type) => Some(Vcard::read(content)),
+        _ => None,
+    })
+}
+
+/// `text/vcard`, and the names that it had before RFC 6350.
+fn is_vcard(content_type: &str) -> bool {
+    matches!(essence(content_type).as_str(), "text/vcard" | "text/x-vcard" | "text/directory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::PartSemantics;
+
+    fn alice() -> (UserUri, RoomUri) {
+        (UserUri::parse("mimi://a.example/u/alice").unwrap(), RoomUri::parse("mimi://a.example/r/r").unwrap())
+    }
+
+    #[test]
+    fn a_name_crosses() {
+        let (alice, room) = alice();
+        let card = Vcard { name: Some("Alice; of \"A\", \\o/\nLiddell".to_owned()), picture: None };
+        let sent = write(&card, [7; 16], &alice, &room, 1_700_000_000_000);
+        let (bytes, _) = sent.encode_with_id(&alice, &room).unwrap();
+        let got = MimiContent::decode(&bytes).unwrap();
+        assert!(is_profile(&got) && got.check_origin(&alice, &room).is_ok());
+        assert_eq!(read(&got), Some(Ok(card)));
+    }
+
+    #[test]
+    fn a_card_is_found_among_parts_and_what_is_no_card_is_none() {
+        let (alice, room) = alice();
+        let part = |kind: &str, text: &str| NestedPart::text(kind, text);
+        let both = Body::Multi {
+            semantics: PartSemantics::ProcessAll,
+            parts: vec![
+                part("image/png", "x"),
+                part("Text/vCard; charset=UTF-8", "BEGIN:VCARD\nVERSION:4.0\nFN:A\nEND:VCARD"),
+            ],
+        };
+        let of = |body| NestedPart { disposition: Disposition::Profile, language: String::new(), body };
+        let message = MimiContent::new([0; 16], &alice, &room, of(both));
+        assert_eq!(read(&message).unwrap().unwrap().name.as_deref(), Some("A"));
+        let text = MimiContent::new([0; 16], &alice, &room, of(part("text/plain", "Alice").body));
+        assert!(is_profile(&text) && read(&text).is_none());
+        let deletion = MimiContent::new([0; 16], &alice, &room, of(Body::Null));
+        assert!(!is_profile(&deletion));
+    }
+}

@@ -1,0 +1,61 @@
+"""What people are called on the other side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from .play_parts import Wrong
+
+if TYPE_CHECKING:
+    from .play import Play
+
+
+def called(play: Play, room_id: str, reader: str, other: str, name: str, mark: int) -> None:
+    """Waits until `reader` sees `other` under that name in the room."""
+    user = play.as_seen_by(reader, other)
+    wanted = f"{name} ({play.silo(other).domain})"
+    seen = play.person(reader).wait(
+        f"{other} under the name {wanted!r}", lambda seen: seen.room == room_id and seen.kind == "m.room.member"
+        and seen.event.get("state_key") == user and seen.content.get("displayname") == wanted, play.patience, mark)
+    play.tell.seen(reader, f"sees {other.upper()} as {wanted}", seen)
+    if seen.content.get("membership") != "join":
+        raise Wrong(f"{user} is {seen.content.get('membership')!r} with its new name")
+
+
+def written(play: Play, room_id: str, reader: str, other: str) -> int:
+    """How often the ghost's member event says that it is in the room."""
+    user = play.as_seen_by(reader, other)
+    events = play.person(reader).client.messages(room_id, seconds=play.patience)
+    return sum(event["type"] == "m.room.member" and event.get("state_key") == user
+               and event["content"].get("membership") == "join" for event in events)
+
+
+def names(play: Play) -> None:
+    """A1's name is that of its profile, B1's of this room alone."""
+    room, other = play.gather("Who is who", guests=1), play.gather("Elsewhere", guests=1)
+    a1, b1 = play.person("a1"), play.person("b1")
+    at_a, at_b = room.ids["a"], room.ids["b"]
+    marks = a1.mark(), b1.mark()
+    play.tell.act("a1", "takes the name 'Alice Liddell'")
+    profile = f"/_matrix/client/v3/profile/{quote(a1.user)}/displayname"
+    a1.client.call("PUT", profile, {"displayname": "Alice Liddell"})
+    play.say(room, "a1", "I have a name now")
+    called(play, at_b, "b1", "a1", "Alice Liddell", marks[1])
+    play.tell.act("b1", "takes the name 'Bob (a.example)', in this room alone")
+    b1.client.set_state(at_b, "m.room.member", {"membership": "join", "displayname": "Bob (a.example)"}, b1.user)
+    play.say(room, "b1", "So have I")
+    # Nobody can stand there as somebody of another provider.
+    called(play, at_a, "a1", "b1", "Bob [a.example]", marks[0])
+    for number in range(3):
+        play.say(room, "a1", f"I keep it, {number}")
+    play.say(other, "b1", "and nobody knows it here")
+    user = play.as_seen_by("a1", "b1")
+    content = a1.client.state_content(other.ids["a"], "m.room.member", user) or {}
+    if "Bob" in (content.get("displayname") or ""):
+        raise Wrong(f"a name of one room is one in another: {content}")
+    if (times := written(play, at_b, "b1", "a1")) > 2:
+        raise Wrong(f"a ghost's member event was written {times} times for one name")
+    for checked in (room, other):
+        play.check(checked)
+    a1.client.call("PUT", profile, {"displayname": "a1"})
