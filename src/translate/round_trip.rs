@@ -243,15 +243,13 @@ impl Conversation {
             POLL_START => poll(words, step.seed),
             NEW_POLL | NEW_CUSTOM => {
                 let kind = if step.kind == NEW_POLL { POLL_START } else { CUSTOM };
-                let Some(said) = self.target(step, |said| said.kind == kind && said.by_b == step.by_b) else {
+                let (event_type, new) = self.event(&Step { kind, ..step.clone() });
+                let is_one = |said: &Said| said.earlier.kind.as_ref().is_some_and(|kind| kind.event_type == event_type);
+                let Some(said) = self.target(step, |said| said.kind == kind && said.by_b == step.by_b && is_one(said))
+                else {
                     return text(json!({}));
                 };
-                let first = id(said);
-                // A new version of a poll has the form of the first one.
-                let stable = said.earlier.kind.as_ref().is_some_and(|kind| kind.event_type == "m.poll.start");
-                let seed = if stable { step.seed / 3 * 3 } else { step.seed / 3 * 3 + 1 };
-                let (event_type, new) = self.event(&Step { kind, seed, ..step.clone() });
-                let relation = json!({"rel_type": "m.replace", "event_id": first});
+                let relation = json!({"rel_type": "m.replace", "event_id": id(said)});
                 (event_type, json!({"m.new_content": new, "m.relates_to": relation}))
             }
             20 => match self.target(step, |said| said.kind == POLL_START) {
@@ -350,7 +348,7 @@ impl Conversation {
             first.earlier.kind = Some(kind);
         }
         let kind = match event_type.as_str() {
-            "m.room.message" if content.get("m.new_content").is_some() => EDIT,
+            _ if content.get("m.new_content").is_some() => EDIT,
             "m.room.message" if step.kind >= MESSAGES => 0,
             _ => step.kind,
         };

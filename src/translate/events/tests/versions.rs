@@ -212,14 +212,14 @@ proptest! {
         "<a href=javascript:x>", "<svg onload=x>", "<b>", "<table><td>", "</p>"]), at in 0..3_usize,
     ) {
         let html = format!("{tag}{html}");
-        let block = json!([{"body": html, "mimetype": "text/html"}, {"body": "q"}]);
+        let block = json!([{"body": html, "mimetype": "text/html"}, {"body": "Q"}]);
         let mut poll = json!({"m.poll": {"question": {"m.text": block}, "answers": [{"m.id": "a", "m.text": block}]}, "m.text": block});
         match at {
             0 => poll["formatted_body"] = json!(html),
             1 => poll["m.poll"]["question"]["m.html"] = json!(html),
             _ => poll["m.poll"]["deep"] = json!([[{"org.matrix.msc1767.html": html}]]),
         }
-        let shown = seen(&forged(&json!({"type": "m.poll.start", "content": poll}), "[poll] q\n1. q"), true, None);
+        let shown = seen(&forged(&json!({"type": "m.poll.start", "content": poll}), "[poll] Q\n1. Q"), true, None);
         prop_assert_eq!(shown.event_type.as_str(), "m.poll.start");
         let clean = crate::translate::html::tests::safe(&html);
         prop_assert_eq!(&shown.content["m.text"][0]["body"], &json!(clean));
