@@ -22,9 +22,13 @@ use crate::{
 /// Who takes part in a room.
 pub(super) type Roster = Arc<BTreeSet<UserUri>>;
 
-/// The rows as they are known here; `None`: there is none.
+/// A room's row as it is known here; `None`: there is none.
+#[derive(Debug, Clone)]
+struct Row(Option<Roster>);
+
+/// The rows as they are known here.
 #[derive(Debug, Default)]
-pub(super) struct Rosters(Mutex<BTreeMap<String, Option<Roster>>>);
+pub(super) struct Rosters(Mutex<BTreeMap<String, Row>>);
 
 /// What a step has to say to rooms that depend on this one, or on which it depends.
 #[derive(Default)]
@@ -34,17 +38,17 @@ pub(super) struct Related {
     /// Items for inboxes of other rooms.
     items: Vec<(String, u64, InboxItem)>,
     /// The row of this room, if it changed.
-    roster: Option<Option<Roster>>,
+    roster: Option<Row>,
 }
 
 impl Engine {
     async fn roster(&self, uri: &str) -> Result<Option<Roster>, StoreError> {
         if let Some(known) = lock(&self.0.rosters.0).get(uri) {
-            return Ok(known.clone());
+            return Ok(known.0.clone());
         }
         let stored = ROSTERS.get(&self.0.db, &uri.to_owned()).await?.map(Arc::new);
         // What was written meanwhile is newer.
-        Ok(lock(&self.0.rosters.0).entry(uri.to_owned()).or_insert(stored).clone())
+        Ok(lock(&self.0.rosters.0).entry(uri.to_owned()).or_insert(Row(stored)).0.clone())
     }
 }
 
@@ -153,7 +157,7 @@ impl Actor {
                 Some(roster) => ROSTERS.put(db, batch, &self.uri, roster.as_ref())?,
                 None => ROSTERS.delete(batch, &self.uri),
             }
-            after.related.roster = Some(now);
+            after.related.roster = Some(Row(now));
             to.extend(room.kin.children.iter().map(ToString::to_string));
         }
         let (parent, space) = (room.uri.clone(), room.matrix.clone());

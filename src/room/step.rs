@@ -586,109 +586,42 @@ pub(super) fn hash(bytes: &[u8]) -> [u8; 32] {
 impl Step<'_> {
     /// Carries out one input; the answer, if the input is one of a peer that waits for it.
     pub fn run(&mut self, input: Input) -> Option<Vec<u8>> {
-        let answer = match input {
-            Input::Event { event, salt, past } => {
-                self.on_event(&event, salt, &past);
-                None
-            }
-            Input::Filed { event, salt, past, files } => {
-                self.say(&event, salt, &past, Some(files));
-                None
-            }
-            Input::Fanout(message) => {
-                self.on_fanout(message);
-                None
-            }
-            Input::Submit { peer, request } => Some(self.on_submit(&peer, &request)),
-            Input::Update { peer, bundle } => Some(self.on_update(&peer, bundle)),
-            Input::Asked { requester, target, about, standing } => {
-                self.on_asked(requester, target, &about, standing);
-                None
-            }
-            Input::Revoked { requester, target } => {
-                self.on_revoked(&requester, &target);
-                None
-            }
-            Input::AskCancelled { requester, target } => {
-                self.on_ask_cancelled(&requester, &target);
-                None
-            }
-            Input::Granted { requester, target, key_packages } => {
-                self.on_granted(&requester, &target, key_packages);
-                None
-            }
-            Input::KeyMaterial { target, key_packages } => {
-                self.on_key_material(&target, key_packages);
-                None
-            }
+        let mut answer = None;
+        match input {
+            Input::Event { event, salt, past } => self.on_event(&event, salt, &past),
+            Input::Filed { event, salt, past, files } => self.say(&event, salt, &past, Some(files)),
+            Input::Fanout(message) => self.on_fanout(message),
+            Input::Submit { peer, request } => answer = Some(self.on_submit(&peer, &request)),
+            Input::Update { peer, bundle } => answer = Some(self.on_update(&peer, bundle)),
+            Input::Asked { requester, target, about, standing } => self.on_asked(requester, target, &about, standing),
+            Input::Revoked { requester, target } => self.on_revoked(&requester, &target),
+            Input::AskCancelled { requester, target } => self.on_ask_cancelled(&requester, &target),
+            Input::Granted { requester, target, key_packages } => self.on_granted(&requester, &target, key_packages),
+            Input::KeyMaterial { target, key_packages } => self.on_key_material(&target, key_packages),
             Input::KeyPackagesPassed { references, provider } => {
                 for reference in references {
                     self.room.key_packages.insert(reference, provider.clone());
                 }
-                None
             }
-            Input::PortalReady(room) => {
-                self.on_portal_ready(&room);
-                None
-            }
+            Input::PortalReady(room) => self.on_portal_ready(&room),
             Input::PortalFailed(why) => {
                 self.room.asked.clear();
                 self.report(format!("the portal could not be made: {why}"));
-                None
             }
-            Input::Answered { tag, result } => {
-                self.on_answered(tag, result);
-                None
-            }
-            Input::GroupInfo { user, answer } => {
-                self.on_group_info(&user, answer);
-                None
-            }
-            Input::ShutOut { user, why } => {
-                self.on_shut_out(&user, &why);
-                None
-            }
-            Input::NotShown { user, why } => {
-                self.on_not_shown(&user, &why);
-                None
-            }
-            Input::NotDone { what, user, why } => {
-                self.on_not_done(what, &user, &why);
-                None
-            }
-            Input::Read { user, messages, salt } => {
-                self.on_read(user, &messages, salt);
-                None
-            }
-            Input::Published { event, sender, url } => {
-                self.on_published(&event, &sender, url);
-                None
-            }
-            Input::Taken { messages, salt } => {
-                self.on_taken(&messages, salt);
-                None
-            }
-            Input::Looked { setting, written, found } => {
-                self.on_looked(setting, written, found);
-                None
-            }
-            Input::NotSet { setting, why } => {
-                self.on_not_set(setting, &why);
-                None
-            }
-            Input::NewHome { to, found } => {
-                self.on_new_home(&to, found);
-                None
-            }
-            Input::Kin { parent, space } => {
-                self.on_kin(&parent, space.as_ref());
-                None
-            }
-            Input::Tick => {
-                self.on_tick();
-                None
-            }
-        };
+            Input::Answered { tag, result } => self.on_answered(tag, result),
+            Input::GroupInfo { user, answer } => self.on_group_info(&user, answer),
+            Input::ShutOut { user, why } => self.on_shut_out(&user, &why),
+            Input::NotShown { user, why } => self.on_not_shown(&user, &why),
+            Input::NotDone { what, user, why } => self.on_not_done(what, &user, &why),
+            Input::Read { user, messages, salt } => self.on_read(user, &messages, salt),
+            Input::Published { event, sender, url } => self.on_published(&event, &sender, url),
+            Input::Taken { messages, salt } => self.on_taken(&messages, salt),
+            Input::Looked { setting, written, found } => self.on_looked(setting, written, found),
+            Input::NotSet { setting, why } => self.on_not_set(setting, &why),
+            Input::NewHome { to, found } => self.on_new_home(&to, found),
+            Input::Kin { parent, space } => self.on_kin(&parent, space.as_ref()),
+            Input::Tick => self.on_tick(),
+        }
         if !self.more {
             self.pump();
             self.look_for_slow();

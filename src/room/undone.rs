@@ -85,13 +85,14 @@ impl Step<'_> {
                 if self.is_banned_now(&user) { "banned from the MIMI room" } else { "removed from the MIMI room" };
             let reason = reason.to_owned();
             self.out.push(Effect::Matrix(match what {
-                Undone::Kick if !self.is_participant(&user) => MatrixAction::Kick { room, actor, target, reason },
                 Undone::Ban if self.is_banned_now(&user) => MatrixAction::Ban { room, actor, target, reason },
+                // Who was banned, and is not any more, is still in the room if they could not be banned either.
+                Undone::Kick | Undone::Ban if !self.is_participant(&user) => {
+                    MatrixAction::Kick { room, actor, target, reason }
+                }
                 Undone::Unban if !self.is_banned_now(&user) && !self.is_kept_out(&user) => {
                     MatrixAction::Unban { room, actor, target }
                 }
-                // Banned, and not any more: they are still in the room if they could not be banned either.
-                Undone::Ban if !self.is_participant(&user) => MatrixAction::Kick { room, actor, target, reason },
                 _ => continue,
             }));
         }

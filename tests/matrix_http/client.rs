@@ -301,7 +301,7 @@ async fn a_ghosts_name_in_a_room_is_written_only_if_it_is_there_and_called_other
     let name = MatrixAction::Name { room: room(), actor: bob(), name: "Bob (b.example)".into() };
     let written = |fake: &Fake| {
         let asked = fake.asked();
-        asked.iter().find(|seen| seen.what() == "PUT rooms state m.room.member").map(|seen| seen.body())
+        asked.iter().find(|seen| seen.what() == "PUT rooms state m.room.member").map(super::fake_homeserver::Seen::body)
     };
     let member = |content: serde_json::Value| fake.once("GET rooms state m.room.member", 200, content);
     member(json!({"membership": "join", "displayname": "bob", "avatar_url": "mxc://a/b", "reason": "x"}));

@@ -198,6 +198,32 @@ pub(super) struct Provider {
 }
 
 impl Provider {
+    /// The homeserver makes the portal.
+    fn make_portal(&mut self, made: MatrixAction) {
+        let MatrixAction::CreateRoom { creator, invite, name, initial_state, .. } = made else { panic!("{made:?}") };
+        if let Some(name) = name {
+            let event = OwnedEventId::try_from("$name").unwrap();
+            let now = StateNow { event, sender: self.names.bot(), content: json!({ "name": name }) };
+            self.set.insert("m.room.name".to_owned(), now);
+        } else {
+            self.set.clear();
+        }
+        let levels = initial_state.iter().find(|(event_type, ..)| event_type == "m.room.power_levels").unwrap();
+        let mut content: serde_json::Value = serde_json::from_str(&levels.2).unwrap();
+        content["users"] = json!({ self.names.bot(): 100 });
+        let event = OwnedEventId::try_from("$levels").unwrap();
+        self.set.insert(levels.0.clone(), StateNow { event, sender: self.names.bot(), content });
+        let id = OwnedRoomId::try_from(format!("!portal:{}", self.names.0)).unwrap();
+        self.matrix = Some(id.clone());
+        if let Actor::Ghost(ghost) = creator {
+            self.founder = Some(ghost.clone());
+            self.ghosts.insert(ghost);
+        }
+        let invited: Vec<UserUri> = invite.iter().filter_map(|target| self.names.uri(target)).collect();
+        self.invited.extend(invited);
+        self.inbox.push_back(Mail::Input(Input::PortalReady(id)));
+    }
+
     fn new(domain: &ProviderDomain) -> Self {
         Self {
             names: FakeNames(domain.clone()),
@@ -720,29 +746,7 @@ impl World {
                 }
                 self.put(at, &bot, &event_type, serde_json::from_str(&content).unwrap());
             }
-            Effect::MakePortal(MatrixAction::CreateRoom { creator, invite, name, initial_state, .. }) => {
-                if let Some(name) = name {
-                    let event = OwnedEventId::try_from("$name").unwrap();
-                    let now = StateNow { event, sender: p.names.bot(), content: json!({ "name": name }) };
-                    p.set.insert("m.room.name".to_owned(), now);
-                } else {
-                    p.set.clear();
-                }
-                let levels = initial_state.iter().find(|(event_type, ..)| event_type == "m.room.power_levels").unwrap();
-                let mut content: serde_json::Value = serde_json::from_str(&levels.2).unwrap();
-                content["users"] = json!({ p.names.bot(): 100 });
-                let event = OwnedEventId::try_from("$levels").unwrap();
-                p.set.insert(levels.0.clone(), StateNow { event, sender: p.names.bot(), content });
-                let id = OwnedRoomId::try_from(format!("!portal:{}", p.names.0)).unwrap();
-                p.matrix = Some(id.clone());
-                if let Actor::Ghost(ghost) = creator {
-                    p.founder = Some(ghost.clone());
-                    p.ghosts.insert(ghost);
-                }
-                let invited: Vec<UserUri> = invite.iter().filter_map(|target| p.names.uri(target)).collect();
-                p.invited.extend(invited);
-                p.inbox.push_back(Mail::Input(Input::PortalReady(id)));
-            }
+            Effect::MakePortal(made) => p.make_portal(made),
             Effect::Show(showing) => {
                 let crate::room::Showing { action, message_id, .. } = *showing;
                 let MatrixAction::Send { actor: Actor::Ghost(sender), content, txn_id, .. } = action else { panic!() };
