@@ -264,6 +264,8 @@ impl Step<'_> {
         let changes = appointed(&state, &powers, levels);
         if changes.is_empty() {
             self.room.levels.agreed.clone_from(&self.room.levels.now);
+            // Of others, levels may be to be written since before.
+            self.write_levels(&state, &self.room.levels.now.clone());
             return Ok(Turn::Done);
         }
         let may = |who: &UserUri, changes: &[(UserUri, u32)]| {
