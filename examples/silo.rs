@@ -137,6 +137,7 @@ fn engine_settings() -> EngineSettings {
         gather: Duration::ZERO,
         patience: Duration::from_millis(25),
         settle: Duration::from_millis(30),
+        most_unread: 1000,
         keep: Keep { days: 90, day: Duration::from_hours(24) },
         searches_per_hour: 100,
         report_poll: Duration::from_mins(1),

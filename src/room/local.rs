@@ -665,7 +665,17 @@ impl Step<'_> {
         self.room.matrix = Some(room.clone());
         self.out.push(Effect::Link(room.clone()));
         // Whoever was asked while the room was being made.
-        for (target, requester) in self.room.asked.clone() {
+        let mut asked = self.room.asked.clone();
+        if !self.room.direct {
+            // Who agreed before may have been added meanwhile.
+            let added = self
+                .room
+                .invited_by
+                .iter()
+                .filter(|(target, by)| !self.room.present.contains(*target) && !self.is_ours(by));
+            asked.extend(added.map(|(target, by)| (target.clone(), by.clone())).collect::<Vec<_>>());
+        }
+        for (target, requester) in asked {
             if let Some(target) = self.names.matrix_id(&target) {
                 if !self.room.direct && self.room.ghosts.insert(requester.clone()) {
                     let actor = Actor::Ghost(requester.clone());

@@ -228,22 +228,21 @@ impl Step<'_> {
                 let news = std::mem::replace(&mut shown.event, event.clone()) != event;
                 return self.on_levels(now, news);
             }
-            Ok(Some(now)) => now,
-            Ok(None) => return,
+            Ok(now) => now,
             Err(why) => return self.report(format!("the {} of the Matrix room cannot be read: {why}", setting.word())),
         };
         let unwritten = std::mem::take(&mut shown.unwritten);
-        if shown.event == now.event.as_str() {
-            if unwritten {
-                // Nobody changed it since: what MIMI says is written at the end of the step.
-                shown.text = match setting {
-                    Setting::Avatar if shown.text.is_empty() => "?".to_owned(),
-                    Setting::Avatar => String::new(),
-                    _ => RoomMetadata::fit(now.content.get(setting.word()).and_then(Value::as_str).unwrap_or_default()),
-                };
-            }
-            return;
+        let event = now.as_ref().map(|now| now.event.as_str()).unwrap_or_default();
+        if shown.event == event && unwritten {
+            // Nobody changed it since: what MIMI says is written at the end of the step.
+            let text = now.as_ref().and_then(|now| now.content.get(setting.word()).and_then(Value::as_str));
+            shown.text = match setting {
+                Setting::Avatar if shown.text.is_empty() => "?".to_owned(),
+                Setting::Avatar => String::new(),
+                _ => RoomMetadata::fit(text.unwrap_or_default()),
+            };
         }
+        let Some(now) = now.filter(|now| shown.event != now.event.as_str()) else { return };
         shown.event = now.event.to_string();
         if setting == Setting::Avatar {
             return self.on_picture(&now);
