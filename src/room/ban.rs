@@ -62,9 +62,9 @@ impl Step<'_> {
             return self.put_out(user, reason);
         }
         let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) else { return };
-        self.room.present.remove(user);
+        let was_here = self.room.present.remove(user);
         self.room.shut.insert(user.clone());
-        if self.room.banned.contains(user) {
+        if self.room.banned.contains(user) && !was_here {
             // Somebody here banned them: there they stand already.
             return;
         }

@@ -162,8 +162,11 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// A remote user says what it is called.
+    /// Somebody says what they are called.
     pub(super) fn on_profile(&mut self, sender: &UserUri, message: &MimiContent) {
+        if self.is_ours(sender) {
+            return;
+        }
         let card = match profile::read(message) {
             Some(Ok(card)) => card,
             Some(Err(error)) => return self.note_face(sender, &error.to_string()),

@@ -196,11 +196,19 @@ impl Step<'_> {
                     self.room.invited_by.insert(user, by);
                 }
             }
-            "join" => self.on_joined(user),
+            "join" => {
+                // They are in by somebody's will since.
+                self.room.undone.remove(&user);
+                self.on_joined(user);
+            }
             // We put them out. If they are not here as far as we know, that is what was wanted; and who was asked in anew
             // since then stays asked.
             "leave" | "ban" if self.names.is_bridged(&event.sender) && !self.room.present.contains(&user) => {}
-            "leave" if self.names.uri(&event.sender).is_some_and(|by| self.on_unshut(&by, &user)) => {}
+            // A kick in place of the ban that the bot could not make is no end of that ban, nor is a leave.
+            "leave"
+                if event.sender != target
+                    && self.room.undone.get(&user) != Some(&super::undone::Undone::Ban)
+                    && self.names.uri(&event.sender).is_some_and(|by| self.on_unshut(&by, &user)) => {}
             "leave" if event.sender == target && self.moves_along(&user) => {}
             "leave" | "ban" => {
                 self.say_why_left(event, salt, &user, membership);
@@ -522,6 +530,9 @@ impl Step<'_> {
     /// Why a remote user may not ask this user of ours in. Nothing is stored then, and nobody is told but the operator.
     pub(crate) fn refuses_asking(&self, requester: &UserUri, target: &UserUri) -> Option<String> {
         if self.room.phase == Phase::Active {
+            if self.is_banned_now(target) {
+                return Some(format!("{requester} asks {target} in, who is banned"));
+            }
             // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.
             let listed = self.is_participant(target) && self.is_participant(requester);
             let may_add = self.state().is_some_and(|state| state.can(requester, policy::Capability::AddParticipant));

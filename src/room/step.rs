@@ -280,7 +280,7 @@ pub enum Input {
         /// What the reports' salts are made of.
         salt: [u8; 16],
     },
-    /// Who takes part in a room of ours on which this one depends, or may come to ([`super::kin`]).
+    /// Who takes part in a room of ours on which this one depends, or may come to (`room::kin`).
     Kin {
         /// The other room.
         parent: RoomUri,
@@ -723,6 +723,10 @@ impl Step<'_> {
             Some(Err(error)) => return self.report(format!("a status report of {sender} cannot be read: {error}")),
             None => {}
         }
+        // As with reports: it is about people, and none of the messages that the log has.
+        if translate::profile::is_profile(&content) {
+            return self.on_profile(sender, &content);
+        }
         let franked = match honest {
             Ok(()) => self.franked(sender, plaintext, accepted, frank),
             Err(why) => {
@@ -737,9 +741,6 @@ impl Step<'_> {
         let Some(room) = self.room.matrix.clone() else {
             return self.report(format!("a message of {sender} came before the Matrix room was there"));
         };
-        if translate::profile::is_profile(&content) {
-            return self.on_profile(sender, &content);
-        }
         self.let_actor_in(&room, sender);
         if let Some(expires) = content.expires {
             let (sender, actor) = (sender.clone(), Actor::Ghost(sender.clone()));

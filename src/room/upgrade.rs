@@ -243,6 +243,7 @@ impl Step<'_> {
             self.out.push(Effect::Matrix(MatrixAction::Leave { room: old.clone(), actor, reason: reason() }));
         }
         self.room.moving = None;
+        self.room.undone.clear();
         self.room.matrix = Some(new.clone());
         self.room.former = Some((old.clone(), at));
         self.out.push(Effect::Unlink(old.clone()));

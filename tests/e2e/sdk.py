@@ -17,6 +17,8 @@ from silos.play import Wrong
 from silos.stage import LETTERS
 
 ROWS = ROOT / "tests/js/rows.mjs"
+#: Rows that another test on the two Synapses shows: `flow: names`.
+ELSEWHERE = {"names of people"}
 
 
 def full_rows(both: bool) -> set[str]:
@@ -42,7 +44,7 @@ def sdk(play, tell) -> None:
         people[name] = {"url": client.url, "token": client.token, "user": client.user,
                         "device": client.call("GET", "/_matrix/client/v3/account/whoami")["device_id"],
                         "room": play.here(room, name), "sees": {other: play.as_seen_by(name, other)}}
-    failed = _cross(play, tell, people, full_rows(both=False), "between gateways")
+    failed = _cross(play, tell, people, full_rows(both=False) - ELSEWHERE, "between gateways")
     plans = [play.silos.silos[letter].gateway.plan for letter in LETTERS]
     known = [plan.gateways for plan in plans]
     try:

@@ -251,6 +251,20 @@ const rows = {
         await file(from, to, MsgType.Audio, "audio/ogg", {}, undefined, { duration: 2000 });
         await file(from, to, MsgType.File, "application/pdf");
     },
+    "spoilers on pictures": async (from, to) => {
+        const spoiler = "page.codeberg.everypizza.msc4193.spoiler";
+        const seen = await file(from, to, MsgType.Image, "image/png", { [spoiler]: true });
+        expect("that it is covered", seen.getContent()[spoiler], true);
+    },
+    "folded parts": formatted(() => "<details><summary>More</summary><p>of it</p></details>"),
+    "link previews": async (from, to) => {
+        const body = `${own(from, "look at")} https://example.org/a`;
+        const preview = { matched_url: "https://example.org/a", "og:title": "A page", "og:description": "about a" };
+        await from.send({ ...text(body), "com.beeper.linkpreviews": [preview] });
+        const seen = await to.sees(from, body, (event) => event.getContent().body === body);
+        const [shown] = seen.getContent()["com.beeper.linkpreviews"] ?? [];
+        for (const [key, value] of Object.entries(preview)) expect(key, shown?.[key], value);
+    },
     "voice messages, stickers": async (from, to) => {
         const voice = { "org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": { duration: 2000, waveform: [0, 512, 1024] } };
         const seen = await file(from, to, MsgType.Audio, "audio/ogg", voice, undefined, { duration: 2000 });

@@ -40,6 +40,9 @@ def names(play: Play) -> None:
     play.tell.act("a1", "takes the name 'Alice Liddell'")
     profile = f"/_matrix/client/v3/profile/{quote(a1.user)}/displayname"
     a1.client.call("PUT", profile, {"displayname": "Alice Liddell"})
+    # A homeserver renames its user in one room after the other.
+    a1.wait("its own name in the room", lambda seen: seen.room == at_a and seen.kind == "m.room.member"
+            and seen.content.get("displayname") == "Alice Liddell", play.patience, marks[0])
     play.say(room, "a1", "I have a name now")
     called(play, at_b, "b1", "a1", "Alice Liddell", marks[1])
     play.tell.act("b1", "takes the name 'Bob (a.example)', in this room alone")

@@ -309,11 +309,12 @@ impl Engine {
         row.members = seen.members;
         row.findings.clone_from(&seen.findings);
         if !seen.is_fit() {
-            row.outcome = Outcome::LeftOut;
             if row.entered || row.raised.is_some() {
+                // First: a row that is left out has no other turn.
                 self.withdraw(&room, row).await?;
                 (row.entered, row.raised) = (false, None);
             }
+            row.outcome = Outcome::LeftOut;
             return Ok(());
         }
         if job.request.dry_run {
