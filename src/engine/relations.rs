@@ -196,6 +196,15 @@ impl Engine {
         Ok(())
     }
 
+    /// What a remote message stands for here ([`Earlier::behind`]).
+    pub(super) async fn standing(&self, place: Place<'_>, earlier: &Earlier) -> Result<Earlier, StoreError> {
+        if earlier.first == earlier.id {
+            return Ok(earlier.clone());
+        }
+        let first = self.found(place, Some(earlier.first)).await?.and_then(|found| found.earlier);
+        Ok(earlier.clone().behind(first.as_ref()))
+    }
+
     /// A new version of a poll has other answers: votes for them are understood.
     pub(super) async fn note_version(
         &self,
@@ -228,8 +237,9 @@ impl Engine {
     ) -> Result<(), StoreError> {
         if let MatrixAction::Send { room: matrix, .. } = &showing.action {
             let place = Place { room, matrix };
-            self.note_event(place, event, showing.message_id, &showing.earlier, Some(showing.accepted), batch)?;
-            self.note_version(place, &showing.earlier, batch).await?;
+            let earlier = self.standing(place, &showing.earlier).await?;
+            self.note_event(place, event, showing.message_id, &earlier, Some(showing.accepted), batch)?;
+            self.note_version(place, &earlier, batch).await?;
         }
         let (topic, MatrixAction::Send { room: matrix, .. }) = (&showing.refers.topic, &showing.action) else {
             return Ok(());

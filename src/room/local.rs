@@ -530,7 +530,8 @@ impl Step<'_> {
     /// Why a remote user may not ask this user of ours in. Nothing is stored then, and nobody is told but the operator.
     pub(crate) fn refuses_asking(&self, requester: &UserUri, target: &UserUri) -> Option<String> {
         if self.room.phase == Phase::Active {
-            if self.is_banned_now(target) {
+            // Elsewhere the host decides; here the end of the ban may not have come yet.
+            if self.is_hub() && self.is_banned_now(target) {
                 return Some(format!("{requester} asks {target} in, who is banned"));
             }
             // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.

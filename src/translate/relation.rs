@@ -69,6 +69,14 @@ impl Earlier {
         }
     }
 
+    /// The same as it counts beside the message that it names as its first version. Of somebody else's message, or of none that
+    /// is known, it is no version: what people then say of it, or delete, is this one and not the other.
+    #[must_use]
+    pub fn behind(self, first: Option<&Self>) -> Self {
+        let own = first.is_some_and(|first| first.sender == self.sender);
+        Self { first: if own { self.first } else { self.id }, ..self }
+    }
+
     /// The same with what its event is.
     #[must_use]
     pub fn with_kind(self, kind: Option<Kind>) -> Self {

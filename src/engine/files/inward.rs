@@ -337,8 +337,9 @@ impl Engine {
         let (showing, Some((first, more))) = (&parcel.showing, events.split_first()) else { return Ok(()) };
         if let MatrixAction::Send { room: matrix, .. } = &showing.action {
             let place = Place { room, matrix };
+            let earlier = self.standing(place, &showing.earlier).await?;
             for event in more {
-                self.note_event(place, event, showing.message_id, &showing.earlier, Some(showing.accepted), batch)?;
+                self.note_event(place, event, showing.message_id, &earlier, Some(showing.accepted), batch)?;
             }
         }
         let key = (room.to_owned(), showing.message_id);

@@ -288,3 +288,18 @@ fn what_one_gateway_says_the_next_one_shows_the_same() {
         assert_eq!(act.content["m.relates_to"], relation);
     }
 }
+
+#[test]
+fn what_claims_to_be_a_version_of_anothers_message_is_deleted_alone() {
+    let mut claim = message("not yours");
+    claim.replaces = Some(id(1));
+    let target = |first: Option<&Earlier>| Earlier::of(&claim, id(8), &bob()).behind(first);
+    let gone = |target: &Earlier| {
+        let (sender, room, past) = (&alice(), &room(), &past());
+        let ctx = ToMimi { sender, room, salt: [9; 16], sent_ts: 5, past, mentions: &Nobody };
+        deletion(target, None, &ctx).unwrap().content.replaces
+    };
+    assert_eq!(gone(&target(Some(&said(1, alice())))), Some(id(8)), "Alice's stays");
+    assert_eq!(gone(&target(None)), Some(id(8)), "and so does one that is not known here");
+    assert_eq!(gone(&target(Some(&said(1, bob())))), Some(id(1)), "of Bob's own the first version goes");
+}
