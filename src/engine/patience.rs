@@ -58,6 +58,13 @@ impl Patience {
         }
     }
 
+    /// Lets go of those whose time is over once they are many: who says nothing more never asks for theirs.
+    fn forget_old(&mut self, now: Millis) {
+        if self.last.len() >= VAIN {
+            self.last.retain(|_, last| last.until > now);
+        }
+    }
+
     /// The message behind which one of its sender stands that the hub accepted then.
     fn before(&mut self, room: &str, sender: &UserUri, accepted: Millis, now: Millis) -> Option<[u8; 32]> {
         if self.last.is_empty() {
@@ -93,6 +100,7 @@ impl Engine {
             let key = (room.to_owned(), showing.earlier.sender.clone());
             let last = Last { id: showing.message_id, accepted: showing.accepted, until };
             let mut patience = lock(&self.0.patience);
+            patience.forget_old(super::core::now());
             if patience.last.get(&key).is_none_or(|before| before.accepted <= last.accepted) {
                 patience.last.insert(key, last);
             }
@@ -158,6 +166,18 @@ mod tests {
         assert_eq!((patience.vain.len(), patience.order.len()), (VAIN, VAIN));
         let known = |number| patience.vain.contains(&("mimi://a.example/r/club".to_owned(), target(number)));
         assert_eq!((known(0), known(1), known(VAIN)), (false, true, true));
+    }
+
+    #[test]
+    fn who_waited_and_says_nothing_more_is_forgotten() {
+        let mut patience = Patience::default();
+        let alice = UserUri::parse("mimi://a.example/u/alice").unwrap();
+        for number in 0..VAIN as u64 {
+            let last = Last { id: [1; 32], accepted: 1, until: number };
+            patience.last.insert((number.to_string(), alice.clone()), last);
+        }
+        patience.forget_old(10);
+        assert_eq!(patience.last.len(), VAIN - 11);
     }
 
     #[test]

@@ -91,6 +91,20 @@ fn a_moderator_at_a_follower_bans_and_lifts_the_ban() {
 }
 
 #[test]
+fn who_is_banned_and_leaves_stays_banned() {
+    let mut world = three();
+    give(&mut world, &b1(), role::MODERATOR);
+    world.ban(&b1(), &a2());
+    world.settle();
+    let role = |world: &World| world.providers[A].group.state().unwrap().role_of(&a2());
+    assert_eq!(role(&world), Some(role::BANNED));
+    // The homeserver tells of a leave that was there before the ban.
+    world.leave(&a2());
+    world.settle();
+    assert_eq!(role(&world), Some(role::BANNED));
+}
+
+#[test]
 fn a_ban_that_a_follower_may_not_make_is_undone_and_told() {
     let mut world = three();
     world.ban(&b1(), &a2());
