@@ -19,6 +19,7 @@ from silos.stage import LETTERS, Silos, build_gateway
 
 from . import chaos, judge_tests
 from .attacks import Attacks
+from .federated import Federated
 from .large import Large
 from .membership import Membership
 from .mirror import Mirror
@@ -150,6 +151,12 @@ def play_and_attack(report: Report, silos: Silos) -> None:
             report.run(name, case)
     finally:
         three.close()
+    federated = Federated(silos, play)
+    try:
+        for name, case in federated.cases:
+            report.run(name, case)
+    finally:
+        federated.close()
 
     def conversation() -> None:
         seed, messages = chaos.seed_from_environment(), chaos.messages_from_environment()

@@ -1,4 +1,5 @@
-"""One real Synapse: its configuration (JSON is valid YAML) and its process. Federation is off, every rate limit is lifted."""
+"""One real Synapse: its configuration (JSON is valid YAML) and its process. Federation is off unless told, every rate limit is
+lifted."""
 
 import base64
 import http.client
@@ -6,8 +7,10 @@ import json
 import os
 import secrets
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+from .certs import Pair
 from .procs import Proc
 
 _HUGE = {"per_second": 100_000, "burst_count": 100_000}
@@ -62,18 +65,48 @@ def _log_config(folder: Path) -> dict:
     }
 
 
+@dataclass
+class Federation:
+    """A homeserver whose name is `127.0.0.1:PORT`, as which others of this machine reach it over TLS."""
+
+    port: int
+    certificate: Pair
+    ca: Path
+    others: list[str]  # server names
+
+    @property
+    def server_name(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def settings(self) -> dict:
+        return {
+            "federation_domain_whitelist": [self.server_name, *self.others],
+            "federation_custom_ca_list": [str(self.ca)],
+            "ip_range_blacklist": [],
+            "tls_certificate_path": str(self.certificate.cert),
+            "tls_private_key_path": str(self.certificate.key),
+        }
+
+    def listener(self) -> dict:
+        return {"port": self.port, "bind_addresses": ["127.0.0.1"], "type": "http", "tls": True, "x_forwarded": False,
+                "resources": [{"names": ["federation"], "compress": False}]}
+
+
 class Synapse:
     """A homeserver at `url`; `proc` starts, kills and freezes it."""
 
-    def __init__(self, folder: Path, server_name: str, port: int, registration: Path | None):
+    def __init__(self, folder: Path, server_name: str, port: int, registration: Path | None, federation: Federation | None = None):
         folder.mkdir(parents=True, exist_ok=True)
         self.server_name, self.port, self.url = server_name, port, f"http://127.0.0.1:{port}"
         self.secret = secrets.token_urlsafe(24)
         seed = base64.b64encode(secrets.token_bytes(32)).decode().rstrip("=")
         (folder / "signing.key").write_text(f"ed25519 a_test {seed}\n")
         (folder / "log.yaml").write_text(json.dumps(_log_config(folder)))
-        config = folder / "homeserver.yaml"
-        config.write_text(json.dumps(_config(folder, server_name, port, self.secret, registration), indent=1))
+        config, settings = folder / "homeserver.yaml", _config(folder, server_name, port, self.secret, registration)
+        if federation:
+            settings["listeners"].append(federation.listener())
+            settings |= federation.settings()
+        config.write_text(json.dumps(settings, indent=1))
         self.proc = Proc(f"Synapse {server_name}", [sys.executable, "-m", "synapse.app.homeserver", "-c", str(config)],
                          folder.parent / f"{folder.name}.out", self._serves, folder,
                          env={"SYNAPSE_CACHE_FACTOR": "1.0", "PYTHONDONTWRITEBYTECODE": ""})
