@@ -10,12 +10,15 @@ use mimi_gateway::{
     engine::ports::Endpoint,
     ident::{RoomUri, UserUri},
     room::{EventIds, Telling},
-    wire::{FanoutContent, SubmitMessageResponse},
+    wire::{FRANK_AAD, FanoutContent, MlsMessage, SafeAad, SubmitMessageRequest, SubmitMessageResponse, Wire as _},
 };
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, RoomId};
+use serde_json::Value;
+use sha2::Digest as _;
 
 use crate::{
-    attacks::{Rogue, yes},
+    attacks::{Rogue, path, yes},
+    franks::tag,
     homeserver::Fault,
     silo::{Silo, Two, until_true},
 };
@@ -93,8 +96,11 @@ impl Listener {
     async fn say(&mut self, at: &Silo, text: &str, change: impl FnOnce(&mut MimiContent)) -> MessageId {
         let by = self.rogue.uri("m1");
         let (bytes, id) = words(&by, &self.room, text, change);
-        let room = self.room.clone();
-        let answer = self.rogue.submit(at, &room, "m1", &by, &bytes).await;
+        let aad = SafeAad(BTreeMap::from([(FRANK_AAD, tag(&bytes))]));
+        let sealed = self.rogue.member.as_mut().unwrap().seal(&by, &bytes, &aad).unwrap();
+        let body = SubmitMessageRequest { app_message: MlsMessage::decode(&sealed).unwrap(), sending_user: by };
+        let answer = self.rogue.send(at, Endpoint::SubmitMessage, &path(&self.room), &body.encode()).await.unwrap();
+        let answer = SubmitMessageResponse::decode(&answer).unwrap();
         assert!(matches!(answer, SubmitMessageResponse::Accepted { .. }), "{answer:?}");
         id
     }
@@ -269,4 +275,85 @@ async fn ids_of_events_are_told_to_gateways_alone() {
         let said = listener.hear(&body).await;
         assert_eq!(said.content.external_message_id(), told.then_some(expected), "{event_ids:?} {gateways}");
     }
+}
+
+/// Its id as draft 07 has it: no lengths.
+fn old_id(by: &UserUri, room: &RoomUri, bytes: &[u8]) -> MessageId {
+    let mut id = [1; 32];
+    let hash = sha2::Sha256::digest([by.as_str().as_bytes(), room.as_str().as_bytes(), bytes, &bytes[2..18]].concat());
+    id[1..].copy_from_slice(&hash[..31]);
+    MessageId(id)
+}
+
+fn shown(silo: &Silo, room: &RoomId, body: &str) -> Option<Value> {
+    silo.homeserver.events(room).into_iter().find(|event| event["content"]["body"] == body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_of_draft_07_refer_to_messages_by_the_ids_that_it_gave_them() {
+    let two = Two::new().await;
+    let (at_a, at_b, uri) = two.room().await;
+    let mut listener = Listener::new(&two, &at_a, &uri).await;
+    two.a.homeserver.say(&at_a, "a1", "tea?");
+    let tea = listener.hear("tea?").await;
+    let tea_is = old_id(&two.a.uri("a1"), &uri, &tea.bytes);
+    assert_ne!(tea_is, tea.id);
+    let m1 = listener.rogue.uri("m1");
+    let (own, _) = words(&m1, &uri, "with mlik", |_| {});
+    listener.say(&two.a, "with mlik", |_| {}).await;
+    let own_is = old_id(&m1, &uri, &own);
+    listener.say(&two.a, "yes", |content| content.in_reply_to = Some(tea_is)).await;
+    listener
+        .say(&two.a, "+1", |content| {
+            content.in_reply_to = Some(tea_is);
+            content.body.disposition = Disposition::Reaction;
+        })
+        .await;
+    listener.say(&two.a, "with milk", |content| content.replaces = Some(own_is)).await;
+    listener.say(&two.a, "in a thread", |content| content.topic_id = tea_is.0.to_vec()).await;
+    // Somebody else's message is not theirs to change, by whatever name.
+    listener.say(&two.a, "no tea", |content| content.replaces = Some(tea_is)).await;
+    // An id of the draft's form that no message has.
+    let nothing = old_id(&m1, &uri, &tea.bytes);
+    listener.say(&two.a, "what?", |content| content.in_reply_to = Some(nothing)).await;
+    for (silo, room) in [(&two.a, &at_a), (&two.b, &at_b)] {
+        let quoted = "[in reply to a message that is not here]";
+        let lost = |event: &Value| event["content"]["body"].as_str().is_some_and(|body| body.contains(quoted));
+        until_true("all is shown", || silo.homeserver.events(room).iter().any(lost)).await;
+        let events = silo.homeserver.events(room);
+        let tea = shown(silo, room, "tea?").unwrap()["event_id"].clone();
+        let relates = |body: &str| shown(silo, room, body).unwrap()["content"]["m.relates_to"].clone();
+        assert_eq!(relates("yes")["m.in_reply_to"]["event_id"], tea);
+        assert_eq!(relates("in a thread")["event_id"], tea);
+        let reaction = events.iter().find(|event| event["type"] == "m.reaction").unwrap();
+        assert_eq!(reaction["content"]["m.relates_to"]["event_id"], tea);
+        let edits: Vec<&Value> =
+            events.iter().filter(|event| event["content"]["m.relates_to"]["rel_type"] == "m.replace").collect();
+        assert_eq!(edits.len(), 1, "{edits:?}");
+        assert_eq!(edits[0]["content"]["m.new_content"]["body"], "with milk");
+        assert_eq!(
+            edits[0]["content"]["m.relates_to"]["event_id"],
+            shown(silo, room, "with mlik").unwrap()["event_id"]
+        );
+        assert_eq!(events.iter().filter(|event| lost(event)).count(), 1);
+    }
+    // After a start the log is read anew; who answers names the message by its own id.
+    for silo in [&two.a, &two.b] {
+        silo.stop().await;
+        silo.start().await;
+    }
+    let later = listener.say(&two.a, "still", |content| content.in_reply_to = Some(tea_is)).await;
+    two.a.until_noted(&uri, later.0).await;
+    let still = shown(&two.a, &at_a, "still").unwrap();
+    assert_eq!(
+        still["content"]["m.relates_to"]["m.in_reply_to"]["event_id"],
+        shown(&two.a, &at_a, "tea?").unwrap()["event_id"]
+    );
+    let edit = shown(&two.a, &at_a, "in a thread").unwrap();
+    let answer = serde_json::json!({
+        "msgtype": "m.text", "body": "good",
+        "m.relates_to": { "rel_type": "m.thread", "event_id": edit["content"]["m.relates_to"]["event_id"] },
+    });
+    two.a.homeserver.send(&at_a, "a1", "m.room.message", answer);
+    assert_eq!(listener.hear("good").await.content.topic_id, tea.id.0);
 }
