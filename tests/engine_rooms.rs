@@ -103,6 +103,8 @@ mod said;
 mod schema;
 #[path = "engine/settings.rs"]
 mod settings;
+#[path = "engine/sight.rs"]
+mod sight;
 #[path = "engine/silo.rs"]
 mod silo;
 #[path = "engine/spaces.rs"]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::ConfigError;
-use crate::room::{Reports, SendStatus, Telling};
+use crate::room::{EventIds, Reports, SendStatus, Telling};
 
 /// How bridged rooms behave.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -29,6 +29,8 @@ pub struct RoomsConfig {
     pub delivery_reports: Reports,
     /// Whether other providers hear what users are called in a room.
     pub tell_profiles: bool,
+    /// Whom the ids of Matrix events are told to.
+    pub tell_event_ids: EventIds,
 }
 
 impl Default for RoomsConfig {
@@ -43,6 +45,7 @@ impl Default for RoomsConfig {
             read_receipts: Reports::default(),
             delivery_reports: Reports::default(),
             tell_profiles: true,
+            tell_event_ids: EventIds::default(),
         }
     }
 }
@@ -63,6 +66,7 @@ impl RoomsConfig {
             read_receipts: self.read_receipts,
             delivery_reports: self.delivery_reports,
             profiles: self.tell_profiles,
+            event_ids: self.tell_event_ids,
             ..Telling::default()
         }
     }

@@ -58,6 +58,13 @@ pub fn message_id_v07(sender: &UserUri, room: &RoomUri, content: &[u8], salt: &[
     finish(hash, content, salt)
 }
 
+/// The salt of an encoded message: the first thing in it (section 4.1).
+#[must_use]
+pub fn salt_of(content: &[u8]) -> Option<[u8; 16]> {
+    // An array of seven, 16 bytes.
+    content.strip_prefix(&[0x87, 0x50])?.first_chunk().copied()
+}
+
 fn finish(mut hash: Sha256, content: &[u8], salt: &[u8; 16]) -> MessageId {
     hash.update(content);
     hash.update(salt);

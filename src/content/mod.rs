@@ -34,7 +34,7 @@ pub use extensions::{
 };
 pub use external::{Aead, ExternalFault, ExternalPart, HashAlgorithm};
 pub use fault::{ContentError, ContentFault};
-pub use id::{MessageId, message_id, message_id_v07};
+pub use id::{MessageId, message_id, message_id_v07, salt_of};
 pub use parts::{Walk, content_id, content_id_index};
 pub use plausible::Implausible;
 pub use status::{MessageStatus, MessageStatusReport, Payload, PerMessageStatus};

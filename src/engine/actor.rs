@@ -243,6 +243,9 @@ impl Actor {
     async fn load(&mut self) -> Result<(), StoreError> {
         let db = &self.engine.0.db;
         self.room = super::records::load(db, &self.uri).await?;
+        if let Some(room) = &mut self.room {
+            self.engine.sees_stored(&self.uri, &mut room.sight).await?;
+        }
         let number = self.room.as_ref().map_or(0, |room| room.group);
         self.group = super::rows::load_group(db, &self.uri, number).await?;
         self.group.franking = Some(std::sync::Arc::clone(&self.engine.0.franking));
@@ -529,6 +532,7 @@ impl Actor {
     /// Runs something within a step and returns its effects.
     pub(super) fn in_step(&mut self, what: impl FnOnce(&mut Step<'_>)) -> Vec<Effect> {
         let Some(room) = &mut self.room else { return Vec::new() };
+        self.engine.sees(&self.uri, &mut room.sight);
         let mut step = Step {
             room,
             group: &mut self.group,

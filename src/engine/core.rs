@@ -136,6 +136,8 @@ pub(super) struct Inner {
     pub(super) pulse: AtomicU64,
     /// Which event stands for which message, until it is stored.
     pub(super) lately: Mutex<super::relations::Lately>,
+    /// Messages by the ids that older peers give them.
+    pub(super) aliases: Mutex<super::aliases::Aliases>,
     /// What our users read lately.
     pub(super) reads: Mutex<super::receipts::Reads>,
     /// What the homeserver took lately, by room.
@@ -278,6 +280,7 @@ impl Engine {
             suspect_until: AtomicU64::new(0),
             pulse: AtomicU64::new(now()),
             lately: Mutex::default(),
+            aliases: Mutex::default(),
             reads: Mutex::default(),
             taken: Mutex::default(),
             awaited: Mutex::default(),

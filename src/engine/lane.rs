@@ -13,6 +13,7 @@ use super::{
     mail::{Mail, Outcome},
     ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry, StateNow},
     presence::To,
+    relations::lookup_failed,
     tables::{OUTBOX, OutRow},
     window::Rows,
 };
@@ -57,9 +58,17 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
     let longest = wait * LONGEST_WAIT;
     let mut unheard = 0;
     loop {
-        let result = tokio::select! {
-            () = engine.0.stop.cancelled() => return false,
-            result = caught(call(engine, room, &row)) => result,
+        let looked_up = match &mut row {
+            OutRow::Show(showing) | OutRow::ShowNow(showing) => engine.by_own_ids(room, showing).await,
+            OutRow::Parcel(parcel) => engine.by_own_ids(room, &mut parcel.showing).await,
+            _ => Ok(()),
+        };
+        let result = match looked_up {
+            Err(error) => Ok(Err(lookup_failed(&error))),
+            Ok(()) => tokio::select! {
+                () = engine.0.stop.cancelled() => return false,
+                result = caught(call(engine, room, &row)) => result,
+            },
         };
         let result = match (result, row) {
             (Err(Panicked), OutRow::Parcel(parcel)) => {

@@ -8,6 +8,7 @@
 //! ```
 
 mod actor;
+mod aliases;
 mod aside;
 mod asking;
 mod caught;

@@ -3,7 +3,7 @@
 //! lane: by then all before it are there.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::PoisonError,
 };
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     content::MessageId,
-    room::Showing,
+    room::{Showing, Sight},
     store::{Batch, StoreError},
     translate::{self, Act, Earlier, Found, Kind, Refers, Resolved, RoomEvent},
 };
@@ -118,6 +118,25 @@ impl Engine {
         }
         let row = SHOWN.get(&self.0.db, &key).await?;
         Ok(row.and_then(|row| OwnedEventId::try_from(row.value.event).ok()))
+    }
+
+    /// Which of the messages that came for a room are in its Matrix room by now, as far as memory says.
+    pub(super) fn sees(&self, room: &str, sight: &mut Sight) {
+        if sight.coming().next().is_some() {
+            self.lately(|lately| sight.shown(|id| lately.events.map.contains_key(&(room.to_owned(), id.0))));
+        }
+    }
+
+    /// The same after a start.
+    pub(super) async fn sees_stored(&self, room: &str, sight: &mut Sight) -> Result<(), StoreError> {
+        let mut there = BTreeSet::new();
+        for id in sight.coming() {
+            if self.event_of(room, id).await?.is_some() {
+                there.insert(id);
+            }
+        }
+        sight.shown(|id| there.contains(id));
+        Ok(())
     }
 
     /// The event that stands for a message; of an edit, the one that shows its first version.

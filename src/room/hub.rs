@@ -26,8 +26,8 @@ const OTHER_GROUP: &str = "it belongs to another group";
 /// Why nothing is taken from a provider.
 const KEPT_OUT: &str = "the room's server access list keeps this provider out";
 
-/// No deletion is longer, in bytes: a reason has 500 characters at most.
-const LONGEST_DELETION: usize = 4096;
+/// No deletion is longer, in bytes: a reason has 500 characters at most, and few messages were seen last.
+const LONGEST_DELETION: usize = 8192;
 
 /// A raw Welcome as `MLSMessage`: version mls10, wire format `mls_welcome`.
 fn welcome_message(welcome: &RawWelcome) -> Option<MlsMessage> {

@@ -135,11 +135,11 @@ impl Step<'_> {
         } else {
             translate::to_mimi(&event.event_type, &event.content, &context)
         };
-        let translated = match translated {
+        let mut translated = match translated {
             Ok(translated) => translated,
             Err(reason) => return self.unsaid(event, &user, &reason),
         };
-        match translated.content.encode_with_id(&user, &self.room.uri) {
+        match self.with_sight(&user, &event.event_id, &mut translated.content) {
             Ok((encoded, id)) => {
                 let kind = Kind::of(&event.event_type, &event.content);
                 let event = event.event_id.clone();

@@ -34,6 +34,7 @@ mod roles;
 pub mod seek;
 mod settings;
 mod settle;
+mod sight;
 pub mod state;
 pub mod step;
 mod telling;
@@ -59,6 +60,7 @@ pub use orders::{Cause, Code, Orderer, Refusal, Said};
 
 pub use reading::Reports;
 pub use settings::Setting;
+pub use sight::{EventIds, Sight};
 pub use state::{Intent, Phase, Room};
 pub use step::{Effect, GroupInfoAnswer, Input, Names, Recent, Showing, Step, Tag};
 pub(crate) use telling::Fate;

@@ -15,6 +15,7 @@ use super::{
     kin::Kin,
     roles::Levels,
     settings::{Setting, Shown},
+    sight::Sight,
     upgrade::Moving,
 };
 use crate::ident::{ProviderDomain, RoomUri, UserUri};
@@ -383,6 +384,8 @@ pub struct Room {
     pub former: Option<(OwnedRoomId, Millis)>,
     /// As hub: the two of a direct chat.
     pub two: BTreeSet<UserUri>,
+    /// What our users see of it.
+    pub sight: Sight,
     /// What people call themselves. Stored apart.
     #[serde(skip)]
     pub faces: Faces,
@@ -461,6 +464,7 @@ impl Room {
             moving: None,
             former: None,
             two: BTreeSet::new(),
+            sight: Sight::default(),
             faces: Faces::default(),
             kin: Kin::default(),
         }

@@ -742,6 +742,7 @@ impl Step<'_> {
             return self.report(format!("a message of {sender} came before the Matrix room was there"));
         };
         self.let_actor_in(&room, sender);
+        self.room.sight.comes(MessageId(id), content.last_seen());
         if let Some(expires) = content.expires {
             let (sender, actor) = (sender.clone(), Actor::Ghost(sender.clone()));
             self.out.push(Effect::Expires { message_id: id, sender, expires, actor });

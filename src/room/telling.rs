@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{
     effect::{MatrixAction, Millis},
     reading::Reports,
+    sight::EventIds,
     state::Intent,
     step::{Effect, Step, hash},
 };
@@ -54,6 +55,8 @@ pub struct Telling {
     pub delivery_reports: Reports,
     /// Whether others hear what our users are called in the room.
     pub profiles: bool,
+    /// Whom the ids of Matrix events are told to.
+    pub event_ids: EventIds,
     /// How long a message waits before that is told.
     pub slow: Duration,
     /// So long what somebody reads is gathered before it is told.
@@ -72,6 +75,7 @@ impl Default for Telling {
             read_receipts: Reports::default(),
             delivery_reports: Reports::default(),
             profiles: true,
+            event_ids: EventIds::default(),
             slow: Duration::from_secs(10),
             gather_reads: Duration::from_secs(2),
             late_targets: Duration::from_mins(1),

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// `HMAC_SHA256(salt, application_data)`; the salt is the first thing in MIMI content: array of 7, 16 bytes.
-fn tag(content: &[u8]) -> Vec<u8> {
+pub(crate) fn tag(content: &[u8]) -> Vec<u8> {
     assert_eq!(content[..2], [0x87, 0x50]);
     let mut mac = Hmac::<Sha256>::new_from_slice(&content[2..18]).unwrap();
     mac.update(content);

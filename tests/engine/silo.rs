@@ -505,6 +505,22 @@ impl Silo {
         table.get(&database, &room.to_string()).await.unwrap()
     }
 
+    /// Waits until it is stored which event shows a message.
+    pub(crate) async fn until_noted(&self, room: &RoomUri, id: [u8; 32]) {
+        type Row = (u32, (String, Option<u64>));
+        let table: Table<(String, [u8; 32]), Row> = Table::new("shown");
+        let database = self.database.lock().unwrap().clone().unwrap();
+        let since = Instant::now();
+        loop {
+            let row = table.get(&database, &(room.to_string(), id)).await.unwrap();
+            if row.is_some_and(|(_, (event, _))| !event.is_empty()) {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "{}: no event shows it", self.domain);
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+
     /// The URI of the one room that is here.
     pub(crate) async fn only_room(&self) -> RoomUri {
         let database = self.database.lock().unwrap().clone().unwrap();
