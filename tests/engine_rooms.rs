@@ -117,3 +117,5 @@ mod trim;
 mod upgrades;
 #[path = "engine/versions.rs"]
 mod versions;
+#[path = "engine/waiting.rs"]
+mod waiting;
