@@ -23,6 +23,8 @@ mod attacks;
 mod backlog;
 #[path = "../examples/silo/chat.rs"]
 mod chat;
+#[path = "engine/choices.rs"]
+mod choices;
 #[path = "engine/codes.rs"]
 mod codes;
 #[path = "engine/consent.rs"]
@@ -119,3 +121,5 @@ mod trim;
 mod upgrades;
 #[path = "engine/versions.rs"]
 mod versions;
+#[path = "engine/waiting.rs"]
+mod waiting;

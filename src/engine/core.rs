@@ -310,7 +310,7 @@ impl Engine {
         let (mut items, mut events) = (Vec::new(), Vec::new());
         let outbox = OUTBOX.lanes(&self.0.db).await?;
         for lane in outbox.iter().filter(|lane| lane.starts_with("m:")) {
-            self.find_portals(lane).await?;
+            self.find_waiting(lane).await?;
         }
         for uri in INBOX.lanes(&self.0.db).await? {
             let queued = self.queued(&INBOX, &uri).await?;
@@ -387,12 +387,15 @@ impl Engine {
     }
 
     /// Notes the portals that a lane of the outbox is going to make.
-    async fn find_portals(&self, lane: &str) -> Result<(), StoreError> {
+    async fn find_waiting(&self, lane: &str) -> Result<(), StoreError> {
         let mut last = 0;
         loop {
             let (rows, more) = self.rows_after(lane, last).await?;
             for (number, row) in &rows {
                 self.note_portal(*number, row);
+                if let Some(room) = lane.strip_prefix("m:") {
+                    self.waited_before(room, row);
+                }
                 last = *number;
             }
             if !more {

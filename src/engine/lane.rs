@@ -14,7 +14,7 @@ use super::{
     ports::{Actor, CallError, Endpoint, MatrixAction, MatrixDone, Retry, StateNow},
     presence::To,
     relations::lookup_failed,
-    tables::{OUTBOX, OutRow},
+    tables::{Early, OUTBOX, OutRow},
     window::Rows,
 };
 use crate::{
@@ -51,7 +51,7 @@ pub(super) async fn run(engine: Engine, lane: String, mut rows: Rows) {
 async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow) -> bool {
     let mut row = match row {
         // Files are not carried any more, after a start with other settings: the message is shown without.
-        OutRow::Parcel(parcel) if engine.0.files.get().is_none() => OutRow::Show(Box::new(parcel.showing)),
+        OutRow::Parcel(parcel) if engine.0.files.get().is_none() => parcel.bare(),
         row => row,
     };
     let mut wait = engine.0.settings.retry;
@@ -73,7 +73,7 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
         let result = match (result, row) {
             (Err(Panicked), OutRow::Parcel(parcel)) => {
                 engine.parcel_panicked(room, &parcel).await;
-                row = OutRow::Show(Box::new(parcel.showing));
+                row = parcel.bare();
                 continue;
             }
             (result, other) => {
@@ -189,14 +189,20 @@ async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallErr
     match row {
         OutRow::Matrix(action) | OutRow::Portal(action) => inner.homeserver.perform(action).await.map(Sent::Matrix),
         OutRow::Show(showing) | OutRow::ShowNow(showing) => {
-            let patient = matches!(row, OutRow::Show(_)) && !inner.names.telling.late_targets.is_zero();
-            let shown = engine.show(room, showing, patient).await?;
+            let shown = engine.show(room, showing, matches!(row, OutRow::Show(_))).await?;
             if shown.is_ok() {
                 engine.replace_rest(room, showing, &[]).await?;
             }
             Ok(shown.map_or_else(|target| Sent::Waits(target.0), Sent::Matrix))
         }
-        OutRow::Parcel(parcel) => engine.show_parcel(room, parcel).await.map(Sent::Files),
+        OutRow::Parcel(parcel) => {
+            if !parcel.now
+                && let Some(target) = engine.waits_for(room, &parcel.showing).await?
+            {
+                return Ok(Sent::Waits(target.0));
+            }
+            engine.show_parcel(room, parcel).await.map(Sent::Files)
+        }
         OutRow::Expire { room, actor, event, message_id } => {
             inner.homeserver.perform(&later::removal(room, actor, event, message_id)).await.map(Sent::Matrix)
         }
@@ -289,16 +295,29 @@ async fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow,
             let outcome = Outcome::Looked { setting, written, found: Ok(found) };
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
-        (OutRow::Show(showing), Sent::Waits(target)) => wait_for(engine, lane, room, number, &showing, target).await,
+        (OutRow::Show(showing), Sent::Waits(target)) => {
+            let early = Early { showing: *showing, target, carried: None };
+            wait_for(engine, lane, room, number, &early).await;
+        }
+        (OutRow::Parcel(parcel), Sent::Waits(target)) => {
+            let carried = Some(parcel.carried());
+            let early = Early { showing: parcel.showing, target, carried };
+            wait_for(engine, lane, room, number, &early).await;
+        }
         (OutRow::Show(showing) | OutRow::ShowNow(showing), Sent::Matrix(MatrixDone::Event(event))) => {
             let mut noted = Batch::new("an event that shows a message");
             if let Err(error) = engine.note_shown(room, &showing, &event, &mut noted).await {
                 tracing::warn!(lane, %error, "an event id is not kept");
             }
             engine.is_taken(room, &showing);
+            engine.passed(room, &showing);
             remove_soon(engine, lane, number, |batch| {
                 let _ = batch.append(noted);
             });
+        }
+        (OutRow::Show(showing) | OutRow::ShowNow(showing), _) => {
+            engine.passed(room, &showing);
+            remove(engine, lane, number, |_| {});
         }
         (OutRow::Publish { room, event, sender, .. }, Sent::Published(url)) => {
             let outcome = Outcome::Published { event, sender, url: Ok(url) };
@@ -316,8 +335,8 @@ async fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow,
 }
 
 /// What refers to a message that is not there waits for it: that is on disk before anything else of its lane is sent.
-async fn wait_for(engine: &Engine, lane: &str, room: &str, number: u64, showing: &Showing, target: [u8; 32]) {
-    while let Err(error) = engine.put_off(room, lane, number, showing, target).await {
+async fn wait_for(engine: &Engine, lane: &str, room: &str, number: u64, early: &Early) {
+    while let Err(error) = engine.put_off(room, lane, number, early).await {
         tracing::warn!(lane, %error, "a message that waits for another is not noted yet");
         tokio::select! {
             () = engine.0.stop.cancelled() => return,
@@ -341,8 +360,13 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
         return remove(engine, lane, number, |_| {});
     }
     tracing::warn!(lane, %error, "refused for good");
-    if let OutRow::Parcel(parcel) = &row {
-        engine.parcel_refused(room, parcel);
+    match &row {
+        OutRow::Parcel(parcel) => {
+            engine.parcel_refused(room, parcel);
+            engine.passed(room, &parcel.showing);
+        }
+        OutRow::Show(showing) | OutRow::ShowNow(showing) => engine.passed(room, showing),
+        _ => {}
     }
     match row {
         OutRow::Call { wants, .. } if wants.answer() => {

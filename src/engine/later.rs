@@ -19,7 +19,6 @@ use super::{
 use crate::{
     content::{Expiration, MessageId},
     ident::UserUri,
-    room::Showing,
     store::{Batch, Database, StoreError},
 };
 
@@ -75,23 +74,18 @@ pub(super) enum Due {
 
 impl Engine {
     /// A message refers to one that is not there: it waits for that, beginning with this call.
-    pub(super) async fn put_off(
-        &self,
-        room: &str,
-        lane: &str,
-        number: u64,
-        showing: &Showing,
-        target: [u8; 32],
-    ) -> Result<(), StoreError> {
-        let (db, at) = (&self.0.db, now().saturating_add(self.patience(showing)));
+    pub(super) async fn put_off(&self, room: &str, lane: &str, number: u64, early: &Early) -> Result<(), StoreError> {
+        let Early { showing, target, .. } = early;
+        let (db, target) = (&self.0.db, *target);
+        let at = self.waits_until(room, showing, target);
         let mut batch = Batch::new("a message that waits for another");
         OUTBOX.remove(&mut batch, &lane.to_owned(), number);
-        let early = Early { showing: showing.clone(), target };
-        EARLY.put(db, &mut batch, &(at, room.to_owned(), showing.message_id), &early)?;
+        EARLY.put(db, &mut batch, &(at, room.to_owned(), showing.message_id), early)?;
         AWAITED.put(db, &mut batch, &(room.to_owned(), target, showing.message_id), &at)?;
         lock(&self.0.awaited).insert((room.to_owned(), target));
+        // Before it can go on.
+        self.waits(room, showing, target, at);
         db.commit(batch).await?;
-        self.waits(room, showing, at);
         self.0.due.notify_one();
         if self.event_of(room, MessageId(target)).await?.is_some() {
             // It came meanwhile.
@@ -113,6 +107,16 @@ impl Engine {
         let rows = AWAITED.scan_all(&self.0.db, &()).await?;
         lock(&self.0.awaited).extend(rows.into_iter().map(|((room, target, _), _)| (room, target)));
         let mut after = None;
+        loop {
+            let page = EARLY.scan(&self.0.db, &(), after, 1000).await?;
+            after = page.next.clone();
+            for ((at, room, _), early) in self.readable(&EARLY, page).await? {
+                self.waits(&room, &early.showing, early.target, at);
+            }
+            if after.is_none() {
+                break;
+            }
+        }
         loop {
             let page = OVERDUE.scan(&self.0.db, &(), after, 1000).await?;
             lock(&self.0.overdue).extend(page.rows.into_iter().map(|((room, _), _)| room));
@@ -288,15 +292,25 @@ impl Actor {
                 OVERDUE.put(db, batch, &(self.uri.clone(), id), &engine.0.today.dated(removal))
             }
             Due::Showing => {
-                let Some(Early { showing, target }) = EARLY.get(db, &key).await? else { return Ok(()) };
+                let Some(early) = EARLY.get(db, &key).await? else { return Ok(()) };
                 EARLY.delete(batch, &key);
+                let target = early.target;
+                // What it stands behind goes on before it, however late that is.
+                if let Some(again) = engine.still_behind(&self.uri, &early.showing, target).await? {
+                    EARLY.put(db, batch, &(again, self.uri.clone(), id), &early)?;
+                    AWAITED.put(db, batch, &(self.uri.clone(), target, id), &again)?;
+                    engine.waits(&self.uri, &early.showing, target, again);
+                    after.due = true;
+                    return Ok(());
+                }
                 AWAITED.delete(batch, &(self.uri.clone(), target, id));
                 let others = AWAITED.scan_all(db, &(self.uri.clone(), target)).await?;
                 if others.iter().all(|((_, _, other), _)| *other == id) {
                     lock(&engine.0.awaited).remove(&(self.uri.clone(), target));
                 }
-                engine.came_not(&self.uri, &showing, target);
-                self.send(lane, OutRow::ShowNow(Box::new(showing)), batch, after)
+                engine.came_not(&self.uri, &early.showing, target);
+                engine.goes_on(&self.uri, &early.showing);
+                self.send(lane, early.now(), batch, after)
             }
         }
     }
@@ -316,8 +330,9 @@ impl Actor {
             Due::Showing => {
                 let early = EARLY.get(&self.engine.0.db, &key).await?;
                 EARLY.delete(batch, &key);
-                if let Some(Early { target, .. }) = early {
+                if let Some(Early { showing, target, .. }) = early {
                     AWAITED.delete(batch, &(self.uri.clone(), target, id));
+                    self.engine.passed(&self.uri, &showing);
                 }
             }
         }
@@ -339,19 +354,20 @@ impl Actor {
             EXPIRING.put(db, batch, &(now(), self.uri.clone(), target), &removal.value)?;
             after.due = true;
         }
-        let mut showings = Vec::new();
+        let mut waited = Vec::new();
         for (key, at) in AWAITED.scan_all(db, &(self.uri.clone(), target)).await? {
             AWAITED.delete(batch, &key);
             let late = (at, self.uri.clone(), key.2);
             if let Some(early) = EARLY.get(db, &late).await? {
                 EARLY.delete(batch, &late);
-                showings.push(early.showing);
+                waited.push(early);
             }
         }
         lock(&engine.0.awaited).remove(&(self.uri.clone(), target));
-        showings.sort_by_key(|showing| showing.accepted);
-        for showing in showings {
-            self.send(format!("m:{}", self.uri), OutRow::ShowNow(Box::new(showing)), batch, after)?;
+        waited.sort_by_key(|early| early.showing.accepted);
+        for early in waited {
+            engine.goes_on(&self.uri, &early.showing);
+            self.send(format!("m:{}", self.uri), early.now(), batch, after)?;
         }
         Ok(())
     }

@@ -5,14 +5,20 @@
 //!  answer to X, X is not here   -> waits for X, a few seconds
 //!  next message of its sender   -> waits for the answer
 //!  X is shown                   -> the answer is, pointing at X -> the next message is
-//!  X does not come              -> the answer is, with a quotation that says so; the next answer to X waits no more
+//!  X does not come              -> the answer is, with a quotation that says so -> the next message is
+//!                                  the next answer to X waits no more
 //! ```
+//!
+//! A message counts as waiting until it is shown or refused, whatever the clock says: its time may be over long before its room's
+//! lane comes to it. What is remembered of that mirrors the rows of `EARLY`, and those of the outbox that waited.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
-    core::{Engine, lock},
-    ports::Millis,
+    core::{Engine, lock, now},
+    ports::{CallError, MatrixAction, Millis},
+    relations::{Place, lookup_failed},
+    tables::{EARLY, OutRow},
 };
 use crate::{
     content::MessageId,
@@ -24,21 +30,28 @@ use crate::{
 
 /// So many messages that did not come are remembered.
 const VAIN: usize = 4096;
+/// So much later what stands behind a message looks again whether that has gone on, in milliseconds.
+const AGAIN: Millis = 1000;
 
-#[derive(Debug, Clone, Copy)]
-struct Last {
-    id: [u8; 32],
-    /// When the hub accepted it.
-    accepted: Millis,
-    /// It waits until then.
-    until: Millis,
+/// So long after its time a message that did not go on may have been lost, in milliseconds.
+const LOST: Millis = 60_000;
+
+/// A message that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiter {
+    /// What it waits for, as far as that is known.
+    target: Option<[u8; 32]>,
+    /// Until when, in its row of `EARLY`; `None`: its time is over, and it is in its room's lane.
+    until: Option<Millis>,
 }
 
-/// What is remembered of waiting, in memory alone: after a start answers to the same message wait once more.
+/// Messages of one sender in one room that wait: when the hub accepted them, and their ids.
+type Waiters = BTreeMap<(Millis, [u8; 32]), Waiter>;
+
+/// What is remembered of waiting. What was waited for in vain is in memory alone: after a start answers to it wait once more.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    /// The last message of each sender in each room that waits.
-    last: BTreeMap<(String, UserUri), Last>,
+    waiting: BTreeMap<(String, UserUri), Waiters>,
     /// What was waited for in vain, and in what order.
     vain: BTreeSet<(String, [u8; 32])>,
     order: VecDeque<(String, [u8; 32])>,
@@ -58,26 +71,53 @@ impl Patience {
         }
     }
 
-    /// Lets go of those whose time is over once they are many: who says nothing more never asks for theirs.
-    fn forget_old(&mut self, now: Millis) {
-        if self.last.len() >= VAIN {
-            self.last.retain(|_, last| last.until > now);
+    fn of(&self, room: &str, sender: &UserUri) -> Option<&Waiters> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        self.waiting.get(&(room.to_owned(), sender.clone()))
+    }
+
+    fn waits(&mut self, room: &str, showing: &Showing, waiter: Waiter) {
+        let own = self.waiting.entry((room.to_owned(), showing.earlier.sender.clone())).or_default();
+        own.insert((showing.accepted, showing.message_id), waiter);
+    }
+
+    /// It waits no more. Whether it did.
+    fn is_over(&mut self, room: &str, showing: &Showing) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
+        let key = (room.to_owned(), showing.earlier.sender.clone());
+        let Some(own) = self.waiting.get_mut(&key) else { return false };
+        let waited = own.remove(&(showing.accepted, showing.message_id)).is_some();
+        if own.is_empty() {
+            self.waiting.remove(&key);
+        }
+        waited
+    }
+
+    /// Nothing is left of it.
+    fn lose(&mut self, room: &str, sender: &UserUri, id: [u8; 32]) {
+        if let Some(own) = self.waiting.get_mut(&(room.to_owned(), sender.clone())) {
+            own.retain(|(_, other), _| *other != id);
         }
     }
 
-    /// The message behind which one of its sender stands that the hub accepted then.
-    fn before(&mut self, room: &str, sender: &UserUri, accepted: Millis, now: Millis) -> Option<[u8; 32]> {
-        if self.last.is_empty() {
-            return None;
-        }
-        let key = (room.to_owned(), sender.clone());
-        let last = *self.last.get(&key)?;
-        if last.until <= now {
-            self.last.remove(&key);
-            return None;
-        }
-        // What was said before it comes late itself, and may be what it waits for.
-        (last.accepted < accepted).then_some(last.id)
+    /// The message behind which this one of its sender stands. What was said before that comes late itself, and may be what it
+    /// waits for.
+    fn before(&self, room: &str, showing: &Showing) -> Option<[u8; 32]> {
+        let own = self.of(room, &showing.earlier.sender)?;
+        let (id, accepted) = (showing.message_id, showing.accepted);
+        let mut earlier = own.range(..=(accepted, [u8::MAX; 32])).rev();
+        earlier.find(|((_, other), waiter)| *other != id && waiter.target != Some(id)).map(|((_, other), _)| *other)
+    }
+
+    /// Until when the message waits behind which this one stands, if its own time is not over.
+    fn waits_before(&self, room: &str, showing: &Showing, target: [u8; 32]) -> Option<Millis> {
+        let own = self.of(room, &showing.earlier.sender)?;
+        let mut earlier = own.range(..=(showing.accepted, [u8::MAX; 32])).rev();
+        earlier.find(|((_, other), _)| *other == target).and_then(|(_, waiter)| waiter.until)
     }
 }
 
@@ -95,34 +135,90 @@ impl Engine {
     }
 
     /// It waits until then: what its sender says next stands behind it.
-    pub(super) fn waits(&self, room: &str, showing: &Showing, until: Millis) {
+    pub(super) fn waits(&self, room: &str, showing: &Showing, target: [u8; 32], until: Millis) {
         if is_said(showing) {
-            let key = (room.to_owned(), showing.earlier.sender.clone());
-            let last = Last { id: showing.message_id, accepted: showing.accepted, until };
-            let mut patience = lock(&self.0.patience);
-            patience.forget_old(super::core::now());
-            if patience.last.get(&key).is_none_or(|before| before.accepted <= last.accepted) {
-                patience.last.insert(key, last);
-            }
+            lock(&self.0.patience).waits(room, showing, Waiter { target: Some(target), until: Some(until) });
         }
     }
 
-    /// The message of the same sender that has to be shown first.
-    pub(super) async fn stands_behind(&self, room: &str, showing: &Showing) -> Result<Option<MessageId>, StoreError> {
-        if !is_said(showing) {
-            return Ok(None);
+    /// Its time is over, or what it waits for is here: it is in its room's lane.
+    pub(super) fn goes_on(&self, room: &str, showing: &Showing) {
+        if is_said(showing) {
+            lock(&self.0.patience).waits(room, showing, Waiter { target: None, until: None });
         }
-        let sender = &showing.earlier.sender;
-        let before = lock(&self.0.patience).before(room, sender, showing.accepted, super::core::now());
+    }
+
+    /// A row of the outbox, at the start: it may have waited before.
+    pub(super) fn waited_before(&self, room: &str, row: &OutRow) {
+        match row {
+            OutRow::ShowNow(showing) => self.goes_on(room, showing),
+            OutRow::Parcel(parcel) if parcel.now => self.goes_on(room, &parcel.showing),
+            _ => {}
+        }
+    }
+
+    /// It is shown, or never will be: what stands behind it goes on.
+    pub(super) fn passed(&self, room: &str, showing: &Showing) {
+        let waited = lock(&self.0.patience).is_over(room, showing);
+        if waited {
+            self.arrived(room, showing.message_id);
+        }
+    }
+
+    /// Until when a message waits: what stands behind another one, longer than that.
+    pub(super) fn waits_until(&self, room: &str, showing: &Showing, target: [u8; 32]) -> Millis {
+        let until = now().saturating_add(self.patience(showing));
+        let before = lock(&self.0.patience).waits_before(room, showing, target);
+        before.map_or(until, |before| until.max(before.saturating_add(1)))
+    }
+
+    /// If the message behind which this one stands still waits: when to look again.
+    pub(super) async fn still_behind(
+        &self,
+        room: &str,
+        showing: &Showing,
+        target: [u8; 32],
+    ) -> Result<Option<Millis>, StoreError> {
+        let before = lock(&self.0.patience).waits_before(room, showing, target).filter(|_| is_said(showing));
         let Some(before) = before else { return Ok(None) };
-        if before == showing.message_id || self.event_of(room, MessageId(before)).await?.is_some() {
+        let now = now();
+        // A row that was damaged is gone.
+        if before.saturating_add(LOST) <= now
+            && EARLY.get(&self.0.db, &(before, room.to_owned(), target)).await?.is_none()
+        {
+            lock(&self.0.patience).lose(room, &showing.earlier.sender, target);
             return Ok(None);
         }
-        Ok(Some(MessageId(before)))
+        Ok(Some(now.max(before).saturating_add(AGAIN)))
+    }
+
+    /// What a message has to wait for before its turn: one of its sender that waits, one without which it makes no sense, or
+    /// what it answers.
+    pub(super) async fn waits_for(&self, room: &str, showing: &Showing) -> Result<Option<MessageId>, CallError> {
+        self.look_for(room, showing).await.map_err(|error| lookup_failed(&error))
+    }
+
+    async fn look_for(&self, room: &str, showing: &Showing) -> Result<Option<MessageId>, StoreError> {
+        if is_said(showing)
+            && let Some(before) = lock(&self.0.patience).before(room, showing)
+        {
+            return Ok(Some(MessageId(before)));
+        }
+        let MatrixAction::Send { room: matrix, .. } = &showing.action else { return Ok(None) };
+        if showing.refers.is_nothing() {
+            return Ok(None);
+        }
+        let resolved = self.resolve(Place { room, matrix }, &showing.refers).await?;
+        if !self.0.names.telling.late_targets.is_zero()
+            && let Some(target) = showing.refers.lacks(&resolved)
+        {
+            return Ok(Some(target));
+        }
+        self.awaits_answered(room, showing, &resolved).await
     }
 
     /// The message that an answer waits for: it is not here, and nothing waited for it before.
-    pub(super) async fn awaits_answered(
+    async fn awaits_answered(
         &self,
         room: &str,
         showing: &Showing,
@@ -149,7 +245,8 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::ports::Actor, *};
+    use crate::translate::{Earlier, Refers};
 
     #[test]
     fn what_was_waited_for_in_vain_is_remembered_for_a_while() {
@@ -168,27 +265,58 @@ mod tests {
         assert_eq!((known(0), known(1), known(VAIN)), (false, true, true));
     }
 
-    #[test]
-    fn who_waited_and_says_nothing_more_is_forgotten() {
+    fn said(accepted: Millis, id: u8) -> Showing {
+        let sender = UserUri::parse("mimi://a.example/u/alice").unwrap();
+        let room = ruma::owned_room_id!("!club:a.test");
+        let earlier = Earlier {
+            id: MessageId([id; 32]),
+            first: MessageId([id; 32]),
+            sender: sender.clone(),
+            reply: None,
+            reaction: false,
+            topic: Vec::new(),
+            kind: None,
+        };
+        let action = MatrixAction::Join { room, actor: Actor::Ghost(sender) };
+        let refers = Refers::default();
+        Showing { action, message_id: [id; 32], accepted, earlier, refers, keeper: None }
+    }
+
+    fn waiting(all: &[(Millis, u8)]) -> Patience {
         let mut patience = Patience::default();
-        let alice = UserUri::parse("mimi://a.example/u/alice").unwrap();
-        for number in 0..VAIN as u64 {
-            let last = Last { id: [1; 32], accepted: 1, until: number };
-            patience.last.insert((number.to_string(), alice.clone()), last);
+        for (accepted, id) in all {
+            patience.waits("r", &said(*accepted, *id), Waiter { target: Some([99; 32]), until: Some(1000) });
         }
-        patience.forget_old(10);
-        assert_eq!(patience.last.len(), VAIN - 11);
+        patience
     }
 
     #[test]
-    fn nobody_waits_behind_a_message_without_end() {
-        let mut patience = Patience::default();
-        let alice = UserUri::parse("mimi://a.example/u/alice").unwrap();
-        patience.last.insert(("r".to_owned(), alice.clone()), Last { id: [1; 32], accepted: 500, until: 1000 });
-        assert_eq!(patience.before("r", &alice, 501, 999), Some([1; 32]));
-        assert_eq!(patience.before("r", &alice, 499, 999), None, "it was said before");
-        assert_eq!(patience.before("other", &alice, 501, 999), None);
-        assert_eq!(patience.before("r", &alice, 501, 1000), None);
-        assert_eq!(patience.last.len(), 0);
+    fn a_message_stands_behind_the_last_one_before_it_that_waits() {
+        let mut patience = waiting(&[(500, 1), (600, 2)]);
+        assert_eq!(patience.before("r", &said(700, 3)), Some([2; 32]));
+        assert_eq!(patience.before("r", &said(550, 3)), Some([1; 32]));
+        assert_eq!(patience.before("r", &said(500, 3)), Some([1; 32]), "at the same time, and looked at later");
+        assert_eq!(patience.before("r", &said(499, 3)), None, "it was said before");
+        assert_eq!(patience.before("r", &said(700, 99)), None, "it is what they wait for");
+        assert_eq!(patience.before("r", &said(500, 1)), None, "nothing stands behind itself");
+        assert_eq!(patience.before("other", &said(700, 3)), None);
+        // It waits until it is shown, whatever the clock says.
+        patience.waits("r", &said(600, 2), Waiter { target: None, until: None });
+        assert_eq!(patience.before("r", &said(700, 3)), Some([2; 32]));
+        assert_eq!((patience.is_over("r", &said(600, 2)), patience.is_over("r", &said(600, 2))), (true, false));
+        assert_eq!(patience.before("r", &said(700, 3)), Some([1; 32]));
+        assert!(patience.is_over("r", &said(500, 1)));
+        assert!(patience.waiting.is_empty());
+    }
+
+    #[test]
+    fn what_stands_behind_a_message_waits_for_its_turn_alone() {
+        let mut patience = waiting(&[(500, 1)]);
+        assert_eq!(patience.waits_before("r", &said(600, 2), [1; 32]), Some(1000));
+        assert_eq!(patience.waits_before("r", &said(600, 2), [7; 32]), None, "that is what it answers");
+        assert_eq!(patience.waits_before("r", &said(400, 2), [1; 32]), None);
+        // In the lane it comes before what follows it there.
+        patience.waits("r", &said(500, 1), Waiter { target: None, until: None });
+        assert_eq!(patience.waits_before("r", &said(600, 2), [1; 32]), None);
     }
 }

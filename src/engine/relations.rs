@@ -159,7 +159,7 @@ impl Engine {
         Ok(Some(Found { event, earlier }))
     }
 
-    async fn resolve(&self, place: Place<'_>, refers: &Refers) -> Result<Resolved, StoreError> {
+    pub(super) async fn resolve(&self, place: Place<'_>, refers: &Refers) -> Result<Resolved, StoreError> {
         let mut root = None;
         if !refers.topic.is_empty() {
             if let Ok(id) = <[u8; 32]>::try_from(refers.topic.as_slice()) {
@@ -284,25 +284,14 @@ impl Engine {
         let MatrixAction::Send { room: matrix, actor, event_type, content, ts, txn_id } = &showing.action else {
             return homeserver.perform(&showing.action).await.map(Ok);
         };
-        if patient
-            && let Some(before) = self.stands_behind(room, showing).await.map_err(|error| lookup_failed(&error))?
-        {
-            return Ok(Err(before));
+        if patient && let Some(target) = self.waits_for(room, showing).await? {
+            return Ok(Err(target));
         }
         if showing.refers.is_nothing() {
             return homeserver.perform(&showing.action).await.map(Ok);
         }
         let resolved =
             self.resolve(Place { room, matrix }, &showing.refers).await.map_err(|error| lookup_failed(&error))?;
-        if let Some(target) = showing.refers.lacks(&resolved).filter(|_| patient) {
-            return Ok(Err(target));
-        }
-        if patient
-            && let Some(target) =
-                self.awaits_answered(room, showing, &resolved).await.map_err(|error| lookup_failed(&error))?
-        {
-            return Ok(Err(target));
-        }
         let content = serde_json::from_str(content).unwrap_or_default();
         let (sender, moderates) = (&showing.earlier.sender, showing.keeper.is_some());
         let acts = translate::relate(event_type, content, &showing.refers, &resolved, sender, moderates);

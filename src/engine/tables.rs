@@ -147,6 +147,32 @@ pub(crate) struct Early {
     pub(crate) showing: Showing,
     /// What it waits for.
     pub(crate) target: [u8; 32],
+    /// If it has files: the rest of it.
+    #[serde(default)]
+    pub(crate) carried: Option<Carried>,
+}
+
+impl Early {
+    /// The row that shows it, whether what it waited for is there or not.
+    pub(crate) fn now(self) -> OutRow {
+        match self.carried {
+            None => OutRow::ShowNow(Box::new(self.showing)),
+            Some(Carried { room, content, policy }) => {
+                OutRow::Parcel(Box::new(Parcel { room, showing: self.showing, content, policy, now: true }))
+            }
+        }
+    }
+}
+
+/// What a message with files is beside its [`Showing`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    /// The MIMI room.
+    pub(crate) room: String,
+    /// The message, encoded.
+    pub(crate) content: Vec<u8>,
+    /// The room's `asset_policy` when it came.
+    pub(crate) policy: Option<Vec<u8>>,
 }
 
 /// Where a message is.
@@ -260,6 +286,22 @@ pub(crate) struct Parcel {
     pub(crate) content: Vec<u8>,
     /// The room's `asset_policy` when it came.
     pub(crate) policy: Option<Vec<u8>>,
+    /// It waited for another message before: it is shown whether that is there or not.
+    #[serde(default)]
+    pub(crate) now: bool,
+}
+
+impl Parcel {
+    /// The row that shows it without its files.
+    pub(crate) fn bare(self) -> OutRow {
+        let showing = Box::new(self.showing);
+        if self.now { OutRow::ShowNow(showing) } else { OutRow::Show(showing) }
+    }
+
+    /// What it is beside its showing.
+    pub(crate) fn carried(&self) -> Carried {
+        Carried { room: self.room.clone(), content: self.content.clone(), policy: self.policy.clone() }
+    }
 }
 
 /// Who waits for the answer of a call.

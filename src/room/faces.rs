@@ -31,6 +31,8 @@ use crate::{
 
 /// A ghost gets another name at most so often, in milliseconds.
 const PAUSE: Millis = 20_000;
+/// Of a name that did not reach others: it differs from all hashes that are looked for, and from nothing having been said.
+const NOTHING: [u8; 8] = [0; 8];
 /// And so many ghosts of a room within as long.
 const AT_ONCE: u32 = 20;
 /// Names that are kept of a room.
@@ -160,6 +162,17 @@ impl Step<'_> {
             own.told = Some(digest);
         }
         Ok(())
+    }
+
+    /// What others should have been told did not reach them. If it was a name, they hear it before its owner speaks again.
+    pub(super) fn not_told(&mut self, user: &UserUri, content: &[u8]) {
+        let is_name = MimiContent::decode(content).is_ok_and(|message| profile::is_profile(&message));
+        if is_name
+            && self.room.faces.ours.contains_key(user)
+            && let Some(own) = Arc::make_mut(&mut self.room.faces.ours).get_mut(user)
+        {
+            own.told = Some(NOTHING);
+        }
     }
 
     /// Somebody says what they are called.

@@ -598,7 +598,8 @@ impl Step<'_> {
                 Some(text) => text,
                 None => return,
             },
-            Intent::Report { .. } => {
+            Intent::Report { user, content } => {
+                self.not_told(user, content);
                 return self.out.push(Effect::Note(format!("what {who} has read, or is called, is not told: {why}")));
             }
             Intent::Refresh { .. } => return self.report(format!("the leaf of {who} could not be refreshed: {why}")),

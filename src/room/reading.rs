@@ -118,6 +118,7 @@ impl Step<'_> {
     /// Sends a report in its turn, or lets it go.
     pub(super) fn send_report(&mut self, user: &UserUri, content: &[u8], intent: &Intent) -> Turn {
         if !self.reports_at_once(user) {
+            self.not_told(user, content);
             return Turn::Done;
         }
         if !self.is_hub() && !self.may_submit_now() {
@@ -126,7 +127,10 @@ impl Step<'_> {
         match self.group.seal(user, content, Self::tag_of(content)) {
             Ok(sealed) if self.is_hub() => drop(self.hub_accept_own_message(user, &sealed)),
             Ok(sealed) => self.submit(user, &sealed, intent.clone()),
-            Err(error) => self.report(format!("what {user} has is not told: {error}")),
+            Err(error) => {
+                self.not_told(user, content);
+                self.report(format!("what {user} has is not told: {error}"));
+            }
         }
         Turn::Done
     }

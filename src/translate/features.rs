@@ -227,7 +227,7 @@ pub const FEATURES: &[Feature] = &[
         "any type of its own",
         "private part, text beside it",
         levels(Level::Text, Level::Full),
-        "whole between gateways (`peers.*.gateway`), edits too",
+        "whole between gateways (`peers.*.gateway`), edits too; with numbers that are no integers, as text",
         None,
     ),
     row(
@@ -252,7 +252,7 @@ pub const FEATURES: &[Feature] = &[
         "`m.image`, `m.video`, `m.audio`, `m.file`",
         "external parts, `av_metadata`",
         FULL,
-        "with captions, previews and sizes; within the limits of the homeserver, the room and the gateway: else the sender is told",
+        "with captions, previews and sizes; within the limits of the homeserver, the room and the gateway: else the sender is told. Of alternatives (`chooseOne`) the first with a file, and their text",
         None,
     ),
     row(

@@ -102,8 +102,15 @@ impl Preview {
             return None;
         }
         let title = if title == url { String::new() } else { title };
-        Some(Self { url: url.to_owned(), title: line(&title, MAX_TITLE), text: line(&unescaped(text), MAX_TEXT) })
+        Some(Self { url: url.to_owned(), title: whole(&title, MAX_TITLE)?, text: whole(&unescaped(text), MAX_TEXT)? })
     }
+}
+
+/// A text on one line; `None` if something of it would be lost.
+fn whole(text: &str, most: usize) -> Option<String> {
+    let line = line(text, most);
+    let letters = |text: &str| text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect::<String>();
+    (letters(&line) == letters(text)).then_some(line)
 }
 
 /// What stands before an end that is not escaped, without escapes, and what is behind it.
@@ -136,13 +143,15 @@ fn unescaped(text: &str) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Previews(Vec<Preview>);
 
-/// Takes the previews out of a body: those that name a link of its text. `None`: it has none.
+/// Takes the previews out of a body: those that are one text and name a link of what is said, and of which nothing is lost. The
+/// others are shown with the text. `None`: it has none.
 pub(super) fn split(body: &NestedPart) -> Option<(NestedPart, Previews)> {
     let Body::Multi { semantics: PartSemantics::ProcessAll, parts } = &body.body else { return None };
     let said: String = parts.iter().filter(|part| part.disposition != Disposition::Preview).flat_map(texts).collect();
     let (mut rest, mut found) = (Vec::new(), Vec::new());
     for part in parts {
-        let preview = (part.disposition == Disposition::Preview).then(|| texts(part).next()).flatten();
+        let alone = part.disposition == Disposition::Preview && matches!(part.body, Body::Single { .. });
+        let preview = alone.then(|| texts(part).next()).flatten();
         match preview.and_then(|text| Preview::read(&text)).filter(|preview| said.contains(&preview.url)) {
             Some(preview) if found.len() < MAX_PREVIEWS => found.push(preview),
             _ => rest.push(part.clone()),
@@ -268,6 +277,30 @@ mod tests {
         assert_eq!(content.get("com.beeper.linkpreviews"), None);
         let body = content["body"].as_str().unwrap();
         assert!(body.contains("evil.example") && body.contains("no link"), "{body}");
+    }
+
+    #[test]
+    fn of_a_preview_no_text_is_lost() {
+        let url = "https://a.example/1";
+        let preview = |body: Body| NestedPart { disposition: Disposition::Preview, ..NestedPart::render(body) };
+        let text = |text: &str| NestedPart::text(TEXT_MARKDOWN, text);
+        let multi = |semantics, parts| preview(Body::Multi { semantics, parts });
+        let link = format!("**[A page](<{url}>)**");
+        let long = format!("{link}\n\n{} and its end", "word ".repeat(200));
+        for part in [
+            multi(PartSemantics::ProcessAll, vec![text(&link), text("and its end")]),
+            multi(PartSemantics::ChooseOne, vec![text(&format!("{link} and its end")), text(&link)]),
+            preview(text(&long).body),
+            preview(text(&format!("**[{} and its end](<{url}>)**", "title ".repeat(50))).body),
+        ] {
+            let mut message = sent(&json!({ "msgtype": "m.text", "body": format!("see {url}") })).content;
+            let parts = vec![message.body.clone(), part];
+            message.body = NestedPart::render(Body::Multi { semantics: PartSemantics::ProcessAll, parts });
+            let content = shown(&message).content;
+            assert_eq!(content.get("com.beeper.linkpreviews"), None);
+            let body = content["body"].as_str().unwrap();
+            assert!(body.starts_with("see ") && body.contains("and its end"), "{body}");
+        }
     }
 
     #[test]

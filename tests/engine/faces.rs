@@ -13,6 +13,7 @@ use ruma::RoomId;
 use crate::{
     attacks::{Rogue, hosted_by_with, notify},
     discovery::{alone, ask, discoverable},
+    homeserver::Fault,
     silo::{Disk, Net, Silo, Two, bridge, bring, until, until_bodies, until_true},
 };
 
@@ -82,6 +83,30 @@ async fn a_name_crosses_once_and_again_when_it_changed() {
     assert_eq!(written(&two.b, &at_b, &alice), before.0 + 1);
     assert_eq!(written(&two.a, &at_a, &bob), before.1 + 1);
     assert_eq!(a.called(&at_a, &bob).as_deref(), Some("Bob (b.example)"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_the_hub_refused_is_told_with_the_next_message() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let (b, bob) = (&two.b.homeserver, two.a.ghost(&two.b.uri("b1")));
+    // The name goes first.
+    let refuse = std::sync::atomic::AtomicBool::new(true);
+    *two.b.faults.lock().unwrap() = Box::new(move |call| {
+        let refused =
+            call.starts_with("submitMessage b.example") && refuse.swap(false, std::sync::atomic::Ordering::SeqCst);
+        if refused { Fault::Refused } else { Fault::None }
+    });
+    b.call_me(&at_b, "b1", Some("Bob"));
+    b.say(&at_b, "b1", "one");
+    until_bodies(&two.a, &at_a, &["one"]).await;
+    assert_ne!(two.a.homeserver.called(&at_a, &bob).as_deref(), Some("Bob (b.example)"));
+    b.say(&at_b, "b1", "two");
+    until_called(&two.a, &at_a, &bob, "Bob (b.example)").await;
+    // And no more.
+    b.say(&at_b, "b1", "three");
+    until_bodies(&two.a, &at_a, &["one", "two", "three"]).await;
+    assert_eq!(submitted(&two), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

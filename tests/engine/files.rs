@@ -8,6 +8,7 @@ use std::{
 
 use mimi_gateway::{
     assets::{AssetError, AssetFile, AssetName, AssetStore, Quotas, Upload},
+    content::ExternalPart,
     engine::{
         Files,
         ports::{Actor, Assets, CallError, Download, MatrixFiles, Pieces, Retry},
@@ -193,6 +194,20 @@ impl Carry {
             max_bytes: LARGEST,
             hold: *self.hold.lock().unwrap(),
             wait: *self.wait.lock().unwrap(),
+        }
+    }
+
+    /// Keeps a file as an asset of that silo, for somebody of any provider; what a message says of it.
+    pub(crate) async fn offer(&self, at: &ProviderDomain, owner: &UserUri, bytes: &[u8]) -> ExternalPart {
+        let store = self.net.0.lock().unwrap()[at.as_str()].clone();
+        let mut upload = store.begin(owner.clone(), u64::MAX, now()).await.unwrap();
+        upload.write(bytes).await.unwrap();
+        let name = upload.finish().await.unwrap();
+        ExternalPart {
+            content_type: "image/png".to_owned(),
+            url: format!("https://{at}/assets/{}", name.as_str()),
+            size: bytes.len() as u64,
+            ..ExternalPart::default()
         }
     }
 

@@ -40,7 +40,7 @@ async fn until_removed(silo: &Silo, room: &RoomId, event: &str, by: &str) {
     assert_eq!(removed_by(silo, room, event), [by]);
 }
 
-async fn set(silo: &Silo, telling: Telling) {
+pub(crate) async fn set(silo: &Silo, telling: Telling) {
     *silo.telling.lock().unwrap() = telling;
     silo.stop().await;
     silo.start().await;
@@ -56,7 +56,7 @@ async fn b2_comes(two: &Two, at_a: &RoomId, at_b: &RoomId) {
     until_bodies(&two.a, at_a, &["here"]).await;
 }
 
-fn quick() -> Telling {
+pub(crate) fn quick() -> Telling {
     Telling {
         gather_reads: Duration::from_millis(20),
         late_targets: Duration::from_millis(400),
@@ -203,7 +203,7 @@ async fn a_deadline_outlives_what_recognises_repeats() {
 }
 
 /// Whether a body has several messages, and they are no handshakes.
-fn several(endpoint: Endpoint, body: &[u8]) -> Option<Vec<FanoutMessage>> {
+pub(crate) fn several(endpoint: Endpoint, body: &[u8]) -> Option<Vec<FanoutMessage>> {
     let messages = FanoutMessage::decode_all(body).ok().filter(|_| endpoint == Endpoint::Notify)?;
     let all = messages.iter().all(|message| matches!(message.content, FanoutContent::Application { .. }));
     (messages.len() > 1 && all).then_some(messages)
@@ -216,7 +216,7 @@ fn reversed(endpoint: Endpoint, body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The first never comes.
-fn without_first(endpoint: Endpoint, body: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn without_first(endpoint: Endpoint, body: &[u8]) -> Option<Vec<u8>> {
     let messages = several(endpoint, body)?;
     Some(messages.iter().skip(1).flat_map(FanoutMessage::encode).collect())
 }
@@ -289,11 +289,11 @@ async fn what_it_refers_to_is_not_waited_for_without_end() {
     assert_eq!(edit["content"].get("m.relates_to"), None);
 }
 
-fn answer(to: &str, text: &str) -> Value {
+pub(crate) fn answer(to: &str, text: &str) -> Value {
     json!({ "msgtype": "m.text", "body": text, "m.relates_to": { "m.in_reply_to": { "event_id": to } } })
 }
 
-fn with_body(silo: &Silo, room: &RoomId, body: &str) -> Value {
+pub(crate) fn with_body(silo: &Silo, room: &RoomId, body: &str) -> Value {
     silo.homeserver.events(room).into_iter().find(|event| event["content"]["body"] == body).unwrap()
 }
 
@@ -348,6 +348,7 @@ async fn an_answer_waits_for_a_moment_and_what_its_sender_says_next_stays_behind
     until_bodies(&two.b, &at_b, &["here", "of somebody else"]).await;
     let quoted = "> [in reply to a message that is not here]\n\nyes";
     until_bodies(&two.b, &at_b, &["here", "of somebody else", quoted, "and then"]).await;
+    assert_eq!(two.b.homeserver.bodies(&at_b), ["here", "of somebody else", quoted, "and then"]);
     assert_eq!(with_body(&two.b, &at_b, quoted)["content"].get("m.relates_to"), None);
     // The next answer to that one does not wait.
     *two.a.net.rewrite.lock().unwrap() = None;
@@ -373,5 +374,7 @@ async fn an_answer_that_waits_is_shown_after_a_start() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     two.b.stop().await;
     two.b.start().await;
-    until_bodies(&two.b, &at_b, &["> [in reply to a message that is not here]\n\nyes", "and then"]).await;
+    let wanted = ["> [in reply to a message that is not here]\n\nyes", "and then"];
+    until_bodies(&two.b, &at_b, &wanted).await;
+    assert_eq!(two.b.homeserver.bodies(&at_b), wanted);
 }

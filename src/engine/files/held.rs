@@ -377,7 +377,8 @@ impl Actor {
             return OutRow::Show(showing);
         }
         let policy = self.group_state().and_then(|state| state.other.get(&component::ASSET_POLICY).cloned());
-        OutRow::Parcel(Box::new(Parcel { room: self.uri.clone(), showing: *showing, content, policy }))
+        let room = self.uri.clone();
+        OutRow::Parcel(Box::new(Parcel { room, showing: *showing, content, policy, now: false }))
     }
 
     /// A held event was deleted: so is what is there of its files, and what is still to come.

@@ -382,6 +382,7 @@ impl Engine {
                 () = tokio::time::sleep(self.0.settings.retry) => {}
             }
         }
+        self.passed(room, &parcel.showing);
         match came {
             Came::Shown(_) => {
                 self.is_taken(room, &parcel.showing);

@@ -1,13 +1,13 @@
 //! Polls (MSC3381, with stable names and those that Element uses): what they say as text, whom a vote is for, and their HTML.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{extensible, line, private};
 use crate::translate::{
-    Earlier,
+    Earlier, display,
     html::Document,
     links::{Links, Mentions},
 };
@@ -140,18 +140,26 @@ pub(in crate::translate) fn belongs(event_type: &str, content: &Value, poll_kind
     let is_poll = poll_kind.is_some_and(|kind| poll(&kind.event_type) == Some(Poll::Start));
     is_poll
         && match (poll(event_type), content.as_object()) {
-            (Some(Poll::Response), Some(content)) => super::super::display::shown(&vote(content, poll_kind)) == text,
+            (Some(Poll::Response), Some(content)) => display::shown(&vote(content, poll_kind)) == text,
             // Its text was compared before.
             (Some(Poll::End), _) => true,
             _ => false,
         }
 }
 
-/// Cleans all HTML that clients may show of a poll, as that of messages.
+/// Cleans all that clients may show of a poll, as it is done with messages: its HTML, and characters that steer terminals or turn
+/// the writing around.
 pub(super) fn clean(content: &mut Map<String, Value>, mentions: &dyn Mentions) {
     for (key, value) in content {
         match (key.as_str(), &mut *value) {
-            ("formatted_body" | "m.html" | "org.matrix.msc1767.html", Value::String(html)) => cleaned(html, mentions),
+            ("formatted_body" | "m.html" | "org.matrix.msc1767.html", Value::String(html)) => {
+                cleaned(html, mentions);
+                made_readable(html);
+            }
+            // By these a vote finds its answer; nobody shows them.
+            ("id" | "m.id", Value::String(_)) => {}
+            ("answers" | "m.selections", Value::Array(list)) if list.iter().all(Value::is_string) => {}
+            (_, Value::String(text)) => made_readable(text),
             _ => clean_value(value, mentions),
         }
     }
@@ -160,6 +168,7 @@ pub(super) fn clean(content: &mut Map<String, Value>, mentions: &dyn Mentions) {
 fn clean_value(value: &mut Value, mentions: &dyn Mentions) {
     match value {
         Value::Array(list) => list.iter_mut().for_each(|value| clean_value(value, mentions)),
+        Value::String(text) => made_readable(text),
         Value::Object(object) => {
             let mimetype = object.get("mimetype").and_then(Value::as_str).unwrap_or("text/plain");
             // What says of itself that it is something else than text may be taken for HTML.
@@ -171,6 +180,12 @@ fn clean_value(value: &mut Value, mentions: &dyn Mentions) {
             clean(object, mentions);
         }
         _ => {}
+    }
+}
+
+fn made_readable(text: &mut String) {
+    if let Cow::Owned(shown) = display::shown(text) {
+        *text = shown;
     }
 }
 

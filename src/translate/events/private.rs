@@ -21,6 +21,8 @@ pub const PRIVATE_EVENT: &str = "application/vnd.mimi-gateway.matrix-event+json"
 const MAX_PART: usize = 32 * 1024;
 /// Longest text beside one, in characters.
 const MAX_TEXT: usize = 4000;
+/// The greatest number in an event of a room version since 6, and less its sign the smallest (Matrix, appendix "Canonical JSON").
+const MAX_NUMBER: i64 = (1 << 53) - 1;
 /// Longest type, in bytes, as Matrix has it.
 const MAX_TYPE: usize = 255;
 
@@ -59,6 +61,19 @@ fn is_ours_to_say(key: &str) -> bool {
         || matches!(key, "org.matrix.self_destruct_after" | "com.beeper.disappearing_timer")
 }
 
+/// Whether rooms of all versions take such a content: since version 6 numbers are integers, and not too large.
+fn fits_all_rooms(content: &Map<String, Value>) -> bool {
+    fn fits(value: &Value) -> bool {
+        match value {
+            Value::Number(number) => number.as_i64().is_some_and(|number| (-MAX_NUMBER..=MAX_NUMBER).contains(&number)),
+            Value::Array(list) => list.iter().all(fits),
+            Value::Object(object) => object.values().all(fits),
+            Value::Null | Value::Bool(_) | Value::String(_) => true,
+        }
+    }
+    content.values().all(fits)
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Part {
@@ -88,7 +103,7 @@ pub(super) fn to_mimi(
     let is_private = new.is_none() || !is_vote_or_end(event_type);
     let part = Part { content, event_type: event_type.to_owned() };
     let json = serde_json::to_vec(&part).map_err(|_| NotCarried::Malformed("content"))?;
-    let body = if json.len() <= MAX_PART && is_private {
+    let body = if json.len() <= MAX_PART && is_private && fits_all_rooms(&part.content) {
         // Others see the text.
         losses.push(Loss::Private(event_type.to_owned()));
         let private = NestedPart::render(Body::Single { content_type: PRIVATE_EVENT.to_owned(), content: json });
@@ -144,6 +159,11 @@ pub(super) fn to_matrix(
     let is_vote = poll(&event_type) == Some(Poll::Response);
     if !is_vote && plain_text(message) != Some(fallback(&event_type, &content, None).as_str()) {
         losses.push(Loss::Alternatives);
+        return None;
+    }
+    // Homeservers refuse the event, and what it says with it.
+    if !fits_all_rooms(&content) {
+        losses.push(Loss::Unsupported(event_type));
         return None;
     }
     if poll(&event_type).is_some() {

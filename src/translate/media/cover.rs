@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::display;
+
 const SPOILER: [&str; 2] = ["page.codeberg.everypizza.msc4193.spoiler", "m.spoiler"];
 const REASON: [&str; 2] = ["page.codeberg.everypizza.msc4193.spoiler.reason", "m.spoiler.reason"];
 /// Longest reason, in characters.
@@ -30,8 +32,10 @@ pub(super) fn is_key(key: &str) -> bool {
 
 /// A reason on one line and of bounded length; cleaned again it is the same.
 pub(super) fn clean(reason: &str) -> String {
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
-    let reason: String = reason.trim().chars().map(printable).take(MAX_REASON).collect();
+    // What reverses the direction of writing would go on behind it.
+    let printable = |c: char| if c.is_control() || display::turns(c) { ' ' } else { c };
+    let reason: String = reason.chars().map(printable).collect();
+    let reason: String = reason.trim().chars().take(MAX_REASON).collect();
     reason.trim().to_owned()
 }
 
@@ -48,4 +52,25 @@ pub(super) fn said<'a>(reason: &str, description: &'a str) -> &'a str {
 
 fn mark(reason: &str) -> String {
     if reason.is_empty() { "[spoiler]".to_owned() } else { format!("[spoiler: {reason}]") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_line_that_turns_nothing_around() {
+        for (reason, wanted) in [
+            (" the end ", "the end"),
+            ("\u{202e}\u{0} the\nend\u{1b}[31m\u{2066}\u{9b}", "the end [31m"),
+            ("\u{5e1}\u{5d5}\u{5e3}", "\u{5e1}\u{5d5}\u{5e3}"),
+            ("\u{202e}\u{7}", ""),
+        ] {
+            assert_eq!(clean(reason), wanted, "{reason:?}");
+            let content = Map::from_iter([(SPOILER[0].to_owned(), json!(true)), (REASON[0].to_owned(), json!(reason))]);
+            assert_eq!(of_event(&content).as_deref(), Some(wanted));
+        }
+        let long = clean(&format!("{}\u{202e}{}", " ".repeat(300), "x".repeat(300)));
+        assert_eq!((long.len(), clean(&long)), (MAX_REASON, long));
+    }
 }

@@ -206,8 +206,12 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
         }
         if let Some(waveform) = &file.voice {
             content.insert(VOICE[0].to_owned(), json!({}));
-            content
-                .insert(AUDIO.to_owned(), json!({ "duration": file.info.duration.unwrap_or(0), "waveform": waveform }));
+            let mut audio = json!({ "waveform": waveform });
+            // Zero would be shown as its length.
+            if let (Some(duration), Some(audio)) = (file.info.duration, audio.as_object_mut()) {
+                audio.insert("duration".to_owned(), json!(duration));
+            }
+            content.insert(AUDIO.to_owned(), audio);
         }
         let origin =
             json!({ "id": ctx.message_id.to_string(), "room": ctx.room.as_str(), "sender": ctx.sender.as_str() });

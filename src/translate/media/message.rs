@@ -128,8 +128,10 @@ fn hint<S>(part: u16, info: &MediaInfo, file: Option<&MediaFile<S>>) -> Option<C
 
 // ---------------------------------------------------------------------------------------------------------- from MIMI
 
-/// The files of a message; `None` if it is something else, to be shown as text: no file in it, alternatives of which one is a
-/// file, calls, profiles, reactions.
+/// The files of a message; `None` if it is something else, to be shown as text: no file in it, calls, profiles, reactions.
+///
+/// Of alternatives the first one with a file counts, as the richest that can be shown. Texts among them say the same to whoever
+/// cannot show it: if nothing else is said with the file, that is said, so that its sender is not held to have meant the same.
 #[must_use]
 pub fn from_message(message: &MimiContent) -> Option<Media<ExternalPart>> {
     if let Some(emoticons) = emoticon::from_message(message) {
@@ -156,11 +158,11 @@ pub fn from_message(message: &MimiContent) -> Option<Media<ExternalPart>> {
     let descriptions = media.files.iter().map(|file| file.source.description.trim()).filter(|text| !text.is_empty());
     let described: Vec<&str> = descriptions.collect();
     if !described.is_empty() {
-        // Beside a text there is no place for it, and with several files each may have its own.
-        if media.caption.is_none() {
-            media.caption = Some(NestedPart::text(TEXT_PLAIN, &described.join("\n")));
-        } else {
-            media.losses.push(Loss::FileDetails);
+        // Beside a text there is no place for it, unless it says the same, and with several files each may have its own.
+        match &media.caption {
+            None => media.caption = Some(NestedPart::text(TEXT_PLAIN, &described.join("\n"))),
+            Some(caption) if texts(caption).any(|text| text.trim() == described.join("\n")) => {}
+            Some(_) => media.losses.push(Loss::FileDetails),
         }
     }
     media.losses = tidy(media.losses);
@@ -196,6 +198,37 @@ fn hints(message: &MimiContent) -> Vec<(u16, Hint)> {
     all.unwrap_or_default().iter().take(2 * MAX_FILES).filter_map(read).collect()
 }
 
+/// Whether a part is something that is said.
+fn is_shown(disposition: Disposition) -> bool {
+    !matches!(disposition, Disposition::Reaction | Disposition::Profile | Disposition::Icon | Disposition::Session)
+}
+
+fn is_external(part: &NestedPart) -> bool {
+    matches!(part.body, Body::External(_))
+}
+
+/// Whether it is one text, or alternatives of one.
+fn is_text(part: &NestedPart) -> bool {
+    part.walk().all(|part| match &part.body {
+        Body::Single { content_type, .. } => essence(content_type).starts_with("text/"),
+        Body::Multi { semantics, .. } => *semantics == PartSemantics::ChooseOne,
+        Body::Null | Body::External(_) => false,
+    })
+}
+
+/// Whether its files are custom emoji, which are nothing without their text.
+fn has_emoji(part: &NestedPart) -> bool {
+    texts(part).any(|text| text.contains("data-mx-emoticon"))
+}
+
+/// The texts of a part.
+fn texts(part: &NestedPart) -> impl Iterator<Item = &str> {
+    part.walk().filter_map(|part| match &part.body {
+        Body::Single { content, .. } => std::str::from_utf8(content).ok(),
+        _ => None,
+    })
+}
+
 struct Found<'a> {
     about: &'a [AvMetadata],
     hints: Vec<(u16, Hint)>,
@@ -206,7 +239,7 @@ impl Found<'_> {
     /// Takes a part in; `None` if a message with it is none of files.
     fn take(&mut self, index: u16, part: &NestedPart) -> Option<()> {
         match (&part.body, part.disposition) {
-            (_, Disposition::Reaction | Disposition::Profile | Disposition::Icon | Disposition::Session) => None,
+            (_, disposition) if !is_shown(disposition) => None,
             (Body::External(external), disposition) => {
                 let scheme = external.url.split(':').next().unwrap_or_default();
                 if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
@@ -219,18 +252,62 @@ impl Found<'_> {
                     Some(())
                 }
             }
+            (Body::Multi { semantics: PartSemantics::ChooseOne, parts }, _) if part.walk().any(is_external) => {
+                self.choose(index, parts)
+            }
             // One text beside the files is theirs.
             (Body::Single { .. } | Body::Multi { semantics: PartSemantics::ChooseOne, .. }, _) => {
-                let is_text = |part: &NestedPart| match &part.body {
-                    Body::Single { content_type, .. } => essence(content_type).starts_with("text/"),
-                    Body::Multi { semantics, .. } => *semantics == PartSemantics::ChooseOne,
-                    Body::Null | Body::External(_) => false,
-                };
-                let fits = self.media.caption.is_none() && part.walk().all(is_text);
+                let fits = self.media.caption.is_none() && is_text(part);
                 fits.then(|| self.media.caption = Some(part.clone()))
             }
             (Body::Null | Body::Multi { .. }, _) => None,
         }
+    }
+
+    /// Takes the first alternative with a file that can be shown, and if nothing is said with it, their text.
+    fn choose(&mut self, index: u16, parts: &[NestedPart]) -> Option<()> {
+        let mut number = index.checked_add(1)?;
+        for part in parts {
+            let before = self.media.clone();
+            if part.walk().any(is_external)
+                && !has_emoji(part)
+                && self.alternative(number, part).is_some()
+                && self.media.files.len() > before.files.len()
+            {
+                self.say_once(parts);
+                return Some(());
+            }
+            self.media = before;
+            number = number.checked_add(u16::try_from(part.walk().count()).ok()?)?;
+        }
+        None
+    }
+
+    fn alternative(&mut self, index: u16, part: &NestedPart) -> Option<()> {
+        let (Body::Multi { semantics: PartSemantics::ProcessAll | PartSemantics::SingleUnit, parts }, true) =
+            (&part.body, is_shown(part.disposition))
+        else {
+            return self.take(index, part);
+        };
+        let mut number = index;
+        for part in parts {
+            number = number.checked_add(1)?;
+            self.take(number, part)?;
+            number = number.checked_add(u16::try_from(part.walk().count() - 1).ok()?)?;
+        }
+        Some(())
+    }
+
+    /// The texts among alternatives, if there is no other caption.
+    fn say_once(&mut self, parts: &[NestedPart]) {
+        let mut texts: Vec<NestedPart> =
+            parts.iter().filter(|part| is_text(part) && is_shown(part.disposition)).cloned().collect();
+        if self.media.caption.is_some() || texts.is_empty() {
+            return;
+        }
+        let only = if texts.len() == 1 { texts.pop() } else { None };
+        let all = || NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts: texts });
+        self.media.caption = Some(only.unwrap_or_else(all));
     }
 
     fn info(&self, index: u16, external: &ExternalPart) -> (MediaInfo, Hint) {

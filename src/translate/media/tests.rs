@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     content::{
         AvMetadata, Body, CborValue, Disposition, ExtensionKey, ExternalPart, MessageId, MimiContent, PartSemantics,
-        TEXT_PLAIN,
+        TEXT_MARKDOWN, TEXT_PLAIN,
     },
     ident::{RoomUri, UserUri},
     media::{FileKey, Pipe, SealKey, ToMimi as Seal, Unverified},
@@ -418,14 +418,91 @@ fn messages_of_others_are_files_by_their_types() {
         assert_eq!(from_message(&message(file_part(Disposition::Render, "image/png", url))), None, "{url}");
     }
     assert_eq!(from_message(&message(NestedPart::text(TEXT_PLAIN, "x"))), None);
-    // Two texts, or a choice of which one is a file, are for who shows texts.
+    // Two texts are for who shows texts.
     let (file, text) = (file_part(Disposition::Render, "image/png", url), NestedPart::text(TEXT_PLAIN, "x"));
     assert!(from_message(&message(all(vec![text.clone(), file.clone()]))).is_some());
     assert_eq!(from_message(&message(all(vec![text.clone(), file.clone(), text.clone()]))), None);
+}
+
+#[test]
+fn of_alternatives_the_first_with_a_file_is_shown_and_the_text_with_it() {
+    let url = "https://a.example/x";
+    let named = |disposition, content_type: &str, name: &str, url: &str| {
+        let mut part = file_part(disposition, content_type, url);
+        if let Body::External(external) = &mut part.body {
+            external.filename = name.to_owned();
+        }
+        part
+    };
+    let picture = |name: &str| named(Disposition::Render, "image/png", name, url);
+    let multi = |semantics, parts| NestedPart::render(Body::Multi { semantics, parts });
+    let choose = |parts| multi(PartSemantics::ChooseOne, parts);
+    let all = |parts| multi(PartSemantics::ProcessAll, parts);
+    let text = |text: &str| NestedPart::text(TEXT_PLAIN, text);
+    let other = NestedPart::render(Body::Single { content_type: "application/x".to_owned(), content: vec![1] });
+    let seen = |body: NestedPart| {
+        let message = MimiContent::new([1; 16], &alice(), &room(), body);
+        let media = from_message(&message)?;
+        assert_eq!(media.losses, []);
+        let events = show(&uploaded(media, false), &message);
+        let shown = |event: &MatrixMessage| format!("{}: {}", event.content["filename"], event.content["body"]);
+        Some(events.iter().map(shown).collect::<Vec<_>>().join(", ").replace('"', ""))
+    };
+    for (body, wanted) in [
+        (choose(vec![text("a cat"), picture("1")]), Some("1: a cat")),
+        (choose(vec![picture("1"), picture("2"), text("a cat")]), Some("1: a cat")),
+        (choose(vec![picture("1"), other.clone()]), Some("1: 1")),
+        // Several texts are alternatives of one.
+        (choose(vec![text("a cat"), NestedPart::text(TEXT_MARKDOWN, "a cat"), picture("1")]), Some("1: a cat")),
+        // What is said with the file is said already.
+        (choose(vec![all(vec![text("look"), picture("1")]), text("a cat")]), Some("1: look")),
+        (choose(vec![all(vec![picture("1"), picture("2")]), text("two cats")]), Some("1: two cats, 2: 2")),
+        (all(vec![text("look"), choose(vec![picture("1"), text("a cat")])]), Some("1: look")),
+        (all(vec![picture("1"), choose(vec![text("a cat"), picture("2")])]), Some("1: a cat, 2: 2")),
+        // What cannot be shown is passed over.
+        (choose(vec![named(Disposition::Render, "image/png", "0", "ftp://x"), picture("1")]), Some("1: 1")),
+        (choose(vec![all(vec![picture("0"), other.clone()]), picture("1"), text("a cat")]), Some("1: a cat")),
+        (choose(vec![named(Disposition::Session, "", "0", url), text("a call")]), None),
+        (choose(vec![named(Disposition::Preview, "image/png", "0", url), text("a cat")]), None),
+        (choose(vec![text("a cat"), other]), None),
+    ] {
+        let message = format!("{body:?}");
+        assert_eq!(seen(body).as_deref(), wanted, "{message}");
+    }
+}
+
+#[test]
+fn the_numbers_of_parts_count_within_alternatives() {
     let choice =
-        NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts: vec![file.clone(), text] });
-    assert_eq!(from_message(&message(choice.clone())), None);
-    assert_eq!(from_message(&message(all(vec![file, choice]))), None);
+        vec![NestedPart::text(TEXT_PLAIN, "a cat"), file_part(Disposition::Render, "image/png", "https://a.example/x")];
+    let choice = NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts: choice });
+    let parts = vec![NestedPart::text(TEXT_PLAIN, "look"), choice];
+    let body = NestedPart::render(Body::Multi { semantics: PartSemantics::ProcessAll, parts });
+    let mut message = MimiContent::new([1; 16], &alice(), &room(), body);
+    let about = |part, width| AvMetadata { width: Some(width), ..AvMetadata::new(part, AvType::Image) };
+    message.set_av_metadata(&[about(3, 3), about(4, 4), about(2, 2)]);
+    assert_eq!(from_message(&message).unwrap().files[0].info.width, Some(4));
+}
+
+#[test]
+fn a_voice_message_of_unknown_length_has_none() {
+    let content = |info: Value, audio: Value| {
+        json!({
+            "msgtype": "m.audio", "body": "voice.ogg", "url": "mxc://a.example/1", "info": info,
+            "org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": audio,
+        })
+    };
+    let bare = json!({"mimetype": "audio/ogg"});
+    for (info, audio, wanted) in [
+        (bare.clone(), json!({"waveform": [1, 2]}), json!({"waveform": [1, 2]})),
+        (bare.clone(), json!({}), json!({"waveform": []})),
+        (bare, json!({"waveform": [1], "duration": 7}), json!({"waveform": [1], "duration": 7})),
+    ] {
+        let (_, events) = across("m.room.message", &content(info, audio), false);
+        let event = &events[0];
+        assert_eq!(event.content["org.matrix.msc1767.audio"], wanted);
+        assert_eq!(event.content["info"].get("duration"), wanted.get("duration"));
+    }
 }
 
 #[test]

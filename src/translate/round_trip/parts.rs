@@ -8,7 +8,7 @@
 //! | external, at a web address | the file with its name, or a note with its name; its description, or the loss of it |
 //! | preview | the file's preview; what is one too many, or of nothing, is a note or a loss |
 //! | of another type, external elsewhere | a note with its type |
-//! | `chooseOne` | what the best of the alternatives says that can be shown, and nothing of the others |
+//! | `chooseOne` | what the best of the alternatives says that can be shown, and nothing of the others, but for a text beside a file |
 //! | `singleUnit` | all of it, or of its texts nothing and a note |
 //! | `processAll` | each of its parts |
 //! | `inReplyTo`, `replaces`, `topicId` | the event answered or replaced, the thread; an answer to nothing that is here says so |
@@ -194,8 +194,11 @@ fn wrong(part: &NestedPart, seen: &BTreeSet<usize>) -> Option<String> {
             let best = parts.iter().any(can_be_shown);
             let chosen = |part: &&NestedPart| {
                 let own = numbers(part, false);
-                let hidden =
-                    parts.iter().flat_map(|part| numbers(part, false)).all(|n| own.contains(&n) || !seen.contains(&n));
+                let has_file = part.walk().any(|part| matches!(part.body, Body::External(_)));
+                let beside = parts.iter().filter(|part| has_file && numbers(part, true) == numbers(part, false));
+                let beside = beside.map(|part| numbers(part, true)).find(|text| !text.is_disjoint(seen));
+                let said = |n: &usize| own.contains(n) || beside.as_ref().is_some_and(|text| text.contains(n));
+                let hidden = parts.iter().flat_map(|part| numbers(part, false)).all(|n| said(&n) || !seen.contains(&n));
                 hidden && can_be_shown(part) == best && wrong(part, seen).is_none()
             };
             let found = parts.iter().any(|part| chosen(&part));
@@ -278,6 +281,57 @@ proptest! {
                 prop_assert_eq!(words(content["body"].as_str().unwrap(), "tok"), words(html, "tok"), "{} of {}", at, said);
             }
         }
+    }
+
+    /// Of alternatives of which one is a file everybody has the file, and beside it what the others say; and so has who gets
+    /// the event back as a message.
+    #[test]
+    fn a_file_among_alternatives_crosses_with_their_text(
+        said in "[a-z]{1,9}( [a-z]{1,9}){0,3}", forms in prop::sample::subsequence(vec![TEXT_PLAIN, TEXT_MARKDOWN, TEXT_HTML], 0..4),
+        at in 0..4_usize, content_type in prop::sample::select(vec!["image/png", "video/mp4", "audio/ogg", "application/pdf"]),
+        nested in any::<bool>(), encrypt in any::<bool>(),
+    ) {
+        let (sender, room) = (user(true), room());
+        let mut parts: Vec<NestedPart> = forms.iter().map(|form| NestedPart::text(form, &said)).collect();
+        let mut file = NestedPart::render(Body::External(Box::new(ExternalPart {
+            content_type: content_type.to_owned(),
+            url: "https://assets.a.example/tok0x".to_owned(),
+            filename: "tok0x.bin".to_owned(),
+            size: files::bytes_of("tok0x").len() as u64,
+            ..ExternalPart::default()
+        })));
+        // A file of its own, or a message with a preview.
+        if nested {
+            let preview = NestedPart { disposition: Disposition::Preview, ..file.clone() };
+            file = NestedPart::render(Body::Multi { semantics: PartSemantics::ProcessAll, parts: vec![file, preview] });
+        }
+        parts.insert(at.min(parts.len()), file);
+        if parts.len() == 1 {
+            parts.push(NestedPart::render(Body::Single { content_type: "application/x".to_owned(), content: vec![0] }));
+        }
+        let body = NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts });
+        let message = MimiContent::new([7; 16], &sender, &room, body);
+        let show = |message: &MimiContent| {
+            let (bytes, id) = message.encode_with_id(&sender, &room).unwrap();
+            let ctx = ToMatrix { message_id: id, sender: &sender, room: &room, from_gateway: false, mentions: &People };
+            files::to_events(&MimiContent::decode(&bytes).unwrap(), encrypt, &ctx)
+        };
+        let shown = show(&message);
+        prop_assert_eq!(shown.len(), 1);
+        let event = &shown[0];
+        prop_assert_eq!(&event.losses, &[]);
+        prop_assert!(event.content.get("url").or(event.content.get("file")).is_some(), "{}", event.content);
+        prop_assert_eq!(event.content["info"]["mimetype"].as_str(), Some(content_type));
+        prop_assert_eq!(event.content["filename"].as_str(), Some("tok0x.bin"));
+        let beside = if forms.is_empty() { "tok0x.bin" } else { said.as_str() };
+        prop_assert_eq!(event.content["body"].as_str(), Some(beside));
+        let mut content = event.content.clone();
+        content.as_object_mut().unwrap().remove(CONTENT_KEY);
+        let ctx = ToMimi { sender: &sender, room: &room, salt: [8; 16], sent_ts: BEGIN, past: &NoPast, mentions: &People };
+        let again = translate(&event.event_type, &content, &ctx).unwrap();
+        let twice = show(&again.content);
+        prop_assert_eq!(twice.len(), 1);
+        same_event(&twice[0], event)?;
     }
 
     /// What a message is to others is what its event is, and what the event's message is.

@@ -204,6 +204,28 @@ fn html_of_polls_is_cleaned() {
     assert_eq!((shown.event_type.as_str(), bare(&shown)), ("org.example.rich", custom));
 }
 
+/// What steers terminals is replaced, what turns writing around ends where its text ends; what votes name stays.
+#[test]
+fn polls_are_shown_as_messages_are() {
+    let hostile = "\u{202e}When?\u{1b}[31m";
+    let text = json!([{"body": hostile}]);
+    let poll = json!({
+        "m.poll": {"question": {"m.text": text, "body": hostile}, "answers": [{"m.id": "x\u{202e}", "m.text": text}]},
+        "m.text": text, "m.html": hostile,
+    });
+    let shown = seen(&send("m.poll.start", &poll, None).unwrap().content, true, None);
+    assert_eq!(shown.event_type, "m.poll.start");
+    let clean = json!("\u{202e}When?\u{fffd}[31m\u{202c}");
+    let (question, answer) = (&shown.content["m.poll"]["question"], &shown.content["m.poll"]["answers"][0]);
+    for said in
+        [&question["body"], &question["m.text"][0]["body"], &answer["m.text"][0]["body"], &shown.content["m.html"]]
+    {
+        assert_eq!(*said, clean);
+    }
+    assert_eq!(shown.content["m.text"][0]["body"], clean);
+    assert_eq!(answer["m.id"], "x\u{202e}");
+}
+
 proptest! {
     /// Whatever a gateway says of a poll, no HTML of it is shown that was not cleaned: ammonia agrees.
     #[test]
