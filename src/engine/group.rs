@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use super::franking::{self, Franking};
+use super::{
+    door::Door,
+    franking::{self, Franking},
+};
 use crate::{
     ident::{ProviderDomain, UserUri},
     mls::{
@@ -46,30 +49,6 @@ pub(crate) struct RoomGroup {
     pub(crate) bounds: Option<Bounds>,
     /// What every message asks for, read once an epoch: it grows with the group.
     view: RefCell<Option<Arc<View>>>,
-}
-
-/// As hub: who may come in by themselves, besides what the room's roles say.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Door {
-    /// Who showed a joining code.
-    pub(crate) admitted: BTreeSet<UserUri>,
-    /// Whether the Matrix room is public, and the operator allows open rooms.
-    pub(crate) open: bool,
-    /// Whom the Matrix room bans.
-    pub(crate) banned: BTreeSet<UserUri>,
-}
-
-impl Door {
-    /// Whether this user may come in by themselves.
-    fn admit(&self, state: &RoomState, user: &UserUri) -> Result<(), String> {
-        if self.banned.contains(user) {
-            return Err(format!("{user} is banned from this room"));
-        }
-        if state.takes_part(user) || (self.open && state.is_open()) || self.admitted.contains(user) {
-            return Ok(());
-        }
-        Err(format!("{user} is no participant, and has shown no joining code that counts"))
-    }
 }
 
 /// What rooms may be by the settings of this provider.

@@ -2,7 +2,7 @@
 
 use super::{
     actor::{Actor, After},
-    group::Door,
+    door::Door,
     mail::{Answer, Request},
     ports::Problem,
     tables::ANSWERS,

@@ -94,7 +94,7 @@ impl Step<'_> {
         }
     }
 
-    /// As hub, from time to time: a room that is not to be open any more is closed once somebody may do it.
+    /// As hub: a room that is not to be open, or not any more, is closed once somebody may do it, whoever opened it.
     pub(super) fn keep_closed(&mut self) {
         if self.has_kin() && !self.is_for_all() {
             self.want_closed(None);

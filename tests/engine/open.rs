@@ -3,9 +3,9 @@
 
 use mimi_gateway::{
     ident::{RoomUri, UserUri},
-    mls::{AppDataChange, Change, ExternalJoin, Member},
-    policy::{self, Envelope, RoomState, component, role},
-    wire::{GroupInfoRatchetTree, RatchetTreeOption, UpdateOutcome},
+    mls::{AppDataChange, AppDataOp, AppDataView, Change, CommitView, ExternalJoin, Member},
+    policy::{self, ChangeSet, ComponentOp, ComponentUpdate, Envelope, RoomState, component, role},
+    wire::{FanoutContent, GroupInfoRatchetTree, RatchetTreeOption, UpdateOutcome},
 };
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::json;
@@ -285,4 +285,51 @@ async fn where_the_operator_allows_no_open_rooms_there_are_none() {
     let desk = alone(b, "b1").await;
     let words = ask(b, &desk, "b1", &format!("join {at_a}")).await;
     assert!(words.contains("does not allow its users rooms like it (anybody may come in)"), "{words}");
+}
+
+/// What a commit that brings no clients changes.
+fn judged(view: &CommitView) -> Result<std::collections::BTreeMap<u16, Vec<u8>>, String> {
+    let (state, by) = (RoomState::from_components(&view.components).unwrap(), view.sender.user());
+    let update = |change: &AppDataView| {
+        let AppDataOp::Update(bytes) = &change.op else { panic!("a removal") };
+        let (component, op) = (change.component, ComponentOp::Update(bytes.clone()));
+        ComponentUpdate { component, op, proposer: by.clone() }
+    };
+    let changes = ChangeSet { updates: view.app_data.iter().map(update).collect(), ..ChangeSet::default() };
+    policy::judge(&state, by, &changes).map_err(|refusal| refusal.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_elsewhere_does_not_open_a_room_that_is_not_public() {
+    let two = Two::new().await;
+    let a = &two.a;
+    let mut m = Rogue::new("m", &a.net);
+    let room = a.homeserver.create_room("a1", "Tea");
+    let uri = mirror(a, &room).await;
+    m.enter(a, &room, &uri, "m1").await;
+    let m1 = m.uri("m1");
+    until_member(a, &room, &a.ghost(&m1), "join").await;
+    let mut levels = a.homeserver.states(&room, "m.room.power_levels").pop().unwrap();
+    levels["users"][a.ghost(&m1)] = json!(100);
+    a.homeserver.set(&room, "a1", "m.room.power_levels", levels);
+    until_true("M1 is an admin", || {
+        for fanout in m.fanned_out() {
+            if let FanoutContent::Commit { message, .. } = fanout.content
+                && message.epoch() == Some(m.member().epoch())
+            {
+                m.member.as_mut().unwrap().apply_commit(message.as_bytes(), &mut judged, now()).unwrap();
+            }
+        }
+        m.state().role_of(&m1) == Some(role::ADMIN)
+    })
+    .await;
+    let update = policy::update_open_join(&m.state(), role::MEMBER, true).unwrap();
+    let app_data = vec![AppDataChange { component: component::ROLES_LIST, update: update.clone() }];
+    let change = Change { app_data, path: true, ..Change::default() };
+    let values = std::collections::BTreeMap::from([(component::ROLES_LIST, update)]);
+    let staged = m.member().stage_commit(&m1, &change, &mut yes(values), now()).unwrap();
+    let reply = m.update(a, &uri, &bundle(&staged)).await;
+    assert!(matches!(reply.outcome, UpdateOutcome::Success { .. }), "{reply:?}");
+    until_told(a, &room, CLOSED, 1).await;
+    is_refused(&two.b, "b1", &uri).await;
 }
