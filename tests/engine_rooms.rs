@@ -65,6 +65,8 @@ mod media;
 mod membership;
 #[path = "engine/mirror.rs"]
 mod mirror;
+#[path = "engine/open.rs"]
+mod open;
 #[path = "engine/outside.rs"]
 mod outside;
 #[path = "engine/permitted.rs"]

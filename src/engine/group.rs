@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use super::franking::{self, Franking};
+use super::{
+    door::Door,
+    franking::{self, Franking},
+};
 use crate::{
     ident::{ProviderDomain, UserUri},
     mls::{
@@ -36,8 +39,8 @@ pub(crate) struct RoomGroup {
     pub(crate) key_packages: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The member state was made anew in the present step: what is stored is another group's, or an older membership's.
     pub(crate) replaced: bool,
-    /// As hub: who showed a joining code, and may list themselves by an external commit.
-    pub(crate) admitted: BTreeSet<UserUri>,
+    /// As hub: who may list themselves by an external commit.
+    pub(crate) door: Door,
     /// References of KeyPackages that were used by the present step.
     pub(crate) used: Vec<Vec<u8>>,
     /// What we stamp messages with, as a hub.
@@ -295,13 +298,16 @@ fn beside(aad: &SafeAad) -> Beside {
 
 /// The change by which a joiner who is not on the participant list comes on it.
 fn list_oneself(join: &mls::ExternalJoin<'_>) -> Result<Vec<mls::AppDataChange>, GroupError> {
-    let invalid = |error: &dyn std::fmt::Display| GroupError::Invalid(error.to_string());
-    let state = RoomState::from_components(&mls::components_outside(join)?).map_err(|error| invalid(&error))?;
-    if state.role_of(join.user).is_some() {
+    let state = RoomState::from_components(&mls::components_outside(join)?);
+    listing(&state.map_err(|error| GroupError::Invalid(error.to_string()))?, join.user)
+}
+
+fn listing(state: &RoomState, user: &UserUri) -> Result<Vec<mls::AppDataChange>, GroupError> {
+    if state.role_of(user).is_some() {
         return Ok(Vec::new());
     }
-    let newcomer = [(join.user.clone(), policy::role::MEMBER)];
-    let update = policy::update_add(&state, &newcomer).map_err(|error| invalid(&error))?;
+    let newcomer = [(user.clone(), policy::role::MEMBER)];
+    let update = policy::update_add(state, &newcomer).map_err(|error| GroupError::Invalid(error.to_string()))?;
     Ok(vec![mls::AppDataChange { component: policy::component::PARTICIPANT_LIST, update }])
 }
 
@@ -341,13 +347,11 @@ fn check_follower(
     peer: &ProviderDomain,
     known: &BTreeMap<Vec<u8>, ProviderDomain>,
     welcomed: &[Vec<u8>],
-    admitted: &BTreeSet<UserUri>,
+    door: &Door,
 ) -> Result<(), String> {
     if let CommitSender::NewMember { user, .. } = &view.sender {
         let state = RoomState::from_components(&view.components).map_err(|error| error.to_string())?;
-        if !state.takes_part(user) && !state.is_open() && !admitted.contains(user) {
-            return Err(format!("{user} is no participant, and has shown no joining code that counts"));
-        }
+        door.admit(&state, user)?;
     }
     if view.sender.user().provider() != *peer {
         return Err(format!("{} is not a user of {peer}", view.sender.user()));
@@ -443,7 +447,9 @@ impl Group for RoomGroup {
         let member = self.member()?;
         let leaves = Self::leaf_counts(member);
         let mut verdict = |view: &CommitView| judge(view, &leaves, self.bounds.as_ref());
-        Self::staged(&member.stage_external_join(user, &Change::default(), &mut verdict, now)?)
+        // Into an open room they come by themselves, and put themselves on the list.
+        let change = Change { app_data: listing(self.state()?.as_ref(), user)?, ..Change::default() };
+        Self::staged(&member.stage_external_join(user, &change, &mut verdict, now)?)
     }
     fn stage_leaves(
         &mut self,
@@ -500,13 +506,13 @@ impl Group for RoomGroup {
                 adopted.push((reference, private));
             }
         }
-        let (admitted, bounds) = (self.admitted.clone(), self.bounds.clone());
+        let (door, bounds) = (self.door.clone(), self.bounds.clone());
         let member = self.member_mut()?;
         let leaves = Self::leaf_counts(member);
         let mut verdict = |view: &CommitView| {
             // What another hub has accepted is so: who follows it can only leave.
             let Origin::Follower(peer, known, bundle) = origin else { return judge(view, &leaves, None) };
-            check_follower(view, peer, known, bundle.map(welcomed).unwrap_or_default(), &admitted)?;
+            check_follower(view, peer, known, bundle.map(welcomed).unwrap_or_default(), &door)?;
             judge(view, &leaves, bounds.as_ref())
         };
         match member.apply_commit(commit, &mut verdict, now) {

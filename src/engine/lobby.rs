@@ -11,6 +11,7 @@ use super::{
     discovery::FindableError,
     ingest::event_id,
     mail::{Mail, NewRoom},
+    names::GatewayNames,
     orders::{Asker, Told, refused},
     ports::{Actor, CallError, MatrixAction, Retry},
     presence::To,
@@ -29,6 +30,10 @@ use crate::{
 
 /// The longest wait between tries, as a multiple of the first.
 const LONGEST_WAIT: u32 = 50;
+
+/// So many bans of our own users from before a room is mirrored are taken over into the MIMI room, whose list of participants each
+/// client has; the homeserver holds the others, whoever asks them in.
+const MAX_BANS: usize = 1000;
 
 /// What the bot says in a chat with it that is encrypted.
 const UNREADABLE: &str = "I cannot read encrypted messages. Start a chat with me in which encryption is off.";
@@ -335,6 +340,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         direct_with: Some(remote),
         speaker: ghost,
         banned: Vec::new(),
+        public: false,
         names: engine.own_name(&event.sender).await,
         found: None,
         space: None,
@@ -497,8 +503,10 @@ pub(super) struct RoomFacts {
     pub(super) lets_in: Option<OwnedRoomId>,
     pub(super) missing: Vec<&'static str>,
     pub(super) may: bool,
-    /// Remote users whose ghosts are banned.
+    /// Users who are banned, remote ones and our own.
     pub(super) banned: Vec<UserUri>,
+    /// Whether anybody may come in.
+    pub(super) public: bool,
     /// What users of ours who are in it are called there.
     pub(super) names: Vec<(ruma::OwnedUserId, String)>,
 }
@@ -508,6 +516,7 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
     let mut powers = None;
     let mut creators = std::collections::BTreeSet::new();
     let mut first = None;
+    let mut banned = Vec::new();
     for raw in state {
         let Ok(event) = serde_json::from_str::<serde_json::Value>(raw.get()) else { continue };
         let content = event.get("content").cloned().unwrap_or_default();
@@ -515,7 +524,9 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
         match event.get("type").and_then(serde_json::Value::as_str).unwrap_or_default() {
             "m.room.name" => facts.name = text("name"),
             "m.room.topic" => facts.topic = text("topic"),
-            "m.room.join_rules" => facts.lets_in = room::space_of(&content),
+            "m.room.join_rules" => {
+                (facts.lets_in, facts.public) = (room::space_of(&content), room::is_public(&content))
+            }
             "m.room.encryption" => facts.encrypted = true,
             "m.bridge" => {
                 let protocol = content.pointer("/protocol/id").and_then(serde_json::Value::as_str);
@@ -527,8 +538,7 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
             "m.room.power_levels" => powers = Some(content),
             "m.room.member" if text("membership") == "ban" => {
                 let target = event.get("state_key").and_then(serde_json::Value::as_str);
-                let target = target.and_then(|key| ruma::UserId::parse(key).ok());
-                facts.banned.extend(target.and_then(|target| engine.0.names.ghost_uri(&target)));
+                banned.extend(target.and_then(|key| ruma::UserId::parse(key).ok()));
             }
             "m.room.member" if text("membership") == "join" => {
                 let member = event.get("state_key").and_then(serde_json::Value::as_str);
@@ -544,10 +554,23 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
         }
     }
     let levels = crate::policy::Powers::read(powers.as_ref(), creators.clone(), first.as_deref());
+    facts.banned = who_is_banned(&engine.0.names, &banned);
     facts.missing = levels.missing(engine.0.names.bot.as_str());
     facts.may = levels.may_set(sender.as_str(), "");
     (facts.powers, facts.creators, facts.first) = (powers, creators, first);
     facts
+}
+
+/// Those of the banned whom MIMI knows: the users behind our ghosts, then those of this homeserver, then those of others, who
+/// are this provider's, too. Of users of ours so many at most ([`MAX_BANS`]).
+fn who_is_banned(names: &GatewayNames, banned: &[ruma::OwnedUserId]) -> Vec<UserUri> {
+    let mut found: Vec<UserUri> = banned.iter().filter_map(|user| names.ghost_uri(user)).collect();
+    let ours = |here: bool| {
+        let local = move |user: &&ruma::OwnedUserId| (user.server_name() == names.map.server_name()) == here;
+        banned.iter().filter(|user| !names.is_bridged(user)).filter(local).filter_map(|user| names.uri(user))
+    };
+    found.extend(ours(true).chain(ours(false)).take(MAX_BANS));
+    found
 }
 
 impl RoomFacts {
@@ -570,6 +593,7 @@ impl RoomFacts {
             direct_with: None,
             speaker: Actor::Bot,
             banned: self.banned,
+            public: self.public,
             names: self.names,
             found: None,
             space: self.lets_in,

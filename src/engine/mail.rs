@@ -147,8 +147,10 @@ pub(super) struct NewRoom {
     /// A direct chat with this remote user.
     pub(super) direct_with: Option<UserUri>,
     pub(super) speaker: MatrixActor,
-    /// Remote users whose ghosts are banned there.
+    /// Users, remote and our own, who are banned there.
     pub(super) banned: Vec<UserUri>,
+    /// Whether its join rule lets anybody in.
+    pub(super) public: bool,
     /// What those who are in it are called.
     pub(super) names: Vec<(ruma::OwnedUserId, String)>,
     /// How the other one's provider calls the one of a direct chat who was looked for.

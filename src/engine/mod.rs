@@ -21,6 +21,7 @@ mod damage;
 mod denial;
 mod desk;
 mod discovery;
+mod door;
 mod effects;
 mod ended;
 mod faces;

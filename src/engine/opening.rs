@@ -1,5 +1,7 @@
 //! How a room begins here: made by us, or followed by an external commit of one of our users.
 
+use std::collections::BTreeSet;
+
 use super::{
     actor::{Actor, After},
     core::now,
@@ -45,7 +47,10 @@ impl Actor {
             participants.extend(others.map(|user| (user.clone(), policy::role::MEMBER)));
         }
         participants.extend(new.direct_with.iter().map(|user| (user.clone(), policy::role::MEMBER)));
-        participants.extend(new.banned.iter().map(|user| (user.clone(), policy::role::BANNED)));
+        // Whoever is banned by what stands there is not on the list besides, should they have been in a moment before.
+        let banned: BTreeSet<&UserUri> = new.banned.iter().filter(|user| **user != new.creator).collect();
+        participants.retain(|(user, _)| !banned.contains(user));
+        participants.extend(banned.iter().map(|user| ((*user).clone(), policy::role::BANNED)));
         let preset = if new.direct_with.is_some() { policy::Preset::Direct } else { policy::Preset::default() };
         let mut state = policy::initial(uri.clone(), &new.name, &new.topic, participants, preset);
         if let Some(powers) = &powers {
@@ -54,6 +59,10 @@ impl Actor {
             for (user, role) in state.participants.iter_mut().filter(|(_, role)| *role != policy::role::BANNED) {
                 *role = level(user).map_or(*role, |level| powers.role(&state.roles, level));
             }
+        }
+        let public = new.public && new.direct_with.is_none();
+        if public && self.engine.0.settings.envelope.open_rooms {
+            state.roles.open(policy::role::MEMBER);
         }
         let mut components = state.to_components().map_err(|error| invalid(error.to_string()))?;
         components.insert(crate::wire::FRANKING_AGENT, self.engine.0.franking.agent().to_vec());
@@ -81,10 +90,12 @@ impl Actor {
         room.two = new.direct_with.iter().chain([&new.creator]).filter(|_| room.direct).cloned().collect();
         room.present = new.present.iter().cloned().collect();
         room.present.insert(new.creator.clone());
+        room.present.retain(|user| !banned.contains(user));
         if let (Some(remote), Some(name)) = (&new.direct_with, &new.found) {
             room.has_found(remote, name);
         }
-        room.banned = new.banned.iter().cloned().collect();
+        room.banned = banned.into_iter().cloned().collect();
+        room.public = public;
         room.kin.space.clone_from(&new.space);
         self.room = Some(room);
         let matrix = new.matrix.to_string();

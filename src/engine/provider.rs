@@ -98,7 +98,10 @@ pub(super) fn group_info(
     let envelope = &engine.0.settings.envelope;
     let takes_codes = envelope.joining_codes && state.takes_codes();
     let by_code = |code: &Vec<u8>| state.role_of(&user).is_none() && takes_codes && admit(&user, code);
-    let comes_by_itself = envelope.open_rooms && state.can(&user, Capability::OpenJoin);
+    let comes_by_itself = room.is_for_all(envelope) && state.can(&user, Capability::OpenJoin);
+    if room.banned.contains(&user) {
+        return refused("banned from the Matrix room");
+    }
     if !state.takes_part(&user) && !comes_by_itself && !tbs.joining_code.as_ref().is_some_and(by_code) {
         return refused("no participant, and no joining code that counts");
     }

@@ -2,6 +2,7 @@
 
 use super::{
     actor::{Actor, After},
+    door::Door,
     mail::{Answer, Request},
     ports::Problem,
     tables::ANSWERS,
@@ -52,7 +53,13 @@ impl Actor {
         };
         if kind == Request::Update {
             self.load_key_packages().await?;
-            self.group.admitted = self.room.as_ref().map(|room| room.admitted(super::core::now())).unwrap_or_default();
+            let envelope = &self.engine.0.settings.envelope;
+            let door = self.room.as_ref().map(|room| Door {
+                admitted: room.admitted(super::core::now()),
+                open: room.is_for_all(envelope),
+                banned: room.banned.clone(),
+            });
+            self.group.door = door.unwrap_or_default();
         }
         let Some(answer) = self.run(input, batch, after).await? else { return Ok(Err(Problem::Unavailable(1))) };
         if !accepted(kind, &answer) {

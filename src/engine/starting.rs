@@ -223,6 +223,7 @@ impl Engine {
                 direct_with: Some(remote.clone()),
                 speaker: Actor::Bot,
                 banned: Vec::new(),
+                public: false,
                 names: Vec::new(),
                 found: name.map(str::to_owned),
                 space: None,

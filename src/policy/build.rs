@@ -3,7 +3,7 @@
 use super::{
     bytes::CodecError,
     capability::Capability,
-    components::{BaseRoomPolicy, ParticipantListUpdate, RoleChanges, RoomMetadata},
+    components::{BaseRoomPolicy, ParticipantListUpdate, Role, RoleChanges, RoleList, RoomMetadata},
     role,
     state::RoomState,
 };
@@ -23,14 +23,58 @@ pub fn update_add(_state: &RoomState, users: &[(UserUri, u32)]) -> Result<Vec<u8
 pub fn update_join_codes(state: &RoomState, to: u32) -> Result<Vec<u8>, CodecError> {
     let mut roles = state.roles.clone();
     for outsider in roles.0.iter_mut().filter(|other| other.index == role::NONE) {
-        outsider.capabilities.push(Capability::UseJoinCode.code());
-        outsider.capabilities.sort_unstable();
-        outsider.capabilities.dedup();
-        if !outsider.may_change(role::NONE, to) {
-            outsider.changes.push(RoleChanges { from: role::NONE, to: vec![to] });
-        }
+        let_come(outsider, Capability::UseJoinCode, to);
     }
     roles.encode()
+}
+
+/// Lets anybody come in with this role, or nobody any more (component 0x0025). What the one adds the other takes away, and
+/// nothing else is touched.
+pub fn update_open_join(state: &RoomState, to: u32, open: bool) -> Result<Vec<u8>, CodecError> {
+    let mut roles = state.roles.clone();
+    if open {
+        roles.open(to)
+    } else {
+        roles.close(to)
+    }
+    roles.encode()
+}
+
+/// Outsiders may come in this way, with this role.
+fn let_come(outsider: &mut Role, by: Capability, to: u32) {
+    outsider.capabilities.push(by.code());
+    outsider.capabilities.sort_unstable();
+    outsider.capabilities.dedup();
+    if outsider.may_change(role::NONE, to) {
+        return;
+    }
+    match outsider.changes.iter_mut().find(|change| change.from == role::NONE) {
+        Some(change) => change.to.push(to),
+        None => outsider.changes.push(RoleChanges { from: role::NONE, to: vec![to] }),
+    }
+}
+
+impl RoleList {
+    /// Anybody may come in with this role.
+    pub fn open(&mut self, to: u32) {
+        for outsider in self.0.iter_mut().filter(|other| other.index == role::NONE) {
+            let_come(outsider, Capability::OpenJoin, to);
+        }
+    }
+
+    /// Nobody may come in just so any more. The role that joining codes lead to stays allowed.
+    pub fn close(&mut self, to: u32) {
+        for outsider in self.0.iter_mut().filter(|other| other.index == role::NONE) {
+            outsider.capabilities.retain(|code| *code != Capability::OpenJoin.code());
+            if outsider.can(Capability::UseJoinCode) {
+                continue;
+            }
+            for change in outsider.changes.iter_mut().filter(|change| change.from == role::NONE) {
+                change.to.retain(|index| *index != to);
+            }
+            outsider.changes.retain(|change| !change.to.is_empty());
+        }
+    }
 }
 
 /// Removes users from the participant list (component 0x0022). Those who are not in it are left out.

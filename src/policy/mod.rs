@@ -36,7 +36,8 @@ mod tests;
 
 pub use assets::{AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType, ProviderAssetUploadDomains};
 pub use build::{
-    update_add, update_avatar, update_join_codes, update_metadata, update_parent, update_remove, update_roles,
+    update_add, update_avatar, update_join_codes, update_metadata, update_open_join, update_parent, update_remove,
+    update_roles,
 };
 pub use bytes::CodecError;
 pub use capability::Capability;

@@ -192,7 +192,7 @@ pub trait Group {
     fn open(&mut self, message: &[u8]) -> Result<Opened, GroupError>;
     /// Makes a commit as this user's leaf, pending proposals included; changes nothing yet.
     fn stage(&self, user: &UserUri, change: &GroupChange, now: Millis) -> Result<Staged, GroupError>;
-    /// Makes the external commit by which a participant of ours gets its leaf; changes nothing yet.
+    /// Makes the external commit by which a participant of ours gets its leaf, or comes into an open room; changes nothing yet.
     fn stage_join(&self, user: &UserUri, now: Millis) -> Result<Staged, GroupError>;
     /// Makes the commit by which this user's leaf gives leaves to several participants of ours at once, with KeyPackages made
     /// for it; who is not listed is listed by it, too. Nothing but those keys changes yet.

@@ -56,7 +56,7 @@ pub fn space_of(join_rules: &Value) -> Option<OwnedRoomId> {
 }
 
 impl Step<'_> {
-    fn has_kin(&self) -> bool {
+    pub(super) fn has_kin(&self) -> bool {
         self.is_hub() && !self.room.direct && self.room.phase == Phase::Active && !self.room.unbridging
     }
 
@@ -66,11 +66,12 @@ impl Step<'_> {
         RoomUri::parse(state.base_policy.parent()?).ok()
     }
 
-    /// The join rule that stands there now.
-    pub(super) fn on_joins(&mut self, now: Option<&StateNow>) {
+    /// The join rule that stands there now; `news` if it was not looked at before.
+    pub(super) fn on_joins(&mut self, now: Option<&StateNow>, news: bool) {
         if !self.is_hub() || self.room.direct {
             return;
         }
+        self.on_public(now, news);
         let space = now.and_then(|now| space_of(&now.content));
         if self.room.kin.space != space {
             (self.room.kin.space, self.room.kin.told) = (space, false);

@@ -294,6 +294,7 @@ impl Step<'_> {
         // Into a room that we host people come by Matrix' own rules; elsewhere somebody has to have asked them in.
         let hosted = if self.is_hub() { self.group.local_users().first().cloned() } else { None };
         let by = self.room.invited_by.get(&user).filter(|by| self.is_ours(by)).cloned().or(hosted);
+        let by = by.or_else(|| self.comes_in_by_itself(&user).then(|| user.clone()));
         if let Some(by) = by {
             self.want(Intent::Add { by, user, key_packages: Vec::new() });
         } else if !self.is_hub() || self.group.is_public() {
@@ -770,9 +771,11 @@ impl Step<'_> {
             self.look(Setting::Topic);
             self.look(Setting::Access);
             self.look(Setting::Avatar);
+            self.look(Setting::Joins);
             self.find_parent();
+            let open = self.says_open();
             self.notice(&format!(
-                "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”. \
+                "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”.{open} \
                  Encryption towards MIMI ends at this gateway: its operator could read what is said here."
             ));
         }

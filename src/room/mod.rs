@@ -23,6 +23,7 @@ mod hub;
 mod kin;
 mod live;
 mod local;
+mod open;
 mod orders;
 mod overlay;
 mod people;
@@ -56,6 +57,7 @@ pub use faces::Faces;
 pub use frank::Franked;
 pub use kin::{Kin, space_of};
 pub use local::NOBODY;
+pub use open::is_public;
 pub use orders::{Cause, Code, Orderer, Refusal, Said};
 
 pub use reading::Reports;

@@ -245,6 +245,7 @@ impl Step<'_> {
             Intent::Unban { by, user } => self.unban(by, user),
             Intent::Appoint { by, levels } => self.appoint(by, levels),
             Intent::Describe { by, setting, text } => self.describe(by, *setting, text),
+            Intent::Open { by, open } => self.open_or_close(by, *open),
             Intent::Settle { .. } => Ok(Turn::Done),
             Intent::Report { user, content } => Ok(self.send_report(user, content, intent)),
             Intent::Refresh { user } => {
@@ -405,6 +406,13 @@ impl Step<'_> {
         }
         if self.waits_to_be_added(by) {
             return Ok(Turn::Wait);
+        }
+        if by == user && !listed && self.comes_in_by_itself(user) {
+            if !self.room.submitted.is_empty() {
+                return Ok(Turn::Wait);
+            }
+            let staged = self.group.stage_join(user, self.now)?;
+            return self.commit_staged(staged);
         }
         let by =
             if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.who_adds(user) };
@@ -595,6 +603,10 @@ impl Step<'_> {
                 None => return,
             },
             Intent::Describe { setting, .. } => match self.undo(*setting, &name, why) {
+                Some(text) => text,
+                None => return,
+            },
+            Intent::Open { open, .. } => match self.not_opened(*open, &name, why) {
                 Some(text) => text,
                 None => return,
             },

@@ -222,11 +222,13 @@ impl Step<'_> {
         }
         let now = match found {
             Ok(now) if setting == Setting::Access => return self.on_access(now.as_ref()),
-            Ok(now) if setting == Setting::Joins => return self.on_joins(now.as_ref()),
-            Ok(now) if setting == Setting::Powers => {
+            Ok(now) if matches!(setting, Setting::Joins | Setting::Powers) => {
                 let event = now.as_ref().map(|now| now.event.to_string()).unwrap_or_default();
                 let news = std::mem::replace(&mut shown.event, event.clone()) != event;
-                return self.on_levels(now, news);
+                return match setting {
+                    Setting::Joins => self.on_joins(now.as_ref(), news),
+                    _ => self.on_levels(now, news),
+                };
             }
             Ok(now) => now,
             Err(why) => return self.report(format!("the {} of the Matrix room cannot be read: {why}", setting.word())),

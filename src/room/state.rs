@@ -119,6 +119,13 @@ pub enum Intent {
         /// Their new levels.
         levels: Vec<(UserUri, i64)>,
     },
+    /// Let anybody come in, or nobody any more who was not asked.
+    Open {
+        /// Who wants it.
+        by: UserUri,
+        /// Whether anybody may.
+        open: bool,
+    },
     /// Say what became of others' messages. It is let go if it cannot be sent.
     Report {
         /// Who.
@@ -144,6 +151,7 @@ impl Intent {
             | Self::Refresh { .. }
             | Self::Settle { .. }
             | Self::Describe { .. }
+            | Self::Open { .. }
             | Self::Appoint { .. } => None,
         }
     }
@@ -163,6 +171,7 @@ impl Intent {
             | Self::Unban { by, .. }
             | Self::Change { by, .. }
             | Self::Describe { by, .. }
+            | Self::Open { by, .. }
             | Self::Appoint { by, .. } => by,
         }
     }
@@ -363,6 +372,9 @@ pub struct Room {
     pub settle: Option<Settle>,
     /// Users whom somebody banned in the Matrix room: ghosts, and since they are banned in the MIMI room, too, our own.
     pub banned: BTreeSet<UserUri>,
+    /// As hub: whether the Matrix room's join rule lets anybody in.
+    #[serde(default)]
+    pub public: bool,
     /// What the Matrix room says of itself.
     pub settings: BTreeMap<Setting, Shown>,
     /// What is known of its power levels.
@@ -454,6 +466,7 @@ impl Room {
             proposed: BTreeMap::new(),
             settle: None,
             banned: BTreeSet::new(),
+            public: false,
             settings: BTreeMap::new(),
             levels: Levels::default(),
             slow: BTreeSet::new(),

@@ -638,6 +638,7 @@ impl Step<'_> {
             self.keep_leaves_fresh();
             self.wake_to_settle();
             self.keep_within_bounds();
+            self.keep_closed();
         }
     }
 

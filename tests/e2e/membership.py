@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import quote
 
+from silos import finding
 from silos.matrix import Client, MatrixError
 from silos.play import Play, Room, Wrong
 from silos.stage import Silos
@@ -22,6 +23,7 @@ class Membership:
             ("membership: the silo hosts: removed, asked again, left with a reason", self.hosted_by_the_silo),
             ("membership: a provider on the server access list", self.access_list),
             ("membership: knocks, restricted rooms, guests", self.ways_in),
+            ("membership: a public room", self.public_room),
             ("membership: a space and its room", self.spaces),
             ("membership: a room is upgraded", self.upgrade),
             ("membership: the second chat of the same two", self.second_chat),
@@ -235,6 +237,54 @@ class Membership:
         mark = b1.mark()
         guest.join(room.ids["a"])
         comes(guest.user[1:].split(":")[0], guest.user, guest, mark)
+
+    def public_room(self) -> None:
+        """B1 comes in by the room's address, B2 is banned from before; the join rule opens and closes the room."""
+        play, bot, room = self.play, self.silos.a.gateway.bot, Room()
+        a1, a2 = play.person("a1"), play.person("a2")
+        here = room.ids["a"] = a1.client.create_room(
+            name="Market", preset="public_chat", power_level_content_override={"users": {a1.user: 100, bot: 100}}, invite=[bot])
+        banned = play.as_seen_by("a1", "b2")
+        for user in (banned, a2.user):
+            self.act(here, a1.client, "ban", user, "spam")
+        a1.wait_member(here, bot, "join", self.patience)
+        mirrored = play.command(here, "a1", "!mimi bridge", "This room is mirrored as ").body
+        if "It is public" not in mirrored:
+            raise Wrong(f"people are not told that anybody may come in: {mirrored}")
+        uri = mirrored.removeprefix("This room is mirrored as ").split(". ")[0]
+        room.enter("a1")
+        desks = {name: finding.bot_chat(play, name) for name in ("b1", "b2")}
+
+        def comes(name: str) -> None:
+            mark = play.person(name).mark()
+            play.command(desks[name], name, f"join {uri}", "invited" if "b" in room.ids else "asked")
+            play.accept(room, name, None, mark=mark)
+            play.sees_member(room, "a1", name)
+            room.enter(name)
+
+        def is_refused(name: str) -> None:
+            words = "somebody in the room has to invite you" if "b" in room.ids else "does not let you in"
+            play.command(desks[name], name, f"join {uri}", words)
+
+        is_refused("b2")
+        comes("b1")
+        play.say(room, "b1", "What is for sale?")
+        play.say(room, "a1", "Tea.")
+        # Nobody elsewhere gets in who is banned here, of ours or theirs.
+        for name in ("a2", "b2"):
+            play.command(room.ids["b"], "b1", f"!mimi invite {play.mimi(name)}", "banned from this room")
+        a1.client.unban(here, banned)
+        seen = a1.mark()
+        self.rule(room, {"join_rule": "invite"})
+        a1.wait("to be told", lambda s: s.room == here and "have to be asked into this room again" in s.body, self.patience, seen)
+        play.say(room, "a1", "Closed for today.")
+        is_refused("b2")
+        seen = a1.mark()
+        self.rule(room, {"join_rule": "public"})
+        a1.wait("to be told", lambda s: s.room == here and "It is public" in s.body, self.patience, seen)
+        play.say(room, "a1", "Open again.")
+        comes("b2")
+        play.say(room, "b2", "At last.")
 
     def spaces(self) -> None:
         """A space and a room for its members, both mirrored: B1 has to be in the space, and is out of the room with it."""

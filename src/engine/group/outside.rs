@@ -65,7 +65,7 @@ impl RoomGroup {
         };
         let leaves = count(public.leaves());
         let mut verdict = |view: &CommitView| {
-            check_follower(view, peer, known, welcomed(bundle), &self.admitted)?;
+            check_follower(view, peer, known, welcomed(bundle), &self.door)?;
             judge(view, &leaves, self.bounds.as_ref())
         };
         let (next, view) = public.after(commit, &bundle.group_info, &self.ours(), &mut verdict, now)?;
@@ -85,7 +85,7 @@ impl RoomGroup {
         let member = self.member()?;
         let (leaves, local_removed) = (count(member.leaves()), member.local_users());
         let mut verdict = |view: &CommitView| {
-            check_follower(view, peer, known, welcomed(bundle), &self.admitted)?;
+            check_follower(view, peer, known, welcomed(bundle), &self.door)?;
             judge(view, &leaves, self.bounds.as_ref())
         };
         // What only a member can check comes first, on a state that is thrown away.

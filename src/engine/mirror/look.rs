@@ -173,7 +173,7 @@ impl fmt::Display for Finding {
             Self::WorldReadable => f.write_str(
                 "everybody may read it without coming in; MIMI users read only what is said while they are in",
             ),
-            Self::Public => f.write_str("everybody may come in; MIMI users have to be invited, or need a joining code"),
+            Self::Public => f.write_str("everybody may come in: users of other providers, too, unless envelope.open_rooms = false"),
             Self::Restricted => {
                 f.write_str("members of other rooms may come in; MIMI users have to be invited, or need a joining code")
             }

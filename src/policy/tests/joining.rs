@@ -213,3 +213,64 @@ fn a_standing_judges_as_judge_does() {
     }
     assert_eq!(standing.judge(&dave, &commit), Err(Refusal::NotParticipant(dave)));
 }
+
+#[test]
+fn a_room_opens_and_closes_again_to_the_same_bytes() {
+    let bytes = |state: &RoomState| state.roles.encode().unwrap();
+    let turned = |state: &RoomState, open: bool| {
+        let update = update_open_join(state, role::MEMBER, open).unwrap();
+        let alice = user("alice");
+        after(state, &alice, &changes(state).update(component::ROLES_LIST, update, &alice))
+    };
+    let with_codes = |state: &RoomState| {
+        let mut state = state.clone();
+        state.roles = RoleList::decode(&update_join_codes(&state, role::MEMBER).unwrap()).unwrap();
+        state
+    };
+    let plain = group();
+    for closed in [plain.clone(), with_codes(&plain)] {
+        let open = turned(&closed, true);
+        assert!(open.is_open() && !closed.is_open());
+        assert_eq!(open.roles.0[1..], closed.roles.0[1..], "the other roles stay as they are");
+        assert_eq!(open.takes_codes(), closed.takes_codes());
+        assert_eq!(bytes(&turned(&open, true)), bytes(&open), "once is enough");
+        let again = turned(&open, false);
+        assert_eq!(bytes(&again), bytes(&closed));
+        assert_eq!(bytes(&turned(&turned(&again, true), false)), bytes(&closed));
+        assert_eq!(bytes(&turned(&again, true)), bytes(&open));
+    }
+    // Codes that came while the room was open count on.
+    let both = turned(&with_codes(&turned(&plain, true)), false);
+    assert_eq!(bytes(&both), bytes(&with_codes(&plain)));
+}
+
+#[test]
+fn who_may_say_what_roles_do_opens_a_room_and_powers_leave_it_open() {
+    let state = group();
+    let update = update_open_join(&state, role::MEMBER, true).unwrap();
+    for (name, may) in [("alice", true), ("mo", false), ("bob", false), ("dave", false)] {
+        let verdict =
+            judge(&state, &user(name), &changes(&state).update(component::ROLES_LIST, update.clone(), &user(name)));
+        assert_eq!(verdict.is_ok(), may, "{name}: {verdict:?}");
+    }
+    let mut open = state;
+    open.roles.open(role::MEMBER);
+    let powers = Powers::read(Some(&serde_json::json!({ "invite": 100, "kick": 0 })), [].into(), None);
+    assert_eq!(powers.roles(&open.roles, [0, 50]).0[0], open.roles.0[0]);
+}
+
+#[test]
+fn who_is_banned_does_not_come_into_an_open_room() {
+    let (mut state, dave) = (group(), user("dave"));
+    state.roles.open(role::MEMBER);
+    let join = |state: &RoomState| {
+        let commit = changes(state).list(update_add(state, &[(dave.clone(), role::MEMBER)]), &dave).add(&dave, &dave);
+        judge(state, &dave, &commit.external()).is_ok()
+    };
+    assert!(join(&state));
+    let mut banned = state.clone();
+    banned.participants.push((dave.clone(), role::BANNED));
+    assert!(!join(&banned));
+    state.roles.close(role::MEMBER);
+    assert!(!join(&state));
+}

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ident::{ProviderDomain, UserUri},
-    policy::{self, ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, RoomState},
+    policy::{self, ChangeSet, ComponentOp, ComponentUpdate, LeafAdd, LeafRemove, RoomState, component, role},
     room::{
         effect::Millis,
         group::{Applied, Beside, Comeback, Group, GroupChange, GroupError, GroupInfo, Opened, Origin, Staged},
@@ -498,13 +498,17 @@ impl Group for FakeGroup {
         let leaves =
             |proposal: &&Vec<u8>| matches!(unpack(proposal).1, Payload::Proposal { what: What::SelfRemove, .. });
         let self_removes = self.pending.iter().filter(leaves).map(|proposal| hash(proposal)).collect();
+        let state = self.state()?;
+        let listing =
+            state.role_of(user).is_none().then(|| policy::update_add(&state, &[(user.clone(), role::MEMBER)]));
+        let app_data = listing.into_iter().map(|update| (component::PARTICIPANT_LIST, update.unwrap())).collect();
         self.staged(&Commit {
             number: self.number(),
             by: user.clone(),
             joining: Some(key),
             adds: Vec::new(),
             removes: Vec::new(),
-            app_data: Vec::new(),
+            app_data,
             refs: self_removes,
             path: true,
         })
