@@ -4,7 +4,7 @@
 use super::core::Engine;
 use crate::{
     ident::UserUri,
-    room::{Crowd, Faces, Phase, Room},
+    room::{CowMap, Crowd, Faces, Phase, Room, Shared},
     store::{Batch, Database, StoreError, Table},
 };
 
@@ -18,6 +18,8 @@ const PRESENT: u32 = 0;
 const GHOST: u32 = 1;
 /// What people of a room call themselves: changes seldom, and may be thousands, too.
 const FACES: Table<String, Faces> = Table::new("faces");
+/// Live locations of our users: room, user. Sealed: the last place of those that go on.
+const LIVE: Table<(String, UserUri), Shared> = Table::sealed("live");
 /// Rows that are read at once.
 const PAGE: usize = 1000;
 
@@ -71,6 +73,14 @@ pub(super) fn put(
     if before.map_or_else(|| room.faces != Faces::default(), |before| before.faces != room.faces) {
         FACES.put(db, batch, &uri.to_owned(), &room.faces)?;
     }
+    let none = CowMap::default();
+    for (user, shared) in room.live.changes(before.map_or(&none, |before| &before.live)) {
+        let key = (uri.to_owned(), user.clone());
+        match shared {
+            Some(shared) => LIVE.put(db, batch, &key, shared)?,
+            None => LIVE.delete(batch, &key),
+        }
+    }
     let nobody = Crowd::default();
     let (present, ghosts) = before.map_or((&nobody, &nobody), |before| (&before.present, &before.ghosts));
     for (side, before, now) in [(PRESENT, present, &room.present), (GHOST, ghosts, &room.ghosts)] {
@@ -90,6 +100,8 @@ pub(super) fn put(
 async fn fill(db: &Database, uri: &str, room: &mut Room) -> Result<(), StoreError> {
     room.present = people(db, uri, PRESENT).await?;
     room.ghosts = people(db, uri, GHOST).await?;
+    room.live =
+        LIVE.scan_all(db, &uri.to_owned()).await?.into_iter().map(|((_, user), shared)| (user, shared)).collect();
     room.faces = FACES.get(db, &uri.to_owned()).await?.unwrap_or_default();
     Ok(())
 }

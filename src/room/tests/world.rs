@@ -30,6 +30,11 @@ use crate::{
 
 pub(super) type Id = [u8; 32];
 
+/// A value after it was stored and loaded.
+fn reread<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    postcard::from_bytes(&postcard::to_stdvec(value).unwrap()).unwrap()
+}
+
 const CATCH_UP: u64 = 30_000;
 
 /// Splitmix: small, and the same everywhere.
@@ -411,6 +416,7 @@ impl World {
         let mut loaded: Room = postcard::from_bytes(&stored).unwrap();
         // They have rows of their own.
         (loaded.present, loaded.ghosts) = (room.present.clone(), room.ghosts.clone());
+        loaded.live = room.live.iter().map(|(user, shared)| (user.clone(), reread(shared))).collect();
         loaded.faces = postcard::from_bytes(&postcard::to_stdvec(&room.faces).unwrap()).unwrap();
         assert_eq!(*room, loaded, "the stored room is another");
         let (mut group, mut recent) = (p.group.clone(), p.recent.clone());
