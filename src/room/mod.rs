@@ -53,7 +53,7 @@ pub use codes::{JoinCode, counts};
 pub use command::ConsentWords;
 pub use cow_map::CowMap;
 pub use crowd::Crowd;
-pub use faces::Faces;
+pub use faces::{Face, Faces, Own, Sheet};
 pub use frank::Franked;
 pub use kin::{Kin, space_of};
 pub use live::Shared;

@@ -417,7 +417,9 @@ impl World {
         // They have rows of their own.
         (loaded.present, loaded.ghosts) = (room.present.clone(), room.ghosts.clone());
         loaded.live = room.live.iter().map(|(user, shared)| (user.clone(), reread(shared))).collect();
-        loaded.faces = postcard::from_bytes(&postcard::to_stdvec(&room.faces).unwrap()).unwrap();
+        loaded.faces.ours = room.faces.ours.iter().map(|(user, own)| (user.clone(), reread(own))).collect();
+        loaded.faces.theirs = room.faces.theirs.iter().map(|(user, face)| (user.clone(), reread(face))).collect();
+        loaded.faces.sheet = reread(&room.faces.sheet);
         assert_eq!(*room, loaded, "the stored room is another");
         let (mut group, mut recent) = (p.group.clone(), p.recent.clone());
         let mut twin = Step {
