@@ -59,6 +59,8 @@ mod keys;
 mod large;
 #[path = "engine/later.rs"]
 mod later;
+#[path = "engine/live.rs"]
+mod live;
 #[path = "engine/media.rs"]
 mod media;
 #[path = "engine/membership.rs"]

@@ -1,10 +1,12 @@
 //! Rooms' records. What is in one changes with every message; who is in the room rarely does, and may be thousands: people have
 //! rows of their own, of which those are written that changed.
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use super::core::Engine;
 use crate::{
     ident::UserUri,
-    room::{Crowd, Faces, Phase, Room},
+    room::{CowMap, Crowd, Face, Own, Phase, Room, Shared, Sheet},
     store::{Batch, Database, StoreError, Table},
 };
 
@@ -16,8 +18,14 @@ const PEOPLE: Table<(String, u32, UserUri), ()> = Table::new("people");
 const PRESENT: u32 = 0;
 /// A remote user whose ghost is there.
 const GHOST: u32 = 1;
-/// What people of a room call themselves: changes seldom, and may be thousands, too.
-const FACES: Table<String, Faces> = Table::new("faces");
+/// What our users call themselves in a room, and what others were told: room, user.
+const OWN_FACES: Table<(String, UserUri), Own> = Table::new("ownface");
+/// What remote users call themselves: room, user.
+const FACES: Table<(String, UserUri), Face> = Table::new("face");
+/// What concerns all names of a room.
+const SHEETS: Table<String, Sheet> = Table::new("facesheet");
+/// Live locations of our users: room, user. Sealed: the last place of those that go on.
+const LIVE: Table<(String, UserUri), Shared> = Table::sealed("live");
 /// Rows that are read at once.
 const PAGE: usize = 1000;
 
@@ -68,9 +76,12 @@ pub(super) fn put(
     room: &Room,
 ) -> Result<(), StoreError> {
     ROOMS.put(db, batch, &uri.to_owned(), room)?;
-    if before.map_or_else(|| room.faces != Faces::default(), |before| before.faces != room.faces) {
-        FACES.put(db, batch, &uri.to_owned(), &room.faces)?;
+    if before.map_or_else(|| room.faces.sheet != Sheet::default(), |before| before.faces.sheet != room.faces.sheet) {
+        SHEETS.put(db, batch, &uri.to_owned(), &room.faces.sheet)?;
     }
+    put_rows(&OWN_FACES, db, batch, uri, before.map(|before| &before.faces.ours), &room.faces.ours)?;
+    put_rows(&FACES, db, batch, uri, before.map(|before| &before.faces.theirs), &room.faces.theirs)?;
+    put_rows(&LIVE, db, batch, uri, before.map(|before| &before.live), &room.live)?;
     let nobody = Crowd::default();
     let (present, ghosts) = before.map_or((&nobody, &nobody), |before| (&before.present, &before.ghosts));
     for (side, before, now) in [(PRESENT, present, &room.present), (GHOST, ghosts, &room.ghosts)] {
@@ -87,10 +98,42 @@ pub(super) fn put(
     Ok(())
 }
 
+/// Writes those rows that changed.
+fn put_rows<V: Clone + PartialEq + Serialize + DeserializeOwned>(
+    table: &Table<(String, UserUri), V>,
+    db: &Database,
+    batch: &mut Batch,
+    uri: &str,
+    before: Option<&CowMap<UserUri, V>>,
+    rows: &CowMap<UserUri, V>,
+) -> Result<(), StoreError> {
+    let none = CowMap::default();
+    for (user, value) in rows.changes(before.unwrap_or(&none)) {
+        let key = (uri.to_owned(), user.clone());
+        match value {
+            Some(value) => table.put(db, batch, &key, value)?,
+            None => table.delete(batch, &key),
+        }
+    }
+    Ok(())
+}
+
+async fn rows<V: Clone + PartialEq + Serialize + DeserializeOwned>(
+    table: &Table<(String, UserUri), V>,
+    db: &Database,
+    uri: &str,
+) -> Result<CowMap<UserUri, V>, StoreError> {
+    let rows = table.scan_all(db, &uri.to_owned()).await?;
+    Ok(rows.into_iter().map(|((_, user), value)| (user, value)).collect())
+}
+
 async fn fill(db: &Database, uri: &str, room: &mut Room) -> Result<(), StoreError> {
     room.present = people(db, uri, PRESENT).await?;
     room.ghosts = people(db, uri, GHOST).await?;
-    room.faces = FACES.get(db, &uri.to_owned()).await?.unwrap_or_default();
+    room.live = rows(&LIVE, db, uri).await?;
+    room.faces.ours = rows(&OWN_FACES, db, uri).await?;
+    room.faces.theirs = rows(&FACES, db, uri).await?;
+    room.faces.sheet = SHEETS.get(db, &uri.to_owned()).await?.unwrap_or_default();
     Ok(())
 }
 
@@ -165,5 +208,35 @@ mod tests {
         assert!(bytes[1].1 < 1_000, "{} bytes for a message", bytes[1].1);
         let page = page(&db, None, 10).await.unwrap();
         assert_eq!((page.rooms, page.next), (vec![(URI.to_owned(), room)], None));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_is_one_small_row_among_thousands() {
+        let db = open_memory(&MemoryDisk::new(), &MasterKey::from_bytes([7; 32])).unwrap().database;
+        let mut room = Room::new(RoomUri::parse(URI).unwrap(), Phase::Active, Actor::Bot);
+        for number in 0..5_000 {
+            room.has_found(&user(number), &format!("Name {number}"));
+        }
+        room.is_named(&user(1), Some("One"));
+        let mut before = None;
+        let mut bytes = Vec::new();
+        for step in 0..4 {
+            match step {
+                0 => {}
+                1 => room.has_found(&user(9_000), "One more"),
+                2 => room.is_named(&user(1), Some("Two")),
+                _ => room.is_named(&user(2), Some("Three")),
+            }
+            let mut batch = Batch::new("test");
+            put(&db, &mut batch, URI, before.as_ref(), &room).unwrap();
+            bytes.push((batch.writes().len(), batch.bytes()));
+            db.commit(batch).await.unwrap();
+            assert_eq!(load(&db, URI).await.unwrap(), Some(room.clone()), "after step {step}");
+            before = Some(room.clone());
+        }
+        // The room's own record is written each time.
+        let writes: Vec<usize> = bytes.iter().map(|(writes, _)| *writes).collect();
+        assert_eq!(writes, [5_002, 2, 2, 2]);
+        assert!(bytes.iter().skip(1).all(|(_, bytes)| *bytes < 1_000), "{bytes:?}");
     }
 }

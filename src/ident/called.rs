@@ -2,6 +2,9 @@
 //! which the sender has proved, stands behind it in round brackets, and nobody's name has such brackets of its own.
 
 use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use unicode_security::confusable_detection::skeleton;
 
 use super::{
     mapping::{deceives, shown},
@@ -66,13 +69,37 @@ pub fn address_name(user: &UserUri) -> String {
 }
 
 /// How others see a user with this [`plain_name`]: `Bob (b.example)`. `address`: somebody else of that provider is called the same,
-/// so the address tells them apart: `Bob (bob2, b.example)`.
+/// so the address tells them apart: `Bob (bob2, b.example)`. Letters beyond ASCII stand in it as in the URI, since they may look
+/// like others.
 #[must_use]
 pub fn called(name: &str, user: &UserUri, address: bool) -> String {
-    if address {
-        format!("{name} ({}, {})", address_name(user), user.provider())
-    } else {
-        format!("{name} ({})", user.provider())
+    if !address {
+        return format!("{name} ({})", user.provider());
+    }
+    let own = Some(address_name(user)).filter(|own| own.is_ascii());
+    format!("{name} ({}, {})", own.unwrap_or_else(|| shown(user.tail(), MAX_NAME)), user.provider())
+}
+
+/// What a name looks like: digests of its skeleton (Unicode Technical Standard 39 section 4), once of its small letters, and once in
+/// small letters itself. `IAN` is `ian` by the one, and `BOB` in Greek letters is `bob` by the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look([[u8; 8]; 2]);
+
+impl Look {
+    /// Of this name.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let digest = |text: &str| Sha256::digest(text).first_chunk().copied().unwrap_or_default();
+        let small: String = skeleton(&name.to_lowercase()).collect();
+        let seen: String = skeleton(name).collect();
+        Self([digest(&small), digest(&seen.to_lowercase())])
+    }
+
+    /// Whether people would take the one for the other.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let (Self([small, seen]), Self([other_small, other_seen])) = (self, other);
+        small == other_small || seen == other_seen
     }
 }
 
@@ -103,11 +130,33 @@ mod tests {
     }
 
     #[test]
+    fn names_that_people_take_for_each_other_look_alike() {
+        let alike = |one: &str, other: &str| Look::of(one).is_like(&Look::of(other));
+        for (one, other) in [
+            ("Bob", "bob"),
+            ("IAN", "ian"),
+            ("Bob", "B\u{43e}b"),
+            ("bob", "\u{392}\u{39f}\u{392}"),
+            ("Bill", "BiIl"),
+            ("Bob", "Bo\u{200d}b\u{fe0f}"),
+            ("Ame\u{301}lie", "Am\u{e9}lie"),
+            ("Marna", "Mama"),
+        ] {
+            assert!(alike(one, other), "{one:?}, {other:?}");
+        }
+        for (one, other) in [("Bob", "Rob"), ("Bob", "Bob 2"), ("\u{645}", "\u{646}"), ("\u{1f600}", "\u{1f601}")] {
+            assert!(!alike(one, other), "{one:?}, {other:?}");
+        }
+    }
+
+    #[test]
     fn the_provider_stands_behind_every_name() {
         let bob = UserUri::parse("mimi://b.example/u/bob%202").unwrap();
         assert_eq!(address_name(&bob), "bob 2");
         assert_eq!(called("Bob", &bob, false), "Bob (b.example)");
         assert_eq!(called("Bob", &bob, true), "Bob (bob 2, b.example)");
+        let other = UserUri::parse("mimi://b.example/u/b%D0%BEb").unwrap();
+        assert_eq!(called("Bob", &other, true), "Bob (b%D0%BEb, b.example)");
         // Whatever somebody calls themselves, no other provider's name stands last.
         let posing = plain_name("Alice (a.example)").unwrap();
         assert_eq!(called(&posing, &bob, false), "Alice [a.example] (b.example)");

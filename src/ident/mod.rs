@@ -9,7 +9,7 @@ mod mapping;
 mod pattern;
 mod uri;
 
-pub use called::{MAX_NAME, address_name, called, plain_name};
+pub use called::{Look, MAX_NAME, address_name, called, plain_name};
 pub use mapping::{GHOST_PREFIX, GhostOf, IdentityMap, Localpart, MappingError, display_name, is_ghost_pattern, shown};
 pub use pattern::Pattern;
 pub use uri::{ClientUri, GroupUri, IdentError, MimiUri, ProviderDomain, RoomUri, UriKind, UserUri};

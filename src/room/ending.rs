@@ -195,6 +195,7 @@ impl Step<'_> {
         self.withdraw_invitations();
         self.let_go();
         self.room.phase = Phase::Left;
+        self.room.live.clear();
         self.room.unbridging = false;
         (self.room.in_flight, self.room.awaiting) = (None, None);
         self.room.held.clear();

@@ -9,15 +9,13 @@
 //!
 //! Who says nothing costs nothing: no message is made, and nothing of them is stored here.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    cow_map::CowMap,
     effect::{Actor, MatrixAction, Millis},
     group::GroupError,
     state::{Intent, Room},
@@ -25,7 +23,7 @@ use super::{
 };
 use crate::{
     content::MimiContent,
-    ident::{ProviderDomain, UserUri, address_name, called, plain_name},
+    ident::{Look, ProviderDomain, UserUri, address_name, called, plain_name},
     translate::profile::{self, Vcard},
 };
 
@@ -38,33 +36,47 @@ const AT_ONCE: u32 = 20;
 /// Names that are kept of a room.
 const MOST: usize = 10_000;
 
-/// What is known of the names in a room.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What is known of the names in a room. Each person has a row, and what concerns all of them another one: a name that changes
+/// costs as much in a room of thousands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faces {
     /// Users of ours who have a name and spoke.
-    ours: Arc<BTreeMap<UserUri, Own>>,
+    pub ours: CowMap<UserUri, Own>,
+    /// Remote users who told theirs.
+    pub theirs: CowMap<UserUri, Face>,
+    /// What concerns all of them.
+    pub sheet: Sheet,
+}
+
+/// What concerns all names of a room.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sheet {
     /// The providers that were told.
     told: BTreeSet<ProviderDomain>,
-    /// Remote users who told theirs.
-    theirs: Arc<BTreeMap<UserUri, Face>>,
     /// So many got another name since then.
     changed: (u32, Millis),
     /// When to look at the names that wait; zero if none do.
     due: Millis,
 }
 
+/// A user of ours who has a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Own {
+pub struct Own {
     /// As it stands in the Matrix room; `None`: that of the address.
     name: Option<String>,
     /// The hash of what others were told last.
     told: Option<[u8; 8]>,
 }
 
+/// A remote user who told a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Face {
+pub struct Face {
     /// What they call themselves, as it may be shown.
     name: String,
+    /// What that looks like.
+    look: Look,
+    /// Their ghost's name has the address beside it.
+    apart: bool,
     /// Since when their ghost is called like that.
     since: Millis,
     /// It is to be called so, and is not yet.
@@ -78,35 +90,33 @@ impl Faces {
         if self.ours.get(user).map_or(name.is_none(), |own| own.name == name) {
             return;
         }
-        Arc::make_mut(&mut self.ours).entry(user.clone()).or_default().name = name;
+        self.ours.make_mut().entry(user.clone()).or_default().name = name;
     }
 
     /// Providers that are in for the first time, or again, were told nothing.
     fn heard_by(&mut self, providers: &BTreeSet<ProviderDomain>) {
-        if !providers.is_subset(&self.told) {
-            for own in Arc::make_mut(&mut self.ours).values_mut() {
+        if !providers.is_subset(&self.sheet.told) {
+            for own in self.ours.make_mut().values_mut() {
                 own.told = None;
             }
         }
-        if self.told != *providers {
-            self.told.clone_from(providers);
+        if self.sheet.told != *providers {
+            self.sheet.told.clone_from(providers);
         }
     }
 
     /// Whoever comes in again is told again.
     pub(super) fn only_in(&mut self, providers: &BTreeSet<ProviderDomain>) {
-        self.told.retain(|provider| providers.contains(provider));
+        self.sheet.told.retain(|provider| providers.contains(provider));
     }
 
     /// One of ours who goes is told of anew if they come back.
     pub(super) fn forget(&mut self, user: &UserUri) {
-        if self.ours.contains_key(user) {
-            Arc::make_mut(&mut self.ours).remove(user);
-        }
+        self.ours.remove(user);
     }
 
     fn theirs(&mut self) -> &mut BTreeMap<UserUri, Face> {
-        Arc::make_mut(&mut self.theirs)
+        self.theirs.make_mut()
     }
 }
 
@@ -119,7 +129,8 @@ impl Room {
     /// A remote user's provider called it so when it was looked for: that counts until it tells its name itself.
     pub fn has_found(&mut self, user: &UserUri, name: &str) {
         if let Some(name) = plain_name(name).filter(|name| *name != address_name(user)) {
-            self.faces.theirs().entry(user.clone()).or_insert(Face { name, ..Face::default() });
+            let look = Look::of(&name);
+            self.faces.theirs().entry(user.clone()).or_insert(Face { name, look, ..Face::default() });
         }
     }
 }
@@ -158,7 +169,7 @@ impl Step<'_> {
         } else {
             self.submit(user, &sealed, Intent::Report { user: user.clone(), content });
         }
-        if let Some(own) = Arc::make_mut(&mut self.room.faces.ours).get_mut(user) {
+        if let Some(own) = self.room.faces.ours.make_mut().get_mut(user) {
             own.told = Some(digest);
         }
         Ok(())
@@ -194,18 +205,38 @@ impl Step<'_> {
         }
         if face.is_none() && self.room.faces.theirs.len() >= MOST {
             let ghosts = &self.room.ghosts;
-            Arc::make_mut(&mut self.room.faces.theirs).retain(|user, _| ghosts.contains(user));
+            self.room.faces.theirs.make_mut().retain(|user, _| ghosts.contains(user));
             if self.room.faces.theirs.len() >= MOST {
                 return self.note_face(sender, "too many have told theirs");
             }
         }
         let face = self.room.faces.theirs().entry(sender.clone()).or_default();
-        face.name = name;
-        face.late = true;
+        let look = Look::of(&name);
+        (face.name, face.look, face.late) = (name, look, true);
         let Some(room) = self.room.matrix.clone() else { return };
         // Others get it when they come in.
         if self.room.ghosts.contains(sender) {
             self.show_face(&room, sender);
+            self.tell_apart(&room, sender);
+        }
+    }
+
+    /// Somebody has a name, or comes in with one: who is called so already gets the address beside it, and keeps that.
+    fn tell_apart(&mut self, room: &OwnedRoomId, user: &UserUri) {
+        let (faces, provider) = (&self.room.faces.theirs, user.provider());
+        let looks = [faces.get(user).map(|face| face.look), Some(Look::of(&address_name(user)))];
+        let alike = |face: &Face| looks.iter().flatten().any(|look| look.is_like(&face.look));
+        let others: Vec<UserUri> = faces
+            .iter()
+            .filter(|(other, face)| !face.apart && !face.late && alike(face) && *other != user)
+            .filter(|(other, _)| other.provider() == provider && self.room.ghosts.contains(*other))
+            .map(|(other, _)| other.clone())
+            .collect();
+        for other in others {
+            if let Some(face) = self.room.faces.theirs().get_mut(&other) {
+                face.late = true;
+            }
+            self.show_face(room, &other);
         }
     }
 
@@ -217,32 +248,31 @@ impl Step<'_> {
     fn show_face(&mut self, room: &OwnedRoomId, user: &UserUri) {
         let Some(face) = self.room.faces.theirs.get(user) else { return };
         let free = if face.since == 0 { 0 } else { face.since + PAUSE };
-        let (count, since) = self.room.faces.changed;
+        let (count, since) = self.room.faces.sheet.changed;
         let fresh = self.now >= since.saturating_add(PAUSE);
         let full = !fresh && count >= AT_ONCE;
         let free = if full { free.max(since.saturating_add(PAUSE)) } else { free };
         if self.now < free {
-            if self.room.faces.due == 0 || free < self.room.faces.due {
-                self.room.faces.due = free;
+            if self.room.faces.sheet.due == 0 || free < self.room.faces.sheet.due {
+                self.room.faces.sheet.due = free;
                 self.out.push(Effect::Wake(free));
             }
             return;
         }
-        self.room.faces.changed = if fresh { (1, self.now) } else { (count + 1, since) };
-        let action = self.face_of(room, user);
-        self.out.extend(action.map(Effect::Matrix));
-        if let Some(face) = self.room.faces.theirs().get_mut(user) {
-            (face.since, face.late) = (self.now, false);
+        self.room.faces.sheet.changed = if fresh { (1, self.now) } else { (count + 1, since) };
+        let now = self.now;
+        if let Some(face) = self.name_ghost(room, user) {
+            face.since = now;
         }
     }
 
     /// The names that waited for their turn.
     pub(super) fn show_late_faces(&mut self) {
-        let due = self.room.faces.due;
+        let due = self.room.faces.sheet.due;
         if due == 0 || self.now < due {
             return;
         }
-        self.room.faces.due = 0;
+        self.room.faces.sheet.due = 0;
         let Some(room) = self.room.matrix.clone() else { return };
         let late: Vec<UserUri> = self
             .room
@@ -259,8 +289,8 @@ impl Step<'_> {
 
     /// Time passed, perhaps without this room: what waits is looked at when it is due.
     pub(super) fn wake_for_faces(&mut self) {
-        if self.room.faces.due > self.now {
-            self.out.push(Effect::Wake(self.room.faces.due));
+        if self.room.faces.sheet.due > self.now {
+            self.out.push(Effect::Wake(self.room.faces.sheet.due));
         }
     }
 
@@ -268,34 +298,32 @@ impl Step<'_> {
     pub(super) fn let_ghost_in(&mut self, room: &OwnedRoomId, user: UserUri) {
         let actor = Actor::Ghost(user.clone());
         self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
-        let action = self.face_of(room, &user);
-        self.out.extend(action.map(Effect::Matrix));
-        if self.room.faces.theirs.get(&user).is_some_and(|face| face.late)
-            && let Some(face) = self.room.faces.theirs().get_mut(&user)
-        {
-            face.late = false;
-        }
-        self.room.ghosts.insert(user);
+        self.name_ghost(room, &user);
+        self.room.ghosts.insert(user.clone());
+        self.tell_apart(room, &user);
     }
 
-    fn face_of(&self, room: &OwnedRoomId, user: &UserUri) -> Option<MatrixAction> {
-        let name = &self.room.faces.theirs.get(user)?.name;
-        Some(MatrixAction::Name {
-            room: room.clone(),
-            actor: Actor::Ghost(user.clone()),
-            name: called(name, user, self.is_taken(name, user)),
-        })
+    /// The ghost is called what its user says.
+    fn name_ghost(&mut self, room: &OwnedRoomId, user: &UserUri) -> Option<&mut Face> {
+        let Face { name, look, .. } = self.room.faces.theirs.get(user)?.clone();
+        let apart = self.is_taken(&look, user);
+        let (room, actor, name) = (room.clone(), Actor::Ghost(user.clone()), called(&name, user, apart));
+        self.out.push(Effect::Matrix(MatrixAction::Name { room, actor, name }));
+        let face = self.room.faces.theirs().get_mut(user)?;
+        (face.late, face.apart) = (false, apart);
+        Some(face)
     }
 
-    /// Whether somebody else of the same provider is called like that here, or is by their address.
-    fn is_taken(&self, name: &str, user: &UserUri) -> bool {
-        let same = |other: &str| other.to_lowercase() == name.to_lowercase();
+    /// Whether somebody else of the same provider is called like that here, or is by their address, or so that people would take
+    /// the one for the other.
+    fn is_taken(&self, look: &Look, user: &UserUri) -> bool {
         let provider = user.provider();
         let Some(state) = self.state() else { return false };
         let mut others = state.participants.iter().map(|(other, _)| other);
         others.any(|other| {
-            let told = self.room.faces.theirs.get(other).is_some_and(|face| same(&face.name));
-            *other != *user && other.provider() == provider && (told || same(&address_name(other)))
+            let told = || self.room.faces.theirs.get(other).is_some_and(|face| look.is_like(&face.look));
+            let is_other = *other != *user && other.provider() == provider;
+            is_other && (told() || look.is_like(&Look::of(&address_name(other))))
         })
     }
 }

@@ -447,6 +447,7 @@ impl Step<'_> {
             self.group.discard();
             self.room.group += 1;
             self.room.phase = Phase::Left;
+            self.room.live.clear();
             return self.report(format!("the room cannot be joined: {why}"));
         }
         match sent {

@@ -1,27 +1,61 @@
 //! Live locations of our users: others get one message, edited at most every half minute, with the first place, places now and
-//! then, and the last one (`translate::Live`). What is kept of them is in memory alone: after a start the message that began
-//! one is found by its event.
+//! then, and the last one (`translate::Live`).
+//!
+//! ```text
+//!  begins        --> a message; before it the end of the one that it replaces, since each user has one at a time
+//!  place         --> the message is edited, if that is not too soon; else it is kept for the next edit
+//!  ends          --> the message is edited a last time
+//!  is taken back --> the message is deleted, and nothing more is said of it, whatever its app goes on to tell
+//!  a place is    --> if others have it: the message is deleted, and said anew without; else it is forgotten
+//! ```
+//!
+//! A place that was not said yet is kept in a sealed row until it is over. Of those that are over their events alone are kept.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use ruma::OwnedEventId;
+use serde::{Deserialize, Serialize};
 
-use super::{effect::Millis, state::Intent, step::Step};
+use super::{
+    cow_map::CowMap,
+    effect::Millis,
+    people::People,
+    state::Intent,
+    step::{Step, hash},
+};
 use crate::{
     content::MessageId,
     ident::UserUri,
-    translate::{Earlier, Live, NotCarried, Past as _, RoomEvent, is_live_info, is_live_place},
+    translate::{self, Earlier, Live, NotCarried, Past as _, RoomEvent, is_live_info, is_live_place},
 };
 
 /// The least time between two edits, in milliseconds.
 const EVERY: Millis = 30_000;
-/// So many are kept in mind in a room.
-const MOST: usize = 512;
+/// One of which nothing was heard for so long is over: two days. Clients share for some hours.
+const SILENT: Millis = 2 * 86_400_000;
+/// Users of whom something is kept in a room.
+const MOST: usize = 2000;
+/// Of each user so many that are over are known.
+const MOST_OVER: usize = 16;
 
-/// A live location that was said.
-#[derive(Debug, Clone)]
-pub(super) struct Shared {
+/// The live locations of each user.
+pub(super) type AllShared = CowMap<UserUri, Shared>;
+
+/// Live locations of one user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    going: Option<Going>,
+    over: VecDeque<Over>,
+}
+
+/// One that goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Going {
+    /// The event that began it.
+    start: OwnedEventId,
     live: Live,
+    /// The event with the newest place.
+    place_by: Option<OwnedEventId>,
     /// The message that began it.
     first: Option<MessageId>,
     /// When it was last said, and by which event.
@@ -29,8 +63,37 @@ pub(super) struct Shared {
     by: OwnedEventId,
 }
 
-/// By whose they are, and the event that began them.
-pub(super) type AllShared = BTreeMap<(UserUri, OwnedEventId), Shared>;
+/// One of which nothing more is said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Over {
+    start: OwnedEventId,
+    first: Option<MessageId>,
+    /// The event with the place that others were told last.
+    last: Option<OwnedEventId>,
+    at: Millis,
+}
+
+impl Shared {
+    /// Ends the one that goes on.
+    fn end(&mut self, now: Millis) -> Option<Going> {
+        let going = self.going.take()?;
+        self.is_over(&going.start, going.first, going.place_by.clone(), now);
+        Some(going)
+    }
+
+    fn is_over(&mut self, start: &OwnedEventId, first: Option<MessageId>, last: Option<OwnedEventId>, at: Millis) {
+        while self.over.len() >= MOST_OVER {
+            self.over.pop_front();
+        }
+        self.over.push_back(Over { start: start.clone(), first, last, at });
+    }
+
+    /// Those that go on stay longest, and of each kind the newest.
+    fn worth(&self) -> (bool, Millis) {
+        let newest = self.over.back().map_or(0, |over| over.at);
+        self.going.as_ref().map_or((false, newest), |going| (true, going.said))
+    }
+}
 
 /// What becomes of an event.
 pub(super) enum Turn {
@@ -38,8 +101,38 @@ pub(super) enum Turn {
     Other,
     /// Nothing is said.
     Quiet,
-    /// This is said, in place of the message that began it.
-    Say(Live, Option<MessageId>),
+    /// These are said, in this order.
+    Say(Vec<Word>),
+}
+
+/// One message of a live location.
+pub(super) struct Word {
+    /// What it says.
+    pub(super) live: Live,
+    /// The message that it edits.
+    pub(super) replaces: Option<MessageId>,
+    /// The event that began what it is about.
+    pub(super) start: OwnedEventId,
+    /// The events that stand for it.
+    pub(super) events: Vec<OwnedEventId>,
+}
+
+/// What else is to be done when something is taken back.
+#[derive(Default)]
+pub(super) struct TakenBack {
+    /// The message that goes, if the event's own is not it.
+    pub(super) target: Option<Earlier>,
+    /// Whose live location is said anew.
+    pub(super) again: Option<UserUri>,
+}
+
+/// The salt of a further message of one event, as secret as its first one's, which others see in that alone.
+pub(super) fn further_salt(salt: [u8; 16], number: usize) -> [u8; 16] {
+    if number == 0 {
+        return salt;
+    }
+    let digest = hash(&[b"live".as_slice(), &number.to_be_bytes(), &salt].concat());
+    digest.first_chunk().copied().unwrap_or(salt)
 }
 
 impl Step<'_> {
@@ -58,68 +151,176 @@ impl Step<'_> {
         let live = Live::read(&event.event_type, &event.content, event.origin_server_ts)
             .ok_or(NotCarried::Malformed("the live location"))?;
         if !goes_on {
-            return Ok(self.live_begins_or_ends(event, user, live));
+            return Ok(if live.over { self.live_ends(event, user, live) } else { self.live_begins(event, user, live) });
         }
         let named = event.content.get("m.relates_to").and_then(|relation| relation.get("event_id")?.as_str());
         let start =
             named.and_then(|id| OwnedEventId::try_from(id).ok()).ok_or(NotCarried::Malformed("m.relates_to"))?;
-        let waits = |step: &Self, by: &OwnedEventId| {
-            let room = &*step.room;
-            let waiting = room.submitted.iter().map(|sent| &sent.intent).chain(&room.again).chain(&room.queue);
-            waiting.take(1000).any(|intent| matches!(intent, Intent::Say { event, .. } if event == by))
-        };
-        let key = (user.clone(), start);
-        if let Some(known) = self.recent.live.get(&key).cloned() {
-            // The first place is said at once, and the last one when it ends.
-            let soon = self.now < known.said.saturating_add(EVERY);
-            if known.live.over {
+        let known = self.room.live.get(user).cloned().unwrap_or_default();
+        let Some(going) = known.going else {
+            if known.over.iter().any(|over| over.start == start) || past.of(&start).is_some() {
+                // It is over, or was taken back.
                 return Ok(Turn::Quiet);
             }
-            let quiet = known.live.place.is_some() && (soon || waits(self, &known.by));
-            let live = Live { place: live.place, ..known.live };
-            let (said, by) = if quiet { (known.said, known.by) } else { (self.now, event.event_id.clone()) };
-            self.recent.live.insert(key, Shared { live: live.clone(), first: known.first, said, by });
-            return Ok(if quiet { Turn::Quiet } else { Turn::Say(live, known.first) });
+            // It began before the room was mirrored.
+            let word = Word { live: live.clone(), replaces: None, start: start.clone(), events: Vec::new() };
+            self.share(user, start.clone(), live, event);
+            return Ok(Turn::Say(vec![Word { events: vec![event.event_id.clone(), start], ..word }]));
+        };
+        if going.start != start {
+            // Each user has one at a time: this is one from before.
+            return Ok(Turn::Quiet);
         }
-        // It began before the gateway started, or before the room was mirrored.
-        let first = past.of(&key.1).filter(|earlier| earlier.sender == *user).map(|earlier| earlier.first);
-        self.share(key, live.clone(), first, event);
-        Ok(Turn::Say(live, first))
+        // The first place is said at once, and the last one when it ends.
+        let soon = self.now < going.said.saturating_add(EVERY);
+        let quiet = going.live.place.is_some() && (soon || self.is_to_be_said(&going.by));
+        let live = Live { place: live.place, ..going.live };
+        let (said, by) = if quiet { (going.said, going.by) } else { (self.now, event.event_id.clone()) };
+        let going = Going { live: live.clone(), place_by: Some(event.event_id.clone()), said, by, ..going };
+        let (replaces, events) = (going.first, vec![event.event_id.clone()]);
+        self.shared_by(user).going = Some(going);
+        Ok(if quiet { Turn::Quiet } else { Turn::Say(vec![Word { live, replaces, start, events }]) })
     }
 
-    fn live_begins_or_ends(&mut self, event: &RoomEvent, user: &UserUri, live: Live) -> Turn {
-        let mut before: Option<Shared> = None;
-        // There is one of each user at a time.
-        for (_, shared) in self.recent.live.iter_mut().filter(|((of, _), shared)| of == user && !shared.live.over) {
-            shared.live.over = true;
-            if before.as_ref().is_none_or(|other| other.said <= shared.said) {
-                before = Some(shared.clone());
+    /// Whether what an event says waits to be sent.
+    fn is_to_be_said(&self, by: &OwnedEventId) -> bool {
+        let room = &*self.room;
+        let mut waiting =
+            room.submitted.iter().map(|sent| &sent.intent).chain(&room.again).chain(&room.queue).take(1000);
+        waiting.any(|intent| matches!(intent, Intent::Say { event, .. } if event == by))
+    }
+
+    fn live_begins(&mut self, event: &RoomEvent, user: &UserUri, live: Live) -> Turn {
+        let mut words = Vec::new();
+        let now = self.now;
+        let before = if self.room.live.contains_key(user) { self.shared_by(user).end(now) } else { None };
+        if let Some(Going { start, live, first: Some(first), .. }) = before {
+            let live = Live { over: true, ..live };
+            words.push(Word { live, replaces: Some(first), start, events: Vec::new() });
+        }
+        let start = event.event_id.clone();
+        self.share(user, start.clone(), live.clone(), event);
+        words.push(Word { live, replaces: None, events: vec![start.clone()], start });
+        Turn::Say(words)
+    }
+
+    fn live_ends(&mut self, event: &RoomEvent, user: &UserUri, live: Live) -> Turn {
+        let (now, known) = (self.now, self.room.live.contains_key(user));
+        let shared = self.shared_by(user);
+        let events = vec![event.event_id.clone()];
+        if let Some(going) = shared.end(now) {
+            let live = Live { over: true, ..going.live };
+            return Turn::Say(vec![Word { live, replaces: going.first, start: going.start, events }]);
+        }
+        if known {
+            // Others heard already that it is over.
+            return Turn::Quiet;
+        }
+        shared.is_over(&event.event_id, None, None, now);
+        Turn::Say(vec![Word { live, replaces: None, start: event.event_id.clone(), events }])
+    }
+
+    fn share(&mut self, user: &UserUri, start: OwnedEventId, live: Live, event: &RoomEvent) {
+        let place_by = live.place.as_ref().map(|_| event.event_id.clone());
+        let (said, by) = (self.now, event.event_id.clone());
+        self.shared_by(user).going = Some(Going { start, live, place_by, first: None, said, by });
+    }
+
+    /// Messages of a live location; the first one's salt.
+    pub(super) fn say_live(&mut self, event: &RoomEvent, user: &UserUri, salt: [u8; 16], words: Vec<Word>) {
+        for (number, word) in words.into_iter().enumerate() {
+            let mentions = &People { names: self.names, state: self.state(), room: &*self.room };
+            let (salt, sent_ts) = (further_salt(salt, number), event.origin_server_ts);
+            let past = &translate::NoPast;
+            let context = translate::ToMimi { sender: user, room: &self.room.uri, salt, sent_ts, past, mentions };
+            match word.live.to_mimi(word.replaces, &context) {
+                Ok(translated) => {
+                    if let Some(id) = self.put_into_words(event, user, translated, &word.events) {
+                        self.live_said(user, &word.start, id);
+                    }
+                }
+                Err(reason) => self.unsaid(event, user, &reason),
             }
         }
-        if !live.over {
-            self.share((user.clone(), event.event_id.clone()), live.clone(), None, event);
-            return Turn::Say(live, None);
+    }
+
+    /// What is kept of a user, to be changed.
+    fn shared_by(&mut self, user: &UserUri) -> &mut Shared {
+        let all = self.room.live.make_mut();
+        while all.len() >= MOST && !all.contains_key(user) {
+            let Some(least) = all.iter().min_by_key(|(_, shared)| shared.worth()).map(|(user, _)| user.clone()) else {
+                break;
+            };
+            all.remove(&least);
         }
-        match before {
-            Some(shared) => Turn::Say(shared.live, shared.first),
-            // Others heard already that it is over.
-            None if self.recent.live.keys().any(|(of, _)| of == user) => Turn::Quiet,
-            None => Turn::Say(live, None),
+        all.entry(user.clone()).or_default()
+    }
+
+    /// A word became this message: if it begins a live location, that is the one to edit.
+    pub(super) fn live_said(&mut self, user: &UserUri, start: &OwnedEventId, id: MessageId) {
+        let begins = |going: &Going| going.start == *start && going.first.is_none();
+        if self.room.live.get(user).and_then(|shared| shared.going.as_ref()).is_some_and(begins)
+            && let Some(going) = &mut self.shared_by(user).going
+        {
+            going.first = Some(id);
         }
     }
 
-    fn share(&mut self, key: (UserUri, OwnedEventId), live: Live, first: Option<MessageId>, event: &RoomEvent) {
-        while self.recent.live.len() >= MOST {
-            self.recent.live.pop_first();
+    /// Somebody takes an event back. If it is of a live location, that is over, or loses a place.
+    pub(super) fn live_taken_back(&mut self, event: &OwnedEventId, past: Option<&Earlier>) -> TakenBack {
+        let now = self.now;
+        let of = |shared: &Shared| {
+            let going = shared.going.as_ref().is_some_and(|going| {
+                let said = past.is_some_and(|past| Some(past.first) == going.first);
+                said || going.start == *event || going.place_by.as_ref() == Some(event)
+            });
+            going || shared.over.iter().any(|over| over.start == *event || over.last.as_ref() == Some(event))
+        };
+        let found = self.room.live.iter().find(|(_, shared)| of(shared)).map(|(user, _)| user.clone());
+        let Some(user) = found else { return TakenBack::default() };
+        let shared = self.shared_by(&user);
+        if shared.going.as_ref().is_some_and(|going| going.start == *event) {
+            shared.end(now);
         }
-        self.recent.live.insert(key, Shared { live, first, said: self.now, by: event.event_id.clone() });
+        let over = shared.over.iter().find(|over| over.start == *event || over.last.as_ref() == Some(event));
+        if let Some(first) = over.and_then(|over| over.first) {
+            return TakenBack { target: Some(Earlier::only(first, &user)), again: None };
+        }
+        let Some(going) = &mut shared.going else { return TakenBack::default() };
+        if going.place_by.as_ref() == Some(event) {
+            (going.live.place, going.place_by) = (None, None);
+        }
+        let told = past.is_some_and(|past| Some(past.first) == going.first);
+        TakenBack { target: None, again: told.then_some(user) }
     }
 
-    /// An event became this message: if it begins a live location, that is the one to edit.
-    pub(super) fn live_said(&mut self, event: &OwnedEventId, id: MessageId) {
-        let begun = self.recent.live.values_mut().find(|shared| shared.by == *event && shared.first.is_none());
-        if let Some(shared) = begun {
-            shared.first = Some(id);
+    /// One that was taken back before it was said: nothing is said of it either if its app goes on.
+    pub fn live_never_said(&mut self, event: &RoomEvent) {
+        if let Some(user) = self.names.uri(&event.sender).filter(|_| is_live_info(&event.event_type)) {
+            let now = self.now;
+            self.shared_by(&user).is_over(&event.event_id, None, None, now);
+        }
+    }
+
+    /// Others lost the message of a live location that goes on: the word that begins it anew. `by`: the event that took
+    /// something back.
+    pub(super) fn live_again(&mut self, user: &UserUri, by: &OwnedEventId) -> Option<Word> {
+        let now = self.now;
+        let going = self.room.live.contains_key(user).then(|| self.shared_by(user).going.as_mut())??;
+        (going.first, going.said, going.by) = (None, now, by.clone());
+        let (live, start) = (going.live.clone(), going.start.clone());
+        Some(Word { live, replaces: None, events: vec![start.clone()], start })
+    }
+
+    /// Of what nobody ended, and nobody goes on with, no place is kept.
+    pub(super) fn end_silent_live(&mut self) {
+        let now = self.now;
+        let silent =
+            |shared: &Shared| shared.going.as_ref().is_some_and(|going| going.said.saturating_add(SILENT) < now);
+        if self.room.live.values().any(silent) {
+            for shared in self.room.live.make_mut().values_mut().filter(|shared| silent(shared)) {
+                shared.end(now);
+            }
         }
     }
 }

@@ -14,9 +14,10 @@ use super::{
     upgrade::TOMBSTONE,
 };
 use crate::{
+    content::MessageId,
     ident::UserUri,
     policy::{self, Capability, component},
-    translate::{self, CONTENT_KEY, Earlier, Kind, NotCarried, Past as _, RoomEvent},
+    translate::{self, CONTENT_KEY, Earlier, Kind, NotCarried, Past as _, RoomEvent, Translated},
     wire::{ConsentAction, ConsentEntry, Wire},
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
@@ -96,16 +97,23 @@ impl Step<'_> {
             );
             return self.tell_failure(&event.event_id, Why::Encrypted, &words);
         }
-        let live = match self.live_turn(event, &user, past) {
+        match self.live_turn(event, &user, past) {
             Ok(Turn::Quiet) => return,
-            Ok(turn) => turn,
+            Ok(Turn::Other) => {}
+            Ok(Turn::Say(words)) => return self.say_live(event, &user, salt, words),
             Err(reason) => return self.unsaid(event, &user, &reason),
-        };
+        }
+        let (mut target, mut again) = (None, None);
+        if let Some(redacted) = event.redacts.as_ref().filter(|_| event.event_type == "m.room.redaction") {
+            let known = past.of(redacted);
+            let live = self.live_taken_back(redacted, known.as_ref());
+            (target, again) = (live.target.or(known), live.again);
+        }
         let mentions = &People { names: self.names, state: self.state(), room: &*self.room };
         let sent_ts = event.origin_server_ts;
         let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, past, mentions };
         let translated = if event.event_type == "m.room.redaction" {
-            let Some(target) = event.redacts.as_ref().and_then(|event| past.of(event)) else {
+            let Some(target) = target else {
                 return self.unsaid(event, &user, &NotCarried::NoTarget);
             };
             if target.sender != user
@@ -130,30 +138,49 @@ impl Step<'_> {
                 }
                 Err(reason) => Err(reason),
             }
-        } else if let Turn::Say(live, replaces) = live {
-            live.to_mimi(replaces, &context)
         } else {
             translate::to_mimi(&event.event_type, &event.content, &context)
         };
-        let mut translated = match translated {
+        let translated = match translated {
             Ok(translated) => translated,
             Err(reason) => return self.unsaid(event, &user, &reason),
         };
-        match self.with_sight(&user, &event.event_id, &mut translated.content) {
-            Ok((encoded, id)) => {
+        self.put_into_words(event, &user, translated, std::slice::from_ref(&event.event_id));
+        if let Some(owner) = again
+            && let Some(word) = self.live_again(&owner, &event.event_id)
+        {
+            self.say_live(event, &owner, super::live::further_salt(salt, 1), vec![word]);
+        }
+    }
+
+    /// What an event became is to be said. `events`: those that stand for it.
+    pub(super) fn put_into_words(
+        &mut self,
+        event: &RoomEvent,
+        user: &UserUri,
+        mut translated: Translated,
+        events: &[OwnedEventId],
+    ) -> Option<MessageId> {
+        match self.with_sight(user, &event.event_id, &mut translated.content) {
+            Ok((content, id)) => {
                 let kind = Kind::of(&event.event_type, &event.content);
-                let event = event.event_id.clone();
-                self.tell_losses(&user, translated.losses);
-                self.live_said(&event, id);
-                let (message_id, earlier) = (id.0, Earlier::of(&translated.content, id, &user).with_kind(kind));
-                self.out.push(Effect::Noted { event: event.clone(), message_id, earlier });
+                self.tell_losses(user, translated.losses);
+                let (message_id, earlier) = (id.0, Earlier::of(&translated.content, id, user).with_kind(kind));
+                for event in events {
+                    self.out.push(Effect::Noted { event: event.clone(), message_id, earlier: earlier.clone() });
+                }
                 if let Some(expires) = translated.content.expires {
                     let (sender, actor) = (user.clone(), self.room.speaker.clone());
                     self.out.push(Effect::Expires { message_id, sender, expires, actor });
                 }
-                self.room.queue.push_back(Intent::Say { user, event, content: encoded, message_id: id.0 });
+                let (user, event) = (user.clone(), event.event_id.clone());
+                self.room.queue.push_back(Intent::Say { user, event, content, message_id });
+                Some(id)
             }
-            Err(error) => self.unsaid(event, &user, &error.into()),
+            Err(error) => {
+                self.unsaid(event, user, &error.into());
+                None
+            }
         }
     }
 

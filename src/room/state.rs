@@ -13,6 +13,7 @@ use super::{
     faces::Faces,
     group::Staged,
     kin::Kin,
+    live::AllShared,
     roles::Levels,
     settings::{Setting, Shown},
     sight::Sight,
@@ -401,6 +402,9 @@ pub struct Room {
     /// What people call themselves. Stored apart.
     #[serde(skip)]
     pub faces: Faces,
+    /// Live locations of our users. Stored apart, a row for each of them.
+    #[serde(skip)]
+    pub live: AllShared,
     /// What it has to do with other rooms: stored in a row of its own.
     #[serde(skip)]
     pub kin: Kin,
@@ -479,6 +483,7 @@ impl Room {
             two: BTreeSet::new(),
             sight: Sight::default(),
             faces: Faces::default(),
+            live: AllShared::default(),
             kin: Kin::default(),
         }
     }

@@ -535,8 +535,6 @@ pub struct Recent {
     set: BTreeSet<[u8; 32]>,
     /// Messages that wait for long are not looked for before.
     pub(super) looks_at: Millis,
-    /// Live locations of our users.
-    pub(super) live: super::live::AllShared,
 }
 
 impl Recent {
@@ -631,6 +629,7 @@ impl Step<'_> {
 
     fn on_tick(&mut self) {
         self.wake_for_faces();
+        self.end_silent_live();
         self.look_for_the_way();
         self.look_for_home();
         self.find_parent();

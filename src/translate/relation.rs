@@ -69,6 +69,13 @@ impl Earlier {
         }
     }
 
+    /// A message of which nothing is known but its id.
+    #[must_use]
+    pub fn only(id: MessageId, sender: &UserUri) -> Self {
+        let (sender, topic) = (sender.clone(), Vec::new());
+        Self { id, first: id, sender, reply: None, reaction: false, topic, kind: None }
+    }
+
     /// The same as it counts beside the message that it names as its first version. Of somebody else's message, or of none that
     /// is known, it is no version: what people then say of it, or delete, is this one and not the other.
     #[must_use]

@@ -273,3 +273,22 @@ async fn who_was_found_is_called_as_it_was_found_until_it_says_otherwise() {
     b.say(&at_b, "b1", "hi");
     until_called(&two.a, &at_a, &ghost, "Bob (b.example)").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_like_another_has_the_address_beside_the_name() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let b = &two.b.homeserver;
+    b.invite(&at_b, "b1", &b.user("b2"), false);
+    b.join(&at_b, "b2");
+    let second = two.a.ghost(&two.b.uri("b2"));
+    until_true("B2 is in", || two.a.homeserver.member(&at_a, &second).as_deref() == Some("join")).await;
+    b.call_me(&at_b, "b1", Some("Anna"));
+    b.say(&at_b, "b1", "one");
+    until_called(&two.a, &at_a, &two.a.ghost(&two.b.uri("b1")), "Anna (b.example)").await;
+    // Two letters are Cyrillic, and a joiner stands between them.
+    let posing = "\u{410}nn\u{200d}\u{430}";
+    b.call_me(&at_b, "b2", Some(posing));
+    b.say(&at_b, "b2", "two");
+    until_called(&two.a, &at_a, &second, &format!("{posing} (b2, b.example)")).await;
+}

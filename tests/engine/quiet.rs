@@ -19,7 +19,7 @@ async fn until_failed(silo: &Silo, room: &RoomId, event: &str) {
 }
 
 /// What people were told once.
-fn once(silo: &Silo, room: &RoomId) -> Vec<String> {
+pub(crate) fn once(silo: &Silo, room: &RoomId) -> Vec<String> {
     let mut notices = silo.homeserver.notices(room);
     notices.retain(|text| text.contains("(This is said once.)"));
     notices
@@ -149,77 +149,6 @@ async fn a_picture_that_is_a_spoiler_stays_covered() {
     assert_eq!(content["page.codeberg.everypizza.msc4193.spoiler"], true);
     assert_eq!(content["page.codeberg.everypizza.msc4193.spoiler.reason"], "the film");
     assert_eq!(content["info"].get("thumbnail_url"), None, "nothing shows it before");
-}
-
-fn place(start: &str, uri: &str) -> Value {
-    json!({
-        "m.relates_to": { "rel_type": "m.reference", "event_id": start },
-        "org.matrix.msc3488.location": { "uri": uri }, "org.matrix.msc3488.ts": 1,
-    })
-}
-
-const INFO: &str = "org.matrix.msc3672.beacon_info";
-const BEACON: &str = "org.matrix.msc3672.beacon";
-
-/// What each message of a room says, and whether it edits one.
-fn said(silo: &Silo, room: &RoomId) -> Vec<(String, bool)> {
-    let events = silo.homeserver.events(room);
-    let messages = events.iter().filter(|event| {
-        event["type"] == "m.room.message"
-            && event["content"].get("im.mimi-gateway.message").is_some_and(|mark| mark != &json!({}))
-    });
-    let edits = |event: &Value| event["content"]["m.relates_to"]["rel_type"] == "m.replace";
-    messages.map(|event| (event["content"]["body"].as_str().unwrap().to_owned(), edits(event))).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_live_location_is_one_message_that_is_edited_now_and_then() {
-    let two = Two::new().await;
-    let (at_a, at_b, _) = two.room().await;
-    let a = &two.a.homeserver;
-    let info = |live: bool| json!({ "description": "Walk", "live": live, "timeout": 3_600_000, "org.matrix.msc3488.ts": 48_600_000 });
-    let start = a.set_own(&at_a, "a1", INFO, info(true));
-    for step in 0..20 {
-        a.send(&at_a, "a1", BEACON, place(&start, &format!("geo:1,{step}")));
-    }
-    until_true("it began", || said(&two.b, &at_b).len() == 2).await;
-    a.set_own(&at_a, "a1", INFO, info(false));
-    // What comes late, and what says again that it is over, is nobody's news.
-    a.send(&at_a, "a1", BEACON, place(&start, "geo:9,9"));
-    a.set_own(&at_a, "a1", INFO, info(false));
-    a.say(&at_a, "a1", "there");
-    until_true("all came", || said(&two.b, &at_b).last().is_some_and(|(body, _)| body == "there")).await;
-    let expected = [
-        ("[live location until 14:30 UTC] Walk", false),
-        ("* [live location until 14:30 UTC] Walk\ngeo:1,0", true),
-        ("* [live location, ended] Walk\ngeo:1,19", true),
-        ("there", false),
-    ];
-    assert_eq!(said(&two.b, &at_b), expected.map(|(body, edits)| (body.to_owned(), edits)));
-    assert_eq!(once(&two.a, &at_a), [""; 0], "nothing of it is lost");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_live_location_goes_on_after_a_restart_and_where_its_beginning_was_not_seen() {
-    let two = Two::new().await;
-    let (at_a, at_b, _) = two.room().await;
-    let a = &two.a.homeserver;
-    let start = a.set_own(&at_a, "a1", INFO, json!({ "live": true, "timeout": u64::MAX }));
-    until_true("it began", || said(&two.b, &at_b).len() == 1).await;
-    two.a.stop().await;
-    two.a.start().await;
-    a.send(&at_a, "a1", BEACON, place(&start, "geo:1,2"));
-    until_true("it goes on", || said(&two.b, &at_b).len() == 2).await;
-    a.send(&at_a, "a1", BEACON, place("$before:a.test", "geo:3,4"));
-    a.say(&at_a, "a1", "there");
-    until_true("all came", || said(&two.b, &at_b).last().is_some_and(|(body, _)| body == "there")).await;
-    let expected = [
-        ("[live location]", false),
-        ("* [live location]\ngeo:1,2", true),
-        ("[live location]\ngeo:3,4", false),
-        ("there", false),
-    ];
-    assert_eq!(said(&two.b, &at_b), expected.map(|(body, edits)| (body.to_owned(), edits)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,6 +123,7 @@ impl Actor {
                 if let Some(held) = self.held.remove(place) {
                     HELD.delete(batch, &(self.uri.clone(), held.number));
                     self.drop_held(&held, batch, after)?;
+                    self.guarded(|step| step.live_never_said(&held.event), batch, after).await?;
                 }
                 self.release(after);
                 return Ok(());

@@ -78,10 +78,38 @@ fn two_of_one_provider_with_one_name_are_told_apart() {
         speak(&mut world, &user, name);
         world.settle();
     }
-    assert_eq!(names(&world, A), ["Bob (b.test)", "bob (u1, b.test)"]);
+    // Whoever had it first, too, once they may be named again.
+    assert_eq!(names(&world, A), ["Bob (b.test)", "bob (u1, b.test)", "Bob (u0, b.test)"]);
     assert_eq!(names(&world, B), ["Bob (a.test)"]);
     // So is who takes the name that is in another's address.
     speak(&mut world, &b1(), "U1");
     world.settle();
     assert_eq!(names(&world, A).last(), Some(&"U1 (u0, b.test)"));
+    // And names that look like others'.
+    for name in ["Carol", "C\u{430}r\u{200d}ol"] {
+        let user = if name == "Carol" { b1() } else { super::named::b2() };
+        speak(&mut world, &user, name);
+        world.settle();
+    }
+    let named = names(&world, A);
+    let last = ["Carol (b.test)", "C\u{430}r\u{200d}ol (u1, b.test)", "Carol (u0, b.test)"];
+    assert_eq!(named.get(named.len() - 3..), Some(last.as_slice()));
+}
+
+#[test]
+fn who_is_called_like_somebody_that_comes_in_later_is_told_apart() {
+    let mut world = two();
+    speak(&mut world, &b1(), "u1");
+    world.settle();
+    assert_eq!(names(&world, A), ["u1 (b.test)"]);
+    world.bring_remote(&a1(), &super::named::b2());
+    world.settle();
+    assert_eq!(names(&world, A), ["u1 (b.test)", "u1 (u0, b.test)"]);
+    // Nobody makes others change their names again and again.
+    for name in ["Bob", "u1", "Bob", "u1"] {
+        speak(&mut world, &super::named::b2(), name);
+        world.settle();
+    }
+    let of_first = names(&world, A).into_iter().filter(|name| name.contains("u0")).count();
+    assert_eq!(of_first, 1, "{:?}", world.providers[A].called);
 }

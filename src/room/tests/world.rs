@@ -30,6 +30,11 @@ use crate::{
 
 pub(super) type Id = [u8; 32];
 
+/// A value after it was stored and loaded.
+fn reread<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    postcard::from_bytes(&postcard::to_stdvec(value).unwrap()).unwrap()
+}
+
 const CATCH_UP: u64 = 30_000;
 
 /// Splitmix: small, and the same everywhere.
@@ -411,7 +416,10 @@ impl World {
         let mut loaded: Room = postcard::from_bytes(&stored).unwrap();
         // They have rows of their own.
         (loaded.present, loaded.ghosts) = (room.present.clone(), room.ghosts.clone());
-        loaded.faces = postcard::from_bytes(&postcard::to_stdvec(&room.faces).unwrap()).unwrap();
+        loaded.live = room.live.iter().map(|(user, shared)| (user.clone(), reread(shared))).collect();
+        loaded.faces.ours = room.faces.ours.iter().map(|(user, own)| (user.clone(), reread(own))).collect();
+        loaded.faces.theirs = room.faces.theirs.iter().map(|(user, face)| (user.clone(), reread(face))).collect();
+        loaded.faces.sheet = reread(&room.faces.sheet);
         assert_eq!(*room, loaded, "the stored room is another");
         let (mut group, mut recent) = (p.group.clone(), p.recent.clone());
         let mut twin = Step {

@@ -7,6 +7,7 @@
 //!  m.beacon_info, not live  --> "[live location, ended] Walk", with the last place (replaces)
 //! ```
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
@@ -37,7 +38,7 @@ pub fn is_live_place(event_type: &str) -> bool {
 }
 
 /// What is said of a live location.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Live {
     /// What it is of, in its sender's words; may be empty.
     pub about: String,
