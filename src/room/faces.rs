@@ -180,7 +180,7 @@ impl Step<'_> {
         let is_name = MimiContent::decode(content).is_ok_and(|message| profile::is_profile(&message));
         if is_name
             && self.room.faces.ours.contains_key(user)
-            && let Some(own) = Arc::make_mut(&mut self.room.faces.ours).get_mut(user)
+            && let Some(own) = self.room.faces.ours.make_mut().get_mut(user)
         {
             own.told = Some(NOTHING);
         }
