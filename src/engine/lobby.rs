@@ -15,7 +15,7 @@ use super::{
     ports::{Actor, CallError, MatrixAction, Retry},
     presence::To,
     rights::Act,
-    tables::{INBOX, InboxItem, LOBBY, MANAGEMENT},
+    tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, MemberFace},
 };
 use crate::{
     ident::{RoomUri, UserUri},
@@ -335,7 +335,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         direct_with: Some(remote),
         speaker: ghost,
         banned: Vec::new(),
-        names: engine.own_name(&event.sender).await,
+        faces: engine.own_face(&event.sender).await,
         found: None,
         space: None,
         // What was said before the invitation is not for the one who is invited.
@@ -500,7 +500,7 @@ pub(super) struct RoomFacts {
     /// Remote users whose ghosts are banned.
     pub(super) banned: Vec<UserUri>,
     /// What users of ours who are in it are called there.
-    pub(super) names: Vec<(ruma::OwnedUserId, String)>,
+    pub(super) faces: Vec<(ruma::OwnedUserId, MemberFace)>,
 }
 
 pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &ruma::UserId) -> RoomFacts {
@@ -534,7 +534,10 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
                 let member = event.get("state_key").and_then(serde_json::Value::as_str);
                 let member = member.and_then(|key| ruma::UserId::parse(key).ok());
                 let member = member.filter(|member| engine.0.names.uri(member).is_some());
-                facts.names.extend(member.zip(super::faces::name_in(&content)));
+                facts.faces.extend(member.map(|member| {
+                    let face = super::faces::face_in(&member, &content);
+                    (member, face)
+                }));
             }
             "m.room.create" => {
                 first = event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned);
@@ -570,7 +573,7 @@ impl RoomFacts {
             direct_with: None,
             speaker: Actor::Bot,
             banned: self.banned,
-            names: self.names,
+            faces: self.faces,
             found: None,
             space: self.lets_in,
             since,

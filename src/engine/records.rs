@@ -4,7 +4,7 @@
 use super::core::Engine;
 use crate::{
     ident::UserUri,
-    room::{Crowd, Faces, Phase, Room},
+    room::{Crowd, Faces, Phase, Portraits, Room},
     store::{Batch, Database, StoreError, Table},
 };
 
@@ -18,6 +18,8 @@ const PRESENT: u32 = 0;
 const GHOST: u32 = 1;
 /// What people of a room call themselves: changes seldom, and may be thousands, too.
 const FACES: Table<String, Faces> = Table::new("faces");
+/// What people look like, by room.
+const PORTRAITS: Table<String, Portraits> = Table::new("portraits");
 /// Rows that are read at once.
 const PAGE: usize = 1000;
 
@@ -71,6 +73,9 @@ pub(super) fn put(
     if before.map_or_else(|| room.faces != Faces::default(), |before| before.faces != room.faces) {
         FACES.put(db, batch, &uri.to_owned(), &room.faces)?;
     }
+    if before.map_or_else(|| room.portraits != Portraits::default(), |before| before.portraits != room.portraits) {
+        PORTRAITS.put(db, batch, &uri.to_owned(), &room.portraits)?;
+    }
     let nobody = Crowd::default();
     let (present, ghosts) = before.map_or((&nobody, &nobody), |before| (&before.present, &before.ghosts));
     for (side, before, now) in [(PRESENT, present, &room.present), (GHOST, ghosts, &room.ghosts)] {
@@ -91,6 +96,7 @@ async fn fill(db: &Database, uri: &str, room: &mut Room) -> Result<(), StoreErro
     room.present = people(db, uri, PRESENT).await?;
     room.ghosts = people(db, uri, GHOST).await?;
     room.faces = FACES.get(db, &uri.to_owned()).await?.unwrap_or_default();
+    room.portraits = PORTRAITS.get(db, &uri.to_owned()).await?.unwrap_or_default();
     Ok(())
 }
 

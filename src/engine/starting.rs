@@ -223,7 +223,7 @@ impl Engine {
                 direct_with: Some(remote.clone()),
                 speaker: Actor::Bot,
                 banned: Vec::new(),
-                names: Vec::new(),
+                faces: Vec::new(),
                 found: name.map(str::to_owned),
                 space: None,
                 since: None,

@@ -26,6 +26,7 @@ mod local;
 mod orders;
 mod overlay;
 mod people;
+mod portraits;
 mod pump;
 mod reading;
 mod reasons;
@@ -56,6 +57,7 @@ pub use frank::Franked;
 pub use kin::{Kin, space_of};
 pub use local::NOBODY;
 pub use orders::{Cause, Code, Orderer, Refusal, Said};
+pub use portraits::Portraits;
 
 pub use reading::Reports;
 pub use settings::Setting;

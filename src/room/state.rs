@@ -13,6 +13,7 @@ use super::{
     faces::Faces,
     group::Staged,
     kin::Kin,
+    portraits::Portraits,
     roles::Levels,
     settings::{Setting, Shown},
     upgrade::Moving,
@@ -386,6 +387,9 @@ pub struct Room {
     /// What people call themselves. Stored apart.
     #[serde(skip)]
     pub faces: Faces,
+    /// What people look like. Stored apart.
+    #[serde(skip)]
+    pub portraits: Portraits,
     /// What it has to do with other rooms: stored in a row of its own.
     #[serde(skip)]
     pub kin: Kin,
@@ -462,6 +466,7 @@ impl Room {
             former: None,
             two: BTreeSet::new(),
             faces: Faces::default(),
+            portraits: Portraits::default(),
             kin: Kin::default(),
         }
     }

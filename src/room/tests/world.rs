@@ -25,6 +25,7 @@ use crate::{
         group::Group,
         step::hash,
     },
+    translate::profile::Picture,
     wire::{ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, HandshakeBundle, SubmitMessageRequest, Wire},
 };
 
@@ -192,6 +193,8 @@ pub(super) struct Provider {
     pub(super) notices: Vec<String>,
     /// What ghosts were called, and when.
     pub(super) called: Vec<(u64, String)>,
+    /// What they looked like, and when.
+    pub(super) looked: Vec<(u64, Option<String>)>,
     pub(super) reports: Vec<String>,
     /// The epochs that it passed over by joining again.
     pub(super) gaps: BTreeSet<(u64, u64)>,
@@ -252,6 +255,7 @@ impl Provider {
             founder: None,
             notices: Vec::new(),
             called: Vec::new(),
+            looked: Vec::new(),
             reports: Vec::new(),
             gaps: BTreeSet::new(),
         }
@@ -412,6 +416,7 @@ impl World {
         // They have rows of their own.
         (loaded.present, loaded.ghosts) = (room.present.clone(), room.ghosts.clone());
         loaded.faces = postcard::from_bytes(&postcard::to_stdvec(&room.faces).unwrap()).unwrap();
+        loaded.portraits = postcard::from_bytes(&postcard::to_stdvec(&room.portraits).unwrap()).unwrap();
         assert_eq!(*room, loaded, "the stored room is another");
         let (mut group, mut recent) = (p.group.clone(), p.recent.clone());
         let mut twin = Step {
@@ -522,6 +527,15 @@ impl World {
                 }
                 Effect::Declined { requester, target } => {
                     self.providers[at].consents.remove(&(target, requester));
+                }
+                Effect::Fetch { user, place } => {
+                    let picture = Ok(Picture::new(place.clone().into_bytes()));
+                    let salt = [0; 16];
+                    self.providers[at].inbox.push_back(Mail::Input(Input::Fetched { user, place, salt, picture }));
+                }
+                Effect::Portray { user, picture } => {
+                    let place = Ok(String::from_utf8_lossy(&picture.bytes).into_owned());
+                    self.providers[at].inbox.push_back(Mail::Input(Input::Portrayed { user, picture, place }));
                 }
                 Effect::ForgetConsent { user } => {
                     self.providers[at].consents.retain(|(target, _)| *target != user);
@@ -778,6 +792,10 @@ impl World {
                 assert!(p.ghosts.contains(&ghost), "{ghost} is called {name}, but is not there");
                 p.called.push((self.now, name));
             }
+            Effect::Matrix(MatrixAction::Portray { actor: Actor::Ghost(ghost), place, .. }) => {
+                assert!(p.ghosts.contains(&ghost), "{ghost} gets a picture, but is not there");
+                p.looked.push((self.now, place));
+            }
             Effect::Matrix(MatrixAction::Ban { target, .. }) => {
                 if let Some(ghost) = p.names.ghost_uri(&target) {
                     assert!(!p.ghosts.contains(&ghost), "it left before");
@@ -923,6 +941,12 @@ fn copy(input: &Input) -> Input {
         Input::Taken { messages, salt } => Input::Taken { messages: messages.clone(), salt: *salt },
         Input::Published { event, sender, url } => {
             Input::Published { event: event.clone(), sender: sender.clone(), url: url.clone() }
+        }
+        Input::Fetched { user, place, salt, picture } => {
+            Input::Fetched { user: user.clone(), place: place.clone(), salt: *salt, picture: picture.clone() }
+        }
+        Input::Portrayed { user, picture, place } => {
+            Input::Portrayed { user: user.clone(), picture: picture.clone(), place: place.clone() }
         }
         Input::Tick => Input::Tick,
     }
