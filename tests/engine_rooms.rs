@@ -77,6 +77,8 @@ mod permitted;
 mod polling;
 #[path = "../examples/silo/port.rs"]
 mod port;
+#[path = "engine/portraits.rs"]
+mod portraits;
 #[path = "engine/presence.rs"]
 mod presence;
 #[path = "engine/process.rs"]

@@ -105,6 +105,8 @@ impl Chat {
                     change.set(room.as_str(), &user, "m.room.member", &user, content);
                 }
             }
+            // Nobody looks at pictures here, and no files are carried.
+            MatrixAction::Portray { .. } => {}
             // Its client shows nobody what others have read.
             MatrixAction::Receipt { .. } => {}
         }
@@ -246,7 +248,7 @@ impl Homeserver for Chat {
     fn profile<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<Profile>, CallError>> {
         Box::pin(async move {
             let known = self.lock().users.contains(user.as_str());
-            Ok(known.then(|| Profile { displayname: Some(user.localpart().to_owned()) }))
+            Ok(known.then(|| Profile { displayname: Some(user.localpart().to_owned()), picture: None }))
         })
     }
 

@@ -126,6 +126,7 @@ impl Actor {
             picture @ (Effect::Publish { .. } | Effect::Unpublish(_) | Effect::Wear { .. }) => {
                 self.picture(picture, batch, after)
             }
+            portrait @ (Effect::Fetch { .. } | Effect::Portray { .. }) => self.portrait(portrait, batch, after),
             kin @ Effect::FindParent { .. } => self.find_parent(kin, batch, after),
             Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
             Effect::Trickling(waits) => self.trickling(waits, batch, after),

@@ -1,4 +1,5 @@
-//! What our users are called in a room, as the homeserver tells: a row for each who has a name there, looked at when they speak.
+//! What our users are called in a room, and look like, as the homeserver tells: a row for each who has a name or a picture there,
+//! looked at when they speak.
 //! So a room of many costs as much as those who speak in it.
 
 use std::collections::BTreeMap;
@@ -6,7 +7,13 @@ use std::collections::BTreeMap;
 use ruma::{OwnedUserId, UserId};
 use serde_json::Value;
 
-use super::{actor::Actor, core::Engine, mail::NewRoom, records, tables::MEMBER_NAMES};
+use super::{
+    actor::Actor,
+    core::Engine,
+    mail::NewRoom,
+    records,
+    tables::{MEMBER_FACES, MemberFace},
+};
 use crate::{
     room::Names as _,
     store::{Batch, StoreError},
@@ -18,13 +25,25 @@ const MAX_CHARS: usize = 256;
 /// So many speakers of a room are known without looking.
 const KNOWN: usize = 1024;
 
-/// Names of speakers, as far as they were looked at, and what this step's batch changes.
-pub(super) type Known = BTreeMap<OwnedUserId, Option<String>>;
+/// A place of a picture that is longer is none.
+const MAX_PLACE: usize = 512;
 
-/// The name in a member event's content.
-pub(super) fn name_in(content: &Value) -> Option<String> {
-    let name = content.get("displayname").and_then(Value::as_str)?;
-    Some(name.chars().take(MAX_CHARS).collect()).filter(|name: &String| !name.trim().is_empty())
+/// Speakers, as far as they were looked at, and what this step's batch changes.
+pub(super) type Known = BTreeMap<OwnedUserId, MemberFace>;
+
+/// What a member event says of its member, or a profile.
+fn face(member: &UserId, name: Option<&str>, picture: Option<&str>) -> MemberFace {
+    let name = name.map(|name| name.chars().take(MAX_CHARS).collect::<String>());
+    // What most homeservers set by themselves says nothing.
+    let name = name.filter(|name| !name.trim().is_empty() && name != member.localpart());
+    let picture = picture.filter(|place| place.starts_with("mxc://") && place.len() <= MAX_PLACE);
+    MemberFace { name, picture: picture.map(str::to_owned) }
+}
+
+/// The same of a member event's content.
+pub(super) fn face_in(member: &UserId, content: &Value) -> MemberFace {
+    let text = |key: &str| content.get(key).and_then(Value::as_str);
+    face(member, text("displayname"), text("avatar_url"))
 }
 
 impl Actor {
@@ -39,75 +58,69 @@ impl Actor {
             return Ok(());
         }
         let joined = event.content.get("membership").and_then(Value::as_str) == Some("join");
-        let name = name_in(&event.content).filter(|_| joined);
-        self.put_name(member, name, batch)
-    }
-
-    fn put_name(&mut self, member: OwnedUserId, name: Option<String>, batch: &mut Batch) -> Result<(), StoreError> {
+        let face = if joined { face_in(&member, &event.content) } else { MemberFace::default() };
         let key = (self.uri.clone(), member.to_string());
-        match &name {
-            // What most homeservers set by themselves says nothing.
-            Some(name) if name != member.localpart() => MEMBER_NAMES.put(&self.engine.0.db, batch, &key, name)?,
-            _ => MEMBER_NAMES.delete(batch, &key),
+        if face == MemberFace::default() {
+            MEMBER_FACES.delete(batch, &key);
+        } else {
+            MEMBER_FACES.put(&self.engine.0.db, batch, &key, &face)?;
         }
-        self.known_names.insert(member, name);
+        self.known_faces.insert(member, face);
         Ok(())
     }
 
-    /// The names of those who are in a room that begins.
+    /// Those who are in a room that begins.
     pub(super) fn note_members(&mut self, new: &NewRoom, batch: &mut Batch) -> Result<(), StoreError> {
         if !self.engine.0.names.telling().profiles {
             return Ok(());
         }
-        for (member, name) in &new.names {
-            if name != member.localpart() {
-                let key = (self.uri.clone(), member.to_string());
-                MEMBER_NAMES.put(&self.engine.0.db, batch, &key, name)?;
-            }
+        for (member, face) in new.faces.iter().filter(|(_, face)| *face != MemberFace::default()) {
+            MEMBER_FACES.put(&self.engine.0.db, batch, &(self.uri.clone(), member.to_string()), face)?;
         }
-        self.known_names.clear();
+        self.known_faces.clear();
         // Of this batch and not stored yet; a room of many is looked up.
-        if new.names.len() <= KNOWN {
-            self.known_names.extend(new.names.iter().map(|(member, name)| (member.clone(), Some(name.clone()))));
+        if new.faces.len() <= KNOWN {
+            self.known_faces.extend(new.faces.iter().cloned());
         }
         Ok(())
     }
 
-    /// One of ours speaks: the room knows what they are called.
+    /// One of ours speaks: the room knows what they are called, and look like.
     pub(super) async fn name_speaker(&mut self, event: &RoomEvent) -> Result<(), StoreError> {
         let names = &self.engine.0.names;
         if event.state_key.is_some() || !names.telling().profiles || !self.is_carried(event) {
             return Ok(());
         }
         let Some(user) = names.uri(&event.sender) else { return Ok(()) };
-        if !self.known_names.contains_key(&event.sender) {
+        if !self.known_faces.contains_key(&event.sender) {
             let key = (self.uri.clone(), event.sender.to_string());
-            let name = MEMBER_NAMES.get(&self.engine.0.db, &key).await?;
-            self.known_names.insert(event.sender.clone(), name);
+            let face = MEMBER_FACES.get(&self.engine.0.db, &key).await?.unwrap_or_default();
+            self.known_faces.insert(event.sender.clone(), face);
         }
-        let name = self.known_names.get(&event.sender).cloned().flatten();
-        if let Some(room) = &mut self.room {
-            room.is_named(&user, name.as_deref());
+        if let (Some(room), Some(face)) = (&mut self.room, self.known_faces.get(&event.sender)) {
+            room.is_named(&user, face.name.as_deref());
+            room.looks(&user, face.picture.as_deref());
         }
         Ok(())
     }
 
     /// After a batch: what is stored can be looked up.
     pub(super) fn forget_names(&mut self) {
-        if self.known_names.len() > KNOWN {
-            self.known_names.clear();
+        if self.known_faces.len() > KNOWN {
+            self.known_faces.clear();
         }
     }
 }
 
 impl Engine {
-    /// What a user is called who begins a room, of which the gateway sees no more yet than the invitation: as in every new room.
-    pub(super) async fn own_name(&self, user: &UserId) -> Vec<(OwnedUserId, String)> {
+    /// A user who begins a room, of which the gateway sees no more yet than the invitation: as in every new room.
+    pub(super) async fn own_face(&self, user: &UserId) -> Vec<(OwnedUserId, MemberFace)> {
         if !self.0.names.telling().profiles {
             return Vec::new();
         }
         let profile = self.0.homeserver.profile(user).await.ok().flatten();
-        profile.and_then(|profile| profile.displayname).map(|name| (user.to_owned(), name)).into_iter().collect()
+        let face = profile.map(|profile| face(user, profile.displayname.as_deref(), profile.picture.as_deref()));
+        face.map(|face| (user.to_owned(), face)).into_iter().collect()
     }
 
     /// Names in rooms that are over are of no use.
@@ -116,12 +129,12 @@ impl Engine {
         let mut gone = Batch::new("names in rooms that are over");
         let mut count = 0;
         let mut last: Option<(String, bool)> = None;
-        for ((room, member), _) in MEMBER_NAMES.scan_all(db, &()).await? {
+        for ((room, member), _) in MEMBER_FACES.scan_all(db, &()).await? {
             if last.as_ref().is_none_or(|(known, _)| *known != room) {
                 last = Some((room.clone(), records::lives(db, &room).await?));
             }
             if last.as_ref().is_some_and(|(_, lives)| !lives) {
-                MEMBER_NAMES.delete(&mut gone, &(room, member));
+                MEMBER_FACES.delete(&mut gone, &(room, member));
                 count += 1;
             }
         }

@@ -166,6 +166,12 @@ impl Actor {
             Outcome::Published { event, sender, url } => {
                 Input::Published { event: event.clone(), sender: sender.clone(), url: url.clone() }
             }
+            Outcome::Fetched { user, place, salt, picture } => {
+                Input::Fetched { user: user.clone(), place: place.clone(), salt: *salt, picture: picture.clone() }
+            }
+            Outcome::Portrayed { user, picture, place } => {
+                Input::Portrayed { user: user.clone(), picture: picture.clone(), place: place.clone() }
+            }
             Outcome::NotSet { setting, why } => Input::NotSet { setting: *setting, why: why.clone() },
             Outcome::NotShown { user, why } => Input::NotShown { user: user.clone(), why: why.clone() },
             // Handled before: it says nothing to the state machine.

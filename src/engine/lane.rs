@@ -20,6 +20,7 @@ use super::{
 use crate::{
     room::{Names as _, Setting, Showing, Undone},
     store::Batch,
+    translate::profile::Picture,
 };
 
 /// The longest wait between tries, as a multiple of the first.
@@ -145,7 +146,9 @@ fn repeats_show(row: &OutRow) -> bool {
         | OutRow::Seen { .. }
         | OutRow::Expire { .. }
         | OutRow::ShowNow(_)
-        | OutRow::Publish { .. } => false,
+        | OutRow::Publish { .. }
+        | OutRow::Fetch { .. }
+        | OutRow::Portray { .. } => false,
         OutRow::Matrix(_) | OutRow::Ask { .. } | OutRow::Unask { .. } | OutRow::Wear { .. } => true,
         OutRow::Call { endpoint, .. } => matches!(endpoint, Endpoint::RequestConsent | Endpoint::UpdateConsent),
     }
@@ -180,6 +183,10 @@ enum Sent {
     Files(Came),
     /// The asset's URL.
     Published(String),
+    /// What one of our users looks like.
+    Fetched(Option<Picture>),
+    /// Where a ghost's picture is.
+    Portrayed(Picture, String),
     /// It was not sent: it waits for this message.
     Waits([u8; 32]),
 }
@@ -223,6 +230,10 @@ async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallErr
         }
         OutRow::Publish { room, event, owner, url, name, .. } => {
             engine.publish((room, event), owner, *name, url).await.map(Sent::Published)
+        }
+        OutRow::Fetch { room, user, place, .. } => engine.fetch_portrait(room, user, place).await.map(Sent::Fetched),
+        OutRow::Portray { room, user, picture } => {
+            engine.portray(room, user, picture).await.map(|(picture, place)| Sent::Portrayed(picture, place))
         }
         OutRow::Wear { uri, room, actor, url } => engine.wear(uri, room, actor, url).await.map(Sent::Matrix),
         OutRow::Tell { user, text, txn_id } => {
@@ -323,6 +334,14 @@ async fn done(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow,
             let outcome = Outcome::Published { event, sender, url: Ok(url) };
             engine.mail(&room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
         }
+        (OutRow::Fetch { room, user, place, salt }, Sent::Fetched(picture)) => {
+            let outcome = Outcome::Fetched { user, place, salt, picture: Ok(picture) };
+            engine.mail(&room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
+        }
+        (OutRow::Portray { room, user, .. }, Sent::Portrayed(picture, place)) => {
+            let outcome = Outcome::Portrayed { user, picture, place: Ok(place) };
+            engine.mail(&room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
+        }
         (OutRow::Call { wants, .. }, Sent::Peer(body)) if wants.answer() => {
             let outcome = Outcome::Answered { wants, result: Ok(body) };
             engine.mail(room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
@@ -351,12 +370,21 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
         tracing::info!(lane, event_type, %error, "state that the room can do without was not set");
         return remove(engine, lane, number, |_| {});
     }
-    if matches!(row, OutRow::Matrix(MatrixAction::Name { .. })) {
-        tracing::info!(lane, %error, "somebody is not called as they call themselves");
+    if matches!(row, OutRow::Matrix(MatrixAction::Name { .. } | MatrixAction::Portray { .. })) {
+        tracing::info!(lane, %error, "somebody is not shown as they call themselves, or look like");
         return remove(engine, lane, number, |_| {});
     }
     if matches!(row, OutRow::Seen { .. }) {
         tracing::info!(lane, %error, "a receipt was not set");
+        return remove(engine, lane, number, |_| {});
+    }
+    if let OutRow::Fetch { room, user, place, salt } = row {
+        tracing::info!(lane, %error, "the picture of one of our users cannot be read");
+        let outcome = Outcome::Fetched { user, place, salt, picture: Err(error.what.clone()) };
+        return engine.mail(&room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
+    }
+    if matches!(row, OutRow::Portray { .. }) {
+        tracing::info!(lane, %error, "the picture of somebody elsewhere is not shown");
         return remove(engine, lane, number, |_| {});
     }
     tracing::warn!(lane, %error, "refused for good");
@@ -439,6 +467,8 @@ fn describe(row: &OutRow) -> String {
         OutRow::Tell { .. } => "telling a user something".to_owned(),
         OutRow::Publish { .. } => "showing the picture of a room to others".to_owned(),
         OutRow::Wear { .. } => "setting the picture of a room".to_owned(),
+        OutRow::Fetch { .. } => "reading the picture of a user".to_owned(),
+        OutRow::Portray { .. } => "keeping the picture of a remote user".to_owned(),
         OutRow::Seen { .. } => "showing what somebody has read".to_owned(),
         OutRow::Call { peer, endpoint, .. } => format!("{endpoint} at {peer}"),
         OutRow::Matrix(action) => match action {
@@ -455,6 +485,7 @@ fn describe(row: &OutRow) -> String {
             MatrixAction::Receipt { .. } => "setting a receipt",
             MatrixAction::Ban { .. } => "banning",
             MatrixAction::Name { .. } => "naming somebody",
+            MatrixAction::Portray { .. } => "giving somebody a picture",
         }
         .to_owned(),
     }

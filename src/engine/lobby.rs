@@ -16,7 +16,7 @@ use super::{
     ports::{Actor, CallError, MatrixAction, Retry},
     presence::To,
     rights::Act,
-    tables::{INBOX, InboxItem, LOBBY, MANAGEMENT},
+    tables::{INBOX, InboxItem, LOBBY, MANAGEMENT, MemberFace},
 };
 use crate::{
     ident::{RoomUri, UserUri},
@@ -341,7 +341,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         speaker: ghost,
         banned: Vec::new(),
         public: false,
-        names: engine.own_name(&event.sender).await,
+        faces: engine.own_face(&event.sender).await,
         found: None,
         space: None,
         // What was said before the invitation is not for the one who is invited.
@@ -508,7 +508,7 @@ pub(super) struct RoomFacts {
     /// Whether anybody may come in.
     pub(super) public: bool,
     /// What users of ours who are in it are called there.
-    pub(super) names: Vec<(ruma::OwnedUserId, String)>,
+    pub(super) faces: Vec<(ruma::OwnedUserId, MemberFace)>,
 }
 
 pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>], sender: &ruma::UserId) -> RoomFacts {
@@ -544,7 +544,10 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
                 let member = event.get("state_key").and_then(serde_json::Value::as_str);
                 let member = member.and_then(|key| ruma::UserId::parse(key).ok());
                 let member = member.filter(|member| engine.0.names.uri(member).is_some());
-                facts.names.extend(member.zip(super::faces::name_in(&content)));
+                facts.faces.extend(member.map(|member| {
+                    let face = super::faces::face_in(&member, &content);
+                    (member, face)
+                }));
             }
             "m.room.create" => {
                 first = event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned);
@@ -594,7 +597,7 @@ impl RoomFacts {
             speaker: Actor::Bot,
             banned: self.banned,
             public: self.public,
-            names: self.names,
+            faces: self.faces,
             found: None,
             space: self.lets_in,
             since,

@@ -9,13 +9,13 @@ use super::{
     ports::{Actor as MatrixActor, Millis, Problem, StateNow},
     receipts::Read,
     requests::accepted,
-    tables::{InboxItem, Wants},
+    tables::{InboxItem, MemberFace, Wants},
 };
 use crate::{
     content::{ExternalPart, MessageId},
     ident::{ProviderDomain, UserUri},
     room::{NewHome, Refusal, Said, Setting, Tag, command::Command},
-    translate::media::Moved,
+    translate::{media::Moved, profile::Picture},
 };
 
 /// What comes to a room's actor.
@@ -125,6 +125,19 @@ pub(super) enum Outcome {
         sender: ruma::OwnedUserId,
         url: Result<String, String>,
     },
+    /// The picture of one of our users, or why it cannot be read.
+    Fetched {
+        user: UserUri,
+        place: String,
+        salt: [u8; 16],
+        picture: Result<Option<Picture>, String>,
+    },
+    /// A remote user's picture is a file of the homeserver, or why not.
+    Portrayed {
+        user: UserUri,
+        picture: Picture,
+        place: Result<String, String>,
+    },
     /// It does not let a message be removed whose time has come.
     NotRemoved(String),
     Answered {
@@ -151,8 +164,8 @@ pub(super) struct NewRoom {
     pub(super) banned: Vec<UserUri>,
     /// Whether its join rule lets anybody in.
     pub(super) public: bool,
-    /// What those who are in it are called.
-    pub(super) names: Vec<(ruma::OwnedUserId, String)>,
+    /// What those who are in it are called, and look like.
+    pub(super) faces: Vec<(ruma::OwnedUserId, MemberFace)>,
     /// How the other one's provider calls the one of a direct chat who was looked for.
     pub(super) found: Option<String>,
     /// The one room whose members may come in by themselves.

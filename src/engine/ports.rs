@@ -125,6 +125,8 @@ pub struct JoinedMember {
 pub struct Profile {
     /// The display name, if there is one.
     pub displayname: Option<String>,
+    /// The picture, if there is one, `mxc://…`.
+    pub picture: Option<String>,
 }
 
 /// How else a local user can be reached, as the homeserver has verified it.
@@ -257,6 +259,8 @@ pub struct Download {
 pub trait MatrixFiles: Send + Sync + 'static {
     /// A file, from its beginning.
     fn download<'a>(&'a self, file: &'a MxcUri) -> BoxFuture<'a, Result<Download, CallError>>;
+    /// The small form of a picture, as members are shown with it.
+    fn thumbnail<'a>(&'a self, file: &'a MxcUri) -> BoxFuture<'a, Result<Download, CallError>>;
     /// Uploads a file as this member of ours; where it is then. Made again it makes another copy, which harms nobody.
     fn upload<'a>(
         &'a self,

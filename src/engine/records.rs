@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::core::Engine;
 use crate::{
     ident::UserUri,
-    room::{CowMap, Crowd, Face, Own, Phase, Room, Shared, Sheet},
+    room::{CowMap, Crowd, Face, Own, Phase, Portrait, PortraitSheet, Room, Shared, Sheet, Sitter},
     store::{Batch, Database, StoreError, Table},
 };
 
@@ -26,6 +26,12 @@ const FACES: Table<(String, UserUri), Face> = Table::new("face");
 const SHEETS: Table<String, Sheet> = Table::new("facesheet");
 /// Live locations of our users: room, user. Sealed: the last place of those that go on.
 const LIVE: Table<(String, UserUri), Shared> = Table::sealed("live");
+/// What our users look like in a room, and what others were told: room, user.
+const SITTERS: Table<(String, UserUri), Sitter> = Table::new("sitter");
+/// What remote users look like: room, user.
+const PORTRAITS: Table<(String, UserUri), Portrait> = Table::new("portrait");
+/// What concerns all pictures of people in a room.
+const PORTRAIT_SHEETS: Table<String, PortraitSheet> = Table::new("portraitsheet");
 /// Rows that are read at once.
 const PAGE: usize = 1000;
 
@@ -82,6 +88,12 @@ pub(super) fn put(
     put_rows(&OWN_FACES, db, batch, uri, before.map(|before| &before.faces.ours), &room.faces.ours)?;
     put_rows(&FACES, db, batch, uri, before.map(|before| &before.faces.theirs), &room.faces.theirs)?;
     put_rows(&LIVE, db, batch, uri, before.map(|before| &before.live), &room.live)?;
+    put_rows(&SITTERS, db, batch, uri, before.map(|before| &before.portraits.ours), &room.portraits.ours)?;
+    put_rows(&PORTRAITS, db, batch, uri, before.map(|before| &before.portraits.theirs), &room.portraits.theirs)?;
+    let (none, sheet) = (PortraitSheet::default(), &room.portraits.sheet);
+    if *sheet != *before.map_or(&none, |before| &before.portraits.sheet) {
+        PORTRAIT_SHEETS.put(db, batch, &uri.to_owned(), sheet)?;
+    }
     let nobody = Crowd::default();
     let (present, ghosts) = before.map_or((&nobody, &nobody), |before| (&before.present, &before.ghosts));
     for (side, before, now) in [(PRESENT, present, &room.present), (GHOST, ghosts, &room.ghosts)] {
@@ -134,6 +146,9 @@ async fn fill(db: &Database, uri: &str, room: &mut Room) -> Result<(), StoreErro
     room.faces.ours = rows(&OWN_FACES, db, uri).await?;
     room.faces.theirs = rows(&FACES, db, uri).await?;
     room.faces.sheet = SHEETS.get(db, &uri.to_owned()).await?.unwrap_or_default();
+    room.portraits.ours = rows(&SITTERS, db, uri).await?;
+    room.portraits.theirs = rows(&PORTRAITS, db, uri).await?;
+    room.portraits.sheet = PORTRAIT_SHEETS.get(db, &uri.to_owned()).await?.unwrap_or_default();
     Ok(())
 }
 

@@ -224,7 +224,7 @@ impl Engine {
                 speaker: Actor::Bot,
                 banned: Vec::new(),
                 public: false,
-                names: Vec::new(),
+                faces: Vec::new(),
                 found: name.map(str::to_owned),
                 space: None,
                 since: None,

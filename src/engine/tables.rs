@@ -88,8 +88,8 @@ pub(crate) const READ: Table<(String, String), Millis> = Table::new("read");
 pub(crate) const DELIVERED: Table<(String, [u8; 32]), Dated<Vec<UserUri>>> = Table::new("delivered");
 /// What senders were told that others do not get: room, user, row of the table of features.
 pub(crate) const TOLD: Table<(String, String, String), ()> = Table::new("told");
-/// What our users are called in a room, if not as in their address: room, Matrix id.
-pub(crate) const MEMBER_NAMES: Table<(String, String), String> = Table::new("membername");
+/// What our users are called in a room, if not as in their address, and look like: room, Matrix id.
+pub(crate) const MEMBER_FACES: Table<(String, String), MemberFace> = Table::new("memberface");
 /// Keys of the gateway itself, by purpose. Sealed.
 pub(crate) const KEYS: Table<String, Vec<u8>> = Table::sealed("key");
 /// Numbers of the gateway itself, by purpose.
@@ -258,6 +258,19 @@ pub(crate) enum OutRow {
     Publish { room: String, event: String, sender: OwnedUserId, owner: UserUri, url: String, name: [u8; NAME_BYTES] },
     /// An asset becomes the picture of a Matrix room.
     Wear { uri: String, room: OwnedRoomId, actor: Actor, url: String },
+    /// The picture of one of our users is read; the salt is that of the message that tells it.
+    Fetch { room: String, user: UserUri, place: String, salt: [u8; 16] },
+    /// A remote user's picture becomes a file of the homeserver.
+    Portray { room: String, user: UserUri, picture: Vec<u8> },
+}
+
+/// A member as the Matrix room shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MemberFace {
+    /// The display name, if it has one that is not that of its address.
+    pub(crate) name: Option<String>,
+    /// The picture, `mxc://…`.
+    pub(crate) picture: Option<String>,
 }
 
 /// An event that waits.

@@ -27,7 +27,7 @@ use crate::content::ExternalFault;
 pub use file::{CtrStream, EncryptedFile, FileFault, FileKey};
 pub use gcm::{GcmOpener, GcmSealer, MAX_TEXT, NONCE_LEN, TAG_LEN};
 pub use hash::Hasher;
-pub use pipe::{FromMatrix, Opened, SealKey, Sealed, ToMatrix, ToMimi};
+pub use pipe::{AsItIs, FromMatrix, Opened, SealKey, Sealed, ToMatrix, ToMimi};
 
 /// Bytes that are best given to a pipe at once.
 pub const CHUNK: usize = 64 * 1024;

@@ -260,3 +260,20 @@ impl Opened {
         self.encrypted.map(|(key, sha256)| EncryptedFile { url, key, sha256 })
     }
 }
+
+/// What came within a message, and is to be a file of the homeserver as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct AsItIs;
+
+impl Pipe for AsItIs {
+    type Done = ();
+
+    fn feed(&mut self, input: &[u8], out: &mut Unverified) -> Result<(), MediaError> {
+        out.0.extend_from_slice(input);
+        Ok(())
+    }
+
+    fn finish(self, _: &mut Unverified) -> Result<(), MediaError> {
+        Ok(())
+    }
+}

@@ -163,6 +163,15 @@ pub enum MatrixAction {
         /// How people read its name.
         name: String,
     },
+    /// What a ghost looks like in a room in which it is. Not being in it, or looking so already, is success.
+    Portray {
+        /// The room.
+        room: OwnedRoomId,
+        /// The ghost.
+        actor: Actor,
+        /// The picture, `mxc://…`; `None`: none.
+        place: Option<String>,
+    },
 }
 
 /// A state event as it stands in a Matrix room.

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     content::MimiContent,
     ident::{Look, ProviderDomain, UserUri, address_name, called, plain_name},
-    translate::profile::{self, Vcard},
+    translate::profile::{self, Photo, Vcard},
 };
 
 /// A ghost gets another name at most so often, in milliseconds.
@@ -115,6 +115,11 @@ impl Faces {
         self.ours.remove(user);
     }
 
+    /// What one of ours who spoke is called.
+    pub(super) fn name_of(&self, user: &UserUri) -> Option<String> {
+        self.ours.get(user).and_then(|own| own.name.clone())
+    }
+
     fn theirs(&mut self) -> &mut BTreeMap<UserUri, Face> {
         self.theirs.make_mut()
     }
@@ -152,8 +157,8 @@ impl Step<'_> {
                 self.room.faces.forget(user);
                 return Ok(());
             }
-            (None, Some(_)) => Vcard { name: Some(address_name(user)), picture: None },
-            (name, _) => Vcard { name: name.clone(), picture: None },
+            (None, Some(_)) => Vcard { name: Some(address_name(user)), picture: Photo::Unsaid },
+            (name, _) => Vcard { name: name.clone(), picture: Photo::Unsaid },
         };
         let digest: [u8; 8] = hash(card.write().as_bytes()).first_chunk().copied().unwrap_or_default();
         if own.told == Some(digest) {
@@ -184,6 +189,9 @@ impl Step<'_> {
         {
             own.told = Some(NOTHING);
         }
+        if is_name {
+            self.room.portraits.not_told(user);
+        }
     }
 
     /// Somebody says what they are called.
@@ -196,6 +204,7 @@ impl Step<'_> {
             Some(Err(error)) => return self.note_face(sender, &error.to_string()),
             None => return self.note_face(sender, "it has no vCard"),
         };
+        self.on_picture_told(sender, card.picture);
         let Some(name) = card.name.as_deref().and_then(plain_name) else {
             return self.note_face(sender, "there is no name in it that can be seen");
         };
@@ -301,6 +310,7 @@ impl Step<'_> {
         self.name_ghost(room, &user);
         self.room.ghosts.insert(user.clone());
         self.tell_apart(room, &user);
+        self.bring_picture(room, &user);
     }
 
     /// The ghost is called what its user says.

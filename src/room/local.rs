@@ -332,6 +332,7 @@ impl Step<'_> {
 
     fn on_left(&mut self, user: UserUri, sender: &UserId, target: &UserId) {
         self.room.faces.forget(&user);
+        self.room.portraits.forget(&user);
         self.room.invited_by.remove(&user);
         let asked = self.room.asked.remove(&user).filter(|_| !self.is_participant(&user));
         if let Some(requester) = asked {

@@ -28,6 +28,7 @@ mod open;
 mod orders;
 mod overlay;
 mod people;
+mod portraits;
 mod pump;
 mod reading;
 mod reasons;
@@ -62,6 +63,7 @@ pub use live::Shared;
 pub use local::NOBODY;
 pub use open::is_public;
 pub use orders::{Cause, Code, Orderer, Refusal, Said};
+pub use portraits::{Portrait, PortraitSheet, Portraits, Sitter};
 
 pub use reading::Reports;
 pub use settings::Setting;

@@ -146,6 +146,7 @@ impl Step<'_> {
         self.drop_pictures();
         self.show_roles();
         self.show_late_faces();
+        self.show_late_portraits();
     }
 
     fn work_off(&mut self) {
@@ -217,6 +218,7 @@ impl Step<'_> {
                     self.introduce(user, content)?;
                     let sealed = self.group.seal(user, content, Self::tag_of(content))?;
                     self.submit(user, &sealed, intent.clone());
+                    self.sit_for(user);
                     return Ok(Turn::Done);
                 }
                 self.introduce(user, content)?;
@@ -226,6 +228,7 @@ impl Step<'_> {
                     self.log_own(at, *message_id, event.clone(), franked);
                     self.drop_files_with(content);
                 }
+                self.sit_for(user);
                 Ok(Turn::Done)
             }
             Intent::Add { by, user, key_packages } => self.add(by, user, key_packages),

@@ -64,7 +64,7 @@ impl Step<'_> {
     }
 
     /// Whether a report of this user can be sent without anything that has to come before.
-    fn reports_at_once(&self, user: &UserUri) -> bool {
+    pub(super) fn reports_at_once(&self, user: &UserUri) -> bool {
         self.group.has_leaf(user)
             && !self.is_leaving(user)
             && (!self.room.stale || self.room.fresh.contains(user))

@@ -14,6 +14,7 @@ use super::{
     group::Staged,
     kin::Kin,
     live::AllShared,
+    portraits::Portraits,
     roles::Levels,
     settings::{Setting, Shown},
     sight::Sight,
@@ -405,6 +406,9 @@ pub struct Room {
     /// Live locations of our users. Stored apart, a row for each of them.
     #[serde(skip)]
     pub live: AllShared,
+    /// What people look like. Stored apart.
+    #[serde(skip)]
+    pub portraits: Portraits,
     /// What it has to do with other rooms: stored in a row of its own.
     #[serde(skip)]
     pub kin: Kin,
@@ -484,6 +488,7 @@ impl Room {
             sight: Sight::default(),
             faces: Faces::default(),
             live: AllShared::default(),
+            portraits: Portraits::default(),
             kin: Kin::default(),
         }
     }

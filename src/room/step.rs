@@ -30,7 +30,7 @@ use crate::{
     content::{Expiration, ExternalPart, MessageId, MessageStatusReport, MimiContent},
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::{Capability, Envelope, RoomState},
-    translate::{self, CONTENT_KEY, Earlier, Form, Refers},
+    translate::{self, CONTENT_KEY, Earlier, Form, Refers, profile::Picture},
     wire::{FanoutMessage, Frank, HandshakeBundle, SubmitMessageRequest},
 };
 
@@ -273,6 +273,26 @@ pub enum Input {
         /// Where it is, or why it is not.
         url: Result<String, String>,
     },
+    /// The picture of one of ours.
+    Fetched {
+        /// Whose.
+        user: UserUri,
+        /// Where it was, `mxc://…`.
+        place: String,
+        /// 16 random bytes for the message that tells it.
+        salt: [u8; 16],
+        /// It, if there is one that is small enough, or why it cannot be read.
+        picture: Result<Option<Picture>, String>,
+    },
+    /// The picture of a ghost is a file of the homeserver.
+    Portrayed {
+        /// Whose.
+        user: UserUri,
+        /// It.
+        picture: Picture,
+        /// Where it is, or why it is not.
+        place: Result<String, String>,
+    },
     /// The homeserver has these messages of remote users; 16 random bytes for the reports.
     Taken {
         /// Which.
@@ -471,6 +491,20 @@ pub enum Effect {
         /// The file, `mxc://…`.
         url: String,
     },
+    /// A small form of the picture of one of ours is to be read: [`Input::Fetched`] follows.
+    Fetch {
+        /// Whose.
+        user: UserUri,
+        /// Where it is, `mxc://…`.
+        place: String,
+    },
+    /// A ghost's picture has to be a file of the homeserver: [`Input::Portrayed`] follows.
+    Portray {
+        /// Whose.
+        user: UserUri,
+        /// It.
+        picture: Picture,
+    },
     /// An asset that was made of a picture is no picture any more.
     Unpublish(String),
     /// The picture of the Matrix room shall be this asset.
@@ -615,6 +649,8 @@ impl Step<'_> {
             Input::Published { event, sender, url } => self.on_published(&event, &sender, url),
             Input::Taken { messages, salt } => self.on_taken(&messages, salt),
             Input::Looked { setting, written, found } => self.on_looked(setting, written, found),
+            Input::Fetched { user, place, salt, picture } => self.on_fetched(&user, &place, salt, picture),
+            Input::Portrayed { user, picture, place } => self.on_portrayed(&user, &picture, place),
             Input::NotSet { setting, why } => self.on_not_set(setting, &why),
             Input::NewHome { to, found } => self.on_new_home(&to, found),
             Input::Kin { parent, space } => self.on_kin(&parent, space.as_ref()),
@@ -630,6 +666,7 @@ impl Step<'_> {
     fn on_tick(&mut self) {
         self.wake_for_faces();
         self.end_silent_live();
+        self.wake_for_portraits();
         self.look_for_the_way();
         self.look_for_home();
         self.find_parent();
@@ -798,7 +835,9 @@ impl Step<'_> {
     /// After the group changed: ghosts in and out, our users who were removed out of the Matrix room.
     pub(super) fn sync_members(&mut self) {
         let Some(state) = self.state() else { return };
-        self.room.faces.only_in(&self.group.providers());
+        let providers = self.group.providers();
+        self.room.faces.only_in(&providers);
+        self.room.portraits.only_in(&providers);
         let Some(room) = self.room.matrix.clone() else { return };
         let fixed = state.base_policy.fixed_membership;
         let Some(remote) = self.remote_participants() else { return };

@@ -322,11 +322,11 @@ pub const FEATURES: &[Feature] = &[
     ),
     row("pinned messages, widgets, other state", "state events", "", NO, "they change the Matrix room alone", None),
     row(
-        "names of people",
-        "`displayname` of the member in this room",
+        "names and pictures of people",
+        "`displayname`, `avatar_url` of the member in this room",
         "disposition `profile`, `text/vcard`",
         levels(Level::Partly, Level::Full),
-        "of who speaks, before they do, once for each name; the drafts do not say what a profile holds, so others may see the address. \
+        "of who speaks, before they do, once for each name, pictures after it, 36 KiB at most; the drafts do not say what a profile holds, so others may see the address. \
          Ghosts are called `Name (provider)`",
         None,
     ),

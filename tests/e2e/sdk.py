@@ -18,7 +18,7 @@ from silos.stage import LETTERS
 
 ROWS = ROOT / "tests/js/rows.mjs"
 #: Rows that another test on the two Synapses shows: `flow: names`.
-ELSEWHERE = {"names of people"}
+ELSEWHERE = {"names and pictures of people"}
 
 
 def full_rows(both: bool) -> set[str]:

@@ -25,7 +25,7 @@ fn messages(two: &Two, to: &Silo) -> usize {
 }
 
 /// Those that the follower gave the hub.
-fn submitted(two: &Two) -> usize {
+pub(crate) fn submitted(two: &Two) -> usize {
     two.a.net.calls(&two.a.domain, Endpoint::SubmitMessage).len()
 }
 

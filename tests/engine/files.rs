@@ -83,6 +83,10 @@ impl MatrixFiles for FakeFiles {
         })
     }
 
+    fn thumbnail<'a>(&'a self, file: &'a MxcUri) -> BoxFuture<'a, Result<Download, CallError>> {
+        self.download(file)
+    }
+
     fn upload<'a>(
         &'a self,
         actor: &'a Actor,

@@ -459,8 +459,40 @@ impl FakeHomeserver {
     /// Somebody is called something in a room, or nothing any more.
     pub(crate) fn call_me(&self, room: &RoomId, name: &str, displayname: Option<&str>) {
         let user = self.user(name);
-        let content = json!({ "membership": "join", "displayname": displayname });
-        self.post(&mut self.lock(), room.as_str(), &user, "m.room.member", Some(&user), content, None);
+        self.face(room, &user, "displayname", displayname);
+    }
+
+    /// Somebody has a picture in a room, or none any more.
+    pub(crate) fn picture_me(&self, room: &RoomId, name: &str, place: Option<&str>) {
+        let user = self.user(name);
+        self.face(room, &user, "avatar_url", place);
+    }
+
+    fn face(&self, room: &RoomId, user: &str, key: &str, value: Option<&str>) {
+        let mut state = self.lock();
+        let member = ("m.room.member".to_owned(), user.to_owned());
+        let mut content = state.rooms[room.as_str()].state[&member]["content"].clone();
+        content[key] = json!(value);
+        self.post(&mut state, room.as_str(), user, "m.room.member", Some(user), content, None);
+    }
+
+    /// One key of a ghost's member event.
+    fn show_face(&self, state: &mut State, room: &RoomId, actor: &Actor, key: &str, value: Option<&str>) {
+        let user = self.id(actor).to_string();
+        let member = ("m.room.member".to_owned(), user.clone());
+        let now = state.rooms.get(room.as_str()).and_then(|room| room.state.get(&member)).cloned();
+        let Some(mut content) = now.map(|now| now["content"].clone()) else { return };
+        if content["membership"] == "join" && content[key].as_str() != value {
+            content[key] = json!(value);
+            self.post(state, room.as_str(), &user, "m.room.member", Some(&user), content, None);
+        }
+    }
+
+    /// The picture that somebody has in a room, `mxc://…`.
+    pub(crate) fn looks(&self, room: &RoomId, user: &str) -> Option<String> {
+        let key = ("m.room.member".to_owned(), user.to_owned());
+        let state = self.lock();
+        state.rooms[room.as_str()].state.get(&key)?["content"]["avatar_url"].as_str().map(str::to_owned)
     }
 
     /// What somebody is called in a room.
@@ -651,14 +683,11 @@ impl FakeHomeserver {
                 Ok(MatrixDone::Event(event))
             }
             MatrixAction::Name { room, actor, name } => {
-                let user = self.id(actor).to_string();
-                let key = ("m.room.member".to_owned(), user.clone());
-                let now = state.rooms.get(room.as_str()).and_then(|room| room.state.get(&key)).cloned();
-                let text = |key: &str| now.as_ref().and_then(|now| now["content"][key].as_str().map(str::to_owned));
-                if text("membership").as_deref() == Some("join") && text("displayname").as_deref() != Some(name) {
-                    let content = json!({ "membership": "join", "displayname": name });
-                    self.post(state, room.as_str(), &user, "m.room.member", Some(&user), content, None);
-                }
+                self.show_face(state, room, actor, "displayname", Some(name));
+                Ok(MatrixDone::Done)
+            }
+            MatrixAction::Portray { room, actor, place } => {
+                self.show_face(state, room, actor, "avatar_url", place.as_deref());
                 Ok(MatrixDone::Done)
             }
             MatrixAction::CreateRoom {
@@ -908,7 +937,7 @@ impl Homeserver for FakeHomeserver {
         let profile = || {
             let state = self.lock();
             let displayname = state.names.get(user.as_str()).cloned();
-            Ok(state.users.contains(user.as_str()).then_some(Profile { displayname }))
+            Ok(state.users.contains(user.as_str()).then_some(Profile { displayname, picture: None }))
         };
         Box::pin(async move { self.with_faults(&format!("profile {user}"), profile).await })
     }

@@ -319,6 +319,30 @@ async fn a_ghosts_name_in_a_room_is_written_only_if_it_is_there_and_called_other
 }
 
 #[tokio::test]
+async fn a_ghosts_picture_in_a_room_leaves_its_name_and_is_taken_away_again() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let wear = |place: Option<&str>| {
+        let place = place.map(str::to_owned);
+        MatrixAction::Portray { room: room(), actor: bob(), place }
+    };
+    let written = |fake: &Fake| {
+        let asked = fake.asked();
+        asked.iter().find(|seen| seen.what() == "PUT rooms state m.room.member").map(super::fake_homeserver::Seen::body)
+    };
+    let member = |content: serde_json::Value| fake.once("GET rooms state m.room.member", 200, content);
+    member(json!({"membership": "join", "displayname": "Bob"}));
+    assert_eq!(client.perform(&wear(Some("mxc://a/b"))).await.unwrap(), MatrixDone::Done);
+    assert_eq!(written(&fake), Some(json!({"membership": "join", "displayname": "Bob", "avatar_url": "mxc://a/b"})));
+    member(json!({"membership": "join", "displayname": "Bob", "avatar_url": "mxc://a/b"}));
+    assert_eq!(client.perform(&wear(None)).await.unwrap(), MatrixDone::Done);
+    assert_eq!(written(&fake), Some(json!({"membership": "join", "displayname": "Bob"})));
+    member(json!({"membership": "leave"}));
+    assert_eq!(client.perform(&wear(Some("mxc://a/b"))).await.unwrap(), MatrixDone::Done);
+    assert_eq!(written(&fake), None);
+}
+
+#[tokio::test]
 async fn reading_a_room() {
     let fake = Fake::start().await;
     let client = fake.client();

@@ -29,9 +29,9 @@ use crate::{
 /// The largest picture of a room, in bytes.
 const MAX_AVATAR: u64 = 4 << 20;
 /// How the lanes of pictures on their way out begin; the room follows.
-const OUTWARD: &str = "m:avatar:";
+pub(super) const OUTWARD: &str = "m:avatar:";
 /// And those on their way in. It is no peer's lane: what fails is tried again before the lane hears of it.
-const INWARD: &str = "w:picture:";
+pub(super) const INWARD: &str = "w:picture:";
 
 impl From<Trouble> for CallError {
     fn from(trouble: Trouble) -> Self {
@@ -49,7 +49,7 @@ impl Carrier {
     }
 
     /// Whether pictures of this kind are carried at all.
-    fn takes_picture(&self, media_type: &str) -> Result<(), Trouble> {
+    pub(super) fn takes_picture(&self, media_type: &str) -> Result<(), Trouble> {
         self.lets_through(&MediaInfo {
             media_type: media_type.to_owned(),
             size: None,
@@ -137,23 +137,23 @@ impl super::super::actor::Actor {
     }
 }
 
-fn kind_of(bytes: &[u8]) -> Result<&'static str, Trouble> {
+pub(super) fn kind_of(bytes: &[u8]) -> Result<&'static str, Trouble> {
     picture_type(bytes).ok_or_else(|| Trouble::Never("it is no picture of a known kind".to_owned()))
 }
 
-fn not_carried() -> CallError {
+pub(super) fn not_carried() -> CallError {
     Trouble::Never("files are not carried".to_owned()).into()
 }
 
 /// What became of something that was tried for long enough.
-fn ended<T>(result: Option<Result<T, String>>) -> Result<T, CallError> {
+pub(super) fn ended<T>(result: Option<Result<T, String>>) -> Result<T, CallError> {
     match result {
         Some(result) => result.map_err(|why| Trouble::Never(why).into()),
         None => Err(Trouble::Later("the gateway stops".to_owned(), None).into()),
     }
 }
 
-fn unread(error: impl std::fmt::Display) -> Trouble {
+pub(super) fn unread(error: impl std::fmt::Display) -> Trouble {
     Trouble::Later(error.to_string(), None)
 }
 

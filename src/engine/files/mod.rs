@@ -16,6 +16,7 @@ mod inward;
 mod jobs;
 mod late;
 mod outward;
+mod portraits;
 mod rules;
 mod turns;
 

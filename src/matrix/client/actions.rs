@@ -77,7 +77,10 @@ impl HomeserverClient {
                 self.delete_alias(&alias).await.map(|()| MatrixDone::Done)
             }
             MatrixAction::Name { room, actor, name } => {
-                self.name_in(room, actor, name).await.map(|()| MatrixDone::Done)
+                self.show_face(room, actor, "displayname", Some(name)).await.map(|()| MatrixDone::Done)
+            }
+            MatrixAction::Portray { room, actor, place } => {
+                self.show_face(room, actor, "avatar_url", place.as_deref()).await.map(|()| MatrixDone::Done)
             }
             MatrixAction::Receipt { room, actor, event } => {
                 self.receipt(room, actor, event).await.map(|()| MatrixDone::Done)

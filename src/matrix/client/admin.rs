@@ -12,6 +12,7 @@ use crate::engine::ports::{CallError, Contacts, Millis, Profile, UserReport};
 #[derive(Deserialize)]
 struct ProfileAnswer {
     displayname: Option<String>,
+    avatar_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -47,7 +48,7 @@ impl HomeserverClient {
     pub(super) async fn read_profile(&self, user: &UserId) -> Result<Option<Profile>, CallError> {
         let target = self.v3().segment("profile").segment(user.as_str()).query("user_id", self.names.bot().as_str());
         match self.call::<ProfileAnswer>("profile", Method::GET, target, None).await {
-            Ok(profile) => Ok(Some(Profile { displayname: profile.displayname })),
+            Ok(profile) => Ok(Some(Profile { displayname: profile.displayname, picture: profile.avatar_url })),
             Err(error) if errors::is_no_profile(&error) => Ok(None),
             Err(error) => Err(error),
         }

@@ -27,6 +27,8 @@ const TRANSFER: Duration = Duration::from_hours(1);
 const STALL: Duration = Duration::from_mins(1);
 /// Pieces of an upload that wait for a slow homeserver.
 const WAITING: usize = 2;
+/// Width and height of a picture's small form: one of the sizes that every homeserver keeps.
+const SMALL: &str = "96";
 /// Largest refusal that is read, in bytes.
 const REFUSAL_MAX: usize = 64 * 1024;
 
@@ -58,15 +60,21 @@ impl Pieces for Coming {
 }
 
 impl HomeserverClient {
-    async fn download_file(&self, file: &MxcUri) -> Result<Download, CallError> {
+    /// The file itself, or a small form of it.
+    async fn download_file(&self, file: &MxcUri, small: bool) -> Result<Download, CallError> {
         const WHAT: &str = "download";
         let (server, id) = file.parts().map_err(|error| errors::unusable(WHAT, &error.to_string()))?;
-        let target = Target::new(&self.base, "v1")
+        let mut target = Target::new(&self.base, "v1")
             .segment("media")
-            .segment("download")
+            .segment(if small { "thumbnail" } else { "download" })
             .segment(server.as_str())
             .segment(id)
             .query("user_id", self.names.bot().as_str());
+        if small {
+            for (key, value) in [("width", SMALL), ("height", SMALL), ("method", "crop"), ("animated", "false")] {
+                target = target.query(key, value);
+            }
+        }
         let request = self.http.get(target.into_text()).timeout(TRANSFER);
         let sent = tokio::time::timeout(STALL, request.send()).await;
         let mut answer = match sent {
@@ -121,7 +129,10 @@ impl HomeserverClient {
 
 impl MatrixFiles for HomeserverClient {
     fn download<'a>(&'a self, file: &'a MxcUri) -> BoxFuture<'a, Result<Download, CallError>> {
-        Box::pin(self.download_file(file))
+        Box::pin(self.download_file(file, false))
+    }
+    fn thumbnail<'a>(&'a self, file: &'a MxcUri) -> BoxFuture<'a, Result<Download, CallError>> {
+        Box::pin(self.download_file(file, true))
     }
     fn upload<'a>(
         &'a self,

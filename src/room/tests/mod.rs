@@ -10,6 +10,7 @@ mod lost;
 mod model;
 mod named;
 mod outside;
+mod portraits;
 mod roles;
 mod settings;
 mod thresholds;

@@ -25,6 +25,7 @@ use crate::{
         group::Group,
         step::hash,
     },
+    translate::profile::Picture,
     wire::{ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, HandshakeBundle, SubmitMessageRequest, Wire},
 };
 
@@ -197,6 +198,8 @@ pub(super) struct Provider {
     pub(super) notices: Vec<String>,
     /// What ghosts were called, and when.
     pub(super) called: Vec<(u64, String)>,
+    /// What they looked like, and when.
+    pub(super) looked: Vec<(u64, Option<String>)>,
     pub(super) reports: Vec<String>,
     /// The epochs that it passed over by joining again.
     pub(super) gaps: BTreeSet<(u64, u64)>,
@@ -257,6 +260,7 @@ impl Provider {
             founder: None,
             notices: Vec::new(),
             called: Vec::new(),
+            looked: Vec::new(),
             reports: Vec::new(),
             gaps: BTreeSet::new(),
         }
@@ -420,6 +424,10 @@ impl World {
         loaded.faces.ours = room.faces.ours.iter().map(|(user, own)| (user.clone(), reread(own))).collect();
         loaded.faces.theirs = room.faces.theirs.iter().map(|(user, face)| (user.clone(), reread(face))).collect();
         loaded.faces.sheet = reread(&room.faces.sheet);
+        loaded.portraits.ours =
+            room.portraits.ours.iter().map(|(user, sitter)| (user.clone(), reread(sitter))).collect();
+        loaded.portraits.theirs = room.portraits.theirs.iter().map(|(user, one)| (user.clone(), reread(one))).collect();
+        loaded.portraits.sheet = reread(&room.portraits.sheet);
         assert_eq!(*room, loaded, "the stored room is another");
         let (mut group, mut recent) = (p.group.clone(), p.recent.clone());
         let mut twin = Step {
@@ -530,6 +538,15 @@ impl World {
                 }
                 Effect::Declined { requester, target } => {
                     self.providers[at].consents.remove(&(target, requester));
+                }
+                Effect::Fetch { user, place } => {
+                    let picture = Ok(Picture::new(place.clone().into_bytes()));
+                    let salt = [0; 16];
+                    self.providers[at].inbox.push_back(Mail::Input(Input::Fetched { user, place, salt, picture }));
+                }
+                Effect::Portray { user, picture } => {
+                    let place = Ok(String::from_utf8_lossy(&picture.bytes).into_owned());
+                    self.providers[at].inbox.push_back(Mail::Input(Input::Portrayed { user, picture, place }));
                 }
                 Effect::ForgetConsent { user } => {
                     self.providers[at].consents.retain(|(target, _)| *target != user);
@@ -786,6 +803,10 @@ impl World {
                 assert!(p.ghosts.contains(&ghost), "{ghost} is called {name}, but is not there");
                 p.called.push((self.now, name));
             }
+            Effect::Matrix(MatrixAction::Portray { actor: Actor::Ghost(ghost), place, .. }) => {
+                assert!(p.ghosts.contains(&ghost), "{ghost} gets a picture, but is not there");
+                p.looked.push((self.now, place));
+            }
             Effect::Matrix(MatrixAction::Ban { target, .. }) => {
                 if let Some(ghost) = p.names.ghost_uri(&target) {
                     assert!(!p.ghosts.contains(&ghost), "it left before");
@@ -931,6 +952,12 @@ fn copy(input: &Input) -> Input {
         Input::Taken { messages, salt } => Input::Taken { messages: messages.clone(), salt: *salt },
         Input::Published { event, sender, url } => {
             Input::Published { event: event.clone(), sender: sender.clone(), url: url.clone() }
+        }
+        Input::Fetched { user, place, salt, picture } => {
+            Input::Fetched { user: user.clone(), place: place.clone(), salt: *salt, picture: picture.clone() }
+        }
+        Input::Portrayed { user, picture, place } => {
+            Input::Portrayed { user: user.clone(), picture: picture.clone(), place: place.clone() }
         }
         Input::Tick => Input::Tick,
     }

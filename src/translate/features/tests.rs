@@ -74,7 +74,7 @@ fn message(body: NestedPart) -> MimiContent {
 /// Reports are no messages, and are translated where rooms are (`room::reading`).
 const REPORTS: &str = "read receipts";
 /// Profiles go before what is said (`room::faces`).
-const NAMES: &str = "names of people";
+const NAMES: &str = "names and pictures of people";
 
 /// What does not cross, and nobody is told of by the table: they are no messages, or told by the room itself.
 const QUIET: [&str; 5] = [

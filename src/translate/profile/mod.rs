@@ -9,7 +9,7 @@
 
 mod vcard;
 
-pub use vcard::{MAX_PICTURE, Picture, Vcard, VcardError};
+pub use vcard::{MAX_PICTURE, Photo, Picture, Vcard, VcardError};
 
 use super::essence;
 use crate::{
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_name_crosses() {
         let (alice, room) = alice();
-        let card = Vcard { name: Some("Alice; of \"A\", \\o/\nLiddell".to_owned()), picture: None };
+        let card = Vcard { name: Some("Alice; of \"A\", \\o/\nLiddell".to_owned()), picture: Photo::Unsaid };
         let sent = write(&card, [7; 16], &alice, &room, 1_700_000_000_000);
         let (bytes, _) = sent.encode_with_id(&alice, &room).unwrap();
         let got = MimiContent::decode(&bytes).unwrap();

@@ -19,7 +19,19 @@ pub struct Vcard {
     /// `FN`, as its owner wrote it. Of others: not to be shown before [`crate::ident::plain_name`] has seen it.
     pub name: Option<String>,
     /// `PHOTO`, where it stands in the card.
-    pub picture: Option<Picture>,
+    pub picture: Photo,
+}
+
+/// What a card says of its owner's picture.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Photo {
+    /// Nothing: it has no `PHOTO`, or one that lies elsewhere. What was said before stands.
+    #[default]
+    Unsaid,
+    /// An empty `PHOTO`: there is none any more.
+    Gone,
+    /// This one.
+    Is(Picture),
 }
 
 /// A picture.
@@ -70,8 +82,12 @@ impl Vcard {
         let mut out = String::from("BEGIN:VCARD\r\nVERSION:4.0\r\n");
         // There has to be one, also for who takes their name back.
         fold(&mut out, &format!("FN:{}", escape(self.name.as_deref().unwrap_or_default())));
-        if let Some(Picture { media_type, bytes }) = &self.picture {
-            fold(&mut out, &format!("PHOTO:data:{media_type};base64,{}", BASE64.encode(bytes)));
+        match &self.picture {
+            Photo::Unsaid => {}
+            Photo::Gone => fold(&mut out, "PHOTO:"),
+            Photo::Is(Picture { media_type, bytes }) => {
+                fold(&mut out, &format!("PHOTO:data:{media_type};base64,{}", BASE64.encode(bytes)));
+            }
         }
         out.push_str("END:VCARD\r\n");
         out
@@ -96,7 +112,7 @@ impl Vcard {
                 "BEGIN" | "END" => return Err(VcardError::NotOne),
                 "KIND" if !value.trim().eq_ignore_ascii_case("individual") => return Err(VcardError::Nobody),
                 "FN" if found.name.is_none() => found.name = Some(unescape(value)),
-                "PHOTO" if found.picture.is_none() => found.picture = photo(value),
+                "PHOTO" if found.picture == Photo::Unsaid => found.picture = photo(value),
                 _ => {}
             }
         }
@@ -118,7 +134,11 @@ fn property(line: &str) -> Option<(String, &str)> {
 }
 
 /// A picture that stands in the card itself. What stands elsewhere is not fetched: who asks for it would be known there.
-fn photo(value: &str) -> Option<Picture> {
+fn photo(value: &str) -> Photo {
+    if value.trim().is_empty() { Photo::Gone } else { inline(value).map_or(Photo::Unsaid, Photo::Is) }
+}
+
+fn inline(value: &str) -> Option<Picture> {
     let scheme = value.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:"))?;
     let (head, data) = value.get(scheme.len()..)?.split_once(',')?;
     let base64 =
@@ -202,7 +222,10 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_of_rfc_6350() {
-        let card = Vcard { name: Some("Dr. A, B; C\\D\nE".to_owned()), picture: Picture::new(PNG.to_vec()) };
+        let card = Vcard {
+            name: Some("Dr. A, B; C\\D\nE".to_owned()),
+            picture: Photo::Is(Picture::new(PNG.to_vec()).unwrap()),
+        };
         assert_eq!(
             card.write(),
             "BEGIN:VCARD\r\nVERSION:4.0\r\nFN:Dr. A\\, B\\; C\\\\D\\nE\r\n\
@@ -215,7 +238,7 @@ mod tests {
     #[test]
     fn long_lines_are_folded_between_letters() {
         let name = "ß".repeat(200);
-        let card = Vcard { name: Some(name.clone()), picture: None }.write();
+        let card = Vcard { name: Some(name.clone()), picture: Photo::Unsaid }.write();
         assert!(card.split("\r\n").all(|line| line.len() <= LINE), "{card}");
         assert!(card.split("\r\n").filter(|line| line.starts_with(' ')).count() >= 5);
         assert_eq!(Vcard::read(card.as_bytes()).unwrap().name, Some(name));
@@ -257,8 +280,13 @@ mod tests {
     fn only_pictures_that_stand_in_the_card_are_taken() {
         let picture = |value: &str| {
             let card = format!("BEGIN:VCARD\nFN:A\nPHOTO{value}\nEND:VCARD");
-            Vcard::read(card.as_bytes()).unwrap().picture.map(|picture| picture.media_type)
+            match Vcard::read(card.as_bytes()).unwrap().picture {
+                Photo::Is(picture) => Some(picture.media_type),
+                Photo::Gone => Some("gone"),
+                Photo::Unsaid => None,
+            }
         };
+        assert_eq!(picture(": "), Some("gone"));
         let png = BASE64.encode(PNG);
         assert_eq!(picture(&format!(":data:image/png;base64,{png}")), Some("image/png"));
         assert_eq!(picture(&format!(";TYPE=work:DATA:image/gif;base64,{png}")), Some("image/png"), "its bytes say it");
@@ -281,7 +309,7 @@ mod tests {
         #[test]
         fn every_name_comes_back(name in "[^\\p{Cc}]{0,300}") {
             let name = Some(name).filter(|name| !name.trim().is_empty());
-            let card = Vcard { name, picture: None };
+            let card = Vcard { name, picture: Photo::Unsaid };
             prop_assert_eq!(Vcard::read(card.write().as_bytes()), Ok(card));
         }
     }
