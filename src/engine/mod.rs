@@ -35,6 +35,7 @@ mod keys;
 mod kin;
 mod lane;
 mod later;
+mod lineage;
 mod lobby;
 mod losses;
 mod mail;

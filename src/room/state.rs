@@ -69,6 +69,13 @@ pub enum Intent {
         /// Who.
         user: UserUri,
     },
+    /// Have the room depend on another one of its hub, or on none.
+    Belong {
+        /// Who wants it.
+        by: UserUri,
+        /// That room, and the Matrix room by which the join rule names it.
+        to: Option<(RoomUri, OwnedRoomId)>,
+    },
     /// Change a component of the room.
     Change {
         /// Who wants it.
@@ -140,6 +147,7 @@ impl Intent {
             Self::Say { .. }
             | Self::Report { .. }
             | Self::Change { .. }
+            | Self::Belong { .. }
             | Self::Refresh { .. }
             | Self::Settle { .. }
             | Self::Describe { .. }
@@ -161,6 +169,7 @@ impl Intent {
             | Self::Ban { by, .. }
             | Self::Unban { by, .. }
             | Self::Change { by, .. }
+            | Self::Belong { by, .. }
             | Self::Describe { by, .. }
             | Self::Appoint { by, .. } => by,
         }
