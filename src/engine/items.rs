@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ident::RoomUri,
-    room::{GroupInfoAnswer, Input, Step},
+    room::{GroupInfoAnswer, Input, Room, Step},
     store::{Batch, StoreError},
     translate::RoomEvent,
     wire::{FanoutContent, FanoutMessage, KeyMaterialResponse, KeyMaterialUserCode, Wire},
@@ -103,8 +103,10 @@ impl Actor {
                 self.has_child(room, *question, after);
                 Ok(())
             }
-            InboxItem::NoChild { room } => {
-                if let Some(parent) = &mut self.room {
+            InboxItem::NoChild { room, question } => {
+                // Unless it has asked again since.
+                let stays = |parent: &Room| parent.kin.children.get(room).is_some_and(|last| last > question);
+                if let Some(parent) = self.room.as_mut().filter(|parent| !stays(parent)) {
                     parent.kin.children.remove(room);
                 }
                 Ok(())

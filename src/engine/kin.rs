@@ -134,7 +134,8 @@ impl Actor {
     /// A room of ours asks who takes part in this one.
     pub(super) fn has_child(&mut self, child: &RoomUri, question: u64, after: &mut After) {
         if let Some(room) = &mut self.room {
-            room.kin.children.insert(child.clone(), question);
+            let last = room.kin.children.entry(child.clone()).or_default();
+            *last = question.max(*last);
             after.related.asking.insert(child.to_string());
         }
     }
@@ -177,17 +178,11 @@ impl Actor {
     }
 
     /// Whoever told that takes this room for one that depends on it.
-    pub(super) fn is_no_child(
-        &mut self,
-        parent: &RoomUri,
-        batch: &mut Batch,
-        after: &mut After,
-    ) -> Result<(), StoreError> {
+    pub(super) fn is_no_child(&self, parent: &RoomUri, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
         let Ok(room) = RoomUri::parse(&self.uri) else { return Ok(()) };
-        if let Some(room) = &mut self.room {
-            room.kin.asked.remove(parent);
-        }
-        self.tell_room(parent.as_str(), InboxItem::NoChild { room }, batch, after)
+        let asked = self.room.as_ref().and_then(|room| room.kin.asked.get(parent));
+        let question = asked.copied().unwrap_or_default();
+        self.tell_room(parent.as_str(), InboxItem::NoChild { room, question }, batch, after)
     }
 
     fn is_hub(&self) -> bool {
@@ -302,9 +297,29 @@ impl Actor {
         if let Some(roster) = related.roster {
             lock(&self.engine.0.rosters.0).insert(self.uri.clone(), roster);
         }
-        for (uri, number, item) in related.items {
+        let is_question = |item: &InboxItem| matches!(item, InboxItem::Child { .. } | InboxItem::NoChild { .. });
+        let (questions, others): (Vec<_>, Vec<_>) =
+            related.items.into_iter().partition(|(_, _, item)| is_question(item));
+        for (uri, number, item) in others {
             self.engine.mail(&uri, Mail::Item { number, item });
         }
+        if questions.is_empty() {
+            return;
+        }
+        // What one transaction brings is handed to several rooms at once: who joined a space and a room of it is asked about here
+        // only when the space has heard of it.
+        let engine = self.engine.clone();
+        self.engine.0.tasks.spawn(async move {
+            for (uri, _, item) in &questions {
+                if matches!(item, InboxItem::Child { .. }) {
+                    engine.look_first(uri).await;
+                }
+            }
+            drop(engine.0.ingest.lock().await);
+            for (uri, number, item) in questions {
+                engine.mail(&uri, Mail::Item { number, item });
+            }
+        });
     }
 }
 

@@ -204,7 +204,7 @@ pub(crate) enum InboxItem {
         question: u64,
     },
     /// It does not depend on this one any more, and does not mean to.
-    NoChild { room: RoomUri },
+    NoChild { room: RoomUri, question: u64 },
     /// Who takes part in a room of ours, on which this one depends or may come to, is in its rows. `spaces`: the Matrix rooms
     /// that it is, or was before upgrades.
     Kin {

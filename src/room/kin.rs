@@ -203,7 +203,9 @@ impl Step<'_> {
         }
         let outside = self.outside(&members);
         let why = if !self.group.may_depend_on(parent.as_str()) {
-            format!("that one belongs to this room, or to one that does. Both stay as they are for MIMI users: {ANYBODY}.")
+            format!(
+                "that one belongs to this room, or to one that does. Both stay as they are for MIMI users: {ANYBODY}."
+            )
         } else if !outside.is_empty() {
             format!("{} not there. They can join it, or leave here; until then, {ANYBODY}.", self.named(&outside))
         } else {
@@ -295,8 +297,7 @@ impl Step<'_> {
         let state = self.group.state()?;
         let update = policy::update_parent(&state, to.map(|(parent, _)| parent))
             .map_err(|error| GroupError::Invalid(error.to_string()))?;
-        let change =
-            GroupChange { app_data: vec![(component::BASE_ROOM_POLICY, update)], ..GroupChange::default() };
+        let change = GroupChange { app_data: vec![(component::BASE_ROOM_POLICY, update)], ..GroupChange::default() };
         self.commit(by, &change)?;
         self.tell_parent(was.as_ref(), to.map(|(parent, _)| parent));
         Ok(Turn::Done)
@@ -319,9 +320,8 @@ impl Step<'_> {
                      leaves it or is removed there is removed here, too."
                 ));
             }
-            (Some(parent), None) if self.group.participants_of(parent.as_str()).is_none() => self.notice(&format!(
-                "{parent}, to which this room belonged, is not mirrored any more. This room stays."
-            )),
+            (Some(parent), None) if self.group.participants_of(parent.as_str()).is_none() => self
+                .notice(&format!("{parent}, to which this room belonged, is not mirrored any more. This room stays.")),
             (_, None) => {
                 self.notice("The join rule of this room changed: it does not belong to its space any more.");
                 self.find_parent();

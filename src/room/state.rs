@@ -395,6 +395,9 @@ pub struct Room {
     /// What people call themselves. Stored apart.
     #[serde(skip)]
     pub faces: Faces,
+    /// Lines of the gateway's own that were shown in its Matrix rooms.
+    #[serde(default)]
+    pub lines: u64,
     /// What it has to do with other rooms: stored in a row of its own.
     #[serde(skip)]
     pub kin: Kin,
@@ -471,6 +474,7 @@ impl Room {
             former: None,
             two: BTreeSet::new(),
             faces: Faces::default(),
+            lines: 0,
             kin: Kin::default(),
         }
     }

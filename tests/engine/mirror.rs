@@ -317,7 +317,8 @@ async fn a_space_is_mirrored_before_its_rooms_and_let_go_after_them() {
     });
     let (job, found) = run(&silo, whole).await;
     assert_eq!(job.counts.mirrored, 4, "{found:?}");
-    let says = |room: &OwnedRoomId, text: &str| homeserver.notices(room).iter().filter(|said| said.contains(text)).count();
+    let says =
+        |room: &OwnedRoomId, text: &str| homeserver.notices(room).iter().filter(|said| said.contains(text)).count();
     for room in &rooms[..3] {
         until_true("it belongs to its space", || says(room, "This room belongs to mimi://") == 1).await;
     }
@@ -339,7 +340,8 @@ async fn a_room_that_is_upgraded_while_it_is_made_is_the_jobs_to_undo() {
     let room = kitchen_rooms(&silo, 1).await.remove(0);
     let made = std::sync::atomic::AtomicBool::new(false);
     silo.memory().judge(move |batch| {
-        let puts = |table: &str| batch.writes().iter().any(|write| matches!(write, Write::Put { key, .. } if has(key, table)));
+        let puts =
+            |table: &str| batch.writes().iter().any(|write| matches!(write, Write::Put { key, .. } if has(key, table)));
         if puts("link") {
             made.store(true, Ordering::SeqCst);
         }

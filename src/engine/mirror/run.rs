@@ -15,7 +15,8 @@ use super::{
         presence::To,
         tables::{ENDED, MANAGEMENT, MIRROR_JOBS, MIRROR_ROWS},
     },
-    BUNCH, Counts, Finding, MOST_ROOMS, MOST_TRIES, MirrorJob, MirrorRequest, MirrorRow, Outcome, Raised, Selection, Stage,
+    BUNCH, Counts, Finding, MOST_ROOMS, MOST_TRIES, MirrorJob, MirrorRequest, MirrorRow, Outcome, Raised, Selection,
+    Stage,
     look::{Look, Named, look},
 };
 use crate::{
@@ -189,8 +190,7 @@ impl Engine {
         match &request.selection {
             Selection::Rooms(rooms) => Ok(Ok(rooms.iter().cloned().map(room).collect())),
             Selection::All => {
-                let mut found: Found =
-                    survey.joined_rooms().await?.into_iter().map(String::from).map(room).collect();
+                let mut found: Found = survey.joined_rooms().await?.into_iter().map(String::from).map(room).collect();
                 let mut skip = self.0.homeserver.has_admin().then_some(0);
                 while let Some(place) = skip {
                     let page = survey.known_rooms(place).await?;
@@ -302,7 +302,13 @@ impl Engine {
             return Ok(());
         }
         // A space is named, or stands in one that is.
-        let named = if row.space { Named::AsSpace } else if job.by_id { Named::ById } else { Named::Not };
+        let named = if row.space {
+            Named::AsSpace
+        } else if job.by_id {
+            Named::ById
+        } else {
+            Named::Not
+        };
         let (mut seen, mut since) = self.look_at(&room, named).await?;
         if !job.request.dry_run && !seen.is_fit() && seen.is_possible() && job.request.make_admin {
             if seen.findings.contains(&Finding::BotOutside) {

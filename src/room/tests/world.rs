@@ -916,7 +916,7 @@ fn copy(input: &Input) -> Input {
         }
         Input::Kin { parent, spaces, answers } => {
             Input::Kin { parent: parent.clone(), spaces: spaces.clone(), answers: *answers }
-        },
+        }
         Input::NotSet { setting, why } => Input::NotSet { setting: *setting, why: why.clone() },
         Input::Read { user, messages, salt } => {
             Input::Read { user: user.clone(), messages: messages.clone(), salt: *salt }
