@@ -30,6 +30,9 @@ pub struct MirrorAsk {
     /// Have the homeserver make the bot an administrator of rooms.
     #[serde(default)]
     pub make_admin: bool,
+    /// With the rooms of a space also the space, and the spaces in it.
+    #[serde(default)]
+    pub with_space: bool,
     /// Rooms a minute.
     pub per_minute: u32,
 }
@@ -44,8 +47,8 @@ impl MirrorAsk {
             (false, None, false) => Selection::Rooms(self.rooms),
             _ => return None,
         };
-        let Self { dry_run, make_admin, per_minute, .. } = self;
-        Some(MirrorRequest { selection, dry_run, make_admin, per_minute })
+        let Self { dry_run, make_admin, with_space, per_minute, .. } = self;
+        Some(MirrorRequest { selection, dry_run, make_admin, with_space, per_minute })
     }
 }
 
@@ -96,6 +99,7 @@ impl From<MirrorJob> for JobRow {
             begun: job.begun,
             what: match &job.request.selection {
                 Selection::All => "all".to_owned(),
+                Selection::Space(space) if job.request.with_space => format!("space {space}, with itself"),
                 Selection::Space(space) => format!("space {space}"),
                 Selection::Rooms(rooms) => counted(rooms.len() as u64, "room", "rooms"),
             },

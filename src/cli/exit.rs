@@ -141,7 +141,7 @@ Exit codes:
 
 Examples:
   mimi-gateway mirror --all
-  mimi-gateway mirror --space '#house:a.example' --make-admin --yes
+  mimi-gateway mirror --space '#house:a.example' --with-space --make-admin --yes
   mimi-gateway mirror --file rooms.txt --yes --rate 20
   mimi-gateway mirror --all --json | jq -r 'select(.outcome == \"left_out\") | .room'
   mimi-gateway mirror --undo 3 --yes";

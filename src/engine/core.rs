@@ -158,6 +158,8 @@ pub(super) struct Inner {
     pub(super) trickle: super::trickle::Trickle,
     /// Who takes part in rooms on which others depend.
     pub(super) rosters: super::kin::Rosters,
+    /// Which room belongs to which.
+    pub(super) lineage: Arc<super::lineage::Lineage>,
     /// What the transactions tell of the homeserver.
     pub(super) signs: super::signs::Signs,
     /// When the last transaction was answered, and how many came in quick succession by then.
@@ -228,6 +230,7 @@ impl Engine {
         names.rights = Some(Arc::clone(&settings.rights));
         names.envelope = Arc::clone(&settings.envelope);
         let links = LINKS.scan_all(&db, &()).await?.into_iter().collect();
+        let lineage = super::lineage::Lineage::load(&db).await?;
         let mut rooms = BTreeSet::new();
         let mut unanswered = BTreeSet::new();
         let mut moves = Moves::default();
@@ -291,6 +294,7 @@ impl Engine {
             mirroring: super::mirror::Mirroring::default(),
             trickle: super::trickle::Trickle::default(),
             rosters: super::kin::Rosters::default(),
+            lineage: Arc::new(lineage),
             signs: super::signs::Signs::default(),
             answered: Mutex::default(),
             done: Mutex::default(),

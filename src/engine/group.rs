@@ -11,6 +11,7 @@ use std::{
 use super::{
     door::Door,
     franking::{self, Franking},
+    lineage::Lineage,
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
@@ -58,6 +59,8 @@ pub(crate) struct Bounds {
     pub(crate) own: ProviderDomain,
     /// As hub: who takes part in the rooms on which this one may depend.
     pub(crate) parents: Parents,
+    /// Which room belongs to which.
+    pub(crate) lineage: Arc<Lineage>,
 }
 
 /// What a group says of itself in one epoch.
@@ -127,6 +130,14 @@ fn judge(
     let mut commit = change_set(view, leaves.clone())?;
     commit.parents = bounds.map(|bounds| bounds.parents.clone()).unwrap_or_default();
     let changed = policy::judge(&state, view.sender.user(), &commit).map_err(|refusal| refusal.to_string())?;
+    if let Some(Bounds { lineage, .. }) = bounds
+        && changed.contains_key(&policy::component::BASE_ROOM_POLICY)
+    {
+        let after = state.with(&changed).map_err(|error| error.to_string())?;
+        if let Some(parent) = after.base_policy.parent() {
+            lineage.claim(state.metadata.room_uri.as_str(), parent)?;
+        }
+    }
     if let Some(Bounds { envelope, own, .. }) =
         bounds.filter(|bounds| !changed.is_empty() && !bounds.envelope.is_unbounded())
     {
@@ -393,6 +404,10 @@ impl Group for RoomGroup {
             Parents::Hosted(hosted) => hosted.get(room).cloned(),
             Parents::HubKnows => None,
         }
+    }
+    fn may_depend_on(&self, room: &str) -> bool {
+        let (Some(bounds), Ok(state)) = (&self.bounds, self.state()) else { return false };
+        bounds.lineage.may_belong(state.metadata.room_uri.as_str(), room)
     }
     fn in_group(&self, user: &UserUri) -> bool {
         self.view().is_ok_and(|view| view.users.contains(user))

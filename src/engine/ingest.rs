@@ -83,6 +83,20 @@ impl Engine {
         }
     }
 
+    /// While events may be lost, timelines are compared, and what is in one may come before what was said elsewhere just before: a room
+    /// that is asked something has heard of that first.
+    pub(super) async fn look_first(&self, uri: &str) {
+        if super::core::now() >= self.0.suspect_until.load(std::sync::atomic::Ordering::Relaxed) {
+            return;
+        }
+        let Ok(Some(record)) = super::records::load(&self.0.db, uri).await else { return };
+        let Some(room) = record.matrix else { return };
+        let compared = tokio::time::timeout(LOOK_BEHIND, self.compare(&room, &record.speaker)).await;
+        if !matches!(compared, Ok(Ok(_))) {
+            tracing::info!(%room, "the timeline could not be compared before another room was answered");
+        }
+    }
+
     /// In a burst, lets the homeserver gather the next events into one transaction: it sends one at a time and waits for the
     /// answer.
     async fn gather(&self, came: Instant) {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ident::RoomUri,
-    room::{GroupInfoAnswer, Input, Step},
+    room::{GroupInfoAnswer, Input, Room, Step},
     store::{Batch, StoreError},
     translate::RoomEvent,
     wire::{FanoutContent, FanoutMessage, KeyMaterialResponse, KeyMaterialUserCode, Wire},
@@ -99,13 +99,25 @@ impl Actor {
                 let input = Input::Revoked { requester: requester.clone(), target: target.clone() };
                 self.run(input, batch, after).await.map(drop)
             }
-            InboxItem::Child { room } => {
-                self.has_child(room, after);
+            InboxItem::Child { room, question } => {
+                self.has_child(room, *question, after);
                 Ok(())
             }
-            InboxItem::Kin { parent, space } => {
+            InboxItem::NoChild { room, question } => {
+                // Unless it has asked again since.
+                let stays = |parent: &Room| parent.kin.children.get(room).is_some_and(|last| last > question);
+                if let Some(parent) = self.room.as_mut().filter(|parent| !stays(parent)) {
+                    parent.kin.children.remove(room);
+                }
+                Ok(())
+            }
+            InboxItem::Kin { parent, spaces, answers } => {
+                if !self.looks_to(parent, spaces) {
+                    return self.is_no_child(parent, batch, after);
+                }
                 self.know_parents(Some(parent)).await?;
-                self.run(Input::Kin { parent: parent.clone(), space: space.clone() }, batch, after).await.map(drop)
+                let input = Input::Kin { parent: parent.clone(), spaces: spaces.clone(), answers: *answers };
+                self.run(input, batch, after).await.map(drop)
             }
             InboxItem::Passed { references, provider } => {
                 let input = Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };

@@ -37,6 +37,7 @@ mod keys;
 mod kin;
 mod lane;
 mod later;
+mod lineage;
 mod lobby;
 mod losses;
 mod mail;

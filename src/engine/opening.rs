@@ -106,7 +106,6 @@ impl Actor {
         if let Some(since) = &new.since {
             WATERMARKS.put(&self.engine.0.db, batch, &matrix, since)?;
         }
-        self.tell_seekers(&matrix, after).await?;
         after.links.push((matrix, true));
         let effects = self.in_step(|step| step.welcome_room(new.direct_with.as_ref(), &new.creator));
         self.effects(effects, batch, after).await

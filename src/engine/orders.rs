@@ -366,6 +366,7 @@ impl Engine {
             envelope: std::sync::Arc::clone(&self.0.settings.envelope),
             own: self.0.names.domain().clone(),
             parents: Parents::default(),
+            lineage: std::sync::Arc::clone(&self.0.lineage),
         }
     }
 

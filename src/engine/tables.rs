@@ -116,8 +116,10 @@ pub(crate) const MIRROR_ROWS: Table<(u64, String), MirrorRow> = Table::new("mirr
 pub(crate) const TRICKLING: Table<String, ()> = Table::new("trickling");
 /// What a room has to do with others of this hub.
 pub(crate) const KIN: Table<String, Kin> = Table::new("kin");
-/// Who takes part in rooms on which others depend.
-pub(crate) const ROSTERS: Table<String, BTreeSet<UserUri>> = Table::new("roster");
+/// Rooms of which it is stored who takes part.
+pub(crate) const ROSTERS: Table<String, ()> = Table::new("rosterof");
+/// Who takes part in rooms on which others depend: room, user.
+pub(crate) const ROSTERED: Table<(String, UserUri), ()> = Table::new("rostered");
 /// Matrix room whose members may come into another one, and the URI of that.
 pub(crate) const SEEKERS: Table<(String, String), ()> = Table::new("seeker");
 /// What came for a room, in order.
@@ -222,9 +224,22 @@ pub(crate) enum InboxItem {
     /// A remote user does not consent, or not any more.
     Revoked { requester: UserUri, target: UserUri },
     /// A room of ours depends on this one, or may come to, and asks who takes part here.
-    Child { room: RoomUri },
-    /// Who takes part in a room of ours, on which this one depends or may come to, is in its row.
-    Kin { parent: RoomUri, space: Option<OwnedRoomId> },
+    Child {
+        room: RoomUri,
+        #[serde(default)]
+        question: u64,
+    },
+    /// It does not depend on this one any more, and does not mean to.
+    NoChild { room: RoomUri, question: u64 },
+    /// Who takes part in a room of ours, on which this one depends or may come to, is in its rows. `spaces`: the Matrix rooms
+    /// that it is, or was before upgrades.
+    Kin {
+        parent: RoomUri,
+        #[serde(default)]
+        spaces: BTreeSet<OwnedRoomId>,
+        #[serde(default)]
+        answers: u64,
+    },
 }
 
 /// One thing that has to go out.

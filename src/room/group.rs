@@ -176,6 +176,10 @@ pub trait Group {
     fn participants_of(&self, _room: &str) -> Option<Arc<BTreeSet<UserUri>>> {
         None
     }
+    /// As hub: whether that one of our rooms neither depends on this one nor on one that does.
+    fn may_depend_on(&self, _room: &str) -> bool {
+        true
+    }
     /// Whether anybody holds a leaf for this user.
     fn in_group(&self, user: &UserUri) -> bool;
     /// The providers whose users have leaves.

@@ -6,9 +6,10 @@
 //!  child <--Kin, who takes part there----------- parent: now, and whenever that changes
 //!    all in the parent? depend on it.    depends on it? who is not there is removed
 //! ```
-//! Two rooms never wait for each other: what one says to the other goes through its inbox.
+//! Two rooms never wait for each other: what one says to the other goes through its inbox. No room belongs to one that belongs to
+//! it, at whatever remove: nobody could come into either.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,9 @@ use serde_json::Value;
 
 use super::{
     effect::StateNow,
-    state::{Intent, Phase},
+    group::{GroupChange, GroupError},
+    pump::Turn,
+    state::{Intent, Phase, Room},
     step::{Effect, Step},
 };
 use crate::{
@@ -26,18 +29,58 @@ use crate::{
 
 /// What one of ours is told who is put out.
 const NOT_IN_PARENT: &str = "this room belongs to a space, and you are not in that: join the space first";
+/// What follows from a join rule that does not count.
+const ANYBODY: &str = "whoever is asked into this room need not be in that one";
 /// So many are named.
 const NAMED: usize = 5;
+/// So many Matrix rooms that a room was before upgrades are known.
+const FORMER: usize = 10;
 
 /// What a room has to do with others of this hub. Stored beside the room's record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Kin {
     /// The one Matrix room whose members may come in, by the join rule.
     pub space: Option<OwnedRoomId>,
     /// People were told why this room does not depend on that.
     pub told: bool,
-    /// Rooms that depend on this one, or asked for who takes part in it.
-    pub children: BTreeSet<RoomUri>,
+    /// Rooms that depend on this one, or asked for who takes part in it, and their last question.
+    #[serde(rename = "heard")]
+    pub children: BTreeMap<RoomUri, u64>,
+    /// Rooms that this one asked, and how often.
+    pub asked: BTreeMap<RoomUri, u64>,
+    /// The room on which this one depends, as its policy says.
+    pub belongs: Option<String>,
+    /// The Matrix room whose mirroring is told to this one.
+    pub sought: Option<OwnedRoomId>,
+    /// Matrix rooms that this one was before it was upgraded, the newest last: join rules may still name them.
+    pub former: Vec<OwnedRoomId>,
+    /// The join rule names another Matrix room since: whether that is the parent is not known yet.
+    pub doubted: bool,
+}
+
+impl Kin {
+    /// The Matrix room was replaced.
+    pub(super) fn was(&mut self, matrix: OwnedRoomId) {
+        self.former.retain(|other| *other != matrix);
+        self.former.push(matrix);
+        let more = self.former.len().saturating_sub(FORMER);
+        self.former.drain(..more);
+    }
+}
+
+impl Room {
+    /// Whether others can depend on it, and it on others: it is mirrored, and stays so. Of rooms of other hubs nobody asks.
+    #[must_use]
+    pub fn has_kin(&self) -> bool {
+        !self.direct && self.phase == Phase::Active && !self.unbridging
+    }
+
+    /// The Matrix rooms by which join rules name it.
+    #[must_use]
+    pub fn spaces(&self) -> BTreeSet<OwnedRoomId> {
+        self.matrix.iter().chain(&self.kin.former).cloned().collect()
+    }
 }
 
 /// The one room whose members may come in by this `m.room.join_rules`.
@@ -57,7 +100,7 @@ pub fn space_of(join_rules: &Value) -> Option<OwnedRoomId> {
 
 impl Step<'_> {
     pub(super) fn has_kin(&self) -> bool {
-        self.is_hub() && !self.room.direct && self.room.phase == Phase::Active && !self.room.unbridging
+        self.is_hub() && self.room.has_kin()
     }
 
     /// The room on which this one depends.
@@ -75,8 +118,12 @@ impl Step<'_> {
         let space = now.and_then(|now| space_of(&now.content));
         if self.room.kin.space != space {
             (self.room.kin.space, self.room.kin.told) = (space, false);
-            if self.has_kin() && self.parent().is_some() && self.want_parent(None) {
-                self.notice("The join rule of this room changed: it does not belong to its space any more.");
+            if self.has_kin() && self.parent().is_some() {
+                // Another Matrix room may be what the space was upgraded to: the parent says.
+                self.room.kin.doubted = self.room.kin.space.is_some();
+                if !self.room.kin.doubted {
+                    self.want_parent(None);
+                }
             }
         }
         self.find_parent();
@@ -112,55 +159,64 @@ impl Step<'_> {
             .is_some_and(|parent| self.group.participants_of(parent).is_none_or(|members| !members.contains(user)))
     }
 
-    /// Another room of ours says who takes part in it. `space`: its Matrix room.
-    pub(super) fn on_kin(&mut self, parent: &RoomUri, space: Option<&OwnedRoomId>) {
+    /// Those who are here and take no part there.
+    fn outside(&self, members: &BTreeSet<UserUri>) -> BTreeSet<UserUri> {
+        let Some(state) = self.state() else { return BTreeSet::new() };
+        let takes_part = |user: &&UserUri| state.takes_part(user);
+        let listed = state.participants.iter().map(|(user, _)| user).filter(takes_part);
+        let mut outside: BTreeSet<UserUri> = listed.filter(|user| !members.contains(*user)).cloned().collect();
+        outside.extend(self.room.present.difference(members).cloned());
+        outside
+    }
+
+    /// Another room of ours says who takes part in it. `spaces`: the Matrix rooms that it is, or was before upgrades. `answers`: our
+    /// last question that it knew.
+    pub(super) fn on_kin(&mut self, parent: &RoomUri, spaces: &BTreeSet<OwnedRoomId>, answers: u64) {
+        if self.room.kin.asked.get(parent).is_some_and(|asked| answers < *asked) {
+            // Who came in here since may have come in there just before: the answer to the last question counts.
+            return;
+        }
         let Some(state) = self.state().filter(|_| self.has_kin()) else { return };
         let depends = state.base_policy.parent() == Some(parent.as_str());
         let Some(members) = self.group.participants_of(parent.as_str()) else {
             if depends {
-                self.notice(&format!(
-                    "{parent}, to which this room belongs, is not mirrored any more. This room stays."
-                ));
                 self.want_parent(None);
             }
             return;
         };
-        let takes_part = |user: &&UserUri| state.takes_part(user);
-        let listed = state.participants.iter().map(|(user, _)| user).filter(takes_part);
-        let mut outside: BTreeSet<UserUri> = listed.filter(|user| !members.contains(*user)).cloned().collect();
-        outside.extend(self.room.present.difference(&members).cloned());
+        let named = self.room.kin.space.clone().filter(|space| spaces.contains(space));
         if depends {
-            return self.put_out_of(parent, &members, outside);
-        }
-        if space.is_none() || self.room.kin.space.as_ref() != space {
+            if std::mem::take(&mut self.room.kin.doubted) && named.is_none() {
+                self.want_parent(None);
+            }
+            let lets_go = |intent: &Intent| matches!(intent, Intent::Belong { to: None, .. });
+            if !self.room.queue.iter().any(lets_go) {
+                self.put_out_of(parent, &members, self.outside(&members));
+            }
             return;
         }
+        let Some(space) = named else { return };
         // Who is in the other room is told to nobody who is not.
         if !self.who_may_depend().iter().any(|user| members.contains(user)) {
             let text =
                 format!("the join rule names {parent}, but nobody who could have this room depend on it is there");
             return self.out.push(Effect::Note(text));
         }
-        if outside.is_empty() {
-            return self.belong_to(parent);
-        }
+        let outside = self.outside(&members);
+        let why = if !self.group.may_depend_on(parent.as_str()) {
+            format!(
+                "that one belongs to this room, or to one that does. Both stay as they are for MIMI users: {ANYBODY}."
+            )
+        } else if !outside.is_empty() {
+            format!("{} not there. They can join it, or leave here; until then, {ANYBODY}.", self.named(&outside))
+        } else {
+            self.want_parent(Some((parent.clone(), space)));
+            return;
+        };
         if !std::mem::replace(&mut self.room.kin.told, true) {
-            let text = format!(
-                "This room lets members of {parent} in, but does not belong to it for MIMI users: {} not there. They can join \
-                 it, or leave here; until then, whoever is asked into this room need not be in that one.",
-                self.named(&outside),
-            );
+            let text =
+                format!("This room lets members of {parent} in, but does not belong to it for MIMI users: {why}");
             self.notice(&text);
-        }
-    }
-
-    fn belong_to(&mut self, parent: &RoomUri) {
-        if self.want_parent(Some(parent)) {
-            self.room.kin.told = false;
-            self.notice(&format!(
-                "This room belongs to {parent} now, as its join rule says: MIMI users have to be in that one first, and whoever \
-                 leaves it or is removed there is removed here, too."
-            ));
         }
     }
 
@@ -214,14 +270,64 @@ impl Step<'_> {
         self.group.local_users().iter().chain(listed).filter(may).cloned().collect()
     }
 
-    /// Has the room depend on another one, or on none; false if nobody of ours may change that.
-    fn want_parent(&mut self, parent: Option<&RoomUri>) -> bool {
-        let (Some(state), Some(by)) = (self.state(), self.who_may_depend().into_iter().next()) else { return false };
-        match policy::update_parent(&state, parent) {
-            Ok(update) => self.want(Intent::Change { by, component: component::BASE_ROOM_POLICY, update }),
-            Err(error) => self.report(format!("the base policy cannot be written: {error}")),
+    /// Has the room depend on another one, which the join rule names by this Matrix room, or on none. Only the last such wish counts.
+    fn want_parent(&mut self, to: Option<(RoomUri, OwnedRoomId)>) {
+        let Some(by) = self.who_may_depend().into_iter().next() else { return };
+        self.room.queue.retain(|intent| !matches!(intent, Intent::Belong { .. }));
+        self.want(Intent::Belong { by, to });
+    }
+
+    /// [`Intent::Belong`]: the policy is written as it is now, and only if what was wanted still holds.
+    pub(super) fn belong(&mut self, by: &UserUri, to: Option<&(RoomUri, OwnedRoomId)>) -> Result<Turn, GroupError> {
+        let was = self.parent();
+        if !self.has_kin() || was.as_ref() == to.map(|(parent, _)| parent) {
+            return Ok(Turn::Done);
         }
-        true
+        if to.is_some_and(|(parent, space)| !self.may_belong_to(parent, space)) {
+            // It is looked at anew, and people are told.
+            self.find_parent();
+            return Ok(Turn::Done);
+        }
+        let may = self.who_may_depend();
+        let Some(by) = may.iter().find(|user| *user == by).or(may.first()) else {
+            return Err(GroupError::Refused("nobody of ours may change that".to_owned()));
+        };
+        if let Some(first) = self.leaf_first(by)? {
+            return Ok(first);
+        }
+        let state = self.group.state()?;
+        let update = policy::update_parent(&state, to.map(|(parent, _)| parent))
+            .map_err(|error| GroupError::Invalid(error.to_string()))?;
+        let change = GroupChange { app_data: vec![(component::BASE_ROOM_POLICY, update)], ..GroupChange::default() };
+        self.commit(by, &change)?;
+        self.tell_parent(was.as_ref(), to.map(|(parent, _)| parent));
+        Ok(Turn::Done)
+    }
+
+    fn may_belong_to(&self, parent: &RoomUri, space: &OwnedRoomId) -> bool {
+        let members = self.group.participants_of(parent.as_str());
+        self.room.kin.space.as_ref() == Some(space)
+            && self.group.may_depend_on(parent.as_str())
+            && members.is_some_and(|members| self.outside(&members).is_empty())
+    }
+
+    /// The room depends on another one than before.
+    fn tell_parent(&mut self, was: Option<&RoomUri>, now: Option<&RoomUri>) {
+        match (was, now) {
+            (_, Some(parent)) => {
+                self.room.kin.told = false;
+                self.notice(&format!(
+                    "This room belongs to {parent} now, as its join rule says: MIMI users have to be in that one first, and whoever \
+                     leaves it or is removed there is removed here, too."
+                ));
+            }
+            (Some(parent), None) if self.group.participants_of(parent.as_str()).is_none() => self
+                .notice(&format!("{parent}, to which this room belonged, is not mirrored any more. This room stays.")),
+            (_, None) => {
+                self.notice("The join rule of this room changed: it does not belong to its space any more.");
+                self.find_parent();
+            }
+        }
     }
 }
 

@@ -244,6 +244,7 @@ impl Step<'_> {
                 let change = GroupChange { app_data: vec![(*component, update.clone())], ..GroupChange::default() };
                 self.commit(by, &change).map(|_| Turn::Done)
             }
+            Intent::Belong { by, to } => self.belong(by, to.as_ref()),
             Intent::Ban { by, user } => self.ban(by, user),
             Intent::Unban { by, user } => self.unban(by, user),
             Intent::Appoint { by, levels } => self.appoint(by, levels),
@@ -601,6 +602,7 @@ impl Step<'_> {
             Intent::Ban { user, .. } => self.ban_failed(user, why),
             Intent::Unban { user, .. } => self.unban_failed(user, why),
             Intent::Change { .. } => format!("What {name} wanted to change in this room stays as it is: {why}."),
+            Intent::Belong { .. } => format!("To which space this room belongs for MIMI users stays as it is: {why}."),
             Intent::Appoint { .. } => match self.put_levels_back(&name, why) {
                 Some(text) => text,
                 None => return,

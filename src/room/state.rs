@@ -72,6 +72,13 @@ pub enum Intent {
         /// Who.
         user: UserUri,
     },
+    /// Have the room depend on another one of its hub, or on none.
+    Belong {
+        /// Who wants it.
+        by: UserUri,
+        /// That room, and the Matrix room by which the join rule names it.
+        to: Option<(RoomUri, OwnedRoomId)>,
+    },
     /// Change a component of the room.
     Change {
         /// Who wants it.
@@ -150,6 +157,7 @@ impl Intent {
             Self::Say { .. }
             | Self::Report { .. }
             | Self::Change { .. }
+            | Self::Belong { .. }
             | Self::Refresh { .. }
             | Self::Settle { .. }
             | Self::Describe { .. }
@@ -172,6 +180,7 @@ impl Intent {
             | Self::Ban { by, .. }
             | Self::Unban { by, .. }
             | Self::Change { by, .. }
+            | Self::Belong { by, .. }
             | Self::Describe { by, .. }
             | Self::Open { by, .. }
             | Self::Appoint { by, .. } => by,
@@ -409,6 +418,9 @@ pub struct Room {
     /// What people look like. Stored apart.
     #[serde(skip)]
     pub portraits: Portraits,
+    /// Lines of the gateway's own that were shown in its Matrix rooms.
+    #[serde(default)]
+    pub lines: u64,
     /// What it has to do with other rooms: stored in a row of its own.
     #[serde(skip)]
     pub kin: Kin,
@@ -489,6 +501,7 @@ impl Room {
             faces: Faces::default(),
             live: AllShared::default(),
             portraits: Portraits::default(),
+            lines: 0,
             kin: Kin::default(),
         }
     }

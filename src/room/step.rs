@@ -304,8 +304,10 @@ pub enum Input {
     Kin {
         /// The other room.
         parent: RoomUri,
-        /// Its Matrix room.
-        space: Option<OwnedRoomId>,
+        /// The Matrix rooms that it is, or was before upgrades.
+        spaces: BTreeSet<OwnedRoomId>,
+        /// The last question of this one that it knew.
+        answers: u64,
     },
     /// Time passed.
     Tick,
@@ -653,7 +655,7 @@ impl Step<'_> {
             Input::Portrayed { user, picture, place } => self.on_portrayed(&user, &picture, place),
             Input::NotSet { setting, why } => self.on_not_set(setting, &why),
             Input::NewHome { to, found } => self.on_new_home(&to, found),
-            Input::Kin { parent, space } => self.on_kin(&parent, space.as_ref()),
+            Input::Kin { parent, spaces, answers } => self.on_kin(&parent, &spaces, answers),
             Input::Tick => self.on_tick(),
         }
         if !self.more {

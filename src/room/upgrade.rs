@@ -106,9 +106,6 @@ impl NewHome {
         if create.sender != *by {
             return Some(format!("it was made by {}, not by {by}", create.sender));
         }
-        if is_space(&create.content) {
-            return Some("it is a space".to_owned());
-        }
         self.encrypted.then(|| "it is encrypted, and encrypted Matrix rooms cannot be mirrored yet".to_owned())
     }
 }
@@ -246,6 +243,7 @@ impl Step<'_> {
         self.room.undone.clear();
         self.room.matrix = Some(new.clone());
         self.room.former = Some((old.clone(), at));
+        self.room.kin.was(old.clone());
         self.out.push(Effect::Unlink(old.clone()));
         self.out.push(Effect::Link(new.clone()));
         self.out.push(Effect::Move(Move::Moved(old.clone(), new.clone(), at)));

@@ -73,7 +73,9 @@ impl Step<'_> {
     /// The same, by somebody else.
     pub(super) fn notice_of(&mut self, speaker: &Actor, text: &str) {
         let Some(room) = self.room.matrix.clone() else { return };
-        let digest = hash(format!("{}\n{}\n{text}\n{}", self.room.uri, self.now, self.out.len()).as_bytes());
+        // The same may have to be said twice in one moment: of two lines under one id the homeserver takes one.
+        self.room.lines += 1;
+        let digest = hash(format!("{}\n{}\n{text}\n{}", self.room.uri, self.now, self.room.lines).as_bytes());
         let body = match speaker {
             Actor::Bot => text.to_owned(),
             Actor::Ghost(user) => format!("[MIMI gateway, not {}] {text}", self.names.display(user)),

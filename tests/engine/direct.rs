@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     flow::until_room,
     homeserver::{Fault, Seen},
-    silo::{Silo, Two, bring, until, until_bodies, until_true},
+    silo::{PATIENCE, Silo, Two, bring, until, until_bodies, until_true},
 };
 
 /// A1 begins a direct chat with B1, who accepts: the room at A, and at B.
@@ -184,7 +184,12 @@ async fn what_is_written_while_the_other_leaves_arrives_or_is_answered() {
         let arrived = two.a.homeserver.bodies(&at_a).len();
         arrived + answers("could not be delivered") + answers("This was not delivered") == 10
     };
-    until_true("each arrived or was answered", settled).await;
+    let since = std::time::Instant::now();
+    while !settled() {
+        let (arrived, told) = (two.a.homeserver.bodies(&at_a), two.b.homeserver.notices(&at_b));
+        assert!(since.elapsed() < PATIENCE, "not each arrived or was answered: {arrived:?}, {told:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+    }
     until_room(&two.b, &two.a.only_room().await, "left").await;
     assert!(settled());
 }

@@ -26,7 +26,7 @@ fn redacted(silo: &Silo, room: &RoomId) -> Vec<Value> {
     redactions.map(|event| event["content"]["redacts"].clone()).collect()
 }
 
-fn has(key: &[u8], part: &str) -> bool {
+pub(crate) fn has(key: &[u8], part: &str) -> bool {
     key.windows(part.len()).any(|window| window == part.as_bytes())
 }
 

@@ -399,7 +399,11 @@ impl FakeHomeserver {
         state.next += 1;
         let new = format!("!room{}:{}", state.next, self.map.server_name());
         state.rooms.insert(new.clone(), Room::default());
-        let create = json!({ "room_version": "11", "predecessor": { "room_id": predecessor } });
+        let mut create = json!({ "room_version": "11", "predecessor": { "room_id": predecessor } });
+        let first = ("m.room.create".to_owned(), String::new());
+        if let Some(kind) = state.rooms[room.as_str()].state.get(&first).map(|event| &event["content"]["type"]) {
+            create["type"] = kind.clone();
+        }
         self.post(state, &new, &by, "m.room.create", Some(""), create, None);
         self.set_member(state, &new, &by, &by, "join", false);
         for kind in ["m.room.power_levels", "m.room.name"] {

@@ -8,19 +8,20 @@ use std::{
 
 use mimi_gateway::{
     engine::{Finding, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage},
-    store::StoreError,
+    store::{StoreError, Write},
 };
 use ruma::OwnedRoomId;
 use serde_json::json;
 
 use crate::{
     crashes::Steps,
+    held::has,
     homeserver::Fault,
     silo::{Disk, Net, PATIENCE, Silo, Two, bring, until_true},
 };
 
 pub(crate) fn request(selection: Selection) -> MirrorRequest {
-    MirrorRequest { selection, dry_run: false, make_admin: false, per_minute: 6_000 }
+    MirrorRequest { selection, dry_run: false, make_admin: false, with_space: false, per_minute: 6_000 }
 }
 
 pub(crate) fn named(rooms: &[OwnedRoomId]) -> Selection {
@@ -272,6 +273,92 @@ async fn a_space_is_its_rooms_and_those_of_its_spaces() {
     assert_eq!(found, rooms[2..4].iter().map(ToString::to_string).collect());
     let (job, _) = run(&silo, MirrorRequest { selection: Selection::Space(rooms[4].to_string()), ..dry }).await;
     assert!(matches!(&job.stage, Stage::Failed(why) if why.contains("is no space")), "{job:?}");
+}
+
+fn is_space_of(silo: &Silo, space: &OwnedRoomId, rooms: &[OwnedRoomId]) {
+    let homeserver = &silo.homeserver;
+    homeserver.set(space, "a1", "m.room.create", json!({ "room_version": "11", "type": "m.space" }));
+    for room in rooms {
+        homeserver.set_keyed(space, "a1", "m.space.child", room.as_str(), json!({ "via": ["a.test"] }));
+        let allow = json!([{ "type": "m.room_membership", "room_id": space }]);
+        homeserver.set(room, "a1", "m.room.join_rules", json!({ "join_rule": "restricted", "allow": allow }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_space_is_mirrored_before_its_rooms_and_let_go_after_them() {
+    let silo = Silo::new("a", &["a1"], &Arc::new(Net::default())).await;
+    let homeserver = &silo.homeserver;
+    // By their ids the rooms come first.
+    let mut rooms = kitchen_rooms(&silo, 4).await;
+    rooms.sort();
+    let (inner, outer) = (&rooms[2], &rooms[3]);
+    is_space_of(&silo, inner, &rooms[1..2]);
+    is_space_of(&silo, outer, &[rooms[0].clone(), inner.clone()]);
+    let whole = MirrorRequest { with_space: true, ..request(Selection::Space(outer.to_string())) };
+    let (job, found) = run(&silo, MirrorRequest { dry_run: true, ..whole.clone() }).await;
+    assert_eq!((job.counts.rooms, job.counts.fit), (4, 4), "{found:?}");
+    let spaces: Vec<bool> = rooms.iter().map(|room| found.iter().any(|row| row.room == *room && row.space)).collect();
+    assert_eq!(spaces, [false, false, true, true]);
+    // The first space fails for a while: its rooms wait for it.
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (seen, fails, slow) = (Arc::clone(&order), std::sync::atomic::AtomicUsize::new(2), inner.to_string());
+    let names: Vec<String> = rooms.iter().map(ToString::to_string).collect();
+    *homeserver.faults.lock().unwrap() = Box::new(move |call: &str| {
+        if let Some(n) = names.iter().position(|room| call.contains(room.as_str()))
+            && call.starts_with("SetState")
+            && call.contains("m.bridge")
+        {
+            seen.lock().unwrap().push(n);
+        }
+        let again = call.starts_with("timeline") && call.contains(&slow);
+        let fault = again && fails.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if fault { Fault::Before } else { Fault::None }
+    });
+    let (job, found) = run(&silo, whole).await;
+    assert_eq!(job.counts.mirrored, 4, "{found:?}");
+    let says =
+        |room: &OwnedRoomId, text: &str| homeserver.notices(room).iter().filter(|said| said.contains(text)).count();
+    for room in &rooms[..3] {
+        until_true("it belongs to its space", || says(room, "This room belongs to mimi://") == 1).await;
+    }
+    until_true("all say so", || order.lock().unwrap().len() == 4).await;
+    let spaces: BTreeSet<usize> = order.lock().unwrap()[..2].iter().copied().collect();
+    assert_eq!(spaces, BTreeSet::from([2, 3]), "{order:?}");
+    silo.engine().undo_mirroring(job.id, false).await.unwrap();
+    assert_eq!(until_closed(&silo, job.id).await.counts.undone, 4);
+    assert_eq!(says(&rooms[0], "is not mirrored any more") + says(&rooms[1], "is not mirrored any more"), 0);
+    // Of no space there is none.
+    let other = silo.engine().mirror(MirrorRequest { with_space: true, ..request(Selection::All) }).await;
+    assert!(matches!(other, Err(MirrorError::Declined(why)) if why.contains("--space")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_is_upgraded_while_it_is_made_is_the_jobs_to_undo() {
+    let silo = Silo::new("a", &["a1"], &Arc::new(Net::default())).await;
+    let homeserver = &silo.homeserver;
+    let room = kitchen_rooms(&silo, 1).await.remove(0);
+    let made = std::sync::atomic::AtomicBool::new(false);
+    silo.memory().judge(move |batch| {
+        let puts =
+            |table: &str| batch.writes().iter().any(|write| matches!(write, Write::Put { key, .. } if has(key, table)));
+        if puts("link") {
+            made.store(true, Ordering::SeqCst);
+        }
+        let done = puts("mirrorrow") && made.load(Ordering::SeqCst);
+        if done { Err(StoreError::Busy("not now".to_owned())) } else { Ok(()) }
+    });
+    let job = silo.engine().mirror(request(Selection::All)).await.unwrap();
+    let says = |room: &OwnedRoomId, text: &str| homeserver.notices(room).iter().any(|said| said.contains(text));
+    until_true("it is mirrored", || says(&room, "This room is mirrored as")).await;
+    let new = homeserver.upgrade(&room, "a1", &room);
+    homeserver.invite(&new, "a1", homeserver.bot.as_str(), false);
+    until_true("it goes on there", || says(&new, "This room goes on as")).await;
+    silo.memory().judge(|_| Ok(()));
+    assert_eq!(until_closed(&silo, job.id).await.counts.mirrored, 1, "{:?}", rows(&silo, job.id).await);
+    silo.engine().undo_mirroring(job.id, false).await.unwrap();
+    assert_eq!(until_closed(&silo, job.id).await.counts.undone, 1);
+    until_true("it is let go", || homeserver.states(&new, "m.bridge") == [json!({})]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

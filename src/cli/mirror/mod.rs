@@ -58,6 +58,10 @@ pub(super) struct Arguments {
     /// Do it. Without this it is only looked at, and nothing is changed.
     #[arg(long)]
     yes: bool,
+    /// With --space: also the space itself, and the spaces in it, before their rooms: rooms for a space's members belong to it for
+    /// MIMI users, too, then.
+    #[arg(long, requires = "space")]
+    with_space: bool,
     /// Where the bot is not in a room or lacks power: have the homeserver invite it and give it an administrator's power, in the
     /// name of somebody who has it (Synapse's admin API; needs `homeserver.admin_token`).
     #[arg(long, conflicts_with_all = ["job", "jobs", "stop", "undo"])]
@@ -223,6 +227,7 @@ fn begin(gateway: &Gateway<'_>, arguments: &Arguments) -> Result<JobRow, CliErro
         rooms,
         dry_run: !arguments.yes,
         make_admin: arguments.make_admin,
+        with_space: arguments.with_space,
         per_minute: arguments.rate,
     };
     gateway.tell("/mirror", &ask).map_err(|error| failed("nothing was begun", error))

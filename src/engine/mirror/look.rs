@@ -141,7 +141,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchRoom => f.write_str("there is no such room, or nobody of this homeserver is in it"),
-            Self::Space => f.write_str("it is a space: mirror the rooms in it (--space)"),
+            Self::Space => f.write_str("it is a space: mirror the rooms in it (--space), and it with them (--with-space)"),
             Self::BotsOwn => f.write_str("somebody talks with the bot there"),
             Self::AdminRoom => f.write_str("reports of abuse appear there (permissions.admin_room)"),
             Self::LooksDirect => {
@@ -191,6 +191,17 @@ impl fmt::Display for Finding {
             }
         }
     }
+}
+
+/// How a room came into a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    /// It was found.
+    Not,
+    /// Somebody named it by its id.
+    ById,
+    /// As a space that is mirrored with its rooms.
+    AsSpace,
 }
 
 /// What was seen of a room.
@@ -252,8 +263,8 @@ fn text<'a>(content: &'a Value, key: &str) -> &'a str {
     content.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Reads the state of a room. `by_id`: somebody named it by its id.
-pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], by_id: bool) -> Look {
+/// Reads the state of a room.
+pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], named: Named) -> Look {
     let names = &engine.0.names;
     let mut joined: Vec<OwnedUserId> = Vec::new();
     let mut seen = Look::default();
@@ -276,7 +287,7 @@ pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], by_id: bool) -> Loo
                     "" => "1".to_owned(),
                     version => version.chars().take(NAME).collect(),
                 };
-                if text(content, "type") == "m.space" {
+                if text(content, "type") == "m.space" && named != Named::AsSpace {
                     found.push(Finding::Space);
                 }
             }
@@ -323,7 +334,7 @@ pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], by_id: bool) -> Loo
     if seen.creator.is_none() {
         found.push(Finding::NobodyHere);
     }
-    if joined.len() <= TWO && seen.name.is_empty() && !by_id {
+    if joined.len() <= TWO && seen.name.is_empty() && named == Named::Not {
         found.push(Finding::LooksDirect);
     }
     let elsewhere = joined.iter().filter(|user| user.server_name() != names.map.server_name()).count();

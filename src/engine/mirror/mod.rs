@@ -77,6 +77,9 @@ pub struct MirrorRequest {
     pub dry_run: bool,
     /// Where the bot is not in a room or lacks power, have the homeserver make it an administrator of the room.
     pub make_admin: bool,
+    /// With the rooms of a space also the space, and the spaces in it.
+    #[serde(default)]
+    pub with_space: bool,
     /// Rooms a minute.
     pub per_minute: u32,
 }
@@ -201,6 +204,9 @@ pub struct MirrorRow {
     pub tries: u32,
     /// That reason, the last time; empty if there is none.
     pub trouble: String,
+    /// It was found as a space whose rooms are mirrored with it.
+    #[serde(default)]
+    pub space: bool,
     /// In which undoing of the job it had its turn; 0 if in none.
     pub undo: u32,
     /// The bot was in it before, and was given power by the job.
@@ -216,9 +222,10 @@ pub struct Raised {
 }
 
 impl MirrorRow {
-    fn new(room: &str) -> Self {
+    fn new(room: &str, space: bool) -> Self {
         Self {
             room: room.to_owned(),
+            space,
             name: String::new(),
             members: 0,
             version: String::new(),
@@ -343,6 +350,9 @@ impl Engine {
             && !is_name(space)
         {
             return declined(format!("{space:?} is no room's id (!…) or alias (#…:…), so it is no space."));
+        }
+        if request.with_space && !matches!(request.selection, Selection::Space(_)) {
+            return declined("--with-space goes with --space: it says which space.");
         }
         let _one = self.0.mirroring.jobs.lock().await;
         let jobs = self.mirror_jobs().await?;

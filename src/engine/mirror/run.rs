@@ -1,6 +1,6 @@
 //! Working on a job: its rooms are found, then each has its turn.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ruma::{OwnedRoomAliasId, OwnedRoomId};
 use serde_json::Value;
@@ -15,8 +15,9 @@ use super::{
         presence::To,
         tables::{ENDED, MANAGEMENT, MIRROR_JOBS, MIRROR_ROWS},
     },
-    BUNCH, Counts, Finding, MOST_ROOMS, MOST_TRIES, MirrorJob, MirrorRow, Outcome, Raised, Selection, Stage,
-    look::{Look, look},
+    BUNCH, Counts, Finding, MOST_ROOMS, MOST_TRIES, MirrorJob, MirrorRequest, MirrorRow, Outcome, Raised, Selection,
+    Stage,
+    look::{Look, Named, look},
 };
 use crate::{
     room::Names as _,
@@ -27,6 +28,9 @@ use crate::{
 pub(super) const WHO: &str = "mirror jobs";
 /// The longest wait between tries, as a multiple of the first.
 pub(super) const LONGEST_WAIT: u32 = 50;
+
+/// Rooms of a job, and whether each is a space that is mirrored with its rooms.
+type Found = BTreeMap<String, bool>;
 
 impl Engine {
     /// Works on jobs until the engine stops.
@@ -127,7 +131,7 @@ impl Engine {
 
     async fn list(&self, mut job: MirrorJob) -> Result<(), LobbyError> {
         let looking = async {
-            match self.find_rooms(&job.request.selection).await {
+            match self.find_rooms(&job.request).await {
                 Err(error) => self.not_everybodys(error).await.map(Err),
                 Ok(found) => Ok(Ok(found)),
             }
@@ -159,11 +163,11 @@ impl Engine {
                 return Ok(());
             }
         };
-        let found: Vec<&String> = rooms.iter().collect();
+        let found: Vec<(&String, &bool)> = rooms.iter().collect();
         for bunch in found.chunks(BUNCH) {
             let mut batch = Batch::new("rooms of a mirror job");
-            for room in bunch {
-                MIRROR_ROWS.put(&self.0.db, &mut batch, &(job.id, (*room).clone()), &MirrorRow::new(room))?;
+            for (room, space) in bunch {
+                MIRROR_ROWS.put(&self.0.db, &mut batch, &(job.id, (*room).clone()), &MirrorRow::new(room, **space))?;
             }
             self.0.db.commit(batch).await?;
         }
@@ -173,30 +177,31 @@ impl Engine {
     }
 
     /// The inner error is for people.
-    async fn find_rooms(&self, selection: &Selection) -> Result<Result<BTreeSet<String>, String>, LobbyError> {
-        match self.search(selection).await {
+    async fn find_rooms(&self, request: &MirrorRequest) -> Result<Result<Found, String>, LobbyError> {
+        match self.search(request).await {
             Err(LobbyError::Call(error)) if error.retry == Retry::Permanent => Ok(Err(error.to_string())),
             found => found,
         }
     }
 
-    async fn search(&self, selection: &Selection) -> Result<Result<BTreeSet<String>, String>, LobbyError> {
-        let Some(survey) = self.0.homeserver.survey() else { return Ok(Ok(BTreeSet::new())) };
-        match selection {
-            Selection::Rooms(rooms) => Ok(Ok(rooms.iter().cloned().collect())),
+    async fn search(&self, request: &MirrorRequest) -> Result<Result<Found, String>, LobbyError> {
+        let Some(survey) = self.0.homeserver.survey() else { return Ok(Ok(Found::new())) };
+        let room = |room: String| (room, false);
+        match &request.selection {
+            Selection::Rooms(rooms) => Ok(Ok(rooms.iter().cloned().map(room).collect())),
             Selection::All => {
-                let mut found: BTreeSet<String> = survey.joined_rooms().await?.into_iter().map(String::from).collect();
+                let mut found: Found = survey.joined_rooms().await?.into_iter().map(String::from).map(room).collect();
                 let mut skip = self.0.homeserver.has_admin().then_some(0);
                 while let Some(place) = skip {
                     let page = survey.known_rooms(place).await?;
                     let ours = page.rooms.into_iter().filter(|room| room.local_members > 0);
-                    found.extend(ours.map(|room| room.room.to_string()));
+                    found.extend(ours.map(|known| room(known.room.to_string())));
                     skip = page.next.filter(|next| *next > place && found.len() < MOST_ROOMS);
                 }
                 Ok(Ok(found))
             }
             Selection::Space(space) => match self.room_id(space).await? {
-                Some(space) => self.rooms_of_space(survey, space).await,
+                Some(space) => self.rooms_of_space(survey, space, request.with_space).await,
                 None => Ok(Err(format!("there is no space {space}, or it cannot be seen from here"))),
             },
         }
@@ -207,8 +212,9 @@ impl Engine {
         &self,
         survey: &dyn Survey,
         top: OwnedRoomId,
-    ) -> Result<Result<BTreeSet<String>, String>, LobbyError> {
-        let (mut found, mut spaces) = (BTreeSet::new(), BTreeSet::from([top.to_string()]));
+        with_space: bool,
+    ) -> Result<Result<Found, String>, LobbyError> {
+        let (mut found, mut spaces) = (Found::new(), BTreeSet::from([top.to_string()]));
         let mut waiting = VecDeque::from([top.clone()]);
         while let Some(space) = waiting.pop_front() {
             let state = match self.state_in_view(survey, &space).await {
@@ -233,14 +239,18 @@ impl Engine {
                 }
                 continue;
             }
-            found.remove(space.as_str());
+            if with_space {
+                found.insert(space.to_string(), true);
+            } else {
+                found.remove(space.as_str());
+            }
             for event in events.iter().filter(|event| kind(event).as_deref() == Some("m.space.child")) {
                 let via = event.pointer("/content/via").and_then(Value::as_array).is_some_and(|via| !via.is_empty());
                 let child =
                     event.get("state_key").and_then(Value::as_str).and_then(|key| OwnedRoomId::try_from(key).ok());
                 let Some(child) = child.filter(|_| via) else { continue };
                 if found.len() + spaces.len() < MOST_ROOMS && spaces.insert(child.to_string()) {
-                    found.insert(child.to_string());
+                    found.insert(child.to_string(), false);
                     waiting.push_back(child);
                 }
             }
@@ -273,6 +283,9 @@ impl Engine {
     }
 
     pub(super) async fn try_room(&self, job: &MirrorJob, row: &mut MirrorRow) -> Result<(), LobbyError> {
+        if self.was_made(row) {
+            return Ok(());
+        }
         let Some(room) = self.place_of_row(row).await? else {
             row.findings = vec![Finding::NoSuchRoom];
             row.outcome = Outcome::LeftOut;
@@ -285,11 +298,18 @@ impl Engine {
             return Err(CallError { what, retry: Retry::Retriable(None), status: None, errcode: None }.into());
         };
         if let Some(uri) = self.linked(room.as_str()) {
-            let ours = matches!(&row.outcome, Outcome::Making(drawn) if *drawn == uri);
-            row.outcome = if ours { Outcome::Mirrored(uri) } else { Outcome::Before(uri) };
+            row.outcome = Outcome::Before(uri);
             return Ok(());
         }
-        let (mut seen, mut since) = self.look_at(&room, job.by_id).await?;
+        // A space is named, or stands in one that is.
+        let named = if row.space {
+            Named::AsSpace
+        } else if job.by_id {
+            Named::ById
+        } else {
+            Named::Not
+        };
+        let (mut seen, mut since) = self.look_at(&room, named).await?;
         if !job.request.dry_run && !seen.is_fit() && seen.is_possible() && job.request.make_admin {
             if seen.findings.contains(&Finding::BotOutside) {
                 row.entered = true;
@@ -299,7 +319,7 @@ impl Engine {
             self.note_row(job, row).await?;
             claim.brings_bot();
             self.bring_in(&room).await?;
-            (seen, since) = self.look_at(&room, job.by_id).await?;
+            (seen, since) = self.look_at(&room, named).await?;
         }
         if job.request.make_admin {
             seen.gives_power(job.request.dry_run);
@@ -338,7 +358,7 @@ impl Engine {
     }
 
     /// What there is to know of a room, and its newest event before that.
-    async fn look_at(&self, room: &OwnedRoomId, by_id: bool) -> Result<(Look, Option<String>), LobbyError> {
+    async fn look_at(&self, room: &OwnedRoomId, named: Named) -> Result<(Look, Option<String>), LobbyError> {
         let Some(survey) = self.0.homeserver.survey() else { return Ok((Look::unseen(Finding::NoSuchRoom), None)) };
         if self.0.settings.admin_room.as_ref() == Some(room) {
             return Ok((Look::unseen(Finding::AdminRoom), None));
@@ -355,7 +375,7 @@ impl Engine {
         };
         match self.state_in_view(survey, room).await {
             Ok(state) if state.is_empty() => Ok((Look::unseen(Finding::NoSuchRoom), None)),
-            Ok(state) => Ok((look(self, &state, by_id), newest)),
+            Ok(state) => Ok((look(self, &state, named), newest)),
             Err(error) if error.retry == Retry::Permanent => {
                 let has_admin = self.0.homeserver.has_admin();
                 let finding = if has_admin { Finding::NoSuchRoom } else { Finding::BotOutside };

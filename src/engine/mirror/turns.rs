@@ -83,14 +83,26 @@ impl Engine {
         }
     }
 
-    /// Each room that is due has one turn.
+    /// Each room that is due has one turn. Spaces are mirrored before their rooms, which depend on them then, and let go after them.
     async fn round(&self, job: &MirrorJob) -> Result<Round, LobbyError> {
+        if !job.request.with_space {
+            return self.pass(job, false).await;
+        }
+        let spaces_first = !matches!(job.stage, Stage::Undoing { .. });
+        match self.pass(job, spaces_first).await? {
+            Round::Done => self.pass(job, !spaces_first).await,
+            open => Ok(open),
+        }
+    }
+
+    /// Each room that is due, or each space, has one turn.
+    async fn pass(&self, job: &MirrorJob, spaces: bool) -> Result<Round, LobbyError> {
         let per_minute = job.request.per_minute.max(1) * if job.request.dry_run { READING } else { 1 };
         let pause = Duration::from_mins(1) / per_minute;
         let (mut round, mut after) = (Round::Done, None);
         loop {
             let page = MIRROR_ROWS.scan(&self.0.db, &job.id, after, BUNCH).await?;
-            for (_, row) in page.rows.into_iter().filter(|(_, row)| is_due(job, row)) {
+            for (_, row) in page.rows.into_iter().filter(|(_, row)| row.space == spaces && is_due(job, row)) {
                 let began = Instant::now();
                 match self.turn(job, row).await? {
                     Turn::Over(false) => return Ok(Round::Stopped),
@@ -168,7 +180,9 @@ impl Engine {
     /// A turn failed, and comes no more.
     fn gives_up(&self, job: &MirrorJob, row: &mut MirrorRow, why: String) {
         if !matches!(job.stage, Stage::Undoing { .. }) {
-            row.outcome = Outcome::Failed(why);
+            if !self.was_made(row) {
+                row.outcome = Outcome::Failed(why);
+            }
             return;
         }
         if let Outcome::Mirrored(uri) | Outcome::Kept(uri, _) | Outcome::Making(uri) = row.outcome.clone() {
@@ -199,6 +213,15 @@ impl Engine {
             return Err(error);
         }
         Ok(error.to_string().chars().take(TROUBLE).collect())
+    }
+
+    /// Whether a room that was to be mirrored is, in whichever Matrix room by now: it is the job's to undo.
+    pub(super) fn was_made(&self, row: &mut MirrorRow) -> bool {
+        let Outcome::Making(uri) = &row.outcome else { return false };
+        let Some(place) = self.place_of(uri) else { return false };
+        row.matrix = Some(place);
+        row.outcome = Outcome::Mirrored(uri.clone());
+        true
     }
 
     /// The Matrix room in which a MIMI room is.

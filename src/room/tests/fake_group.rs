@@ -216,6 +216,8 @@ pub(super) struct FakeGroup {
     pub(super) pending: Vec<Vec<u8>>,
     opened: BTreeSet<[u8; 32]>,
     made: Cell<u64>,
+    /// Who takes part in other rooms of the hub.
+    pub(super) parents: BTreeMap<String, std::sync::Arc<BTreeSet<UserUri>>>,
 }
 
 impl FakeGroup {
@@ -232,6 +234,7 @@ impl FakeGroup {
             pending: Vec::new(),
             opened: BTreeSet::new(),
             made: Cell::new(0),
+            parents: BTreeMap::new(),
         }
     }
 
@@ -420,6 +423,9 @@ impl Group for FakeGroup {
     }
     fn has_leaf(&self, user: &UserUri) -> bool {
         self.is_local(user)
+    }
+    fn participants_of(&self, room: &str) -> Option<std::sync::Arc<BTreeSet<UserUri>>> {
+        self.parents.get(room).cloned()
     }
     fn in_group(&self, user: &UserUri) -> bool {
         self.shared.as_ref().is_some_and(|shared| shared.leaves.contains_key(user))

@@ -612,3 +612,24 @@ fn a_direct_chat_waits_for_the_other() {
     assert_eq!(world.providers[A].bodies(), ["u0 says 1!"]);
     assert_eq!(world.providers[A].group.epoch(), world.providers[B].group.epoch());
 }
+
+#[test]
+fn the_same_line_said_twice_in_one_moment_is_two_lines() {
+    let mut world = World::new(29, &["a"], &["u0@a"]);
+    world.settle();
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        // Two steps that begin alike, in one millisecond.
+        world.as_hub(|step| {
+            step.notice("A message of @u0:a.test could not be delivered to the MIMI users: the chat is over.");
+            let txn = step.out.iter().find_map(|effect| match effect {
+                crate::room::Effect::Matrix(crate::room::effect::MatrixAction::Send { txn_id, .. }) => {
+                    Some(txn_id.clone())
+                }
+                _ => None,
+            });
+            ids.insert(txn.unwrap());
+        });
+    }
+    assert_eq!(ids.len(), 2, "the homeserver takes two of one id for one");
+}

@@ -943,7 +943,9 @@ fn copy(input: &Input) -> Input {
         Input::Looked { setting, written, found } => {
             Input::Looked { setting: *setting, written: *written, found: found.clone() }
         }
-        Input::Kin { parent, space } => Input::Kin { parent: parent.clone(), space: space.clone() },
+        Input::Kin { parent, spaces, answers } => {
+            Input::Kin { parent: parent.clone(), spaces: spaces.clone(), answers: *answers }
+        }
         Input::NotSet { setting, why } => Input::NotSet { setting: *setting, why: why.clone() },
         Input::Read { user, messages, salt } => {
             Input::Read { user: user.clone(), messages: messages.clone(), salt: *salt }
