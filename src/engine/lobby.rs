@@ -525,7 +525,7 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
             "m.room.name" => facts.name = text("name"),
             "m.room.topic" => facts.topic = text("topic"),
             "m.room.join_rules" => {
-                (facts.lets_in, facts.public) = (room::space_of(&content), room::is_public(&content))
+                (facts.lets_in, facts.public) = (room::space_of(&content), room::is_public(&content));
             }
             "m.room.encryption" => facts.encrypted = true,
             "m.bridge" => {

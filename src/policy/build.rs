@@ -33,9 +33,9 @@ pub fn update_join_codes(state: &RoomState, to: u32) -> Result<Vec<u8>, CodecErr
 pub fn update_open_join(state: &RoomState, to: u32, open: bool) -> Result<Vec<u8>, CodecError> {
     let mut roles = state.roles.clone();
     if open {
-        roles.open(to)
+        roles.open(to);
     } else {
-        roles.close(to)
+        roles.close(to);
     }
     roles.encode()
 }

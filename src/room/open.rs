@@ -56,7 +56,7 @@ impl Step<'_> {
         }
         let by = now.and_then(|now| self.names.uri(&now.sender));
         if !public {
-            return self.want_closed(by);
+            return self.want_closed(by.as_ref());
         }
         if !self.names.envelope().open_rooms {
             return self.notice(
@@ -80,18 +80,16 @@ impl Step<'_> {
         self.room.queue.push_back(Intent::Open { by, open });
     }
 
-    fn want_closed(&mut self, by: Option<UserUri>) {
+    fn want_closed(&mut self, by: Option<&UserUri>) {
         self.room.queue.retain(|intent| !matches!(intent, Intent::Open { .. }));
         if !self.state().is_some_and(|state| state.is_open()) {
             return;
         }
-        match self.who_defines(by.as_ref()) {
-            Some(by) => self.want_open(by, false),
-            None => {
-                let text = "nobody here may take back that anybody may come in; this hub lets nobody in all the same";
-                self.out.push(Effect::Note(text.to_owned()));
-            }
+        if let Some(by) = self.who_defines(by) {
+            return self.want_open(by, false);
         }
+        let text = "nobody here may take back that anybody may come in; this hub lets nobody in all the same";
+        self.out.push(Effect::Detail(text.to_owned()));
     }
 
     /// As hub: a room that is not to be open, or not any more, is closed once somebody may do it, whoever opened it.
