@@ -64,12 +64,13 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
             OutRow::Parcel(parcel) => engine.by_own_ids(room, &mut parcel.showing).await,
             _ => Ok(()),
         };
-        let result = match looked_up {
-            Err(error) => Ok(Err(lookup_failed(&error))),
-            Ok(()) => tokio::select! {
+        let result = if let Err(error) = looked_up {
+            Ok(Err(lookup_failed(&error)))
+        } else {
+            tokio::select! {
                 () = engine.0.stop.cancelled() => return false,
                 result = caught(call(engine, room, &row)) => result,
-            },
+            }
         };
         let result = match (result, row) {
             (Err(Panicked), OutRow::Parcel(parcel)) => {

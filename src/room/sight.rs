@@ -163,8 +163,8 @@ mod tests {
         MessageId([number; 32])
     }
 
-    fn named(ids: &[u8]) -> Option<LastSeen> {
-        Some(LastSeen::Messages(ids.iter().map(|number| id(*number)).collect()))
+    fn named(ids: &[u8]) -> LastSeen {
+        LastSeen::Messages(ids.iter().map(|number| id(*number)).collect())
     }
 
     fn heads(sight: &Sight) -> Vec<u8> {
@@ -174,11 +174,11 @@ mod tests {
     #[test]
     fn the_draft_s_pizza() {
         let mut sight = Sight::default();
-        sight.comes(id(1), named(&[]));
+        sight.comes(id(1), Some(named(&[])));
         sight.shown(|_| true);
         // Bob and Cathy answer Alice at the same time.
-        sight.comes(id(2), named(&[1]));
-        sight.comes(id(3), named(&[1]));
+        sight.comes(id(2), Some(named(&[1])));
+        sight.comes(id(3), Some(named(&[1])));
         sight.shown(|_| true);
         assert_eq!(heads(&sight), [2, 3]);
         // Doug has seen both.
@@ -190,7 +190,7 @@ mod tests {
     fn what_is_not_in_the_matrix_room_was_not_seen() {
         let mut sight = Sight::default();
         sight.said(id(1));
-        sight.comes(id(2), named(&[1]));
+        sight.comes(id(2), Some(named(&[1])));
         sight.shown(|_| false);
         assert_eq!(heads(&sight), [1]);
         sight.said(id(3));
@@ -224,7 +224,7 @@ mod tests {
     fn a_flood_takes_no_more_room_than_a_crowd() {
         let mut sight = Sight::default();
         for number in 1..=200 {
-            sight.comes(id(number), named(&[250, 251, 252]));
+            sight.comes(id(number), Some(named(&[250, 251, 252])));
         }
         assert_eq!(sight.coming.len(), MAX_COMING);
         assert!(sight.coming.iter().all(|coming| coming.after.as_ref().is_some_and(Vec::is_empty)));
