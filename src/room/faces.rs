@@ -308,8 +308,8 @@ impl Step<'_> {
         let actor = Actor::Ghost(user.clone());
         self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
         self.name_ghost(room, &user);
-        self.room.ghosts.insert(user.clone());
         self.tell_apart(room, &user);
+        self.room.ghosts.insert(user.clone());
         self.bring_picture(room, &user);
     }
 
