@@ -15,6 +15,7 @@ const PAGE: usize = 500;
 /// What `mimi-gateway mirror` asks for. One of `all`, `space` and `rooms`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct MirrorAsk {
     /// All rooms that the bot is in; with an administrator's token all of the homeserver.
     #[serde(default)]

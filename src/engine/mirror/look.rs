@@ -264,7 +264,7 @@ fn text<'a>(content: &'a Value, key: &str) -> &'a str {
 }
 
 /// Reads the state of a room.
-pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], named: Named) -> Look {
+pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], way: Named) -> Look {
     let names = &engine.0.names;
     let mut joined: Vec<OwnedUserId> = Vec::new();
     let mut seen = Look::default();
@@ -287,7 +287,7 @@ pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], named: Named) -> Lo
                     "" => "1".to_owned(),
                     version => version.chars().take(NAME).collect(),
                 };
-                if text(content, "type") == "m.space" && named != Named::AsSpace {
+                if text(content, "type") == "m.space" && way != Named::AsSpace {
                     found.push(Finding::Space);
                 }
             }
@@ -334,7 +334,7 @@ pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], named: Named) -> Lo
     if seen.creator.is_none() {
         found.push(Finding::NobodyHere);
     }
-    if joined.len() <= TWO && seen.name.is_empty() && named == Named::Not {
+    if joined.len() <= TWO && seen.name.is_empty() && way == Named::Not {
         found.push(Finding::LooksDirect);
     }
     let elsewhere = joined.iter().filter(|user| user.server_name() != names.map.server_name()).count();

@@ -5,6 +5,7 @@ mod bans;
 mod direct;
 mod faces;
 mod fake_group;
+mod kin;
 mod live;
 mod lost;
 mod model;
