@@ -216,6 +216,19 @@ fn is_text(part: &NestedPart) -> bool {
     })
 }
 
+/// Whether it is worth choosing: people see all of it.
+fn can_be_shown(part: &NestedPart) -> bool {
+    match &part.body {
+        Body::Null => false,
+        Body::External(_) => true,
+        Body::Single { content_type, .. } => {
+            matches!(essence(content_type).as_str(), "text/plain" | "text/markdown" | "text/html")
+        }
+        Body::Multi { semantics: PartSemantics::ChooseOne, parts } => parts.iter().any(can_be_shown),
+        Body::Multi { parts, .. } => parts.iter().all(can_be_shown),
+    }
+}
+
 /// Whether its files are custom emoji, which are nothing without their text.
 fn has_emoji(part: &NestedPart) -> bool {
     texts(part).any(|text| text.contains("data-mx-emoticon"))
@@ -270,6 +283,7 @@ impl Found<'_> {
         for part in parts {
             let before = self.media.clone();
             if part.walk().any(is_external)
+                && can_be_shown(part)
                 && !has_emoji(part)
                 && self.alternative(number, part).is_some()
                 && self.media.files.len() > before.files.len()
@@ -300,8 +314,11 @@ impl Found<'_> {
 
     /// The texts among alternatives, if there is no other caption.
     fn say_once(&mut self, parts: &[NestedPart]) {
-        let mut texts: Vec<NestedPart> =
-            parts.iter().filter(|part| is_text(part) && is_shown(part.disposition)).cloned().collect();
+        let mut texts: Vec<NestedPart> = parts
+            .iter()
+            .filter(|part| is_text(part) && can_be_shown(part) && is_shown(part.disposition))
+            .cloned()
+            .collect();
         if self.media.caption.is_some() || texts.is_empty() {
             return;
         }

@@ -462,6 +462,8 @@ fn of_alternatives_the_first_with_a_file_is_shown_and_the_text_with_it() {
         // What cannot be shown is passed over.
         (choose(vec![named(Disposition::Render, "image/png", "0", "ftp://x"), picture("1")]), Some("1: 1")),
         (choose(vec![all(vec![picture("0"), other.clone()]), picture("1"), text("a cat")]), Some("1: a cat")),
+        (choose(vec![all(vec![picture("0"), NestedPart::text("text/x", "?")]), text("a cat")]), None),
+        (choose(vec![picture("1"), NestedPart::text("text/x", "?")]), Some("1: 1")),
         (choose(vec![named(Disposition::Session, "", "0", url), text("a call")]), None),
         (choose(vec![named(Disposition::Preview, "image/png", "0", url), text("a cat")]), None),
         (choose(vec![text("a cat"), other]), None),

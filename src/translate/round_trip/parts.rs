@@ -195,8 +195,9 @@ fn wrong(part: &NestedPart, seen: &BTreeSet<usize>) -> Option<String> {
             let chosen = |part: &&NestedPart| {
                 let own = numbers(part, false);
                 let has_file = part.walk().any(|part| matches!(part.body, Body::External(_)));
-                let beside = parts.iter().filter(|part| has_file && numbers(part, true) == numbers(part, false));
-                let beside = beside.map(|part| numbers(part, true)).find(|text| !text.is_disjoint(seen));
+                let is_bare = |part: &NestedPart| part.walk().all(|part| !matches!(part.body, Body::External(_)));
+                let beside = parts.iter().filter(|part| has_file && is_bare(part)).map(|part| numbers(part, false));
+                let beside = beside.into_iter().find(|text| !text.is_disjoint(seen));
                 let said = |n: &usize| own.contains(n) || beside.as_ref().is_some_and(|text| text.contains(n));
                 let hidden = parts.iter().flat_map(|part| numbers(part, false)).all(|n| said(&n) || !seen.contains(&n));
                 hidden && can_be_shown(part) == best && wrong(part, seen).is_none()
