@@ -105,10 +105,8 @@ impl Chat {
                     change.set(room.as_str(), &user, "m.room.member", &user, content);
                 }
             }
-            // Nobody looks at pictures here, and no files are carried.
-            MatrixAction::Portray { .. } => {}
-            // Its client shows nobody what others have read.
-            MatrixAction::Receipt { .. } => {}
+            // Its client shows nobody what others have read, or look like.
+            MatrixAction::Receipt { .. } | MatrixAction::Portray { .. } => {}
         }
         Ok(MatrixDone::Done)
     }

@@ -79,7 +79,7 @@ async fn rooms(State(engine): State<Engine>, Query(query): Query<After>) -> Resp
 
 async fn fingerprints(State(engine): State<Engine>, Query(query): Query<After>) -> Response {
     let Ok(after) = place(query) else { return refusal(StatusCode::BAD_REQUEST, "no such place") };
-    page(super::fingerprints(engine.database(), after)).await
+    Box::pin(page(super::fingerprints(engine.database(), after))).await
 }
 
 async fn quarantine(State(engine): State<Engine>, Query(query): Query<After>) -> Response {

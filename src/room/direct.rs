@@ -62,7 +62,7 @@ impl Step<'_> {
         let came: Vec<UserUri> = here.difference(&self.room.ghosts).cloned().collect();
         let gone: Vec<UserUri> = self.room.ghosts.difference(here).cloned().collect();
         for user in &came {
-            self.let_ghost_in(room, user.clone());
+            self.let_ghost_in(room, user);
         }
         if self.is_hub() && self.can_speak() && !std::mem::replace(&mut self.room.greeted, true) {
             self.set_bridge_state();

@@ -304,13 +304,13 @@ impl Step<'_> {
     }
 
     /// A ghost comes in: with its name, if it has one here.
-    pub(super) fn let_ghost_in(&mut self, room: &OwnedRoomId, user: UserUri) {
+    pub(super) fn let_ghost_in(&mut self, room: &OwnedRoomId, user: &UserUri) {
         let actor = Actor::Ghost(user.clone());
         self.out.push(Effect::Matrix(MatrixAction::Join { room: room.clone(), actor }));
-        self.name_ghost(room, &user);
-        self.tell_apart(room, &user);
+        self.name_ghost(room, user);
+        self.tell_apart(room, user);
         self.room.ghosts.insert(user.clone());
-        self.bring_picture(room, &user);
+        self.bring_picture(room, user);
     }
 
     /// The ghost is called what its user says.

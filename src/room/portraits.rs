@@ -246,6 +246,9 @@ impl Step<'_> {
         }
         let portrait = self.room.portraits.portrait(user);
         portrait.wanted = picture.as_ref().map(digest_of);
+        if picture.is_none() {
+            portrait.place = None;
+        }
         portrait.late = picture.map(|picture| picture.bytes);
         true
     }
@@ -261,13 +264,11 @@ impl Step<'_> {
         let portrait = self.room.portraits.portrait(user);
         portrait.wanted = picture.as_ref().map(digest_of);
         (portrait.since, portrait.late) = (now, None);
-        match picture {
-            Some(picture) => self.out.push(Effect::Portray { user: user.clone(), picture }),
-            None => {
-                self.room.portraits.theirs.remove(user);
-                self.out.push(Effect::Matrix(picture_of(&room, user, None)));
-            }
+        if let Some(picture) = picture {
+            return self.out.push(Effect::Portray { user: user.clone(), picture });
         }
+        self.room.portraits.theirs.remove(user);
+        self.out.push(Effect::Matrix(picture_of(&room, user, None)));
     }
 
     /// Their picture is a file of the homeserver, or why not.

@@ -35,7 +35,7 @@ impl Step<'_> {
     fn let_in(&mut self, room: &OwnedRoomId, remote: &BTreeSet<UserUri>, most: usize) {
         let next: Vec<UserUri> = remote.difference(&self.room.ghosts).take(most).cloned().collect();
         for user in next {
-            self.let_ghost_in(room, user);
+            self.let_ghost_in(room, &user);
         }
     }
 
@@ -58,7 +58,7 @@ impl Step<'_> {
             return;
         }
         if self.state().is_some_and(|state| !state.base_policy.fixed_membership && state.takes_part(user)) {
-            self.let_ghost_in(room, user.clone());
+            self.let_ghost_in(room, user);
         }
     }
 

@@ -56,7 +56,7 @@ impl Carrier {
         let _turn = self.turn_of(&user.provider()).await?;
         let mut filling = self.files.spool.begin(AsItIs)?;
         filling.write(&picture.bytes)?;
-        let (spooled, _) = filling.finish()?;
+        let (spooled, ()) = filling.finish()?;
         let actor = Actor::Ghost(user.clone());
         Ok(self.files.matrix.upload(&actor, "avatar", picture.media_type, &spooled).await?)
     }
