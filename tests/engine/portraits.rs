@@ -65,7 +65,7 @@ async fn what_is_said_waits_for_no_picture_and_one_that_is_none_is_none() {
     until_looks(&two.b, &at_b, &alice, Some(&picture("alice"))).await;
     // No picture, and one that is too large for a card.
     let notify = || two.a.net.calls(&two.b.domain, Endpoint::Notify).len();
-    for bytes in [b"<svg onload=alert(1)>".to_vec(), [PNG, &[0; 100_000]].concat()] {
+    for bytes in [b"<svg onload=alert(1)>".to_vec(), [PNG, &vec![0; 100_000]].concat()] {
         a.picture_me(&at_a, "a1", Some(&two.a.files().files.keep(&bytes)));
         let before = notify();
         a.say(&at_a, "a1", "more");
