@@ -16,12 +16,14 @@ use mimi_gateway::{
 type Target = fn(&[u8]);
 
 /// Targets beside those of the kinds of `mimi-gateway inspect`.
-const OTHERS: [(&str, Target); 8] = [
+const OTHERS: [(&str, Target); 10] = [
     ("any", any),
     ("directory-urls", directory_urls),
+    ("event", event),
     ("headers", headers),
     ("html", html),
     ("markdown", markdown),
+    ("message", message),
     ("paths", paths),
     ("uris", uris),
     ("vcard", vcard),
@@ -154,8 +156,18 @@ fn shown(content_type: &str, text: &str) -> Option<String> {
     let message_id = MessageId([0; 32]);
     let (sender, room) = (&sender, &room);
     let ctx = ToMatrix { message_id, sender, room, from_gateway: false, mentions: &Nobody };
-    let event = to_matrix(&content, &ctx).content;
+    clean(&to_matrix(&content, &ctx).content)
+}
+
+/// An event as strangers get it shown: of a size that a homeserver takes, nothing in its texts steers a terminal, and only tags that
+/// may be shown are in its HTML, which is the answer.
+fn clean(event: &serde_json::Value) -> Option<String> {
     assert!(event.to_string().len() <= mimi_gateway::translate::MAX_EVENT_CONTENT);
+    for field in ["body", "filename"] {
+        let text = event.get(field).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+        assert!(!text.contains(steers), "{field} {text:?}");
+    }
     let html = event.get("formatted_body")?.as_str()?.to_owned();
     let mut names = html.split('<').skip(1).map(|tag| tag.trim_start_matches('/'));
     let allowed = |tag: &str| {
@@ -183,6 +195,43 @@ fn html(data: &[u8]) {
     let translated = to_mimi("m.room.message", &event, &context).expect("it has a text");
     let bytes = translated.content.encode().expect("of a size that can be sent");
     assert_eq!(MimiContent::decode(&bytes).as_ref(), Ok(&translated.content));
+}
+
+/// A whole event, `{"type": …, "content": …}`: what crosses is the same once it is encoded, and can be shown.
+fn event(data: &[u8]) {
+    let Ok(event) = serde_json::from_slice::<serde_json::Value>(data) else { return };
+    let (Some(event_type), Some(content)) = (event.get("type").and_then(|kind| kind.as_str()), event.get("content"))
+    else {
+        return;
+    };
+    let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
+    let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
+    let context = ToMimi { sender: &sender, room: &room, salt: [0; 16], sent_ts: 0, past: &NoPast, mentions: &Nobody };
+    match to_mimi(event_type, content, &context) {
+        Ok(translated) => {
+            if let Ok(bytes) = translated.content.encode() {
+                assert_eq!(MimiContent::decode(&bytes).as_ref(), Ok(&translated.content));
+                message(&bytes);
+            }
+        }
+        Err(reason) => assert!(!reason.to_string().is_empty()),
+    }
+}
+
+/// A whole message: whatever it is, it can be shown, and is clean if a stranger sent it.
+fn message(data: &[u8]) {
+    let Ok(content) = MimiContent::decode(data) else { return };
+    let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
+    let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
+    for from_gateway in [false, true] {
+        let message_id = MessageId([0; 32]);
+        let ctx = ToMatrix { message_id, sender: &sender, room: &room, from_gateway, mentions: &Nobody };
+        let shown = to_matrix(&content, &ctx);
+        // Clients that know a custom type clean it, as with any event.
+        if !from_gateway || shown.event_type == "m.room.message" {
+            clean(&shown.content);
+        }
+    }
 }
 
 /// Markdown of strangers becomes HTML that is clean as it is.
