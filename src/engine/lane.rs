@@ -384,9 +384,11 @@ fn refused(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow, er
         let outcome = Outcome::Fetched { user, place, salt, picture: Err(error.what.clone()) };
         return engine.mail(&room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
     }
-    if matches!(row, OutRow::Portray { .. }) {
+    if let OutRow::Portray { room, user, picture } = row {
         tracing::info!(lane, %error, "the picture of somebody elsewhere is not shown");
-        return remove(engine, lane, number, |_| {});
+        let Some(picture) = Picture::new(picture) else { return remove(engine, lane, number, |_| {}) };
+        let outcome = Outcome::Portrayed { user, picture, place: Err(error.what.clone()) };
+        return engine.mail(&room, Mail::Outcome { lane: lane.to_owned(), number, outcome });
     }
     tracing::warn!(lane, %error, "refused for good");
     match &row {

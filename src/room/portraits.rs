@@ -26,6 +26,8 @@ use crate::{
 
 /// A ghost gets another picture at most so often, in milliseconds.
 const PAUSE: Millis = 60_000;
+/// What could not be read is asked for once more after so long, when its owner speaks.
+const AGAIN: Millis = 600_000;
 /// So many pictures wait for their turn; further ones are not shown.
 const MOST_LATE: usize = 8;
 /// Remote users of a room whose pictures are shown.
@@ -58,8 +60,10 @@ pub struct Sitter {
     place: Option<String>,
     /// The one that was asked for last.
     fetched: Option<String>,
-    /// Others have one.
+    /// Somebody was told of one.
     told: bool,
+    /// It could not be read: not before then once more.
+    again: Millis,
 }
 
 /// A remote user's.
@@ -84,7 +88,7 @@ impl Portraits {
     fn heard_by(&mut self, providers: &BTreeSet<ProviderDomain>) {
         if !providers.is_subset(&self.sheet.told) {
             for sitter in self.ours.make_mut().values_mut() {
-                (sitter.fetched, sitter.told) = (None, false);
+                sitter.fetched = None;
             }
         }
         if self.sheet.told != *providers {
@@ -105,7 +109,10 @@ impl Portraits {
     /// What others should have been told did not reach them: they hear it when its owner speaks again.
     pub(super) fn not_told(&mut self, user: &UserUri) {
         if self.ours.contains_key(user) {
-            self.sitter(user).fetched = None;
+            let sitter = self.sitter(user);
+            sitter.fetched = None;
+            // That there is none any more.
+            sitter.told |= sitter.place.is_none();
         }
     }
 
@@ -151,10 +158,11 @@ impl Step<'_> {
             return;
         }
         self.room.portraits.heard_by(&peers);
-        let sitter = self.room.portraits.sitter(user);
+        let now = self.now;
+        let Some(sitter) = self.room.portraits.ours.get(user) else { return };
         match sitter.place.clone() {
-            Some(place) if sitter.fetched.as_ref() != Some(&place) => {
-                sitter.fetched = Some(place.clone());
+            Some(place) if sitter.fetched.as_ref() != Some(&place) && sitter.again <= now => {
+                self.room.portraits.sitter(user).fetched = Some(place.clone());
                 self.out.push(Effect::Fetch { user: user.clone(), place });
             }
             Some(_) => {}
@@ -162,7 +170,8 @@ impl Step<'_> {
                 // It is no secret that somebody took their picture back; the salt only has to be another one than before.
                 let salt = hash([user.as_str().as_bytes(), &self.now.to_be_bytes()].concat().as_slice());
                 self.tell_picture(user, Photo::Gone, salt.first_chunk().copied().unwrap_or_default());
-                self.room.portraits.forget(user);
+                let sitter = self.room.portraits.sitter(user);
+                (sitter.told, sitter.fetched) = (false, None);
             }
             None => self.room.portraits.forget(user),
         }
@@ -186,8 +195,18 @@ impl Step<'_> {
                 self.tell_picture(user, Photo::Is(picture), salt);
                 self.room.portraits.sitter(user).told = true;
             }
+            // There is no small form of it: others keep none that is another.
+            Ok(None) if self.room.portraits.ours.get(user).is_some_and(|sitter| sitter.told) => {
+                self.tell_picture(user, Photo::Gone, salt);
+                self.room.portraits.sitter(user).told = false;
+            }
             Ok(None) => {}
-            Err(why) => self.out.push(Effect::Note(format!("the picture of {user} is not shown to others: {why}"))),
+            Err(why) => {
+                let again = self.now.saturating_add(AGAIN);
+                let sitter = self.room.portraits.sitter(user);
+                (sitter.fetched, sitter.again) = (None, again);
+                self.out.push(Effect::Note(format!("the picture of {user} is not shown to others: {why}")));
+            }
         }
     }
 
@@ -273,16 +292,31 @@ impl Step<'_> {
 
     /// Their picture is a file of the homeserver, or why not.
     pub(super) fn on_portrayed(&mut self, user: &UserUri, picture: &Picture, place: Result<String, String>) {
-        if !self.room.wants_picture(user, picture) {
+        let wanted = Some(digest_of(picture));
+        if self.room.portraits.theirs.get(user).is_none_or(|portrait| portrait.wanted != wanted) {
             return;
         }
         match place {
             Ok(place) => {
                 self.room.portraits.portrait(user).place = Some(place);
-                let room = self.room.matrix.clone();
+                // A ghost that is out gets it when it comes in.
+                let room = self.room.matrix.clone().filter(|_| self.room.ghosts.contains(user));
                 self.out.extend(room.and_then(|room| self.picture_in(&room, user)).map(Effect::Matrix));
             }
-            Err(why) => self.out.push(Effect::Note(format!("the picture of {user} is not shown: {why}"))),
+            Err(why) => {
+                // Told once more it is tried once more.
+                self.room.portraits.theirs.remove(user);
+                self.out.push(Effect::Note(format!("the picture of {user} is not shown: {why}")));
+            }
+        }
+    }
+
+    /// What waits for somebody who takes part no more is let go.
+    pub(super) fn drop_late_portraits(&mut self, remote: &BTreeSet<UserUri>) {
+        let theirs = &self.room.portraits.theirs;
+        if theirs.iter().any(|(user, portrait)| portrait.late.is_some() && !remote.contains(user)) {
+            let keep = |user: &UserUri, portrait: &mut Portrait| portrait.late.is_none() || remote.contains(user);
+            self.room.portraits.theirs.make_mut().retain(keep);
         }
     }
 

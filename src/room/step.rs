@@ -843,6 +843,7 @@ impl Step<'_> {
         let Some(room) = self.room.matrix.clone() else { return };
         let fixed = state.base_policy.fixed_membership;
         let Some(remote) = self.remote_participants() else { return };
+        self.drop_late_portraits(&remote);
         if fixed {
             self.sync_direct(&room, &remote);
             let group = &*self.group;

@@ -29,9 +29,9 @@ use crate::{
 /// The largest picture of a room, in bytes.
 const MAX_AVATAR: u64 = 4 << 20;
 /// How the lanes of pictures on their way out begin; the room follows.
-pub(super) const OUTWARD: &str = "m:avatar:";
+const OUTWARD: &str = "m:avatar:";
 /// And those on their way in. It is no peer's lane: what fails is tried again before the lane hears of it.
-pub(super) const INWARD: &str = "w:picture:";
+const INWARD: &str = "w:picture:";
 
 impl From<Trouble> for CallError {
     fn from(trouble: Trouble) -> Self {

@@ -4,7 +4,7 @@ use ruma::OwnedMxcUri;
 
 use super::{
     Carrier, Trouble,
-    avatar::{INWARD, OUTWARD, ended, not_carried, unread},
+    avatar::{ended, not_carried, unread},
 };
 use crate::{
     engine::{
@@ -21,6 +21,10 @@ use crate::{
     translate::profile::{MAX_PICTURE, Picture},
 };
 
+/// How the lanes of pictures on their way out begin; the room follows. The room's own picture does not wait for them.
+const OUTWARD: &str = "m:portrait:";
+/// And those on their way in. It is no peer's lane: what fails is tried again before the lane hears of it.
+const INWARD: &str = "w:portrait:";
 /// How long one is tried for: a later message of the same user asks for it anew.
 const GIVE_UP: std::time::Duration = std::time::Duration::from_mins(10);
 
@@ -75,7 +79,7 @@ async fn read(mut coming: Download) -> Result<Option<Vec<u8>>, Trouble> {
 }
 
 impl super::super::actor::Actor {
-    /// Nobody waits for the picture of a person: they go by the lanes of the room's picture.
+    /// Nobody waits for the picture of a person: they go by lanes of their own.
     pub(in crate::engine) fn portrait(
         &mut self,
         effect: Effect,
