@@ -33,7 +33,7 @@ const LONGEST_WAIT: u32 = 50;
 
 /// So many bans of our own users from before a room is mirrored are taken over into the MIMI room, whose list of participants each
 /// client has; the homeserver holds the others, whoever asks them in.
-const MAX_BANS: usize = 1000;
+const MAX_BANS: usize = 200;
 
 /// What the bot says in a chat with it that is encrypted.
 const UNREADABLE: &str = "I cannot read encrypted messages. Start a chat with me in which encryption is off.";

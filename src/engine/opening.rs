@@ -122,7 +122,9 @@ impl Actor {
         if self.room.as_ref().is_some_and(|room| matches!(room.phase, Phase::Active | Phase::Joining)) {
             // The portal shows what is said: it is for those whom the room lists, or who could come by themselves.
             let state = crate::room::group::Group::state(&self.group).ok();
-            if !state.is_some_and(|state| state.takes_part(user) || state.can(user, policy::Capability::OpenJoin)) {
+            let open = self.engine.0.settings.envelope.open_rooms;
+            let by_itself = |state: &policy::RoomState| open && state.can(user, policy::Capability::OpenJoin);
+            if !state.is_some_and(|state| state.takes_part(user) || by_itself(&state)) {
                 return Ok(Err(format!("{} does not let you in: somebody in the room has to invite you.", self.uri)));
             }
             let effects = self.in_step(|step| step.invite_back(user));

@@ -46,6 +46,9 @@ impl Step<'_> {
                 return self.on_tombstone(event);
             }
             if let Some(setting) = Setting::of(&event.event_type).filter(|_| key.is_empty()) {
+                if setting == Setting::Joins && !super::open::is_public(&event.content) {
+                    self.is_not_public();
+                }
                 self.on_setting(setting);
             }
             return;

@@ -14,6 +14,7 @@ use super::{
     effect::StateNow,
     group::{GroupChange, GroupError},
     pump::Turn,
+    settings::Setting,
     state::{Intent, Room},
     step::{Effect, Step},
 };
@@ -45,6 +46,19 @@ impl Step<'_> {
     pub(super) fn comes_in_by_itself(&self, user: &UserUri) -> bool {
         let open = self.state().is_some_and(|state| state.can(user, Capability::OpenJoin));
         !self.is_hub() && self.group.is_member() && open && self.names.envelope().open_rooms
+    }
+
+    /// Whether anybody may come in is not known for sure: until it is, nobody does. What is looked up next is news.
+    pub(super) fn is_not_public(&mut self) {
+        self.room.public = false;
+        self.room.settings.entry(Setting::Joins).or_default().event.clear();
+    }
+
+    /// As hub: the rule of an open room that could not be read is read once more.
+    pub(super) fn look_at_the_rule(&mut self) {
+        if self.has_kin() && !self.room.public && self.state().is_some_and(|state| state.is_open()) {
+            self.on_setting(Setting::Joins);
+        }
     }
 
     /// The join rule that stands there now, as far as it lets anybody in; `news` if it was not looked at before.
@@ -94,7 +108,8 @@ impl Step<'_> {
 
     /// As hub: a room that is not to be open, or not any more, is closed once somebody may do it, whoever opened it.
     pub(super) fn keep_closed(&mut self) {
-        if self.has_kin() && !self.is_for_all() {
+        // While it is replaced, its rule is not looked at: the hub lets nobody in, and it stays what it is.
+        if self.has_kin() && self.room.moving.is_none() && !self.is_for_all() {
             self.want_closed(None);
         }
     }
@@ -116,17 +131,16 @@ impl Step<'_> {
         if state.is_open() == open || self.is_for_all() != open {
             return Ok(Turn::Done);
         }
-        let is_here = self.room.present.contains(by);
         // Somebody of a large room who was not heard of before.
         if open
-            && is_here
+            && self.room.present.contains(by)
             && state.role_of(by).is_none()
             && let Some(first) = self.leaf_first(by)?
         {
             return Ok(first);
         }
         let may = state.can(by, Capability::ChangeRoleDefinitions) && state.takes_part(by);
-        let by = if open && is_here { may.then(|| by.clone()) } else { self.who_defines(Some(by)) };
+        let by = if open { may.then(|| by.clone()) } else { self.who_defines(Some(by)) };
         let Some(by) = by else {
             return Err(GroupError::Refused("their role in the MIMI room does not allow that".to_owned()));
         };

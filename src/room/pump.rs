@@ -331,14 +331,16 @@ impl Step<'_> {
             if self.waits_to_be_added(user) {
                 return Ok(Some(Turn::Wait));
             }
-            let Some(by) = self.room.invited_by.get(user).cloned().or_else(|| self.who_adds(user)) else {
+            let itself = self.comes_in_by_itself(user);
+            let by = self.room.invited_by.get(user).cloned().filter(|_| !itself);
+            let Some(by) = by.or_else(|| if itself { Some(user.clone()) } else { self.who_adds(user) }) else {
                 if !self.room.leaving.is_empty() {
                     // Our last one is going; who is asked may come in anew after that.
                     return Ok(Some(Turn::Wait));
                 }
                 return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
             };
-            if by == *user {
+            if by == *user && !itself {
                 return Err(GroupError::Refused("they are no participant".to_owned()));
             }
             self.room.queue.push_front(Intent::Add { by, user: user.clone(), key_packages: Vec::new() });

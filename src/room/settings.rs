@@ -231,7 +231,12 @@ impl Step<'_> {
                 };
             }
             Ok(now) => now,
-            Err(why) => return self.report(format!("the {} of the Matrix room cannot be read: {why}", setting.word())),
+            Err(why) => {
+                if setting == Setting::Joins {
+                    self.is_not_public();
+                }
+                return self.report(format!("the {} of the Matrix room cannot be read: {why}", setting.word()));
+            }
         };
         let unwritten = std::mem::take(&mut shown.unwritten);
         let event = now.as_ref().map(|now| now.event.as_str()).unwrap_or_default();

@@ -672,6 +672,7 @@ impl Step<'_> {
         self.look_for_the_way();
         self.look_for_home();
         self.find_parent();
+        self.look_at_the_rule();
         if self.room.rejoin.is_none() {
             self.keep_leaves_fresh();
             self.wake_to_settle();

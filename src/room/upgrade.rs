@@ -134,6 +134,8 @@ impl Step<'_> {
         let gone = BTreeSet::new();
         let (by, at) = (event.sender.clone(), event.origin_server_ts);
         self.room.moving = Some(Moving { to: to.clone(), by, at, told: false, gone });
+        // The room where it goes on says who may come into that one.
+        self.room.public = false;
         self.out.push(Effect::Move(Move::Awaits(event.room_id.clone(), to)));
         self.look_for_home();
     }

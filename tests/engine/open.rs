@@ -12,7 +12,9 @@ use serde_json::json;
 
 use crate::{
     attacks::{Rogue, bundle, now, refused, yes},
+    homeserver::Fault,
     permitted::{alone, ask, come},
+    rejoin::Switch,
     silo::{Silo, Two, bring, until, until_bodies, until_true},
 };
 
@@ -225,6 +227,33 @@ async fn the_join_rule_opens_and_closes_the_room_while_people_talk() {
     until_member(b, &at_b, &b.ghost(&m.uri("m1")), "join").await;
     b.homeserver.say(&at_b, "b1", "welcome");
     until_bodies(a, &room, &["welcome"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_is_closed_at_once_also_where_its_rule_cannot_be_read() {
+    let switch = Switch::default();
+    let two = Two::with(switch.faults()).await;
+    let (a, b) = (&two.a, &two.b);
+    let room = public(a);
+    let uri = mirror(a, &room).await;
+    let rules = format!("state {room} m.room.join_rules");
+    for fault in [Fault::Before, Fault::Refused] {
+        switch.set(&[(rules.as_str(), fault)]);
+        rule(a, &room, "a1", "invite");
+        until_true("A takes it in", || a.homeserver.is_quiet()).await;
+        is_refused(b, "b1", &uri).await;
+        switch.set(&[]);
+        rule(a, &room, "a1", "public");
+        let desk = alone(b, "b2").await;
+        while ask(b, &desk, "b2", &format!("join {uri}")).await.contains("does not let you in") {}
+        let portal = until("an invitation", || b.homeserver.invitations("b2").first().cloned()).await;
+        b.homeserver.join(&portal, "b2");
+        until_member(a, &room, &a.ghost(&b.uri("b2")), "join").await;
+        b.homeserver.leave(&portal, "b2");
+        until_member(a, &room, &a.ghost(&b.uri("b2")), "leave").await;
+    }
+    enter(b, "b1", &uri).await;
+    until_member(a, &room, &a.ghost(&b.uri("b1")), "join").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
