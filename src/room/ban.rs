@@ -63,6 +63,7 @@ impl Step<'_> {
         }
         let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) else { return };
         let was_here = self.room.present.remove(user);
+        self.room.live.remove(user);
         self.room.shut.insert(user.clone());
         if self.room.banned.contains(user) && !was_here {
             // Somebody here banned them: there they stand already.

@@ -7,6 +7,7 @@
 //!  ends          --> the message is edited a last time
 //!  is taken back --> the message is deleted, and nothing more is said of it, whatever its app goes on to tell
 //!  a place is    --> if others have it: the message is deleted, and said anew without; else it is forgotten
+//!  who leaves    --> the message is edited a last time, if they can still speak; nothing is kept
 //! ```
 //!
 //! A place that was not said yet is kept in a sealed row until it is over. Of those that are over their events alone are kept.
@@ -20,7 +21,7 @@ use super::{
     cow_map::CowMap,
     effect::Millis,
     people::People,
-    state::Intent,
+    state::{Intent, Phase},
     step::{Step, hash},
 };
 use crate::{
@@ -53,6 +54,9 @@ pub struct Shared {
 struct Going {
     /// The event that began it.
     start: OwnedEventId,
+    /// Whether that event was seen. If not, it is only what the sender says, and may be somebody else's message.
+    #[serde(default)]
+    seen_start: bool,
     live: Live,
     /// The event with the newest place.
     place_by: Option<OwnedEventId>,
@@ -67,25 +71,36 @@ struct Going {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Over {
     start: OwnedEventId,
+    /// Whether the event that began it was seen.
+    #[serde(default)]
+    seen_start: bool,
     first: Option<MessageId>,
     /// The event with the place that others were told last.
     last: Option<OwnedEventId>,
     at: Millis,
 }
 
+impl Over {
+    /// One that was over before anything was said of it.
+    fn unsaid(start: &OwnedEventId, at: Millis) -> Self {
+        Self { start: start.clone(), seen_start: true, first: None, last: None, at }
+    }
+}
+
 impl Shared {
     /// Ends the one that goes on.
     fn end(&mut self, now: Millis) -> Option<Going> {
         let going = self.going.take()?;
-        self.is_over(&going.start, going.first, going.place_by.clone(), now);
+        let (start, seen_start, last) = (going.start.clone(), going.seen_start, going.place_by.clone());
+        self.is_over(Over { start, seen_start, first: going.first, last, at: now });
         Some(going)
     }
 
-    fn is_over(&mut self, start: &OwnedEventId, first: Option<MessageId>, last: Option<OwnedEventId>, at: Millis) {
+    fn is_over(&mut self, over: Over) {
         while self.over.len() >= MOST_OVER {
             self.over.pop_front();
         }
-        self.over.push_back(Over { start: start.clone(), first, last, at });
+        self.over.push_back(over);
     }
 
     /// Those that go on stay longest, and of each kind the newest.
@@ -162,10 +177,10 @@ impl Step<'_> {
                 // It is over, or was taken back.
                 return Ok(Turn::Quiet);
             }
-            // It began before the room was mirrored.
-            let word = Word { live: live.clone(), replaces: None, start: start.clone(), events: Vec::new() };
-            self.share(user, start.clone(), live, event);
-            return Ok(Turn::Say(vec![Word { events: vec![event.event_id.clone(), start], ..word }]));
+            // It began before the room was mirrored, as its sender says: what was not seen stands for nothing.
+            self.share(user, (start.clone(), false), live.clone(), event);
+            let events = vec![event.event_id.clone()];
+            return Ok(Turn::Say(vec![Word { live, replaces: None, start, events }]));
         };
         if going.start != start {
             // Each user has one at a time: this is one from before.
@@ -199,7 +214,7 @@ impl Step<'_> {
             words.push(Word { live, replaces: Some(first), start, events: Vec::new() });
         }
         let start = event.event_id.clone();
-        self.share(user, start.clone(), live.clone(), event);
+        self.share(user, (start.clone(), true), live.clone(), event);
         words.push(Word { live, replaces: None, events: vec![start.clone()], start });
         Turn::Say(words)
     }
@@ -216,14 +231,15 @@ impl Step<'_> {
             // Others heard already that it is over.
             return Turn::Quiet;
         }
-        shared.is_over(&event.event_id, None, None, now);
+        shared.is_over(Over::unsaid(&event.event_id, now));
         Turn::Say(vec![Word { live, replaces: None, start: event.event_id.clone(), events }])
     }
 
-    fn share(&mut self, user: &UserUri, start: OwnedEventId, live: Live, event: &RoomEvent) {
+    /// `start`: the event that began it, and whether it was seen.
+    fn share(&mut self, user: &UserUri, (start, seen_start): (OwnedEventId, bool), live: Live, event: &RoomEvent) {
         let place_by = live.place.as_ref().map(|_| event.event_id.clone());
         let (said, by) = (self.now, event.event_id.clone());
-        self.shared_by(user).going = Some(Going { start, live, place_by, first: None, said, by });
+        self.shared_by(user).going = Some(Going { start, seen_start, live, place_by, first: None, said, by });
     }
 
     /// Messages of a live location; the first one's salt.
@@ -266,39 +282,70 @@ impl Step<'_> {
         }
     }
 
-    /// Somebody takes an event back. If it is of a live location, that is over, or loses a place.
-    pub(super) fn live_taken_back(&mut self, event: &OwnedEventId, past: Option<&Earlier>) -> TakenBack {
+    /// Somebody (`by`) takes an event back. If it is of a live location, that is over, or loses a place.
+    ///
+    /// Of another's nothing changes that others keep, unless they `may` delete what others say: it goes on there as here.
+    pub(super) fn live_taken_back(
+        &mut self,
+        event: &OwnedEventId,
+        past: Option<&Earlier>,
+        by: &UserUri,
+        may: bool,
+    ) -> TakenBack {
         let now = self.now;
-        let of = |shared: &Shared| {
+        // A start that was not seen may be anybody's event: only its sharer takes that back, if it is no message.
+        let begun =
+            |user: &UserUri, start: &OwnedEventId, seen: bool| start == event && (seen || user == by && past.is_none());
+        let of = |user: &UserUri, shared: &Shared| {
             let going = shared.going.as_ref().is_some_and(|going| {
                 let said = past.is_some_and(|past| Some(past.first) == going.first);
-                said || going.start == *event || going.place_by.as_ref() == Some(event)
+                said || begun(user, &going.start, going.seen_start) || going.place_by.as_ref() == Some(event)
             });
-            going || shared.over.iter().any(|over| over.start == *event || over.last.as_ref() == Some(event))
+            let ended = |over: &Over| begun(user, &over.start, over.seen_start) || over.last.as_ref() == Some(event);
+            going || shared.over.iter().any(ended)
         };
-        let found = self.room.live.iter().find(|(_, shared)| of(shared)).map(|(user, _)| user.clone());
+        let found = self.room.live.iter().find(|(user, shared)| of(user, shared)).map(|(user, _)| user.clone());
         let Some(user) = found else { return TakenBack::default() };
+        let may = may || user == *by;
         let shared = self.shared_by(&user);
-        if shared.going.as_ref().is_some_and(|going| going.start == *event) {
+        let starts = shared.going.as_ref().filter(|going| begun(&user, &going.start, going.seen_start));
+        let mut first = starts.and_then(|going| going.first);
+        if starts.is_some() && may {
             shared.end(now);
         }
-        let over = shared.over.iter().find(|over| over.start == *event || over.last.as_ref() == Some(event));
-        if let Some(first) = over.and_then(|over| over.first) {
+        let ended = |over: &&Over| begun(&user, &over.start, over.seen_start) || over.last.as_ref() == Some(event);
+        first = first.or_else(|| shared.over.iter().find(ended)?.first);
+        if let Some(first) = first {
             return TakenBack { target: Some(Earlier::only(first, &user)), again: None };
         }
         let Some(going) = &mut shared.going else { return TakenBack::default() };
-        if going.place_by.as_ref() == Some(event) {
+        // A place that others do not have is theirs to keep no more than here.
+        if going.place_by.as_ref() == Some(event) && (may || past.is_none()) {
             (going.live.place, going.place_by) = (None, None);
         }
         let told = past.is_some_and(|past| Some(past.first) == going.first);
         TakenBack { target: None, again: told.then_some(user) }
     }
 
+    /// One of ours left, or was put out: no place of theirs is kept, and others see that it is over, if they can still say so.
+    pub(super) fn live_left(&mut self, event: &RoomEvent, salt: [u8; 16], user: &UserUri) {
+        if !self.room.live.contains_key(user) {
+            return;
+        }
+        let speaks = self.room.phase == Phase::Active && self.will_be_participant(user) && self.group.has_leaf(user);
+        let going = self.shared_by(user).going.take();
+        if let Some(Going { start, live, first: first @ Some(_), .. }) = going.filter(|_| speaks) {
+            let word = Word { live: Live { over: true, ..live }, replaces: first, start, events: Vec::new() };
+            self.say_live(event, user, further_salt(salt, 1), vec![word]);
+        }
+        self.room.live.remove(user);
+    }
+
     /// One that was taken back before it was said: nothing is said of it either if its app goes on.
     pub fn live_never_said(&mut self, event: &RoomEvent) {
         if let Some(user) = self.names.uri(&event.sender).filter(|_| is_live_info(&event.event_type)) {
             let now = self.now;
-            self.shared_by(&user).is_over(&event.event_id, None, None, now);
+            self.shared_by(&user).is_over(Over::unsaid(&event.event_id, now));
         }
     }
 
@@ -309,7 +356,9 @@ impl Step<'_> {
         let going = self.room.live.contains_key(user).then(|| self.shared_by(user).going.as_mut())??;
         (going.first, going.said, going.by) = (None, now, by.clone());
         let (live, start) = (going.live.clone(), going.start.clone());
-        Some(Word { live, replaces: None, events: vec![start.clone()], start })
+        // It says the newest place, too, which can be taken back in turn.
+        let events = going.place_by.iter().chain(going.seen_start.then_some(&start)).cloned().collect();
+        Some(Word { live, replaces: None, start, events })
     }
 
     /// Of what nobody ended, and nobody goes on with, no place is kept.

@@ -107,9 +107,10 @@ impl Step<'_> {
             Err(reason) => return self.unsaid(event, &user, &reason),
         }
         let (mut target, mut again) = (None, None);
+        let deletes = self.state().is_some_and(|state| state.can(&user, Capability::DeleteOtherMessage));
         if let Some(redacted) = event.redacts.as_ref().filter(|_| event.event_type == "m.room.redaction") {
             let known = past.of(redacted);
-            let live = self.live_taken_back(redacted, known.as_ref());
+            let live = self.live_taken_back(redacted, known.as_ref(), &user, deletes);
             (target, again) = (live.target.or(known), live.again);
         }
         let mentions = &People { names: self.names, state: self.state(), room: &*self.room };
@@ -119,9 +120,7 @@ impl Step<'_> {
             let Some(target) = target else {
                 return self.unsaid(event, &user, &NotCarried::NoTarget);
             };
-            if target.sender != user
-                && !self.state().is_some_and(|state| state.can(&user, Capability::DeleteOtherMessage))
-            {
+            if target.sender != user && !deletes {
                 let words = format!(
                     "{} removed a message of {} here. Others in the MIMI room keep it: deleting what others said is not \
                      allowed to them there.",
@@ -243,6 +242,7 @@ impl Step<'_> {
             "leave" | "ban" => {
                 self.say_why_left(event, salt, &user, membership);
                 let by = self.names.uri(&event.sender).filter(|_| membership == "ban" && event.sender != target);
+                self.live_left(event, salt, &user);
                 // Before all else: who is to be banned is not removed first.
                 if let Some(by) = by {
                     self.on_own_banned(by, user.clone());

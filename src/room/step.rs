@@ -869,6 +869,7 @@ impl Step<'_> {
         if !self.room.present.remove(user) {
             return;
         }
+        self.room.live.remove(user);
         if let Some(target) = self.names.matrix_id(user) {
             let (actor, reason) = (self.room.speaker.clone(), reason.to_owned());
             self.out.push(Effect::Matrix(MatrixAction::Kick { room, actor, target, reason }));

@@ -221,6 +221,7 @@ impl Step<'_> {
         self.room.moving = None;
         self.out.push(Effect::Move(Move::Stays(old.clone(), moving.to)));
         for user in moving.gone {
+            self.room.live.remove(&user);
             if self.room.present.remove(&user) && self.will_be_participant(&user) {
                 self.want(Intent::Leave { user });
             }

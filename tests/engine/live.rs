@@ -183,6 +183,53 @@ async fn a_place_that_is_taken_back_is_taken_from_others() {
     assert_eq!(once(&two.a, &at_a), [""; 0]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_only_claims_to_have_begun_stands_for_nothing() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    a.join(&at_a, "a2");
+    // It may be anybody's message from before.
+    let told = a.send(&at_a, "a2", BEACON, place("$before:a.test", "geo:3,4"));
+    until_true("it is told", || said(&two.b, &at_b).len() == 1).await;
+    let shown = b.events(&at_b).into_iter().find(|event| event.to_string().contains("geo:3,4")).unwrap();
+    b.reply(&at_b, "b1", shown["event_id"].as_str().unwrap(), "nice");
+    let answers = || a.events(&at_a).into_iter().find(|event| event["content"]["body"] == "nice");
+    until_true("the answer comes", || answers().is_some()).await;
+    assert_eq!(answers().unwrap()["content"]["m.relates_to"]["m.in_reply_to"]["event_id"], told);
+    // Whose message that is deletes their own, and nothing of the other's.
+    a.redact(&at_a, "a1", "$before:a.test");
+    a.say(&at_a, "a1", "gone");
+    a.set_own(&at_a, "a2", INFO, hour(false));
+    let expected = [("[live location]\ngeo:3,4", false), ("gone", false), ("* [live location, ended]\ngeo:3,4", true)];
+    until_true("all came", || said(&two.b, &at_b).len() == expected.len()).await;
+    assert_eq!(said(&two.b, &at_b), expected.map(|(body, edits)| (body.to_owned(), edits)));
+    assert_eq!(is_gone(&two.b, &at_b), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_delete_what_others_say_ends_no_live_location_of_theirs() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let a = &two.a.homeserver;
+    a.join(&at_a, "a2");
+    let start = a.set_own(&at_a, "a1", INFO, hour(true));
+    let told = a.send(&at_a, "a1", BEACON, place(&start, "geo:1,2"));
+    until_true("it is told", || said(&two.b, &at_b).len() == 2).await;
+    a.redact(&at_a, "a2", &start);
+    a.redact(&at_a, "a2", &told);
+    let kept = || a.notices(&at_a).iter().filter(|text| text.contains("Others in the MIMI room keep it")).count();
+    until_true("A2 is told", || kept() == 2).await;
+    a.send(&at_a, "a1", BEACON, place(&start, "geo:1,3"));
+    // Others do not have this one, and do not get it.
+    let untold = a.send(&at_a, "a1", BEACON, place(&start, "geo:1,4"));
+    a.redact(&at_a, "a2", &untold);
+    a.set_own(&at_a, "a1", INFO, hour(false));
+    until_true("the end", || said(&two.b, &at_b).len() == 3).await;
+    assert_eq!(last(&two.b, &at_b), "* [live location, ended]");
+    assert_eq!(is_gone(&two.b, &at_b), 0);
+}
+
 fn last(silo: &Silo, room: &RoomId) -> String {
     said(silo, room).pop().map(|(body, _)| body).unwrap_or_default()
 }

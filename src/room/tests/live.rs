@@ -27,3 +27,29 @@ fn a_live_location_is_edited_every_half_minute_at_most() {
     }
     assert_eq!(seen, [1, 1, 1, 2, 2, 3], "{:?}", world.providers[1].bodies());
 }
+
+#[test]
+fn who_leaves_or_is_put_out_shares_no_more_and_no_place_is_kept() {
+    for by in ["u0@a", "u1@a"] {
+        let mut world = World::new(1, &["a", "b"], &["u0@a", "u1@a"]);
+        world.bring_remote(&user("u0@a"), &user("u0@b"));
+        world.settle();
+        let sharer = user("u1@a");
+        let sender = world.providers[0].names.matrix_id(&sharer).unwrap();
+        let info = json!({ "live": true, "timeout": 3_600_000 });
+        let start = world.event(0, &sender, "m.beacon_info", Some(&sender), info);
+        let place = json!({
+            "m.relates_to": { "rel_type": "m.reference", "event_id": start },
+            "m.location": { "uri": "geo:1,2" },
+        });
+        world.event(0, &sender, "m.beacon", None, place);
+        world.settle();
+        assert!(world.providers[0].room().live.contains_key(&sharer));
+        world.member_event(0, &user(by), &sharer, "leave");
+        world.settle();
+        let bodies = world.providers[1].bodies();
+        assert!(bodies.last().unwrap().contains("[live location, ended]"), "{bodies:?}");
+        assert!(!world.providers[0].room().live.contains_key(&sharer));
+        assert!(!world.participants(1).contains(&sharer));
+    }
+}

@@ -262,7 +262,7 @@ impl Found<'_> {
                     self.preview(index, external)
                 } else {
                     self.file(index, disposition, external);
-                    Some(())
+                    (self.media.files.len() <= MAX_FILES).then_some(())
                 }
             }
             (Body::Multi { semantics: PartSemantics::ChooseOne, parts }, _) if part.walk().any(is_external) => {
@@ -281,17 +281,17 @@ impl Found<'_> {
     fn choose(&mut self, index: u16, parts: &[NestedPart]) -> Option<()> {
         let mut number = index.checked_add(1)?;
         for part in parts {
-            let before = self.media.clone();
-            if part.walk().any(is_external)
-                && can_be_shown(part)
-                && !has_emoji(part)
-                && self.alternative(number, part).is_some()
-                && self.media.files.len() > before.files.len()
-            {
-                self.say_once(parts);
-                return Some(());
+            if part.walk().any(is_external) && can_be_shown(part) && !has_emoji(part) {
+                let before = self.media.clone();
+                if self.alternative(number, part).is_some() && self.media.files.len() > before.files.len() {
+                    self.say_once(parts);
+                    return Some(());
+                }
+                if self.media.files.len() > MAX_FILES {
+                    return None;
+                }
+                self.media = before;
             }
-            self.media = before;
             number = number.checked_add(u16::try_from(part.walk().count()).ok()?)?;
         }
         None

@@ -448,6 +448,10 @@ fn of_alternatives_the_first_with_a_file_is_shown_and_the_text_with_it() {
         let shown = |event: &MatrixMessage| format!("{}: {}", event.content["filename"], event.content["body"]);
         Some(events.iter().map(shown).collect::<Vec<_>>().join(", ").replace('"', ""))
     };
+    // As many as there may be are shown, and none if one of a choice makes it too many.
+    let full = vec![picture("1"); MAX_FILES];
+    assert!(seen(all(full.clone())).is_some());
+    assert_eq!(seen(all([full, vec![choose(vec![picture("2"), text("a cat")])]].concat())), None);
     for (body, wanted) in [
         (choose(vec![text("a cat"), picture("1")]), Some("1: a cat")),
         (choose(vec![picture("1"), picture("2"), text("a cat")]), Some("1: a cat")),
