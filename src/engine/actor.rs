@@ -104,6 +104,10 @@ pub(super) struct After {
     pub(super) related: super::kin::Related,
     /// So many messages more wait for being read.
     pub(super) unread: usize,
+    /// Messages that waited and go on: the store has them as waiting until the step is over.
+    pub(super) released: BTreeSet<[u8; 32]>,
+    /// Messages that wait longer, and until when.
+    pub(super) put_off: BTreeMap<[u8; 32], u64>,
 }
 
 /// Runs until the mailbox closes.

@@ -6,7 +6,12 @@
 //! An alias counts only where no message has the id itself, and it cannot be another one's: what a -07 id is the hash of begins
 //! with a URI, what an id is the hash of with a length. Two messages with the same -07 id are found by neither.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use tokio::sync::Mutex;
 
 use super::{
     core::{Engine, lock, now},
@@ -23,7 +28,11 @@ use crate::{
 /// So many messages of a room are known by such ids, the newest ones.
 const KEEP: usize = 4096;
 /// In so many rooms at once.
-const ROOMS: usize = 32;
+const ROOMS: usize = 1024;
+/// And in all of them together.
+const ALL: usize = 32 * KEEP;
+/// So long after a room's log was read from far back it is not read so again, in milliseconds.
+const PAUSE: Millis = 60_000;
 /// So far back, in milliseconds: the first in which there are not too many.
 const BACK: [Millis; 4] = [30 * 24 * 3_600_000, 24 * 3_600_000, 3_600_000, 300_000];
 /// A message may get its line in the log so much later than one that was accepted after it, in milliseconds.
@@ -59,28 +68,45 @@ impl Index {
     }
 }
 
+/// The aliases of one room, which one task at a time looks at, and how many they were.
+#[derive(Debug, Default)]
+struct Kept {
+    index: Arc<Mutex<Index>>,
+    len: usize,
+}
+
 /// The aliases of the rooms in which one was asked for lately.
 #[derive(Debug, Default)]
 pub(super) struct Aliases {
-    rooms: BTreeMap<String, Index>,
+    rooms: BTreeMap<String, Kept>,
     order: VecDeque<String>,
+    /// When logs were read from far back.
+    built: BTreeMap<String, Millis>,
 }
 
 impl Aliases {
-    fn put(&mut self, room: &str, index: Index) {
-        if self.rooms.insert(room.to_owned(), index).is_none() {
-            self.order.push_back(room.to_owned());
+    fn of(&mut self, room: &str) -> Arc<Mutex<Index>> {
+        self.order.retain(|known| known != room);
+        self.order.push_back(room.to_owned());
+        Arc::clone(&self.rooms.entry(room.to_owned()).or_default().index)
+    }
+
+    /// A room has so many. Those go in which none was asked for the longest.
+    fn measure(&mut self, room: &str, len: usize) {
+        if let Some(kept) = self.rooms.get_mut(room) {
+            kept.len = len;
         }
-        while self.order.len() > ROOMS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.rooms.remove(&oldest);
-            }
+        let mut all: usize = self.rooms.values().map(|kept| kept.len).sum();
+        while self.rooms.len() > ROOMS || all > ALL {
+            let Some(oldest) = self.order.pop_front() else { return };
+            all -= self.rooms.remove(&oldest).map_or(0, |kept| kept.len);
         }
     }
 
-    fn take(&mut self, room: &str) -> Option<Index> {
-        self.order.retain(|known| known != room);
-        self.rooms.remove(room)
+    /// Whether a room's log may be read from far back.
+    fn may_build(&mut self, room: &str, now: Millis) -> bool {
+        self.built.retain(|_, at| now.abs_diff(*at) < PAUSE);
+        !self.built.contains_key(room)
     }
 }
 
@@ -96,15 +122,16 @@ impl Engine {
         if self.event_of(uri, id).await?.is_some() || SHOWN.get(&self.0.db, &(uri.to_owned(), id.0)).await?.is_some() {
             return Ok(None);
         }
-        let kept = lock(&self.0.aliases).take(uri);
-        let mut index = kept.unwrap_or_default();
+        let index = lock(&self.0.aliases).of(uri);
+        let mut index = index.lock().await;
         // An empty one begins where the log may be long.
-        if index.upto == 0 || !self.read_aliases(room, &mut index).await? {
-            index = self.new_aliases(room).await?;
+        let is_read = index.upto > 0 && self.read_aliases(room, &mut index).await?;
+        if !is_read && lock(&self.0.aliases).may_build(uri, now()) {
+            *index = self.new_aliases(room).await?;
+            lock(&self.0.aliases).built.insert(uri.to_owned(), now());
         }
-        let found = index.ids.get(&id).copied().flatten();
-        lock(&self.0.aliases).put(uri, index);
-        Ok(found)
+        lock(&self.0.aliases).measure(uri, index.order.len());
+        Ok(index.ids.get(&id).copied().flatten())
     }
 
     async fn new_aliases(&self, room: &RoomUri) -> Result<Index, StoreError> {
@@ -197,11 +224,36 @@ mod tests {
             index.put(id(number), id(number));
         }
         assert_eq!((index.ids.len(), index.order.len(), index.ids.get(&id(0))), (KEEP, KEEP, None));
+    }
+
+    #[test]
+    fn the_rooms_in_which_one_was_asked_for_lately_are_kept() {
         let mut aliases = Aliases::default();
+        let put = |aliases: &mut Aliases, room: &str, len| {
+            drop(aliases.of(room));
+            aliases.measure(room, len);
+        };
         for number in 0..=ROOMS {
-            aliases.put(&number.to_string(), Index::default());
+            put(&mut aliases, &number.to_string(), 1);
+            put(&mut aliases, "0", 1);
         }
-        assert!(aliases.take("0").is_none() && aliases.take("1").is_some());
-        assert_eq!((aliases.rooms.len(), aliases.order.len()), (ROOMS - 1, ROOMS - 1));
+        assert_eq!((aliases.rooms.len(), aliases.order.len()), (ROOMS, ROOMS));
+        assert!(aliases.rooms.contains_key("0") && !aliases.rooms.contains_key("1"));
+        // Few that are large, or many that are small.
+        for number in 0..=ALL / KEEP {
+            put(&mut aliases, &format!("large {number}"), KEEP);
+        }
+        assert_eq!((aliases.rooms.len(), aliases.order.len()), (ALL / KEEP, ALL / KEEP));
+        assert!(!aliases.rooms.contains_key("large 0") && aliases.rooms.contains_key("large 1"));
+    }
+
+    #[test]
+    fn a_long_log_is_read_again_after_a_while_alone() {
+        let mut aliases = Aliases::default();
+        assert!(aliases.may_build("a", 1000));
+        aliases.built.insert("a".to_owned(), 1000);
+        assert!(!aliases.may_build("a", 999 + PAUSE) && aliases.may_build("b", 1000));
+        assert!(aliases.may_build("a", 1000 + PAUSE));
+        assert!(aliases.built.is_empty());
     }
 }

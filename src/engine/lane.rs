@@ -59,18 +59,13 @@ async fn send(engine: &Engine, lane: &str, room: &str, number: u64, row: OutRow)
     let longest = wait * LONGEST_WAIT;
     let mut unheard = 0;
     loop {
-        let looked_up = match &mut row {
-            OutRow::Show(showing) | OutRow::ShowNow(showing) => engine.by_own_ids(room, showing).await,
-            OutRow::Parcel(parcel) => engine.by_own_ids(room, &mut parcel.showing).await,
-            _ => Ok(()),
-        };
-        let result = if let Err(error) = looked_up {
-            Ok(Err(lookup_failed(&error)))
-        } else {
-            tokio::select! {
-                () = engine.0.stop.cancelled() => return false,
-                result = caught(call(engine, room, &row)) => result,
-            }
+        let sent = caught(async {
+            by_own_ids(engine, room, &mut row).await?;
+            call(engine, room, &row).await
+        });
+        let result = tokio::select! {
+            () = engine.0.stop.cancelled() => return false,
+            result = sent => result,
         };
         let result = match (result, row) {
             (Err(Panicked), OutRow::Parcel(parcel)) => {
@@ -190,6 +185,16 @@ enum Sent {
     Portrayed(Picture, String),
     /// It was not sent: it waits for this message.
     Waits([u8; 32]),
+}
+
+/// What a message refers to is found by the messages' own ids.
+async fn by_own_ids(engine: &Engine, room: &str, row: &mut OutRow) -> Result<(), CallError> {
+    let showing = match row {
+        OutRow::Show(showing) | OutRow::ShowNow(showing) => showing.as_mut(),
+        OutRow::Parcel(parcel) => &mut parcel.showing,
+        _ => return Ok(()),
+    };
+    engine.by_own_ids(room, showing).await.map_err(|error| lookup_failed(&error))
 }
 
 async fn call(engine: &Engine, room: &str, row: &OutRow) -> Result<Sent, CallError> {

@@ -294,12 +294,17 @@ impl Actor {
             Due::Showing => {
                 let Some(early) = EARLY.get(db, &key).await? else { return Ok(()) };
                 EARLY.delete(batch, &key);
+                // Within this step it may have gone on already.
+                if after.released.contains(&id) || after.put_off.contains_key(&id) {
+                    return Ok(());
+                }
                 let target = early.target;
                 // What it stands behind goes on before it, however late that is.
                 if let Some(again) = engine.still_behind(&self.uri, &early.showing, target).await? {
                     EARLY.put(db, batch, &(again, self.uri.clone(), id), &early)?;
                     AWAITED.put(db, batch, &(self.uri.clone(), target, id), &again)?;
                     engine.waits(&self.uri, &early.showing, target, again);
+                    after.put_off.insert(id, again);
                     after.due = true;
                     return Ok(());
                 }
@@ -310,6 +315,7 @@ impl Actor {
                 }
                 engine.came_not(&self.uri, &early.showing, target);
                 engine.goes_on(&self.uri, &early.showing);
+                after.released.insert(id);
                 self.send(lane, early.now(), batch, after)
             }
         }
@@ -360,7 +366,12 @@ impl Actor {
             let late = (at, self.uri.clone(), key.2);
             if let Some(early) = EARLY.get(db, &late).await? {
                 EARLY.delete(batch, &late);
-                waited.push(early);
+                if let Some(again) = after.put_off.remove(&key.2) {
+                    EARLY.delete(batch, &(again, self.uri.clone(), key.2));
+                }
+                if after.released.insert(key.2) {
+                    waited.push(early);
+                }
             }
         }
         lock(&engine.0.awaited).remove(&(self.uri.clone(), target));

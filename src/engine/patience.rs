@@ -119,6 +119,17 @@ impl Patience {
         let mut earlier = own.range(..=(showing.accepted, [u8::MAX; 32])).rev();
         earlier.find(|((_, other), _)| *other == target).and_then(|(_, waiter)| waiter.until)
     }
+
+    /// The same, when the message's own time is over. What it answers and was accepted at the same moment may stand behind it, by
+    /// way of others: for that one it waits no longer.
+    fn still_waits_before(&self, room: &str, showing: &Showing, target: [u8; 32]) -> Option<Millis> {
+        let own = self.of(room, &showing.earlier.sender)?;
+        let at_once = own.contains_key(&(showing.accepted, target));
+        if at_once && showing.refers.reply == Some(MessageId(target)) {
+            return None;
+        }
+        self.waits_before(room, showing, target)
+    }
 }
 
 /// Whether it is something new that is said, and no change of or sign about something else.
@@ -179,7 +190,7 @@ impl Engine {
         showing: &Showing,
         target: [u8; 32],
     ) -> Result<Option<Millis>, StoreError> {
-        let before = lock(&self.0.patience).waits_before(room, showing, target).filter(|_| is_said(showing));
+        let before = lock(&self.0.patience).still_waits_before(room, showing, target).filter(|_| is_said(showing));
         let Some(before) = before else { return Ok(None) };
         let now = now();
         // A row that was damaged is gone.
@@ -307,6 +318,25 @@ mod tests {
         assert_eq!(patience.before("r", &said(700, 3)), Some([1; 32]));
         assert!(patience.is_over("r", &said(500, 1)));
         assert!(patience.waiting.is_empty());
+    }
+
+    #[test]
+    fn messages_of_one_moment_do_not_wait_for_each_other_for_ever() {
+        // The first answers the third, the third stands behind the second, and that behind the first.
+        let mut patience = Patience::default();
+        let mut first = said(500, 1);
+        first.refers.reply = Some(MessageId([3; 32]));
+        for (showing, target) in [(&first, 3), (&said(500, 2), 1), (&said(500, 3), 2)] {
+            assert_eq!(patience.waits_before("r", showing, [target; 32]), (target != 3).then_some(1000));
+            patience.waits("r", showing, Waiter { target: Some([target; 32]), until: Some(1000) });
+        }
+        assert_eq!(patience.still_waits_before("r", &first, [3; 32]), None);
+        assert_eq!(patience.still_waits_before("r", &said(500, 2), [1; 32]), Some(1000));
+        assert_eq!(patience.still_waits_before("r", &said(500, 3), [2; 32]), Some(1000));
+        // What was said before cannot stand behind it: its turn comes first, even if it is what is answered.
+        let mut answer = said(600, 4);
+        answer.refers.reply = Some(MessageId([3; 32]));
+        assert_eq!(patience.still_waits_before("r", &answer, [3; 32]), Some(1000));
     }
 
     #[test]

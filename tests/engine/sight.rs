@@ -20,6 +20,8 @@ use crate::{
     attacks::{Rogue, path, yes},
     franks::tag,
     homeserver::Fault,
+    media,
+    rejoin::Switch,
     silo::{Silo, Two, until_true},
 };
 
@@ -356,4 +358,45 @@ async fn peers_of_draft_07_refer_to_messages_by_the_ids_that_it_gave_them() {
     });
     two.a.homeserver.send(&at_a, "a1", "m.room.message", answer);
     assert_eq!(listener.hear("good").await.content.topic_id, tea.id.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_of_draft_07_refer_with_files_too() {
+    let two = Two::with_files(Switch::default().faults()).await;
+    let (at_a, _, uri) = two.room().await;
+    let mut listener = Listener::new(&two, &at_a, &uri).await;
+    two.a.homeserver.say(&at_a, "a1", "tea?");
+    let tea = listener.hear("tea?").await;
+    let tea_is = old_id(&two.a.uri("a1"), &uri, &tea.bytes);
+    let m1 = listener.rogue.uri("m1");
+    let (own, _) = words(&m1, &uri, "a cup", |_| {});
+    listener.say(&two.a, "a cup", |_| {}).await;
+    let own_is = old_id(&m1, &uri, &own);
+    let cup = two.a.files().offer(&two.a.domain, &m1, b"a cup").await;
+    let pot = two.a.files().offer(&two.a.domain, &m1, b"a pot").await;
+    let picture = |part| NestedPart::render(Body::External(Box::new(part)));
+    listener
+        .say(&two.a, "answers", |content| {
+            content.in_reply_to = Some(tea_is);
+            content.topic_id = tea_is.0.to_vec();
+            content.body = picture(pot);
+        })
+        .await;
+    listener
+        .say(&two.a, "edits", |content| {
+            content.replaces = Some(own_is);
+            content.body = picture(cup);
+        })
+        .await;
+    let events = || two.a.homeserver.events(&at_a);
+    let edit = || events().into_iter().find(|event| event["content"]["m.relates_to"]["rel_type"] == "m.replace");
+    until_true("the edit is there", || edit().is_some()).await;
+    let edit = edit().unwrap();
+    assert_eq!(edit["content"]["m.new_content"]["msgtype"], "m.image");
+    assert_eq!(edit["content"]["m.relates_to"]["event_id"], shown(&two.a, &at_a, "a cup").unwrap()["event_id"]);
+    let answer = media::shown(&two.a, &at_a).into_iter().find(|event| event["event_id"] != edit["event_id"]).unwrap();
+    assert_eq!(media::bytes_of(&two.a, &answer), b"a pot");
+    let tea = shown(&two.a, &at_a, "tea?").unwrap()["event_id"].clone();
+    assert_eq!(answer["content"]["m.relates_to"]["m.in_reply_to"]["event_id"], tea);
+    assert_eq!(answer["content"]["m.relates_to"]["event_id"], tea);
 }

@@ -15,7 +15,7 @@ use crate::{
         core::{lock, now},
         names::GatewayNames,
         ports::{Actor, CallError, MatrixAction, MatrixDone, Retry},
-        relations::Place,
+        relations::{Place, lookup_failed},
         tables::{LATE, MORE, OUTBOX, OutRow, Parcel},
     },
     ident::{RoomUri, UserUri},
@@ -308,7 +308,9 @@ impl Engine {
                 ts: *ts,
                 txn_id,
             };
-            let showing = Showing { action, refers: event.refers, ..parcel.showing.clone() };
+            let mut showing = Showing { action, refers: event.refers, ..parcel.showing.clone() };
+            // What its events refer to is read from its bytes, and so by the ids that are in these.
+            self.by_own_ids(room, &mut showing).await.map_err(|error| lookup_failed(&error))?;
             if let Ok(MatrixDone::Event(event)) = self.show(room, &showing, false).await? {
                 sent.push(event);
             }
