@@ -111,12 +111,13 @@ impl Actor {
                 }
                 Ok(())
             }
-            InboxItem::Kin { parent, spaces, answers } => {
+            InboxItem::Kin { parent, spaces, awaited, answers } => {
                 if !self.looks_to(parent, spaces) {
                     return self.is_no_child(parent, batch, after);
                 }
                 self.know_parents(Some(parent)).await?;
-                let input = Input::Kin { parent: parent.clone(), spaces: spaces.clone(), answers: *answers };
+                let (parent, spaces, awaited) = (parent.clone(), spaces.clone(), awaited.clone());
+                let input = Input::Kin { parent, spaces, awaited, answers: *answers };
                 self.run(input, batch, after).await.map(drop)
             }
             InboxItem::Passed { references, provider } => {

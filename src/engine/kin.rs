@@ -264,6 +264,7 @@ impl Actor {
             before.has_kin() == room.has_kin()
                 && before.kin.belongs == room.kin.belongs
                 && before.matrix == room.matrix
+                && before.awaited() == room.awaited()
                 && before.kin.children.is_empty() == room.kin.children.is_empty()
         });
         let crowd = before.is_some_and(|before| before.present == room.present) && self.published == Some(epoch);
@@ -279,13 +280,14 @@ impl Actor {
             put(&self.engine.0.db, batch, &self.uri, old.as_deref(), now.as_deref())?;
             after.related.roster = Some(Known(now));
         }
-        let (parent, spaces) = (room.uri.clone(), room.spaces());
+        let (parent, spaces, awaited) = (room.uri.clone(), room.spaces(), room.awaited());
         let questions: BTreeMap<String, u64> =
             room.kin.children.iter().map(|(child, question)| (child.to_string(), *question)).collect();
         self.published = Some(epoch);
         for child in to {
             let answers = questions.get(&child).copied().unwrap_or_default();
-            let item = InboxItem::Kin { parent: parent.clone(), spaces: spaces.clone(), answers };
+            let (parent, spaces, awaited) = (parent.clone(), spaces.clone(), awaited.clone());
+            let item = InboxItem::Kin { parent, spaces, awaited, answers };
             self.tell_room(&child, item, batch, after)?;
         }
         Ok(())

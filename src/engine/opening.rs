@@ -97,6 +97,7 @@ impl Actor {
         room.banned = banned.into_iter().cloned().collect();
         room.public = public;
         room.kin.space.clone_from(&new.space);
+        room.kin.set_by = new.space.is_some().then(|| new.creator.clone());
         self.room = Some(room);
         let matrix = new.matrix.to_string();
         self.note_members(new, batch)?;

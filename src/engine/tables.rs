@@ -232,11 +232,13 @@ pub(crate) enum InboxItem {
     /// It does not depend on this one any more, and does not mean to.
     NoChild { room: RoomUri, question: u64 },
     /// Who takes part in a room of ours, on which this one depends or may come to, is in its rows. `spaces`: the Matrix rooms
-    /// that it is, or was before upgrades.
+    /// that it is, or was before upgrades. `awaited`: the one to which it is being upgraded.
     Kin {
         parent: RoomUri,
         #[serde(default)]
         spaces: BTreeSet<OwnedRoomId>,
+        #[serde(default)]
+        awaited: Option<OwnedRoomId>,
         #[serde(default)]
         answers: u64,
     },

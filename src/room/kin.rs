@@ -19,6 +19,7 @@ use super::{
     effect::StateNow,
     group::{GroupChange, GroupError},
     pump::Turn,
+    settings::{Setting, Worth},
     state::{Intent, Phase, Room},
     step::{Effect, Step},
 };
@@ -42,7 +43,9 @@ const FORMER: usize = 10;
 pub struct Kin {
     /// The one Matrix room whose members may come in, by the join rule.
     pub space: Option<OwnedRoomId>,
-    /// People were told why this room does not depend on that.
+    /// Who of ours has the join rule name it: whether the room depends on it is up to their role.
+    pub set_by: Option<UserUri>,
+    /// People were told why this room does not depend on that, or still depends on another.
     pub told: bool,
     /// Rooms that depend on this one, or asked for who takes part in it, and their last question.
     #[serde(rename = "heard")]
@@ -55,7 +58,7 @@ pub struct Kin {
     pub sought: Option<OwnedRoomId>,
     /// Matrix rooms that this one was before it was upgraded, the newest last: join rules may still name them.
     pub former: Vec<OwnedRoomId>,
-    /// The join rule names another Matrix room since: whether that is the parent is not known yet.
+    /// The join rule names another Matrix room since, or none: the room is let go unless that is the parent.
     pub doubted: bool,
 }
 
@@ -80,6 +83,13 @@ impl Room {
     #[must_use]
     pub fn spaces(&self) -> BTreeSet<OwnedRoomId> {
         self.matrix.iter().chain(&self.kin.former).cloned().collect()
+    }
+
+    /// The Matrix room by which they may name it soon. Whoever names that is no reason to come to depend on this room, as it may
+    /// be anything; but a reason to go on, until it is known.
+    #[must_use]
+    pub fn awaited(&self) -> Option<OwnedRoomId> {
+        self.moving.as_ref().map(|moving| moving.to.clone())
     }
 }
 
@@ -116,15 +126,21 @@ impl Step<'_> {
         }
         self.on_public(now, news);
         let space = now.and_then(|now| space_of(&now.content));
+        let by = now.and_then(|now| self.names.uri(&now.sender));
         if self.room.kin.space != space {
-            (self.room.kin.space, self.room.kin.told) = (space, false);
-            if self.has_kin() && self.parent().is_some() {
-                // Another Matrix room may be what the space was upgraded to: the parent says.
-                self.room.kin.doubted = self.room.kin.space.is_some();
-                if !self.room.kin.doubted {
-                    self.want_parent(None);
-                }
+            (self.room.kin.space, self.room.kin.set_by, self.room.kin.told) = (space, by, false);
+            self.forget_undone(Setting::Joins);
+            self.room.kin.doubted = self.has_kin() && self.parent().is_some();
+            // Another Matrix room may be what the space was upgraded to: the parent says.
+            if self.room.kin.doubted && self.room.kin.space.is_none() {
+                self.want_parent(None);
             }
+        } else if news && by.as_ref().is_some_and(|by| self.who_may_depend().contains(by)) {
+            // Somebody else stands for the same.
+            if self.room.kin.set_by != by {
+                self.room.kin.told = false;
+            }
+            self.room.kin.set_by = by;
         }
         self.find_parent();
     }
@@ -169,11 +185,21 @@ impl Step<'_> {
         outside
     }
 
-    /// Another room of ours says who takes part in it. `spaces`: the Matrix rooms that it is, or was before upgrades. `answers`: our
-    /// last question that it knew.
-    pub(super) fn on_kin(&mut self, parent: &RoomUri, spaces: &BTreeSet<OwnedRoomId>, answers: u64) {
+    /// Another room of ours says who takes part in it. `spaces`: the Matrix rooms that it is, or was before upgrades. `awaited`: the
+    /// one to which it is being upgraded, if that comes about. `answers`: our last question that it knew.
+    pub(super) fn on_kin(
+        &mut self,
+        parent: &RoomUri,
+        spaces: &BTreeSet<OwnedRoomId>,
+        awaited: Option<&OwnedRoomId>,
+        answers: u64,
+    ) {
         if self.room.kin.asked.get(parent).is_some_and(|asked| answers < *asked) {
             // Who came in here since may have come in there just before: the answer to the last question counts.
+            if answers == 0 && self.has_kin() {
+                // It does not know that it was asked: it had forgotten this room, or never heard of it.
+                self.out.push(Effect::FindParent { parent: Some(parent.clone()), space: None });
+            }
             return;
         }
         let Some(state) = self.state().filter(|_| self.has_kin()) else { return };
@@ -186,7 +212,10 @@ impl Step<'_> {
         };
         let named = self.room.kin.space.clone().filter(|space| spaces.contains(space));
         if depends {
-            if std::mem::take(&mut self.room.kin.doubted) && named.is_none() {
+            let may_be_named = awaited.is_some() && awaited == self.room.kin.space.as_ref();
+            if named.is_some() {
+                self.room.kin.doubted = false;
+            } else if self.room.kin.doubted && !may_be_named {
                 self.want_parent(None);
             }
             let lets_go = |intent: &Intent| matches!(intent, Intent::Belong { to: None, .. });
@@ -206,6 +235,11 @@ impl Step<'_> {
         let why = if !self.group.may_depend_on(parent.as_str()) {
             format!(
                 "that one belongs to this room, or to one that does. Both stay as they are for MIMI users: {ANYBODY}."
+            )
+        } else if self.who_has_it_depend().is_none() {
+            format!(
+                "the join rule was set by somebody whose role does not allow that. Who may change how people come in can set it \
+                 anew; until then, {ANYBODY}."
             )
         } else if !outside.is_empty() {
             format!("{} not there. They can join it, or leave here; until then, {ANYBODY}.", self.named(&outside))
@@ -270,11 +304,53 @@ impl Step<'_> {
         self.group.local_users().iter().chain(listed).filter(may).cloned().collect()
     }
 
+    /// Who set the join rule, if they may have the room depend on what it names: in nobody else's name is that done.
+    fn who_has_it_depend(&self) -> Option<UserUri> {
+        self.room.kin.set_by.clone().filter(|by| self.who_may_depend().contains(by))
+    }
+
     /// Has the room depend on another one, which the join rule names by this Matrix room, or on none. Only the last such wish counts.
     fn want_parent(&mut self, to: Option<(RoomUri, OwnedRoomId)>) {
-        let Some(by) = self.who_may_depend().into_iter().next() else { return };
+        if self.room.queue.iter().any(|intent| matches!(intent, Intent::Belong { to: other, .. } if *other == to)) {
+            return;
+        }
+        // To let go is up to nobody's role: who is asked in by the rule of the Matrix room is not to be put out.
+        let by = if to.is_some() { self.who_has_it_depend() } else { self.who_may_depend().into_iter().next() };
+        let Some(by) = by else { return self.stays_a_child() };
+        if to.is_some() {
+            match self.is_worth_undoing(Setting::Joins) {
+                Worth::Undoing => {}
+                Worth::Nothing => return,
+                Worth::Telling => {
+                    return self.notice(
+                        "To which space this room belongs for MIMI users is changed again and again. For now I leave it as it is.",
+                    );
+                }
+            }
+        }
         self.room.queue.retain(|intent| !matches!(intent, Intent::Belong { .. }));
         self.want(Intent::Belong { by, to });
+    }
+
+    /// Nobody can let the room go.
+    fn stays_a_child(&mut self) {
+        let Some(parent) = self.parent() else { return };
+        if !std::mem::replace(&mut self.room.kin.told, true) {
+            self.notice(&format!(
+                "This room still belongs to {parent} for MIMI users: nobody of this server's is here whose role allows to change \
+                 that. Until then, whoever is not in that one is removed here."
+            ));
+        }
+    }
+
+    /// What people are told of a wish that came to nothing, once.
+    pub(super) fn stays_as_it_belongs(&mut self, why: &str) -> Option<String> {
+        let text = format!("To which space this room belongs for MIMI users stays as it is: {why}.");
+        if std::mem::replace(&mut self.room.kin.told, true) {
+            self.out.push(Effect::Detail(text));
+            return None;
+        }
+        Some(text)
     }
 
     /// [`Intent::Belong`]: the policy is written as it is now, and only if what was wanted still holds.
@@ -289,17 +365,22 @@ impl Step<'_> {
             return Ok(Turn::Done);
         }
         let may = self.who_may_depend();
-        let Some(by) = may.iter().find(|user| *user == by).or(may.first()) else {
+        let by = match to {
+            Some(_) => self.who_has_it_depend(),
+            None => may.iter().find(|user| *user == by).or(may.first()).cloned(),
+        };
+        let Some(by) = by else {
             return Err(GroupError::Refused("nobody of ours may change that".to_owned()));
         };
-        if let Some(first) = self.leaf_first(by)? {
+        if let Some(first) = self.leaf_first(&by)? {
             return Ok(first);
         }
         let state = self.group.state()?;
         let update = policy::update_parent(&state, to.map(|(parent, _)| parent))
             .map_err(|error| GroupError::Invalid(error.to_string()))?;
         let change = GroupChange { app_data: vec![(component::BASE_ROOM_POLICY, update)], ..GroupChange::default() };
-        self.commit(by, &change)?;
+        self.commit(&by, &change)?;
+        (self.room.kin.doubted, self.room.kin.told) = (false, false);
         self.tell_parent(was.as_ref(), to.map(|(parent, _)| parent));
         Ok(Turn::Done)
     }
@@ -307,6 +388,7 @@ impl Step<'_> {
     fn may_belong_to(&self, parent: &RoomUri, space: &OwnedRoomId) -> bool {
         let members = self.group.participants_of(parent.as_str());
         self.room.kin.space.as_ref() == Some(space)
+            && self.who_has_it_depend().is_some()
             && self.group.may_depend_on(parent.as_str())
             && members.is_some_and(|members| self.outside(&members).is_empty())
     }
@@ -315,7 +397,6 @@ impl Step<'_> {
     fn tell_parent(&mut self, was: Option<&RoomUri>, now: Option<&RoomUri>) {
         match (was, now) {
             (_, Some(parent)) => {
-                self.room.kin.told = false;
                 self.notice(&format!(
                     "This room belongs to {parent} now, as its join rule says: MIMI users have to be in that one first, and whoever \
                      leaves it or is removed there is removed here, too."

@@ -604,7 +604,10 @@ impl Step<'_> {
             Intent::Ban { user, .. } => self.ban_failed(user, why),
             Intent::Unban { user, .. } => self.unban_failed(user, why),
             Intent::Change { .. } => format!("What {name} wanted to change in this room stays as it is: {why}."),
-            Intent::Belong { .. } => format!("To which space this room belongs for MIMI users stays as it is: {why}."),
+            Intent::Belong { .. } => match self.stays_as_it_belongs(why) {
+                Some(text) => text,
+                None => return,
+            },
             Intent::Appoint { .. } => match self.put_levels_back(&name, why) {
                 Some(text) => text,
                 None => return,

@@ -170,6 +170,11 @@ impl Step<'_> {
         self.room.settings.entry(setting).or_default().is_worth(now)
     }
 
+    /// Somebody of this room wants something else by now: it is begun anew.
+    pub(super) fn forget_undone(&mut self, setting: Setting) {
+        self.room.settings.entry(setting).or_default().undone = 0;
+    }
+
     /// What is looked at now is from before this.
     pub(super) fn wrote(&mut self, setting: Setting) {
         let shown = self.room.settings.entry(setting).or_default();

@@ -306,6 +306,8 @@ pub enum Input {
         parent: RoomUri,
         /// The Matrix rooms that it is, or was before upgrades.
         spaces: BTreeSet<OwnedRoomId>,
+        /// The one to which it is being upgraded.
+        awaited: Option<OwnedRoomId>,
         /// The last question of this one that it knew.
         answers: u64,
     },
@@ -655,7 +657,9 @@ impl Step<'_> {
             Input::Portrayed { user, picture, place } => self.on_portrayed(&user, &picture, place),
             Input::NotSet { setting, why } => self.on_not_set(setting, &why),
             Input::NewHome { to, found } => self.on_new_home(&to, found),
-            Input::Kin { parent, spaces, answers } => self.on_kin(&parent, &spaces, answers),
+            Input::Kin { parent, spaces, awaited, answers } => {
+                self.on_kin(&parent, &spaces, awaited.as_ref(), answers);
+            }
             Input::Tick => self.on_tick(),
         }
         if !self.more {

@@ -43,7 +43,7 @@ enum Round {
 }
 
 /// Whether a room's turn is still to come.
-fn is_due(job: &MirrorJob, row: &MirrorRow) -> bool {
+pub(super) fn is_due(job: &MirrorJob, row: &MirrorRow) -> bool {
     if matches!(job.stage, Stage::Undoing { .. }) {
         let mirrored = matches!(row.outcome, Outcome::Mirrored(_) | Outcome::Kept(..) | Outcome::Making(_));
         return row.undo < job.undos && (mirrored || row.entered || row.raised.is_some());

@@ -1,6 +1,6 @@
 //! Letting go what a job mirrored.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use ruma::OwnedRoomId;
 use serde_json::{Map, Value};
@@ -12,16 +12,19 @@ use super::{
         lobby::LobbyError,
         mail::Mail,
         ports::{Actor, MatrixAction, Retry},
-        tables::OUTBOX,
+        tables::{MIRROR_ROWS, OUTBOX},
     },
-    MirrorJob, MirrorRow, Outcome,
+    BUNCH, MirrorJob, MirrorRow, Outcome,
+    turns::is_due,
 };
-use crate::room::Names as _;
+use crate::{room::Names as _, store::StoreError};
 
 /// How long a room may take to be let go, until the next one has its turn.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks whether it is.
 const PAUSE: Duration = Duration::from_millis(20);
+/// So many rooms are named that keep a space.
+const NAMED: usize = 5;
 /// The state event with the power levels.
 const LEVELS: &str = "m.room.power_levels";
 
@@ -38,6 +41,14 @@ impl Engine {
                 // It was upgraded.
                 row.matrix = Some(room);
                 self.note_row(job, row).await?;
+            }
+            let left = if used { BTreeSet::new() } else { self.left_behind(job, &uri).await? };
+            if !left.is_empty() {
+                let named: Vec<&str> = left.iter().take(NAMED).map(String::as_str).collect();
+                let more =
+                    if left.len() > NAMED { format!(", and {} more", left.len() - NAMED) } else { String::new() };
+                row.outcome = Outcome::Kept(uri, format!("rooms belong to it: {}{more}", named.join(", ")));
+                return Ok(());
             }
             let (reply, mut answer) = mpsc::unbounded_channel();
             self.mail(&uri, Mail::LetGo { used, reply });
@@ -69,6 +80,24 @@ impl Engine {
         self.withdraw_from(row).await?;
         row.outcome = Outcome::Undone(uri);
         Ok(())
+    }
+
+    /// Rooms that belong to this one and are not to be let go, too: who is removed here would stay there.
+    async fn left_behind(&self, job: &MirrorJob, uri: &str) -> Result<BTreeSet<String>, StoreError> {
+        let (mut left, mut after) = (self.0.lineage.children(uri), None);
+        while !left.is_empty() {
+            let page = MIRROR_ROWS.scan(&self.0.db, &job.id, after, BUNCH).await?;
+            for (_, row) in page.rows.iter().filter(|(_, row)| is_due(job, row)) {
+                if let Outcome::Mirrored(other) | Outcome::Kept(other, _) | Outcome::Making(other) = &row.outcome {
+                    left.remove(other);
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(left)
     }
 
     /// The bot leaves a room into which the job brought it, and gives back the power that the job gave it.

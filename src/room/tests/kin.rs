@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     ident::RoomUri,
-    policy::{BaseRoomPolicy, component},
-    room::{Step, group::GroupChange},
+    policy::{self, BaseRoomPolicy, component},
+    room::{Effect, Step, group::GroupChange},
 };
 
 fn house() -> (RoomUri, OwnedRoomId) {
@@ -29,9 +29,9 @@ fn wishing() -> World {
     world.settle();
     world.providers[0].group.parents.insert(parent.to_string(), Arc::new([a1(), a2()].into()));
     world.as_hub(|step| {
-        step.room.kin.space = Some(space.clone());
+        (step.room.kin.space, step.room.kin.set_by) = (Some(space.clone()), Some(a1()));
         step.room.behind = step.group.epoch() + 1;
-        step.on_kin(&parent, &[space].into(), 0);
+        step.on_kin(&parent, &[space].into(), None, 0);
         step.pump();
         assert!(!step.room.queue.is_empty(), "it is wished for");
         assert_eq!(step.group.state().unwrap().base_policy.parent(), None);
@@ -82,15 +82,132 @@ fn a_wish_that_does_not_hold_any_more_is_dropped() {
         assert!(step.group.state().unwrap().base_policy.parent().is_some());
         step.room.behind = step.group.epoch() + 1;
         (step.room.kin.space, step.room.kin.doubted) = (None, true);
-        step.on_kin(&parent, &[space.clone()].into(), 0);
+        step.on_kin(&parent, &[space.clone()].into(), None, 0);
         step.room.kin.space = Some(space.clone());
-        step.on_kin(&parent, &[space.clone()].into(), 0);
+        step.on_kin(&parent, &[space.clone()].into(), None, 0);
         step.room.behind = 0;
         step.pump();
         // It lets go, asks, and comes back.
         assert!(said(step, "it does not belong to its space any more") && said(step, "FindParent"));
-        step.on_kin(&parent, &[space].into(), 0);
+        step.on_kin(&parent, &[space].into(), None, 0);
         step.pump();
         assert!(step.group.state().unwrap().base_policy.parent().is_some());
+    });
+}
+
+/// The same room, depending on the space.
+fn belonging() -> World {
+    let mut world = wishing();
+    world.as_hub(|step| {
+        step.room.behind = 0;
+        step.pump();
+        assert!(step.group.state().unwrap().base_policy.parent().is_some());
+    });
+    world
+}
+
+fn tell(step: &mut Step<'_>, awaited: Option<&OwnedRoomId>) {
+    let (parent, space) = house();
+    step.on_kin(&parent, &[space].into(), awaited, 0);
+    step.pump();
+}
+
+fn belongs(step: &Step<'_>) -> bool {
+    step.group.state().unwrap().base_policy.parent().is_some()
+}
+
+#[test]
+fn a_rule_that_names_no_space_any_more_is_not_forgotten_while_nobody_may_let_the_room_go() {
+    let mut world = belonging();
+    world.as_hub(|step| {
+        // Who may is on the way out.
+        step.room.leaving.extend([a1(), a2()]);
+        step.room.behind = step.group.epoch() + 1;
+        step.on_joins(None, true);
+        let (parent, space) = house();
+        for _ in 0..2 {
+            step.on_kin(&parent, &[space.clone()].into(), None, 0);
+        }
+        assert!(belongs(step) && step.room.kin.doubted);
+        assert_eq!(
+            step.out.iter().filter(|effect| format!("{effect:?}").contains("This room still belongs to")).count(),
+            1
+        );
+        step.room.leaving.clear();
+        step.room.behind = 0;
+        tell(step, None);
+        assert!(!belongs(step) && !step.room.kin.doubted && !step.room.kin.told);
+    });
+}
+
+#[test]
+fn a_room_comes_to_depend_on_another_only_in_the_name_of_who_set_its_rule() {
+    let (parent, space) = house();
+    let mut world = wishing();
+    world.as_hub(|step| {
+        // The rule is set anew, by one who is a member and no more.
+        step.room.kin.set_by = Some(a2());
+        step.room.behind = 0;
+        step.pump();
+        assert!(!belongs(step), "what was wished for holds no more");
+        tell(step, None);
+        tell(step, None);
+        assert!(!belongs(step));
+        let told = |effect: &&Effect| format!("{effect:?}").contains("set by somebody whose role does not allow that");
+        assert_eq!(step.out.iter().filter(told).count(), 1);
+        step.room.kin.set_by = Some(a1());
+        tell(step, None);
+        assert_eq!(step.group.state().unwrap().base_policy.parent(), Some(parent.as_str()));
+        assert_eq!(step.room.kin.space.as_ref(), Some(&space));
+    });
+}
+
+#[test]
+fn while_the_space_is_upgraded_its_rooms_are_kept() {
+    let new = OwnedRoomId::try_from("!new:a.test").unwrap();
+    let mut world = belonging();
+    world.as_hub(|step| {
+        (step.room.kin.space, step.room.kin.doubted) = (Some(new.clone()), true);
+        tell(step, Some(&new));
+        assert!(belongs(step) && step.room.kin.doubted, "it may come about");
+        tell(step, None);
+        assert!(!belongs(step), "it did not");
+        // That alone makes no room depend on it.
+        tell(step, Some(&new));
+        assert!(!belongs(step));
+    });
+    // A parent that does not know that it was asked is asked again, and one that is behind is not.
+    let (parent, space) = house();
+    let mut world = belonging();
+    world.as_hub(|step| {
+        step.room.kin.asked.insert(parent.clone(), 3);
+        let asks = |step: &Step<'_>| step.out.iter().filter(|out| matches!(out, Effect::FindParent { .. })).count();
+        let before = asks(step);
+        step.on_kin(&parent, &[space.clone()].into(), None, 2);
+        assert_eq!(asks(step), before);
+        step.on_kin(&parent, &[space.clone()].into(), None, 0);
+        assert_eq!(asks(step), before + 1);
+    });
+}
+
+#[test]
+fn a_parent_that_is_taken_away_again_and_again_is_left_away() {
+    let mut world = belonging();
+    world.as_hub(|step| {
+        let mut came_back = 0;
+        for _ in 0..6 {
+            let base = step.group.state().unwrap().base_policy.clone();
+            if base.parent().is_some() {
+                let update = policy::update_parent(&step.group.state().unwrap(), None).unwrap();
+                let app_data = vec![(component::BASE_ROOM_POLICY, update)];
+                let change = GroupChange { app_data, ..GroupChange::default() };
+                let staged = step.group.stage(&a1(), &change, step.now).unwrap();
+                step.hub_accept_own_commit(&staged).unwrap();
+            }
+            tell(step, None);
+            came_back += usize::from(belongs(step));
+        }
+        assert_eq!(came_back, 2);
+        assert_eq!(step.out.iter().filter(|effect| format!("{effect:?}").contains("again and again")).count(), 1);
     });
 }

@@ -943,8 +943,8 @@ fn copy(input: &Input) -> Input {
         Input::Looked { setting, written, found } => {
             Input::Looked { setting: *setting, written: *written, found: found.clone() }
         }
-        Input::Kin { parent, spaces, answers } => {
-            Input::Kin { parent: parent.clone(), spaces: spaces.clone(), answers: *answers }
+        Input::Kin { parent, spaces, awaited, answers } => {
+            Input::Kin { parent: parent.clone(), spaces: spaces.clone(), awaited: awaited.clone(), answers: *answers }
         }
         Input::NotSet { setting, why } => Input::NotSet { setting: *setting, why: why.clone() },
         Input::Read { user, messages, salt } => {
