@@ -200,14 +200,14 @@ fn html(data: &[u8]) {
 /// A whole event, `{"type": …, "content": …}`: what crosses is the same once it is encoded, and can be shown.
 fn event(data: &[u8]) {
     let Ok(event) = serde_json::from_slice::<serde_json::Value>(data) else { return };
-    let (Some(event_type), Some(content)) = (event.get("type").and_then(|kind| kind.as_str()), event.get("content"))
+    let (Some(event_type), Some(said)) = (event.get("type").and_then(|kind| kind.as_str()), event.get("content"))
     else {
         return;
     };
     let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
     let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
     let context = ToMimi { sender: &sender, room: &room, salt: [0; 16], sent_ts: 0, past: &NoPast, mentions: &Nobody };
-    match to_mimi(event_type, content, &context) {
+    match to_mimi(event_type, said, &context) {
         Ok(translated) => {
             if let Ok(bytes) = translated.content.encode() {
                 assert_eq!(MimiContent::decode(&bytes).as_ref(), Ok(&translated.content));

@@ -188,6 +188,7 @@ async fn what_somebody_only_claims_to_have_begun_stands_for_nothing() {
     let two = Two::new().await;
     let (at_a, at_b, _) = two.room().await;
     let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    a.invite(&at_a, "a1", &a.user("a2"), false);
     a.join(&at_a, "a2");
     // It may be anybody's message from before.
     let told = a.send(&at_a, "a2", BEACON, place("$before:a.test", "geo:3,4"));
@@ -212,6 +213,7 @@ async fn who_may_not_delete_what_others_say_ends_no_live_location_of_theirs() {
     let two = Two::new().await;
     let (at_a, at_b, _) = two.room().await;
     let a = &two.a.homeserver;
+    a.invite(&at_a, "a1", &a.user("a2"), false);
     a.join(&at_a, "a2");
     let start = a.set_own(&at_a, "a1", INFO, hour(true));
     let told = a.send(&at_a, "a1", BEACON, place(&start, "geo:1,2"));
