@@ -161,5 +161,6 @@ async fn a_preview_that_the_senders_client_made_is_one_on_the_other_side() {
     two.a.homeserver.send(&at_a, "a1", "m.room.message", content);
     until_bodies(&two.b, &at_b, &["see https://a.example/"]).await;
     let events = two.b.homeserver.events(&at_b);
-    assert_eq!(events.last().unwrap()["content"]["com.beeper.linkpreviews"], preview);
+    let shown = events.iter().find(|event| event["content"]["body"] == "see https://a.example/").unwrap();
+    assert_eq!(shown["content"]["com.beeper.linkpreviews"], preview);
 }
