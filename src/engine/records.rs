@@ -8,6 +8,7 @@ use crate::{
     ident::UserUri,
     room::{CowMap, Crowd, Face, Own, Phase, Portrait, PortraitSheet, Room, Shared, Sheet, Sitter},
     store::{Batch, Database, StoreError, Table},
+    translate::profile::Picture,
 };
 
 /// Rooms by URI, without their people. Sealed: a record may hold a staged commit.
@@ -38,6 +39,24 @@ const PAGE: usize = 1000;
 /// Whether a room is there, and not over.
 pub(super) async fn lives(db: &Database, uri: &str) -> Result<bool, StoreError> {
     Ok(ROOMS.get(db, &uri.to_owned()).await?.is_some_and(|room| room.phase != Phase::Left))
+}
+
+/// Whether the others in a room are to have this picture of one of ours: one row of a room that may be large.
+pub(super) async fn shows_picture(db: &Database, uri: &str, user: &UserUri, place: &str) -> Result<bool, StoreError> {
+    let sitter = SITTERS.get(db, &(uri.to_owned(), user.clone())).await?;
+    Ok(sitter.is_some_and(|sitter| sitter.sits_at(place)))
+}
+
+/// Whether a ghost that is in a room is to have this picture.
+pub(super) async fn wants_picture(
+    db: &Database,
+    uri: &str,
+    user: &UserUri,
+    picture: &Picture,
+) -> Result<bool, StoreError> {
+    let portrait = PORTRAITS.get(db, &(uri.to_owned(), user.clone())).await?;
+    let wanted = portrait.is_some_and(|portrait| portrait.wants(picture));
+    Ok(wanted && PEOPLE.get(db, &(uri.to_owned(), GHOST, user.clone())).await?.is_some())
 }
 
 /// Some rooms, as they are read one page after the other.

@@ -132,18 +132,21 @@ impl Room {
             self.portraits.sitter(user).place = place.map(str::to_owned);
         }
     }
+}
 
-    /// Whether the others are to have this picture of one of ours.
+impl Sitter {
+    /// Whether this is their picture by now.
     #[must_use]
-    pub fn shows_picture(&self, user: &UserUri, place: &str) -> bool {
-        self.portraits.ours.get(user).is_some_and(|sitter| sitter.place.as_deref() == Some(place))
+    pub fn sits_at(&self, place: &str) -> bool {
+        self.place.as_deref() == Some(place)
     }
+}
 
-    /// Whether this picture is still to be that of a ghost.
+impl Portrait {
+    /// Whether it is still to be this one.
     #[must_use]
-    pub fn wants_picture(&self, user: &UserUri, picture: &Picture) -> bool {
-        self.ghosts.contains(user)
-            && self.portraits.theirs.get(user).is_some_and(|portrait| portrait.wanted == Some(digest_of(picture)))
+    pub fn wants(&self, picture: &Picture) -> bool {
+        self.wanted == Some(digest_of(picture))
     }
 }
 
@@ -185,7 +188,7 @@ impl Step<'_> {
         salt: [u8; 16],
         picture: Result<Option<Picture>, String>,
     ) {
-        if !self.room.shows_picture(user, place) {
+        if self.room.portraits.ours.get(user).is_none_or(|sitter| !sitter.sits_at(place)) {
             return;
         }
         match picture {
@@ -292,8 +295,7 @@ impl Step<'_> {
 
     /// Their picture is a file of the homeserver, or why not.
     pub(super) fn on_portrayed(&mut self, user: &UserUri, picture: &Picture, place: Result<String, String>) {
-        let wanted = Some(digest_of(picture));
-        if self.room.portraits.theirs.get(user).is_none_or(|portrait| portrait.wanted != wanted) {
+        if self.room.portraits.theirs.get(user).is_none_or(|portrait| !portrait.wants(picture)) {
             return;
         }
         match place {

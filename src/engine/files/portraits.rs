@@ -117,8 +117,7 @@ impl Engine {
         }
         let foreign = mxc.server_name().is_ok_and(|server| server != self.0.names.map.server_name());
         let attempt = || async {
-            let record = records::load(&self.0.db, room).await.map_err(unread)?;
-            if !record.is_some_and(|record| record.shows_picture(user, place)) {
+            if !records::shows_picture(&self.0.db, room, user, place).await.map_err(unread)? {
                 return Ok(None);
             }
             carrier.small_picture(user, &mxc, foreign).await
@@ -137,8 +136,7 @@ impl Engine {
         let never = |why: &str| Trouble::Never(why.to_owned());
         let picture = Picture::new(picture.to_vec()).ok_or_else(|| never("it is no picture of a known kind"))?;
         let attempt = || async {
-            let record = records::load(&self.0.db, room).await.map_err(unread)?;
-            if !record.is_some_and(|record| record.wants_picture(user, &picture)) {
+            if !records::wants_picture(&self.0.db, room, user, &picture).await.map_err(unread)? {
                 return Err(never("it is to have another one by now"));
             }
             carrier.keep_picture(user, &picture).await
