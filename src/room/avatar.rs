@@ -11,10 +11,10 @@ use ruma::{OwnedUserId, RoomId};
 use serde_json::Value;
 
 use super::{
-    effect::StateNow,
+    effect::{Effect, StateNow},
     settings::Setting,
     state::{Intent, Phase, Room},
-    step::{Effect, Step},
+    step::Step,
 };
 
 impl Step<'_> {

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::{
-    effect::MatrixAction,
+    effect::{Effect, MatrixAction},
     group::{GroupChange, GroupError},
     pump::Turn,
     state::{Intent, Phase},
-    step::{Effect, Step},
+    step::Step,
 };
 use crate::{
     ident::{ProviderDomain, UserUri},

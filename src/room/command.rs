@@ -6,10 +6,11 @@ use ruma::OwnedEventId;
 use serde_json::Value;
 
 use super::{
+    effect::Effect,
     orders::{Refusal, Said},
     seek::{self, Whom, Wish},
     state::Phase,
-    step::{Effect, Step},
+    step::Step,
     words::counted,
 };
 use crate::{

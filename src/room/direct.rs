@@ -15,9 +15,9 @@ use ruma::{OwnedRoomId, UserId};
 
 use super::{
     about::About,
-    effect::{Actor, MatrixAction},
+    effect::{Actor, Effect, MatrixAction},
     state::{InFlight, Intent, Phase},
-    step::{Effect, Step},
+    step::Step,
     words::READS_ALONG,
 };
 use crate::ident::UserUri;

@@ -5,7 +5,12 @@ use std::fmt;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use crate::ident::{MimiUri, ProviderDomain, UserUri};
+use super::{settings::Setting, showing::Showing, upgrade::Move};
+use crate::{
+    content::{Expiration, MessageStatusReport},
+    ident::{MimiUri, ProviderDomain, RoomUri, UserUri},
+    translate::{self, Earlier, profile::Picture},
+};
 
 /// Milliseconds since the UNIX epoch.
 pub type Millis = u64;
@@ -231,4 +236,226 @@ pub enum PathTarget {
     Uri(MimiUri),
     /// The domain of a consent request's target or requester, or of a search.
     Domain(ProviderDomain),
+}
+
+/// Which call an answer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Tag {
+    /// Nobody waits for it.
+    None,
+    /// `submitMessage`, with the hash of the sealed message.
+    Submit([u8; 32]),
+    /// `update`, with the hash of its body.
+    Update([u8; 32]),
+}
+
+/// What a step wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// A call to the homeserver, in the room's order.
+    Matrix(MatrixAction),
+    /// The portal has to be made; `Input::PortalReady` follows.
+    MakePortal(MatrixAction),
+    /// A message is to be shown: as [`Effect::Matrix`], and the event's id is mapped to the message id.
+    Show(Box<Showing>),
+    /// A message with files is to be shown: at its place if they come soon.
+    ShowFiles {
+        /// How it is shown without them.
+        showing: Box<Showing>,
+        /// The message, encoded.
+        content: Vec<u8>,
+    },
+    /// A message of one of our users was deleted by its sender, or not said at all: nobody needs its files any more.
+    FilesGone {
+        /// The id of its first version.
+        message_id: [u8; 32],
+    },
+    /// An event of one of our users is this message; nobody accepted it yet.
+    Noted {
+        /// The event.
+        event: OwnedEventId,
+        /// The message id.
+        message_id: [u8; 32],
+        /// What later messages need of it.
+        earlier: Earlier,
+    },
+    /// A call to a peer, in order per (room, peer).
+    Call {
+        /// The peer.
+        peer: ProviderDomain,
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// What fills the path.
+        target: PathTarget,
+        /// The body.
+        body: Vec<u8>,
+        /// Who waits for the answer.
+        tag: Tag,
+    },
+    /// KeyPackages are to be asked for, signed as this user, by way of the hub. `Input::KeyMaterial` follows.
+    ClaimKeyMaterial {
+        /// Who asks.
+        requester: UserUri,
+        /// Whose.
+        target: UserUri,
+    },
+    /// The hub is to be asked for a GroupInfo, signed as this user, behind everything that was sent to it before.
+    /// `Input::GroupInfo` follows.
+    AskGroupInfo {
+        /// Who asks.
+        user: UserUri,
+    },
+    /// KeyPackages of one of our users are to be made and sent with a grant.
+    Grant {
+        /// Who had asked.
+        requester: UserUri,
+        /// Who consents.
+        target: UserUri,
+    },
+    /// One of our users said no: nothing is told to anybody.
+    Declined {
+        /// Who had asked.
+        requester: UserUri,
+        /// Who declined.
+        target: UserUri,
+    },
+    /// This user left or was removed: its consent to be added to the room ends.
+    ForgetConsent {
+        /// Who.
+        user: UserUri,
+    },
+    /// A line of the hub-ordered log.
+    Log {
+        /// When the hub accepted it.
+        accepted: Millis,
+        /// The message id.
+        message_id: [u8; 32],
+        /// The Matrix event that it came from, if it was ours.
+        event: Option<OwnedEventId>,
+        /// Stamp and content, if the stamp is the hub's.
+        franked: Option<super::frank::Franked>,
+    },
+    /// One of our users reports a message of the room.
+    ReportAbuse {
+        /// Who.
+        by: UserUri,
+        /// Whether the reporter's name goes along.
+        openly: bool,
+        /// The Matrix event of the message.
+        event: OwnedEventId,
+        /// For those who read the report.
+        note: String,
+    },
+    /// One of our users says something about consent; the answer is for nobody else.
+    Consent {
+        /// Who.
+        by: UserUri,
+        /// What.
+        words: super::command::ConsentWords,
+    },
+    /// What stands in the Matrix room is to be read, behind everything that was done there before. `Input::Looked` follows.
+    Look {
+        /// The Matrix room.
+        room: OwnedRoomId,
+        /// Who reads.
+        reader: Actor,
+        /// What.
+        setting: Setting,
+        /// How often we wrote it so far.
+        written: u32,
+    },
+    /// The speaker goes into this Matrix room and reads what it says of itself. `Input::NewHome` follows.
+    LookForHome {
+        /// The Matrix room.
+        to: OwnedRoomId,
+        /// Who reads.
+        reader: Actor,
+    },
+    /// The Matrix room is on its way to another one, or is not any more.
+    Move(Move),
+    /// The Matrix room belongs to this room from now on.
+    Link(OwnedRoomId),
+    /// It does not any more.
+    Unlink(OwnedRoomId),
+    /// In this Matrix room somebody is left of a direct chat that is over: what is written there is answered.
+    Ended(OwnedRoomId),
+    /// A file of the homeserver has to be an asset, too: `Input::Published` follows.
+    Publish {
+        /// The state event that names it.
+        event: String,
+        /// Who set that.
+        sender: OwnedUserId,
+        /// The same, as MIMI has them: the asset is theirs.
+        owner: UserUri,
+        /// The file, `mxc://…`.
+        url: String,
+    },
+    /// A small form of the picture of one of ours is to be read: `Input::Fetched` follows.
+    Fetch {
+        /// Whose.
+        user: UserUri,
+        /// Where it is, `mxc://…`.
+        place: String,
+    },
+    /// A ghost's picture has to be a file of the homeserver: `Input::Portrayed` follows.
+    Portray {
+        /// Whose.
+        user: UserUri,
+        /// It.
+        picture: Picture,
+    },
+    /// An asset that was made of a picture is no picture any more.
+    Unpublish(String),
+    /// The picture of the Matrix room shall be this asset.
+    Wear {
+        /// The room.
+        room: OwnedRoomId,
+        /// Who sets it.
+        actor: Actor,
+        /// The asset.
+        url: String,
+    },
+    /// Who takes part in the room on which this one depends, or in the one that this Matrix room is: `Input::Kin` follows, if
+    /// it is a room of ours.
+    FindParent {
+        /// The room on which it depends.
+        parent: Option<RoomUri>,
+        /// The one whose members may come in.
+        space: Option<OwnedRoomId>,
+    },
+    /// `Input::Tick` is wanted at this time.
+    Wake(Millis),
+    /// Ghosts wait to come into the Matrix room bit by bit, or none do any more.
+    Trickling(bool),
+    /// Others do not get all of a message of one of our users, who is told what, once for each kind.
+    Lost {
+        /// Whose message it is.
+        user: UserUri,
+        /// What is lost.
+        losses: Vec<translate::Loss>,
+    },
+    /// A message is to be removed.
+    Expires {
+        /// Its id.
+        message_id: [u8; 32],
+        /// Who said it.
+        sender: UserUri,
+        /// When.
+        expires: Expiration,
+        /// Who removes it.
+        actor: Actor,
+    },
+    /// A remote user says what became of messages.
+    Reported {
+        /// Who.
+        by: UserUri,
+        /// What.
+        report: MessageStatusReport,
+    },
+    /// The operator should know.
+    Report(String),
+    /// The operator may like to know: refusals that belong to the ordinary course of things.
+    Note(String),
+    /// Only who looks for something wants to know.
+    Detail(String),
 }

@@ -5,9 +5,9 @@ use ruma::UserId;
 use serde_json::json;
 
 use super::{
-    effect::{Actor, MatrixAction},
+    effect::{Actor, Effect, MatrixAction},
     state::{Intent, Phase},
-    step::{Effect, Step},
+    step::Step,
     upgrade::Move,
 };
 use crate::{ident::UserUri, wire::ConsentAction};

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cow_map::CowMap,
-    effect::{Actor, MatrixAction, Millis},
+    effect::{Actor, Effect, MatrixAction, Millis},
     group::GroupError,
     state::{Intent, Room},
-    step::{Effect, Step, hash},
+    step::{Step, hash},
 };
 use crate::{
     content::MimiContent,

@@ -1,10 +1,10 @@
 //! The follower's part: what the hub distributes, and what it answers (draft-ietf-mimi-protocol-06 sections 5.3 to 5.5).
 
 use super::{
-    effect::{Endpoint, Millis},
+    effect::{Effect, Endpoint, Millis, Tag},
     group::{GroupError, Origin, PENDING, Staged},
     state::{Held, InFlight, Intent, Lost, Phase, Submitted},
-    step::{Effect, Step, Tag, hash},
+    step::{Step, hash},
 };
 use crate::{
     ident::UserUri,

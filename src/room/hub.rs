@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    effect::{Endpoint, Millis},
+    effect::{Effect, Endpoint, Millis, Tag},
     frank::{Franked, check_beside},
     group::{Applied, Beside, GroupChange, GroupError, Opened, Origin, Staged},
     state::{Intent, Lost, Phase},
-    step::{Effect, Step, Tag},
+    step::Step,
     telling::Fate,
 };
 use crate::{

@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    effect::StateNow,
+    effect::{Effect, StateNow},
     group::{GroupChange, GroupError},
     pump::Turn,
     settings::{Setting, Worth},
     state::{Intent, Phase, Room},
-    step::{Effect, Step},
+    step::Step,
 };
 use crate::{
     ident::{RoomUri, UserUri},

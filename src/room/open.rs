@@ -11,12 +11,12 @@
 use serde_json::Value;
 
 use super::{
-    effect::StateNow,
+    effect::{Effect, StateNow},
     group::{GroupChange, GroupError},
     pump::Turn,
     settings::Setting,
     state::{Intent, Room},
-    step::{Effect, Step},
+    step::Step,
 };
 use crate::{
     ident::UserUri,

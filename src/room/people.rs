@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ruma::{OwnedUserId, UserId};
 
-use super::{state::Room, step::Names};
+use super::{names::Names, state::Room};
 use crate::{ident::UserUri, policy::RoomState, translate::Mentions};
 
 /// The people of a room, for [`crate::translate`].

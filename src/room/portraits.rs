@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cow_map::CowMap,
-    effect::{Actor, MatrixAction, Millis},
+    effect::{Actor, Effect, MatrixAction, Millis},
     state::{Intent, Room},
-    step::{Effect, Step, hash},
+    step::{Step, hash},
 };
 use crate::{
     ident::{ProviderDomain, UserUri, address_name},

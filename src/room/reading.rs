@@ -9,9 +9,10 @@
 use serde::Deserialize;
 
 use super::{
+    effect::Effect,
     pump::Turn,
     state::{Intent, Phase},
-    step::{Effect, Step, hash},
+    step::{Step, hash},
 };
 use crate::{
     content::{

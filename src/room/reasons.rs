@@ -5,9 +5,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    effect::{Actor, MatrixAction},
+    effect::{Actor, Effect, MatrixAction},
     group::Applied,
-    step::{Effect, Step},
+    step::Step,
 };
 use crate::{ident::UserUri, translate::RoomEvent};
 

@@ -16,11 +16,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    effect::Millis,
+    effect::{Effect, Millis},
     follower::MAX_HELD,
     group::{Applied, Comeback, GroupError},
+    input::GroupInfoAnswer,
     state::{InFlight, Intent, Lost, Phase, Rejoin, RejoinStage},
-    step::{Effect, GroupInfoAnswer, Step, hash},
+    step::{Step, hash},
 };
 use crate::{
     ident::UserUri,

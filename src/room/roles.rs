@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    effect::{Actor, MatrixAction, StateNow},
+    effect::{Actor, Effect, MatrixAction, StateNow},
     group::{GroupChange, GroupError},
     pump::Turn,
     settings::{Setting, Worth},
     state::{InFlight, Intent, Phase},
-    step::{Effect, Step, hash},
+    step::{Step, hash},
 };
 use crate::{
     ident::UserUri,

@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    effect::{Actor, MatrixAction, Millis, StateNow},
+    effect::{Actor, Effect, MatrixAction, Millis, StateNow},
     group::{GroupChange, GroupError},
     pump::Turn,
     state::{InFlight, Intent, Phase},
-    step::{Effect, Step},
+    step::Step,
 };
 use crate::{
     ident::UserUri,

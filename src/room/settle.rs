@@ -5,9 +5,10 @@
 //! `PendingProposalPolicy`).
 
 use super::{
+    effect::Effect,
     group::Applied,
     state::{Intent, Phase, Settle},
-    step::{Effect, Step, hash},
+    step::{Step, hash},
 };
 use crate::ident::UserUri;
 

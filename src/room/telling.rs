@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    effect::{MatrixAction, Millis},
+    effect::{Effect, MatrixAction, Millis},
     reading::Reports,
     sight::EventIds,
     state::Intent,
-    step::{Effect, Step, hash},
+    step::{Step, hash},
 };
 use crate::{
     content::MimiContent,

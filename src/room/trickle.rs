@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use ruma::OwnedRoomId;
 
 use super::{
-    effect::{Actor, MatrixAction},
+    effect::{Actor, Effect, MatrixAction},
     state::Phase,
-    step::{Effect, Step},
+    step::Step,
 };
 use crate::ident::UserUri;
 

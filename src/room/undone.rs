@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    effect::{Endpoint, MatrixAction, PathTarget},
+    effect::{Effect, Endpoint, MatrixAction, PathTarget, Tag},
     settings::Setting,
     state::Phase,
-    step::{Effect, Step, Tag},
+    step::Step,
 };
 use crate::{
     ident::UserUri,

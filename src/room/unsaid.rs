@@ -8,8 +8,9 @@
 //! ```
 
 use super::{
+    effect::Effect,
     state::Phase,
-    step::{Effect, Step},
+    step::Step,
     telling::{Fate, Why},
 };
 use crate::{

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    effect::{Actor, MatrixAction, Millis, StateNow},
+    effect::{Actor, Effect, MatrixAction, Millis, StateNow},
     settings::Setting,
     state::{Intent, Phase},
-    step::{Effect, Step},
+    step::Step,
 };
 use crate::{ident::UserUri, translate::RoomEvent};
 

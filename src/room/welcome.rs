@@ -2,9 +2,11 @@
 //! tree-options).
 
 use super::{
+    effect::Effect,
     group::GroupError,
+    input::GroupInfoAnswer,
     state::{Phase, Treeless},
-    step::{Effect, GroupInfoAnswer, Step},
+    step::Step,
 };
 use crate::{ident::UserUri, wire::RatchetTreeOption};
 

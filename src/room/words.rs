@@ -7,8 +7,8 @@ use ruma::EventId;
 use serde_json::json;
 
 use super::{
-    effect::{Actor, MatrixAction},
-    step::{Effect, Step, hash},
+    effect::{Actor, Effect, MatrixAction},
+    step::{Step, hash},
     telling::{Fate, Why},
 };
 use crate::translate::{CONTENT_KEY, RoomEvent};

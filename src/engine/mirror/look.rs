@@ -8,7 +8,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::super::{
     core::Engine,
-    lobby::{RoomFacts, facts},
+    facts::{RoomFacts, facts},
     names::GatewayNames,
 };
 use crate::{ident::UserUri, policy::Powers, room::Names as _};

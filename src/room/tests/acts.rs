@@ -3,7 +3,10 @@
 use ruma::{OwnedEventId, UserId};
 use serde_json::json;
 
-use super::world::{Mail, Said, World};
+use super::{
+    provider::Mail,
+    world::{Said, World},
+};
 use crate::{
     ident::UserUri,
     policy,

@@ -1,8 +1,9 @@
 //! Bans: what a hub refuses, what a follower may, and what becomes of a ban that cannot be.
 
 use super::{
+    fakes::user,
     named::{a1, a2, b1},
-    world::{World, user},
+    world::World,
 };
 use crate::{
     policy::{self, ParticipantList, component, role},

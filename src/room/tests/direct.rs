@@ -2,7 +2,8 @@
 
 use super::{
     fake_group::FakeGroup,
-    world::{World, room_uri, user},
+    fakes::{room_uri, user},
+    world::World,
 };
 use crate::{
     ident::UserUri,

@@ -65,7 +65,7 @@ fn who_changes_all_the_time_is_named_seldom_and_at_last_as_they_want() {
         world.tick();
     }
     world.forget_wakes();
-    world.providers[A].inbox.push_back(super::world::Mail::Input(crate::room::Input::Tick));
+    world.providers[A].inbox.push_back(super::provider::Mail::Input(crate::room::Input::Tick));
     world.settle();
     assert_eq!(names(&world, A).last(), Some(&"Two (b.test)"));
 }

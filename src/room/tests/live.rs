@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::world::{World, user};
+use super::{fakes::user, world::World};
 use crate::room::Names as _;
 
 #[test]

@@ -1,6 +1,6 @@
 //! Rooms that lost their way, and first speakers who share a commit.
 
-use super::world::{Row, World, user};
+use super::{fakes::user, provider::Row, world::World};
 use crate::{
     ident::UserUri,
     room::{

@@ -2,9 +2,11 @@
 
 mod acts;
 mod bans;
+mod brief;
 mod direct;
 mod faces;
 mod fake_group;
+mod fakes;
 mod kin;
 mod live;
 mod lost;
@@ -12,6 +14,8 @@ mod model;
 mod named;
 mod outside;
 mod portraits;
+mod post;
+mod provider;
 mod roles;
 mod settings;
 mod thresholds;

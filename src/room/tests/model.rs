@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     fake_group::plaintext,
-    world::{Provider, World, room_uri, user},
+    fakes::{room_uri, user},
+    provider::Provider,
+    world::World,
 };
 use crate::{
     content::{MimiContent, message_id},

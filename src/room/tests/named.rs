@@ -2,7 +2,9 @@
 
 use super::{
     fake_group::{FakeGroup, plaintext, sealed_by},
-    world::{Row, World, room_uri, user},
+    fakes::{room_uri, user},
+    provider::Row,
+    world::World,
 };
 use crate::{
     ident::UserUri,

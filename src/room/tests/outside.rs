@@ -1,8 +1,9 @@
 //! Rooms whose hub has no leaf in the group: its users left, others talk on.
 
 use super::{
+    fakes::user,
     named::{a1, a2, b1, b2, deliver, work_off},
-    world::{World, user},
+    world::World,
 };
 use crate::{
     ident::UserUri,
@@ -273,7 +274,7 @@ fn the_hub_still_judges() {
         world.lanes[&(A, 2)]
             .rows
             .iter()
-            .any(|row| matches!(row, super::world::Row::Call { endpoint: Endpoint::Notify, .. }))
+            .any(|row| matches!(row, super::provider::Row::Call { endpoint: Endpoint::Notify, .. }))
     );
 }
 

@@ -2,7 +2,8 @@
 
 use super::{
     named::{a1, b1},
-    world::{Mail, World},
+    provider::Mail,
+    world::World,
 };
 use crate::{ident::UserUri, room::Input};
 

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::{
+    fakes::user,
     named::{a1, a2, b1},
-    world::{World, user},
+    world::World,
 };
 use crate::{
     ident::UserUri,

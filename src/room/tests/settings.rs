@@ -1,8 +1,9 @@
 //! Name and topic of the Matrix room and of the MIMI room.
 
 use super::{
+    fakes::user,
     named::{a1, a2, b1},
-    world::{World, user},
+    world::World,
 };
 use crate::room::group::Group;
 

@@ -10,26 +10,29 @@
 //! in the group; participants that differ from who is in the Matrix rooms; anything left in a queue; a room that
 //! behaves differently after it was stored and loaded. What does not: a message that is reported as undelivered.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId};
 use serde_json::json;
 
 use super::fake_group::{FakeGroup, read_welcome};
+use super::{
+    brief::{brief, brief_input},
+    fakes::{FakeNames, Rng, domain, room_uri, user},
+    provider::{Lane, Mail, Provider, Row},
+};
 use crate::{
-    ident::{ProviderDomain, RoomUri, UserUri},
+    ident::{ProviderDomain, UserUri},
     policy::{self, Preset, role},
     room::{
-        About, Effect, GroupInfoAnswer, Input, Names, Phase, Recent, Room, SendStatus, Setting, Step, Tag, Telling,
-        effect::{Actor, Endpoint, MatrixAction, StateNow},
+        Effect, Input, Names, Phase, Room, Step,
+        effect::{Actor, Endpoint, StateNow},
         group::Group,
         step::hash,
     },
     translate::profile::Picture,
-    wire::{ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, HandshakeBundle, SubmitMessageRequest, Wire},
+    wire::{FanoutContent, FanoutMessage, HandshakeBundle, SubmitMessageRequest, Wire},
 };
-
-pub(super) type Id = [u8; 32];
 
 /// A value after it was stored and loaded.
 fn reread<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
@@ -37,244 +40,6 @@ fn reread<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
 }
 
 const CATCH_UP: u64 = 30_000;
-
-/// Splitmix: small, and the same everywhere.
-pub(super) struct Rng(pub(super) u64);
-
-impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(n).unwrap()).unwrap()
-    }
-    pub(super) fn percent(&mut self, p: usize) -> bool {
-        self.below(100) < p
-    }
-    pub(super) fn pick<T: Clone>(&mut self, from: impl IntoIterator<Item = T>) -> Option<T> {
-        let all: Vec<T> = from.into_iter().collect();
-        if all.is_empty() { None } else { Some(all[self.below(all.len())].clone()) }
-    }
-}
-
-pub(super) fn domain(text: &str) -> ProviderDomain {
-    ProviderDomain::parse(text).unwrap()
-}
-pub(super) fn user(text: &str) -> UserUri {
-    let (name, provider) = text.split_once('@').unwrap();
-    UserUri::new(&domain(&format!("{provider}.test")), name).unwrap()
-}
-pub(super) fn room_uri() -> RoomUri {
-    RoomUri::new(&domain("a.test"), "club").unwrap()
-}
-
-/// Everybody's Matrix id is their name at a server of the provider's domain.
-pub(super) struct FakeNames(pub(super) ProviderDomain);
-
-impl Names for FakeNames {
-    fn domain(&self) -> &ProviderDomain {
-        &self.0
-    }
-    fn uri(&self, user: &UserId) -> Option<UserUri> {
-        if self.is_bridged(user) { None } else { UserUri::new(&self.0, user.localpart()).ok() }
-    }
-    fn ghost_uri(&self, user: &UserId) -> Option<UserUri> {
-        let (provider, name) = user.localpart().strip_prefix("_mimi_")?.split_once('/')?;
-        UserUri::new(&domain(provider), name).ok()
-    }
-    fn is_stray(&self, user: &UserId) -> bool {
-        user.localpart().starts_with("_mimi_") && self.ghost_uri(user).is_none()
-    }
-    fn is_peer(&self, _provider: &ProviderDomain) -> bool {
-        true
-    }
-    fn is_bridged(&self, user: &UserId) -> bool {
-        self.is_bot(user) || user.localpart().starts_with("_mimi_")
-    }
-    fn matrix_id(&self, user: &UserUri) -> Option<OwnedUserId> {
-        let local = if user.provider() == self.0 {
-            user.tail().to_owned()
-        } else {
-            format!("_mimi_{}/{}", user.provider(), user.tail())
-        };
-        UserId::parse(format!("@{local}:{}", self.0)).ok()
-    }
-    fn bot(&self) -> OwnedUserId {
-        UserId::parse(format!("@bot:{}", self.0)).unwrap()
-    }
-    fn is_bot(&self, user: &UserId) -> bool {
-        *user == self.bot()
-    }
-    fn display(&self, user: &UserUri) -> String {
-        user.tail().to_owned()
-    }
-    fn portal_alias(&self, room: &RoomUri) -> String {
-        format!("_mimi_{}", room.tail())
-    }
-    fn list_all_up_to(&self) -> usize {
-        500
-    }
-    // Time passes as it likes here.
-    fn telling(&self) -> Telling {
-        Telling { send_status: SendStatus::Off, ..Telling::default() }
-    }
-}
-
-/// What an actor takes from its mailbox.
-#[expect(clippy::large_enum_variant, reason = "there are few of them at a time")]
-pub(super) enum Mail {
-    Input(Input),
-    /// A request of a peer, which waits: who, and the bytes.
-    Request {
-        from: usize,
-        endpoint: Endpoint,
-        body: Vec<u8>,
-    },
-}
-
-/// What a lane carries.
-#[derive(Clone)]
-pub(super) enum Row {
-    Call { endpoint: Endpoint, body: Vec<u8>, tag: Tag },
-    Grant { requester: UserUri, target: UserUri, key_packages: Vec<Vec<u8>> },
-    Claim { requester: UserUri, target: UserUri, answer: Option<Result<Vec<Vec<u8>>, String>> },
-    GroupInfo { user: UserUri },
-}
-
-#[derive(Default)]
-pub(super) struct Lane {
-    pub(super) rows: VecDeque<Row>,
-    /// The first row is with the other side, which has not answered yet.
-    pub(super) waiting: bool,
-}
-
-/// A message in a Matrix timeline that a ghost sent.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Shown {
-    pub(super) id: Id,
-    pub(super) sender: UserUri,
-    pub(super) body: String,
-    pub(super) accepted: u64,
-}
-
-pub(super) struct Provider {
-    pub(super) names: FakeNames,
-    pub(super) room: Option<Room>,
-    pub(super) group: FakeGroup,
-    pub(super) recent: Recent,
-    pub(super) inbox: VecDeque<Mail>,
-    pub(super) lane: VecDeque<Effect>,
-    known: BTreeSet<Id>,
-    answers: BTreeMap<Id, Vec<u8>>,
-    notified: BTreeSet<Id>,
-    consents: BTreeSet<(UserUri, UserUri)>,
-    /// The hub-ordered log: accepted, id, and the Matrix event if it was ours.
-    pub(super) log: Vec<(u64, Id, Option<OwnedEventId>)>,
-    /// The stamps that are kept, by message.
-    pub(super) franked: BTreeMap<Id, u64>,
-    // The homeserver.
-    pub(super) matrix: Option<OwnedRoomId>,
-    pub(super) joined: BTreeSet<UserUri>,
-    pub(super) invited: BTreeSet<UserUri>,
-    pub(super) ghosts: BTreeSet<UserUri>,
-    /// Ghosts that were out of the room at some time after they had been in it.
-    pub(super) away: BTreeSet<UserUri>,
-    /// Ghosts that people removed: what they said before may come too late.
-    pub(super) removed: BTreeSet<UserUri>,
-    /// Ghosts that people banned.
-    pub(super) banned: BTreeSet<UserUri>,
-    /// Its own people whom the gateway banned.
-    pub(super) shut: BTreeSet<UserUri>,
-    pub(super) timeline: Vec<Shown>,
-    txns: BTreeMap<String, String>,
-    /// State without key, by type.
-    pub(super) set: BTreeMap<String, StateNow>,
-    /// The ghost that made the portal: it stands above all levels.
-    pub(super) founder: Option<UserUri>,
-    pub(super) notices: Vec<String>,
-    /// What ghosts were called, and when.
-    pub(super) called: Vec<(u64, String)>,
-    /// What they looked like, and when.
-    pub(super) looked: Vec<(u64, Option<String>)>,
-    pub(super) reports: Vec<String>,
-    /// The epochs that it passed over by joining again.
-    pub(super) gaps: BTreeSet<(u64, u64)>,
-}
-
-impl Provider {
-    /// The homeserver makes the portal.
-    fn make_portal(&mut self, made: MatrixAction) {
-        let MatrixAction::CreateRoom { creator, invite, name, initial_state, .. } = made else { panic!("{made:?}") };
-        if let Some(name) = name {
-            let event = OwnedEventId::try_from("$name").unwrap();
-            let now = StateNow { event, sender: self.names.bot(), content: json!({ "name": name }) };
-            self.set.insert("m.room.name".to_owned(), now);
-        } else {
-            self.set.clear();
-        }
-        let levels = initial_state.iter().find(|(event_type, ..)| event_type == "m.room.power_levels").unwrap();
-        let mut content: serde_json::Value = serde_json::from_str(&levels.2).unwrap();
-        content["users"] = json!({ self.names.bot(): 100 });
-        let event = OwnedEventId::try_from("$levels").unwrap();
-        self.set.insert(levels.0.clone(), StateNow { event, sender: self.names.bot(), content });
-        let id = OwnedRoomId::try_from(format!("!portal:{}", self.names.0)).unwrap();
-        self.matrix = Some(id.clone());
-        if let Actor::Ghost(ghost) = creator {
-            self.founder = Some(ghost.clone());
-            self.ghosts.insert(ghost);
-        }
-        let invited: Vec<UserUri> = invite.iter().filter_map(|target| self.names.uri(target)).collect();
-        self.invited.extend(invited);
-        self.inbox.push_back(Mail::Input(Input::PortalReady(id)));
-    }
-
-    fn new(domain: &ProviderDomain) -> Self {
-        Self {
-            names: FakeNames(domain.clone()),
-            room: None,
-            group: FakeGroup::none(domain),
-            recent: Recent::default(),
-            inbox: VecDeque::new(),
-            lane: VecDeque::new(),
-            known: BTreeSet::new(),
-            answers: BTreeMap::new(),
-            notified: BTreeSet::new(),
-            consents: BTreeSet::new(),
-            log: Vec::new(),
-            franked: BTreeMap::new(),
-            matrix: None,
-            joined: BTreeSet::new(),
-            invited: BTreeSet::new(),
-            ghosts: BTreeSet::new(),
-            away: BTreeSet::new(),
-            removed: BTreeSet::new(),
-            banned: BTreeSet::new(),
-            shut: BTreeSet::new(),
-            timeline: Vec::new(),
-            txns: BTreeMap::new(),
-            set: BTreeMap::new(),
-            founder: None,
-            notices: Vec::new(),
-            called: Vec::new(),
-            looked: Vec::new(),
-            reports: Vec::new(),
-            gaps: BTreeSet::new(),
-        }
-    }
-    pub(super) fn room(&self) -> &Room {
-        self.room.as_ref().unwrap()
-    }
-    pub(super) fn phase(&self) -> Option<&Phase> {
-        self.room.as_ref().map(|room| &room.phase)
-    }
-    pub(super) fn bodies(&self) -> Vec<&str> {
-        self.timeline.iter().map(|shown| shown.body.as_str()).collect()
-    }
-}
 
 /// A message that somebody said.
 #[derive(Debug, Clone)]
@@ -315,41 +80,6 @@ pub(super) struct World {
     pub(super) trace: Vec<String>,
     /// Whether steps are traced, too.
     pub(super) tracing: bool,
-}
-
-fn brief(what: &impl std::fmt::Debug) -> String {
-    let text = format!("{what:?}").replace("mimi://", "").replace(".test/u/", ":");
-    text.chars().take(170).collect()
-}
-
-fn brief_input(input: &Input) -> String {
-    match input {
-        Input::Event { event, .. } if event.event_type == "m.room.member" => {
-            format!("{} makes {:?} {}", event.sender, event.state_key, event.content["membership"])
-        }
-        Input::Event { event, .. } => format!("{} says {}", event.sender, event.content["body"]),
-        Input::Fanout(FanoutMessage { timestamp, content }) => {
-            let kind = match content {
-                FanoutContent::Application { .. } => "message",
-                FanoutContent::Commit { .. } => "commit",
-                FanoutContent::Proposal { .. } => "proposal",
-                FanoutContent::Welcome { .. } => "welcome",
-            };
-            format!("fanout of {timestamp}: {kind}, made in epoch {:?}", content.message().epoch())
-        }
-        Input::Submit { peer, request } => format!("{peer} submits in epoch {:?}", request.app_message.epoch()),
-        Input::Update { peer, bundle } => {
-            let what = if matches!(bundle, HandshakeBundle::Commit(_)) { "a commit" } else { "proposals" };
-            format!("{peer} updates with {what}, made in epoch {:?}", bundle.first().unwrap().epoch())
-        }
-        Input::Answered { tag: Tag::Submit(_), result } => {
-            format!("submitted: {:?}", result.as_ref().map(|body| crate::wire::SubmitMessageResponse::decode(body)))
-        }
-        Input::Answered { result, .. } => {
-            format!("updated: {:?}", result.as_ref().map(|body| crate::wire::UpdateRoomResponse::decode(body)))
-        }
-        other => brief(other),
-    }
 }
 
 impl World {
@@ -626,7 +356,7 @@ impl World {
                     let Input::Asked { .. } = input else { return };
                     self.providers[at].room = Some(Room::new(room_uri(), Phase::Invited, Actor::Bot));
                 }
-                self.step(at, || copy(&input));
+                self.step(at, || input.clone());
             }
             Mail::Request { from, endpoint, body } => {
                 let key = hash(&[&[u8::from(endpoint == Endpoint::Update)], &body[..]].concat());
@@ -654,193 +384,6 @@ impl World {
                 let Some(Row::Call { tag, .. }) = lane.rows.pop_front() else { panic!("no call waits") };
                 self.providers[from].inbox.push_back(Mail::Input(Input::Answered { tag, result: Ok(answer) }));
             }
-        }
-    }
-
-    /// Sends the first row of a lane; it may be lost before or after it had its effect.
-    pub(super) fn send(&mut self, from: usize, to: usize) {
-        let before = self.rng.percent(self.loss);
-        let after = self.rng.percent(self.loss);
-        let lane = self.lanes.get_mut(&(from, to)).unwrap();
-        if lane.waiting || before {
-            return;
-        }
-        let Some(row) = lane.rows.front().cloned() else { return };
-        let arrived = match row {
-            Row::Call { endpoint: endpoint @ (Endpoint::SubmitMessage | Endpoint::Update), body, .. } => {
-                lane.waiting = true;
-                self.providers[to].inbox.push_back(Mail::Request { from, endpoint, body });
-                return;
-            }
-            Row::Call { endpoint: Endpoint::Notify, body, .. } if self.gives_up(&body) => None,
-            Row::Call { endpoint: Endpoint::Notify, body, .. } => {
-                let p = &mut self.providers[to];
-                let new = p.notified.insert(hash(&body));
-                for message in FanoutMessage::decode_all(&body).unwrap().into_iter().filter(|_| new) {
-                    p.inbox.push_back(Mail::Input(Input::Fanout(message)));
-                }
-                None
-            }
-            Row::Call { body, .. } => {
-                let ConsentEntry { action, requester, target, extensions, .. } = ConsentEntry::decode(&body).unwrap();
-                let input = match action {
-                    ConsentAction::Request => {
-                        Input::Asked { requester, target, about: About::read(&extensions.0), standing: false }
-                    }
-                    ConsentAction::Cancel => Input::AskCancelled { requester, target },
-                    other => panic!("{other:?}"),
-                };
-                self.providers[to].inbox.push_back(Mail::Input(input));
-                None
-            }
-            Row::Grant { requester, target, key_packages } => {
-                let input = Input::Granted { requester, target, key_packages };
-                self.providers[to].inbox.push_back(Mail::Input(input));
-                None
-            }
-            Row::GroupInfo { user } => {
-                let hub = &self.providers[to];
-                let listed = self.participants(to).contains(&user) && hub.phase() == Some(&Phase::Active);
-                let answer = if listed && hub.group.is_member() {
-                    GroupInfoAnswer::Given(hub.group.group_info())
-                } else {
-                    GroupInfoAnswer::Refused("no participant".to_owned())
-                };
-                Some(Input::GroupInfo { user, answer })
-            }
-            Row::Claim { requester, target, answer } => {
-                let key_packages = answer.unwrap_or_else(|| self.key_material(to, &requester, &target));
-                if let Some(Row::Claim { answer, .. }) = self.lanes.get_mut(&(from, to)).unwrap().rows.front_mut() {
-                    *answer = Some(key_packages.clone());
-                }
-                Some(Input::KeyMaterial { target, key_packages })
-            }
-        };
-        if after {
-            return;
-        }
-        self.lanes.get_mut(&(from, to)).unwrap().rows.pop_front();
-        self.providers[from].inbox.extend(arrived.map(Mail::Input));
-    }
-
-    /// Whether the hub gives up on a notify; only on what changes the group.
-    fn gives_up(&mut self, body: &[u8]) -> bool {
-        let message = &FanoutMessage::decode_all(body).unwrap()[0];
-        let handshake = matches!(message.content, FanoutContent::Commit { .. } | FanoutContent::Proposal { .. });
-        let gives_up = handshake && self.rng.percent(self.given_up);
-        self.gave_up |= gives_up;
-        gives_up
-    }
-
-    /// The hub asks the target's provider, and notes what passes.
-    fn key_material(&mut self, hub: usize, requester: &UserUri, target: &UserUri) -> Result<Vec<Vec<u8>>, String> {
-        let at = self.at(&target.provider());
-        let p = &mut self.providers[at];
-        if !p.consents.contains(&(target.clone(), requester.clone())) {
-            let (requester, target) = (requester.clone(), target.clone());
-            let asked = Input::Asked { requester, target, about: About::default(), standing: false };
-            p.inbox.push_back(Mail::Input(asked));
-            return Err("no consent".to_owned());
-        }
-        let (package, reference) = p.group.give_key_package(target);
-        let provider = target.provider();
-        let passed = Input::KeyPackagesPassed { references: vec![reference], provider };
-        self.providers[hub].inbox.push_back(Mail::Input(passed));
-        Ok(vec![package])
-    }
-
-    /// Carries out the first action at the homeserver.
-    pub(super) fn act(&mut self, at: usize) {
-        let Some(effect) = self.providers[at].lane.pop_front() else { return };
-        let p = &mut self.providers[at];
-        match effect {
-            Effect::Look { setting, written, .. } => {
-                let found = Ok(p.set.get(setting.event_type()).cloned());
-                p.inbox.push_back(Mail::Input(Input::Looked { setting, written, found }));
-            }
-            Effect::Matrix(MatrixAction::SetState { event_type, state_key, content, .. })
-                if state_key.is_empty() && Setting::of(&event_type).is_some() =>
-            {
-                let bot = p.names.bot();
-                let level =
-                    p.set.get("m.room.power_levels").and_then(|now| now.content["users"][bot.as_str()].as_i64());
-                if level.is_some_and(|level| level < 50) {
-                    let setting = Setting::of(&event_type).unwrap();
-                    let input = Input::NotSet { setting, why: "you lack the power".to_owned() };
-                    return p.inbox.push_back(Mail::Input(input));
-                }
-                self.put(at, &bot, &event_type, serde_json::from_str(&content).unwrap());
-            }
-            Effect::MakePortal(made) => p.make_portal(made),
-            Effect::Show(showing) => {
-                let crate::room::Showing { action, message_id, .. } = *showing;
-                let MatrixAction::Send { actor: Actor::Ghost(sender), content, txn_id, .. } = action else { panic!() };
-                let content: serde_json::Value = serde_json::from_str(&content).unwrap();
-                let body = content["body"].as_str().unwrap().to_owned();
-                let accepted = content[crate::translate::CONTENT_KEY]["accepted"].as_u64().unwrap();
-                assert!(p.txns.insert(txn_id.clone(), body.clone()).is_none(), "transaction id {txn_id} twice");
-                let expected = hash(format!("{}\n{sender}\n{}\n0", room_uri(), hex::encode(message_id)).as_bytes());
-                assert_eq!(txn_id, format!("m{}", hex::encode(&expected[..20])));
-                assert!(
-                    p.ghosts.contains(&sender) || p.removed.contains(&sender),
-                    "{sender} speaks, but its ghost is not in the room of {}",
-                    p.names.0
-                );
-                p.timeline.push(Shown { id: message_id, sender, body, accepted });
-            }
-            Effect::Matrix(MatrixAction::Send { content, .. }) => {
-                let content: serde_json::Value = serde_json::from_str(&content).unwrap();
-                p.notices.push(content["body"].as_str().unwrap().to_owned());
-            }
-            Effect::Matrix(MatrixAction::Join { actor: Actor::Ghost(user), .. }) if p.banned.contains(&user) => {
-                p.inbox.push_back(Mail::Input(Input::ShutOut { user, why: "banned".to_owned() }));
-            }
-            Effect::Matrix(MatrixAction::Unban { target, .. }) => match p.names.ghost_uri(&target) {
-                Some(ghost) => assert!(p.banned.remove(&ghost) | p.shut.remove(&ghost)),
-                None => drop(p.shut.remove(&p.names.uri(&target).unwrap())),
-            },
-            Effect::Matrix(MatrixAction::Name { actor: Actor::Ghost(ghost), name, .. }) => {
-                assert!(p.ghosts.contains(&ghost), "{ghost} is called {name}, but is not there");
-                p.called.push((self.now, name));
-            }
-            Effect::Matrix(MatrixAction::Portray { actor: Actor::Ghost(ghost), place, .. }) => {
-                assert!(p.ghosts.contains(&ghost), "{ghost} gets a picture, but is not there");
-                p.looked.push((self.now, place));
-            }
-            Effect::Matrix(MatrixAction::Ban { target, .. }) => {
-                if let Some(ghost) = p.names.ghost_uri(&target) {
-                    assert!(!p.ghosts.contains(&ghost), "it left before");
-                    p.shut.insert(ghost);
-                    return;
-                }
-                let user = p.names.uri(&target).unwrap();
-                p.shut.insert(user.clone());
-                if p.joined.remove(&user) | p.invited.remove(&user) {
-                    let bot = p.names.bot();
-                    self.event(at, &bot, "m.room.member", Some(&target), json!({ "membership": "ban" }));
-                }
-            }
-            Effect::Matrix(MatrixAction::Join { actor: Actor::Ghost(ghost), .. }) => {
-                p.ghosts.insert(ghost);
-            }
-            Effect::Matrix(MatrixAction::Leave { actor: Actor::Ghost(ghost), .. }) => {
-                p.ghosts.remove(&ghost);
-                p.away.insert(ghost);
-            }
-            Effect::Matrix(MatrixAction::Invite { target, .. }) => {
-                let may = |user: &UserUri| !p.joined.contains(user) && !p.shut.contains(user);
-                if let Some(user) = p.names.uri(&target).filter(may) {
-                    p.invited.insert(user);
-                }
-            }
-            Effect::Matrix(MatrixAction::Kick { target, .. }) => {
-                let user = p.names.uri(&target).unwrap();
-                if p.joined.remove(&user) | p.invited.remove(&user) {
-                    let bot = p.names.bot();
-                    self.event(at, &bot, "m.room.member", Some(&target), json!({ "membership": "leave" }));
-                }
-            }
-            _ => {}
         }
     }
 
@@ -903,64 +446,5 @@ impl World {
             listed.filter(|user| state.takes_part(user)).collect::<Vec<_>>()
         };
         state.into_iter().flat_map(taking_part).collect()
-    }
-}
-
-/// Inputs are not `Clone`: they are used up once.
-fn copy(input: &Input) -> Input {
-    match input {
-        Input::Event { event, salt, past } => Input::Event { event: event.clone(), salt: *salt, past: past.clone() },
-        Input::Filed { event, salt, past, files } => {
-            Input::Filed { event: event.clone(), salt: *salt, past: past.clone(), files: files.clone() }
-        }
-        Input::Fanout(message) => Input::Fanout(message.clone()),
-        Input::Submit { peer, request } => Input::Submit { peer: peer.clone(), request: request.clone() },
-        Input::Update { peer, bundle } => Input::Update { peer: peer.clone(), bundle: bundle.clone() },
-        Input::Asked { requester, target, about, standing } => {
-            let (requester, target, about) = (requester.clone(), target.clone(), about.clone());
-            Input::Asked { requester, target, about, standing: *standing }
-        }
-        Input::Revoked { requester, target } => Input::Revoked { requester: requester.clone(), target: target.clone() },
-        Input::AskCancelled { requester, target } => {
-            Input::AskCancelled { requester: requester.clone(), target: target.clone() }
-        }
-        Input::Granted { requester, target, key_packages } => {
-            Input::Granted { requester: requester.clone(), target: target.clone(), key_packages: key_packages.clone() }
-        }
-        Input::KeyMaterial { target, key_packages } => {
-            Input::KeyMaterial { target: target.clone(), key_packages: key_packages.clone() }
-        }
-        Input::GroupInfo { user, answer } => Input::GroupInfo { user: user.clone(), answer: answer.clone() },
-        Input::KeyPackagesPassed { references, provider } => {
-            Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() }
-        }
-        Input::PortalReady(room) => Input::PortalReady(room.clone()),
-        Input::PortalFailed(why) => Input::PortalFailed(why.clone()),
-        Input::Answered { tag, result } => Input::Answered { tag: *tag, result: result.clone() },
-        Input::ShutOut { user, why } => Input::ShutOut { user: user.clone(), why: why.clone() },
-        Input::NotShown { user, why } => Input::NotShown { user: user.clone(), why: why.clone() },
-        Input::NotDone { what, user, why } => Input::NotDone { what: *what, user: user.clone(), why: why.clone() },
-        Input::Looked { setting, written, found } => {
-            Input::Looked { setting: *setting, written: *written, found: found.clone() }
-        }
-        Input::Kin { parent, spaces, awaited, answers } => {
-            Input::Kin { parent: parent.clone(), spaces: spaces.clone(), awaited: awaited.clone(), answers: *answers }
-        }
-        Input::NotSet { setting, why } => Input::NotSet { setting: *setting, why: why.clone() },
-        Input::Read { user, messages, salt } => {
-            Input::Read { user: user.clone(), messages: messages.clone(), salt: *salt }
-        }
-        Input::NewHome { to, found } => Input::NewHome { to: to.clone(), found: found.clone() },
-        Input::Taken { messages, salt } => Input::Taken { messages: messages.clone(), salt: *salt },
-        Input::Published { event, sender, url } => {
-            Input::Published { event: event.clone(), sender: sender.clone(), url: url.clone() }
-        }
-        Input::Fetched { user, place, salt, picture } => {
-            Input::Fetched { user: user.clone(), place: place.clone(), salt: *salt, picture: picture.clone() }
-        }
-        Input::Portrayed { user, picture, place } => {
-            Input::Portrayed { user: user.clone(), picture: picture.clone(), place: place.clone() }
-        }
-        Input::Tick => Input::Tick,
     }
 }

@@ -1,0 +1,231 @@
+//! Consent: one side asks for somebody of the other, who answers.
+
+use super::{
+    about::About,
+    effect::{Actor, Effect, Endpoint, MatrixAction, PathTarget, Tag},
+    orders::{Cause, Refusal},
+    state::{Intent, Phase},
+    step::Step,
+};
+use crate::{
+    ident::UserUri,
+    policy::{self, component},
+    wire::{ConsentAction, ConsentEntry, Wire},
+};
+
+impl Step<'_> {
+    /// Nobody wants this remote user in any more.
+    pub(super) fn stop_asking(&mut self, remote: &UserUri) {
+        if let Some(requester) = self.room.asking.remove(remote) {
+            self.ask(ConsentAction::Cancel, requester, remote.clone());
+        }
+        self.room.claiming.remove(remote);
+    }
+
+    /// Why a remote user cannot be asked in, for whoever wants it.
+    pub(super) fn not_to_be_invited(&self, by: &UserUri, remote: &UserUri) -> Option<String> {
+        match self.room.phase {
+            Phase::Active => {}
+            Phase::Invited | Phase::Joining => {
+                return Some("This room is not connected to MIMI yet. Try again in a moment.".to_owned());
+            }
+            Phase::Left | Phase::Broken(_) => return Some("This room is not connected to MIMI.".to_owned()),
+        }
+        if self.is_banned(remote) {
+            return Some(format!("{}.", self.says_banned(remote)));
+        }
+        if self.is_fixed() && !self.is_participant(remote) {
+            return Some("This is a direct chat of two people: nobody can be added to it.".to_owned());
+        }
+        if self.is_outside(remote) {
+            let parent =
+                self.state().and_then(|state| state.base_policy.parent().map(str::to_owned)).unwrap_or_default();
+            return Some(format!(
+                "{} is not in {parent}, the space to which this room belongs: invite them there first.",
+                self.names.display(remote)
+            ));
+        }
+        self.names.not_reached(&remote.provider(), Some(by))
+    }
+
+    /// One of our users wants a remote user in: consent comes first.
+    pub(super) fn ask_in(&mut self, by: &UserUri, remote: &UserUri) -> Result<(), Refusal> {
+        if let Some(why) = self.not_to_be_invited(by, remote) {
+            return Err(Refusal::new(Cause::Conflict, why));
+        }
+        if self.group.in_group(remote) {
+            self.sync_members();
+            return Ok(());
+        }
+        if let Some(refusal) = self.may_not_bring(by, Some(&remote.provider())) {
+            return Err(refusal);
+        }
+        if let Some(refusal) = self.is_full().filter(|_| !self.is_participant(remote)) {
+            return Err(refusal);
+        }
+        self.count_invitation(by)?;
+        self.room.asking.insert(remote.clone(), by.clone());
+        self.ask(ConsentAction::Request, by.clone(), remote.clone());
+        Ok(())
+    }
+
+    /// The components of the room that a consent request carries.
+    fn about(&self) -> std::collections::BTreeMap<u16, Vec<u8>> {
+        let Some(state) = self.state() else { return std::collections::BTreeMap::new() };
+        let mut components = state.to_components().unwrap_or_default();
+        components.retain(|id, _| matches!(*id, component::ROOM_METADATA | component::BASE_ROOM_POLICY));
+        components
+    }
+
+    pub(super) fn ask(&mut self, action: ConsentAction, requester: UserUri, target: UserUri) {
+        let peer = target.provider();
+        let entry = ConsentEntry {
+            action,
+            requester,
+            target,
+            room: Some(self.room.uri.clone()),
+            extensions: crate::wire::AppDataDictionary(self.about()),
+        };
+        self.out.push(Effect::Call {
+            peer: peer.clone(),
+            endpoint: Endpoint::RequestConsent,
+            target: PathTarget::Domain(peer),
+            body: entry.encode(),
+            tag: Tag::None,
+        });
+    }
+
+    /// A remote user consents to be added.
+    pub(super) fn on_granted(&mut self, requester: &UserUri, target: &UserUri, key_packages: Vec<Vec<u8>>) {
+        let Some(by) = self.room.asking.get(target).cloned() else {
+            return self.report(format!("{target} consents to something that nobody asks for"));
+        };
+        if by != *requester {
+            return self.report(format!("{target} consents to {requester}, but {by} asked"));
+        }
+        if self.room.phase != Phase::Active {
+            return self.report(format!("{target} consents, but the room is not connected any more"));
+        }
+        // As follower the KeyPackages have to come by way of the hub.
+        let key_packages = if self.is_hub() { key_packages } else { Vec::new() };
+        if self.is_hub() && key_packages.is_empty() {
+            // A grant need not have any.
+            return self.claim(requester, target);
+        }
+        self.want_in(Intent::Add { by, user: target.clone(), key_packages });
+    }
+
+    /// A remote user does not want to come, or not any more: whoever asked hears it.
+    pub(super) fn on_revoked(&mut self, requester: &UserUri, target: &UserUri) {
+        if self.room.asking.get(target) != Some(requester) || self.group.in_group(target) {
+            return;
+        }
+        self.room.asking.remove(target);
+        self.room.claiming.remove(target);
+        self.decline(
+            target.clone(),
+            format!("{} does not agree to be added to this room.", self.names.display(target)),
+        );
+    }
+
+    /// Why a remote user may not ask this user of ours in. Nothing is stored then, and nobody is told but the operator.
+    pub(crate) fn refuses_asking(&self, requester: &UserUri, target: &UserUri) -> Option<String> {
+        if self.room.phase == Phase::Active {
+            // Elsewhere the host decides; here the end of the ban may not have come yet.
+            if self.is_hub() && self.is_banned_now(target) {
+                return Some(format!("{requester} asks {target} in, who is banned"));
+            }
+            // Only who may add is let to invite: our users must not find their way into a room by a stranger's word.
+            let listed = self.is_participant(target) && self.is_participant(requester);
+            let may_add = self.state().is_some_and(|state| state.can(requester, policy::Capability::AddParticipant));
+            return (!listed && !may_add).then(|| format!("{requester} asks {target} in, but may add nobody"));
+        }
+        let asker = self.room.asked.get(target);
+        // Who waits to be added again may be added by anybody who was in the room.
+        let back = self.room.waiting && self.room.ghosts.contains(requester);
+        let other = asker.is_none_or(|asker| asker.provider() != requester.provider());
+        if self.room.present.contains(target) && other && !back {
+            // Joining was the answer to somebody else's question: another provider cannot take it for its own.
+            return Some(format!("{requester} asks {target} in, who consented to others"));
+        }
+        None
+    }
+
+    /// A remote user asks one of ours in.
+    pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, about: &About, standing: bool) {
+        if self.is_participant(&target) && self.group.in_group(&target) {
+            return;
+        }
+        if let Some(why) = self.refuses_asking(&requester, &target) {
+            return self.report(why);
+        }
+        if self.room.phase == Phase::Left || matches!(self.room.phase, Phase::Broken(_)) && !self.group.is_member() {
+            self.room.phase = Phase::Invited;
+        }
+        let other = self.room.asked.get(&target).filter(|first| **first != requester);
+        // Somebody else of the same provider, after whoever asked first went away: the target has agreed to come.
+        let instead = |first: &UserUri| self.room.present.contains(&target) && first.provider() == requester.provider();
+        if other.is_some_and(|first| !instead(first)) {
+            // The invitation that is shown is another's: the answer to it must not go to this one.
+            return self.report(format!("{requester} asks {target}, who is asked by another already"));
+        }
+        self.lift_shut(&target);
+        let again = self.room.asked.insert(target.clone(), requester.clone()).is_some();
+        if standing && !self.room.present.contains(&target) {
+            self.room.invited_by.insert(target.clone(), requester.clone());
+        }
+        let Some(id) = self.names.matrix_id(&target) else { return };
+        if self.room.present.contains(&target) {
+            self.out.push(Effect::Grant { requester, target });
+            return;
+        }
+        match self.room.matrix.clone() {
+            None if again => {}
+            None => self.make_portal(&requester, id, about),
+            Some(room) => {
+                let actor = self.inviter(&requester);
+                let is_direct = self.room.direct;
+                self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target: id, is_direct }));
+            }
+        }
+    }
+
+    /// Who invites on behalf of a remote user: its ghost, if it is in the room.
+    pub(super) fn inviter(&self, requester: &UserUri) -> Actor {
+        let is_here = self.room.ghosts.contains(requester) && !self.is_going(requester);
+        if is_here { Actor::Ghost(requester.clone()) } else { self.room.speaker.clone() }
+    }
+
+    pub(super) fn on_ask_cancelled(&mut self, requester: &UserUri, target: &UserUri) {
+        if self.room.asked.get(target) != Some(requester) {
+            return;
+        }
+        self.room.asked.remove(target);
+        if self.room.present.contains(target) {
+            if self.room.direct {
+                self.taken_back(requester);
+            } else if !self.will_be_participant(target) && !self.group.in_group(target) {
+                // They came too late, and nobody will add them.
+                self.put_out(target, "the invitation was taken back");
+            }
+            return;
+        }
+        self.withdraw(target);
+    }
+
+    /// The Matrix invitation of one of our users ends; at once, or when the room in which it stands is made.
+    pub(super) fn withdraw(&mut self, target: &UserUri) {
+        let Some(room) = self.room.matrix.clone() else {
+            self.room.taken_back.insert(target.clone());
+            return;
+        };
+        if let Some(id) = self.names.matrix_id(target) {
+            self.out.push(Effect::Matrix(MatrixAction::Kick {
+                room,
+                actor: self.room.speaker.clone(),
+                target: id,
+                reason: "the invitation was taken back".to_owned(),
+            }));
+        }
+    }
+}

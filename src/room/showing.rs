@@ -1,0 +1,138 @@
+//! An opened message of a remote user, on its way into the Matrix room.
+
+use super::{
+    effect::{Actor, Effect, MatrixAction, Millis},
+    group::Opened,
+    people::People,
+    step::{Step, hash},
+};
+use crate::{
+    content::{MessageId, MessageStatusReport, MimiContent},
+    policy::Capability,
+    translate::{self, CONTENT_KEY, Earlier, Form, Refers},
+    wire::Frank,
+};
+
+/// A message to be shown, and what it refers to.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Showing {
+    /// The send of the message as one that stands for itself.
+    pub action: MatrixAction,
+    /// Its id.
+    pub message_id: [u8; 32],
+    /// When the hub accepted it.
+    pub accepted: Millis,
+    /// What later messages need of it.
+    pub earlier: Earlier,
+    /// What it refers to.
+    pub refers: Refers,
+    /// Who deletes for its sender what others said, if the sender may.
+    pub keeper: Option<Actor>,
+}
+
+impl Step<'_> {
+    /// Shows an opened message of a remote user; once.
+    pub(super) fn show(&mut self, opened: &Opened, accepted: Millis, frank: Option<&Frank>) {
+        let Opened { sender, plaintext, beside } = opened;
+        let content = match MimiContent::decode(plaintext) {
+            Ok(content) => content,
+            Err(error) => {
+                return match MessageStatusReport::decode(plaintext) {
+                    Ok(report) => self.on_report(sender, report),
+                    Err(_) => self.report(format!("a message of {sender} is no MIMI content: {error}")),
+                };
+            }
+        };
+        if let Err(error) = content.check_origin(sender, &self.room.uri) {
+            return self.report(format!("a message of {sender} claims another origin: {error}"));
+        }
+        if let Err(why) = content.check_plausible(accepted) {
+            return self.report(format!("a message of {sender} is not believed: {why}"));
+        }
+        let id = crate::content::message_id(sender, &self.room.uri, plaintext, &content.salt).0;
+        let honest = super::frank::check_beside(beside, &id, &content, plaintext);
+        if let (Err(why), Some(other)) = (honest, beside.message_id)
+            && other != id
+        {
+            return self.report(format!("a message of {sender} is not shown: {why}"));
+        }
+        if !self.recent.insert(id) {
+            return;
+        }
+        match MessageStatusReport::within(&content) {
+            Some(Ok(report)) => return self.on_report(sender, report),
+            Some(Err(error)) => return self.report(format!("a status report of {sender} cannot be read: {error}")),
+            None => {}
+        }
+        // As with reports: it is about people, and none of the messages that the log has.
+        if translate::profile::is_profile(&content) {
+            return self.on_profile(sender, &content);
+        }
+        let franked = match honest {
+            Ok(()) => self.franked(sender, plaintext, accepted, frank),
+            Err(why) => {
+                self.report(format!("a message of {sender} counts as not franked: {why}"));
+                None
+            }
+        };
+        self.out.push(Effect::Log { accepted, message_id: id, event: None, franked });
+        if self.is_ours(sender) {
+            return;
+        }
+        let Some(room) = self.room.matrix.clone() else {
+            return self.report(format!("a message of {sender} came before the Matrix room was there"));
+        };
+        self.let_actor_in(&room, sender);
+        self.room.sight.comes(MessageId(id), content.last_seen());
+        if let Some(expires) = content.expires {
+            let (sender, actor) = (sender.clone(), Actor::Ghost(sender.clone()));
+            self.out.push(Effect::Expires { message_id: id, sender, expires, actor });
+        }
+        let ctx = translate::ToMatrix {
+            message_id: crate::content::MessageId(id),
+            sender,
+            room: &self.room.uri,
+            mentions: &People { names: self.names, state: self.state(), room: &*self.room },
+            from_gateway: self.names.is_gateway(&sender.provider()),
+        };
+        let shown = translate::to_matrix(&content, &ctx);
+        let earlier = Earlier::of(&content, crate::content::MessageId(id), sender).with_kind(shown.kind());
+        let losses = translate::media::losses_to_matrix(&content, &ctx).unwrap_or(shown.losses);
+        let may = |capability| self.state().is_some_and(|state| state.can(sender, capability));
+        let deletes = matches!(shown.refers.form, Form::Deletion(_)) && may(Capability::DeleteOtherMessage);
+        let keeper = deletes.then(|| self.room.speaker.clone());
+        let mut body = shown.content;
+        if let Some(map) = body.as_object_mut() {
+            map.insert(
+                CONTENT_KEY.to_owned(),
+                serde_json::json!({ "id": hex::encode(id), "room": self.room.uri, "sender": sender, "accepted": accepted }),
+            );
+        }
+        // The sender's clock, unless it runs ahead of the hub's (DESIGN, Peers).
+        let sent = content.sender_timestamp().map_or(accepted, |at| at.millis);
+        let ts = if sent > accepted.saturating_add(5 * 60_000) { accepted.min(self.now) } else { sent };
+        let txn = hash(format!("{}\n{sender}\n{}\n0", self.room.uri, hex::encode(id)).as_bytes());
+        let showing = Box::new(Showing {
+            action: MatrixAction::Send {
+                room,
+                actor: Actor::Ghost(sender.clone()),
+                event_type: shown.event_type,
+                content: body.to_string(),
+                ts: Some(ts),
+                txn_id: format!("m{}", hex::encode(txn.get(..20).unwrap_or(&txn))),
+            },
+            message_id: id,
+            accepted,
+            earlier,
+            refers: shown.refers,
+            keeper,
+        });
+        let files = translate::media::from_message(&content).is_some();
+        self.out.push(if files {
+            Effect::ShowFiles { showing, content: plaintext.clone() }
+        } else {
+            Effect::Show(showing)
+        });
+        self.tell_losses_here(sender, losses);
+    }
+}
