@@ -1,18 +1,20 @@
 //! Who gets a leaf of the group, and who gives theirs up.
 
 use super::{
+    effect::Effect,
     group::{GroupChange, GroupError},
     pump::Turn,
     state::Intent,
     step::Step,
 };
-use crate::{
-    ident::UserUri,
-    policy::{self},
-};
+use crate::{ident::UserUri, policy};
 
 /// Messages that are looked through for users who need a leaf.
 const MAX_TOGETHER: usize = 500;
+
+/// Why somebody of ours is not on the list of a room of ours.
+const NOBODY_ADDS: &str =
+    "nobody who is in the MIMI room has a role that may add them (in Matrix: the power to invite)";
 
 impl Step<'_> {
     /// A user who acts has to be listed and to have a leaf; `Some` if that has to happen first.
@@ -47,7 +49,7 @@ impl Step<'_> {
                     // Our last one is going; who is asked may come in anew after that.
                     return Ok(Some(Turn::Wait));
                 }
-                return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
+                return Err(GroupError::Refused(NOBODY_ADDS.to_owned()));
             };
             if by == *user && !itself {
                 return Err(GroupError::Refused("they are no participant".to_owned()));
@@ -99,6 +101,14 @@ impl Step<'_> {
         }
     }
 
+    /// Whether it is `by` who adds `user`. Into a room of ours people come by Matrix' own rules, whatever the role of those with
+    /// leaves: then somebody does whose role may.
+    fn stands_for(&self, by: &UserUri, user: &UserUri) -> bool {
+        let may = |state: std::sync::Arc<policy::RoomState>| state.can(by, policy::Capability::AddParticipant);
+        let matters = self.is_hub() && self.is_ours(user);
+        (self.group.has_leaf(by) || self.is_participant(by)) && (!matters || self.state().is_some_and(may))
+    }
+
     pub(super) fn add(&mut self, by: &UserUri, user: &UserUri, key_packages: &[Vec<u8>]) -> Result<Turn, GroupError> {
         if self.is_kept_out(user) || self.is_banned_now(user) {
             return Err(GroupError::Refused(self.says_banned(user)));
@@ -120,9 +130,18 @@ impl Step<'_> {
             let staged = self.group.stage_join(user, self.now)?;
             return self.commit_staged(staged);
         }
-        let by =
-            if self.group.has_leaf(by) || self.is_participant(by) { Some(by.clone()) } else { self.who_adds(user) };
+        let by = if self.stands_for(by, user) { Some(by.clone()) } else { self.who_adds(user) };
         let Some(by) = by else {
+            if self.comes_in_by_itself(user) {
+                let staged = self.group.stage_join(user, self.now)?;
+                return self.commit_staged(staged);
+            }
+            if self.is_hub() && self.is_ours(user) {
+                // By Matrix' rules they are in the room. What they say is not carried, and they are told then.
+                let uri = &self.room.uri;
+                self.out.push(Effect::Note(format!("{user} is in the Matrix room of {uri}: {NOBODY_ADDS}")));
+                return Ok(Turn::Done);
+            }
             return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
         };
         if let Some(first) = self.leaf_first(&by)? {

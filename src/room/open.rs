@@ -42,10 +42,17 @@ impl Step<'_> {
         self.room.is_for_all(self.names.envelope())
     }
 
-    /// As follower: whether the host of this room lets one of ours in who was not asked.
+    /// Whether one of ours who was not asked puts themselves on the list: of an open room elsewhere, and of one of ours if nobody
+    /// is there who may add them.
     pub(super) fn comes_in_by_itself(&self, user: &UserUri) -> bool {
-        let open = self.state().is_some_and(|state| state.can(user, Capability::OpenJoin));
-        !self.is_hub() && self.group.is_member() && open && self.names.envelope().open_rooms
+        if !self.state().is_some_and(|state| state.can(user, Capability::OpenJoin)) {
+            return false;
+        }
+        if self.is_hub() {
+            self.who_adds(user).is_none()
+        } else {
+            self.group.is_member() && self.names.envelope().open_rooms
+        }
     }
 
     /// Whether anybody may come in is not known for sure: until it is, nobody does. What is looked up next is news.

@@ -1,12 +1,17 @@
 //! The rows of docs/membership.md that have no file of their own: reasons, bans that the other side sees, knocks, guests, members
 //! of other homeservers, server access lists, and the second chat of the same two.
 
+use std::sync::Arc;
+
+use mimi_gateway::{engine::Outcome, ident::RoomUri};
 use ruma::RoomId;
 use serde_json::json;
 
 use crate::{
     flow::until_room,
-    silo::{Silo, Two, bring, until, until_bodies, until_true},
+    mirror::{ask_in, named, request, run},
+    open::enter,
+    silo::{Net, Silo, Two, bring, until, until_bodies, until_true},
 };
 
 async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
@@ -338,4 +343,69 @@ async fn who_was_removed_is_asked_and_comes_again() {
     assert_eq!(back, at_b);
     two.b.homeserver.say(&back, "b2", "again");
     until_bodies(&two.a, &at_a, &["again"]).await;
+}
+
+/// Into a Matrix room people come by its own rules; that whoever has keys of ours there may not invite is no reason to put them
+/// out again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_by_matrix_rules_stays_whatever_the_role_of_those_with_keys() {
+    let two = Two::new().await;
+    let (a, b) = (&two.a, &two.b);
+    let (at_a, at_b, _) = two.room().await;
+    for name in ["a2", "a3"] {
+        a.homeserver.invite(&at_a, "a1", &a.homeserver.user(name), false);
+        a.homeserver.join(&at_a, name);
+    }
+    let bot = a.homeserver.bot.to_string();
+    let users = json!({ bot: 100, "@a1:a.test": 100, "@a2:a.test": 50 });
+    a.homeserver.set(&at_a, "a1", "m.room.power_levels", json!({ "users": users, "invite": 50 }));
+    // The moderator only listens; the keys that are left are those of a member.
+    a.homeserver.say(&at_a, "a3", "here");
+    until_bodies(b, &at_b, &["here"]).await;
+    a.homeserver.leave(&at_a, "a1");
+    until_member(b, &at_b, &b.ghost(&a.uri("a1")), "leave").await;
+    a.homeserver.register("a4");
+    a.homeserver.make(&at_a, "a4", "@a4:a.test", "join", "");
+    until_member(b, &at_b, &b.ghost(&a.uri("a4")), "join").await;
+    a.homeserver.say(&at_a, "a4", "me, too");
+    until_bodies(b, &at_b, &["here", "me, too"]).await;
+    assert_eq!(a.homeserver.member(&at_a, "@a4:a.test").as_deref(), Some("join"));
+}
+
+/// A room that somebody without power has the keys of: nobody is put out, and who is not heard is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_where_nobody_may_add_them_stays_and_is_told() {
+    let silo = Silo::new("a", &["a1", "a2"], &Arc::new(Net::default())).await;
+    let homeserver = &silo.homeserver;
+    let room = homeserver.create_room("a1", "Hall");
+    ask_in(&silo, &room, "a1").await;
+    let users = json!({ homeserver.bot.to_string(): 100, "@gone:c.test": 100 });
+    homeserver.set(&room, "a1", "m.room.power_levels", json!({ "users": users, "invite": 50 }));
+    let (job, _) = run(&silo, request(named(&[room.clone()]))).await;
+    assert_eq!(job.counts.mirrored, 1, "{job:?}");
+    homeserver.make(&room, "a2", "@a2:a.test", "join", "");
+    homeserver.say(&room, "a2", "anybody?");
+    until_told(&silo, &room, "nobody who is in the MIMI room has a role that may add them").await;
+    assert_eq!(homeserver.member(&room, "@a2:a.test").as_deref(), Some("join"));
+}
+
+/// The same where anybody may come in: nobody has to add them.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_into_an_open_room_needs_nobody_who_may_add_them() {
+    let two = Two::new().await;
+    let (a, b) = (&two.a, &two.b);
+    let room = a.homeserver.create_room("a1", "Square");
+    ask_in(a, &room, "a1").await;
+    a.homeserver.set(&room, "a1", "m.room.join_rules", json!({ "join_rule": "public" }));
+    let users = json!({ a.homeserver.bot.to_string(): 100, "@gone:c.test": 100 });
+    a.homeserver.set(&room, "a1", "m.room.power_levels", json!({ "users": users, "invite": 50 }));
+    let (_, rows) = run(a, request(named(&[room.clone()]))).await;
+    let Outcome::Mirrored(uri) = &rows[0].outcome else { panic!("{rows:?}") };
+    let uri = RoomUri::parse(uri).unwrap();
+    let at_b = enter(b, "b1", &uri).await;
+    a.homeserver.make(&room, "a2", "@a2:a.test", "join", "");
+    until_member(b, &at_b, &b.ghost(&a.uri("a2")), "join").await;
+    a.homeserver.say(&room, "a2", "fresh fish");
+    until_bodies(b, &at_b, &["fresh fish"]).await;
+    assert_eq!(a.homeserver.member(&room, "@a2:a.test").as_deref(), Some("join"));
 }

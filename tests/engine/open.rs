@@ -55,7 +55,7 @@ async fn mirror(silo: &Silo, room: &RoomId) -> RoomUri {
 }
 
 /// Somebody comes in by the room's address: their room there.
-async fn enter(silo: &Silo, name: &str, uri: &RoomUri) -> OwnedRoomId {
+pub(crate) async fn enter(silo: &Silo, name: &str, uri: &RoomUri) -> OwnedRoomId {
     let desk = alone(silo, name).await;
     let told = ask(silo, &desk, name, &format!("join {uri}")).await;
     assert!(told.contains("asked") || told.contains("invited"), "{told}");
