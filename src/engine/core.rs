@@ -86,6 +86,8 @@ pub(super) struct Inner {
     pub(super) aliases: Mutex<super::aliases::Aliases>,
     /// What our users read lately.
     pub(super) reads: Mutex<super::receipts::Reads>,
+    /// Who has read up to what, of which it is not known yet which message that is.
+    pub(super) unplaced: Mutex<super::receipts::Unplaced>,
     /// What the homeserver took lately, by room.
     pub(super) taken: Mutex<super::reached::Taken>,
     /// Messages that others wait for: room, message id.
@@ -231,6 +233,7 @@ impl Engine {
             lately: Mutex::default(),
             aliases: Mutex::default(),
             reads: Mutex::default(),
+            unplaced: Mutex::default(),
             taken: Mutex::default(),
             awaited: Mutex::default(),
             patience: Mutex::default(),

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::{
     actor::{Actor, After},
     core::{Engine, lock, random},
+    ingest::event_id,
     mail::Mail,
     ports::{Actor as MatrixActor, CallError, MatrixAction, MatrixDone, Millis},
     relations::lookup_failed,
@@ -33,6 +34,8 @@ const MAX_NAMED: usize = 100;
 const MAX_LOOKED_AT: usize = 2000;
 /// So many messages of a report of somebody else's are looked at, the last ones.
 const MAX_HEARD: usize = 500;
+/// So many events are looked through for the message before one that is none.
+const MAX_BEFORE: u32 = 100;
 /// So many users are named as those who have a message.
 const MAX_USERS: usize = 50;
 
@@ -59,8 +62,11 @@ pub(super) struct Read {
     pub(super) alone: bool,
 }
 
-/// What was read lately, by room and user.
-pub(super) type Reads = BTreeMap<(String, UserUri), Read>;
+/// What was read lately, by room, user and thread (none: the room itself): a receipt in a thread says nothing of the rest.
+pub(super) type Reads = BTreeMap<(String, UserUri, Option<String>), Read>;
+
+/// Who has read up to an event that is no message, while the message before it is looked for.
+pub(super) type Unplaced = BTreeMap<(OwnedRoomId, OwnedEventId), Vec<UserUri>>;
 
 impl Engine {
     /// Takes receipts in. They are told a little later, with those that come until then.
@@ -74,8 +80,9 @@ impl Engine {
                 // Private receipts are nobody else's business.
                 for (user, Receipt { thread_id }) in kinds.remove("m.read").unwrap_or_default() {
                     let Some(user) = inner.names.uri(&user) else { continue };
-                    let alone = thread_id.is_some_and(|thread| thread != "main");
-                    found.insert((uri.clone(), user), Read { event: event.clone(), alone });
+                    let thread = thread_id.filter(|thread| thread != "main");
+                    let alone = thread.is_some();
+                    found.insert((uri.clone(), user, thread), Read { event: event.clone(), alone });
                 }
             }
         }
@@ -93,7 +100,7 @@ impl Engine {
                     () = engine.0.stop.cancelled() => return,
                     () = tokio::time::sleep(engine.0.names.telling.gather_reads) => {}
                 }
-                for ((uri, user), read) in std::mem::take(&mut *lock(&engine.0.reads)) {
+                for ((uri, user, _), read) in std::mem::take(&mut *lock(&engine.0.reads)) {
                     engine.mail(&uri, Mail::Read { user, read });
                 }
             });
@@ -145,7 +152,12 @@ impl Actor {
         let Some(matrix) = self.room.as_ref().and_then(|room| room.matrix.clone()) else { return Ok(()) };
         let engine = self.engine.clone();
         let db = &engine.0.db;
-        let Some(target) = engine.message_of(&matrix, &read.event).await? else { return Ok(()) };
+        let Some(target) = engine.message_of(&matrix, &read.event).await? else {
+            if !read.alone {
+                self.place(&matrix, user, &read.event);
+            }
+            return Ok(());
+        };
         let shown = SHOWN.get(db, &(self.uri.clone(), target.id.0)).await?;
         let Some(upto) = shown.and_then(|row| row.value.accepted) else { return Ok(()) };
         let alone = read.alone.then_some(target.id.0);
@@ -175,6 +187,38 @@ impl Actor {
         }
         let (user, salt) = (user.clone(), random()?);
         self.run(Input::Read { user, messages: theirs, salt }, batch, after).await.map(drop)
+    }
+
+    /// Clients report the last event that they show: that may be a notice of ours, or somebody who came. The message before it
+    /// is looked for in the timeline, once for all who have read up to there.
+    fn place(&self, matrix: &OwnedRoomId, user: &UserUri, event: &OwnedEventId) {
+        let Some(reader) = self.room.as_ref().map(|room| room.speaker.clone()) else { return };
+        let key = (matrix.clone(), event.clone());
+        let mut unplaced = lock(&self.engine.0.unplaced);
+        let is_looked_for = unplaced.contains_key(&key);
+        unplaced.entry(key.clone()).or_default().push(user.clone());
+        drop(unplaced);
+        if is_looked_for {
+            return;
+        }
+        let (engine, uri) = (self.engine.clone(), self.uri.clone());
+        self.engine.0.tasks.spawn(async move {
+            let found = tokio::select! {
+                () = engine.0.stop.cancelled() => return,
+                found = engine.message_before(&key.0, &reader, &key.1) => found,
+            };
+            let users = lock(&engine.0.unplaced).remove(&key).unwrap_or_default();
+            match found {
+                Ok(Some(event)) => {
+                    for user in users {
+                        let read = Read { event: event.clone(), alone: false };
+                        engine.mail(&uri, Mail::Read { user, read });
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!(room = %uri, event = %key.1, %error, "what was read is not known"),
+            }
+        });
     }
 
     /// What a remote user says of messages.
@@ -237,6 +281,25 @@ impl Actor {
 }
 
 impl Engine {
+    /// The newest message before an event, among the newest of the room.
+    async fn message_before(
+        &self,
+        matrix: &RoomId,
+        reader: &MatrixActor,
+        event: &OwnedEventId,
+    ) -> Result<Option<OwnedEventId>, CallError> {
+        let page = self.0.homeserver.timeline(matrix, reader, None, MAX_BEFORE).await?;
+        let ids: Vec<String> = page.events.iter().filter_map(|raw| event_id(raw)).collect();
+        let upto = ids.iter().position(|id| id == event.as_str());
+        for id in upto.and_then(|upto| ids.get(..upto)).unwrap_or_default().iter().rev() {
+            let Ok(id) = OwnedEventId::try_from(id.as_str()) else { continue };
+            if self.message_of(matrix, &id).await.map_err(|error| lookup_failed(&error))?.is_some() {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
     /// The newest messages that the hub accepted after `last`, up to `upto`.
     async fn log_between(&self, room: &str, last: Millis, upto: Millis) -> Result<Vec<MessageId>, StoreError> {
         let mut newest = VecDeque::new();

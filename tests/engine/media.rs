@@ -141,17 +141,37 @@ async fn what_a_sender_says_comes_behind_its_file_and_others_do_not_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_for_ever() {
+async fn nobody_waits_for_ever_but_what_points_at_the_file() {
     let (two, switch, at_a, at_b) = two().await;
+    let a = &two.a.homeserver;
+    a.invite(&at_a, "a1", &a.user("a2"), false);
+    a.join(&at_a, "a2");
     two.a.stop().await;
     *two.a.files().hold.lock().unwrap() = Duration::from_millis(300);
     two.a.start().await;
     switch.set(&[(DOWNLOAD, Fault::Before)]);
-    send(&two.a, &at_a, "a1", b"a cat");
-    two.a.homeserver.say(&at_a, "a1", "never mind");
+    let cat = send(&two.a, &at_a, "a1", b"a cat");
+    a.say(&at_a, "a1", "never mind");
     until_bodies(&two.b, &at_b, &["never mind"]).await;
+    // By now nobody is held up by it. What is said of it would have nothing to point at.
+    a.send(
+        &at_a,
+        "a2",
+        "m.reaction",
+        json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": cat, "key": "🐈" } }),
+    );
+    a.reply(&at_a, "a2", &cat, "how sweet");
+    a.say(&at_a, "a1", "it comes");
+    until_bodies(&two.b, &at_b, &["never mind", "it comes"]).await;
     switch.set(&[]);
-    until_bodies(&two.b, &at_b, &["never mind", "Look"]).await;
+    until_bodies(&two.b, &at_b, &["never mind", "it comes", "Look", "how sweet"]).await;
+    let shown = shown(&two.b, &at_b).remove(0);
+    let of =
+        |test: &dyn Fn(&Value) -> bool| two.b.homeserver.events(&at_b).into_iter().find(|event| test(event)).unwrap();
+    let answer = of(&|event| event["content"]["body"] == "how sweet");
+    assert_eq!(answer["content"]["m.relates_to"]["m.in_reply_to"]["event_id"], shown["event_id"]);
+    let liked = of(&|event| event["type"] == "m.reaction");
+    assert_eq!(liked["content"]["m.relates_to"]["event_id"], shown["event_id"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,6 +150,30 @@ async fn what_somebody_has_read_is_a_receipt_on_the_other_side() {
     until_bodies(&two.a, &at_a, &["one", "two", "three", "four"]).await;
 }
 
+/// Clients report the last event that they show, whatever it is; and each thread has a receipt of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_up_to_what_is_no_message_counts_up_to_the_message_before_it() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    set(&two.b, reading()).await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let one = a.say(&at_a, "a1", "one");
+    until_bodies(&two.b, &at_b, &["one"]).await;
+    b.set(&at_b, "b1", "m.room.pinned_events", json!({ "pinned": [] }));
+    let ghost = two.a.ghost(&two.b.uri("b1"));
+    b.read(&at_b, "b1", &b.newest(&at_b), "m.read");
+    until_true("the ghost's receipt", || a.receipt(&at_a, &ghost).as_deref() == Some(one.as_str())).await;
+    // Within the same moment, in the room and in a thread of it.
+    set(&two.a, Telling { send_status: SendStatus::All, ..quick() }).await;
+    let [two_, three, four] = ["two", "three", "four"].map(|text| a.say(&at_a, "a1", text));
+    until_bodies(&two.b, &at_b, &["one", "two", "three", "four"]).await;
+    b.read(&at_b, "b1", &b.event(&at_b, "three"), "m.read");
+    b.read_in(&at_b, "b1", &b.event(&at_b, "four"), "m.read", Some("$thread"));
+    for said in [&two_, &three, &four] {
+        until_status(&two.a, &at_a, said.as_str(), &["SUCCESS", "SUCCESS"]).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn reading_tells_nothing_unless_it_is_wanted_and_makes_nobody_a_member() {
     let two = Two::new().await;

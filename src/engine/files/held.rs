@@ -51,13 +51,14 @@ impl HeldEvent {
         self.row.seed.is_some() && self.row.brought.is_none()
     }
 
-    /// Whether `later` comes behind it. What waits since before `since` holds nobody up any more.
+    /// Whether `later` comes behind it: what its sender said after it, until it waits since before `since`; and what refers to
+    /// it, however long that takes, as it would point at nothing.
     fn blocks(&self, later: &RoomEvent, since: Millis) -> bool {
         let holds = self.ready || self.row.since > since;
         let same = self.event.sender == later.sender;
         // Who leaves has said it before.
         let counts = later.state_key.as_deref().is_none_or(|key| key == later.sender.as_str());
-        holds && (same && counts || translate::named(later).contains(&self.event.event_id))
+        holds && same && counts || translate::named(later).contains(&self.event.event_id)
     }
 }
 

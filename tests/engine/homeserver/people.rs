@@ -267,7 +267,12 @@ impl FakeHomeserver {
 
     /// Reads up to an event, and says so by a receipt of this kind.
     pub(crate) fn read(&self, room: &RoomId, name: &str, event: &str, kind: &str) {
-        let receipt = json!({ event: { kind: { self.user(name): { "ts": 1 } } } });
+        self.read_in(room, name, event, kind, None);
+    }
+
+    /// The same in a thread.
+    pub(crate) fn read_in(&self, room: &RoomId, name: &str, event: &str, kind: &str, thread: Option<&str>) {
+        let receipt = json!({ event: { kind: { self.user(name): { "ts": 1, "thread_id": thread } } } });
         let edu = json!({ "type": "m.receipt", "room_id": room, "content": receipt });
         self.lock().ephemeral.push_back(raw(&edu));
     }
