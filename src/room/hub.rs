@@ -417,7 +417,7 @@ impl Step<'_> {
         self.sync_members();
         self.keep_leaves_fresh();
         self.keep_within_bounds();
-        self.keep_closed();
+        self.closes_again();
         self.look_again_for_parent();
     }
 

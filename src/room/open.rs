@@ -14,7 +14,7 @@ use super::{
     effect::{Effect, StateNow},
     group::{GroupChange, GroupError},
     pump::Turn,
-    settings::Setting,
+    settings::{Setting, Worth},
     state::{Intent, Room},
     step::Step,
 };
@@ -118,6 +118,17 @@ impl Step<'_> {
         // While it is replaced, its rule is not looked at: the hub lets nobody in, and it stays what it is.
         if self.has_kin() && self.room.moving.is_none() && !self.is_for_all() {
             self.want_closed(None);
+        }
+    }
+
+    /// The same after a commit, for some times within an hour: who goes on opening it would have the room make commits without
+    /// end. It is closed later then, and lets nobody in meanwhile.
+    pub(super) fn closes_again(&mut self) {
+        let open = self.state().is_some_and(|state| state.is_open());
+        let waits = self.room.queue.iter().any(|intent| matches!(intent, Intent::Open { .. }));
+        let opened = self.has_kin() && self.room.moving.is_none() && !self.is_for_all() && open && !waits;
+        if opened && self.is_worth_undoing(Setting::Joins) == Worth::Undoing {
+            self.keep_closed();
         }
     }
 

@@ -692,7 +692,7 @@ fn kind_of(refusal: &Refusal) -> String {
 fn two_implementations_agree_on_generated_commits() {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let first: u64 = number("POLICY_MODEL_SEED", 0);
-    let runs: u64 = number("POLICY_MODEL_RUNS", 5_000);
+    let runs: u64 = number("POLICY_MODEL_RUNS", 100_000);
     let (mut accepted, mut changed) = (0, 0);
     let mut refused: BTreeMap<String, u64> = BTreeMap::new();
     for seed in first..first + runs {
