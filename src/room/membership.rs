@@ -53,9 +53,11 @@ impl Step<'_> {
             // We put them out. If they are not here as far as we know, that is what was wanted; and who was asked in anew
             // since then stays asked.
             "leave" | "ban" if self.names.is_bridged(&event.sender) && !self.room.present.contains(&user) => {}
-            // A kick in place of the ban that the bot could not make is no end of that ban, nor is a leave.
+            // A kick in place of the ban that the bot could not make, or before one that is on its way, is no end of that ban,
+            // nor is a leave.
             "leave"
                 if event.sender != target
+                    && event.may_end_ban()
                     && self.room.undone.get(&user) != Some(&super::undone::Undone::Ban)
                     && self.names.uri(&event.sender).is_some_and(|by| self.on_unshut(&by, &user)) => {}
             "leave" if event.sender == target && self.moves_along(&user) => {}
@@ -200,7 +202,9 @@ impl Step<'_> {
                 }
                 self.on_ghost_banned(by, remote);
             }
-            "leave" if self.on_ghost_unbanned(&by, &remote) => self.say_why(event, salt, Deed::Unbans, &remote),
+            "leave" if event.may_end_ban() && self.on_ghost_unbanned(&by, &remote) => {
+                self.say_why(event, salt, Deed::Unbans, &remote)
+            }
             "leave" => {
                 self.stop_asking(&remote);
                 if is_in && !self.is_fixed() {

@@ -45,6 +45,8 @@ pub struct RoomEvent {
     pub transaction_id: Option<String>,
     /// The event that a redaction redacts, from the top level or from the content (room version 11 and later).
     pub redacts: Option<OwnedEventId>,
+    /// Of a membership: what it was before, if the homeserver says (`unsigned.prev_content`).
+    pub was: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +70,8 @@ struct Fields {
 struct Unsigned {
     #[serde(default)]
     transaction_id: Value,
+    #[serde(default)]
+    prev_content: Value,
 }
 
 /// A state key of `null` is no state key, but an error.
@@ -111,7 +115,14 @@ impl RoomEvent {
             origin_server_ts: fields.origin_server_ts,
             transaction_id: fields.unsigned.transaction_id.as_str().map(str::to_owned),
             redacts,
+            was: fields.unsigned.prev_content.get("membership").and_then(Value::as_str).map(str::to_owned),
         })
+    }
+
+    /// Whether somebody who is out by this membership may have been banned before.
+    #[must_use]
+    pub fn may_end_ban(&self) -> bool {
+        self.was.as_deref().is_none_or(|was| was == "ban")
     }
 
     /// Whether it sets state.

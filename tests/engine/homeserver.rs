@@ -213,6 +213,9 @@ impl FakeHomeserver {
         let was_ours = place.members.iter().any(|(user, how)| self.ours(user) && how != "leave");
         if let Some(key) = state_key {
             event["state_key"] = json!(key);
+            if let Some(before) = place.state.get(&(event_type.to_owned(), key.to_owned())) {
+                event["unsigned"] = json!({ "prev_content": before["content"] });
+            }
             place.state.insert((event_type.to_owned(), key.to_owned()), event.clone());
             if event_type == "m.room.member" {
                 place.members.insert(key.to_owned(), event["content"]["membership"].as_str().unwrap().to_owned());

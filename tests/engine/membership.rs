@@ -1,7 +1,10 @@
 //! The rows of docs/membership.md that have no file of their own: reasons, bans that the other side sees, knocks, guests, members
 //! of other homeservers, server access lists, and the second chat of the same two.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use mimi_gateway::{engine::Outcome, ident::RoomUri};
 use ruma::RoomId;
@@ -9,6 +12,7 @@ use serde_json::json;
 
 use crate::{
     flow::until_room,
+    homeserver::Fault,
     mirror::{ask_in, named, request, run},
     open::enter,
     silo::{Net, Silo, Two, bring, until, until_bodies, until_true},
@@ -174,6 +178,36 @@ async fn a_moderator_elsewhere_lifts_a_ban_for_all_or_is_told() {
     b.say(&at_b, "b2", "thank you");
     until_bodies(&two.a, &at_a, &["thank you"]).await;
     assert_eq!(b.member(&at_b, "@b2:b.test").as_deref(), Some("join"));
+}
+
+/// Who is kicked while the homeserver has not heard of their ban yet is no less banned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kick_before_the_ban_arrives_does_not_lift_it() {
+    let (away, tried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (held, count) = (Arc::clone(&away), Arc::clone(&tried));
+    let two = Two::with(Arc::new(Mutex::new(Box::new(move |call: &str| {
+        if !held.load(Ordering::SeqCst) || !call.starts_with("Ban {") {
+            return Fault::None;
+        }
+        count.fetch_add(1, Ordering::SeqCst);
+        Fault::Before
+    }))))
+    .await;
+    let (at_a, at_b) = four(&two).await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    empower_b1(&two, &at_a, &at_b).await;
+    let b2 = two.a.ghost(&two.b.uri("b2"));
+    away.store(true, Ordering::SeqCst);
+    a.make(&at_a, "a1", &b2, "ban", "spam");
+    until_true("B's bot wants to ban them", || tried.load(Ordering::SeqCst) > 0).await;
+    b.kick(&at_b, "b1", "@b2:b.test");
+    b.say(&at_b, "b1", "gone");
+    until_bodies(&two.a, &at_a, &["gone"]).await;
+    away.store(false, Ordering::SeqCst);
+    until_member(&two.b, &at_b, "@b2:b.test", "ban").await;
+    b.say(&at_b, "b1", "for good");
+    until_bodies(&two.a, &at_a, &["gone", "for good"]).await;
+    assert_eq!(a.member(&at_a, &b2).as_deref(), Some("ban"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

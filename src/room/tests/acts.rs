@@ -35,6 +35,7 @@ impl World {
             origin_server_ts: self.now,
             transaction_id: None,
             redacts: None,
+            was: None,
         };
         let mut salt = [0; 16];
         salt[..8].copy_from_slice(&self.events.to_be_bytes());
@@ -79,6 +80,7 @@ impl World {
             origin_server_ts: self.now,
             transaction_id: None,
             redacts: None,
+            was: None,
         };
         p.inbox.push_back(Mail::Input(Input::Event { event, salt: [0; 16], past: Vec::new() }));
     }
