@@ -24,6 +24,7 @@ use super::{
 pub const KNOWN_LOSSES: &[&str] = &[
     "who may remove others may also remove those of the same role: leaving and removing share a rule",
     "nobody changes their own role: another one has to take a level away",
+    "who becomes a creator by an upgrade to room version 12 keeps the role of level 100: nobody is above it who could give another",
     "levels of event types that MIMI has no capability for; that of @room notifications holds where the text is read",
     "who may change levels may change all thresholds only with level 100 or the highest, and then not just up to their own",
     "more than 32 levels besides the usual ones: further ones count as the next lower",
