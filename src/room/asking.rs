@@ -169,10 +169,18 @@ impl Step<'_> {
             // The invitation that is shown is another's: the answer to it must not go to this one.
             return self.report(format!("{requester} asks {target}, who is asked by another already"));
         }
-        self.lift_shut(&target);
+        // While we hear the group, the end of a ban is the host's to say, and not that of whoever asks.
+        let waits = self.room.phase == Phase::Active && self.sees_group() && self.is_banned_now(&target);
+        if !waits {
+            self.lift_shut(&target);
+        }
         let again = self.room.asked.insert(target.clone(), requester.clone()).is_some();
         if standing && !self.room.present.contains(&target) {
             self.room.invited_by.insert(target.clone(), requester.clone());
+        }
+        if waits && self.room.matrix.is_some() {
+            self.room.asked_in_vain.insert(target);
+            return;
         }
         let Some(id) = self.names.matrix_id(&target) else { return };
         if self.room.present.contains(&target) {

@@ -1,7 +1,7 @@
 //! Bans, and ghosts that cannot be in the Matrix room (draft-ietf-mimi-room-policy-03, `canBan` and `canUnban`): who is banned
 //! in the Matrix room gets the role "banned" and loses its clients, so that every member's policy refuses to add it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     effect::{Effect, MatrixAction},
@@ -96,6 +96,22 @@ impl Step<'_> {
         let free: Vec<UserUri> = self.room.shut.iter().filter(|user| !self.is_banned_now(user)).cloned().collect();
         for user in free {
             self.lift_shut(&user);
+        }
+        let waiting = std::mem::take(&mut self.room.asked_in_vain);
+        let (banned, free): (BTreeSet<UserUri>, BTreeSet<UserUri>) =
+            waiting.into_iter().partition(|user| self.is_banned_now(user));
+        self.room.asked_in_vain = banned;
+        for user in free {
+            self.invite_asked(&user);
+        }
+    }
+
+    /// Who was asked in while they were banned is invited, if they still are.
+    fn invite_asked(&mut self, user: &UserUri) {
+        let Some(requester) = self.room.asked.get(user).filter(|_| !self.room.present.contains(user)) else { return };
+        if let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) {
+            let (actor, is_direct) = (self.inviter(requester), self.room.direct);
+            self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target, is_direct }));
         }
     }
 

@@ -252,6 +252,7 @@ impl Step<'_> {
         self.room.matrix = None;
         self.room.former = None;
         self.room.shut.clear();
+        self.room.asked_in_vain.clear();
         self.room.settings.clear();
         self.room.levels = super::roles::Levels::default();
         self.out.push(Effect::Unlink(room));

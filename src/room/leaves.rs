@@ -12,6 +12,8 @@ use crate::{ident::UserUri, policy};
 /// Messages that are looked through for users who need a leaf.
 const MAX_TOGETHER: usize = 500;
 
+/// Why nobody of ours comes into a room that none of ours is in.
+const NOBODY_LEFT: &str = "nobody of ours may add them";
 /// Why somebody of ours is not on the list of a room of ours.
 const NOBODY_ADDS: &str =
     "nobody who is in the MIMI room has a role that may add them (in Matrix: the power to invite)";
@@ -49,7 +51,9 @@ impl Step<'_> {
                     // Our last one is going; who is asked may come in anew after that.
                     return Ok(Some(Turn::Wait));
                 }
-                return Err(GroupError::Refused(NOBODY_ADDS.to_owned()));
+                return Err(GroupError::Refused(
+                    if self.group.is_public() { NOBODY_LEFT } else { NOBODY_ADDS }.to_owned(),
+                ));
             };
             if by == *user && !itself {
                 return Err(GroupError::Refused("they are no participant".to_owned()));
@@ -136,13 +140,15 @@ impl Step<'_> {
                 let staged = self.group.stage_join(user, self.now)?;
                 return self.commit_staged(staged);
             }
-            if self.is_hub() && self.is_ours(user) {
+            // Where none of ours is (any more), nobody of ours comes in either: they would read what others say unseen.
+            let deserted = self.group.is_public() || !self.room.leaving.is_empty();
+            if self.is_hub() && self.is_ours(user) && !deserted {
                 // By Matrix' rules they are in the room. What they say is not carried, and they are told then.
                 let uri = &self.room.uri;
                 self.out.push(Effect::Note(format!("{user} is in the Matrix room of {uri}: {NOBODY_ADDS}")));
                 return Ok(Turn::Done);
             }
-            return Err(GroupError::Refused("nobody of ours may add them".to_owned()));
+            return Err(GroupError::Refused(NOBODY_LEFT.to_owned()));
         };
         if let Some(first) = self.leaf_first(&by)? {
             return Ok(first);

@@ -324,6 +324,8 @@ pub struct Room {
     pub asked: BTreeMap<UserUri, UserUri>,
     /// Of them, those whose invitation was taken back while the Matrix room was being made.
     pub taken_back: BTreeSet<UserUri>,
+    /// Of them, those who are banned in the MIMI room: they are invited when they are not any more.
+    pub asked_in_vain: BTreeSet<UserUri>,
     /// What our users want, in order.
     pub queue: VecDeque<Intent>,
     /// As follower: what waits for the hub.
@@ -457,6 +459,7 @@ impl Room {
             asking: BTreeMap::new(),
             asked: BTreeMap::new(),
             taken_back: BTreeSet::new(),
+            asked_in_vain: BTreeSet::new(),
             queue: VecDeque::new(),
             in_flight: None,
             awaiting: None,
