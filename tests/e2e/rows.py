@@ -2,6 +2,7 @@
 codes, chats of two, no for an answer."""
 
 from collections.abc import Callable
+from urllib.parse import quote
 
 from silos import finding
 from silos import settings as shown
@@ -22,6 +23,7 @@ class Rows:
         self.cases: list[tuple[str, Callable[[], None]]] = [
             ("membership: moderators elsewhere", self.moderators),
             ("membership: a moderator no more, whose gateway was away", self.undone),
+            ("membership: power over a portal that the homeserver gives", self.portal),
             ("membership: open rooms of the silo and of B, and a joining code", self.open_rooms),
             ("membership: a chat that the silo begins, and one that ends where it began", self.chats),
             ("membership: the silo declines", self.declines),
@@ -138,6 +140,55 @@ class Rows:
         names = [s.content for s in a1.seen[at_a:] if s.room == room.ids["a"] and s.kind == shown.NAME]
         if names or a1.client.membership(room.ids["a"], ghost) != "ban":
             raise Wrong(f"A1 was shown the names {names}, and B2 as {a1.client.membership(room.ids['a'], ghost)}")
+
+    def governs(self, room_id: str, name: str) -> None:
+        """The homeserver's administrator gives somebody power over a room, in the name of whoever has most there."""
+        admin = self.play.silo(name).admin.client
+        admin.call("POST", f"/_synapse/admin/v1/rooms/{quote(room_id)}/make_room_admin", {"user_id": self.play.person(name).user})
+
+    def portal(self) -> None:
+        """B1 has power over the portal by the homeserver, and none in the MIMI room. Levels are put back; the room may be replaced."""
+        play, proc, bot = self.play, self.silos.b.gateway.proc, self.silos.b.gateway.bot
+        room = play.gather("Portal", guests=2)
+        a1, b1, b2, old = play.person("a1"), play.person("b1"), play.person("b2"), room.ids["b"]
+        seen = b1.mark()
+        proc.kill()
+        self.governs(old, "b1")
+        levels = b1.client.state_content(old, shown.LEVELS)
+        b1.client.set_state(old, shown.LEVELS, levels | {"users": levels["users"] | {b2.user: 50}})
+        proc.launch()
+        proc.wait_ready()
+        told = self.says("b1", old, f"{b1.user} changed who may do what", seen)
+        if "put back" not in told.body:
+            raise Wrong(f"B1 is told {told.body!r}")
+        for user in (b1.user, b2.user):
+            shown.has_level(play, room, "b1", user, 0)
+        play.say(room, "b1", "I tried.")
+        shown.has_level(play, room, "a1", play.as_seen_by("a1", "b2"), 0)
+        # The portal is replaced while the gateway is away.
+        proc.kill()
+        self.governs(old, "b1")
+        answer = b1.client.call("POST", f"/_matrix/client/v3/rooms/{quote(old)}/upgrade", {"new_version": "12"}, seconds=60)
+        new = room.ids["b"] = answer["replacement_room"]
+        a1.client.send(room.ids["a"], "In between.")
+        seen, asked = b1.mark(), b2.mark()
+        b1.client.invite(new, bot)
+        proc.launch()
+        proc.wait_ready()
+        self.says("b1", new, "This room goes on as ", seen)
+        # The room's creator was the bot, whose power was that: it asks for it.
+        self.says("b1", new, "Give me power level 100", seen)
+        levels = b1.client.state_content(new, shown.LEVELS)
+        b1.client.set_state(new, shown.LEVELS, levels | {"users": levels["users"] | {bot: 100}})
+        b2.wait_invite("an invite into the new room", lambda s: s.room == new, self.patience, asked)
+        b2.client.join(new)
+        self.member(room, "b1", play.as_seen_by("b1", "a1"), "join")
+        for name in ("b1", "b2", "a1"):
+            play.say(room, name, f"{name} is still here.")
+        # What came while the portal was being replaced is in one of the two.
+        found = [s for s in b1.seen if s.body == "In between."]
+        if len(found) != 1 or found[0].room not in (old, new):
+            raise Wrong(f"B1 was shown {found}")
 
     def open_rooms(self) -> None:
         """C1 and A1 come into B's open room by its address; B1 into one of the silo's; A1, by a code, into one that is closed."""
