@@ -180,6 +180,8 @@ class Rows:
         self.says("b1", new, "Give me power level 100", seen)
         levels = b1.client.state_content(new, shown.LEVELS)
         b1.client.set_state(new, shown.LEVELS, levels | {"users": levels["users"] | {bot: 100}})
+        b1.wait("m.bridge in the new room", lambda s: s.room == new and s.kind == "m.bridge"
+                and s.content.get("channel", {}).get("displayname") == "Portal", self.patience, seen)
         b2.wait_invite("an invite into the new room", lambda s: s.room == new, self.patience, asked)
         b2.client.join(new)
         self.member(room, "b1", play.as_seen_by("b1", "a1"), "join")
@@ -302,6 +304,8 @@ class Rows:
         silo.do(f"in {asked['room']}")
         silo.do("leave")
         self.three.silo_says(room, "c1", "C6 does not like parties.")
+        # An answer of C7's goes the way on which one of C6's would have gone.
+        self.three.enter(room, "c7", "a1")
         for name, mark in marks.items():
             other = self.three.ghost(name[0], "c6")
             told_of = [s.event for s in play.person(name).seen[mark:] if s.event.get("state_key") == other or "c6" in s.body]
