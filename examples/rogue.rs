@@ -4,6 +4,7 @@
 //! `rogue ENV_JSON` listens as the spare peer, takes commands on standard input, one a line, and answers each with one JSON
 //! object on standard output. It is built on this crate's own library, with every check left out that it is there to provoke:
 //! ```text
+//! decline USER         waits until USER of ours is asked into a room, and says no
 //! join USER            waits until USER of ours is asked into a room, consents, and waits for the Welcome
 //! say TEXT             submits a proper message
 //! beside JSON          submits {"type", "content", "text"}: a part of any type, with a text beside it
@@ -12,18 +13,21 @@
 //! as USER TEXT         submits a message of ours as another user's
 //! add USER             commits an Add of a client of USER whose KeyPackage did not come through the hub
 //! list USER            the same, and puts USER on the participant list
+//! rename TITLE         commits another name of the room
+//! promote              commits the role of an administrator for ourselves
 //! removed              waits until a commit removes us
 //! late-commit          after that: a commit of our last epoch
 //! forged-commit        the same, with the number of the hub's epoch written into it
 //! late-say TEXT        after that: a message of our last epoch
 //! heard                what others said, as we could read it
 //!
-//! ask USER             makes a room of our own (we are its hub) and asks USER into it
+//! ask USER [NAME]      makes a room of our own (we are its hub) and asks USER into it
 //! welcome              waits for the consent, and adds USER
 //! tell TEXT            distributes a proper message
 //! tell-garbage         distributes a message whose plaintext is no CBOR
 //! tell-claim USER TEXT distributes a message whose content names another sender
 //! tell-forged USER     distributes a commit that adds a client of USER, made by us
+//! tell-unlisted        distributes a commit that takes the guest off the list, and leaves its client in
 //! ```
 #![expect(
     clippy::unwrap_used,
@@ -49,7 +53,10 @@ use mimi_gateway::{
         AppDataChange, AppDataOp, Change, CommitView, Member, NewComponents, NewGroup, Rows, StagedCommit,
         make_key_package,
     },
-    policy::{ParticipantList, ParticipantListUpdate, Preset, component, initial, role},
+    policy::{
+        ParticipantList, ParticipantListUpdate, Preset, RoomState, component, initial, role, update_metadata,
+        update_remove, update_roles,
+    },
     store::BoxFuture,
     wire::{
         AppDataDictionary, CommitBundle, ConsentAction, ConsentEntry, FanoutContent, FanoutMessage, GroupInfoOption,
@@ -278,13 +285,24 @@ impl Rogue {
         self.seat.as_ref().map(|(user, room)| (user, room)).ok_or_else(|| "not in a room".into())
     }
 
+    /// Waits until one of ours is asked into a room.
+    async fn asked(&self, user: &UserUri) -> Result<ConsentEntry, Failure> {
+        self.until("to be asked", |state| {
+            let place = state.asked.iter().position(|entry| entry.target == *user)?;
+            Some(state.asked.remove(place))
+        })
+        .await
+    }
+
+    async fn decline(&self, user: &UserUri) -> Result<Value, Failure> {
+        let entry = ConsentEntry { action: ConsentAction::Revoke, ..self.asked(user).await? };
+        let hub = entry.requester.provider();
+        self.peers.call(&hub, Endpoint::UpdateConsent, &PathTarget::Domain(hub.clone()), &entry.encode()).await?;
+        Ok(json!({ "answer": "declined" }))
+    }
+
     async fn join(&mut self, user: UserUri) -> Result<Value, Failure> {
-        let entry = self
-            .until("to be asked", |state| {
-                let place = state.asked.iter().position(|entry| entry.target == user)?;
-                Some(state.asked.remove(place))
-            })
-            .await?;
+        let entry = self.asked(&user).await?;
         let made = make_key_package(&user, now())?;
         self.inbound.state.lock().unwrap().key = Some(made.private);
         let room = entry.room.ok_or("asked for no room")?;
@@ -394,6 +412,24 @@ impl Rogue {
         self.update(staged, commit).await
     }
 
+    /// Commits a change of one component as a member who may not.
+    async fn change(&self, component: u16, update: Vec<u8>) -> Result<Value, Failure> {
+        let (user, _) = self.seat()?;
+        let change = Change { app_data: vec![AppDataChange { component, update }], ..Change::default() };
+        let staged = {
+            let state = self.inbound.state.lock().unwrap();
+            state.member.as_ref().ok_or("no group")?.stage_commit(user, &change, &mut lenient, now())?
+        };
+        let commit = staged.commit.clone();
+        self.update(staged, commit).await
+    }
+
+    /// What the room is, as our group says.
+    fn room_state(&self) -> Result<RoomState, Failure> {
+        let state = self.inbound.state.lock().unwrap();
+        Ok(RoomState::from_components(&state.member.as_ref().ok_or("no group")?.components())?)
+    }
+
     async fn late_commit(&self, forge_epoch: bool) -> Result<Value, Failure> {
         let (user, _) = self.seat()?;
         let change = Change { path: true, ..Change::default() };
@@ -410,8 +446,9 @@ impl Rogue {
 
     // ------------------------------------------------------------------------------------------------ as hub
 
-    async fn ask(&mut self, guest: UserUri) -> Result<Value, Failure> {
-        let (user, room) = (UserUri::new(&self.domain, "c1")?, RoomUri::new(&self.domain, "rogues")?);
+    async fn ask(&mut self, guest: UserUri, name: &str) -> Result<Value, Failure> {
+        let name = if name.is_empty() { "rogues" } else { name };
+        let (user, room) = (UserUri::new(&self.domain, "c1")?, RoomUri::new(&self.domain, name)?);
         let state = initial(room.clone(), "Den of rogues", "", vec![(user.clone(), role::ADMIN)], Preset::default());
         let member = Member::create(NewGroup {
             group_id: room.group(0)?.as_str().as_bytes().to_vec(),
@@ -482,12 +519,24 @@ impl Rogue {
     }
 
     async fn tell_forged(&mut self, victim: &UserUri) -> Result<Value, Failure> {
-        let hosted = self.hosted()?;
         let update =
             ParticipantListUpdate { added: vec![(victim.clone(), role::MEMBER)], ..ParticipantListUpdate::default() };
+        self.tell_commit(vec![make_key_package(victim, now())?.bytes], update.encode()?).await
+    }
+
+    async fn tell_unlisted(&mut self) -> Result<Value, Failure> {
+        let hosted = self.hosted()?;
+        let state = RoomState::from_components(&hosted.member.components())?;
+        let update = update_remove(&state, std::slice::from_ref(&hosted.guest))?;
+        self.tell_commit(Vec::new(), update).await
+    }
+
+    /// Distributes a commit of ours, which changes the list.
+    async fn tell_commit(&mut self, adds: Vec<Vec<u8>>, update: Vec<u8>) -> Result<Value, Failure> {
+        let hosted = self.hosted()?;
         let change = Change {
-            adds: vec![make_key_package(victim, now())?.bytes],
-            app_data: vec![AppDataChange { component: component::PARTICIPANT_LIST, update: update.encode()? }],
+            adds,
+            app_data: vec![AppDataChange { component: component::PARTICIPANT_LIST, update }],
             ..Change::default()
         };
         let staged = hosted.member.stage_commit(&hosted.user, &change, &mut lenient, now())?;
@@ -500,6 +549,7 @@ impl Rogue {
         let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
         let (name, text) = rest.split_once(' ').unwrap_or((rest, ""));
         match command {
+            "decline" => self.decline(&UserUri::parse(rest)?).await,
             "join" => self.join(UserUri::parse(rest)?).await,
             "say" => self.say(&self.content(self.seat()?.0, rest)?, None).await,
             "garbage" => self.say(GARBAGE, None).await,
@@ -511,6 +561,14 @@ impl Rogue {
             "as" => self.say(&self.content(self.seat()?.0, text)?, Some(UserUri::parse(name)?)).await,
             "add" => self.add(&UserUri::parse(rest)?, false).await,
             "list" => self.add(&UserUri::parse(rest)?, true).await,
+            "rename" => {
+                let update = update_metadata(&self.room_state()?, Some(rest), None)?;
+                self.change(component::ROOM_METADATA, update).await
+            }
+            "promote" => {
+                let update = update_roles(&self.room_state()?, &[(self.seat()?.0.clone(), role::ADMIN)])?;
+                self.change(component::PARTICIPANT_LIST, update).await
+            }
             "removed" => self.until("a removal", |state| state.removed.then_some(json!({ "removed": true }))).await,
             "late-commit" => self.late_commit(false).await,
             "forged-commit" => self.late_commit(true).await,
@@ -523,7 +581,7 @@ impl Rogue {
                 let state = self.inbound.state.lock().unwrap();
                 Ok(json!({ "heard": state.heard, "trouble": state.trouble }))
             }
-            "ask" => self.ask(UserUri::parse(rest)?).await,
+            "ask" => self.ask(UserUri::parse(name)?, text).await,
             "welcome" => self.welcome().await,
             "tell" => {
                 let plaintext = self.hub_content(None, rest)?;
@@ -535,6 +593,7 @@ impl Rogue {
                 self.tell(&plaintext).await
             }
             "tell-forged" => self.tell_forged(&UserUri::parse(rest)?).await,
+            "tell-unlisted" => self.tell_unlisted().await,
             other => Err(format!("no such command: {other}").into()),
         }
     }

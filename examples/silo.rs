@@ -17,11 +17,16 @@
 //! invitations          the rooms into which one is asked
 //! accept [ROOM]        come in
 //! in ROOM              what follows is about this room
-//! say TEXT, leave, remove WHO, rename TITLE, title, members, log
+//! say TEXT, leave, remove WHO, ban WHO, unban WHO, rename TITLE, title, members, log
+//! open, close          anybody may come in; only who is asked
+//! join ROOM [CODE]     asks for a way into an open room, mimi://provider/r/id, or one for which one has a code
+//! direct WHO           begins a chat of two
 //! fingerprint          epoch authenticator, and hashes of list and log
 //! ```
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "an example: what cannot be is a panic with a place")]
 
+#[path = "silo/acts.rs"]
+mod acts;
 #[path = "silo/chat.rs"]
 mod chat;
 #[path = "silo/client.rs"]

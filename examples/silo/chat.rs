@@ -51,6 +51,8 @@ pub(crate) enum Told {
     Notice { room: String, text: String },
     /// The room has another title.
     Title { room: String, title: String },
+    /// Others may do more, or less: the level of each one who has one.
+    Power { room: String, levels: BTreeMap<String, i64> },
 }
 
 /// What changes the chat. One line of the journal has what changes at once.
@@ -162,7 +164,7 @@ impl State {
     }
 
     /// The content of a room's state event without key.
-    fn content(&self, room: &str, event_type: &str) -> Option<&Value> {
+    pub(super) fn content(&self, room: &str, event_type: &str) -> Option<&Value> {
         let key = (event_type.to_owned(), String::new());
         self.rooms.get(room)?.state.get(&key).map(|event| &event["content"])
     }
@@ -231,6 +233,21 @@ impl Change<'_> {
         self.set(&room, creator, "m.room.create", "", json!({ "room_version": "11" }));
         self.member(&room, creator, creator, "join");
         room
+    }
+
+    /// What somebody may do in a room, as a number.
+    pub(super) fn level(&self, room: &str, user: &str) -> i64 {
+        let levels = self.state.content(room, "m.room.power_levels");
+        levels.map_or(0, |levels| levels["users"][user].as_i64().or(levels["users_default"].as_i64()).unwrap_or(0))
+    }
+
+    /// Whether somebody may do this (`kick`, `ban`) to another.
+    pub(super) fn must_be_above(&self, room: &str, by: &str, other: &str, what: &str) -> Result<(), Refused> {
+        let levels = self.state.content(room, "m.room.power_levels");
+        let needed = levels.and_then(|levels| levels[what].as_i64()).unwrap_or(50);
+        let level = self.level(room, by);
+        let may = level >= needed && level > self.level(room, other);
+        may.then_some(()).ok_or_else(|| format!("{by} may not {what} {other} in {room}"))
     }
 
     pub(super) fn must_be_in(&self, room: &str, user: &str) -> Result<(), Refused> {
@@ -341,6 +358,11 @@ impl Chat {
                 Some(Told::Message { room, from: self.shown(sender), text: text(content, "body").to_owned() })
             }
             "m.room.name" => Some(Told::Title { room, title: text(content, "name").to_owned() }),
+            "m.room.power_levels" => {
+                let users = content["users"].as_object().into_iter().flatten();
+                let levels = users.filter_map(|(user, level)| Some((self.shown(user), level.as_i64()?))).collect();
+                Some(Told::Power { room, levels })
+            }
             "m.bridge" => {
                 let mimi = content["channel"]["id"].as_str()?.to_owned();
                 Some(Told::Mirrored { room, mimi })
@@ -458,15 +480,12 @@ impl Chat {
         })
     }
 
-    /// Removes somebody; who made the room may.
+    /// Removes somebody; whose level says so may.
     pub(crate) fn remove(&self, room: &RoomId, by: &str, who: &str) -> Result<(), Refused> {
         let (by, user) = (self.id(by), self.named(who)?);
         self.change(|change| {
             change.must_be_in(room.as_str(), &by)?;
-            let levels = change.state.content(room.as_str(), "m.room.power_levels");
-            if levels.is_none_or(|levels| levels["users"][&by] != 100) {
-                return Err(format!("{by} may remove nobody from {room}"));
-            }
+            change.must_be_above(room.as_str(), &by, &user, "kick")?;
             match change.state.member(room.as_str(), &user) {
                 "invite" | "join" => {
                     change.member(room.as_str(), &by, &user, "leave");

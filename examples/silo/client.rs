@@ -56,6 +56,12 @@ impl Client {
             "title" => return Ok(json!({ "title": chat.title(self.room()?) })),
             "leave" => chat.leave(self.room()?, self.me()?)?,
             "remove" => chat.remove(self.room()?, self.me()?, rest)?,
+            "ban" => chat.ban(self.room()?, self.me()?, rest, true)?,
+            "unban" => chat.ban(self.room()?, self.me()?, rest, false)?,
+            "open" => chat.open_to_all(self.room()?, self.me()?, true)?,
+            "close" => chat.open_to_all(self.room()?, self.me()?, false)?,
+            "direct" => self.room = Some(chat.direct(self.me()?, rest)?),
+            "join" => self.room = Some(chat.join(self.me()?, rest)?),
             "members" => return Ok(json!({ "members": chat.members(self.room()?) })),
             "log" => {
                 let said = chat.said(self.room()?);

@@ -96,6 +96,10 @@ impl Step<'_> {
                 _ => continue,
             }));
         }
+        if self.room.phase == Phase::Active && !self.room.unbridging {
+            // A room that took another's place had none; elsewhere it says the same as before.
+            self.set_bridge_state();
+        }
         for setting in Setting::ALL {
             if self.is_unwritten(setting) {
                 self.look(setting);

@@ -190,7 +190,8 @@ class Attacks:
         self.attacker = Attacker(silos)
         self.room: Room | None = None
         self.recorder: Recorder | None = None
-        self.rogue: Rogue | None = None
+        self.rogue_itself: Rogue | None = None  # the program
+        self.rogue: Rogue | None = None  # once it is in the room
         self.rogue_count = 0
         self.den = ""  # the portal of the rogue's own room on B
         self._gathered = self._rogue_tried = False
@@ -279,6 +280,7 @@ class Attacks:
             ("transaction that is no JSON", transaction(lambda: self.transaction(self.hs_token(), raw=b"{]"), (400,))),
             ("forged events never show, a malformed one does not stop the stream", self.stream_goes_on),
             *((f"rogue member: {name}", act) for name, act in (
+                ("says that one of its users does not want to come", self.rogue_declines),
                 ("joins and is heard", self.rogue_joins),
                 ("malformed CBOR in a message", self.rogue_act("garbage", "notAllowed")),
                 ("content in another's name", self.rogue_act("claim mimi://a.example/u/a1 forged", "notAllowed")),
@@ -287,6 +289,9 @@ class Attacks:
                 ("adds a forged client of a participant", self.rogue_act("add mimi://b.example/u/b1", "notAllowed")),
                 ("adds a forged new participant", self.rogue_act("list mimi://b.example/u/b9", "notAllowed")),
                 ("adds a forged client of the hub's", self.rogue_act("add mimi://a.example/u/a2", "notAllowed")),
+                ("renames the room, which its role forbids", self.rogue_act("rename Rogue's own", "notAllowed")),
+                ("makes itself an administrator", self.rogue_act("promote", "notAllowed")),
+                ("nobody saw that", self.rogue_rules_nothing),
                 ("a private part that would be an event of its own", self.rogue_private),
                 ("HTML with scripts, links that lie, and mentions of who is not there", self.rogue_markup),
                 ("the others talk on", lambda: self.rogue_talk("undisturbed")),
@@ -301,7 +306,11 @@ class Attacks:
                 ("malformed CBOR in a message", self.rogue_act("tell-garbage", "taken", "b", 1)),
                 ("content in another's name", self.rogue_act("tell-claim mimi://a.example/u/a1 forged", "taken", "b", 1)),
                 ("the stream goes on", lambda: self.rogue_tells("now a proper one")),
-                ("a forged client of the follower's ends the room, visibly", self.rogue_forges),
+                ("a forged client of the follower's ends the room, visibly",
+                 lambda: self.rogue_breaks(f"tell-forged {self.play.mimi('b2')}", ["hello from the hub", "now a proper one"])),
+                ("is followed in another room", lambda: self.rogue_hosts("second")),
+                ("a change that the room forbids ends it, visibly",
+                 lambda: self.rogue_breaks("tell-unlisted", ["hello from the hub"], "rules forbid")),
             )),
             ("a flood of refused connections is counted, not written", self.flood),
         ]
@@ -373,8 +382,8 @@ class Attacks:
 
     def close(self) -> None:
         """Takes recorder and rogue out again."""
-        if self.rogue:
-            self.rogue.close()
+        if self.rogue_itself:
+            self.rogue_itself.close()
         if self.recorder:
             self.route_through(self.silos.b.gateway.plan.mimi_port)
             self.recorder.close()
@@ -516,17 +525,41 @@ class Attacks:
         if seen.sender != ghost:
             raise Wrong(f"{reader} sees {body!r} from {seen.sender} instead of {ghost}")
 
-    def rogue_joins(self) -> None:
+    def rogue_starts(self) -> Rogue:
+        if self.rogue_itself is None:
+            self.rogue_itself = Rogue(self.silos)
+        return self.rogue_itself
+
+    def rogue_declines(self) -> None:
+        """A provider that says no, which the draft lets it do: A1 is told, and the ghost is not invited any more."""
+        room, a1, ghost = self.setting(), self.play.person("a1"), self.silos.a.gateway.ghost(PEER, "c8")
+        rogue, mark = self.rogue_starts(), a1.mark()
+        a1.client.invite(room.ids["a"], ghost)
+        rogue.do(f"decline mimi://{PEER}/u/c8")
+        words = f"c8 ({PEER}) does not agree to be added to this room."
+        a1.wait("to be told", lambda seen: seen.room == room.ids["a"] and seen.body == words, self.play.patience, mark)
+        gone = a1.wait_member(room.ids["a"], ghost, "leave", self.play.patience, mark)
+        if gone.content.get("reason") != words:
+            raise Wrong(f"the ghost declines with {gone.content}")
+
+    def rogue_rules_nothing(self) -> None:
+        """The room's name and the rogue's level are what they were, at the hub and at the follower."""
         room = self.setting()
-        rogue = Rogue(self.silos)
-        try:
-            self.play.command(room.ids["a"], "a1", f"!mimi invite {self.C1}")
-            members = rogue.do(f"join {self.C1}")["members"]
-            if not {self.C1, self.play.mimi("a1"), self.play.mimi("b1")} <= set(members):
-                raise Wrong(f"the rogue joined, but the members are {members}")
-        except BaseException:
-            rogue.close()
-            raise
+        self.rogue_talk("unruled")
+        for name in ("a1", "b1"):
+            client, here = self.play.person(name).client, self.play.here(room, name)
+            title = client.state_content(here, "m.room.name")["name"]
+            level = client.state_content(here, "m.room.power_levels")["users"].get(self.play.silo(name).gateway.ghost(PEER, "c1"), 0)
+            changes = [event for event in client.messages(here) if event["type"] == "m.room.name" and "Rogue" in str(event)]
+            if changes or "Rogue" in title or level != 0:
+                raise Wrong(f"{name} sees the room {title!r}, and the rogue with level {level}: {changes}")
+
+    def rogue_joins(self) -> None:
+        room, rogue = self.setting(), self.rogue_starts()
+        self.play.command(room.ids["a"], "a1", f"!mimi invite {self.C1}")
+        members = rogue.do(f"join {self.C1}")["members"]
+        if not {self.C1, self.play.mimi("a1"), self.play.mimi("b1")} <= set(members):
+            raise Wrong(f"the rogue joined, but the members are {members}")
         self.rogue = rogue
         self.rogue_says("good day from c")
 
@@ -599,15 +632,15 @@ class Attacks:
                 if text.count("\u202e") != text.count("\u202c"):
                     raise Wrong(f"what turns letters around is not ended: {text!r}")
 
-    def rogue_hosts(self) -> None:
+    def rogue_hosts(self, name: str = "rogues") -> None:
         """B1 follows a room of the rogue's."""
         b1, ghost = self.play.person("b1"), self.silos.b.gateway.ghost(PEER, "c1")
         mark = b1.mark()
-        self.rogue_room().do(f"ask {self.play.mimi('b1')}")
+        self.rogue_room().do(f"ask {self.play.mimi('b1')} {name}")
         invite = b1.wait_invite("an invite of the rogue", lambda seen: seen.sender == ghost, self.play.patience, mark)
         b1.client.join(invite.room)
         # B1 consented to the rogue. Another provider that asks for the same room gets nothing of it.
-        claim = consent(REQUEST, "mimi://a.example/u/a1", self.play.mimi("b1"), room=f"mimi://{PEER}/r/rogues")
+        claim = consent(REQUEST, "mimi://a.example/u/a1", self.play.mimi("b1"), room=f"mimi://{PEER}/r/{name}")
         self.case(lambda: self.as_hub("/v1/requestConsent/b.example", claim), (201,), stores=1)()
         self.rogue_room().do("welcome")
         self.den = invite.room
@@ -622,13 +655,13 @@ class Attacks:
         if seen.sender != ghost:
             raise Wrong(f"b1 sees {text!r} from {seen.sender} instead of {ghost}")
 
-    def rogue_forges(self) -> None:
+    def rogue_breaks(self, command: str, heard: list[str], why: str = "") -> None:
         """A follower cannot refuse what its hub did: the room is over, which people and operator are told."""
         b1, bot = self.play.person("b1"), self.silos.b.gateway.bot
         mark, before = b1.mark(), len(told(self.silos.b))
-        self.rogue_room().do(f"tell-forged {self.play.mimi('b2')}")
+        self.rogue_room().do(command)
         b1.wait("a notice that the room is over", lambda seen: seen.room == self.den and seen.sender == bot
-                and "not connected any more" in seen.body, self.play.patience, mark)
+                and "not connected any more" in seen.body and why in seen.body, self.play.patience, mark)
         self.rogue_room().do("tell after the forgery")
         self.settled(lambda: len(told(self.silos.b)) >= before + 2)
         quiet(self.silos.b)
@@ -638,7 +671,7 @@ class Attacks:
         events = b1.client.messages(self.den)
         shown = [event["content"].get("body") for event in events
                  if event["type"] == "m.room.message" and event["sender"] != bot]
-        if shown != ["hello from the hub", "now a proper one"]:
+        if shown != heard:
             raise Wrong(f"b1 was shown {shown}")
 
     def rogue_talk(self, word: str) -> None:

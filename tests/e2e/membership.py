@@ -10,6 +10,7 @@ from silos.matrix import Client, MatrixError
 from silos.play import Play, Room, Wrong
 from silos.stage import Silos
 
+from .rows import Rows
 from .three import Three, mimi
 
 
@@ -27,6 +28,7 @@ class Membership:
             ("membership: a space and its room", self.spaces),
             ("membership: a room is upgraded", self.upgrade),
             ("membership: the second chat of the same two", self.second_chat),
+            *Rows(self).cases,
         ]
 
     # ------------------------------------------------------------------------------------------------ helpers
@@ -287,9 +289,10 @@ class Membership:
         play.say(room, "b2", "At last.")
 
     def spaces(self) -> None:
-        """A space and a room for its members, both mirrored: B1 has to be in the space, and is out of the room with it."""
-        play, bot = self.play, self.silos.a.gateway.bot
-        a1, a2, b1 = play.person("a1"), play.person("a2"), play.person("b1")
+        """A space and a room for its members, both mirrored: who comes has to be in the space, and who is out of it, is out of
+        the room."""
+        play, silo, bot = self.play, self.three.start(), self.silos.a.gateway.bot
+        a1, a2, b1, b2 = (play.person(name) for name in ("a1", "a2", "b1", "b2"))
         space, room = Room(), Room()
         mine = {"preset": "private_chat", "power_level_content_override": {"users": {bot: 100}}, "invite": [bot, a2.user]}
         house = space.ids["a"] = a1.client.create_room(name="House", creation_content={"type": "m.space"}, **mine)
@@ -316,8 +319,26 @@ class Membership:
             one.enter("b1")
             b1.wait(f"the name {title}", lambda seen, one=one, title=title: seen.room == one.ids["b"]
                     and seen.kind == "m.room.name" and seen.content.get("name") == title, self.patience)
+        for one in (space, room):
+            mark, seen = b2.mark(), a1.mark()
+            b1.client.invite(one.ids["b"], b2.user)
+            b2.wait_invite("an invite", lambda s, one=one: s.room == one.ids["b"], self.patience, mark)
+            b2.client.join(one.ids["b"])
+            self.member(one, "a1", play.as_seen_by("a1", "b2"), "join", seen)
+            self.three.enter(one, "c1", "a1")
         play.say(room, "b1", "Who cooks?")
-        # Out of the space is out of its rooms: of B1, whom A1 removes there, and of A2, who leaves.
+        # Out of the space is out of its rooms: B2, who leaves it, and C1, who is banned there,
+        mark, told = b2.mark(), silo.mark()
+        b2.client.leave(space.ids["b"])
+        gone = self.member(room, "b2", b2.user, "leave", mark)
+        if f"who is here has to be in {parent}, too" not in gone.content.get("reason", ""):
+            raise Wrong(f"B2 is put out for {gone.content}")
+        self.silo_member(room, play.mimi("b2"), "leave", told)
+        told = silo.mark()
+        a1.client.ban(house, self.three.ghost("a", "c1"))
+        self.silo_member(space, mimi("c1"), "ban", told)
+        self.silo_member(room, mimi("c1"), "leave", told)
+        # B1, whom A1 removes there, and A2, who leaves.
         mark, seen = b1.mark(), a1.mark()
         self.act(house, a1.client, "kick", play.as_seen_by("a1", "b1"), "moved out")
         self.member(space, "b1", b1.user, "leave", mark)

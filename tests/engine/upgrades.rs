@@ -123,6 +123,30 @@ async fn a_guests_portal_is_upgraded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_portal_says_what_it_is_once_the_bot_has_power_there() {
+    let ended = Ended::default();
+    let two = Two::with(ended.faults()).await;
+    let (_, old, uri) = two.room().await;
+    let b = &two.b.homeserver;
+    // The bot writes the thresholds of the host's roles first, unconditionally.
+    until_true("thresholds", || b.events(&old).iter().filter(|e| e["type"] == "m.room.power_levels").count() == 2)
+        .await;
+    let new = ended.upgrade(&two.b, &old, "b1", &old);
+    // As where the bot's power was that of the room's creator, and stood in no levels.
+    let mut levels = b.states(&new, "m.room.power_levels").pop().unwrap();
+    levels["users"] = json!({ "@b1:b.test": 100 });
+    b.set(&new, "b1", "m.room.power_levels", levels.clone());
+    b.invite(&new, "b1", b.bot.as_str(), false);
+    until_told(&two.b, &new, "Give me power level 100").await;
+    assert!(b.states(&new, "m.bridge").is_empty());
+    levels["users"][b.bot.as_str()] = json!(100);
+    b.set(&new, "b1", "m.room.power_levels", levels);
+    until_true("m.bridge", || b.states(&new, "m.bridge").iter().any(|told| told["channel"]["id"] == uri.as_str()))
+        .await;
+    until_true("what crosses", || !b.states(&new, "com.beeper.room_features").is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_direct_chat_is_upgraded() {
     let ended = Ended::default();
     let two = Two::with(ended.faults()).await;
