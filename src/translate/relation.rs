@@ -16,6 +16,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use ruma::{EventId, OwnedEventId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -30,6 +32,8 @@ use crate::{
 pub(super) const REASON_EXTENSION: &str = "im.matrix.reason";
 /// Longest key of a reaction, in bytes. Clients use emoji and shortcodes.
 const MAX_KEY: usize = 256;
+/// Longest name of a custom emoji that somebody reacts with, in characters: its key is within [`MAX_KEY`].
+const MAX_SHORTCODE: usize = 60;
 /// Longest reason of a deletion, in characters.
 const MAX_REASON: usize = 500;
 /// What stands above an answer to a message that is not there.
@@ -82,6 +86,13 @@ impl Earlier {
     pub fn behind(self, first: Option<&Self>) -> Self {
         let own = first.is_some_and(|first| first.sender == self.sender);
         Self { first: if own { self.first } else { self.id }, ..self }
+    }
+
+    /// Whether a thread may begin at its event: at one that itself refers to another, as reactions, edits and votes do, none may.
+    #[must_use]
+    pub fn may_begin_thread(&self) -> bool {
+        let votes = self.kind.as_ref().is_some_and(Kind::is_vote_or_end);
+        !self.reaction && self.first == self.id && !votes
     }
 
     /// The same with what its event is.
@@ -218,13 +229,25 @@ pub(super) fn reaction(outer: &Map<String, Value>, ctx: &ToMimi<'_>) -> Result<T
         return Err(NotCarried::Malformed("m.relates_to"));
     }
     let target = past(relation, ctx).ok_or(NotCarried::NoTarget)?;
-    let mut body = NestedPart::text(TEXT_PLAIN, key);
+    let (mut key, mut losses) = (Cow::Borrowed(key), Vec::new());
+    if key.starts_with("mxc://") {
+        key = Cow::Owned(shortcode(outer));
+        losses.push(Loss::InlineImage);
+    }
+    let mut body = NestedPart::text(TEXT_PLAIN, &key);
     body.disposition = Disposition::Reaction;
     let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     content.set_sender_timestamp(ctx.sent_ts);
     (content.in_reply_to, content.topic_id) = (Some(target.first), target.topic);
     content.encode()?;
-    Ok(Translated { content, losses: Vec::new() })
+    Ok(Translated { content, losses })
+}
+
+/// What a reaction with a picture for its key is called (MSC4027): clients write its name with colons, or without.
+fn shortcode(outer: &Map<String, Value>) -> String {
+    let said = ["shortcode", "com.beeper.reaction.shortcode"].iter().find_map(|key| outer.get(*key)?.as_str());
+    let name = said.map(|said| super::events::line(said.trim().trim_matches(':'), MAX_SHORTCODE)).unwrap_or_default();
+    if name.is_empty() { ":custom emoji:".to_owned() } else { format!(":{name}:") }
 }
 
 /// The deletion of a message (`m.room.redaction`).
@@ -283,6 +306,14 @@ impl Refers {
         };
         self.target().filter(|_| found.is_none())
     }
+
+    /// What is left of what was found if a homeserver refuses the message for it. That a text answers an event is no relation
+    /// that homeservers look at.
+    #[must_use]
+    pub fn without_relation(&self, resolved: Resolved) -> Resolved {
+        let answers = matches!(self.form, Form::Message | Form::Version(..));
+        Resolved { reply: resolved.reply.filter(|_| answers), ..Resolved::default() }
+    }
 }
 
 /// What a message is to the one that it refers to.
@@ -302,15 +333,16 @@ pub enum Form {
 }
 
 impl Form {
-    /// The form of a message whose text is `plain`.
-    pub(super) fn of(message: &MimiContent, plain: Option<&str>) -> Self {
+    /// The form of a message.
+    pub(super) fn of(message: &MimiContent) -> Self {
         let reason = || message.extensions.get(&ExtensionKey::text(REASON_EXTENSION)).and_then(CborValue::as_text);
         match (&message.body.body, message.body.disposition) {
             (Body::Null, _) if message.replaces.is_some() => {
                 Self::Deletion(reason().map(|reason| super::events::line(reason, MAX_REASON)))
             }
             (_, Disposition::Reaction) if message.in_reply_to.is_some() => {
-                let key = plain.map(str::trim).filter(|key| (1..=MAX_KEY).contains(&key.len()));
+                let text = super::events::reaction_text(message);
+                let key = text.map(str::trim).filter(|key| (1..=MAX_KEY).contains(&key.len()));
                 key.map_or(Self::Message, |key| Self::Reaction(key.replace('\0', "\u{fffd}")))
             }
             _ => Self::Message,

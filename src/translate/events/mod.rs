@@ -73,9 +73,9 @@ pub(super) fn to_matrix(
     place::to_matrix(message, ctx, losses).or_else(|| private::to_matrix(message, ctx, losses, form))
 }
 
-/// The text of a message that is one plain text, or has one beside others.
-pub(super) fn plain_text(message: &MimiContent) -> Option<&str> {
-    private::plain_text(message)
+/// The text of a message that says what a reaction is. Markdown reads well as it is.
+pub(super) fn reaction_text(message: &MimiContent) -> Option<&str> {
+    ["text/plain", "text/markdown"].iter().find_map(|wanted| private::text_of(message, wanted))
 }
 
 /// A body in another form, to be shown as text; `None` if it has none.

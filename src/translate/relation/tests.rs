@@ -115,6 +115,56 @@ fn a_reaction_names_its_message_and_has_a_key() {
 }
 
 #[test]
+fn a_reaction_with_a_picture_is_told_by_its_name() {
+    let reaction = |more: Value| {
+        let mut content =
+            json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": "$2", "key": "mxc://a.example/cat"}});
+        content.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        send_with("m.reaction", &content, &past()).unwrap()
+    };
+    for (more, key) in [
+        (json!({"shortcode": "cat"}), ":cat:"),
+        (json!({"com.beeper.reaction.shortcode": ":cat:"}), ":cat:"),
+        (json!({"shortcode": " ::"}), ":custom emoji:"),
+        (json!({}), ":custom emoji:"),
+    ] {
+        let translated = reaction(more);
+        assert_eq!(translated.losses, [Loss::InlineImage], "its picture does not cross, and the sender hears of it");
+        assert_eq!(seen(&translated.content).refers.form, Form::Reaction(key.into()));
+    }
+    let long = reaction(json!({"shortcode": "🐌".repeat(300)})).content;
+    assert!(matches!(seen(&long).refers.form, Form::Reaction(_)), "it is none that is too long for the others");
+}
+
+#[test]
+fn a_reaction_is_one_however_the_type_of_its_text_is_written() {
+    let single = |content_type: &str| NestedPart::text(content_type, "👍");
+    let several = |types: &[&str]| {
+        let parts = types.iter().map(|content_type| single(content_type)).collect();
+        NestedPart::render(Body::Multi { semantics: crate::content::PartSemantics::ChooseOne, parts })
+    };
+    for body in [
+        single("text/plain"),
+        single("text/plain; charset=utf-8"),
+        single("Text/Plain;Charset=UTF-8"),
+        single("text/markdown;variant=GFM-MIMI"),
+        single("TEXT/MARKDOWN"),
+        several(&["text/html", "text/plain"]),
+        several(&["text/html", "text/markdown"]),
+    ] {
+        let mut reaction = MimiContent::new([9; 16], &bob(), &room(), body);
+        reaction.in_reply_to = Some(id(1));
+        reaction.body.disposition = Disposition::Reaction;
+        let shown = seen(&reaction);
+        assert_eq!((&shown.refers.form, shown.losses), (&Form::Reaction("👍".into()), vec![]), "{:?}", reaction.body);
+    }
+    // What is no text is told.
+    let mut other = MimiContent::new([9; 16], &bob(), &room(), single("application/x"));
+    (other.in_reply_to, other.body.disposition) = (Some(id(1)), Disposition::Reaction);
+    assert_eq!(seen(&other).refers.form, Form::Message);
+}
+
+#[test]
 fn a_thread_is_the_topic_of_its_first_message() {
     let thread =
         json!({"rel_type": "m.thread", "event_id": "$2", "is_falling_back": true, "m.in_reply_to": {"event_id": "$1"}});
