@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     content::MessageId,
-    room::{Showing, Sight},
+    room::{Names as _, Showing, Sight},
     store::{Batch, StoreError},
     translate::{self, Act, Earlier, Found, Kind, Refers, Resolved, RoomEvent},
 };
@@ -164,8 +164,13 @@ impl Engine {
 
     pub(super) async fn resolve(&self, place: Place<'_>, refers: &Refers) -> Result<Resolved, StoreError> {
         let root = if refers.topic.is_empty() { None } else { self.root(place, &refers.topic).await? };
+        let reply = self.found(place, refers.reply).await?;
+        let answered = reply.as_ref().and_then(|found| found.earlier.as_ref()).map(|earlier| &earlier.sender);
+        let names = &self.0.names;
+        let ours = answered.filter(|user| user.provider() == *names.domain());
         Ok(Resolved {
-            reply: self.found(place, refers.reply).await?,
+            rings: ours.and_then(|user| names.matrix_id(user)),
+            reply,
             replaced: self.found(place, refers.replaces).await?,
             root,
         })
@@ -302,12 +307,12 @@ impl Engine {
         }
         let resolved =
             self.resolve(Place { room, matrix }, &showing.refers).await.map_err(|error| lookup_failed(&error))?;
-        let content: Value = serde_json::from_str(content).unwrap_or_default();
         let (sender, moderates) = (&showing.earlier.sender, showing.keeper.is_some());
-        let acts = |content, resolved: &Resolved| {
+        let acts = |resolved: &Resolved| {
+            let content: Value = serde_json::from_str(content).unwrap_or_default();
             translate::relate(event_type, content, &showing.refers, resolved, sender, moderates)
         };
-        let related = acts(content.clone(), &resolved);
+        let related = acts(&resolved);
         let deletes = related.iter().all(|act| act.event_type == "m.room.redaction");
         let deletes = deletes && matches!(showing.refers.form, translate::Form::Deletion(_));
         let mut done = MatrixDone::Done;
@@ -329,7 +334,7 @@ impl Engine {
                 Err(error) if error.errcode.as_deref() == Some("M_DUPLICATE_ANNOTATION") => MatrixDone::Done,
                 // What it says counts more than what it refers to. Under the same transaction id it is there once.
                 Err(error) if error.retry == Retry::Permanent => {
-                    let bare = acts(content, &showing.refers.without_relation(resolved)).into_iter().next_back();
+                    let bare = acts(&showing.refers.without_relation(resolved)).into_iter().next_back();
                     let Some(bare) = bare.map(send).filter(|bare| *bare != action) else { return Err(error) };
                     tracing::info!(room, %error, "a message is shown without what it refers to");
                     return match homeserver.perform(&bare).await {

@@ -18,7 +18,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-use ruma::{EventId, OwnedEventId};
+use ruma::{EventId, OwnedEventId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -142,6 +142,8 @@ pub(super) struct Relations {
     reply: Option<MessageId>,
     replaces: Option<MessageId>,
     topic: Vec<u8>,
+    /// Whose message it answers.
+    pub(super) answered: Option<UserUri>,
     /// The event is an answer, so that its text may begin with a quotation.
     pub(super) is_reply: bool,
     /// The event is an edit: its new content counts.
@@ -165,7 +167,7 @@ impl Relations {
         {
             found.is_reply = true;
             match past(answered, ctx) {
-                Some(answered) => found.reply = Some(answered.first),
+                Some(answered) => (found.reply, found.answered) = (Some(answered.first), Some(answered.sender)),
                 None => losses.push(Loss::Reply),
             }
         }
@@ -191,6 +193,11 @@ impl Relations {
         Ok(found)
     }
 
+    /// It answers an event that is no message of the MIMI room.
+    pub(super) fn answers_nothing(&self) -> bool {
+        self.is_reply && self.reply.is_none()
+    }
+
     /// Puts them into the message.
     pub(super) fn put(self, message: &mut MimiContent) {
         message.in_reply_to = self.reply;
@@ -202,6 +209,13 @@ impl Relations {
 /// The message of the event that a relation is to.
 pub(super) fn target(outer: &Map<String, Value>, ctx: &ToMimi<'_>) -> Option<Earlier> {
     past(outer.get("m.relates_to")?, ctx)
+}
+
+/// Whose message an event answers.
+pub(super) fn answered(outer: &Map<String, Value>, ctx: &ToMimi<'_>) -> Option<UserUri> {
+    let relation = outer.get("m.relates_to")?;
+    let falling_back = relation.get("is_falling_back").and_then(Value::as_bool).unwrap_or(false);
+    past(relation.get("m.in_reply_to")?, ctx).filter(|_| !falling_back).map(|answered| answered.sender)
 }
 
 /// Whether an event of this type can be a new version of one of that kind.
@@ -312,7 +326,8 @@ impl Refers {
     #[must_use]
     pub fn without_relation(&self, resolved: Resolved) -> Resolved {
         let answers = matches!(self.form, Form::Message | Form::Version(..));
-        Resolved { reply: resolved.reply.filter(|_| answers), ..Resolved::default() }
+        let (reply, rings) = (resolved.reply.filter(|_| answers), resolved.rings);
+        Resolved { reply, rings, ..Resolved::default() }
     }
 }
 
@@ -368,6 +383,8 @@ pub struct Resolved {
     pub replaced: Option<Found>,
     /// The first event of the topic.
     pub root: Option<OwnedEventId>,
+    /// One of our users whose message is answered.
+    pub rings: Option<OwnedUserId>,
 }
 
 /// An event to send.
@@ -515,11 +532,23 @@ fn prefixed(mut content: Value, plain: &str, html: &str) -> Value {
     content
 }
 
+/// Mentions somebody beside those whom the text links to.
+fn ring(content: &mut Value, user: &UserId) {
+    let Some(mentions) = content.get_mut("m.mentions").and_then(Value::as_object_mut) else { return };
+    let users = mentions.entry("user_ids").or_insert_with(|| json!([]));
+    if let Some(users) = users.as_array_mut().filter(|users| !users.iter().any(|known| known == user.as_str())) {
+        users.push(user.as_str().into());
+    }
+}
+
 fn reply(content: Value, refers: &Refers, resolved: &Resolved) -> Value {
     let answered = resolved.reply.as_ref().map(|found| &found.event);
     let mut content = content;
     if refers.reply.is_some() && answered.is_none() {
         content = prefixed(content, &format!("> {NOT_HERE}\n\n"), &format!("<blockquote>{NOT_HERE}</blockquote>"));
+    }
+    if let (Some(user), Some(_)) = (&resolved.rings, answered) {
+        ring(&mut content, user);
     }
     let relation = match (&resolved.root, answered) {
         (Some(root), Some(answered)) => {

@@ -36,7 +36,7 @@ fn reacts(to: MessageId, topic: &[u8]) -> impl FnOnce(&mut MimiContent) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_about_what_begins_no_thread_is_shown_all_the_same() {
     let two = Two::new().await;
-    let (at_a, _, uri) = two.room().await;
+    let (at_a, at_b, uri) = two.room().await;
     let mut listener = Listener::new(&two, &at_a, &uri).await;
     let first = listener.say(&two.a, "first", |_| {}).await;
     let inner = listener.say(&two.a, "inner", about(&first.0)).await;
@@ -51,6 +51,17 @@ async fn a_topic_about_what_begins_no_thread_is_shown_all_the_same() {
     // An edit begins none either; what is about it is about the message.
     let edit = listener.say(&two.a, "first, again", |content| content.replaces = Some(first)).await;
     listener.say(&two.a, "about the edit", about(&edit.0)).await;
+    // Who is answered is rung, and is told by their own server alone.
+    let (a_asks, b_asks) = (two.a.homeserver.say(&at_a, "a1", "tea?"), "coffee?");
+    two.b.homeserver.say(&at_b, "b1", b_asks);
+    let (tea, coffee) = (listener.hear("tea?").await.id, listener.hear(b_asks).await.id);
+    listener.say(&two.a, "yes", |content| content.in_reply_to = Some(tea)).await;
+    listener.say(&two.a, "no", |content| content.in_reply_to = Some(coffee)).await;
+    let yes = shown(&two.a, &at_a, "yes").await.0;
+    assert_eq!(yes["m.relates_to"]["m.in_reply_to"]["event_id"], a_asks.as_str());
+    assert_eq!(yes["m.mentions"]["user_ids"], json!([two.a.homeserver.user("a1")]));
+    assert_eq!(shown(&two.b, &at_b, "yes").await.0["m.mentions"], json!({}));
+    assert_eq!(shown(&two.b, &at_b, "no").await.0["m.mentions"]["user_ids"], json!([two.b.homeserver.user("b1")]));
     listener.say(&two.a, "last", |_| {}).await;
     shown(&two.a, &at_a, "last").await;
     let (_, root) = shown(&two.a, &at_a, "first").await;

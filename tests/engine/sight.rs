@@ -95,12 +95,7 @@ impl Listener {
     }
 
     /// Says something itself.
-    pub(crate) async fn say(
-        &mut self,
-        at: &Silo,
-        text: &str,
-        change: impl FnOnce(&mut MimiContent),
-    ) -> MessageId {
+    pub(crate) async fn say(&mut self, at: &Silo, text: &str, change: impl FnOnce(&mut MimiContent)) -> MessageId {
         let by = self.rogue.uri("m1");
         let (bytes, id) = words(&by, &self.room, text, change);
         let aad = SafeAad(BTreeMap::from([(FRANK_AAD, tag(&bytes))]));

@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, Translated,
-    relation::Relations, tidy,
+    relation::Relations, tidy, to_mimi::rings_others,
 };
 use crate::content::{MimiContent, NestedPart};
 
@@ -115,16 +115,12 @@ fn message(
     let mut message = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     message.set_sender_timestamp(ctx.sent_ts);
     message.expires = expires(outer, ctx.sent_ts, losses);
-    Relations::read(event_type, outer, ctx, losses)?.put(&mut message);
-    if outer.get("m.mentions").is_some_and(mentions_somebody) {
+    let relations = Relations::read(event_type, outer, ctx, losses)?;
+    if rings_others(outer.get("m.mentions"), relations.answered.as_ref(), ctx) {
         losses.push(Loss::Mention);
     }
+    relations.put(&mut message);
     Ok(message)
-}
-
-fn mentions_somebody(mentions: &Value) -> bool {
-    let users = mentions.get("user_ids").and_then(Value::as_array).is_some_and(|users| !users.is_empty());
-    users || mentions.get("room").and_then(Value::as_bool) == Some(true)
 }
 
 /// The translation, if it is within what can be sent.

@@ -373,6 +373,7 @@ proptest! {
             reply: found(&answered, "$answered").filter(|_| reply && here),
             replaced: found(&replaced, "$replaced").filter(|_| edit),
             root: (topic > 0).then(|| event("$root")),
+            rings: None,
         };
         let acts = relate(&shown.event_type, shown.content, &shown.refers, &resolved, &sender, false);
         prop_assert_eq!(acts.len(), 1);
