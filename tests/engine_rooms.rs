@@ -95,6 +95,8 @@ mod quota;
 mod races;
 #[path = "engine/rejoin.rs"]
 mod rejoin;
+#[path = "engine/related.rs"]
+mod related;
 #[path = "engine/reliability.rs"]
 mod reliability;
 #[path = "engine/reports.rs"]

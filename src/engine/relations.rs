@@ -8,6 +8,7 @@ use std::{
 };
 
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
+use serde_json::Value;
 
 use super::{
     core::Engine,
@@ -16,13 +17,15 @@ use super::{
 };
 use crate::{
     content::MessageId,
-    room::{Showing, Sight},
+    room::{Names as _, Showing, Sight},
     store::{Batch, StoreError},
     translate::{self, Act, Earlier, Found, Kind, Refers, Resolved, RoomEvent},
 };
 
 /// Known longer than the batches take that store them.
 const KEEP: usize = 4096;
+/// So many topics are looked through that are about a message of another topic.
+const MAX_WITHIN: usize = 32;
 
 /// The newest of a kind.
 #[derive(Debug)]
@@ -160,20 +163,35 @@ impl Engine {
     }
 
     pub(super) async fn resolve(&self, place: Place<'_>, refers: &Refers) -> Result<Resolved, StoreError> {
-        let mut root = None;
-        if !refers.topic.is_empty() {
-            if let Ok(id) = <[u8; 32]>::try_from(refers.topic.as_slice()) {
-                root = self.found(place, Some(MessageId(id))).await?.map(|found| found.event);
-            }
-            if root.is_none() {
-                root = self.root_here(place, &refers.topic).await?;
-            }
-        }
+        let root = if refers.topic.is_empty() { None } else { self.root(place, &refers.topic).await? };
+        let reply = self.found(place, refers.reply).await?;
+        let answered = reply.as_ref().and_then(|found| found.earlier.as_ref()).map(|earlier| &earlier.sender);
+        let names = &self.0.names;
+        let ours = answered.filter(|user| user.provider() == *names.domain());
         Ok(Resolved {
-            reply: self.found(place, refers.reply).await?,
+            rings: ours.and_then(|user| names.matrix_id(user)),
+            reply,
             replaced: self.found(place, refers.replaces).await?,
             root,
         })
+    }
+
+    /// The event whose thread a topic is. Homeservers let no thread begin at an event that itself relates to another: what is
+    /// about a message within a thread is in that thread, and what is about a reaction begins one of its own.
+    async fn root(&self, place: Place<'_>, topic: &[u8]) -> Result<Option<OwnedEventId>, StoreError> {
+        let mut topic = topic.to_vec();
+        for _ in 0..MAX_WITHIN {
+            let id = <[u8; 32]>::try_from(topic.as_slice()).ok().map(MessageId);
+            let Some(Found { event, earlier }) = self.found(place, id).await? else {
+                return self.root_here(place, &topic).await;
+            };
+            match earlier {
+                Some(earlier) if !earlier.may_begin_thread() => return self.root_here(place, &topic).await,
+                Some(earlier) if !earlier.topic.is_empty() => topic = earlier.topic,
+                _ => return Ok(Some(event)),
+            }
+        }
+        Ok(None)
     }
 
     /// The first event with this topic that stands in this Matrix room.
@@ -254,16 +272,13 @@ impl Engine {
         event: &OwnedEventId,
         batch: &mut Batch,
     ) -> Result<(), StoreError> {
-        if let MatrixAction::Send { room: matrix, .. } = &showing.action {
-            let place = Place { room, matrix };
-            let earlier = self.standing(place, &showing.earlier).await?;
-            self.note_event(place, event, showing.message_id, &earlier, Some(showing.accepted), batch)?;
-            self.note_version(place, &earlier, batch).await?;
-        }
-        let (topic, MatrixAction::Send { room: matrix, .. }) = (&showing.refers.topic, &showing.action) else {
-            return Ok(());
-        };
-        if !topic.is_empty() && self.root_here(Place { room, matrix }, topic).await?.is_none() {
+        let MatrixAction::Send { room: matrix, .. } = &showing.action else { return Ok(()) };
+        let (topic, place) = (&showing.refers.topic, Place { room, matrix });
+        let earlier = self.standing(place, &showing.earlier).await?;
+        self.note_event(place, event, showing.message_id, &earlier, Some(showing.accepted), batch)?;
+        self.note_version(place, &earlier, batch).await?;
+        let begins = !topic.is_empty() && earlier.may_begin_thread();
+        if begins && self.root_here(place, topic).await?.is_none() {
             let key = (room.to_owned(), topic.clone());
             TOPICS.put(&self.0.db, batch, &key, &self.0.today.dated(event.to_string()))?;
             self.lately(|lately| lately.roots.put(key, event.clone()));
@@ -292,23 +307,41 @@ impl Engine {
         }
         let resolved =
             self.resolve(Place { room, matrix }, &showing.refers).await.map_err(|error| lookup_failed(&error))?;
-        let content = serde_json::from_str(content).unwrap_or_default();
         let (sender, moderates) = (&showing.earlier.sender, showing.keeper.is_some());
-        let acts = translate::relate(event_type, content, &showing.refers, &resolved, sender, moderates);
-        let deletes = acts.iter().all(|act| act.event_type == "m.room.redaction");
+        let acts = |resolved: &Resolved| {
+            let content: Value = serde_json::from_str(content).unwrap_or_default();
+            translate::relate(event_type, content, &showing.refers, resolved, sender, moderates)
+        };
+        let related = acts(&resolved);
+        let deletes = related.iter().all(|act| act.event_type == "m.room.redaction");
         let deletes = deletes && matches!(showing.refers.form, translate::Form::Deletion(_));
         let mut done = MatrixDone::Done;
-        for (index, Act { event_type, content, by_keeper }) in acts.into_iter().enumerate() {
-            let actor = showing.keeper.as_ref().filter(|_| by_keeper).unwrap_or(actor).clone();
-            if deletes {
-                self.delete_rest(room, showing, &actor).await?;
+        for (index, act) in related.into_iter().enumerate() {
+            let send = |Act { event_type, content, by_keeper }| MatrixAction::Send {
+                room: matrix.clone(),
+                actor: showing.keeper.as_ref().filter(|_| by_keeper).unwrap_or(actor).clone(),
+                event_type,
+                content: content.to_string(),
+                ts: *ts,
+                txn_id: if index == 0 { txn_id.clone() } else { format!("{txn_id}.{index}") },
+            };
+            let action = send(act);
+            if let (true, MatrixAction::Send { actor, .. }) = (deletes, &action) {
+                self.delete_rest(room, showing, actor).await?;
             }
-            let txn_id = if index == 0 { txn_id.clone() } else { format!("{txn_id}.{index}") };
-            let content = content.to_string();
-            let action = MatrixAction::Send { room: matrix.clone(), actor, event_type, content, ts: *ts, txn_id };
             done = match homeserver.perform(&action).await {
                 // This ghost's same reaction is there already: the homeserver takes no second one, and nothing is missing.
                 Err(error) if error.errcode.as_deref() == Some("M_DUPLICATE_ANNOTATION") => MatrixDone::Done,
+                // What it says counts more than what it refers to. Under the same transaction id it is there once.
+                Err(error) if error.retry == Retry::Permanent => {
+                    let bare = acts(&showing.refers.without_relation(resolved)).into_iter().next_back();
+                    let Some(bare) = bare.map(send).filter(|bare| *bare != action) else { return Err(error) };
+                    tracing::info!(room, %error, "a message is shown without what it refers to");
+                    return match homeserver.perform(&bare).await {
+                        Err(again) if again.retry == Retry::Permanent => Err(error),
+                        answer => answer.map(Ok),
+                    };
+                }
                 answer => answer?,
             };
         }

@@ -128,7 +128,7 @@ impl Step<'_> {
             match translate::media::files_to_mimi(&event.event_type, &event.content, files, &context) {
                 Ok((translated, missing)) => {
                     self.tell_missing(event, &missing);
-                    let Some(translated) = translated else { return };
+                    let Some(translated) = translated else { return self.tell_nothing_sent(event, &missing) };
                     Ok(translated)
                 }
                 Err(reason) => Err(reason),
@@ -185,5 +185,12 @@ impl Step<'_> {
             self.report(format!("a file of {} does not cross: {why}", event.event_id));
             self.notice(&format!("A file of {} was not sent to the MIMI users, {file}: {why}.", event.sender));
         }
+    }
+
+    /// All that a message has are such files: that is what became of the message.
+    fn tell_nothing_sent(&mut self, event: &RoomEvent, missing: &[translate::media::Missing]) {
+        let said = missing.iter().map(|missing| format!("{}: {}", missing.file, missing.why));
+        let words = format!("Nothing of it was sent to the MIMI users. {}.", said.collect::<Vec<_>>().join("; "));
+        self.tell_status(&event.event_id, &Fate::Failed(Why::Unusable, words));
     }
 }

@@ -177,7 +177,7 @@ pub const FEATURES: &[Feature] = &[
         "`m.in_reply_to`",
         "`inReplyTo`",
         FULL,
-        "to what is not there: with a line that says so",
+        "whoever is answered is rung; to what is not there: with the sender's own quotation, or a line that says so",
         Some("reply"),
     ),
     row("threads", "`m.thread`", "`topicId`", FULL, "", Some("thread")),
@@ -187,7 +187,7 @@ pub const FEATURES: &[Feature] = &[
         "`m.reaction`",
         "disposition `reaction`",
         FULL,
-        "to what others never had (words of the gateway, what was said before the room was mirrored): not at all",
+        "custom emoji by their names; to what others never had (words of the gateway, what was said before the room was mirrored): not at all",
         Some("reaction"),
     ),
     row(
@@ -287,7 +287,14 @@ pub const FEATURES: &[Feature] = &[
         "the message is shown under its sender's name",
         None,
     ),
-    row("galleries", "MSC4274", "external parts", levels(Level::Full, Level::Partly), "shown one by one", None),
+    row(
+        "galleries",
+        "MSC4274",
+        "external parts",
+        levels(Level::Full, Level::Partly),
+        "shown one by one, each with its own caption",
+        None,
+    ),
     row(
         "read receipts",
         "`m.receipt`, `m.read`",

@@ -43,6 +43,11 @@ fn is_url(url: &str) -> bool {
 
 // ------------------------------------------------------------------------------------------------------------ to MIMI
 
+/// Whether a message has previews.
+pub(super) fn has_some(message: &Map<String, Value>) -> bool {
+    KEYS.iter().any(|key| message.get(*key).and_then(Value::as_array).is_some_and(|given| !given.is_empty()))
+}
+
 /// Puts the previews of a message beside its text.
 pub(super) fn beside(body: NestedPart, message: &Map<String, Value>, losses: &mut Vec<Loss>) -> NestedPart {
     let given = KEYS.iter().find_map(|key| message.get(*key)?.as_array()).map_or(&[][..], Vec::as_slice);

@@ -16,7 +16,9 @@
 #[cfg(test)]
 mod tests;
 
-use ruma::{EventId, OwnedEventId};
+use std::borrow::Cow;
+
+use ruma::{EventId, OwnedEventId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -30,6 +32,8 @@ use crate::{
 pub(super) const REASON_EXTENSION: &str = "im.matrix.reason";
 /// Longest key of a reaction, in bytes. Clients use emoji and shortcodes.
 const MAX_KEY: usize = 256;
+/// Longest name of a custom emoji that somebody reacts with, in characters: its key is within [`MAX_KEY`].
+const MAX_SHORTCODE: usize = 60;
 /// Longest reason of a deletion, in characters.
 const MAX_REASON: usize = 500;
 /// What stands above an answer to a message that is not there.
@@ -84,6 +88,13 @@ impl Earlier {
         Self { first: if own { self.first } else { self.id }, ..self }
     }
 
+    /// Whether a thread may begin at its event: at one that itself refers to another, as reactions, edits and votes do, none may.
+    #[must_use]
+    pub fn may_begin_thread(&self) -> bool {
+        let votes = self.kind.as_ref().is_some_and(Kind::is_vote_or_end);
+        !self.reaction && self.first == self.id && !votes
+    }
+
     /// The same with what its event is.
     #[must_use]
     pub fn with_kind(self, kind: Option<Kind>) -> Self {
@@ -131,6 +142,8 @@ pub(super) struct Relations {
     reply: Option<MessageId>,
     replaces: Option<MessageId>,
     topic: Vec<u8>,
+    /// Whose message it answers.
+    pub(super) answered: Option<UserUri>,
     /// The event is an answer, so that its text may begin with a quotation.
     pub(super) is_reply: bool,
     /// The event is an edit: its new content counts.
@@ -154,7 +167,7 @@ impl Relations {
         {
             found.is_reply = true;
             match past(answered, ctx) {
-                Some(answered) => found.reply = Some(answered.first),
+                Some(answered) => (found.reply, found.answered) = (Some(answered.first), Some(answered.sender)),
                 None => losses.push(Loss::Reply),
             }
         }
@@ -180,6 +193,11 @@ impl Relations {
         Ok(found)
     }
 
+    /// It answers an event that is no message of the MIMI room.
+    pub(super) fn answers_nothing(&self) -> bool {
+        self.is_reply && self.reply.is_none()
+    }
+
     /// Puts them into the message.
     pub(super) fn put(self, message: &mut MimiContent) {
         message.in_reply_to = self.reply;
@@ -191,6 +209,13 @@ impl Relations {
 /// The message of the event that a relation is to.
 pub(super) fn target(outer: &Map<String, Value>, ctx: &ToMimi<'_>) -> Option<Earlier> {
     past(outer.get("m.relates_to")?, ctx)
+}
+
+/// Whose message an event answers.
+pub(super) fn answered(outer: &Map<String, Value>, ctx: &ToMimi<'_>) -> Option<UserUri> {
+    let relation = outer.get("m.relates_to")?;
+    let falling_back = relation.get("is_falling_back").and_then(Value::as_bool).unwrap_or(false);
+    past(relation.get("m.in_reply_to")?, ctx).filter(|_| !falling_back).map(|answered| answered.sender)
 }
 
 /// Whether an event of this type can be a new version of one of that kind.
@@ -218,13 +243,25 @@ pub(super) fn reaction(outer: &Map<String, Value>, ctx: &ToMimi<'_>) -> Result<T
         return Err(NotCarried::Malformed("m.relates_to"));
     }
     let target = past(relation, ctx).ok_or(NotCarried::NoTarget)?;
-    let mut body = NestedPart::text(TEXT_PLAIN, key);
+    let (mut key, mut losses) = (Cow::Borrowed(key), Vec::new());
+    if key.starts_with("mxc://") {
+        key = Cow::Owned(shortcode(outer));
+        losses.push(Loss::InlineImage);
+    }
+    let mut body = NestedPart::text(TEXT_PLAIN, &key);
     body.disposition = Disposition::Reaction;
     let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     content.set_sender_timestamp(ctx.sent_ts);
     (content.in_reply_to, content.topic_id) = (Some(target.first), target.topic);
     content.encode()?;
-    Ok(Translated { content, losses: Vec::new() })
+    Ok(Translated { content, losses })
+}
+
+/// What a reaction with a picture for its key is called (MSC4027): clients write its name with colons, or without.
+fn shortcode(outer: &Map<String, Value>) -> String {
+    let said = ["shortcode", "com.beeper.reaction.shortcode"].iter().find_map(|key| outer.get(*key)?.as_str());
+    let name = said.map(|said| super::events::line(said.trim().trim_matches(':'), MAX_SHORTCODE)).unwrap_or_default();
+    if name.is_empty() { ":custom emoji:".to_owned() } else { format!(":{name}:") }
 }
 
 /// The deletion of a message (`m.room.redaction`).
@@ -283,6 +320,15 @@ impl Refers {
         };
         self.target().filter(|_| found.is_none())
     }
+
+    /// What is left of what was found if a homeserver refuses the message for it. That a text answers an event is no relation
+    /// that homeservers look at.
+    #[must_use]
+    pub fn without_relation(&self, resolved: Resolved) -> Resolved {
+        let answers = matches!(self.form, Form::Message | Form::Version(..));
+        let (reply, rings) = (resolved.reply.filter(|_| answers), resolved.rings);
+        Resolved { reply, rings, ..Resolved::default() }
+    }
 }
 
 /// What a message is to the one that it refers to.
@@ -302,15 +348,16 @@ pub enum Form {
 }
 
 impl Form {
-    /// The form of a message whose text is `plain`.
-    pub(super) fn of(message: &MimiContent, plain: Option<&str>) -> Self {
+    /// The form of a message.
+    pub(super) fn of(message: &MimiContent) -> Self {
         let reason = || message.extensions.get(&ExtensionKey::text(REASON_EXTENSION)).and_then(CborValue::as_text);
         match (&message.body.body, message.body.disposition) {
             (Body::Null, _) if message.replaces.is_some() => {
                 Self::Deletion(reason().map(|reason| super::events::line(reason, MAX_REASON)))
             }
             (_, Disposition::Reaction) if message.in_reply_to.is_some() => {
-                let key = plain.map(str::trim).filter(|key| (1..=MAX_KEY).contains(&key.len()));
+                let text = super::events::reaction_text(message);
+                let key = text.map(str::trim).filter(|key| (1..=MAX_KEY).contains(&key.len()));
                 key.map_or(Self::Message, |key| Self::Reaction(key.replace('\0', "\u{fffd}")))
             }
             _ => Self::Message,
@@ -336,6 +383,8 @@ pub struct Resolved {
     pub replaced: Option<Found>,
     /// The first event of the topic.
     pub root: Option<OwnedEventId>,
+    /// One of our users whose message is answered.
+    pub rings: Option<OwnedUserId>,
 }
 
 /// An event to send.
@@ -483,11 +532,23 @@ fn prefixed(mut content: Value, plain: &str, html: &str) -> Value {
     content
 }
 
+/// Mentions somebody beside those whom the text links to.
+fn ring(content: &mut Value, user: &UserId) {
+    let Some(mentions) = content.get_mut("m.mentions").and_then(Value::as_object_mut) else { return };
+    let users = mentions.entry("user_ids").or_insert_with(|| json!([]));
+    if let Some(users) = users.as_array_mut().filter(|users| !users.iter().any(|known| known == user.as_str())) {
+        users.push(user.as_str().into());
+    }
+}
+
 fn reply(content: Value, refers: &Refers, resolved: &Resolved) -> Value {
     let answered = resolved.reply.as_ref().map(|found| &found.event);
     let mut content = content;
     if refers.reply.is_some() && answered.is_none() {
         content = prefixed(content, &format!("> {NOT_HERE}\n\n"), &format!("<blockquote>{NOT_HERE}</blockquote>"));
+    }
+    if let (Some(user), Some(_)) = (&resolved.rings, answered) {
+        ring(&mut content, user);
     }
     let relation = match (&resolved.root, answered) {
         (Some(root), Some(answered)) => {

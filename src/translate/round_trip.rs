@@ -6,7 +6,7 @@
 //! |---|---|
 //! | text, notice, emote | `msgtype` and `body`; formatted: the same tree of blocks and marks (`markdown::tests::meaning`) |
 //! | in extensible form | the text, as `m.text` |
-//! | reply, thread | besides: the event answered, the thread's root |
+//! | reply, thread | besides: the event answered, and that whoever said it is rung; the thread's root |
 //! | edit | the event whose first version it replaces, and the new text |
 //! | reaction | the event, and the key, but for blanks around it |
 //! | deletion | the event, and the reason, but for blanks around it (of an edit alone: Matrix goes back to the version before, MIMI deletes the message) |
@@ -14,7 +14,7 @@
 //! | place | `geo_uri`, and `body` but for blanks around it |
 //! | picture, video, sound, file | the bytes; name (without folders), `msgtype`, type, size, width, height, duration, blur; the same of its preview; the caption, as a text |
 //! | voice message, sticker | besides: that it is one; length and waveform; the sticker's text |
-//! | gallery | each file as if it were alone, in order; the caption is that of the first |
+//! | gallery | each file as if it were alone, with its own caption, in order; the gallery's caption is with the first |
 //! | custom emoji | the whole text, and in it each picture's bytes and name |
 //! | poll, vote, end | the whole content; the poll of votes and ends |
 //! | call | that there is one, as text |
@@ -83,15 +83,22 @@ fn user(by_b: bool) -> UserUri {
     UserUri::parse(if by_b { "mimi://b.example/u/bob" } else { "mimi://a.example/u/alice" }).unwrap()
 }
 
-/// The one person whom generated messages link to is known on both sides, under one address.
+/// The one person whom generated messages link to is known on both sides, under one address; and so are those who talk.
 struct People;
+
+/// Who is who, by their ids.
+const PEOPLE: [(&str, &str); 3] = [
+    ("@a:b.example", "mimi://b.example/u/a"),
+    ("@alice:a.example", "mimi://a.example/u/alice"),
+    ("@bob:b.example", "mimi://b.example/u/bob"),
+];
 
 impl Mentions for People {
     fn uri(&self, user: &ruma::UserId) -> Option<UserUri> {
-        (user == "@a:b.example").then(|| UserUri::parse("mimi://b.example/u/a").unwrap())
+        PEOPLE.iter().find(|(id, _)| user == *id).map(|(_, uri)| UserUri::parse(uri).unwrap())
     }
     fn matrix_id(&self, user: &UserUri) -> Option<ruma::OwnedUserId> {
-        (user.as_str() == "mimi://b.example/u/a").then(|| "@a:b.example".try_into().unwrap())
+        PEOPLE.iter().find(|(_, uri)| user.as_str() == *uri).map(|(id, _)| (*id).try_into().unwrap())
     }
     fn is_here(&self, _: &UserUri) -> bool {
         true
@@ -131,8 +138,13 @@ impl Conversation {
         let root = self.said.iter().find(|said| {
             !refers.topic.is_empty() && (said.earlier.topic == refers.topic || said.earlier.first.0[..] == refers.topic)
         });
+        let reply = refers.reply.and_then(|id| self.find(id, side));
+        let answered = reply.as_ref().and_then(|found| found.earlier.as_ref()).map(|earlier| &earlier.sender);
+        // Those of this side are rung by an answer.
+        let rings = answered.filter(|user| **user == self::user(side == 1)).and_then(|user| People.matrix_id(user));
         Resolved {
-            reply: refers.reply.and_then(|id| self.find(id, side)),
+            reply,
+            rings,
             replaced: refers.replaces.and_then(|id| self.find(id, side)),
             root: root.map(|said| said.events[side].clone()),
         }
@@ -185,7 +197,9 @@ impl Conversation {
             }),
             6 => text(json!({"msgtype": "m.location", "geo_uri": format!("geo:{},-0.5", step.seed % 90)})),
             7 => match self.target(step, message) {
-                Some(said) => text(json!({"m.relates_to": {"m.in_reply_to": {"event_id": id(said)}}})),
+                // Clients call whom they answer, without saying so in the text.
+                Some(said) => text(json!({"m.relates_to": {"m.in_reply_to": {"event_id": id(said)}},
+                    "m.mentions": whom_it_answers(said, step)})),
                 None => text(json!({})),
             },
             8 => match self.target(step, |said| message(said) && said.earlier.topic.is_empty()) {
@@ -203,6 +217,7 @@ impl Conversation {
                 let (event_type, mut content) = with_files();
                 if let Some(said) = self.target(step, message) {
                     content["m.relates_to"] = json!({"m.in_reply_to": {"event_id": id(said)}});
+                    content["m.mentions"] = whom_it_answers(said, step);
                     content["com.beeper.disappearing_timer"] =
                         json!({"type": "after_read", "timer": 1000 * (1 + step.seed)});
                 }
@@ -380,6 +395,9 @@ impl Conversation {
         let sent = BEGIN + self.count as u64;
         prop_assert!(acts.iter().all(|act| kind == "m.room.redaction" || goes(&act.content, sent) == goes(from, sent)));
         if media::with_files(kind, from).is_some() {
+            if let Some(rung) = from.get("m.mentions") {
+                prop_assert_eq!(&to["m.mentions"], rung);
+            }
             let new = |content: &'_ Value| content.get("m.new_content").unwrap_or(content).clone();
             let shown: Vec<Value> = acts.iter().map(|act| new(&act.content)).collect();
             let kinds = acts.iter().map(|act| act.event_type.as_str());
@@ -426,6 +444,12 @@ impl Conversation {
         }
         Ok(())
     }
+}
+
+/// Whom an answer mentions: nobody calls themselves.
+fn whom_it_answers(said: &Said, step: &Step) -> Value {
+    let user = People.matrix_id(&said.earlier.sender);
+    if said.by_b == step.by_b { json!({}) } else { json!({"user_ids": [user]}) }
 }
 
 /// A poll, as Element sends it or in its stable form.

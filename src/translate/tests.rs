@@ -133,7 +133,7 @@ fn text_that_looks_like_markup_is_escaped() {
 }
 
 #[test]
-fn a_reply_is_carried_without_its_fallback_and_the_loss_is_told() {
+fn a_reply_to_what_others_lack_keeps_its_fallback_and_the_loss_is_told() {
     let event = json!({
         "msgtype": "m.text", "body": "> <@bob:b.example> question\n> more\n\nanswer", "format": "org.matrix.custom.html",
         "formatted_body": "<mx-reply><blockquote>question</blockquote></mx-reply><b>answer</b>",
@@ -144,9 +144,12 @@ fn a_reply_is_carried_without_its_fallback_and_the_loss_is_told() {
     assert_eq!(
         translated.content.body,
         choose(vec![
-            NestedPart::text(TEXT_MARKDOWN, "**answer**"),
-            NestedPart::text(TEXT_HTML, "<b>answer</b>"),
-            NestedPart::text(TEXT_PLAIN, "answer"),
+            NestedPart::text(TEXT_MARKDOWN, "> <@bob:b.example> question  \n> more\n\n**answer**"),
+            NestedPart::text(
+                TEXT_HTML,
+                "<blockquote>&lt;@bob:b.example&gt; question<br>more</blockquote><b>answer</b>"
+            ),
+            NestedPart::text(TEXT_PLAIN, "> <@bob:b.example> question\n> more\n\nanswer"),
         ])
     );
     // Quoted lines of one's own are no fallback.

@@ -40,7 +40,7 @@ pub(super) fn with_pictures(
         reply: message.in_reply_to,
         replaces: message.replaces,
         topic: message.topic_id.clone(),
-        form: Form::of(message, events::plain_text(message)),
+        form: Form::of(message),
     };
     if let Some(other) = events::to_matrix(message, ctx, &mut losses, &mut refers.form) {
         return MatrixMessage { refers, ..other };

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ruma::OwnedUserId;
+use ruma::{OwnedUserId, UserId};
 use serde_json::{Map, Value};
 
 use super::{
@@ -14,9 +14,12 @@ use super::{
     relation::{self, Relations},
     tidy,
 };
-use crate::content::{
-    Body, CborValue, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics, TEXT_HTML,
-    TEXT_MARKDOWN, TEXT_PLAIN,
+use crate::{
+    content::{
+        Body, CborValue, Disposition, ExtensionKey, ExternalPart, MimiContent, NestedPart, PartSemantics, TEXT_HTML,
+        TEXT_MARKDOWN, TEXT_PLAIN,
+    },
+    ident::UserUri,
 };
 
 /// The longest sum of a message's alternatives, in bytes; some are left out before the message is too long.
@@ -68,7 +71,10 @@ pub(super) fn with_pictures(
     let formatted = (message.get("format").and_then(Value::as_str) == Some("org.matrix.custom.html"))
         .then(|| message.get("formatted_body").and_then(Value::as_str))
         .flatten();
-    let plain = if relations.is_reply { strip_reply_fallback(body) } else { body };
+    let (quoted, plain) = if relations.is_reply { split_reply_fallback(body) } else { ("", body) };
+    // Of what others do not have, the sender's own quotation is all that they read.
+    let quoted = if relations.answers_nothing() { quoted } else { "" };
+    let plain = if quoted.is_empty() { plain } else { body };
     let emote = if msgtype == "m.emote" {
         losses.push(Loss::Emote);
         "/me "
@@ -81,6 +87,7 @@ pub(super) fn with_pictures(
     let mut links = Links::to_mimi(ctx.mentions).ringing(ctx.room, rings).with_pictures(addresses);
     let formatted = match formatted {
         None if rings => Some(Cow::Owned(html::from_text(plain))),
+        Some(given) if !quoted.is_empty() => Some(Cow::Owned(format!("{}{given}", quotation(quoted)))),
         given => given.map(Cow::Borrowed),
     };
     let (html, markdown) = match &formatted {
@@ -99,7 +106,7 @@ pub(super) fn with_pictures(
         }
     };
     losses.append(&mut links.losses);
-    let others = message.get("m.mentions").is_some_and(|mentions| mentions_others(mentions, &links.crossed));
+    let others = mentions_others(message.get("m.mentions"), &links.crossed, relations.answered.as_ref(), ctx);
     if others || rings && !links.rang {
         losses.push(Loss::Mention);
     }
@@ -134,23 +141,47 @@ fn rings_all(message: &Map<String, Value>, plain: &str) -> bool {
     }
 }
 
-/// Whether somebody is mentioned beside those whose links crossed.
-fn mentions_others(mentions: &Value, crossed: &[OwnedUserId]) -> bool {
-    let users = mentions.get("user_ids").and_then(Value::as_array);
-    let told = |user: &Value| crossed.iter().any(|crossed| Some(crossed.as_str()) == user.as_str());
-    users.is_some_and(|users| !users.iter().all(told))
+/// Whether somebody is mentioned beside those whose links crossed, and whose message is answered: who sees an answer to what
+/// they said is rung by that.
+fn mentions_others(
+    mentions: Option<&Value>,
+    crossed: &[OwnedUserId],
+    answered: Option<&UserUri>,
+    ctx: &ToMimi<'_>,
+) -> bool {
+    let Some(users) = mentions.and_then(|mentions| mentions.get("user_ids")?.as_array()) else { return false };
+    let told = |user: &Value| {
+        let Some(user) = user.as_str() else { return false };
+        let uri = || <&UserId>::try_from(user).ok().and_then(|user| ctx.mentions.uri(user));
+        crossed.iter().any(|crossed| crossed == user)
+            || answered.is_some_and(|answered| uri().as_ref() == Some(answered))
+    };
+    !users.iter().all(told)
 }
 
-/// Older clients put the message answered before the text, as quoted lines and an empty line.
-fn strip_reply_fallback(body: &str) -> &str {
+/// Whether a message without a text calls the attention of anybody whom it does not answer.
+pub(super) fn rings_others(mentions: Option<&Value>, answered: Option<&UserUri>, ctx: &ToMimi<'_>) -> bool {
+    let room = mentions.and_then(|mentions| mentions.get("room")?.as_bool());
+    room == Some(true) || mentions_others(mentions, &[], answered, ctx)
+}
+
+/// Older clients put the message answered before the text, as quoted lines and an empty line: these lines, and the text.
+fn split_reply_fallback(body: &str) -> (&str, &str) {
     if !["> <@", "> * <@"].iter().any(|start| body.starts_with(start)) {
-        return body;
+        return ("", body);
     }
     let mut rest = body;
     while rest.starts_with('>') {
         rest = rest.split_once('\n').map_or("", |(_, after)| after);
     }
-    rest.strip_prefix('\n').unwrap_or(rest)
+    let quoted = body.get(..body.len() - rest.len()).unwrap_or_default();
+    (quoted, rest.strip_prefix('\n').unwrap_or(rest))
+}
+
+/// Quoted lines as HTML. What the sender's HTML has of them (`mx-reply`) says more, and in other words than the plain text.
+fn quotation(quoted: &str) -> String {
+    let lines: Vec<&str> = quoted.lines().map(|line| line.trim_start_matches('>').trim_start()).collect();
+    format!("<blockquote>{}</blockquote>", html::from_text(lines.join("\n").trim_end()))
 }
 
 /// The part that the first picture of a text is in: all alternatives are one, text and pictures the next, and the text the one

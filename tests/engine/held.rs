@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     homeserver::Fault,
     media::{DOWNLOAD, GET, bytes_of, gallery, notice, picture, send, shown, two},
-    silo::{Silo, until_bodies, until_true},
+    silo::{Silo, until, until_bodies, until_true},
 };
 
 const SUBMIT: &str = "submitMessage b.example to a.example";
@@ -95,6 +95,13 @@ async fn a_file_at_which_the_gateway_panics_is_a_note_and_the_room_goes_on() {
     two.a.homeserver.say(&at_a, "a1", "that was a dog");
     until_bodies(&two.b, &at_b, &["Look", "that was a cat", "Look", "that was a dog"]).await;
     assert!(notice(&two.a, &at_a, "was not sent to the MIMI users, cat.png"));
+    // Of one without a caption nothing is sent: clients show that beside it.
+    let bare = json!({"msgtype": "m.image", "body": "dog.png", "url": two.a.files().files.keep(b"a dog")});
+    let bare = two.a.homeserver.send(&at_a, "a1", "m.room.message", bare);
+    let failed = || two.a.homeserver.statuses(&at_a, &bare).pop();
+    let status = until("the status of the file", failed).await;
+    assert_eq!(status["status"], "FAIL_PERMANENT");
+    assert!(status["message"].as_str().unwrap().contains("dog.png"), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

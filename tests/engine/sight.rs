@@ -27,10 +27,10 @@ use crate::{
 
 /// A message as a third provider reads it.
 #[derive(Debug, Clone)]
-struct Said {
-    id: MessageId,
+pub(crate) struct Said {
+    pub(crate) id: MessageId,
     bytes: Vec<u8>,
-    content: MimiContent,
+    pub(crate) content: MimiContent,
 }
 
 impl Said {
@@ -44,15 +44,15 @@ impl Said {
 }
 
 /// Somebody at a third provider who reads all that is said in a room of A's.
-struct Listener {
-    rogue: Rogue,
+pub(crate) struct Listener {
+    pub(crate) rogue: Rogue,
     room: RoomUri,
     read: usize,
     heard: BTreeMap<String, Said>,
 }
 
 impl Listener {
-    async fn new(two: &Two, at_a: &OwnedRoomId, room: &RoomUri) -> Self {
+    pub(crate) async fn new(two: &Two, at_a: &OwnedRoomId, room: &RoomUri) -> Self {
         let mut rogue = Rogue::new("m", &two.a.net);
         rogue.enter(&two.a, at_a, room, "m1").await;
         // The Welcome, and what came before it.
@@ -85,7 +85,7 @@ impl Listener {
     }
 
     /// What was said with this text.
-    async fn hear(&mut self, text: &str) -> Said {
+    pub(crate) async fn hear(&mut self, text: &str) -> Said {
         until_true(text, || {
             self.listen();
             self.heard.contains_key(text)
@@ -95,7 +95,7 @@ impl Listener {
     }
 
     /// Says something itself.
-    async fn say(&mut self, at: &Silo, text: &str, change: impl FnOnce(&mut MimiContent)) -> MessageId {
+    pub(crate) async fn say(&mut self, at: &Silo, text: &str, change: impl FnOnce(&mut MimiContent)) -> MessageId {
         let by = self.rogue.uri("m1");
         let (bytes, id) = words(&by, &self.room, text, change);
         let aad = SafeAad(BTreeMap::from([(FRANK_AAD, tag(&bytes))]));

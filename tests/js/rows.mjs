@@ -274,7 +274,7 @@ const rows = {
     galleries: async (from, to) => {
         const pictures = await Promise.all([1, 2].map(() => upload(from, 10_000, "image/png")));
         const itemtypes = pictures.map(({ url, data }, number) => ({
-            itemtype: MsgType.Image, body: `${number}.png`, filename: `${number}.png`, url, info: { mimetype: "image/png", size: data.length },
+            itemtype: MsgType.Image, body: `${number} says`, filename: `${number}.png`, url, info: { mimetype: "image/png", size: data.length },
         }));
         const body = own(from, "gallery");
         await from.send({ msgtype: "dm.filament.gallery", body, itemtypes });
@@ -282,6 +282,7 @@ const rows = {
             const seen = await to.sees(from, `picture ${number} of ${body}`, (event) =>
                 event.getContent().url && event.getContent().filename === `${number}.png` && !event.looked);
             seen.looked = true;
+            expect("its own caption", seen.getContent().body.endsWith(`${number} says`), true);
             await same(to, seen.getContent().url, picture);
         }
     },

@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, Translated,
-    relation::Relations, tidy,
+    relation::Relations, tidy, to_mimi::rings_others,
 };
 use crate::content::{MimiContent, NestedPart};
 
@@ -73,9 +73,9 @@ pub(super) fn to_matrix(
     place::to_matrix(message, ctx, losses).or_else(|| private::to_matrix(message, ctx, losses, form))
 }
 
-/// The text of a message that is one plain text, or has one beside others.
-pub(super) fn plain_text(message: &MimiContent) -> Option<&str> {
-    private::plain_text(message)
+/// The text of a message that says what a reaction is. Markdown reads well as it is.
+pub(super) fn reaction_text(message: &MimiContent) -> Option<&str> {
+    ["text/plain", "text/markdown"].iter().find_map(|wanted| private::text_of(message, wanted))
 }
 
 /// A body in another form, to be shown as text; `None` if it has none.
@@ -115,16 +115,12 @@ fn message(
     let mut message = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     message.set_sender_timestamp(ctx.sent_ts);
     message.expires = expires(outer, ctx.sent_ts, losses);
-    Relations::read(event_type, outer, ctx, losses)?.put(&mut message);
-    if outer.get("m.mentions").is_some_and(mentions_somebody) {
+    let relations = Relations::read(event_type, outer, ctx, losses)?;
+    if rings_others(outer.get("m.mentions"), relations.answered.as_ref(), ctx) {
         losses.push(Loss::Mention);
     }
+    relations.put(&mut message);
     Ok(message)
-}
-
-fn mentions_somebody(mentions: &Value) -> bool {
-    let users = mentions.get("user_ids").and_then(Value::as_array).is_some_and(|users| !users.is_empty());
-    users || mentions.get("room").and_then(Value::as_bool) == Some(true)
 }
 
 /// The translation, if it is within what can be sent.

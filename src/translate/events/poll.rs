@@ -64,6 +64,11 @@ impl Kind {
         Some(Self { event_type: event_type.to_owned(), answers })
     }
 
+    /// Whether it is a vote, or the end of a poll.
+    pub(in crate::translate) fn is_vote_or_end(&self) -> bool {
+        matches!(poll(&self.event_type), Some(Poll::Response | Poll::End))
+    }
+
     /// The poll with the answers of a new version: earlier ones stay known, since votes for them may be on their way. `None`:
     /// that one is no new version of it, or says nothing new.
     #[must_use]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    super::{CONTENT_KEY, Form, Loss, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated},
+    super::{CONTENT_KEY, Form, Loss, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated, essence},
     extensible,
     poll::{self, Kind, Poll, poll},
 };
@@ -115,19 +115,22 @@ pub(super) fn to_mimi(
     super::translated(super::message(event_type, body, outer, ctx, &mut losses)?, losses)
 }
 
-/// The text of a message that is one plain text, or has one beside others.
+/// The plain text of a message.
 pub(super) fn plain_text(message: &MimiContent) -> Option<&str> {
-    let of = |part: &NestedPart| match &part.body {
-        Body::Single { content_type, .. } => content_type.eq_ignore_ascii_case(TEXT_PLAIN),
-        _ => false,
+    text_of(message, "text/plain")
+}
+
+/// The text of a message that is one text of this type, or has one among alternatives. Whatever else its type says, and in
+/// whatever letters, it is UTF-8 (draft-ietf-mimi-content-08 section 4.1), or no text.
+pub(super) fn text_of<'a>(message: &'a MimiContent, wanted: &str) -> Option<&'a str> {
+    let of = |part: &'a NestedPart| match &part.body {
+        Body::Single { content_type, content } if essence(content_type) == wanted => std::str::from_utf8(content).ok(),
+        _ => None,
     };
-    let part = match &message.body.body {
-        Body::Multi { semantics: PartSemantics::ChooseOne, parts } => parts.iter().find(|part| of(part))?,
-        _ if of(&message.body) => &message.body,
-        _ => return None,
-    };
-    let Body::Single { content, .. } = &part.body else { return None };
-    std::str::from_utf8(content).ok()
+    match &message.body.body {
+        Body::Multi { semantics: PartSemantics::ChooseOne, parts } => parts.iter().find_map(of),
+        _ => of(&message.body),
+    }
 }
 
 /// The event in a private part. What refers to another event, or is a new version of one, is shown as its text, and as itself

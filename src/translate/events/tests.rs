@@ -55,7 +55,7 @@ fn seen(message: &MimiContent, from_gateway: bool, related: Option<&EventId>) ->
 fn about(shown: MatrixMessage, event: &EventId, earlier: &Earlier) -> MatrixMessage {
     let found = |id: &Option<MessageId>| id.map(|_| Found { event: event.to_owned(), earlier: Some(earlier.clone()) });
     let (reply, replaced) = (found(&shown.refers.reply), found(&shown.refers.replaces));
-    let resolved = Resolved { reply, replaced, root: None };
+    let resolved = Resolved { reply, replaced, ..Resolved::default() };
     let mut acts = relate(&shown.event_type, shown.content, &shown.refers, &resolved, &alice(), false);
     let Act { event_type, content, .. } = acts.pop().unwrap();
     MatrixMessage { event_type, content, refers: shown.refers, losses: shown.losses }

@@ -135,7 +135,7 @@ impl<S> Media<S> {
         let (mut kept, mut missing, mut losses) = (Vec::new(), Vec::new(), self.losses);
         for file in self.files {
             let named = named(&file);
-            let MediaFile { kind, source: _, filename, info, thumbnail, voice, cover } = file;
+            let MediaFile { kind, source: _, filename, description, info, thumbnail, voice, cover } = file;
             let source = moved.next().unwrap_or_else(nothing);
             let had = thumbnail.is_some();
             let thumbnail = thumbnail.and_then(|(_, info)| Some((moved.next()?.ok()?, info)));
@@ -143,7 +143,9 @@ impl<S> Media<S> {
                 losses.push(Loss::Thumbnail);
             }
             match source {
-                Ok(source) => kept.push(MediaFile { kind, source, filename, info, thumbnail, voice, cover }),
+                Ok(source) => {
+                    kept.push(MediaFile { kind, source, filename, description, info, thumbnail, voice, cover })
+                }
                 Err(why) => missing.push(Missing { file: named, why }),
             }
         }

@@ -68,6 +68,7 @@ fn file<S>(source: S, name: &str, info: MediaInfo) -> MediaFile<S> {
         kind: MediaKind::Emoticon,
         source,
         filename: clean_name(name),
+        description: String::new(),
         info,
         thumbnail: None,
         voice: None,

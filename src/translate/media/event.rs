@@ -4,12 +4,16 @@ use ruma::OwnedMxcUri;
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, events, tidy, to_matrix, to_mimi},
+    super::{
+        CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, events, previews, relation, tidy,
+        to_matrix,
+        to_mimi::{self, rings_others},
+    },
     FileSource, MAX_FILES, MAX_WAVEFORM, Media, MediaFile, MediaInfo, MediaKind, UNKNOWN_TYPE, clean_blurhash,
     clean_name, cover, emoticon,
 };
 use crate::{
-    content::{MimiContent, NestedPart},
+    content::{Body, MimiContent, NestedPart, PartSemantics, TEXT_PLAIN},
     media::EncryptedFile,
 };
 
@@ -50,37 +54,60 @@ pub fn from_event(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result
         if items.is_empty() || items.len() > MAX_FILES {
             return Err(NotCarried::Malformed("itemtypes"));
         }
-        let item = |item: &Value| {
+        let item = |item: &Value| -> Result<_, NotCarried> {
             let item = item.as_object().ok_or(NotCarried::Malformed("itemtypes"))?;
             let kind =
                 text(item, "itemtype").and_then(MediaKind::from_msgtype).ok_or(NotCarried::Malformed("itemtype"))?;
-            file(kind, item, &mut losses)
+            let mut file = file(kind, item, &mut losses)?;
+            // Each has a caption of its own, as if it were sent alone. The description of a file is plain text.
+            if let Some(said) = own_caption(item) {
+                losses.extend(item.contains_key("formatted_body").then_some(Loss::Formatting));
+                said.clone_into(&mut file.description);
+            }
+            losses.extend(rings_others(item.get("m.mentions"), None, ctx).then_some(Loss::Mention));
+            Ok(file)
         };
         (items.iter().map(item).collect::<Result<_, _>>()?, text(outer, "body"))
     } else {
         let kind = MediaKind::from_msgtype(msgtype).ok_or_else(|| NotCarried::MsgType(msgtype.to_owned()))?;
-        let body = text(outer, "body");
-        // Without `filename`, `body` is the name; with it, and another text, the caption.
-        (
-            vec![file(kind, outer, &mut losses)?],
-            body.filter(|body| text(outer, "filename").is_some_and(|name| name != *body)),
-        )
+        (vec![file(kind, outer, &mut losses)?], own_caption(outer))
     };
+    losses.extend(events::brings_profile(outer).then_some(Loss::Profile));
+    losses.extend(previews::has_some(outer).then_some(Loss::Preview));
     let caption = said.filter(|said| !said.trim().is_empty()).map(|said| {
         let mut message = Map::from_iter([("msgtype".to_owned(), json!("m.text")), ("body".to_owned(), json!(said))]);
         for key in ["format", "formatted_body", "m.mentions"] {
             message.extend(outer.get(key).map(|value| (key.to_owned(), value.clone())));
         }
-        to_mimi("m.room.message", &Value::Object(message), ctx)
+        // Whom an answer rings, and what it quotes.
+        message.extend(answer_of(outer).map(|relation| ("m.relates_to".to_owned(), relation)));
+        to_mimi::to_mimi("m.room.message", &Value::Object(message), ctx)
     });
     let caption = match caption.transpose()? {
-        None => None,
+        None => {
+            let answered = relation::answered(outer, ctx);
+            losses.extend(rings_others(outer.get("m.mentions"), answered.as_ref(), ctx).then_some(Loss::Mention));
+            None
+        }
         Some(translated) => {
             losses.extend(translated.losses);
             Some(translated.content.body)
         }
     };
     Ok(Media { files, caption, losses: tidy(losses) })
+}
+
+/// What is said with a file: without `filename`, `body` is the name; with it, and another text, the caption.
+fn own_caption(map: &Map<String, Value>) -> Option<&str> {
+    let body = text(map, "body").filter(|body| !body.trim().is_empty());
+    body.filter(|body| text(map, "filename").is_some_and(|name| name != *body))
+}
+
+/// The relation of an event as far as its text has to do with it.
+fn answer_of(outer: &Map<String, Value>) -> Option<Value> {
+    let mut relation = outer.get("m.relates_to")?.as_object()?.clone();
+    relation.retain(|key, _| matches!(key.as_str(), "m.in_reply_to" | "is_falling_back"));
+    (!relation.is_empty()).then_some(Value::Object(relation))
 }
 
 fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
@@ -128,7 +155,7 @@ fn file(
     if kind == MediaKind::Sticker {
         losses.push(Loss::Sticker);
     }
-    Ok(MediaFile { kind, source, filename, info, thumbnail, voice, cover })
+    Ok(MediaFile { kind, source, filename, description: String::new(), info, thumbnail, voice, cover })
 }
 
 fn source(map: &Map<String, Value>, url: &str, file: &'static str) -> Result<Option<FileSource>, NotCarried> {
@@ -176,13 +203,14 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
     if media.files.len() > 1 {
         losses.push(Loss::Together);
     }
-    let mut said = media.caption.as_ref().map(|caption| caption_of(caption, message, ctx, &mut losses));
     let mut all = Vec::with_capacity(media.files.len());
     for file in &media.files {
         let mut content = Map::new();
         let mut event_type = "m.room.message";
         let name = if file.filename.is_empty() { default_name(file) } else { file.filename.clone() };
-        let mut said = said.take().unwrap_or_default();
+        let caption = said_with(media.caption.as_ref().filter(|_| all.is_empty()), &file.description);
+        let caption = caption.map(|caption| caption_of(&caption, message, ctx, &mut losses));
+        let mut said = caption.unwrap_or_default();
         content.insert("body".to_owned(), json!(name));
         content.insert("m.mentions".to_owned(), json!({}));
         if file.kind == MediaKind::Sticker && media.files.len() == 1 {
@@ -219,7 +247,7 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
         let mut content = Value::Object(content);
         events::mark(&mut content, message);
         // What was lost was lost once.
-        let losses = if all.is_empty() { tidy(losses.clone()) } else { Vec::new() };
+        let losses = tidy(std::mem::take(&mut losses));
         // The first one answers or replaces; all are in the thread.
         let mut refers = Refers { topic: message.topic_id.clone(), ..Refers::default() };
         if all.is_empty() {
@@ -228,6 +256,17 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
         all.push(MatrixMessage { event_type: event_type.to_owned(), content, refers, losses });
     }
     all
+}
+
+/// What is said with a file: with all of the message, and of this one alone.
+fn said_with(caption: Option<&NestedPart>, description: &str) -> Option<NestedPart> {
+    if description.is_empty() {
+        return caption.cloned();
+    }
+    let own = NestedPart::text(TEXT_PLAIN, description);
+    let Some(caption) = caption else { return Some(own) };
+    let parts = vec![caption.clone(), own];
+    Some(NestedPart::render(Body::Multi { semantics: PartSemantics::ProcessAll, parts }))
 }
 
 /// The fields of an event that hold a text.

@@ -24,7 +24,9 @@ fn is_unknown(media_type: &str) -> bool {
 pub fn to_message(media: &Media<ExternalPart>, ctx: &ToMimi<'_>) -> Result<Translated, NotCarried> {
     let mut caption = media.caption.clone();
     let alone = media.files.len() == 1;
-    let description = caption.take_if(|caption| alone && plain(caption).is_some());
+    // What a file says of itself alone is not mixed with what is said with all of them.
+    let free = alone && media.files.iter().all(|file| file.description.is_empty());
+    let description = caption.take_if(|caption| free && plain(caption).is_some());
     let description = description.as_ref().and_then(plain).unwrap_or_default().to_owned();
     let mut parts: Vec<NestedPart> = caption.into_iter().collect();
     let several = !parts.is_empty() || media.sources().count() > 1;
@@ -34,9 +36,9 @@ pub fn to_message(media: &Media<ExternalPart>, ctx: &ToMimi<'_>) -> Result<Trans
         let number = u16::try_from(index).map_err(|_| NotCarried::Malformed("itemtypes"))?;
         let external = ExternalPart {
             content_type: file.info.media_type.clone(),
-            description: match &file.cover {
-                Some(reason) => cover::description(reason, &description),
-                None => description.clone(),
+            description: {
+                let said = if free { &description } else { &file.description };
+                file.cover.as_ref().map_or_else(|| said.clone(), |reason| cover::description(reason, said))
             },
             filename: file.filename.clone(),
             ..file.source.clone()
@@ -155,15 +157,16 @@ pub fn from_message(message: &MimiContent) -> Option<Media<ExternalPart>> {
     if media.files.is_empty() || media.files.len() > MAX_FILES {
         return None;
     }
-    let descriptions = media.files.iter().map(|file| file.source.description.trim()).filter(|text| !text.is_empty());
-    let described: Vec<&str> = descriptions.collect();
-    if !described.is_empty() {
-        // Beside a text there is no place for it, unless it says the same, and with several files each may have its own.
-        match &media.caption {
-            None => media.caption = Some(NestedPart::text(TEXT_PLAIN, &described.join("\n"))),
-            Some(caption) if texts(caption).any(|text| text.trim() == described.join("\n")) => {}
-            Some(_) => media.losses.push(Loss::FileDetails),
-        }
+    // With several files each has its own, and so has one beside a text that says something else.
+    let described: Vec<&str> = media.files.iter().map(|file| file.description.as_str()).collect();
+    let all = described.iter().filter(|said| !said.is_empty()).copied().collect::<Vec<_>>().join("\n");
+    let known = media.caption.as_ref().is_some_and(|caption| texts(caption).any(|text| text.trim() == all));
+    let becomes_caption = media.caption.is_none() && described.len() == 1 && !all.is_empty();
+    if becomes_caption {
+        media.caption = Some(NestedPart::text(TEXT_PLAIN, &all));
+    }
+    if known || becomes_caption {
+        media.files.iter_mut().for_each(|file| file.description.clear());
     }
     media.losses = tidy(media.losses);
     Some(media)
@@ -367,7 +370,8 @@ impl Found<'_> {
         if let Some(reason) = &cover {
             cover::said(reason, &external.description).clone_into(&mut source.description);
         }
-        self.media.files.push(MediaFile { kind, source, filename, info, thumbnail: None, voice, cover });
+        let description = source.description.trim().to_owned();
+        self.media.files.push(MediaFile { kind, source, filename, description, info, thumbnail: None, voice, cover });
     }
 
     /// A preview is that of the file before it. One without a file is none that could be shown.

@@ -170,6 +170,8 @@ pub struct MediaFile<S> {
     pub source: S,
     /// Its name: no path, nothing that does not print. Empty if there is none.
     pub filename: String,
+    /// What is said of this file alone; may be empty.
+    pub description: String,
     /// What is said of it.
     pub info: MediaInfo,
     /// A small picture of it, made by the sender.
@@ -206,13 +208,13 @@ impl<S> Media<S> {
         let mut places = places.into_iter();
         let mut files = Vec::with_capacity(self.files.len());
         for file in self.files {
-            let MediaFile { kind, source: _, filename, info, thumbnail, voice, cover } = file;
+            let MediaFile { kind, source: _, filename, description, info, thumbnail, voice, cover } = file;
             let source = places.next()??;
             let thumbnail = match thumbnail {
                 None => None,
                 Some((_, info)) => places.next()?.map(|place| (place, info)),
             };
-            files.push(MediaFile { kind, source, filename, info, thumbnail, voice, cover });
+            files.push(MediaFile { kind, source, filename, description, info, thumbnail, voice, cover });
         }
         places.next().is_none().then_some(Media { files, caption: self.caption, losses: self.losses })
     }

@@ -235,6 +235,49 @@ fn a_name_is_no_caption() {
 }
 
 #[test]
+fn each_file_of_a_gallery_has_its_own_caption() {
+    let item = |name: &str, body: &str| json!({"itemtype": "m.image", "body": body, "filename": name, "url": format!("mxc://a.example/{}", &name[..1])});
+    let bodies = |events: &[MatrixMessage]| -> Vec<String> {
+        events.iter().map(|event| event.content["body"].as_str().unwrap().to_owned()).collect()
+    };
+    let items = json!([item("a.png", "the first"), item("b.png", "b.png"), item("c.png", "the last")]);
+    let mut gallery = json!({"msgtype": "m.gallery", "body": "", "itemtypes": items});
+    let (sent, events) = across("m.room.message", &gallery, false);
+    assert_eq!(sent.losses, []);
+    let parts: Vec<_> = sent.content.body.walk().skip(1).map(|part| external(part).description.as_str()).collect();
+    assert_eq!(parts, ["the first", "", "the last"]);
+    assert_eq!(bodies(&events), ["the first", "b.png", "the last"]);
+    assert_eq!(events[2].content["filename"], "c.png");
+    // Beside one for all of them.
+    gallery["body"] = json!("our cats");
+    let (_, events) = across("m.room.message", &gallery, false);
+    assert_eq!(bodies(&events), ["our cats\n\nthe first", "b.png", "the last"]);
+    // A description has no formatting.
+    gallery["itemtypes"][2]["formatted_body"] = json!("the <b>last</b>");
+    let (sent, events) = across("m.room.message", &gallery, false);
+    assert_eq!((sent.losses, &bodies(&events)[2]), (vec![Loss::Formatting], &"the last".to_owned()));
+}
+
+#[test]
+fn what_a_file_says_beside_its_caption_is_carried_or_told() {
+    let lossy = [
+        ("m.mentions", json!({"user_ids": ["@bob:a.example"]}), Loss::Mention),
+        ("com.beeper.per_message_profile", json!({"displayname": "Captain"}), Loss::Profile),
+        ("com.beeper.linkpreviews", json!([{"matched_url": "https://a.example"}]), Loss::Preview),
+    ];
+    for body in ["Look!", "cat.png"] {
+        for (key, value, loss) in &lossy {
+            let mut content = image();
+            (content["body"], content[key]) = (json!(body), value.clone());
+            assert_eq!(read("m.room.message", &content).unwrap().losses, [loss.clone()], "{body} {key}");
+        }
+        let mut content = image();
+        (content["body"], content["com.beeper.linkpreviews"]) = (json!(body), json!([]));
+        assert_eq!(read("m.room.message", &content).unwrap().losses, []);
+    }
+}
+
+#[test]
 fn a_gallery_crosses_as_one_message_and_is_shown_file_by_file() {
     for msgtype in ["m.gallery", "dm.filament.gallery"] {
         let content = json!({

@@ -78,6 +78,61 @@ fn an_answer_names_the_message_and_loses_its_quotation() {
 }
 
 #[test]
+fn what_is_answered_and_not_there_is_quoted_as_its_sender_did() {
+    let elsewhere = json!({"m.in_reply_to": {"event_id": "$unknown"}});
+    let body = json!("> <@bob:b> what *Bob* said\n> <and> more\n\nwords");
+    let plain = say(&elsewhere, &[("body", body.clone())]);
+    assert_eq!(plain.content.body, NestedPart::text(TEXT_PLAIN, body.as_str().unwrap()));
+    assert_eq!(plain.losses, [Loss::Reply]);
+    // All forms say the same, so that nobody takes them for different messages.
+    let html = "<mx-reply><blockquote><a href=\"https://matrix.to/#/!r:a/$unknown\">In reply to</a> other words</blockquote>\
+                </mx-reply><b>words</b>";
+    let more = [("body", body.clone()), ("format", json!("org.matrix.custom.html")), ("formatted_body", json!(html))];
+    let formatted = say(&elsewhere, &more);
+    let shown = seen(&formatted.content);
+    assert_eq!((&shown.content["body"], shown.losses), (&body, vec![]));
+    assert_eq!(
+        shown.content["formatted_body"],
+        "<blockquote>&lt;@bob:b&gt; what *Bob* said<br>&lt;and&gt; more</blockquote><b>words</b>"
+    );
+    // What is there is not quoted.
+    let there = seen(&say(&json!({"m.in_reply_to": {"event_id": "$2"}}), &more).content);
+    assert_eq!((&there.content["body"], &there.content["formatted_body"]), (&json!("words"), &json!("<b>words</b>")));
+}
+
+/// Bob, under his ghost's id.
+struct BobsGhost;
+impl crate::translate::Mentions for BobsGhost {
+    fn uri(&self, user: &UserId) -> Option<UserUri> {
+        (user == "@ghost:a").then(bob)
+    }
+    fn matrix_id(&self, _: &UserUri) -> Option<OwnedUserId> {
+        None
+    }
+    fn is_here(&self, _: &UserUri) -> bool {
+        true
+    }
+}
+
+#[test]
+fn an_answer_rings_whom_it_answers_and_nobody_else_unheard() {
+    let (sender, room, past) = (&alice(), &room(), past());
+    let losses = |event_type: &str, mut content: Value, users: &[&str], answers: &str| {
+        content["m.mentions"] = json!({"user_ids": users});
+        content["m.relates_to"] = json!({"m.in_reply_to": {"event_id": answers}});
+        let ctx = ToMimi { sender, room, salt: [9; 16], sent_ts: 5, past: &past, mentions: &BobsGhost };
+        to_mimi(event_type, &content, &ctx).unwrap().losses
+    };
+    let text = json!({"msgtype": "m.text", "body": "yes"});
+    let place = json!({"msgtype": "m.location", "body": "here", "geo_uri": "geo:1,2"});
+    for content in [text, place] {
+        assert_eq!(losses("m.room.message", content.clone(), &["@ghost:a"], "$2"), []);
+        assert_eq!(losses("m.room.message", content.clone(), &["@ghost:a", "@other:a"], "$2"), [Loss::Mention]);
+        assert_eq!(losses("m.room.message", content, &["@ghost:a"], "$1"), [Loss::Mention], "somebody else's message");
+    }
+}
+
+#[test]
 fn an_edit_replaces_the_first_version_of_ones_own_message() {
     let new = [("body", json!("* better")), ("m.new_content", json!({"msgtype": "m.text", "body": "better"}))];
     let edit = say(&json!({"rel_type": "m.replace", "event_id": "$1"}), &new);
@@ -112,6 +167,56 @@ fn a_reaction_names_its_message_and_has_a_key() {
     ] {
         assert!(matches!(reaction(bad.clone()), Err(NotCarried::Malformed(_))), "{bad}");
     }
+}
+
+#[test]
+fn a_reaction_with_a_picture_is_told_by_its_name() {
+    let reaction = |more: Value| {
+        let mut content =
+            json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": "$2", "key": "mxc://a.example/cat"}});
+        content.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        send_with("m.reaction", &content, &past()).unwrap()
+    };
+    for (more, key) in [
+        (json!({"shortcode": "cat"}), ":cat:"),
+        (json!({"com.beeper.reaction.shortcode": ":cat:"}), ":cat:"),
+        (json!({"shortcode": " ::"}), ":custom emoji:"),
+        (json!({}), ":custom emoji:"),
+    ] {
+        let translated = reaction(more);
+        assert_eq!(translated.losses, [Loss::InlineImage], "its picture does not cross, and the sender hears of it");
+        assert_eq!(seen(&translated.content).refers.form, Form::Reaction(key.into()));
+    }
+    let long = reaction(json!({"shortcode": "🐌".repeat(300)})).content;
+    assert!(matches!(seen(&long).refers.form, Form::Reaction(_)), "it is none that is too long for the others");
+}
+
+#[test]
+fn a_reaction_is_one_however_the_type_of_its_text_is_written() {
+    let single = |content_type: &str| NestedPart::text(content_type, "👍");
+    let several = |types: &[&str]| {
+        let parts = types.iter().map(|content_type| single(content_type)).collect();
+        NestedPart::render(Body::Multi { semantics: crate::content::PartSemantics::ChooseOne, parts })
+    };
+    for body in [
+        single("text/plain"),
+        single("text/plain; charset=utf-8"),
+        single("Text/Plain;Charset=UTF-8"),
+        single("text/markdown;variant=GFM-MIMI"),
+        single("TEXT/MARKDOWN"),
+        several(&["text/html", "text/plain"]),
+        several(&["text/html", "text/markdown"]),
+    ] {
+        let mut reaction = MimiContent::new([9; 16], &bob(), &room(), body);
+        reaction.in_reply_to = Some(id(1));
+        reaction.body.disposition = Disposition::Reaction;
+        let shown = seen(&reaction);
+        assert_eq!((&shown.refers.form, shown.losses), (&Form::Reaction("👍".into()), vec![]), "{:?}", reaction.body);
+    }
+    // What is no text is told.
+    let mut other = MimiContent::new([9; 16], &bob(), &room(), single("application/x"));
+    (other.in_reply_to, other.body.disposition) = (Some(id(1)), Disposition::Reaction);
+    assert_eq!(seen(&other).refers.form, Form::Message);
 }
 
 #[test]
@@ -175,6 +280,11 @@ fn an_answer_points_at_its_event_or_says_that_it_is_not_here() {
     let act = one(acts(&answer, &resolved, false));
     assert_eq!((act.event_type.as_str(), &act.content["body"]), ("m.room.message", &json!("yes")));
     assert_eq!(act.content["m.relates_to"], json!({"m.in_reply_to": {"event_id": "$1"}}));
+    assert_eq!(act.content["m.mentions"], json!({}));
+    // One of ours is told, as by an answer of Matrix.
+    let resolved = Resolved { rings: Some(ruma::user_id!("@alice:a").to_owned()), ..resolved };
+    let act = one(acts(&answer, &resolved, false));
+    assert_eq!(act.content["m.mentions"], json!({"user_ids": ["@alice:a"]}));
     let act = one(acts(&answer, &Resolved::default(), false));
     assert_eq!(act.content["body"], "> [in reply to a message that is not here]\n\nyes");
     assert!(act.content.get("m.relates_to").is_none());
@@ -283,7 +393,7 @@ fn what_one_gateway_says_the_next_one_shows_the_same() {
             .into_iter()
             .find(|(_, earlier)| earlier.id.0.as_slice() == shown.refers.topic)
             .map(|(event, _)| event);
-        let resolved = Resolved { reply, root, replaced: None };
+        let resolved = Resolved { reply, root, ..Resolved::default() };
         let act = one(relate(&shown.event_type, shown.content, &shown.refers, &resolved, &bob(), false));
         assert_eq!(act.content["m.relates_to"], relation);
     }

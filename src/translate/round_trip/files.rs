@@ -244,9 +244,15 @@ fn sticker() -> BoxedStrategy<(String, Map<String, Value>)> {
 }
 
 fn gallery() -> BoxedStrategy<Map<String, Value>> {
-    (prop::collection::vec(any_file(), 1..5), caption(), any::<bool>())
+    let own = prop::option::of("[!-~äß🐌][ -~äß🐌]{0,30}[a-z0-9]");
+    (prop::collection::vec((any_file(), own), 1..5), caption(), any::<bool>())
         .prop_map(|(files, caption, stable)| {
-            let item = |(number, mut file): (usize, Map<String, Value>)| {
+            let item = |(number, (mut file, own)): (usize, (Map<String, Value>, Option<String>))| {
+                // What is said of it alone.
+                if let Some(own) = own {
+                    let name = file.insert("body".to_owned(), json!(own)).unwrap();
+                    file.insert("filename".to_owned(), name);
+                }
                 let kind = file.remove("msgtype").unwrap();
                 file.insert("itemtype".to_owned(), kind);
                 // Two files have two addresses.
@@ -339,10 +345,19 @@ pub(super) fn same(from: &Value, to: &[(&str, &Value)]) -> Result<(), TestCaseEr
             let mut item = item.clone();
             item["msgtype"] = item["itemtype"].take();
             item["filename"] = item.get("filename").unwrap_or(&item["body"]).clone();
-            item["body"] = item["filename"].clone();
+            let own = item["body"].as_str().filter(|own| item["filename"] != *own).map(str::to_owned);
             if at == 0 && !from["body"].as_str().unwrap().trim().is_empty() {
                 for key in ["body", "formatted_body"] {
                     item[key] = from[key].clone();
+                }
+                // Its own stands below that of all.
+                let said = from["body"].as_str().unwrap();
+                let own = own.filter(|own| own != said.trim());
+                if let Some(own) = own {
+                    item["body"] = json!(format!("{}\n\n{own}", said.trim_end()));
+                    if let Some(html) = from["formatted_body"].as_str() {
+                        item["formatted_body"] = json!(format!("{html}<p>{}</p>", html::escape(&own)));
+                    }
                 }
             }
             same_file(&item, kind, to)?;

@@ -158,7 +158,7 @@ proptest! {
         let found = Some(Found { event: "$x".try_into().unwrap(), earlier: Some(earlier) });
         for shown in files::to_events(&message, false, &ctx) {
             look(&shown.event_type, &shown.content, &sender)?;
-            for resolved in [Resolved::default(), Resolved { reply: found.clone(), replaced: found.clone(), root: None }] {
+            for resolved in [Resolved::default(), Resolved { reply: found.clone(), replaced: found.clone(), ..Resolved::default() }] {
                 for act in relate(&shown.event_type, shown.content.clone(), &shown.refers, &resolved, &sender, false) {
                     look(&act.event_type, &act.content, &sender)?;
                 }

@@ -2,7 +2,7 @@
 
 use super::{FakeHomeserver, State, forbidden};
 
-use mimi_gateway::engine::ports::{Actor, CallError, MatrixAction, MatrixDone};
+use mimi_gateway::engine::ports::{Actor, CallError, MatrixAction, MatrixDone, Retry};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::{Value, json};
 
@@ -27,7 +27,8 @@ impl FakeHomeserver {
                     return Ok(MatrixDone::Event(event.clone()));
                 }
                 Self::must_be_in(state, room.as_str(), &user)?;
-                let content = serde_json::from_str(content).unwrap();
+                let content: Value = serde_json::from_str(content).unwrap();
+                Self::must_relate(state, room.as_str(), &content)?;
                 let event = self.post(state, room.as_str(), &user, event_type, None, content, *ts);
                 state.sent.insert(key, event.clone());
                 Ok(MatrixDone::Event(event))
@@ -169,6 +170,27 @@ impl FakeHomeserver {
                 Ok(MatrixDone::Done)
             }
         }
+    }
+
+    /// As Synapse does it: what an event relates to is in the room, and a thread begins at an event that relates to none.
+    fn must_relate(state: &State, room: &str, content: &Value) -> Result<(), CallError> {
+        let relation = &content["m.relates_to"];
+        let (Some(kind), Some(id)) = (relation["rel_type"].as_str(), relation["event_id"].as_str()) else {
+            return Ok(());
+        };
+        let refused = |what: &str| CallError {
+            what: what.to_owned(),
+            retry: Retry::Permanent,
+            status: Some(400),
+            errcode: Some("M_UNKNOWN".to_owned()),
+        };
+        let Some(target) = state.rooms[room].timeline.iter().find(|event| event["event_id"] == id) else {
+            return Err(refused("Can't send relation to unknown event"));
+        };
+        if kind == "m.thread" && target["content"]["m.relates_to"]["rel_type"].is_string() {
+            return Err(refused("Cannot start threads from an event with a relation"));
+        }
+        Ok(())
     }
 
     /// Somebody of the gateway's goes out of a room, or declines.
