@@ -18,6 +18,7 @@ use super::{
     components::{Role, RoleChanges, RoleList},
     presets::role_of,
     role,
+    thresholds::levels_here,
 };
 
 /// What is decided otherwise in the MIMI room than by the levels.
@@ -60,6 +61,9 @@ pub struct Powers {
     /// Who is named nowhere does not speak.
     #[serde(default)]
     quiet: bool,
+    /// The levels of roles that a host named after its own ones.
+    #[serde(default)]
+    here: BTreeMap<u32, i64>,
 }
 
 /// A level; rooms of old versions have texts, too.
@@ -95,6 +99,7 @@ impl Powers {
             creators,
             most: None,
             quiet: false,
+            here: BTreeMap::new(),
         }
     }
 
@@ -104,11 +109,14 @@ impl Powers {
         Self { most: Some(most), ..self }
     }
 
-    /// The same for a room of others in which ordinary participants (role 2) only listen: who speaks stands above them.
+    /// The same for a room of others, with these roles. Where ordinary participants (role 2) only listen, who speaks stands above
+    /// them. Roles that are named after levels of their host have those that mean the same here.
     #[must_use]
     pub fn among(self, roles: &RoleList) -> Self {
         let quiet = roles.get(role::MEMBER).is_some_and(|member| !member.can(Capability::SendMessage));
-        Self { quiet, ..self }
+        let named: Vec<(u32, i64)> = roles.0.iter().filter_map(|role| Some((role.index, host_level(role)?))).collect();
+        let here = levels_here(roles, &named, self.users_default, self.most.unwrap_or(ABOVE_ALL));
+        Self { quiet, here, ..self }
     }
 
     /// The level of whoever is not named.
@@ -305,6 +313,7 @@ impl Powers {
         match role.index {
             role::NONE | role::BANNED => None,
             role::MEMBER => Some(self.users_default),
+            index if self.here.contains_key(&index) => self.here.get(&index).copied(),
             CREATOR if role.name == "creator" => Some(ABOVE_ALL),
             _ => Some(named_level(role).unwrap_or_else(|| self.likely_level(role))),
         }
@@ -337,6 +346,12 @@ fn named_level(role: &Role) -> Option<i64> {
         (index, name) if index >= FIRST_EXTRA => name.strip_prefix(LEVEL)?.parse().ok(),
         _ => None,
     }
+}
+
+/// The level that a role had where it was made.
+fn host_level(role: &Role) -> Option<i64> {
+    let creator = role.index == CREATOR && role.name == "creator";
+    if creator { Some(ABOVE_ALL) } else { named_level(role) }
 }
 
 /// What everybody may do.

@@ -168,6 +168,9 @@ impl Step<'_> {
         // It was looked at behind all writes: what was refused of them was heard of before this.
         self.room.levels.before = None;
         self.room.levels.now = content.to_string();
+        if news {
+            self.room.unshown.clear();
+        }
         let powers = self.powers(&self.room.levels.now);
         self.check_strength(&powers);
         let Some(state) = self.state() else { return };

@@ -201,6 +201,11 @@ impl Step<'_> {
         }
     }
 
+    /// Whether the homeserver is being asked what stands there.
+    pub(super) fn is_looked_at(&self, setting: Setting) -> bool {
+        self.room.settings.get(&setting).is_some_and(|shown| shown.looking.is_some())
+    }
+
     /// Asks the homeserver what stands there now.
     pub(super) fn look(&mut self, setting: Setting) {
         let Some(room) = self.room.matrix.clone() else { return };
