@@ -25,7 +25,7 @@ use super::{
 pub const KNOWN_LOSSES: &[&str] = &[
     "who may remove others may also remove those of the same role: leaving and removing share a rule",
     "nobody changes their own role: another one has to take a level away",
-    "levels of event types that MIMI has no capability for; that of @room notifications holds where the text is read",
+    "levels of event types that MIMI has no capability for bind others as far as the hub reads them; that of @room notifications holds where the text is read",
     "who may change levels may change all thresholds only with level 100 or the highest, and then not just up to their own",
     "more than 32 levels besides the usual ones: further ones count as the next lower",
     "thresholds of a followed room are the host's: not even its highest role changes them from elsewhere",
@@ -165,6 +165,12 @@ impl Powers {
     #[must_use]
     pub fn may_ring_all(&self, user: &str) -> bool {
         self.level(user) >= self.ring
+    }
+
+    /// Whether somebody with this level may send events of this type, as far as it has a threshold of its own.
+    #[must_use]
+    pub fn may_send(&self, level: i64, event_type: &str) -> bool {
+        self.event(event_type).is_none_or(|needed| level >= needed)
     }
 
     /// The threshold that is set for just these events.

@@ -70,7 +70,7 @@ pub(super) fn levels_here(roles: &RoleList, named: &[(u32, i64)], member: i64, m
     named.sort_by_key(|(_, level)| *level);
     let mut found = BTreeMap::new();
     let mut least = member;
-    for (role, level) in named.iter_mut().filter(|(role, _)| is_above(role, ordinary)) {
+    for (_, level) in named.iter_mut().filter(|(role, _)| is_above(role, ordinary)) {
         *level = (*level).max(least.saturating_add(1));
         least = *level;
     }

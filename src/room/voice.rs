@@ -16,10 +16,14 @@ use super::{
     step::Step,
 };
 use crate::{
-    content::{Body, Disposition, MessageStatusReport, MimiContent, NestedPart},
+    content::{Body, Disposition, MessageId, MessageStatusReport, MimiContent, NestedPart},
     ident::UserUri,
     policy::Capability::{self, *},
-    translate::profile,
+    translate::{
+        self, Form, PRIVATE_EVENT,
+        media::{self, MediaKind},
+        profile,
+    },
 };
 
 /// Longest text of a reaction, in bytes. What is longer is a message, whatever it calls itself.
@@ -132,8 +136,42 @@ impl Step<'_> {
 
     /// As hub, of a message that was opened: why its sender may not say it.
     pub(super) fn check_voice(&self, opened: &Opened, content: &MimiContent) -> Result<(), String> {
-        self.forbidden(&opened.sender, content)
-            .map_or(Ok(()), |what| Err(format!("their role does not let them {what}")))
+        if let Some(what) = self.forbidden(&opened.sender, content) {
+            return Err(format!("their role does not let them {what}"));
+        }
+        match self.type_of_its_own(&opened.sender, content) {
+            Some(kind) if !self.level_allows(&opened.sender, &kind) => Err(format!("their level is too low for {kind}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The type of event that a message becomes here, if roles have no capability for it.
+    fn type_of_its_own(&self, sender: &UserUri, content: &MimiContent) -> Option<String> {
+        if content.body.body == Body::Null {
+            return content.replaces.map(|_| "m.room.redaction".to_owned());
+        }
+        let has = |what: &dyn Fn(&Body) -> bool| content.body.walk().any(|part| what(&part.body));
+        if has(&|body| matches!(body, Body::External(_))) {
+            let files = media::from_message(content).map(|media| media.files).unwrap_or_default();
+            return files.iter().any(|file| file.kind == MediaKind::Sticker).then(|| "m.sticker".to_owned());
+        }
+        if !has(&|body| matches!(body, Body::Single { content_type, .. } if content_type == PRIVATE_EVENT)) {
+            return None;
+        }
+        let shown = translate::to_matrix(
+            content,
+            &translate::ToMatrix {
+                message_id: MessageId([0; 32]),
+                sender,
+                room: &self.room.uri,
+                mentions: &translate::Nobody,
+                from_gateway: self.names.is_gateway(&sender.provider()),
+            },
+        );
+        match shown.refers.form {
+            Form::Reference(kind, _) | Form::Version(kind, _) => Some(kind),
+            _ => Some(shown.event_type).filter(|kind| kind != "m.room.message"),
+        }
     }
 
     /// Whether somebody's role lets them say anything at all.

@@ -9,8 +9,9 @@ use super::{
     world::World,
 };
 use crate::{
-    content::{Disposition, MessageId, MimiContent, NestedPart},
+    content::{Body, Disposition, MessageId, MimiContent, NestedPart},
     ident::UserUri,
+    policy::role,
     room::{Input, Names as _, Phase, group::Group},
     wire::{FanoutContent, FanoutMessage, MlsMessage, SubmitMessageRequest, SubmitMessageResponse, Wire as _},
 };
@@ -41,6 +42,14 @@ fn sealed(world: &World, by: &UserUri, number: u8, part: NestedPart, answers: bo
 
 fn text() -> NestedPart {
     NestedPart::text("text/plain;charset=utf-8", "unasked")
+}
+
+/// A deletion of one of their own messages.
+fn deletion(world: &World, by: &UserUri, number: u8) -> MlsMessage {
+    let mut content = MimiContent::new([number; 16], by, &room_uri(), NestedPart::render(Body::Null));
+    content.replaces = Some(MessageId([1; 32]));
+    let epoch = world.providers[A].group.epoch();
+    MlsMessage::decode(&sealed_by(by, epoch, 700 + u64::from(number), &content.encode().unwrap())).unwrap()
 }
 
 /// Whether the hub takes it.
@@ -82,6 +91,21 @@ fn listeners_react_where_that_has_a_level_of_its_own() {
     let reaction = NestedPart { disposition: Disposition::Reaction, ..text() };
     let message = sealed(&world, &c1(), 2, reaction, true);
     assert!(taken(&mut world, &c1(), message));
+}
+
+#[test]
+fn what_has_a_level_of_its_own_in_the_matrix_room_is_refused_below_it() {
+    let mut world = three();
+    let mut content = world.providers[A].set["m.room.power_levels"].content.clone();
+    content["events"] = json!({ "m.room.redaction": 50 });
+    world.set_levels(&a1(), content);
+    world.settle();
+    let first = deletion(&world, &c1(), 1);
+    assert!(!taken(&mut world, &c1(), first));
+    assert!(world.providers[A].reports.iter().any(|text| text.contains("too low for m.room.redaction")));
+    super::bans::give(&mut world, &c1(), role::MODERATOR);
+    let second = deletion(&world, &c1(), 2);
+    assert!(taken(&mut world, &c1(), second));
 }
 
 #[test]
