@@ -140,7 +140,9 @@ impl Step<'_> {
             return Err(format!("their role does not let them {what}"));
         }
         match self.type_of_its_own(&opened.sender, content) {
-            Some(kind) if !self.level_allows(&opened.sender, &kind) => Err(format!("their level is too low for {kind}")),
+            Some(kind) if !self.level_allows(&opened.sender, &kind) => {
+                Err(format!("their level is too low for {kind}"))
+            }
             _ => Ok(()),
         }
     }

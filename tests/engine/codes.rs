@@ -193,12 +193,13 @@ async fn a_group_info_is_no_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_ends_with_its_makers_right_to_let_people_in() {
     let two = Two::new().await;
-    let (at_a, uri) = bridge(&two.a, "a1").await;
+    let (at_a, at_b, uri) = two.room().await;
     let rogue = Rogue::new("m", &two.a.net);
     code(&two.a, &at_a, "!mimi code").await;
     two.a.homeserver.invite(&at_a, "a1", &two.a.homeserver.user("a2"), false);
     two.a.homeserver.join(&at_a, "a2");
     two.a.homeserver.say(&at_a, "a2", "here");
+    until_bodies(&two.b, &at_b, &["here"]).await;
     let code = code_of(&two.a, &at_a, "a2", "!mimi code").await;
     let m1 = rogue.uri("m1");
     assert!(info(&rogue, &two.a, &uri, &m1, Some(&code)).await.is_some());

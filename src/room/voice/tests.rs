@@ -89,7 +89,8 @@ fn reactions_and_taking_back_need_no_leave_to_write() {
 #[test]
 fn what_only_calls_itself_a_reaction_is_a_message() {
     let long = "a whole speech ".repeat(20);
-    let two = MimiContent { in_reply_to: THAT, ..said(of(Disposition::Reaction, all(vec![text("a"), text("b")]).body)) };
+    let two =
+        MimiContent { in_reply_to: THAT, ..said(of(Disposition::Reaction, all(vec![text("a"), text("b")]).body)) };
     let mut titled = reaction("+1");
     titled.set_subject("a whole speech");
     let nothing = MimiContent { in_reply_to: None, ..reaction("+1") };
@@ -112,8 +113,10 @@ fn topics_are_begun_and_answered_in() {
 
 #[test]
 fn reports_and_names_are_everybodys_and_nothing_hides_behind_them() {
-    let (user, room) = (UserUri::parse("mimi://b.example/u/bob").unwrap(), RoomUri::parse("mimi://a.example/r/x").unwrap());
-    let card = profile::write(&Vcard { name: Some("Bob".to_owned()), picture: Photo::Unsaid }, [1; 16], &user, &room, 0);
+    let (user, room) =
+        (UserUri::parse("mimi://b.example/u/bob").unwrap(), RoomUri::parse("mimi://a.example/r/x").unwrap());
+    let card =
+        profile::write(&Vcard { name: Some("Bob".to_owned()), picture: Photo::Unsaid }, [1; 16], &user, &room, 0);
     assert!(may(&[], &card));
     let report = MessageStatusReport(Vec::new()).encode().unwrap();
     let content_type = crate::content::STATUS_MEDIA_TYPE.to_owned();
@@ -121,7 +124,9 @@ fn reports_and_names_are_everybodys_and_nothing_hides_behind_them() {
     let beside = all(vec![card.body.clone(), text("a speech")]).body;
     let mut titled = card;
     titled.set_subject("a speech");
-    for content in [said(of(Disposition::Profile, beside)), said(of(Disposition::Profile, text("a speech").body)), titled] {
+    for content in
+        [said(of(Disposition::Profile, beside)), said(of(Disposition::Profile, text("a speech").body)), titled]
+    {
         assert!(!may(&[ReactToMessage], &content));
     }
 }
