@@ -67,6 +67,8 @@ mod media;
 mod membership;
 #[path = "engine/mirror.rs"]
 mod mirror;
+#[path = "engine/muted.rs"]
+mod muted;
 #[path = "engine/open.rs"]
 mod open;
 #[path = "engine/outside.rs"]

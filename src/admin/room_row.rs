@@ -30,6 +30,9 @@ pub struct RoomRow {
     pub epoch: Option<u64>,
     /// Entries in the participant list.
     pub participants: usize,
+    /// In what the Matrix room is left as it is although the MIMI room says something else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differs: Vec<String>,
 }
 
 impl From<RoomSummary> for RoomRow {
@@ -42,6 +45,7 @@ impl From<RoomSummary> for RoomRow {
             state: room.state,
             epoch: room.epoch,
             participants: room.participants,
+            differs: room.differs,
         }
     }
 }

@@ -37,13 +37,21 @@ fn render(rows: &[RoomRow], json: bool) -> String {
                 r.hub.clone(),
                 r.mimi_room.clone(),
                 r.matrix_room.clone().unwrap_or_else(|| "-".to_owned()),
-                r.state.clone(),
+                state(r),
                 epoch,
                 participants,
             ]
         })
         .collect();
     table::render(&["ROLE", "HUB", "MIMI ROOM", "MATRIX ROOM", "STATE", "EPOCH", "PARTICIPANTS"], &cells)
+}
+
+/// How a room stands, and what was given up to make the same on both sides.
+fn state(row: &RoomRow) -> String {
+    match row.differs.as_slice() {
+        [] => row.state.clone(),
+        them => format!("{}; differs in: {}", row.state, them.join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -59,6 +67,7 @@ mod tests {
             state: "active".into(),
             epoch: Some(7),
             participants: 3,
+            differs: Vec::new(),
         }
     }
 
@@ -77,6 +86,10 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&render(std::slice::from_ref(&bare), true)).unwrap();
         assert!(json.get("epoch").is_none() && json.get("matrix_room").is_none(), "what is absent is left out: {json}");
         assert!(render(&[bare], false).contains(" -  "), "in the table it is a dash");
+        let differs = RoomRow { differs: vec!["name".into(), "topic".into()], ..row() };
+        assert!(render(std::slice::from_ref(&differs), false).contains("active; differs in: name, topic"));
+        let json: serde_json::Value = serde_json::from_str(&render(&[differs], true)).unwrap();
+        assert_eq!(json["differs"], serde_json::json!(["name", "topic"]));
         assert_eq!(render(&[], true), "");
         assert!(render(&[], false).contains("bridge"));
     }

@@ -21,6 +21,8 @@ pub struct RoomSummary {
     pub epoch: Option<u64>,
     /// Entries of the participant list.
     pub participants: usize,
+    /// In what the Matrix room is left as it is although the MIMI room says something else.
+    pub differs: Vec<String>,
 }
 
 impl Engine {
@@ -69,6 +71,7 @@ impl Engine {
             },
             epoch: group.as_ref().and_then(super::group::RoomGroup::known_epoch),
             participants: state.map_or(0, |state| state.participants.len()),
+            differs: room.differs_in().into_iter().map(str::to_owned).collect(),
             uri,
         }
     }

@@ -74,10 +74,10 @@ impl Actor {
     fn group_info(&mut self, peer: &ProviderDomain, body: &[u8]) -> Answer {
         let Some(room) = &self.room else { return Err(Problem::NotFound) };
         let mut shown = None;
-        let codes = room.codes.clone();
+        let (codes, state) = (room.codes.clone(), crate::room::group::Group::state(&self.group));
         let now = super::core::now();
         let answer = super::provider::group_info(&self.engine, peer, room, &self.group, body, |user, code| {
-            let counts = crate::room::counts(&codes, code, now);
+            let counts = state.as_ref().is_ok_and(|state| crate::room::counts(&codes, code, now, state));
             shown = counts.then(|| user.clone());
             counts
         });

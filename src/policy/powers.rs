@@ -18,6 +18,7 @@ use super::{
     components::{Role, RoleChanges, RoleList},
     presets::role_of,
     role,
+    thresholds::levels_here,
 };
 
 /// What is decided otherwise in the MIMI room than by the levels.
@@ -25,7 +26,7 @@ pub const KNOWN_LOSSES: &[&str] = &[
     "who may remove others may also remove those of the same role: leaving and removing share a rule",
     "nobody changes their own role: another one has to take a level away",
     "who becomes a creator by an upgrade to room version 12 keeps the role of level 100: nobody is above it who could give another",
-    "levels of event types that MIMI has no capability for; that of @room notifications holds where the text is read",
+    "levels of event types that MIMI has no capability for bind others as far as the hub reads them; that of @room notifications holds where the text is read",
     "who may change levels may change all thresholds only with level 100 or the highest, and then not just up to their own",
     "more than 32 levels besides the usual ones: further ones count as the next lower",
     "thresholds of a followed room are the host's: not even its highest role changes them from elsewhere",
@@ -61,6 +62,9 @@ pub struct Powers {
     /// Who is named nowhere does not speak.
     #[serde(default)]
     quiet: bool,
+    /// The levels of roles that a host named after its own ones.
+    #[serde(default)]
+    here: BTreeMap<u32, i64>,
 }
 
 /// A level; rooms of old versions have texts, too.
@@ -96,6 +100,7 @@ impl Powers {
             creators,
             most: None,
             quiet: false,
+            here: BTreeMap::new(),
         }
     }
 
@@ -105,11 +110,14 @@ impl Powers {
         Self { most: Some(most), ..self }
     }
 
-    /// The same for a room of others in which ordinary participants (role 2) only listen: who speaks stands above them.
+    /// The same for a room of others, with these roles. Where ordinary participants (role 2) only listen, who speaks stands above
+    /// them. Roles that are named after levels of their host have those that mean the same here.
     #[must_use]
     pub fn among(self, roles: &RoleList) -> Self {
         let quiet = roles.get(role::MEMBER).is_some_and(|member| !member.can(Capability::SendMessage));
-        Self { quiet, ..self }
+        let named: Vec<(u32, i64)> = roles.0.iter().filter_map(|role| Some((role.index, host_level(role)?))).collect();
+        let here = levels_here(roles, &named, self.users_default, self.most.unwrap_or(ABOVE_ALL));
+        Self { quiet, here, ..self }
     }
 
     /// The level of whoever is not named.
@@ -158,6 +166,12 @@ impl Powers {
     #[must_use]
     pub fn may_ring_all(&self, user: &str) -> bool {
         self.level(user) >= self.ring
+    }
+
+    /// Whether somebody with this level may send events of this type, as far as it has a threshold of its own.
+    #[must_use]
+    pub fn may_send(&self, level: i64, event_type: &str) -> bool {
+        self.event(event_type).is_none_or(|needed| level >= needed)
     }
 
     /// The threshold that is set for just these events.
@@ -306,6 +320,7 @@ impl Powers {
         match role.index {
             role::NONE | role::BANNED => None,
             role::MEMBER => Some(self.users_default),
+            index if self.here.contains_key(&index) => self.here.get(&index).copied(),
             CREATOR if role.name == "creator" => Some(ABOVE_ALL),
             _ => Some(named_level(role).unwrap_or_else(|| self.likely_level(role))),
         }
@@ -338,6 +353,12 @@ fn named_level(role: &Role) -> Option<i64> {
         (index, name) if index >= FIRST_EXTRA => name.strip_prefix(LEVEL)?.parse().ok(),
         _ => None,
     }
+}
+
+/// The level that a role had where it was made.
+fn host_level(role: &Role) -> Option<i64> {
+    let creator = role.index == CREATOR && role.name == "creator";
+    if creator { Some(ABOVE_ALL) } else { named_level(role) }
 }
 
 /// What everybody may do.

@@ -1,6 +1,8 @@
 //! The thresholds of a Matrix room that is a portal to a room hosted elsewhere: what its roles allow (Matrix client-server API,
 //! `m.room.power_levels`; room-policy-03 section 3). The other way around is in [`Powers::roles`].
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{Capability, Powers, Role, RoleList, role};
@@ -28,6 +30,65 @@ const ACTS: &[(Place, Allows)] = &[
     (Place::Event("m.room.avatar"), |role| role.can(Capability::ChangeRoomAvatar)),
     (Place::Event("m.room.power_levels"), |role| role.can(Capability::ChangeUserRole)),
 ];
+
+/// What thresholds decide about a role, but for whom it reaches.
+const DECIDED: [Capability; 10] = [
+    Capability::SendMessage,
+    Capability::ReactToMessage,
+    Capability::AddParticipant,
+    Capability::RemoveParticipant,
+    Capability::Ban,
+    Capability::DeleteOtherMessage,
+    Capability::ChangeRoomName,
+    Capability::ChangeRoomSubject,
+    Capability::ChangeRoomAvatar,
+    Capability::ChangeUserRole,
+];
+
+/// Whether a role stands above another one: it may do more, or the same, and take the other's away.
+fn is_above(role: &Role, other: &Role) -> bool {
+    let mut decided = DECIDED.iter().map(|capability| (role.can(*capability), other.can(*capability)));
+    let more = decided.clone().any(|(one, two)| one && !two);
+    let less = decided.any(|(one, two)| two && !one);
+    let outranks = || (role::NONE..=role::MEMBER).any(|to| role.may_change(other.index, to) && to != other.index);
+    !less && (more || outranks())
+}
+
+/// Whether thresholds tell the two apart.
+fn differ(role: &Role, other: &Role) -> bool {
+    DECIDED.iter().any(|capability| role.can(*capability) != other.can(*capability))
+        || ACTS.iter().any(|(_, allows)| allows(role) != allows(other))
+}
+
+/// The levels of a portal for roles that are named after levels of their host. Those are the host's: what ordinary participants
+/// have there, nobody says. So a role that may do less than they has less than what they have here, one that may do more has
+/// more, and the order of the others stays. Nobody has more than `most`.
+pub(super) fn levels_here(roles: &RoleList, named: &[(u32, i64)], member: i64, most: i64) -> BTreeMap<u32, i64> {
+    let Some(ordinary) = roles.get(role::MEMBER) else { return BTreeMap::new() };
+    let mut named: Vec<(&Role, i64)> =
+        named.iter().filter_map(|(index, level)| Some((roles.get(*index)?, *level))).collect();
+    named.sort_by_key(|(_, level)| *level);
+    let mut found = BTreeMap::new();
+    let mut least = member;
+    for (_, level) in named.iter_mut().filter(|(role, _)| is_above(role, ordinary)) {
+        *level = (*level).max(least.saturating_add(1));
+        least = *level;
+    }
+    let mut above: Option<(&Role, i64)> = None;
+    for (role, level) in named.iter().rev().filter(|(role, _)| !is_above(ordinary, role)) {
+        let room = above.map_or(most, |(next, at)| if differ(role, next) { at.saturating_sub(1) } else { at });
+        let level = (*level).min(room);
+        found.insert(role.index, level);
+        above = Some((role, level));
+    }
+    let mut next = member;
+    for (role, level) in named.iter().rev().filter(|(role, _)| is_above(ordinary, role)) {
+        let level = (*level).min(next.saturating_sub(1));
+        found.insert(role.index, level);
+        next = level;
+    }
+    found
+}
 
 impl Powers {
     /// Brings the thresholds of a content, whose levels these are, to what the roles allow: the lowest level of those who

@@ -169,6 +169,7 @@ impl Step<'_> {
     /// Its ban was lifted; false if it had none.
     pub(super) fn on_ghost_unbanned(&mut self, by: &UserUri, remote: &UserUri) -> bool {
         let by_us = self.room.shut.remove(remote);
+        self.room.unshown.remove(remote);
         if !self.room.banned.remove(remote) && !by_us {
             return false;
         }
@@ -399,10 +400,16 @@ impl Step<'_> {
         }
     }
 
-    /// The homeserver does not take a message of a ghost, for good.
+    /// The homeserver does not take a message of a ghost, for good. People are told once, until levels or bans change.
     pub(super) fn on_not_shown(&mut self, user: &UserUri, why: &str) {
-        if !self.room.banned.contains(user) {
-            self.notice(&format!("A message of {} could not be shown here: {why}.", self.names.display(user)));
+        if self.room.banned.contains(user) {
+            return;
+        }
+        let text = format!("A message of {} could not be shown here: {why}.", self.names.display(user));
+        if self.room.unshown.insert(user.clone()) {
+            self.notice(&text);
+        } else {
+            self.out.push(Effect::Note(text));
         }
     }
 }

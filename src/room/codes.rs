@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     ident::UserUri,
-    policy::{self, Capability, component, role},
+    policy::{self, Capability, RoomState, component, role},
 };
 
 /// Codes that a room may have at a time.
@@ -64,6 +64,8 @@ impl Step<'_> {
         }
         if what.is_some_and(|word| word.eq_ignore_ascii_case("off")) {
             self.room.codes.clear();
+            // Who showed one stays outside, too.
+            self.room.admitted.clear();
             return Ok("No joining code counts any more.".to_owned().into());
         }
         if let Some(refusal) = self.may_not_bring(&by, None) {
@@ -110,11 +112,12 @@ impl Step<'_> {
     }
 }
 
-/// Whether a code is one of these, and counts still.
+/// Whether a code is one of these, and counts still: no longer than who made it may let people in.
 #[must_use]
-pub fn counts(codes: &[JoinCode], code: &[u8], now: Millis) -> bool {
+pub fn counts(codes: &[JoinCode], code: &[u8], now: Millis, state: &RoomState) -> bool {
     let shown = hash(code);
-    codes.iter().any(|code| code.hash == shown && code.until > now)
+    let may = |by: &UserUri| state.takes_part(by) && state.can(by, Capability::AddParticipant);
+    codes.iter().any(|code| code.hash == shown && code.until > now && may(&code.by))
 }
 
 impl Room {

@@ -312,8 +312,16 @@ impl Step<'_> {
                 denied.into_iter().collect::<Vec<_>>().join(", ")
             ),
         };
+        let differs = match self.room.differs_in().as_slice() {
+            [] => String::new(),
+            them => format!(
+                " Here and in the MIMI room these differ, and I leave them: {}. They agree again once somebody sets here what \
+                 stands there, or what stands there changes.",
+                them.join(", ")
+            ),
+        };
         format!(
-            "{}: {how}, {role}. {} here, {there} elsewhere; epoch {}; {} waiting.{denied} Encryption towards MIMI ends at this gateway.{} {}",
+            "{}: {how}, {role}. {} here, {there} elsewhere; epoch {}; {} waiting.{denied}{differs} Encryption towards MIMI ends at this gateway.{} {}",
             self.room.uri,
             counted(here as u64, "participant", "participants"),
             self.group.epoch(),

@@ -109,6 +109,11 @@ impl Step<'_> {
             self.report(format!("a message that {peer} submits as {} is refused: {OTHER_GROUP}", request.sending_user));
             return refused;
         }
+        if self.is_kept_out(&request.sending_user) {
+            // Whether the list says so yet or not, and whether anybody may make it say so.
+            self.report(format!("{peer} submits as {}, whom the Matrix room keeps out", request.sending_user));
+            return refused;
+        }
         // What was accepted counts from then on, whether it is committed yet or not (section 7.1).
         if self.is_on_the_way_out(&request.sending_user) {
             self.report(format!("{peer} submits as {}, who is leaving or was put out", request.sending_user));
@@ -154,8 +159,8 @@ impl Step<'_> {
         SubmitMessageResponse::Accepted { accepted_timestamp: at, frank }.encode()
     }
 
-    /// A hub that can read a message takes only one whose sender and room are those that it names, and that has beside it
-    /// nothing that is not true of it.
+    /// A hub that can read a message takes only one whose sender and room are those that it names, that has beside it
+    /// nothing that is not true of it, and that its sender may say.
     fn check_content(&self, opened: &Opened) -> Result<(), String> {
         let content = match MimiContent::decode(&opened.plaintext) {
             Ok(content) => content,
@@ -165,7 +170,8 @@ impl Step<'_> {
         };
         content.check_origin(&opened.sender, &self.room.uri).map_err(|error| error.to_string())?;
         let id = crate::content::message_id(&opened.sender, &self.room.uri, &opened.plaintext, &content.salt).0;
-        check_beside(&opened.beside, &id, &content, &opened.plaintext).map_err(str::to_owned)
+        check_beside(&opened.beside, &id, &content, &opened.plaintext)?;
+        self.check_voice(opened, &content)
     }
 
     /// Distributes a message that we have no leaf to read with: what its frame says has to fit.
@@ -176,6 +182,9 @@ impl Step<'_> {
         }
         if !self.group.in_group(&request.sending_user) {
             return Err("its sender has no client in the room");
+        }
+        if !self.has_voice(&request.sending_user) {
+            return Err("the role of its sender lets them say nothing");
         }
         // A second copy could be read by nobody.
         if !self.recent.insert(super::step::hash(message.as_bytes())) {
@@ -379,6 +388,7 @@ impl Step<'_> {
         let going: BTreeSet<UserUri> = before.iter().filter(|user| self.is_going(user)).cloned().collect();
         self.leave_anew();
         let group = &*self.group;
+        self.room.unshown.retain(|user| group.in_group(user));
         // Who is asked anew while their leave is on its way stays asked.
         self.room.asked.retain(|user, _| !group.in_group(user) || going.contains(user));
         for user in &applied.local_removed {

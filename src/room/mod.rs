@@ -55,6 +55,7 @@ mod trickle;
 mod undone;
 mod unsaid;
 mod upgrade;
+mod voice;
 mod welcome;
 pub mod words;
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::step::Step;
 use crate::{
     ident::{ProviderDomain, UserUri},
-    policy::{Pending, RoomState, component},
+    policy::{Capability, Pending, Role, RoomState, component, role},
     wire::{MlsMessage, MlsMessageFields, Proposal, ProposalOrRef, PublicFields, Sender, Wire},
 };
 
@@ -23,6 +23,11 @@ impl Overlay {
     /// Whether nothing more is taken from this user.
     pub(super) fn is_going(&self, state: &RoomState, user: &UserUri) -> bool {
         self.leaving.contains(user) || self.list.is_going(state, user)
+    }
+
+    /// Whether messages go to this user's clients.
+    fn may_receive(&self, state: &RoomState, user: &UserUri) -> bool {
+        !self.leaving.contains(user) && self.list.may_receive(state, user)
     }
 }
 
@@ -87,14 +92,18 @@ impl Step<'_> {
         more.filter_map(|message| self.sent_by(message)).find(|user| overlay.is_going(&state, user))
     }
 
-    /// The other providers to whom messages go: those with somebody who is not on their way out.
+    /// The other providers to whom messages go: those with somebody who may receive them, and is not on their way out.
     pub(super) fn readers(&self) -> BTreeSet<ProviderDomain> {
         let mut peers = self.peers();
-        let Some(state) = self.group.has_pending().then(|| self.state()).flatten() else { return peers };
+        let Some(state) = self.state() else { return peers };
+        let hears = |role: &Role| role.index <= role::BANNED || role.can(Capability::ReceiveMessage);
+        if !self.group.has_pending() && state.roles.0.iter().all(hears) {
+            return peers;
+        }
         let overlay = self.overlay();
         peers.retain(|peer| {
             let mut theirs = state.participants.iter().map(|(user, _)| user).filter(|user| user.provider() == *peer);
-            theirs.any(|user| state.takes_part(user) && !overlay.is_going(&state, user))
+            theirs.any(|user| overlay.may_receive(&state, user))
         });
         peers
     }

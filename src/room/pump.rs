@@ -201,6 +201,9 @@ impl Step<'_> {
         }
         match intent {
             Intent::Say { user, content, event, message_id } => {
+                if let Some(first) = self.voice_first(user, content)? {
+                    return Ok(first);
+                }
                 if let Some(first) = self.leaf_first(user)? {
                     return Ok(first);
                 }

@@ -133,6 +133,12 @@ impl Step<'_> {
         self.room.phase == Phase::Active && here && !busy && !self.room.direct && self.sees_group()
     }
 
+    /// The MIMI room says what the levels that stand there say.
+    fn levels_agree(&mut self) {
+        self.room.levels.agreed.clone_from(&self.room.levels.now);
+        self.agrees(Setting::Powers);
+    }
+
     /// After everything else of a step: roles that changed have to be seen in the levels.
     pub(super) fn show_roles(&mut self) {
         if self.room.phase != Phase::Active {
@@ -168,12 +174,15 @@ impl Step<'_> {
         // It was looked at behind all writes: what was refused of them was heard of before this.
         self.room.levels.before = None;
         self.room.levels.now = content.to_string();
+        if news {
+            self.room.unshown.clear();
+        }
         let powers = self.powers(&self.room.levels.now);
         self.check_strength(&powers);
         let Some(state) = self.state() else { return };
         if !news || self.names.is_bot(&sender) || self.names.ghost_uri(&sender).is_some() {
             if news {
-                self.room.levels.agreed.clone_from(&self.room.levels.now);
+                self.levels_agree();
             }
             return self.write_levels(&state, &self.room.levels.now.clone());
         }
@@ -199,7 +208,7 @@ impl Step<'_> {
             return;
         }
         if changed.is_empty() && !self.defines_anew(&state, &powers) {
-            self.room.levels.agreed.clone_from(&self.room.levels.now);
+            self.levels_agree();
             return self.write_levels(&state, &self.room.levels.now.clone());
         }
         match self.names.uri(&sender) {
@@ -263,7 +272,7 @@ impl Step<'_> {
         }
         let changes = appointed(&state, &powers, levels);
         if changes.is_empty() {
-            self.room.levels.agreed.clone_from(&self.room.levels.now);
+            self.levels_agree();
             // Of others, levels may be to be written since before.
             self.write_levels(&state, &self.room.levels.now.clone());
             return Ok(Turn::Done);
@@ -303,7 +312,7 @@ impl Step<'_> {
         let Some(Intent::Appoint { levels, .. }) = self.room.queue.front() else { return };
         let Some(state) = self.state() else { return };
         if appointed(&state, &self.powers(&self.room.levels.now), levels).is_empty() {
-            self.room.levels.agreed.clone_from(&self.room.levels.now);
+            self.levels_agree();
             self.room.queue.pop_front();
         }
     }
@@ -382,6 +391,9 @@ impl Step<'_> {
         levels.before.get_or_insert(Box::new(before));
         self.room.levels.now.clone_from(&text);
         self.room.levels.agreed.clone_from(&text);
+        if !self.defines_anew(state, &self.powers(&text)) {
+            self.agrees(Setting::Powers);
+        }
         self.wrote(Setting::Powers);
         self.out.push(Effect::Matrix(MatrixAction::SetState {
             room,
@@ -418,6 +430,18 @@ impl Step<'_> {
             bot = self.names.bot()
         );
         self.notice_of(&Actor::Ghost(ghost), &text);
+    }
+
+    /// As hub: whether the level of somebody's role is enough for events of this type, if that has a level of its own. The level
+    /// of their ghost may come a moment after the role.
+    pub(super) fn level_allows(&self, user: &UserUri, event_type: &str) -> bool {
+        if !self.is_hub() || self.room.direct || self.room.levels.now.is_empty() {
+            return true;
+        }
+        let Some(state) = self.state() else { return true };
+        let powers = self.powers(&self.room.levels.now);
+        let role = state.role_of(user).and_then(|index| state.roles.get(index));
+        role.and_then(|role| powers.level_of(role)).is_none_or(|level| powers.may_send(level, event_type))
     }
 
     /// What the bot cannot do in the Matrix room, as far as its levels are known.

@@ -136,6 +136,9 @@ pub struct Shown {
     unwritten: bool,
     /// What stands here is left as it is although MIMI says the other.
     left: Option<(String, String)>,
+    /// The same of what is no text.
+    #[serde(default)]
+    differs: bool,
     /// Of the picture: assets of ours that were made for it, and are not deleted yet.
     pub(super) published: Vec<String>,
 }
@@ -167,12 +170,23 @@ impl Step<'_> {
     /// Whether one more change of this is undone.
     pub(super) fn is_worth_undoing(&mut self, setting: Setting) -> Worth {
         let now = self.now;
-        self.room.settings.entry(setting).or_default().is_worth(now)
+        let shown = self.room.settings.entry(setting).or_default();
+        let worth = shown.is_worth(now);
+        shown.differs = worth != Worth::Undoing;
+        worth
+    }
+
+    /// Both sides say the same of it again.
+    pub(super) fn agrees(&mut self, setting: Setting) {
+        if let Some(shown) = self.room.settings.get_mut(&setting) {
+            shown.differs = false;
+        }
     }
 
     /// Somebody of this room wants something else by now: it is begun anew.
     pub(super) fn forget_undone(&mut self, setting: Setting) {
-        self.room.settings.entry(setting).or_default().undone = 0;
+        let shown = self.room.settings.entry(setting).or_default();
+        (shown.undone, shown.differs) = (0, false);
     }
 
     /// What is looked at now is from before this.
@@ -199,6 +213,11 @@ impl Step<'_> {
             Phase::Left => !self.room.unbridging && Setting::TEXTS.contains(&setting),
             Phase::Broken(_) => false,
         }
+    }
+
+    /// Whether the homeserver is being asked what stands there.
+    pub(super) fn is_looked_at(&self, setting: Setting) -> bool {
+        self.room.settings.get(&setting).is_some_and(|shown| shown.looking.is_some())
     }
 
     /// Asks the homeserver what stands there now.
@@ -428,6 +447,13 @@ impl Step<'_> {
 }
 
 impl super::state::Room {
+    /// In what the Matrix room is left as it is although the MIMI room says something else.
+    #[must_use]
+    pub fn differs_in(&self) -> Vec<&'static str> {
+        let differ = self.settings.iter().filter(|(_, shown)| shown.left.is_some() || shown.differs);
+        differ.map(|(setting, _)| setting.word()).collect()
+    }
+
     /// What a Matrix room says when we begin with it.
     pub fn is_called(&mut self, name: &str, topic: &str) {
         for shown in self.settings.values_mut() {

@@ -399,6 +399,9 @@ pub struct Room {
     /// What the homeserver did not let us do to whom: it is done once the bot has the power.
     #[serde(default)]
     pub undone: BTreeMap<UserUri, super::undone::Undone>,
+    /// Remote users of whom people were told that the homeserver does not take what they say.
+    #[serde(default)]
+    pub unshown: BTreeSet<UserUri>,
     /// As hub: which providers the Matrix room's server access list keeps out.
     pub access: Option<AccessList>,
     /// As hub: whom it put out.
@@ -495,6 +498,7 @@ impl Room {
             slow: BTreeSet::new(),
             shut: BTreeSet::new(),
             undone: BTreeMap::new(),
+            unshown: BTreeSet::new(),
             access: None,
             barred: BTreeSet::new(),
             moving: None,

@@ -21,8 +21,13 @@ use mimi_gateway::{engine::ports::Endpoint, ident::RoomUri, ident::UserUri, poli
 
 /// A1 asks for a code; what it is.
 async fn code(a: &Silo, at_a: &OwnedRoomId, words: &str) -> String {
+    code_of(a, at_a, "a1", words).await
+}
+
+/// The same for somebody else.
+async fn code_of(a: &Silo, at_a: &OwnedRoomId, who: &str, words: &str) -> String {
     let before = a.homeserver.notices(at_a).len();
-    a.homeserver.say(at_a, "a1", words);
+    a.homeserver.say(at_a, who, words);
     until("a code", || {
         let notices = a.homeserver.notices(at_a);
         let told = notices.iter().skip(before).find(|text| text.contains("Whoever has this code"))?;
@@ -165,6 +170,13 @@ async fn a_group_info_is_no_code() {
         let list = state.to_components().unwrap()[&component::PARTICIPANT_LIST].clone();
         Member::join_external(&join, &mut yes(BTreeMap::from([(component::PARTICIPANT_LIST, list)]))).unwrap().1
     };
+    // The door is shut, also for who showed the code before.
+    two.a.homeserver.say(&at_a, "a1", "!mimi code off");
+    until_true("off", || two.a.homeserver.notices(&at_a).iter().any(|text| text.contains("No joining code"))).await;
+    let reply = rogue.update(&two.a, &uri, &bundle(&join(&m1, role::MEMBER))).await;
+    assert!(refused(&reply) && reply.description.contains("joining code"), "{reply:?}");
+    let code = self::code(&two.a, &at_a, "!mimi code").await;
+    assert!(info(&rogue, &two.a, &uri, &m1, Some(&code)).await.is_some());
     // M2 showed none; M1 comes as a member and as nothing more.
     let before = two.a.room(&uri).await.unwrap();
     let reply = rogue.update(&two.a, &uri, &bundle(&join(&m2, role::MEMBER))).await;
@@ -176,6 +188,30 @@ async fn a_group_info_is_no_code() {
     assert!(matches!(reply.outcome, UpdateOutcome::Success { .. }), "{reply:?}");
     let ghost = two.a.ghost(&m1);
     until_true("its ghost comes", || two.a.homeserver.member(&at_a, &ghost).as_deref() == Some("join")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_ends_with_its_makers_right_to_let_people_in() {
+    let two = Two::new().await;
+    let (at_a, at_b, uri) = two.room().await;
+    let rogue = Rogue::new("m", &two.a.net);
+    code(&two.a, &at_a, "!mimi code").await;
+    two.a.homeserver.invite(&at_a, "a1", &two.a.homeserver.user("a2"), false);
+    two.a.homeserver.join(&at_a, "a2");
+    two.a.homeserver.say(&at_a, "a2", "here");
+    until_bodies(&two.b, &at_b, &["here"]).await;
+    let code = code_of(&two.a, &at_a, "a2", "!mimi code").await;
+    let m1 = rogue.uri("m1");
+    assert!(info(&rogue, &two.a, &uri, &m1, Some(&code)).await.is_some());
+    // Only moderators invite from now on.
+    let mut levels = two.a.homeserver.states(&at_a, "m.room.power_levels").pop().unwrap();
+    levels["invite"] = serde_json::json!(50);
+    two.a.homeserver.set(&at_a, "a1", "m.room.power_levels", levels);
+    let m2 = rogue.uri("m2");
+    let since = std::time::Instant::now();
+    while info(&rogue, &two.a, &uri, &m2, Some(&code)).await.is_some() {
+        assert!(since.elapsed() < crate::silo::PATIENCE, "the code still counts");
+    }
 }
 
 fn empty(uri: &RoomUri) -> RoomState {

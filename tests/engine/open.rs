@@ -317,7 +317,7 @@ async fn where_the_operator_allows_no_open_rooms_there_are_none() {
 }
 
 /// What a commit that brings no clients changes.
-fn judged(view: &CommitView) -> Result<std::collections::BTreeMap<u16, Vec<u8>>, String> {
+pub(crate) fn judged(view: &CommitView) -> Result<std::collections::BTreeMap<u16, Vec<u8>>, String> {
     let (state, by) = (RoomState::from_components(&view.components).unwrap(), view.sender.user());
     let update = |change: &AppDataView| {
         let AppDataOp::Update(bytes) = &change.op else { panic!("a removal") };

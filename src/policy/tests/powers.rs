@@ -217,3 +217,56 @@ fn the_level_for_ringing_everybody_is_that_of_notifications() {
     assert!(!Powers::read(None, [].into(), Some("alice")).may_ring_all("bob"));
     assert!(Powers::read(Some(&json!({})), ["carol".to_owned()].into(), None).may_ring_all("carol"));
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Levels of the host, roles, levels of a portal: there, too, people may do what they may do here, and nothing else.
+    #[test]
+    fn a_portal_lets_people_do_what_the_host_lets_them(content in levels()) {
+        let (_, state) = mirrored(&content);
+        let mut portal = json!({ "users": {} });
+        let read = |content: &Value| Powers::read(Some(content), [].into(), None).at_most(95).among(&state.roles);
+        let Value::Object(fields) = &mut portal else { unreachable!() };
+        read(&json!({})).write_thresholds(&state.roles, 100, fields);
+        let there = read(&portal);
+        for name in PEOPLE.iter().take(3) {
+            let role = state.roles.get(role_in(&state, &user(name))).unwrap();
+            portal["users"][name] = json!(there.level_of(role).unwrap());
+        }
+        let matrix = Matrix(&portal);
+        for name in PEOPLE.iter().take(3) {
+            let role = state.roles.get(role_in(&state, &user(name))).unwrap();
+            let own = matrix.level(name);
+            let may = |capability| role.can(capability);
+            let reaches = |to| role.may_change(role::MEMBER, to);
+            let pairs = [
+                (may(Capability::SendMessage), matrix.message("m.room.message"), "speak"),
+                (may(Capability::ReactToMessage), matrix.message("m.reaction"), "react"),
+                (may(Capability::AddParticipant), matrix.needs("invite", 0), "invite"),
+                (may(Capability::RemoveParticipant) && reaches(role::NONE), matrix.needs("kick", 50), "kick"),
+                (may(Capability::Ban) && reaches(role::BANNED), matrix.needs("ban", 50), "ban"),
+                (may(Capability::DeleteOtherMessage), matrix.needs("redact", 50), "redact"),
+                (may(Capability::ChangeRoomName), matrix.state("m.room.name"), "name"),
+                (may(Capability::ChangeRoomSubject), matrix.state("m.room.topic"), "topic"),
+                (may(Capability::ChangeRoomAvatar), matrix.state("m.room.avatar"), "avatar"),
+                (may(Capability::ChangeUserRole), matrix.state("m.room.power_levels"), "levels"),
+            ];
+            for (allowed, needed, what) in pairs {
+                prop_assert_eq!(own >= needed, allowed, "{} ({}, {}) {}: {}", name, own, &role.name, what, &portal);
+            }
+        }
+    }
+}
+
+#[test]
+fn who_is_muted_below_a_high_default_is_muted_in_a_portal() {
+    let content = json!({ "users_default": 50, "events_default": 25, "users": { "alice": 100, "bob": 0 } });
+    let (_, state) = mirrored(&content);
+    let powers = Powers::read(Some(&json!({})), [].into(), None).at_most(95).among(&state.roles);
+    let mut portal = serde_json::Map::new();
+    powers.write_thresholds(&state.roles, 100, &mut portal);
+    let level = |name: &str| powers.level_of(state.roles.get(role_in(&state, &user(name))).unwrap()).unwrap();
+    let needed = portal.get("events_default").and_then(Value::as_i64).unwrap_or(0);
+    assert!(level("bob") < needed && level("carol") >= needed && level("alice") == 95, "{portal:?}");
+}

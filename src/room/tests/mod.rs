@@ -11,6 +11,7 @@ mod kin;
 mod live;
 mod lost;
 mod model;
+mod muted;
 mod named;
 mod outside;
 mod portraits;

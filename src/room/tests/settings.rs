@@ -63,10 +63,30 @@ fn whoever_insists_is_let_be_until_something_changes() {
     let notices = &world.providers[B].notices;
     assert_eq!(notices.iter().filter(|text| text.contains("put back here")).count(), 3, "{notices:?}");
     assert_eq!(notices.iter().filter(|text| text.contains("again and again")).count(), 1, "{notices:?}");
+    assert_eq!(world.providers[B].room().differs_in(), ["name"]);
     // What MIMI says next is written.
     world.rename(&a1(), "Chess club");
     world.settle();
     is_called(&world, "Chess club");
+    assert!(world.providers[B].room().differs_in().is_empty());
+}
+
+#[test]
+fn that_levels_differ_is_known_as_long_as_it_lasts() {
+    let mut world = two();
+    let agreed = world.providers[B].set["m.room.power_levels"].content.clone();
+    for number in 0..5 {
+        let mut bent = agreed.clone();
+        bent["ban"] = serde_json::json!(number);
+        world.set_levels(&b1(), bent);
+        world.settle();
+        let differs = world.providers[B].room().differs_in();
+        assert_eq!(differs.is_empty(), number < 3, "{number}: {differs:?}");
+    }
+    assert_eq!(world.providers[B].room().differs_in(), ["power levels"]);
+    world.set_levels(&b1(), agreed);
+    world.settle();
+    assert!(world.providers[B].room().differs_in().is_empty());
 }
 
 #[test]

@@ -26,6 +26,17 @@ pub fn is_profile(message: &MimiContent) -> bool {
     message.body.disposition == Disposition::Profile && message.body.body != Body::Null
 }
 
+/// Whether it has nothing but vCards: nothing is said beside them to whoever shows all parts.
+#[must_use]
+pub fn is_card_alone(message: &MimiContent) -> bool {
+    let is_card = |part: &NestedPart| match &part.body {
+        Body::Single { content_type, .. } => is_vcard(content_type),
+        Body::Multi { .. } => true,
+        Body::Null | Body::External(_) => false,
+    };
+    is_profile(message) && message.subject().is_none() && message.body.walk().all(is_card)
+}
+
 /// The message by which a user tells a room what it is called there.
 #[must_use]
 pub fn write(card: &Vcard, salt: [u8; 16], sender: &UserUri, room: &RoomUri, now: u64) -> MimiContent {
