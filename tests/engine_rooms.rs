@@ -119,6 +119,8 @@ mod settings;
 mod sight;
 #[path = "engine/silo.rs"]
 mod silo;
+#[path = "engine/space_portals.rs"]
+mod space_portals;
 #[path = "engine/spaces.rs"]
 mod spaces;
 #[path = "engine/three.rs"]

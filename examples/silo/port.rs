@@ -128,6 +128,7 @@ impl Chat {
             members,
             invite,
             initial_state,
+            ..
         } = action
         else {
             return Err("not a new room".to_owned());

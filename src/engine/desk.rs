@@ -114,6 +114,7 @@ impl Engine {
             name: None,
             topic: None,
             is_direct: true,
+            space: false,
             members: Vec::new(),
             invite: vec![user.clone()],
             // What the bot came to say is there before they join.

@@ -26,6 +26,8 @@ pub(super) struct RoomFacts {
     pub(super) encrypted: bool,
     /// The one room whose members may come in by themselves.
     pub(super) lets_in: Option<OwnedRoomId>,
+    /// Whether it is a space.
+    pub(super) is_space: bool,
     pub(super) missing: Vec<&'static str>,
     pub(super) may: bool,
     /// Users who are banned, remote ones and our own.
@@ -76,6 +78,7 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
             }
             "m.room.create" => {
                 first = event.get("sender").and_then(serde_json::Value::as_str).map(str::to_owned);
+                facts.is_space = room::is_space(&content);
                 creators = room::creators(first.as_deref().unwrap_or_default(), &content);
             }
             _ => {}
@@ -125,6 +128,7 @@ impl RoomFacts {
             faces: self.faces,
             found: None,
             space: self.lets_in,
+            is_space: self.is_space,
             since,
         }
     }

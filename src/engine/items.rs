@@ -120,6 +120,11 @@ impl Actor {
                 let input = Input::Kin { parent, spaces, awaited, answers: *answers };
                 self.run(input, batch, after).await.map(drop)
             }
+            InboxItem::Above { room, matrix } => {
+                let input = Input::Above { room: room.clone(), matrix: matrix.clone() };
+                self.run(input, batch, after).await.map(drop)
+            }
+            InboxItem::Below { room } => self.below(room, batch, after).await,
             InboxItem::Passed { references, provider } => {
                 let input = Input::KeyPackagesPassed { references: references.clone(), provider: provider.clone() };
                 self.run(input, batch, after).await.map(drop)

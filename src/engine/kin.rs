@@ -44,6 +44,8 @@ pub(super) struct Related {
     items: Vec<(String, u64, InboxItem)>,
     /// Who takes part in this room, if that changed.
     roster: Option<Known>,
+    /// Rooms that depend on this one, and want to know which Matrix room it is.
+    pub(super) below: BTreeSet<RoomUri>,
 }
 
 async fn load(db: &Database, uri: &str) -> Result<Option<BTreeSet<UserUri>>, StoreError> {
@@ -140,7 +142,7 @@ impl Actor {
         }
     }
 
-    fn tell_room(&self, to: &str, item: InboxItem, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+    pub(super) fn tell_room(&self, to: &str, item: InboxItem, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
         let number = INBOX.append(&self.engine.0.db, batch, &to.to_owned(), &item)?;
         after.related.items.push((to.to_owned(), number, item));
         Ok(())
@@ -185,7 +187,7 @@ impl Actor {
         self.tell_room(parent.as_str(), InboxItem::NoChild { room, question }, batch, after)
     }
 
-    fn is_hub(&self) -> bool {
+    pub(super) fn is_hub(&self) -> bool {
         self.room.as_ref().is_some_and(|room| room.uri.hub() == *self.engine.0.names.domain())
     }
 
@@ -208,6 +210,7 @@ impl Actor {
         batch: &mut Batch,
         after: &mut After,
     ) -> Result<(), StoreError> {
+        self.note_links(batch, after).await?;
         let (db, belongs, is_hub) = (self.engine.0.db.clone(), self.belongs(), self.is_hub());
         let Some(room) = &mut self.room else { return Ok(()) };
         let sought = room.kin.space.clone().filter(|_| is_hub && room.has_kin());

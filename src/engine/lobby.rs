@@ -340,6 +340,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         faces: engine.own_face(&event.sender).await,
         found: None,
         space: None,
+        is_space: false,
         // What was said before the invitation is not for the one who is invited.
         since: Some(event.event_id.to_string()),
     };

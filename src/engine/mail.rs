@@ -170,6 +170,8 @@ pub(super) struct NewRoom {
     pub(super) found: Option<String>,
     /// The one room whose members may come in by themselves.
     pub(super) space: Option<ruma::OwnedRoomId>,
+    /// Whether it is a space itself.
+    pub(super) is_space: bool,
     /// The newest event that was there before.
     pub(super) since: Option<String>,
 }

@@ -39,6 +39,7 @@ mod kin;
 mod lane;
 mod later;
 mod lineage;
+mod links;
 mod lobby;
 mod losses;
 mod mail;

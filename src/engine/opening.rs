@@ -96,6 +96,7 @@ impl Actor {
         }
         room.banned = banned.into_iter().cloned().collect();
         room.public = public;
+        room.space = new.is_space;
         room.kin.space.clone_from(&new.space);
         room.kin.set_by = new.space.is_some().then(|| new.creator.clone());
         self.room = Some(room);

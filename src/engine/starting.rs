@@ -193,6 +193,7 @@ impl Engine {
             name: None,
             topic: None,
             is_direct: true,
+            space: false,
             members: Vec::new(),
             invite: vec![user.clone()],
             initial_state: Vec::new(),
@@ -227,6 +228,7 @@ impl Engine {
                 faces: Vec::new(),
                 found: name.map(str::to_owned),
                 space: None,
+                is_space: false,
                 since: None,
             };
             create(self, new).await?

@@ -122,6 +122,8 @@ pub(crate) const ROSTERS: Table<String, ()> = Table::new("rosterof");
 pub(crate) const ROSTERED: Table<(String, UserUri), ()> = Table::new("rostered");
 /// Matrix room whose members may come into another one, and the URI of that.
 pub(crate) const SEEKERS: Table<(String, String), ()> = Table::new("seeker");
+/// The Matrix room of a followed room that depends on another one, which is followed, too, perhaps: that one, it.
+pub(crate) const DEPENDENTS: Table<(String, String), OwnedRoomId> = Table::new("dependent");
 /// What came for a room, in order.
 pub(crate) const INBOX: Queue<String, InboxItem> = Queue::sealed("inbox");
 /// Events of Matrix rooms that are not mirrored.
@@ -242,6 +244,10 @@ pub(crate) enum InboxItem {
         #[serde(default)]
         answers: u64,
     },
+    /// The room of the same hub on which this followed one depends is this Matrix room here, or none.
+    Above { room: RoomUri, matrix: Option<OwnedRoomId> },
+    /// Of a followed room that depends, or depended, on this one, another Matrix room is in its row, or none.
+    Below { room: RoomUri },
 }
 
 /// One thing that has to go out.

@@ -103,6 +103,8 @@ pub mod component {
     pub const BOT_POLICY: u16 = 0x002f;
     /// When messages expire.
     pub const MESSAGE_EXPIRATION_POLICY: u16 = 0x0030;
+    /// Of the private range, and in consent requests alone: the room is a space. Its value is empty.
+    pub const SPACE: u16 = 0xf5ac;
 }
 
 /// Role indices. 0 and 1 have their meaning from room-policy-03, the others from [`initial`].

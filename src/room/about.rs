@@ -10,6 +10,8 @@ pub struct About {
     pub name: String,
     /// A room of fixed membership: a direct chat.
     pub direct: bool,
+    /// Other rooms stand in it, and nobody talks there.
+    pub space: bool,
 }
 
 impl About {
@@ -21,6 +23,7 @@ impl About {
         Self {
             name: metadata.and_then(|bytes| RoomMetadata::decode(bytes).ok()).map(|m| m.name).unwrap_or_default(),
             direct: base.and_then(|bytes| BaseRoomPolicy::decode(bytes).ok()).is_some_and(|base| base.fixed_membership),
+            space: extensions.contains_key(&policy::component::SPACE),
         }
     }
 }

@@ -74,6 +74,9 @@ impl Step<'_> {
         let Some(state) = self.state() else { return std::collections::BTreeMap::new() };
         let mut components = state.to_components().unwrap_or_default();
         components.retain(|id, _| matches!(*id, component::ROOM_METADATA | component::BASE_ROOM_POLICY));
+        if self.room.space {
+            components.insert(component::SPACE, Vec::new());
+        }
         components
     }
 

@@ -130,7 +130,7 @@ impl Step<'_> {
         let direct = self.room.direct;
         self.end();
         for (target, requester) in again {
-            self.on_asked(requester, target, &About { name: String::new(), direct }, false);
+            self.on_asked(requester, target, &About { direct, ..About::default() }, false);
         }
     }
 

@@ -70,6 +70,9 @@ pub enum MatrixAction {
         topic: Option<String>,
         /// Whether clients shall show it as a direct chat.
         is_direct: bool,
+        /// Whether other rooms stand in it, and nobody talks there.
+        #[serde(default)]
+        space: bool,
         /// Actors of ours that shall be members besides the creator (with power 100).
         members: Vec<Actor>,
         /// Matrix users to invite.

@@ -225,6 +225,7 @@ impl Step<'_> {
         if !handed_over {
             self.clear_bridge_state();
         }
+        self.take_links_back();
         if !self.is_hub() {
             // A portal is found by its alias; a new one gets it next time.
             self.set_state_if_allowed("m.room.canonical_alias".to_owned(), String::new(), "{}".to_owned());

@@ -227,6 +227,20 @@ pub enum Input {
         /// The last question of this one that it knew.
         answers: u64,
     },
+    /// Another room of the hub of this one, on which this one depends, is this Matrix room here, or none.
+    Above {
+        /// The other room.
+        room: RoomUri,
+        /// The Matrix room.
+        matrix: Option<OwnedRoomId>,
+    },
+    /// Another room of the hub of this one, which depends on this one, is this Matrix room here; none: it does not, or is not.
+    Below {
+        /// The other room.
+        room: RoomUri,
+        /// The Matrix room.
+        matrix: Option<OwnedRoomId>,
+    },
     /// Time passed.
     Tick,
 }

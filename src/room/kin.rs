@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::{
     effect::{Effect, StateNow},
     group::{GroupChange, GroupError},
+    links::Links,
     pump::Turn,
     settings::{Setting, Worth},
     state::{Intent, Phase, Room},
@@ -60,6 +61,8 @@ pub struct Kin {
     pub former: Vec<OwnedRoomId>,
     /// The join rule names another Matrix room since, or none: the room is let go unless that is the parent.
     pub doubted: bool,
+    /// As follower: how it and rooms that depend on it, or on which it depends, name each other.
+    pub links: Links,
 }
 
 impl Kin {

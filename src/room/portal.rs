@@ -19,6 +19,7 @@ impl Step<'_> {
             name => Some(name.to_owned()),
         };
         self.room.direct = about.direct;
+        self.room.space = about.space && !about.direct;
         self.room.is_called(name.as_deref().unwrap_or_default(), "");
         // Creators stand above all levels: in a room of many, no ghost does. The invitation is the ghost's own all the same.
         let (creator, invite) = if about.direct {
@@ -36,6 +37,7 @@ impl Step<'_> {
             name,
             topic: None,
             is_direct: about.direct,
+            space: self.room.space,
             members: vec![self.room.speaker.clone()],
             invite,
             initial_state: vec![
@@ -76,6 +78,7 @@ impl Step<'_> {
             name: None,
             topic: None,
             is_direct: self.room.direct,
+            space: self.room.space,
             members: Vec::new(),
             invite: vec![target],
             initial_state: vec![

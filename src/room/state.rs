@@ -388,6 +388,9 @@ pub struct Room {
     /// As hub: whether the Matrix room's join rule lets anybody in.
     #[serde(default)]
     pub public: bool,
+    /// The Matrix room is a space: as host by its first event, as follower by the word of whoever asked one of ours in.
+    #[serde(default)]
+    pub space: bool,
     /// What the Matrix room says of itself.
     pub settings: BTreeMap<Setting, Shown>,
     /// What is known of its power levels.
@@ -493,6 +496,7 @@ impl Room {
             settle: None,
             banned: BTreeSet::new(),
             public: false,
+            space: false,
             settings: BTreeMap::new(),
             levels: Levels::default(),
             slow: BTreeSet::new(),

@@ -92,12 +92,15 @@ impl Step<'_> {
             Input::Kin { parent, spaces, awaited, answers } => {
                 self.on_kin(&parent, &spaces, awaited.as_ref(), answers);
             }
+            Input::Above { room, matrix } => self.on_above(&room, matrix),
+            Input::Below { room, matrix } => self.on_below(&room, matrix),
             Input::Tick => self.on_tick(),
         }
         if !self.more {
             self.pump();
             self.look_for_slow();
         }
+        self.show_links();
         answer
     }
 

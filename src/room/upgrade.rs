@@ -247,6 +247,7 @@ impl Step<'_> {
         self.room.matrix = Some(new.clone());
         self.room.former = Some((old.clone(), at));
         self.room.kin.was(old.clone());
+        self.room.space = home.create.as_ref().is_some_and(|create| is_space(&create.content));
         self.out.push(Effect::Unlink(old.clone()));
         self.out.push(Effect::Link(new.clone()));
         self.out.push(Effect::Move(Move::Moved(old.clone(), new.clone(), at)));

@@ -25,12 +25,12 @@ fn told(silo: &Silo, room: &RoomId, text: &str) -> bool {
     silo.homeserver.notices(room).iter().any(|notice| notice.contains(text))
 }
 
-async fn until_told(silo: &Silo, room: &RoomId, text: &str) {
+pub(crate) async fn until_told(silo: &Silo, room: &RoomId, text: &str) {
     until_true(&format!("“{text}”"), || told(silo, room, text)).await;
 }
 
 /// A1 mirrors a room of theirs.
-async fn mirror(silo: &Silo, room: &RoomId) -> RoomUri {
+pub(crate) async fn mirror(silo: &Silo, room: &RoomId) -> RoomUri {
     let homeserver = &silo.homeserver;
     homeserver.invite(room, "a1", homeserver.bot.as_str(), false);
     until_member(silo, room, homeserver.bot.as_str(), "join").await;
@@ -43,18 +43,18 @@ async fn mirror(silo: &Silo, room: &RoomId) -> RoomUri {
     .await
 }
 
-fn lets_in(silo: &Silo, room: &RoomId, space: &RoomId) {
+pub(crate) fn lets_in(silo: &Silo, room: &RoomId, space: &RoomId) {
     let rule = json!({ "join_rule": "restricted", "allow": [{ "type": "m.room_membership", "room_id": space }] });
     silo.homeserver.set(room, "a1", "m.room.join_rules", rule);
 }
 
-fn comes(silo: &Silo, room: &RoomId, name: &str) {
+pub(crate) fn comes(silo: &Silo, room: &RoomId, name: &str) {
     silo.homeserver.invite(room, "a1", &silo.homeserver.user(name), false);
     silo.homeserver.join(room, name);
 }
 
 /// A space with A1 and A2, and a room for its members, with both.
-fn house(silo: &Silo) -> (OwnedRoomId, OwnedRoomId) {
+pub(crate) fn house(silo: &Silo) -> (OwnedRoomId, OwnedRoomId) {
     let homeserver = &silo.homeserver;
     let (space, room) = (homeserver.create_room("a1", "House"), homeserver.create_room("a1", "Kitchen"));
     homeserver.set(&space, "a1", "m.room.create", json!({ "room_version": "11", "type": "m.space" }));
@@ -64,12 +64,12 @@ fn house(silo: &Silo) -> (OwnedRoomId, OwnedRoomId) {
     (space, room)
 }
 
-const BELONGS: &str = "This room belongs to mimi://a.example/r/";
+pub(crate) const BELONGS: &str = "This room belongs to mimi://a.example/r/";
 /// What a room says whose join rule does not count.
 const NOT: &str = "does not belong to it for MIMI users";
 
 /// The same, mirrored, the room belonging to the space; and the space's address.
-async fn home(silo: &Silo) -> (OwnedRoomId, OwnedRoomId, RoomUri) {
+pub(crate) async fn home(silo: &Silo) -> (OwnedRoomId, OwnedRoomId, RoomUri) {
     let (space, room) = house(silo);
     let parent = mirror(silo, &space).await;
     mirror(silo, &room).await;

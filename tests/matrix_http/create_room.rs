@@ -19,6 +19,7 @@ fn create(is_direct: bool) -> MatrixAction {
         name: Some("Club".into()),
         topic: None,
         is_direct,
+        space: false,
         members: vec![bob(), Actor::Bot],
         invite: vec![UserId::parse(ALICE).unwrap(), UserId::parse(BOB).unwrap()],
         initial_state: vec![("m.bridge".into(), "k".into(), r#"{"x":1}"#.into())],
@@ -56,6 +57,20 @@ async fn a_room_of_version_12_is_private_and_lists_no_creator() {
         assert_eq!(world.members[BOT], "join");
         assert_eq!(world.members[ALICE], "invite");
     });
+}
+
+#[tokio::test]
+async fn a_space_is_made_as_one() {
+    let fake = Fake::start().await;
+    let mut action = create(false);
+    if let MatrixAction::CreateRoom { space, .. } = &mut action {
+        *space = true;
+    }
+    fake.client().perform(&action).await.unwrap();
+    let asked = fake.asked();
+    let body = asked.iter().find(|seen| seen.path == ["createRoom"]).unwrap().body();
+    assert_eq!(body["creation_content"], json!({"m.federate": false, "type": "m.space"}));
+    assert_eq!(state_of(&body, "m.room.join_rules"), &json!({"join_rule": "invite"}));
 }
 
 #[tokio::test]

@@ -61,6 +61,7 @@ struct Plan {
     creator: OwnedUserId,
     alias: ruma::OwnedRoomAliasId,
     is_direct: bool,
+    space: bool,
     /// Ours, besides the creator.
     ours: Vec<OwnedUserId>,
     invite: Vec<OwnedUserId>,
@@ -104,6 +105,7 @@ impl HomeserverClient {
             name,
             topic,
             is_direct,
+            space,
             members,
             invite,
             initial_state,
@@ -150,7 +152,7 @@ impl HomeserverClient {
         }
         let invite = invite.iter().filter(|user| **user != creator_id && !ours.contains(user)).cloned().collect();
         let version = defaults.version.clone();
-        Ok(Plan { creator: creator_id, alias, is_direct: *is_direct, ours, invite, state, version })
+        Ok(Plan { creator: creator_id, alias, is_direct: *is_direct, space: *space, ours, invite, state, version })
     }
 
     async fn read_room_defaults(&self) -> Result<RoomDefaults, CallError> {
@@ -238,12 +240,16 @@ impl Plan {
                 _ => initial_state.push(json!({"type": event_type, "state_key": state_key, "content": content})),
             }
         }
+        let creation = match self.space {
+            true => json!({"m.federate": false, "type": "m.space"}),
+            false => json!({"m.federate": false}),
+        };
         let mut body = json!({
             "preset": "private_chat",
             "visibility": "private",
             "room_version": self.version,
             "room_alias_name": self.alias.alias(),
-            "creation_content": {"m.federate": false},
+            "creation_content": creation,
             "power_level_content_override": levels,
             "initial_state": initial_state,
             "invite": self.ours.iter().chain(&self.invite).collect::<Vec<_>>(),

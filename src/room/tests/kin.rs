@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ruma::OwnedRoomId;
 
 use super::{
+    fakes::{FakeNames, domain},
     named::{a1, a2},
     world::World,
 };
@@ -209,5 +210,50 @@ fn a_parent_that_is_taken_away_again_and_again_is_left_away() {
         }
         assert_eq!(came_back, 2);
         assert_eq!(step.out.iter().filter(|effect| format!("{effect:?}").contains("again and again")).count(), 1);
+    });
+}
+
+#[test]
+fn a_followed_room_stands_in_the_one_that_its_policy_names_and_in_no_other() {
+    let (parent, space) = house();
+    let other = RoomUri::parse("mimi://a.test/r/barn").unwrap();
+    let shed = OwnedRoomId::try_from("!shed:b.test").unwrap();
+    let writes = |step: &mut Step<'_>| {
+        step.out.clear();
+        step.show_links();
+        let texts: Vec<String> = step.out.iter().map(|effect| format!("{effect:?}")).collect();
+        texts.into_iter().filter(|text| text.contains("m.space.")).collect::<Vec<_>>()
+    };
+    let mut world = belonging();
+    // Somebody else hosts it.
+    let names = FakeNames(domain("b.test"));
+    world.as_hub(|step| {
+        let mut step = Step { names: &names, out: Vec::new(), room: &mut *step.room, group: &mut *step.group, recent: &mut *step.recent, ..*step };
+        step.on_above(&other, Some(shed.clone()));
+        assert_eq!(writes(&mut step), [""; 0], "it is not the parent");
+        step.on_above(&parent, Some(space.clone()));
+        let shown = writes(&mut step);
+        assert_eq!(shown.len(), 1);
+        assert!(shown[0].contains("m.space.parent") && shown[0].contains("!house:a.test") && shown[0].contains("canonical"));
+        assert_eq!(writes(&mut step), [""; 0], "only what differs");
+        // What an earlier one says late changes nothing.
+        step.on_above(&other, None);
+        assert_eq!(writes(&mut step), [""; 0]);
+        step.on_below(&other, Some(shed.clone()));
+        let shown = writes(&mut step);
+        assert!(shown.len() == 1 && shown[0].contains("m.space.child") && shown[0].contains("!shed:b.test"), "{shown:?}");
+        // It is let go.
+        step.room.unbridging = true;
+        let gone = writes(&mut step);
+        assert!(gone.len() == 2 && gone.iter().all(|text| text.contains("content: \"{}\"")), "{gone:?}");
+        step.room.unbridging = false;
+        assert_eq!(writes(&mut step).len(), 2);
+    });
+    // The host itself writes nothing.
+    let mut world = belonging();
+    world.as_hub(|step| {
+        step.on_above(&parent, Some(space.clone()));
+        step.on_below(&other, Some(shed.clone()));
+        assert_eq!(writes(step), [""; 0]);
     });
 }

@@ -55,6 +55,7 @@ impl FakeHomeserver {
                 name,
                 topic,
                 is_direct,
+                space,
                 members,
                 invite,
                 initial_state,
@@ -65,6 +66,10 @@ impl FakeHomeserver {
                 let creator = self.id(creator).to_string();
                 let room = self.new_room(state, &creator);
                 state.aliases.insert(alias_localpart.clone(), room.clone());
+                if *space {
+                    let create = json!({ "room_version": "11", "type": "m.space" });
+                    self.post(state, &room, &creator, "m.room.create", Some(""), create, None);
+                }
                 for (event_type, state_key, content) in initial_state {
                     let mut content: Value = serde_json::from_str(content).unwrap();
                     if event_type == "m.room.power_levels" {
