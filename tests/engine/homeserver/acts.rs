@@ -176,9 +176,9 @@ impl FakeHomeserver {
     fn must_relate(state: &State, room: &str, content: &Value) -> Result<(), CallError> {
         let relation = &content["m.relates_to"];
         let mut timeline = state.rooms[room].timeline.iter();
-        let root =
+        let begins =
             timeline.find(|event| relation["rel_type"] == "m.thread" && event["event_id"] == relation["event_id"]);
-        if root.is_some_and(|root| root["content"]["m.relates_to"]["rel_type"].is_string()) {
+        if begins.is_some_and(|begins| begins["content"]["m.relates_to"]["rel_type"].is_string()) {
             return Err(CallError {
                 what: "Cannot start threads from an event with a relation".to_owned(),
                 retry: Retry::Permanent,
