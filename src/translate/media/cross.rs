@@ -144,7 +144,7 @@ impl<S> Media<S> {
             }
             match source {
                 Ok(source) => {
-                    kept.push(MediaFile { kind, source, filename, description, info, thumbnail, voice, cover })
+                    kept.push(MediaFile { kind, source, filename, description, info, thumbnail, voice, cover });
                 }
                 Err(why) => missing.push(Missing { file: named, why }),
             }

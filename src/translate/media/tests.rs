@@ -269,7 +269,7 @@ fn what_a_file_says_beside_its_caption_is_carried_or_told() {
         for (key, value, loss) in &lossy {
             let mut content = image();
             (content["body"], content[key]) = (json!(body), value.clone());
-            assert_eq!(read("m.room.message", &content).unwrap().losses, [loss.clone()], "{body} {key}");
+            assert_eq!(read("m.room.message", &content).unwrap().losses, std::slice::from_ref(loss), "{body} {key}");
         }
         let mut content = image();
         (content["body"], content["com.beeper.linkpreviews"]) = (json!(body), json!([]));

@@ -177,23 +177,19 @@ impl FakeHomeserver {
         }
     }
 
-    /// As Synapse does it: what an event relates to is in the room, and a thread begins at an event that relates to none.
+    /// As Synapse does it: a thread begins at an event that relates to none.
     fn must_relate(state: &State, room: &str, content: &Value) -> Result<(), CallError> {
         let relation = &content["m.relates_to"];
-        let (Some(kind), Some(id)) = (relation["rel_type"].as_str(), relation["event_id"].as_str()) else {
-            return Ok(());
-        };
-        let refused = |what: &str| CallError {
-            what: what.to_owned(),
-            retry: Retry::Permanent,
-            status: Some(400),
-            errcode: Some("M_UNKNOWN".to_owned()),
-        };
-        let Some(target) = state.rooms[room].timeline.iter().find(|event| event["event_id"] == id) else {
-            return Err(refused("Can't send relation to unknown event"));
-        };
-        if kind == "m.thread" && target["content"]["m.relates_to"]["rel_type"].is_string() {
-            return Err(refused("Cannot start threads from an event with a relation"));
+        let mut timeline = state.rooms[room].timeline.iter();
+        let begins =
+            timeline.find(|event| relation["rel_type"] == "m.thread" && event["event_id"] == relation["event_id"]);
+        if begins.is_some_and(|begins| begins["content"]["m.relates_to"]["rel_type"].is_string()) {
+            return Err(CallError {
+                what: "Cannot start threads from an event with a relation".to_owned(),
+                retry: Retry::Permanent,
+                status: Some(400),
+                errcode: Some("M_UNKNOWN".to_owned()),
+            });
         }
         Ok(())
     }
