@@ -18,7 +18,11 @@ use super::{
 use crate::{
     content::{Body, Disposition, MessageId, MessageStatusReport, MimiContent, NestedPart},
     ident::UserUri,
-    policy::Capability::{self, *},
+    policy::Capability::{
+        self, DeleteOtherMessage, DeleteOtherReaction, DeleteOwnMessage, DeleteOwnReaction, EditOwnMessage,
+        EditReaction, ReactToMessage, ReplyInTopic, ReplyToMessage, SendLinkPreview, SendMessage, StartTopic,
+        UploadAttachment, UploadAudio, UploadImage, UploadVideo,
+    },
     translate::{
         self, Form, PRIVATE_EVENT,
         media::{self, MediaKind},
@@ -132,6 +136,17 @@ impl Step<'_> {
     pub(super) fn forbidden(&self, sender: &UserUri, content: &MimiContent) -> Option<&'static str> {
         let state = self.state()?;
         forbidden(content, |capability| state.can(sender, capability))
+    }
+
+    /// Whether a message is not shown here, since its sender may not say it.
+    pub(super) fn keeps_quiet(&mut self, sender: &UserUri, content: &MimiContent) -> bool {
+        // Who is out since may have said it before; the hub knows.
+        let forbidden = self.forbidden(sender, content).filter(|_| self.is_participant(sender));
+        if let Some(what) = forbidden {
+            // A hub that reads would have refused it; one without a leaf could not know.
+            self.report(format!("a message of {sender} is not shown: their role does not let them {what}"));
+        }
+        forbidden.is_some()
     }
 
     /// As hub, of a message that was opened: why its sender may not say it.
