@@ -4,14 +4,11 @@ use ruma::OwnedMxcUri;
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, events, tidy, to_matrix, to_mimi},
-    FileSource, MAX_FILES, MAX_WAVEFORM, Media, MediaFile, MediaInfo, MediaKind, UNKNOWN_TYPE, clean_blurhash,
+    super::{CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, events, tidy, to_mimi},
+    FileSource, MAX_FILES, MAX_WAVEFORM, Media, MediaFile, MediaInfo, MediaKind, UNKNOWN_TYPE, caption, clean_blurhash,
     clean_name, cover, emoticon,
 };
-use crate::{
-    content::{MimiContent, NestedPart},
-    media::EncryptedFile,
-};
+use crate::{content::MimiContent, media::EncryptedFile};
 
 const GALLERIES: [&str; 2] = ["m.gallery", "dm.filament.gallery"];
 const BLURHASHES: [&str; 2] = ["xyz.amorgan.blurhash", "blurhash"];
@@ -38,7 +35,7 @@ pub fn from_event(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result
         return Err(NotCarried::Mirror);
     }
     if let Some(files) = emoticon::from_event(event_type, outer) {
-        return Ok(Media { files, caption: None, losses: Vec::new() });
+        return Ok(Media { files, caption: None, rest: Vec::new(), losses: Vec::new() });
     }
     let mut losses = Vec::new();
     let msgtype = text(outer, "msgtype").unwrap_or_default();
@@ -80,7 +77,7 @@ pub fn from_event(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result
             Some(translated.content.body)
         }
     };
-    Ok(Media { files, caption, losses: tidy(losses) })
+    Ok(Media { files, caption, rest: Vec::new(), losses: tidy(losses) })
 }
 
 fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
@@ -128,7 +125,7 @@ fn file(
     if kind == MediaKind::Sticker {
         losses.push(Loss::Sticker);
     }
-    Ok(MediaFile { kind, source, filename, info, thumbnail, voice, cover })
+    Ok(MediaFile { kind, source, filename, description: String::new(), info, thumbnail, voice, cover })
 }
 
 fn source(map: &Map<String, Value>, url: &str, file: &'static str) -> Result<Option<FileSource>, NotCarried> {
@@ -176,13 +173,15 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
     if media.files.len() > 1 {
         losses.push(Loss::Together);
     }
-    let mut said = media.caption.as_ref().map(|caption| caption_of(caption, message, ctx, &mut losses));
     let mut all = Vec::with_capacity(media.files.len());
     for file in &media.files {
+        let caption = media.caption.as_ref().filter(|_| all.is_empty());
+        let said = caption::with(caption, &file.description);
+        let said = said.map(|said| caption_of(caption::show(message, said, all.is_empty(), ctx), &mut losses));
         let mut content = Map::new();
         let mut event_type = "m.room.message";
         let name = if file.filename.is_empty() { default_name(file) } else { file.filename.clone() };
-        let mut said = said.take().unwrap_or_default();
+        let mut said = said.unwrap_or_default();
         content.insert("body".to_owned(), json!(name));
         content.insert("m.mentions".to_owned(), json!({}));
         if file.kind == MediaKind::Sticker && media.files.len() == 1 {
@@ -219,7 +218,7 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
         let mut content = Value::Object(content);
         events::mark(&mut content, message);
         // What was lost was lost once.
-        let losses = if all.is_empty() { tidy(losses.clone()) } else { Vec::new() };
+        let losses = tidy(std::mem::take(&mut losses));
         // The first one answers or replaces; all are in the thread.
         let mut refers = Refers { topic: message.topic_id.clone(), ..Refers::default() };
         if all.is_empty() {
@@ -231,13 +230,7 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
 }
 
 /// The fields of an event that hold a text.
-fn caption_of(
-    caption: &NestedPart,
-    message: &MimiContent,
-    ctx: &ToMatrix<'_>,
-    losses: &mut Vec<Loss>,
-) -> Map<String, Value> {
-    let shown = to_matrix(&MimiContent { body: caption.clone(), ..message.clone() }, ctx);
+fn caption_of(shown: MatrixMessage, losses: &mut Vec<Loss>) -> Map<String, Value> {
     losses.extend(shown.losses);
     let Value::Object(mut shown) = shown.content else { return Map::new() };
     shown.retain(|key, _| ["body", "format", "formatted_body", "m.mentions"].contains(&key.as_str()));
