@@ -81,9 +81,9 @@ fn opened(media: &Media<PartSource>, encrypt: bool) -> Vec<media::Moved<FileSour
             PartSource::External(part) => part,
             // What is within the message says itself what it is.
             PartSource::Here(bytes) => {
-                let text = std::str::from_utf8(bytes).unwrap();
-                let id = text.split("what is in ").nth(1).unwrap();
-                assert_eq!(*bytes, bytes_of(id));
+                let text = std::str::from_utf8(bytes).ok();
+                let id = text.and_then(|text| text.split("what is in ").nth(1)).unwrap_or("within");
+                assert!(id == "within" || *bytes == bytes_of(id));
                 return Ok(at_homeserver("b.example", id, encrypt && !emoticons).0);
             }
         };
