@@ -181,7 +181,7 @@ impl Step<'_> {
 
     /// Files of a message that others will not get: its sender is told.
     fn tell_missing(&mut self, event: &RoomEvent, missing: &[translate::media::Missing]) {
-        for translate::media::Missing { file, why } in missing {
+        for translate::media::Missing { file, why, .. } in missing {
             self.report(format!("a file of {} does not cross: {why}", event.event_id));
             self.notice(&format!("A file of {} was not sent to the MIMI users, {file}: {why}.", event.sender));
         }

@@ -252,7 +252,7 @@ pub const FEATURES: &[Feature] = &[
         "`m.image`, `m.video`, `m.audio`, `m.file`",
         "external parts, `av_metadata`",
         FULL,
-        "with captions, previews and sizes; within the limits of the homeserver, the room and the gateway: else the sender is told. Of alternatives (`chooseOne`) the first with a file, and their text",
+        "with captions, previews and sizes; within the limits of the homeserver, the room and the gateway: else the sender is told. Files within a message are files, too. Of alternatives (`chooseOne`) the first with a file, and their text",
         None,
     ),
     row(

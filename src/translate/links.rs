@@ -83,7 +83,7 @@ pub(super) struct Links<'m> {
     everybody: Option<&'m RoomUri>,
     /// To Matrix: the room, and who says it.
     here: Option<(&'m RoomUri, &'m UserUri)>,
-    /// Pictures that were carried: where they were, and where they are.
+    /// Pictures that were carried: where they were, and where they are; nothing if they are shown beside the text.
     pictures: BTreeMap<String, String>,
     /// Everybody is mentioned.
     pub(super) rang: bool,
@@ -120,7 +120,7 @@ impl<'m> Links<'m> {
         Self { pictures, ..self }
     }
 
-    /// Where a picture is now.
+    /// Where a picture is now; empty if that is beside the text.
     pub(super) fn picture(&self, src: &str) -> Option<String> {
         self.pictures.get(src).cloned()
     }

@@ -7,6 +7,7 @@
 //!
 //! Nothing is lost silently: both directions answer a list of what did not cross.
 
+mod charset;
 mod display;
 pub mod event;
 mod events;
@@ -47,6 +48,8 @@ pub const CONTENT_KEY: &str = "im.mimi-gateway.message";
 pub const MSGTYPE_EXTENSION: &str = "im.matrix.msgtype";
 /// The longest event content that is made, in bytes of JSON: the homeserver's limit is 65,536 for the whole event.
 pub const MAX_EVENT_CONTENT: usize = 56 * 1024;
+/// The greatest number that an event may have: homeservers refuse it otherwise (Matrix, appendix "Canonical JSON").
+const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// What a Matrix event becomes a MIMI message with.
 #[derive(Clone, Copy)]

@@ -5,8 +5,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, Refers, ToMatrix, display, essence,
-    events,
+    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, Refers, ToMatrix, charset, display,
+    essence, events,
     html::{self, Document},
     links::Links,
     markdown::{self, Style},
@@ -199,6 +199,7 @@ impl Shown {
 fn rank(part: &NestedPart) -> u8 {
     match &part.body {
         Body::Null => 0,
+        Body::Single { content_type, .. } if !charset::is_text(content_type) => 0,
         Body::Single { content_type, .. } => match essence(content_type).as_str() {
             "text/html" => 4,
             "text/markdown" => 3,
@@ -265,35 +266,34 @@ fn show_single(
     links: &mut Links<'_>,
     losses: &mut Vec<Loss>,
 ) -> Shown {
-    let text = String::from_utf8_lossy(content);
-    match essence(content_type).as_str() {
-        "text/plain" => Shown { plain: text.into_owned(), html: None, note: false },
-        "text/markdown" => {
+    let text = charset::text(content_type, content);
+    match (essence(content_type).as_str(), text.unwrap_or_default()) {
+        _ if !charset::is_text(content_type) => not_shown(disposition, content_type, content, losses),
+        ("text/plain", text) => Shown { plain: text.into_owned(), html: None, note: false },
+        ("text/markdown", text) => {
             let clean = unwrap_paragraph(&markdown::to_html(&text, links));
             // The Markdown itself reads well as plain text. Without any markup there is nothing to format.
             let html = (clean != html::escape(text.trim())).then_some(clean);
             Shown { plain: text.trim().to_owned(), html, note: false }
         }
-        "text/html" => {
+        (_, text) => {
             let document = Document::read(&text, links);
             let html = document.to_html(text.len()).trim().to_owned();
             let plain = markdown::from_document(&document, Style::Plain, text.len(), &mut Vec::new());
             Shown { plain: plain.unwrap_or_default(), html: Some(html), note: false }
         }
-        other => {
-            losses.push(Loss::Unsupported(other.to_owned()));
-            let what = match disposition {
-                Disposition::Preview => "a preview",
-                Disposition::Icon | Disposition::Profile => "a profile",
-                _ => "content",
-            };
-            Shown::note(&format!(
-                "{what} that this bridge cannot show: {}, {} bytes",
-                printable(content_type),
-                content.len()
-            ))
-        }
     }
+}
+
+fn not_shown(disposition: Disposition, content_type: &str, content: &[u8], losses: &mut Vec<Loss>) -> Shown {
+    losses.push(Loss::Unsupported(essence(content_type)));
+    let what = match disposition {
+        Disposition::Preview => "a preview",
+        Disposition::Icon | Disposition::Profile => "a profile",
+        _ => "content",
+    };
+    let bytes = content.len();
+    Shown::note(&format!("{what} that this bridge cannot show: {}, {bytes} bytes", printable(content_type)))
 }
 
 fn show_external(disposition: Disposition, external: &ExternalPart, losses: &mut Vec<Loss>) -> Shown {
@@ -345,16 +345,16 @@ fn show_best(parts: &[NestedPart], links: &mut Links<'_>, losses: &mut Vec<Loss>
     }
     let plain = parts.iter().find_map(|part| match &part.body {
         Body::Single { content_type, content } if essence(content_type) == "text/plain" => {
-            std::str::from_utf8(content).ok()
+            charset::text(content_type, content)
         }
         _ => None,
     });
     // Alternatives must say the same; a sender whose texts differ would show one thing to some and another to others.
     match plain {
-        Some(plain) if words(plain).eq(words(&shown.plain)) => {
-            plain.clone_into(&mut shown.plain);
+        Some(plain) if words(&plain).eq(words(&shown.plain)) => {
             // Only a link to everybody made it HTML.
-            shown.html.take_if(|html| links.rang && html == html::from_text(plain).trim());
+            shown.html.take_if(|html| links.rang && html == html::from_text(&plain).trim());
+            shown.plain = plain.into_owned();
         }
         Some(_) => losses.push(Loss::Alternatives),
         None => {}

@@ -55,6 +55,21 @@ async fn of_a_choice_the_picture_is_shown_at_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_within_a_message_is_shown_where_nothing_can_be_fetched() {
+    let (two, switch, _, _) = two().await;
+    let mut rogue = Rogue::new("m", &two.a.net);
+    let (uri, portal) = hosted_by(&mut rogue, &two.b).await;
+    switch.set(&[(GET, Fault::Refused)]);
+    let gif = Body::Single { content_type: "image/gif".to_owned(), content: b"GIF89".to_vec() };
+    let parts = vec![NestedPart::text("text/plain", "a cat"), NestedPart::render(gif)];
+    let part = NestedPart::render(Body::Multi { semantics: PartSemantics::ProcessAll, parts });
+    says(&mut rogue, &two.b, &uri, 1, part).await;
+    let event = until("the picture", || shown(&two.b, &portal).pop()).await;
+    assert!(is_picture(&event), "{event}");
+    assert_eq!(bytes_of(&two.b, &event), b"GIF89");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_note_stands_in_the_place_of_a_choice_until_its_picture_comes_and_its_text_if_it_never_does() {
     let (two, switch, _, _) = two().await;
     *two.b.files().wait.lock().unwrap() = Duration::ZERO;

@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{Carrier, EMOTICONS, Trouble, jobs::Job, late, rules};
 use crate::{
-    content::{ExternalPart, MessageId, MimiContent},
+    content::{MessageId, MimiContent},
     engine::{
         Engine,
         caught::caught,
@@ -25,7 +25,9 @@ use crate::{
     store::{Batch, StoreError},
     translate::{
         self, MatrixMessage, Mentions,
-        media::{FileSource, MediaInfo, MediaKind, Moved, accepted, files_to_matrix, from_message, on_their_way},
+        media::{
+            FileSource, MediaInfo, MediaKind, Moved, PartSource, accepted, files_to_matrix, from_message, on_their_way,
+        },
     },
     wire::path::DownloadUrl,
 };
@@ -73,7 +75,7 @@ pub(super) fn stored(error: impl std::fmt::Display) -> CallError {
 
 /// What is to be brought: which part, as what.
 struct Wanted {
-    part: ExternalPart,
+    part: PartSource,
     kind: MediaKind,
     info: MediaInfo,
     name: String,
@@ -88,6 +90,10 @@ impl Carrier {
         wanted: &Wanted,
     ) -> Result<FileSource, Trouble> {
         let Wanted { part, kind, info, name } = wanted;
+        let part = match part {
+            PartSource::External(part) => part,
+            PartSource::Here(bytes) => return self.keep(actor, policy, bytes, wanted).await,
+        };
         part.check_fetchable(now()).map_err(|fault| Trouble::Never(fault.to_string()))?;
         let url = DownloadUrl::parse(&part.url)
             .map_err(|error| Trouble::Never(format!("it is where nothing is fetched from: {error}")))?;
@@ -126,6 +132,27 @@ impl Carrier {
             }
             Trouble::Later(error.to_string(), None)
         })??;
+        let url = self.files.matrix.upload(actor, name, &info.media_type, &spooled).await?;
+        Ok(FileSource::Plain(url))
+    }
+
+    /// Brings a file that came within its message: where it lies and how it is fetched is no question then.
+    async fn keep(
+        &self,
+        actor: &Actor,
+        policy: Option<&AssetPolicy>,
+        bytes: &[u8],
+        Wanted { kind, info, name, .. }: &Wanted,
+    ) -> Result<FileSource, Trouble> {
+        self.lets_through(info)?;
+        rules::limit(policy, *kind, info, self.upload_limit().await?).map_err(Trouble::Never)?;
+        let mut filling = self.files.spool.begin(ToMatrix::in_message())?;
+        let bytes = bytes.to_vec();
+        let kept = tokio::task::spawn_blocking(move || {
+            filling.write(&bytes)?;
+            filling.finish()
+        });
+        let (spooled, _) = kept.await.map_err(|error| Trouble::Later(error.to_string(), None))??;
         let url = self.files.matrix.upload(actor, name, &info.media_type, &spooled).await?;
         Ok(FileSource::Plain(url))
     }
@@ -194,8 +221,8 @@ impl Engine {
         for file in media.files {
             let wanted = Wanted { part: file.source, kind: file.kind, info: file.info, name: file.filename };
             let one = async |wanted: &Wanted| {
-                let (url, patience) = (&wanted.part.url, || carrier.patience(&provider));
-                self.persist(url, patience, || carrier.fetch(&room, actor, policy.as_ref(), wanted)).await
+                let (place, patience) = (wanted.part.place(), || carrier.patience(&provider));
+                self.persist(place, patience, || carrier.fetch(&room, actor, policy.as_ref(), wanted)).await
             };
             let came = if wanted.kind == MediaKind::Emoticon {
                 tokio::time::timeout_at(in_time, one(&wanted)).await.unwrap_or_else(|_| Some(Err(late())))?

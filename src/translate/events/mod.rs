@@ -70,7 +70,16 @@ pub(super) fn to_matrix(
     losses: &mut Vec<Loss>,
     form: &mut Form,
 ) -> Option<MatrixMessage> {
-    place::to_matrix(message, ctx, losses).or_else(|| private::to_matrix(message, ctx, losses, form))
+    if let Some(place) = place::to_matrix(message, ctx, losses) {
+        return Some(place);
+    }
+    let event = private::to_matrix(message, ctx, losses, form)?;
+    // It has no place for a subject: its text has.
+    if message.subject().is_some() {
+        losses.push(Loss::Unsupported(PRIVATE_EVENT.to_owned()));
+        return None;
+    }
+    Some(event)
 }
 
 /// The text of a message that says what a reaction is. Markdown reads well as it is.

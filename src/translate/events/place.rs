@@ -101,7 +101,8 @@ pub(super) fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>, losses: &[Los
     if !is_geo(uri) || text.contains('\0') {
         return None;
     }
-    let text = display::shown(text);
+    let titled = message.subject().map(|subject| format!("{subject}\n\n{text}"));
+    let text = display::shown(titled.as_deref().unwrap_or(text));
     let content = json!({
         "msgtype": MSGTYPE,
         "body": text,

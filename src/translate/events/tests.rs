@@ -522,6 +522,16 @@ fn a_subject_stands_above_the_text() {
     assert_eq!(shown.content["body"], "About <us> all\n\n**text**");
     let html = shown.content["formatted_body"].as_str().unwrap();
     assert!(html.starts_with("<p><strong>About &lt;us&gt; all</strong></p>"), "{html}");
+    // Above a place, too; and an event without room for it is its text.
+    let titled = |event_type, content: &Value| {
+        let mut message = mimi(event_type, content).content;
+        message.set_subject("Minutes");
+        seen(&message, true, None).content
+    };
+    let place = titled("m.room.message", &json!({"msgtype": "m.location", "body": "Café", "geo_uri": "geo:51.5,-0.1"}));
+    assert_eq!((&place["msgtype"], &place["body"]), (&json!("m.location"), &json!("Minutes\n\nCafé")));
+    let custom = titled("org.example.dice", &json!({"body": "rolled a 6"}));
+    assert!(custom["body"].as_str().unwrap().starts_with("Minutes\n\n"), "{custom}");
 }
 
 // ---------------------------------------------------------------------------------------------------------- any event

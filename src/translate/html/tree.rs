@@ -449,9 +449,10 @@ impl<'a, 'l, 'm> Builder<'a, 'l, 'm> {
 
     /// Pictures are never fetched: a link to one on the web, otherwise its text. Custom emoji that were carried are shown.
     fn image(&mut self, attributes: &Attributes<'a>) {
-        let emoticon = value(attributes, Key::Emoticon).and(value(attributes, Key::Src));
-        let carried = emoticon.and_then(|src| self.links.picture(src));
-        if carried.is_none() {
+        let named = value(attributes, Key::Src).and_then(|src| self.links.picture(src));
+        let is_beside = named.as_ref().is_some_and(String::is_empty);
+        let carried = named.filter(|_| !is_beside && value(attributes, Key::Emoticon).is_some());
+        if carried.is_none() && !is_beside {
             self.links.losses.push(Loss::InlineImage);
         }
         let text = [Key::Alt, Key::Title].into_iter().filter_map(|key| value(attributes, key));

@@ -261,12 +261,17 @@ impl<'s> Reader<'s, '_, '_> {
             }
             Tag::Image { dest_url, .. } => {
                 self.put_task();
-                self.links.losses.push(Loss::InlineImage);
-                let target = match self.links.judge(&dest_url.into_string().into()) {
-                    Target::Link(href) if self.in_link == 0 && self.depth < DEPTH => {
-                        Target::Link(href.into_owned().into())
+                let target = if self.links.picture(&dest_url).is_some() {
+                    // It is shown beside the text.
+                    Target::Nothing
+                } else {
+                    self.links.losses.push(Loss::InlineImage);
+                    match self.links.judge(&dest_url.into_string().into()) {
+                        Target::Link(href) if self.in_link == 0 && self.depth < DEPTH => {
+                            Target::Link(href.into_owned().into())
+                        }
+                        _ => Target::Nothing,
                     }
-                    _ => Target::Nothing,
                 };
                 self.image = Some(Image { at: self.out.len(), target, nested: 0 });
             }

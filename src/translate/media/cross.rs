@@ -4,10 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, Translated, events,
+        CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, Translated, display, events,
         relation::Relations, tidy,
     },
-    FileSource, Media, MediaFile, MediaKind, emoticon, from_event, from_message, is_media, to_events, to_message,
+    FileSource, Media, MediaFile, MediaKind, caption, emoticon, from_event, from_message, is_media, to_events,
+    to_message,
 };
 use crate::content::{ExternalPart, MimiContent};
 
@@ -21,6 +22,8 @@ pub struct Missing {
     pub file: String,
     /// Why.
     pub why: String,
+    /// What was said of it alone.
+    pub said: String,
 }
 
 /// The content of an event that has files: the new one of an edit. `None`: it has none.
@@ -67,27 +70,40 @@ pub fn files_to_mimi(
     Ok((Some(translated), missing))
 }
 
-/// A message whose files went over, as events: those that show the files, then a note for each that did not make it.
+/// A message whose files went over, as events: those that show the files, then a note
+/// for each that did not make it, then what else is told.
 #[must_use]
 pub fn files_to_matrix(message: &MimiContent, files: Vec<Moved<FileSource>>, ctx: &ToMatrix<'_>) -> Vec<MatrixMessage> {
     let Some(media) = from_message(message) else { return Vec::new() };
     if let Some(event) = emoticon::to_event(message, &files, ctx) {
         return vec![event];
     }
-    let caption = media.caption.clone();
+    let (mut caption, rest) = (media.caption.clone(), caption::all(media.rest.clone()));
     let (media, missing) = media.carried(files);
-    let mut all = if media.files.is_empty() { Vec::new() } else { to_events(&media, message, ctx) };
-    if all.is_empty()
-        && let Some(caption) = caption
-    {
-        all.push(super::super::to_matrix(&MimiContent { body: caption, ..message.clone() }, ctx));
+    let mut all = to_events(&media, message, ctx);
+    let nothing = all.is_empty();
+    if nothing {
+        for Missing { said, .. } in &missing {
+            caption = caption::with(caption.as_ref(), said);
+        }
+        all.extend(caption.map(|caption| caption::show(message, caption, true, ctx)));
     }
-    for Missing { file, why } in missing {
-        let mut refers = Refers { topic: message.topic_id.clone(), ..Refers::default() };
+    let beside = || Refers { topic: message.topic_id.clone(), ..Refers::default() };
+    for Missing { file, why, said } in missing {
+        let mut refers = beside();
         if all.is_empty() {
             (refers.reply, refers.replaces) = (message.in_reply_to, message.replaces);
         }
-        all.push(note(&format!("[{file} could not be fetched: {why}]"), refers, ctx));
+        let mut text = format!("[{file} could not be fetched: {why}]");
+        if !nothing && !said.is_empty() {
+            text.extend(["\n\n", &display::shown(&said)]);
+        }
+        all.push(note(&text, refers, ctx));
+    }
+    // What is no file is told after them.
+    if let Some(rest) = rest {
+        let alone = MimiContent { in_reply_to: None, replaces: None, ..message.clone() };
+        all.push(MatrixMessage { refers: beside(), ..caption::show(&alone, rest, false, ctx) });
     }
     all
 }
@@ -146,10 +162,10 @@ impl<S> Media<S> {
                 Ok(source) => {
                     kept.push(MediaFile { kind, source, filename, description, info, thumbnail, voice, cover });
                 }
-                Err(why) => missing.push(Missing { file: named, why }),
+                Err(why) => missing.push(Missing { file: named, why, said: description }),
             }
         }
-        (Media { files: kept, caption: self.caption, losses: tidy(losses) }, missing)
+        (Media { files: kept, caption: self.caption, rest: self.rest, losses: tidy(losses) }, missing)
     }
 }
 

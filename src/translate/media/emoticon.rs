@@ -15,10 +15,10 @@ use serde_json::{Map, Value};
 
 use super::{
     super::{
-        CONTENT_KEY, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated, essence, html, to_matrix,
+        CONTENT_KEY, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated, charset, essence, html, to_matrix,
         to_mimi::{self, cid},
     },
-    FileSource, Media, MediaFile, MediaInfo, MediaKind, Moved, clean_name,
+    FileSource, Media, MediaFile, MediaInfo, MediaKind, Moved, PartSource, clean_name,
 };
 use crate::content::{Body, Disposition, ExternalPart, MimiContent, NestedPart, PartSemantics};
 
@@ -94,7 +94,7 @@ pub(super) fn to_message(
 /// A text, and the pictures in it with the numbers of their parts.
 struct Unit<'a> {
     text: &'a NestedPart,
-    pictures: Vec<(u16, &'a ExternalPart)>,
+    pictures: Vec<(u16, &'a NestedPart)>,
 }
 
 /// The alternative of a body that is a text with custom emoji.
@@ -118,39 +118,42 @@ fn unit(body: &NestedPart) -> Option<Unit<'_>> {
 fn read(parts: &[NestedPart], first: usize) -> Option<Unit<'_>> {
     let (text, rest) = parts.split_first()?;
     let Body::Single { content_type, content } = &text.body else { return None };
-    let html = std::str::from_utf8(content).ok().filter(|_| essence(content_type) == "text/html")?;
+    let html = charset::text(content_type, content).filter(|_| essence(content_type) == "text/html")?;
     if !(1..=MAX_EMOTICONS).contains(&rest.len()) || !html.contains("data-mx-emoticon") {
         return None;
     }
-    let picture = |(offset, part): (usize, &'_ NestedPart)| match &part.body {
-        Body::External(external) if is_picture(&essence(&external.content_type)) => {
-            let number = u16::try_from(first + 1 + offset).ok()?;
-            html.contains(&cid(number)).then_some((number, offset))
-        }
-        _ => None,
+    let picture = |(offset, part): (usize, &'_ NestedPart)| {
+        let media_type = match &part.body {
+            Body::External(external) => &external.content_type,
+            Body::Single { content_type, content } if !content.is_empty() => content_type,
+            _ => return None,
+        };
+        let number = u16::try_from(first + 1 + offset).ok()?;
+        (is_picture(&essence(media_type)) && html.contains(&cid(number))).then_some(number)
     };
-    let numbers: Vec<(u16, usize)> = rest.iter().enumerate().map(picture).collect::<Option<_>>()?;
-    let pictures = numbers.into_iter().filter_map(|(number, offset)| match &rest.get(offset)?.body {
-        Body::External(external) => Some((number, &**external)),
-        _ => None,
-    });
-    Some(Unit { text, pictures: pictures.collect() })
+    let numbers: Vec<u16> = rest.iter().enumerate().map(picture).collect::<Option<_>>()?;
+    Some(Unit { text, pictures: numbers.into_iter().zip(rest).collect() })
 }
 
 /// The pictures of a message that is a text with custom emoji.
-pub(super) fn from_message(message: &MimiContent) -> Option<Media<ExternalPart>> {
+pub(super) fn from_message(message: &MimiContent) -> Option<Media<PartSource>> {
     if matches!(message.body.disposition, Disposition::Reaction | Disposition::Profile | Disposition::Icon) {
         return None;
     }
-    let picture = |(_, external): (u16, &ExternalPart)| {
-        let info = MediaInfo {
-            size: (external.size > 0).then_some(external.size),
-            ..MediaInfo::of_type(&external.content_type)
-        };
-        file(external.clone(), &external.filename, info)
+    let picture = |(_, part): (u16, &NestedPart)| match &part.body {
+        Body::External(external) => {
+            let size = (external.size > 0).then_some(external.size);
+            let info = MediaInfo { size, ..MediaInfo::of_type(&external.content_type) };
+            Some(file(PartSource::External(external.clone()), &external.filename, info))
+        }
+        Body::Single { content_type, content } => {
+            let info = MediaInfo { size: u64::try_from(content.len()).ok(), ..MediaInfo::of_type(content_type) };
+            Some(file(PartSource::Here(content.clone()), "", info))
+        }
+        _ => None,
     };
-    let files = unit(&message.body)?.pictures.into_iter().map(picture).collect();
-    Some(Media { files, caption: None, losses: Vec::new() })
+    let files = unit(&message.body)?.pictures.into_iter().filter_map(picture).collect();
+    Some(Media { files, caption: None, rest: Vec::new(), losses: Vec::new() })
 }
 
 /// The event of a text with custom emoji; `None` if it is another message.

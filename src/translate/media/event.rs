@@ -6,16 +6,12 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, events, previews, relation, tidy,
-        to_matrix,
         to_mimi::{self, rings_others},
     },
-    FileSource, MAX_FILES, MAX_WAVEFORM, Media, MediaFile, MediaInfo, MediaKind, UNKNOWN_TYPE, clean_blurhash,
+    FileSource, MAX_FILES, MAX_WAVEFORM, Media, MediaFile, MediaInfo, MediaKind, UNKNOWN_TYPE, caption, clean_blurhash,
     clean_name, cover, emoticon,
 };
-use crate::{
-    content::{Body, MimiContent, NestedPart, PartSemantics, TEXT_PLAIN},
-    media::EncryptedFile,
-};
+use crate::{content::MimiContent, media::EncryptedFile};
 
 const GALLERIES: [&str; 2] = ["m.gallery", "dm.filament.gallery"];
 const BLURHASHES: [&str; 2] = ["xyz.amorgan.blurhash", "blurhash"];
@@ -42,7 +38,7 @@ pub fn from_event(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result
         return Err(NotCarried::Mirror);
     }
     if let Some(files) = emoticon::from_event(event_type, outer) {
-        return Ok(Media { files, caption: None, losses: Vec::new() });
+        return Ok(Media { files, caption: None, rest: Vec::new(), losses: Vec::new() });
     }
     let mut losses = Vec::new();
     let msgtype = text(outer, "msgtype").unwrap_or_default();
@@ -94,7 +90,7 @@ pub fn from_event(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result
             Some(translated.content.body)
         }
     };
-    Ok(Media { files, caption, losses: tidy(losses) })
+    Ok(Media { files, caption, rest: Vec::new(), losses: tidy(losses) })
 }
 
 /// What is said with a file: without `filename`, `body` is the name; with it, and another text, the caption.
@@ -205,12 +201,13 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
     }
     let mut all = Vec::with_capacity(media.files.len());
     for file in &media.files {
+        let caption = media.caption.as_ref().filter(|_| all.is_empty());
+        let said = caption::with(caption, &file.description);
+        let said = said.map(|said| caption_of(caption::show(message, said, all.is_empty(), ctx), &mut losses));
         let mut content = Map::new();
         let mut event_type = "m.room.message";
         let name = if file.filename.is_empty() { default_name(file) } else { file.filename.clone() };
-        let caption = said_with(media.caption.as_ref().filter(|_| all.is_empty()), &file.description);
-        let caption = caption.map(|caption| caption_of(&caption, message, ctx, &mut losses));
-        let mut said = caption.unwrap_or_default();
+        let mut said = said.unwrap_or_default();
         content.insert("body".to_owned(), json!(name));
         content.insert("m.mentions".to_owned(), json!({}));
         if file.kind == MediaKind::Sticker && media.files.len() == 1 {
@@ -258,25 +255,8 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
     all
 }
 
-/// What is said with a file: with all of the message, and of this one alone.
-fn said_with(caption: Option<&NestedPart>, description: &str) -> Option<NestedPart> {
-    if description.is_empty() {
-        return caption.cloned();
-    }
-    let own = NestedPart::text(TEXT_PLAIN, description);
-    let Some(caption) = caption else { return Some(own) };
-    let parts = vec![caption.clone(), own];
-    Some(NestedPart::render(Body::Multi { semantics: PartSemantics::ProcessAll, parts }))
-}
-
 /// The fields of an event that hold a text.
-fn caption_of(
-    caption: &NestedPart,
-    message: &MimiContent,
-    ctx: &ToMatrix<'_>,
-    losses: &mut Vec<Loss>,
-) -> Map<String, Value> {
-    let shown = to_matrix(&MimiContent { body: caption.clone(), ..message.clone() }, ctx);
+fn caption_of(shown: MatrixMessage, losses: &mut Vec<Loss>) -> Map<String, Value> {
     losses.extend(shown.losses);
     let Value::Object(mut shown) = shown.content else { return Map::new() };
     shown.retain(|key, _| ["body", "format", "formatted_body", "m.mentions"].contains(&key.as_str()));

@@ -4,16 +4,18 @@
 //!
 //! ```text
 //!  event   --from_event-->   Media<FileSource>   --the files go over--> Media<ExternalPart> --to_message--> MimiContent
-//!  MimiContent --from_message--> Media<ExternalPart> --the files go over--> Media<FileSource> --to_events--> events
+//!  MimiContent --from_message--> Media<PartSource> --the files go over--> Media<FileSource> --to_events--> events
 //! ```
 //!
 //! How the files themselves go over is the engine's business, with the pipes of `crate::media`: here are only words.
 
+mod caption;
 mod cover;
 mod cross;
 mod emoticon;
 mod event;
 mod message;
+mod read;
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +24,7 @@ use ruma::OwnedMxcUri;
 
 use super::Loss;
 use crate::{
-    content::{AvType, NestedPart},
+    content::{AvType, ExternalPart, NestedPart},
     media::{EncryptedFile, FromMatrix},
 };
 
@@ -31,7 +33,8 @@ pub use cross::{
 };
 pub use emoticon::{MAX_EMOTICON, picture_type};
 pub use event::{from_event, is_media, to_events};
-pub use message::{from_message, to_message};
+pub use message::to_message;
+pub use read::from_message;
 
 /// The MIMI extension with what Matrix says of files and MIMI has no field for.
 pub const MEDIA_EXTENSION: &str = "im.matrix.media";
@@ -71,6 +74,26 @@ impl FileSource {
         match self {
             Self::Plain(url) => url,
             Self::Encrypted(file) => &file.url,
+        }
+    }
+}
+
+/// Where a file of a MIMI message is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartSource {
+    /// At a URL.
+    External(Box<ExternalPart>),
+    /// In the message: these are its bytes.
+    Here(Vec<u8>),
+}
+
+impl PartSource {
+    /// What to call it where its name says too little.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        match self {
+            Self::External(external) => &external.url,
+            Self::Here(_) => "a part of a message",
         }
     }
 }
@@ -187,8 +210,10 @@ pub struct MediaFile<S> {
 pub struct Media<S> {
     /// At least one.
     pub files: Vec<MediaFile<S>>,
-    /// What is said with them: text, or alternatives of one text.
+    /// What is said with them: texts, each as one or as alternatives of one.
     pub caption: Option<NestedPart>,
+    /// Parts that are no files and can only be told of.
+    pub rest: Vec<NestedPart>,
     /// What did not cross so far.
     pub losses: Vec<Loss>,
 }
@@ -204,10 +229,10 @@ impl<S> Media<S> {
     /// The same with its files elsewhere, in the order of [`Media::sources`]; `None` if these are not as many. A thumbnail that did
     /// not make it is `None`, and left out.
     #[must_use]
-    pub fn moved<T>(self, places: Vec<Option<T>>) -> Option<Media<T>> {
+    pub fn moved<T>(mut self, places: Vec<Option<T>>) -> Option<Media<T>> {
         let mut places = places.into_iter();
         let mut files = Vec::with_capacity(self.files.len());
-        for file in self.files {
+        for file in std::mem::take(&mut self.files) {
             let MediaFile { kind, source: _, filename, description, info, thumbnail, voice, cover } = file;
             let source = places.next()??;
             let thumbnail = match thumbnail {
@@ -216,7 +241,8 @@ impl<S> Media<S> {
             };
             files.push(MediaFile { kind, source, filename, description, info, thumbnail, voice, cover });
         }
-        places.next().is_none().then_some(Media { files, caption: self.caption, losses: self.losses })
+        let Self { files: _, caption, rest, losses } = self;
+        places.next().is_none().then_some(Media { files, caption, rest, losses })
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::{
     markdown::tests::{generated::like_element, meaning::assert_same, to_plain},
-    media::{self, FileSource, Media, MediaKind},
+    media::{self, FileSource, Media, MediaKind, PartSource},
     *,
 };
 use crate::{
@@ -74,9 +74,19 @@ fn sealed(media: &Media<FileSource>) -> Vec<media::Moved<ExternalPart>> {
 }
 
 /// And from there to the other homeserver.
-fn opened(media: &Media<ExternalPart>, encrypt: bool) -> Vec<media::Moved<FileSource>> {
+fn opened(media: &Media<PartSource>, encrypt: bool) -> Vec<media::Moved<FileSource>> {
     let emoticons = media.files.iter().any(|file| file.kind == MediaKind::Emoticon);
-    let open = |part: &ExternalPart| {
+    let open = |part: &PartSource| {
+        let part = match part {
+            PartSource::External(part) => part,
+            // What is within the message says itself what it is.
+            PartSource::Here(bytes) => {
+                let text = std::str::from_utf8(bytes).ok();
+                let id = text.and_then(|text| text.split("what is in ").nth(1)).unwrap_or("within");
+                assert!(id == "within" || *bytes == bytes_of(id));
+                return Ok(at_homeserver("b.example", id, encrypt && !emoticons).0);
+            }
+        };
         let id = id_of(&part.url);
         let sealed = || asset(FromMatrix::Plain, id, &bytes_of(id)).1;
         let bytes = if part.enc_alg == 0 { bytes_of(id) } else { sealed() };
