@@ -169,6 +169,8 @@ impl Step<'_> {
             Err(error) => return Err(error.to_string()),
         };
         content.check_origin(&opened.sender, &self.room.uri).map_err(|error| error.to_string())?;
+        // What nobody of ours would show is not taken, so that its sender hears of it.
+        content.check_plausible(self.now).map_err(|why| why.to_string())?;
         let id = crate::content::message_id(&opened.sender, &self.room.uri, &opened.plaintext, &content.salt).0;
         check_beside(&opened.beside, &id, &content, &opened.plaintext)?;
         self.check_voice(opened, &content)

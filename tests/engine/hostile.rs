@@ -6,6 +6,7 @@ use std::{
 };
 
 use mimi_gateway::{
+    content::{Expiration, MimiContent},
     engine::ports::{Endpoint, PathTarget, Problem},
     ident::{RoomUri, UserUri},
     mls::{self, AppDataChange, CIPHER_SUITE, Change, DEVICE, StagedCommit},
@@ -217,6 +218,9 @@ async fn s9_hostile_content_is_refused_by_the_hub_that_reads_it() {
     assert_eq!(good[..2], [0x87, 0x50]);
     let head = &good[..22];
     let with = |extensions: &[u8]| [head, extensions, &[0x85, 1, 0x60, 1, 0x60, 0x40]].concat();
+    // Well-formed, and shown by nobody of ours: who says it hears that.
+    let mut later = MimiContent::decode(&good).unwrap();
+    later.expires = Some(Expiration::AfterReading(2 * 365 * 24 * 3600));
     let hostile: Vec<(&str, Vec<u8>)> = vec![
         ("arrays, 10,000 deep", vec![0x81; 10_000]),
         ("maps, 10,000 deep", [0xa1, 0x00].repeat(10_000)),
@@ -235,6 +239,7 @@ async fn s9_hostile_content_is_refused_by_the_hub_that_reads_it() {
         ("nothing", vec![]),
         ("cut off", good[..good.len() - 1].to_vec()),
         ("one byte more", [&good[..], &[0]].concat()),
+        ("read for two years", later.encode().unwrap()),
     ];
     for (what, content) in hostile {
         let begun = Instant::now();
