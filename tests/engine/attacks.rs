@@ -401,7 +401,7 @@ pub(crate) async fn hosted_by(rogue: &mut Rogue, b: &Silo) -> (RoomUri, OwnedRoo
 
 /// The same with more components.
 pub(crate) async fn hosted_by_with(rogue: &mut Rogue, b: &Silo, more: NewComponents) -> (RoomUri, OwnedRoomId) {
-    hosted_as("trap", rogue, b, more).await
+    Box::pin(hosted_as("trap", rogue, b, more)).await
 }
 
 /// The same, the room being called so.
