@@ -14,6 +14,7 @@ const MAX_BANS: usize = 200;
 
 /// What the state of a Matrix room says that matters for mirroring it.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(super) struct RoomFacts {
     pub(super) name: String,
     pub(super) topic: String,

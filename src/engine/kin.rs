@@ -142,7 +142,13 @@ impl Actor {
         }
     }
 
-    pub(super) fn tell_room(&self, to: &str, item: InboxItem, batch: &mut Batch, after: &mut After) -> Result<(), StoreError> {
+    pub(super) fn tell_room(
+        &self,
+        to: &str,
+        item: InboxItem,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
         let number = INBOX.append(&self.engine.0.db, batch, &to.to_owned(), &item)?;
         after.related.items.push((to.to_owned(), number, item));
         Ok(())

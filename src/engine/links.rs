@@ -66,7 +66,9 @@ impl Actor {
                 }
             }
         }
-        items.extend(asking.into_iter().map(|child| (child, InboxItem::Above { room: uri.clone(), matrix: here.clone() })));
+        items.extend(
+            asking.into_iter().map(|child| (child, InboxItem::Above { room: uri.clone(), matrix: here.clone() })),
+        );
         for (to, item) in items {
             self.tell_room(to.as_str(), item, batch, after)?;
         }

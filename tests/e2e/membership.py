@@ -319,6 +319,15 @@ class Membership:
             one.enter("b1")
             b1.wait(f"the name {title}", lambda seen, one=one, title=title: seen.room == one.ids["b"]
                     and seen.kind == "m.room.name" and seen.content.get("name") == title, self.patience)
+        # B1's client shows the space as one, and the room in it.
+        portal, inside, via = space.ids["b"], room.ids["b"], [self.silos.b.server_name]
+        if b1.client.state_content(portal, "m.room.create").get("type") != "m.space":
+            raise Wrong("B1's portal of the space is none")
+        for one, kind, key in ((inside, "m.space.parent", portal), (portal, "m.space.child", inside)):
+            b1.wait(kind, lambda seen, one=one, kind=kind: seen.room == one and seen.kind == kind
+                    and seen.content.get("via") == via, self.patience)
+            if not b1.client.state_content(one, kind, key):
+                raise Wrong(f"{kind} names another room")
         for one in (space, room):
             mark, seen = b2.mark(), a1.mark()
             b1.client.invite(one.ids["b"], b2.user)

@@ -401,7 +401,12 @@ pub(crate) async fn hosted_by(rogue: &mut Rogue, b: &Silo) -> (RoomUri, OwnedRoo
 
 /// The same with more components.
 pub(crate) async fn hosted_by_with(rogue: &mut Rogue, b: &Silo, more: NewComponents) -> (RoomUri, OwnedRoomId) {
-    let uri = host(rogue, more);
+    Box::pin(hosted_as("trap", rogue, b, more)).await
+}
+
+/// The same, the room being called so.
+pub(crate) async fn hosted_as(name: &str, rogue: &mut Rogue, b: &Silo, more: NewComponents) -> (RoomUri, OwnedRoomId) {
+    let uri = host_as(name, rogue, more);
     let (m1, b1) = (rogue.uri("m1"), b.uri("b1"));
     let to_b = PathTarget::Domain(b.domain.clone());
     let body = consent(ConsentAction::Request, &m1, &b1, &uri);
@@ -419,7 +424,11 @@ pub(crate) async fn hosted_by_with(rogue: &mut Rogue, b: &Silo, more: NewCompone
 
 /// A room that the rogue hosts, with nobody else in it.
 pub(crate) fn host(rogue: &mut Rogue, more: NewComponents) -> RoomUri {
-    let uri = RoomUri::new(&rogue.domain, "trap").unwrap();
+    host_as("trap", rogue, more)
+}
+
+fn host_as(name: &str, rogue: &mut Rogue, more: NewComponents) -> RoomUri {
+    let uri = RoomUri::new(&rogue.domain, name).unwrap();
     let m1 = rogue.uri("m1");
     let state = policy::initial(uri.clone(), "Trap", "", vec![(m1.clone(), role::ADMIN)], policy::Preset::default());
     rogue.member = Some(

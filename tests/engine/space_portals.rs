@@ -1,10 +1,17 @@
 //! A space and its rooms as followers show them: portals that are spaces, and that name each other.
 
-use mimi_gateway::store::StoreError;
+use std::collections::BTreeMap;
+
+use mimi_gateway::{
+    ident::RoomUri,
+    policy::{self, component},
+    store::StoreError,
+};
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 
 use crate::{
+    attacks::{Rogue, hosted_as},
     silo::{Silo, Two, bring, until_bodies, until_true},
     spaces::{BELONGS, home, house, lets_in, mirror, until_told},
 };
@@ -132,4 +139,29 @@ async fn a_crash_at_any_moment_leaves_no_link_unwritten() {
         two.b.start().await;
         until_linked(&two.b, &space_at_b, &room_at_b, true).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_waits_for_the_one_that_it_names_and_gets_no_place_in_one_of_another_hub() {
+    let two = Two::new().await;
+    let b = &two.b.homeserver;
+    let (mut host, mut stranger) = (Rogue::new("m", &two.a.net), Rogue::new("n", &two.a.net));
+    let parent = RoomUri::new(&host.domain, "house").unwrap();
+    let depending = || {
+        let mut state = policy::initial(parent.clone(), "", "", vec![], policy::Preset::default());
+        (state.base_policy.parent_dependent, state.base_policy.parent_room) = (true, vec![parent.to_string()]);
+        let base = state.to_components().unwrap()[&component::BASE_ROOM_POLICY].clone();
+        BTreeMap::from([(component::BASE_ROOM_POLICY, base)])
+    };
+    let (_, room_at_b) = hosted_as("kitchen", &mut host, &two.b, depending()).await;
+    let (_, other_at_b) = hosted_as("barn", &mut stranger, &two.b, depending()).await;
+    two.b.stop().await;
+    two.b.start().await;
+    assert_eq!(parents(&two.b, &room_at_b), []);
+    host.net.take_calls();
+    let (_, space_at_b) = hosted_as("house", &mut host, &two.b, BTreeMap::new()).await;
+    until_linked(&two.b, &space_at_b, &room_at_b, true).await;
+    // Nobody said that it is a space.
+    assert_eq!(b.state(&space_at_b, "m.room.create", "type"), None);
+    assert_eq!((parents(&two.b, &other_at_b), children(&two.b, &space_at_b).len()), (vec![], 1));
 }

@@ -240,10 +240,10 @@ impl Plan {
                 _ => initial_state.push(json!({"type": event_type, "state_key": state_key, "content": content})),
             }
         }
-        let creation = match self.space {
-            true => json!({"m.federate": false, "type": "m.space"}),
-            false => json!({"m.federate": false}),
-        };
+        let mut creation = json!({"m.federate": false});
+        if let Some(fields) = creation.as_object_mut().filter(|_| self.space) {
+            fields.insert("type".to_owned(), json!("m.space"));
+        }
         let mut body = json!({
             "preset": "private_chat",
             "visibility": "private",

@@ -228,20 +228,32 @@ fn a_followed_room_stands_in_the_one_that_its_policy_names_and_in_no_other() {
     // Somebody else hosts it.
     let names = FakeNames(domain("b.test"));
     world.as_hub(|step| {
-        let mut step = Step { names: &names, out: Vec::new(), room: &mut *step.room, group: &mut *step.group, recent: &mut *step.recent, ..*step };
+        let mut step = Step {
+            names: &names,
+            out: Vec::new(),
+            room: &mut *step.room,
+            group: &mut *step.group,
+            recent: &mut *step.recent,
+            ..*step
+        };
         step.on_above(&other, Some(shed.clone()));
         assert_eq!(writes(&mut step), [""; 0], "it is not the parent");
         step.on_above(&parent, Some(space.clone()));
         let shown = writes(&mut step);
         assert_eq!(shown.len(), 1);
-        assert!(shown[0].contains("m.space.parent") && shown[0].contains("!house:a.test") && shown[0].contains("canonical"));
+        assert!(
+            shown[0].contains("m.space.parent") && shown[0].contains("!house:a.test") && shown[0].contains("canonical")
+        );
         assert_eq!(writes(&mut step), [""; 0], "only what differs");
         // What an earlier one says late changes nothing.
         step.on_above(&other, None);
         assert_eq!(writes(&mut step), [""; 0]);
         step.on_below(&other, Some(shed.clone()));
         let shown = writes(&mut step);
-        assert!(shown.len() == 1 && shown[0].contains("m.space.child") && shown[0].contains("!shed:b.test"), "{shown:?}");
+        assert!(
+            shown.len() == 1 && shown[0].contains("m.space.child") && shown[0].contains("!shed:b.test"),
+            "{shown:?}"
+        );
         // It is let go.
         step.room.unbridging = true;
         let gone = writes(&mut step);
