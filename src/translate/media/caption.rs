@@ -1,6 +1,6 @@
 //! What is said with files, as text: of all of them, and of one alone.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{
     super::{MatrixMessage, ToMatrix, charset, to_matrix},
@@ -11,7 +11,7 @@ use crate::content::{Body, ExtensionKey, MimiContent, NestedPart, PartSemantics,
 /// The texts of a part.
 pub(super) fn texts(part: &NestedPart) -> impl Iterator<Item = String> {
     part.walk().filter_map(|part| match &part.body {
-        Body::Single { content_type, content } => charset::text(content_type, content).map(|text| text.into_owned()),
+        Body::Single { content_type, content } => charset::text(content_type, content).map(Cow::into_owned),
         _ => None,
     })
 }

@@ -166,9 +166,9 @@ fn each_file_says_what_is_said_of_it() {
     let missing = "[b (picture) could not be fetched: gone]";
     let note = format!("{missing}\n\nthe second");
     assert_eq!(fetched(vec![there(), Err("gone".into())]), pairs(&[("a", "the first"), ("m.notice", &note)]));
-    let none = fetched(vec![Err("gone".into()), Err("gone".into())]);
+    let nowhere = fetched(vec![Err("gone".into()), Err("gone".into())]);
     let told = ["the first\n\nthe second", "[a (picture) could not be fetched: gone]", missing];
-    assert_eq!(none.iter().map(|(_, said)| said.as_str()).collect::<Vec<_>>(), told);
+    assert_eq!(nowhere.iter().map(|(_, said)| said.as_str()).collect::<Vec<_>>(), told);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn what_others_say_of_a_picture_is_told_or_its_loss() {
     // A homeserver takes no larger numbers.
     let most = (1 << 53) - 1;
     let large = with("", |about| {
-        (about.width, about.height, about.duration) = (Some(1 << 53), Some((1 << 53) - 1), Some(u64::MAX))
+        (about.width, about.height, about.duration) = (Some(1 << 53), Some((1 << 53) - 1), Some(u64::MAX));
     });
     assert_eq!((large.1, large.2), ([None, Some(most), None], vec![Loss::FileDetails]));
 }
