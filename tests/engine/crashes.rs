@@ -150,14 +150,14 @@ async fn seeded_without_host(seed: u64, a_crashes: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hub_without_users_crashes() {
     for seed in seeds(30..33) {
-        seeded_without_host(seed, true).await;
+        Box::pin(seeded_without_host(seed, true)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_of_a_hub_without_users_crashes() {
     for seed in seeds(40..42) {
-        seeded_without_host(seed, false).await;
+        Box::pin(seeded_without_host(seed, false)).await;
     }
 }
 
