@@ -203,7 +203,7 @@ impl Step<'_> {
                 self.on_ghost_banned(by, remote);
             }
             "leave" if event.may_end_ban() && self.on_ghost_unbanned(&by, &remote) => {
-                self.say_why(event, salt, Deed::Unbans, &remote)
+                self.say_why(event, salt, Deed::Unbans, &remote);
             }
             "leave" => {
                 self.stop_asking(&remote);

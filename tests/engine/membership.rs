@@ -415,7 +415,7 @@ async fn who_comes_where_nobody_may_add_them_stays_and_is_told() {
     ask_in(&silo, &room, "a1").await;
     let users = json!({ homeserver.bot.to_string(): 100, "@gone:c.test": 100 });
     homeserver.set(&room, "a1", "m.room.power_levels", json!({ "users": users, "invite": 50 }));
-    let (job, _) = run(&silo, request(named(&[room.clone()]))).await;
+    let (job, _) = run(&silo, request(named(std::slice::from_ref(&room)))).await;
     assert_eq!(job.counts.mirrored, 1, "{job:?}");
     homeserver.make(&room, "a2", "@a2:a.test", "join", "");
     homeserver.say(&room, "a2", "anybody?");
@@ -433,7 +433,7 @@ async fn who_comes_into_an_open_room_needs_nobody_who_may_add_them() {
     a.homeserver.set(&room, "a1", "m.room.join_rules", json!({ "join_rule": "public" }));
     let users = json!({ a.homeserver.bot.to_string(): 100, "@gone:c.test": 100 });
     a.homeserver.set(&room, "a1", "m.room.power_levels", json!({ "users": users, "invite": 50 }));
-    let (_, rows) = run(a, request(named(&[room.clone()]))).await;
+    let (_, rows) = run(a, request(named(std::slice::from_ref(&room)))).await;
     let Outcome::Mirrored(uri) = &rows[0].outcome else { panic!("{rows:?}") };
     let uri = RoomUri::parse(uri).unwrap();
     let at_b = enter(b, "b1", &uri).await;
