@@ -245,7 +245,7 @@ class Membership:
         play, bot, room = self.play, self.silos.a.gateway.bot, Room()
         a1, a2 = play.person("a1"), play.person("a2")
         here = room.ids["a"] = a1.client.create_room(
-            name="Market", preset="public_chat", power_level_content_override={"users": {bot: 100}},
+            name="Market", preset="public_chat", power_level_content_override={"users": {bot: 100}, "invite": 0},
             invite=[bot])
         banned = play.as_seen_by("a1", "b2")
         for user in (banned, a2.user):
