@@ -93,14 +93,14 @@ pub enum Input {
         /// Who does not.
         target: UserUri,
     },
-    /// The answer to a [`Effect::ClaimKeyMaterial`].
+    /// The answer to a `Effect::ClaimKeyMaterial`.
     KeyMaterial {
         /// Whose KeyPackages.
         target: UserUri,
         /// Raw KeyPackages, or why there are none.
         key_packages: Result<Vec<Vec<u8>>, String>,
     },
-    /// The answer to an [`Effect::AskGroupInfo`].
+    /// The answer to an `Effect::AskGroupInfo`.
     GroupInfo {
         /// Who asked.
         user: UserUri,
@@ -148,7 +148,7 @@ pub enum Input {
         /// What it says.
         why: String,
     },
-    /// What an [`Effect::Look`] found; `None`: there is no such event.
+    /// What an `Effect::Look` found; `None`: there is no such event.
     Looked {
         /// What was looked at.
         setting: Setting,
@@ -173,7 +173,7 @@ pub enum Input {
         /// The report's salt.
         salt: [u8; 16],
     },
-    /// What an [`Effect::LookForHome`] found, or why nobody of ours is in that room.
+    /// What an `Effect::LookForHome` found, or why nobody of ours is in that room.
     NewHome {
         /// The Matrix room.
         to: OwnedRoomId,
