@@ -12,6 +12,8 @@ use crate::{ident::UserUri, policy};
 /// Messages that are looked through for users who need a leaf.
 const MAX_TOGETHER: usize = 500;
 
+/// So many are looked at for who stays when the last of ours with a leaf goes.
+const MAX_ASKED: usize = 50;
 /// Why nobody of ours comes into a room that none of ours is in.
 const NOBODY_LEFT: &str = "nobody of ours may add them";
 /// Why somebody of ours is not on the list of a room of ours.
@@ -45,7 +47,9 @@ impl Step<'_> {
                 return Ok(Some(Turn::Wait));
             }
             let itself = self.comes_in_by_itself(user);
-            let by = self.room.invited_by.get(user).cloned().filter(|_| !itself);
+            let by = self.room.invited_by.get(user).cloned();
+            // In a room of ours it has to be somebody who may: else nothing would come of it, again and again.
+            let by = by.filter(|by| !itself && (!self.is_hub() || self.stands_for(by, user)));
             let Some(by) = by.or_else(|| if itself { Some(user.clone()) } else { self.who_adds(user) }) else {
                 if !self.room.leaving.is_empty() {
                     // Our last one is going; who is asked may come in anew after that.
@@ -96,6 +100,10 @@ impl Step<'_> {
             .filter(|user| !self.is_participant(user))
             .map(|user| (user.clone(), self.role_of_newcomer(&state, &by, user)))
             .collect();
+        if unlisted.iter().any(|(user, _)| !self.gives_role(&by, user)) {
+            // Somebody else has to add them.
+            return Ok(None);
+        }
         let app_data = self.list_change(|state| policy::update_add(state, &unlisted))?;
         match self.group.stage_leaves(&by, &users, app_data, self.now) {
             Ok(staged) => self.commit_staged(staged).map(Some),
@@ -111,6 +119,12 @@ impl Step<'_> {
         let may = |state: std::sync::Arc<policy::RoomState>| state.can(by, policy::Capability::AddParticipant);
         let matters = self.is_hub() && self.is_ours(user);
         (self.group.has_leaf(by) || self.is_participant(by)) && (!matters || self.state().is_some_and(may))
+    }
+
+    /// As hub: whether `by` may give this one of ours the role of their level.
+    pub(super) fn gives_role(&self, by: &UserUri, user: &UserUri) -> bool {
+        let Some(state) = self.state().filter(|_| self.is_hub() && self.is_ours(user)) else { return true };
+        self.role_of_level(&state, user).is_none_or(|role| self.role_of_newcomer(&state, by, user) == role)
     }
 
     pub(super) fn add(&mut self, by: &UserUri, user: &UserUri, key_packages: &[Vec<u8>]) -> Result<Turn, GroupError> {
@@ -134,7 +148,12 @@ impl Step<'_> {
             let staged = self.group.stage_join(user, self.now)?;
             return self.commit_staged(staged);
         }
-        let by = if self.stands_for(by, user) { Some(by.clone()) } else { self.who_adds(user) };
+        let stands = self.stands_for(by, user).then(|| by.clone());
+        // Better somebody who can give the role of their level: what Matrix lets them say they may say then.
+        let by = match stands.filter(|by| self.gives_role(by, user)) {
+            Some(by) => Some(by),
+            None => self.who_adds(user).or(self.stands_for(by, user).then(|| by.clone())),
+        };
         let Some(by) = by else {
             if self.comes_in_by_itself(user) {
                 let staged = self.group.stage_join(user, self.now)?;
@@ -250,10 +269,15 @@ impl Step<'_> {
                 // A large room lists only those who act; one of the others can stay in it.
                 others.extend(self.room.present.iter().cloned());
             }
-            let mut others = others.into_iter();
-            let stays =
-                others.find(|other| other != user && self.room.present.contains(other) && !self.is_going(other));
-            return stays.map_or(Ok(None), |other| self.leaf_first(&other));
+            others.retain(|other| other != user && self.room.present.contains(other) && !self.is_going(other));
+            for other in others.into_iter().take(MAX_ASKED) {
+                match self.leaf_first(&other) {
+                    // Nobody may add them; perhaps another one.
+                    Err(GroupError::Refused(_)) => {}
+                    first => return first,
+                }
+            }
+            return Ok(None);
         }
         match self.group.refresh_due(self.now).into_iter().find(|other| other != user) {
             Some(other) if !self.is_hub() => {

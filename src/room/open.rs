@@ -126,7 +126,8 @@ impl Step<'_> {
     pub(super) fn closes_again(&mut self) {
         let open = self.state().is_some_and(|state| state.is_open());
         let waits = self.room.queue.iter().any(|intent| matches!(intent, Intent::Open { .. }));
-        let opened = self.has_kin() && self.room.moving.is_none() && !self.is_for_all() && open && !waits;
+        let may = self.who_defines(None).is_some();
+        let opened = may && self.has_kin() && self.room.moving.is_none() && !self.is_for_all() && open && !waits;
         if opened && self.is_worth_undoing(Setting::Joins) == Worth::Undoing {
             self.keep_closed();
         }

@@ -513,14 +513,18 @@ impl Step<'_> {
         self.room.present.contains(by) && role.is_some_and(|role| role.can(what))
     }
 
-    /// As hub: the role that somebody gets whom `by` puts on the list: that of their level, if `by` may give it.
-    pub(super) fn role_of_newcomer(&self, state: &RoomState, by: &UserUri, user: &UserUri) -> u32 {
+    /// As hub: the role of somebody's level, if levels are known.
+    pub(super) fn role_of_level(&self, state: &RoomState, user: &UserUri) -> Option<u32> {
         if !self.is_hub() || self.room.direct || self.room.levels.now.is_empty() {
-            return role::MEMBER;
+            return None;
         }
         let powers = self.powers(&self.room.levels.now);
-        let Some(id) = self.id(user) else { return role::MEMBER };
-        let to = powers.role(&state.roles, powers.level(&id));
+        Some(powers.role(&state.roles, powers.level(&self.id(user)?)))
+    }
+
+    /// As hub: the role that somebody gets whom `by` puts on the list: that of their level, if `by` may give it.
+    pub(super) fn role_of_newcomer(&self, state: &RoomState, by: &UserUri, user: &UserUri) -> u32 {
+        let Some(to) = self.role_of_level(state, user) else { return role::MEMBER };
         let adder = state.role_of(by).and_then(|index| state.roles.get(index));
         if adder.is_some_and(|role| role.may_change(role::NONE, to)) { to } else { role::MEMBER }
     }

@@ -99,6 +99,8 @@ impl Step<'_> {
         if self.room.phase == Phase::Active && !self.room.unbridging {
             // A room that took another's place had none; elsewhere it says the same as before.
             self.set_bridge_state();
+            self.room.kin.links.shown = None;
+            self.show_links();
         }
         for setting in Setting::ALL {
             if self.is_unwritten(setting) {

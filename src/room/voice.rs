@@ -66,16 +66,19 @@ fn need_of_file(media_type: &str) -> Need {
 /// What the parts of a message ask besides its being said.
 fn needs_of(part: &NestedPart, needs: &mut Vec<Need>) {
     match (&part.body, part.disposition) {
-        // Its pictures are the preview's.
-        (_, Disposition::Preview) => needs.push((&[SendLinkPreview], "send link previews")),
+        // A small picture of a file beside it, or of what a link leads to.
+        (Body::External(_), Disposition::Preview) => {
+            needs.push((&[SendLinkPreview, UploadImage, UploadVideo, UploadAttachment], "send previews"));
+        }
+        (Body::Single { .. }, Disposition::Preview) => needs.push((&[SendLinkPreview], "send link previews")),
         // The draft has no words yet for who may call.
         (_, Disposition::Session) | (Body::Null, _) => {}
         (Body::External(_), Disposition::Attachment) => needs.push((&[UploadAttachment], "send files")),
         (Body::External(file), _) => needs.push(need_of_file(&file.content_type)),
-        (Body::Single { content_type, .. }, _) => {
-            let need = need_of_file(content_type);
-            needs.extend((need.0 != [UploadAttachment]).then_some(need));
-        }
+        // A file within the message is one like those elsewhere; a text is none.
+        (Body::Single { .. }, _) if !media::is_file(part) => {}
+        (Body::Single { .. }, Disposition::Attachment) => needs.push((&[UploadAttachment], "send files")),
+        (Body::Single { content_type, .. }, _) => needs.push(need_of_file(content_type)),
         (Body::Multi { parts, .. }, _) => parts.iter().for_each(|part| needs_of(part, needs)),
     }
 }
@@ -168,9 +171,10 @@ impl Step<'_> {
             return content.replaces.map(|_| "m.room.redaction".to_owned());
         }
         let has = |what: &dyn Fn(&Body) -> bool| content.body.walk().any(|part| what(&part.body));
-        if has(&|body| matches!(body, Body::External(_))) {
-            let files = media::from_message(content).map(|media| media.files).unwrap_or_default();
-            return files.iter().any(|file| file.kind == MediaKind::Sticker).then(|| "m.sticker".to_owned());
+        if let Some(media) = media::from_message(content) {
+            // Among several it is a picture like others.
+            let sticker = matches!(media.files.as_slice(), [one] if one.kind == MediaKind::Sticker);
+            return sticker.then(|| "m.sticker".to_owned());
         }
         if !has(&|body| matches!(body, Body::Single { content_type, .. } if content_type == PRIVATE_EVENT)) {
             return None;

@@ -14,6 +14,8 @@ use super::{
 use crate::content::{Body, Disposition, NestedPart, PartSemantics, TEXT_MARKDOWN};
 
 const KEYS: [&str; 2] = ["com.beeper.linkpreviews", "m.url_previews"];
+/// Under which clients find previews.
+pub(super) const KEY: &str = KEYS[0];
 /// Most of one message.
 const MAX_PREVIEWS: usize = 5;
 /// Longest URL, in bytes.

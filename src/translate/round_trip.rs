@@ -395,7 +395,9 @@ impl Conversation {
         let sent = BEGIN + self.count as u64;
         prop_assert!(acts.iter().all(|act| kind == "m.room.redaction" || goes(&act.content, sent) == goes(from, sent)));
         if media::with_files(kind, from).is_some() {
-            if let Some(rung) = from.get("m.mentions") {
+            // MIMI has no word for naming somebody without calling them.
+            let names = from.to_string().contains("matrix.to/#/@");
+            if let Some(rung) = from.get("m.mentions").filter(|_| !names) {
                 prop_assert_eq!(&to["m.mentions"], rung);
             }
             let new = |content: &'_ Value| content.get("m.new_content").unwrap_or(content).clone();

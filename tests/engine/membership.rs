@@ -18,6 +18,9 @@ use crate::{
     silo::{Net, Silo, Two, bring, until, until_bodies, until_true},
 };
 
+/// What is said where none of ours is in the MIMI room any more.
+const NOBODY_LEFT: &str = "nobody of ours may add them";
+
 async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
     until_true(&format!("{user}: {how}"), || silo.homeserver.member(room, user).as_deref() == Some(how)).await;
 }
@@ -417,10 +420,31 @@ async fn who_comes_where_nobody_may_add_them_stays_and_is_told() {
     homeserver.set(&room, "a1", "m.room.power_levels", json!({ "users": users, "invite": 50 }));
     let (job, _) = run(&silo, request(named(std::slice::from_ref(&room)))).await;
     assert_eq!(job.counts.mirrored, 1, "{job:?}");
+    let told = || {
+        let why = "nobody who is in the MIMI room has a role that may add them";
+        homeserver.notices(&room).iter().filter(|notice| notice.contains(why)).count()
+    };
+    // By themselves, or asked by somebody whose role would not do.
+    homeserver.register("a3");
     homeserver.make(&room, "a2", "@a2:a.test", "join", "");
-    homeserver.say(&room, "a2", "anybody?");
-    until_told(&silo, &room, "nobody who is in the MIMI room has a role that may add them").await;
-    assert_eq!(homeserver.member(&room, "@a2:a.test").as_deref(), Some("join"));
+    homeserver.invite(&room, "a1", "@a3:a.test", false);
+    homeserver.join(&room, "a3");
+    for (name, times) in [("a2", 1), ("a3", 2), ("a3", 3)] {
+        homeserver.say(&room, name, "anybody?");
+        until_true("it is told", || told() == times).await;
+    }
+    for name in ["@a2:a.test", "@a3:a.test"] {
+        assert_eq!(homeserver.member(&room, name).as_deref(), Some("join"));
+    }
+    // The last with keys can go.
+    homeserver.leave(&room, "a1");
+    let text = "left here, but is still listed";
+    homeserver.say(&room, "a2", "hello?");
+    until_true("it is told", || {
+        told() == 4 || homeserver.notices(&room).iter().any(|notice| notice.contains(NOBODY_LEFT))
+    })
+    .await;
+    assert!(!homeserver.notices(&room).iter().any(|notice| notice.contains(text)));
 }
 
 /// The same where anybody may come in: nobody has to add them.

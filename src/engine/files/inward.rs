@@ -146,13 +146,15 @@ impl Carrier {
     ) -> Result<FileSource, Trouble> {
         self.lets_through(info)?;
         rules::limit(policy, *kind, info, self.upload_limit().await?).map_err(Trouble::Never)?;
+        let Actor::Ghost(sender) = actor else { return Err(Trouble::Never("nobody sent it".to_owned())) };
+        let _turn = self.turn_of(&sender.provider()).await?;
         let mut filling = self.files.spool.begin(ToMatrix::in_message())?;
         let bytes = bytes.to_vec();
         let kept = tokio::task::spawn_blocking(move || {
             filling.write(&bytes)?;
             filling.finish()
         });
-        let (spooled, _) = kept.await.map_err(|error| Trouble::Later(error.to_string(), None))??;
+        let (spooled, _) = kept.await.map_err(|error| Trouble::Never(error.to_string()))??;
         let url = self.files.matrix.upload(actor, name, &info.media_type, &spooled).await?;
         Ok(FileSource::Plain(url))
     }

@@ -67,10 +67,18 @@ fn each_kind_of_message_asks_for_its_capabilities() {
         needs_just(&[SendMessage, capability], &said(all(vec![text("see"), file(Disposition::Inline, kind)])));
         needs_just(&[SendMessage, UploadAttachment], &said(file(Disposition::Attachment, kind)));
     }
-    let embedded = Body::Single { content_type: "image/png".to_owned(), content: vec![1, 2] };
-    needs_just(&[SendMessage, UploadImage], &said(NestedPart::render(embedded)));
+    for (kind, capability) in [("image/png", UploadImage), ("application/pdf", UploadAttachment)] {
+        let embedded = || Body::Single { content_type: kind.to_owned(), content: vec![1, 2] };
+        needs_just(&[SendMessage, capability], &said(NestedPart::render(embedded())));
+        needs_just(&[SendMessage, UploadAttachment], &said(of(Disposition::Attachment, embedded())));
+    }
+    // What stands within a preview is shown all the same.
     let preview = of(Disposition::Preview, all(vec![text("title"), file(Disposition::Render, "image/png")]).body);
-    needs_just(&[SendMessage, SendLinkPreview], &said(all(vec![text("see"), preview])));
+    needs_just(&[SendMessage, UploadImage], &said(all(vec![text("see"), preview])));
+    needs_just(
+        &[SendMessage, SendLinkPreview],
+        &said(all(vec![text("see"), of(Disposition::Preview, text("title").body)])),
+    );
 }
 
 #[test]

@@ -259,7 +259,7 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
 fn caption_of(shown: MatrixMessage, losses: &mut Vec<Loss>) -> Map<String, Value> {
     losses.extend(shown.losses);
     let Value::Object(mut shown) = shown.content else { return Map::new() };
-    shown.retain(|key, _| ["body", "format", "formatted_body", "m.mentions"].contains(&key.as_str()));
+    shown.retain(|key, _| ["body", "format", "formatted_body", "m.mentions", previews::KEY].contains(&key.as_str()));
     shown
 }
 

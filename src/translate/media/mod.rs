@@ -35,6 +35,7 @@ pub use emoticon::{MAX_EMOTICON, picture_type};
 pub use event::{from_event, is_media, to_events};
 pub use message::to_message;
 pub use read::from_message;
+pub(crate) use read::is_file;
 
 /// The MIMI extension with what Matrix says of files and MIMI has no field for.
 pub const MEDIA_EXTENSION: &str = "im.matrix.media";

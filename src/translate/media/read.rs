@@ -22,6 +22,9 @@ pub fn from_message(message: &MimiContent) -> Option<Media<PartSource>> {
     if let Some(emoticons) = emoticon::from_message(message) {
         return Some(emoticons);
     }
+    if !is_shown(message.body.disposition) {
+        return None;
+    }
     let about = message.av_metadata();
     let mut found = Found { about: &about, hints: hints(message), ..Found::default() };
     match &message.body.body {
@@ -43,7 +46,8 @@ fn source(part: &NestedPart) -> Option<PartSource> {
     }
 }
 
-pub(super) fn is_file(part: &NestedPart) -> bool {
+/// Whether a part is a file: on the web, or in the message and no text that is shown.
+pub(crate) fn is_file(part: &NestedPart) -> bool {
     match &part.body {
         Body::External(external) => {
             let scheme = external.url.split(':').next().unwrap_or_default();
@@ -305,12 +309,18 @@ impl Found<'_> {
         for (file, wanted) in &mut self.files {
             if let Some(at) = previews.iter().position(|preview| Some(preview.index) == *wanted) {
                 let Preview { source, info, .. } = previews.remove(at);
-                file.thumbnail = Some((source, info));
+                // Of what is covered there is none: not everybody covers it.
+                match file.cover {
+                    Some(_) => self.losses.push(Loss::Thumbnail),
+                    None => file.thumbnail = Some((source, info)),
+                }
             }
         }
         for Preview { before, source, info, .. } in previews {
             match before.checked_sub(1).and_then(|at| self.files.get_mut(at)) {
-                Some((file, _)) if file.thumbnail.is_none() => file.thumbnail = Some((source, info)),
+                Some((file, _)) if file.thumbnail.is_none() && file.cover.is_none() => {
+                    file.thumbnail = Some((source, info))
+                }
                 _ => self.losses.push(Loss::Thumbnail),
             }
         }

@@ -170,6 +170,22 @@ fn can_be_shown(part: &NestedPart) -> bool {
     }
 }
 
+/// Whether it has something within the message that is neither said nor a file by itself.
+fn has_aside(part: &NestedPart) -> bool {
+    let aside = |part: &NestedPart| match (&part.body, part.disposition) {
+        (
+            Body::Single { content_type, .. },
+            Disposition::Preview
+            | Disposition::Session
+            | Disposition::Reaction
+            | Disposition::Profile
+            | Disposition::Icon,
+        ) => !content_type.starts_with("text/"),
+        _ => false,
+    };
+    part.walk().any(aside)
+}
+
 /// The numbers of parts, and which of them are of texts.
 fn numbers(part: &NestedPart, texts_only: bool) -> BTreeSet<usize> {
     let of = |part: &NestedPart| match &part.body {
@@ -224,6 +240,11 @@ fn wrong(part: &NestedPart, seen: &BTreeSet<usize>) -> Option<String> {
             };
             let found = parts.iter().any(|part| chosen(&part));
             (!found).then(|| format!("not one of {parts:?}"))
+        }
+        // It goes along where there is a file: then all is shown, else nothing.
+        Body::Multi { semantics: PartSemantics::SingleUnit, parts } if parts.iter().any(has_aside) => {
+            let shown = !numbers(part, true).is_disjoint(seen);
+            if shown { parts.iter().find_map(|part| wrong(part, seen)) } else { None }
         }
         Body::Multi { semantics: PartSemantics::SingleUnit, parts } if !parts.iter().all(can_be_shown) => {
             let shown: BTreeSet<usize> = numbers(part, true).intersection(seen).copied().collect();
