@@ -334,7 +334,11 @@ impl Engine {
                 Err(error) if error.errcode.as_deref() == Some("M_DUPLICATE_ANNOTATION") => MatrixDone::Done,
                 // What it says counts more than what it refers to. Under the same transaction id it is there once.
                 // Where it lacks the power for something it says nothing else instead.
-                Err(error) if error.retry == Retry::Permanent && error.status == Some(400) && !deletes => {
+                Err(error)
+                    if error.retry == Retry::Permanent
+                        && error.status.is_none_or(|status| status == 400)
+                        && !deletes =>
+                {
                     let bare = acts(&showing.refers.without_relation(resolved)).into_iter().next_back();
                     let Some(bare) = bare.map(send).filter(|bare| *bare != action) else { return Err(error) };
                     tracing::info!(room, %error, "a message is shown without what it refers to");
