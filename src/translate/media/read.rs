@@ -319,7 +319,7 @@ impl Found<'_> {
         for Preview { before, source, info, .. } in previews {
             match before.checked_sub(1).and_then(|at| self.files.get_mut(at)) {
                 Some((file, _)) if file.thumbnail.is_none() && file.cover.is_none() => {
-                    file.thumbnail = Some((source, info))
+                    file.thumbnail = Some((source, info));
                 }
                 _ => self.losses.push(Loss::Thumbnail),
             }
