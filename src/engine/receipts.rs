@@ -4,7 +4,7 @@
 //! The homeserver tells a receipt once, and nobody waits for it: what is lost with a crash comes with the next one, since a
 //! report names all that was read since the last.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{
     actor::{Actor, After},
+    caught::caught,
     core::{Engine, lock, random},
     ingest::event_id,
     mail::Mail,
@@ -66,7 +67,7 @@ pub(super) struct Read {
 pub(super) type Reads = BTreeMap<(String, UserUri, Option<String>), Read>;
 
 /// Who has read up to an event that is no message, while the message before it is looked for.
-pub(super) type Unplaced = BTreeMap<(OwnedRoomId, OwnedEventId), Vec<UserUri>>;
+pub(super) type Unplaced = BTreeMap<(OwnedRoomId, OwnedEventId), BTreeSet<UserUri>>;
 
 impl Engine {
     /// Takes receipts in. They are told a little later, with those that come until then.
@@ -196,7 +197,7 @@ impl Actor {
         let key = (matrix.clone(), event.clone());
         let mut unplaced = lock(&self.engine.0.unplaced);
         let is_looked_for = unplaced.contains_key(&key);
-        unplaced.entry(key.clone()).or_default().push(user.clone());
+        unplaced.entry(key.clone()).or_default().insert(user.clone());
         drop(unplaced);
         if is_looked_for {
             return;
@@ -205,9 +206,13 @@ impl Actor {
         self.engine.0.tasks.spawn(async move {
             let found = tokio::select! {
                 () = engine.0.stop.cancelled() => return,
-                found = engine.message_before(&key.0, &reader, &key.1) => found,
+                found = caught(engine.message_before(&key.0, &reader, &key.1)) => found,
             };
+            // Whatever came of it: the next receipt looks anew.
             let users = lock(&engine.0.unplaced).remove(&key).unwrap_or_default();
+            let Ok(found) = found else {
+                return tracing::error!(room = %uri, event = %key.1, "looking for what was read panicked");
+            };
             match found {
                 Ok(Some(event)) => {
                     for user in users {
