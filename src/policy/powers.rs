@@ -192,10 +192,12 @@ impl Powers {
         use Capability as C;
         let powers = self.state("m.room.power_levels");
         let kick = self.kick;
-        let table: [(i64, &[Capability]); 13] = [
+        let table: [(i64, &[Capability]); 14] = [
             (i64::MIN, ALWAYS),
             (self.message("m.room.message"), SPEAK),
-            (self.message("m.reaction"), &[C::ReactToMessage, C::EditReaction, C::DeleteOwnReaction]),
+            (self.message("m.reaction"), &[C::ReactToMessage, C::EditReaction]),
+            // Both are redactions of an own event.
+            (self.message("m.room.redaction"), &[C::DeleteOwnMessage, C::DeleteOwnReaction]),
             (self.invite, &[C::AddParticipant]),
             (kick, &[C::RemoveParticipant, C::Kick]),
             (self.ban, &[C::Ban, C::Unban]),
@@ -381,7 +383,6 @@ const SPEAK: &[Capability] = &[
     Capability::SendMessage,
     Capability::ReplyToMessage,
     Capability::EditOwnMessage,
-    Capability::DeleteOwnMessage,
     Capability::StartTopic,
     Capability::ReplyInTopic,
     Capability::EditOwnTopic,

@@ -21,6 +21,9 @@ type Allows = fn(&Role) -> bool;
 const ACTS: &[(Place, Allows)] = &[
     (Place::Top("events_default"), |role| role.can(Capability::SendMessage)),
     (Place::Event("m.reaction"), |role| role.can(Capability::ReactToMessage)),
+    (Place::Event("m.room.redaction"), |role| {
+        role.can(Capability::DeleteOwnMessage) || role.can(Capability::DeleteOwnReaction)
+    }),
     (Place::Top("invite"), |role| role.can(Capability::AddParticipant) && role.may_change(role::NONE, role::MEMBER)),
     (Place::Top("kick"), |role| role.can(Capability::RemoveParticipant) && role.may_change(role::MEMBER, role::NONE)),
     (Place::Top("ban"), |role| role.can(Capability::Ban) && role.may_change(role::MEMBER, role::BANNED)),
@@ -133,7 +136,7 @@ impl Powers {
             Place::Top("kick") => self.kick,
             Place::Top("ban") => self.ban,
             Place::Top(_) => self.redact,
-            Place::Event(name @ "m.reaction") => self.event(name).unwrap_or(speaking),
+            Place::Event(name @ ("m.reaction" | "m.room.redaction")) => self.event(name).unwrap_or(speaking),
             Place::Event(name) => self.state(name),
         }
     }

@@ -4,6 +4,7 @@ use super::{
     effect::Effect,
     group::{GroupChange, GroupError},
     pump::Turn,
+    roles::may_give,
     state::Intent,
     step::Step,
 };
@@ -95,12 +96,12 @@ impl Step<'_> {
             return Ok(None);
         };
         let state = self.group.state()?;
-        let unlisted: Vec<(UserUri, u32)> = users
-            .iter()
-            .filter(|user| !self.is_participant(user))
-            .map(|user| (user.clone(), self.role_of_newcomer(&state, &by, user)))
-            .collect();
-        if unlisted.iter().any(|(user, _)| !self.gives_role(&by, user)) {
+        let unlisted: Vec<(UserUri, u32)> = {
+            let of_level = self.roles_of_levels(&state);
+            let unlisted = users.iter().filter(|user| !self.is_participant(user));
+            unlisted.map(|user| (user.clone(), of_level(user).unwrap_or(policy::role::MEMBER))).collect()
+        };
+        if unlisted.iter().any(|(_, role)| !may_give(&state, &by, *role)) {
             // Somebody else has to add them.
             return Ok(None);
         }
@@ -124,7 +125,7 @@ impl Step<'_> {
     /// As hub: whether `by` may give this one of ours the role of their level.
     pub(super) fn gives_role(&self, by: &UserUri, user: &UserUri) -> bool {
         let Some(state) = self.state().filter(|_| self.is_hub() && self.is_ours(user)) else { return true };
-        self.role_of_level(&state, user).is_none_or(|role| self.role_of_newcomer(&state, by, user) == role)
+        self.role_of_level(&state, user).is_none_or(|role| may_give(&state, by, role))
     }
 
     pub(super) fn add(&mut self, by: &UserUri, user: &UserUri, key_packages: &[Vec<u8>]) -> Result<Turn, GroupError> {

@@ -4,6 +4,7 @@ use super::{
     effect::Effect,
     frank::Franked,
     group::{GroupChange, GroupError},
+    roles::may_give,
     state::{InFlight, Intent, Phase},
     step::Step,
     telling::{Fate, Why},
@@ -331,7 +332,7 @@ impl Step<'_> {
         let listed = state.participants.iter().map(|(user, _)| user).filter(|user| self.is_ours(user));
         let those: Vec<&UserUri> = locals.iter().chain(listed).filter(may).collect();
         let wanted = self.role_of_level(&state, user).unwrap_or(policy::role::MEMBER);
-        let gives = |by: &&&UserUri| self.role_of_newcomer(&state, by, user) == wanted;
+        let gives = |by: &&&UserUri| may_give(&state, by, wanted);
         let best = those.iter().find(gives).or(those.first()).map(|by| (*by).clone());
         // In a room of ours a commit of one who may not would be refused by ourselves.
         best.or_else(|| if self.is_hub() && self.is_ours(user) { None } else { self.any_committer() })

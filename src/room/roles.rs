@@ -513,21 +513,31 @@ impl Step<'_> {
         self.room.present.contains(by) && role.is_some_and(|role| role.can(what))
     }
 
-    /// As hub: the role of somebody's level, if levels are known.
-    pub(super) fn role_of_level(&self, state: &RoomState, user: &UserUri) -> Option<u32> {
-        if !self.is_hub() || self.room.direct || self.room.levels.now.is_empty() {
-            return None;
+    /// As hub: the roles of people's levels, if levels are known. Reading these is long work in a large room.
+    pub(super) fn roles_of_levels(&self, state: &RoomState) -> impl Fn(&UserUri) -> Option<u32> {
+        let known = self.is_hub() && !self.room.direct && !self.room.levels.now.is_empty();
+        let powers = known.then(|| self.powers(&self.room.levels.now));
+        move |user| {
+            let powers = powers.as_ref()?;
+            Some(powers.role(&state.roles, powers.level(&self.id(user)?)))
         }
-        let powers = self.powers(&self.room.levels.now);
-        Some(powers.role(&state.roles, powers.level(&self.id(user)?)))
+    }
+
+    /// The same of one.
+    pub(super) fn role_of_level(&self, state: &RoomState, user: &UserUri) -> Option<u32> {
+        self.roles_of_levels(state)(user)
     }
 
     /// As hub: the role that somebody gets whom `by` puts on the list: that of their level, if `by` may give it.
     pub(super) fn role_of_newcomer(&self, state: &RoomState, by: &UserUri, user: &UserUri) -> u32 {
-        let Some(to) = self.role_of_level(state, user) else { return role::MEMBER };
-        let adder = state.role_of(by).and_then(|index| state.roles.get(index));
-        if adder.is_some_and(|role| role.may_change(role::NONE, to)) { to } else { role::MEMBER }
+        self.role_of_level(state, user).filter(|to| may_give(state, by, *to)).unwrap_or(role::MEMBER)
     }
+}
+
+/// Whether somebody may put others on the list with this role: everybody who may add may give the role of a member.
+pub(super) fn may_give(state: &RoomState, by: &UserUri, to: u32) -> bool {
+    let adder = || state.role_of(by).and_then(|index| state.roles.get(index));
+    to == role::MEMBER || adder().is_some_and(|adder| adder.may_change(role::NONE, to))
 }
 
 /// Who has to be brought to which role, so that it is that of their level.

@@ -87,6 +87,14 @@ pub const FEATURES: &[Feature] = &[
         "formatting first, then the end is left out; too long even so, the sender is told",
         None,
     ),
+    row(
+        "messages in several languages",
+        "`lang` of texts (MSC3554)",
+        "`language` of alternatives",
+        levels(Level::Partly, Level::Partly),
+        "the first that can be shown, with its language",
+        None,
+    ),
     row("bold, italics, struck text, code", "HTML", "GFM-MIMI, HTML beside it", FULL, "", Some("formatting")),
     row(
         "headings, lists, quotes, tables, task lists, lines",
@@ -392,6 +400,7 @@ const TELLS: &str = "senders are told of losses";
 /// What a sender is told that others do not get, by the feature that it belongs to.
 const TOLD: &[(&str, &str)] = &[
     ("long text", "the end of a text that is too long"),
+    ("messages in several languages", "what a message says in other languages than its first"),
     ("links", "links that lead nowhere outside of Matrix (their text is kept)"),
     ("link previews", "pictures of link previews, or more than five previews"),
     ("spoilers", "the cover of a spoiler (its text is in sight)"),
@@ -421,6 +430,7 @@ const TOLD: &[(&str, &str)] = &[
 /// The features of which readers are told what they do not see ([`Loss::told_to_readers`]).
 const TOLD_TO_READERS: &[&str] = &[
     "long text",
+    "messages in several languages",
     "links",
     "custom emoji in texts",
     "mentions of people",
@@ -448,6 +458,7 @@ impl Loss {
             Self::Link => "links that Matrix does not allow (their text is shown)",
             Self::Unsupported(_) => "content of a kind that Matrix has no form for",
             Self::Cut => "the end of a text that is too long",
+            Self::Languages => "what a message says in other languages than the one shown",
             Self::Alternatives => "a second text that says something else than the one shown",
             Self::Reply
             | Self::Edit
@@ -525,6 +536,7 @@ impl Loss {
             Self::Unsupported(_) | Self::Thumbnail => "pictures, videos, sounds, files",
             Self::Voice | Self::Sticker => "voice messages, stickers",
             Self::Together => "galleries",
+            Self::Languages => "messages in several languages",
             Self::Live => "live locations",
             Self::Preview => "link previews",
             Self::Cover => "spoilers on pictures",

@@ -13,6 +13,7 @@ pub mod event;
 mod events;
 mod features;
 mod html;
+mod language;
 mod links;
 mod markdown;
 pub mod media;
@@ -183,6 +184,8 @@ pub enum Loss {
     Event(String),
     /// A message of a MIMI user, sent on as it is.
     Forwarded,
+    /// What it says in other languages than the one shown.
+    Languages,
     /// The sender's plain text says something else than its formatted text; the plain text was made from the latter.
     Alternatives,
 }
@@ -221,6 +224,7 @@ impl fmt::Display for Loss {
             Self::Profile => f.write_str("the name that the message brings along"),
             Self::Event(event_type) => write!(f, "events of type {event_type}"),
             Self::Forwarded => f.write_str("a forwarded message of a MIMI user"),
+            Self::Languages => f.write_str("what it says in other languages"),
             Self::Alternatives => f.write_str("a plain text that differed from the formatted one"),
         }
     }

@@ -456,7 +456,7 @@ pub fn relate(
             if let Some(found) = replaced.filter(own) {
                 let kind = found.earlier.as_ref().and_then(|earlier| earlier.kind.as_ref());
                 match (kind, &refers.form) {
-                    (None, _) => return vec![Act::send(event_type, edit(content, &found.event))],
+                    (None, _) => return vec![Act::send(event_type, edit(content, &found.event, resolved))],
                     (Some(kind), Form::Version(own_type, own)) if kind.event_type == *own_type => {
                         if let Ok(own) = serde_json::from_str(own) {
                             return vec![Act::send(own_type, version(own, &content, &found.event))];
@@ -488,8 +488,12 @@ fn marked(content: &Value, relation: Value) -> Value {
     Value::Object(out)
 }
 
-fn edit(content: Value, first: &EventId) -> Value {
+fn edit(content: Value, first: &EventId, resolved: &Resolved) -> Value {
     let mut new = content.clone();
+    // The whole of whom the message mentions, and an answer mentions whom it answers.
+    if let (Some(user), Some(_)) = (&resolved.rings, &resolved.reply) {
+        ring(&mut new, user);
+    }
     if let Some(object) = new.as_object_mut() {
         object.remove(super::CONTENT_KEY);
     }

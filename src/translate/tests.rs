@@ -289,6 +289,33 @@ fn alternatives_that_say_something_else_are_not_believed() {
 }
 
 #[test]
+fn the_language_of_what_is_shown_is_kept_and_others_are_told() {
+    let part = |content_type, text, language: &str| NestedPart {
+        language: language.to_owned(),
+        ..NestedPart::text(content_type, text)
+    };
+    let seen = |body| {
+        let shown = matrix(&message(body));
+        (text(&shown.content), shown.content[CONTENT_KEY]["language"].as_str().map(str::to_owned), shown.losses)
+    };
+    let german = || part(TEXT_PLAIN, "Hallo", "de");
+    assert_eq!(seen(german()), ("Hallo".to_owned(), Some("de".to_owned()), vec![]));
+    assert_eq!(seen(part(TEXT_PLAIN, "Hallo", "")), ("Hallo".to_owned(), None, vec![]));
+    let both = choose(vec![german(), part(TEXT_PLAIN, "Bonjour", "fr")]);
+    assert_eq!(seen(both), ("Hallo".to_owned(), Some("de".to_owned()), vec![Loss::Languages]));
+    let same = choose(vec![part(TEXT_HTML, "<b>Hallo</b>", "de"), german()]);
+    assert_eq!(seen(same), ("Hallo".to_owned(), Some("de".to_owned()), vec![]));
+    // What is nested is in the language of the whole, unless it says so itself.
+    let whole = NestedPart { language: "de".to_owned(), ..choose(vec![part(TEXT_PLAIN, "Hallo", "")]) };
+    assert_eq!(seen(whole).1.as_deref(), Some("de"));
+    // From Matrix: what a client says of a text.
+    let event = json!({"m.text": [{"body": "Hallo", "lang": "de"}]});
+    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 1, past: &NoPast, mentions: &Nobody };
+    let crossed = to_mimi("m.message", &event, &ctx).unwrap();
+    assert_eq!((crossed.content.body.language.as_str(), crossed.losses), ("de", vec![]));
+}
+
+#[test]
 fn a_matrix_message_comes_back_the_same() {
     for (body, html) in [
         ("Hello **world**", "Hello <strong>world</strong>"),

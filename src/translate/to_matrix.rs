@@ -8,6 +8,7 @@ use super::{
     CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, Refers, ToMatrix, charset, display,
     essence, events,
     html::{self, Document},
+    language,
     links::Links,
     markdown::{self, Style},
     previews::{self, Previews},
@@ -77,6 +78,9 @@ pub(super) fn with_pictures(
     let mut content = bounded(msgtype, &shown, &mentions(&links), ctx, most, &mut losses);
     previews.put(&mut content, most, &mut losses);
     events::mark(&mut content, message);
+    if let Some(content) = content.as_object_mut() {
+        language::mark(content, &shown.language);
+    }
     if matches!(refers.form, Form::Reaction(_)) {
         losses.retain(|loss| *loss != Loss::Reaction);
     }
@@ -167,11 +171,17 @@ struct Shown {
     html: Option<String>,
     /// Only a note about something that cannot be shown.
     note: bool,
+    /// Language tags, separated by commas.
+    language: String,
 }
 
 impl Shown {
+    fn text(plain: String, html: Option<String>) -> Self {
+        Self { plain, html, note: false, language: String::new() }
+    }
+
     fn note(what: &str) -> Self {
-        Self { plain: format!("[{what}]"), html: None, note: true }
+        Self { plain: format!("[{what}]"), html: None, note: true, language: String::new() }
     }
 
     /// Puts a line of its own above it, as a mail has its subject.
@@ -226,7 +236,7 @@ fn is_profile(part: &NestedPart) -> bool {
 }
 
 fn show(part: &NestedPart, links: &mut Links<'_>, losses: &mut Vec<Loss>) -> Shown {
-    let shown = match &part.body {
+    let mut shown = match &part.body {
         Body::Null => Shown::note("empty part"),
         Body::Single { content_type, content } => show_single(part.disposition, content_type, content, links, losses),
         Body::External(external) => show_external(part.disposition, external, losses),
@@ -251,6 +261,9 @@ fn show(part: &NestedPart, links: &mut Links<'_>, losses: &mut Vec<Loss>) -> Sho
             }
         },
     };
+    if shown.language.is_empty() && !shown.note {
+        shown.language = language::of(part);
+    }
     // Nested parts of a reaction are reactions too: they are told once, at the innermost.
     if part.disposition == Disposition::Reaction && !matches!(part.body, Body::Multi { .. }) && !shown.note {
         losses.push(Loss::Reaction);
@@ -269,18 +282,18 @@ fn show_single(
     let text = charset::text(content_type, content);
     match (essence(content_type).as_str(), text.unwrap_or_default()) {
         _ if !charset::is_text(content_type) => not_shown(disposition, content_type, content, losses),
-        ("text/plain", text) => Shown { plain: text.into_owned(), html: None, note: false },
+        ("text/plain", text) => Shown::text(text.into_owned(), None),
         ("text/markdown", text) => {
             let clean = unwrap_paragraph(&markdown::to_html(&text, links));
             // The Markdown itself reads well as plain text. Without any markup there is nothing to format.
             let html = (clean != html::escape(text.trim())).then_some(clean);
-            Shown { plain: text.trim().to_owned(), html, note: false }
+            Shown::text(text.trim().to_owned(), html)
         }
         (_, text) => {
             let document = Document::read(&text, links);
             let html = document.to_html(text.len()).trim().to_owned();
             let plain = markdown::from_document(&document, Style::Plain, text.len(), &mut Vec::new());
-            Shown { plain: plain.unwrap_or_default(), html: Some(html), note: false }
+            Shown::text(plain.unwrap_or_default(), Some(html))
         }
     }
 }
@@ -340,6 +353,9 @@ fn show_best(parts: &[NestedPart], links: &mut Links<'_>, losses: &mut Vec<Loss>
     let best = parts.iter().enumerate().max_by_key(|(index, part)| (rank(part), std::cmp::Reverse(*index)));
     let Some((_, best)) = best else { return Shown::note("empty message") };
     let mut shown = show(best, links, losses);
+    if language::has_others(&shown.language, parts.iter()) {
+        losses.push(Loss::Languages);
+    }
     if shown.note || shown.html.is_none() {
         return shown;
     }
@@ -377,7 +393,8 @@ fn join(all: &[Shown]) -> Shown {
         };
         all.iter().map(part).collect::<Vec<_>>().join("\n")
     });
-    Shown { plain, html, note }
+    let language = all.iter().map(|shown| shown.language.as_str()).find(|language| !language.is_empty());
+    Shown { plain, html, note, language: language.unwrap_or_default().to_owned() }
 }
 
 /// One paragraph alone needs no tags.

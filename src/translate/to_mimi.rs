@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     CONTENT_KEY, Loss, MSGTYPE_EXTENSION, NotCarried, ToMimi, Translated, events,
     html::{self, Document},
+    language,
     links::{Links, find_everybody},
     markdown::{self, Style},
     previews,
@@ -113,7 +114,8 @@ pub(super) fn with_pictures(
     if plain.trim().is_empty() && markdown.trim().is_empty() {
         return Err(NotCarried::Empty);
     }
-    let body = alternatives(emote, plain, &markdown, &html, pictures, &mut losses);
+    let mut body = alternatives(emote, plain, &markdown, &html, pictures, &mut losses);
+    language::put(&mut body, message, &mut losses);
     let body = previews::beside(body, message, &mut losses);
     let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     content.set_sender_timestamp(ctx.sent_ts);

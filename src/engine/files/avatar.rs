@@ -57,6 +57,7 @@ impl Carrier {
             height: None,
             duration: None,
             blurhash: None,
+            language: String::new(),
         })
     }
 

@@ -85,7 +85,15 @@ mod tests {
     }
 
     fn info(media_type: &str, size: Option<u64>) -> MediaInfo {
-        MediaInfo { media_type: media_type.to_owned(), size, width: None, height: None, duration: None, blurhash: None }
+        MediaInfo {
+            media_type: media_type.to_owned(),
+            size,
+            width: None,
+            height: None,
+            duration: None,
+            blurhash: None,
+            language: String::new(),
+        }
     }
 
     #[test]

@@ -9,10 +9,11 @@ use super::{
     world::World,
 };
 use crate::{
-    content::{Body, Disposition, MessageId, MimiContent, NestedPart},
+    content::{Body, CborValue, Disposition, ExtensionKey, ExternalPart, MessageId, MimiContent, NestedPart},
     ident::UserUri,
     policy::role,
     room::{Input, Names as _, Phase, group::Group},
+    translate::media::MEDIA_EXTENSION,
     wire::{FanoutContent, FanoutMessage, MlsMessage, SubmitMessageRequest, SubmitMessageResponse, Wire as _},
 };
 
@@ -48,6 +49,19 @@ fn text() -> NestedPart {
 fn deletion(world: &World, by: &UserUri, number: u8) -> MlsMessage {
     let mut content = MimiContent::new([number; 16], by, &room_uri(), NestedPart::render(Body::Null));
     content.replaces = Some(MessageId([1; 32]));
+    let epoch = world.providers[A].group.epoch();
+    MlsMessage::decode(&sealed_by(by, epoch, 700 + u64::from(number), &content.encode().unwrap())).unwrap()
+}
+
+/// A sticker of theirs.
+fn sticker(world: &World, by: &UserUri, number: u8) -> MlsMessage {
+    let place = ExternalPart { content_type: "image/png".into(), url: "https://c/1".into(), ..ExternalPart::default() };
+    let mut content =
+        MimiContent::new([number; 16], by, &room_uri(), NestedPart::render(Body::External(Box::new(place))));
+    let hint =
+        [(1, CborValue::from(0_u64)), (2, CborValue::Bool(true))].map(|(key, value)| (CborValue::Integer(key), value));
+    let hints = CborValue::Array(vec![CborValue::Map(hint.to_vec())]);
+    content.extensions.insert(ExtensionKey::text(MEDIA_EXTENSION), hints);
     let epoch = world.providers[A].group.epoch();
     MlsMessage::decode(&sealed_by(by, epoch, 700 + u64::from(number), &content.encode().unwrap())).unwrap()
 }
@@ -97,12 +111,15 @@ fn listeners_react_where_that_has_a_level_of_its_own() {
 fn what_has_a_level_of_its_own_in_the_matrix_room_is_refused_below_it() {
     let mut world = three();
     let mut content = world.providers[A].set["m.room.power_levels"].content.clone();
-    content["events"] = json!({ "m.room.redaction": 50 });
+    content["events"] = json!({ "m.room.redaction": 50, "m.sticker": 50 });
     world.set_levels(&a1(), content);
     world.settle();
     let first = deletion(&world, &c1(), 1);
     assert!(!taken(&mut world, &c1(), first));
-    assert!(world.providers[A].reports.iter().any(|text| text.contains("too low for m.room.redaction")));
+    assert!(world.providers[A].reports.iter().any(|text| text.contains("does not let them delete messages")));
+    let sticker = sticker(&world, &c1(), 3);
+    assert!(!taken(&mut world, &c1(), sticker));
+    assert!(world.providers[A].reports.iter().any(|text| text.contains("too low for m.sticker")));
     super::bans::give(&mut world, &c1(), role::MODERATOR);
     let second = deletion(&world, &c1(), 2);
     assert!(taken(&mut world, &c1(), second));

@@ -73,13 +73,14 @@ pub(super) fn to_matrix(
     if let Some(place) = place::to_matrix(message, ctx, losses) {
         return Some(place);
     }
-    let event = private::to_matrix(message, ctx, losses, form)?;
+    let event = private::to_matrix(message, ctx, losses, form);
     // It has no place for a subject: its text has.
-    if message.subject().is_some() {
+    if message.subject().is_some() && (event.is_some() || matches!(form, Form::Version(..) | Form::Reference(..))) {
         losses.push(Loss::Unsupported(PRIVATE_EVENT.to_owned()));
+        *form = Form::Message;
         return None;
     }
-    Some(event)
+    event
 }
 
 /// The text of a message that says what a reaction is. Markdown reads well as it is.

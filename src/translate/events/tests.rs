@@ -530,8 +530,15 @@ fn a_subject_stands_above_the_text() {
     };
     let place = titled("m.room.message", &json!({"msgtype": "m.location", "body": "Café", "geo_uri": "geo:51.5,-0.1"}));
     assert_eq!((&place["msgtype"], &place["body"]), (&json!("m.location"), &json!("Minutes\n\nCafé")));
-    let custom = titled("org.example.dice", &json!({"body": "rolled a 6"}));
+    let dice = json!({"body": "rolled a 6"});
+    let custom = titled("org.example.dice", &dice);
     assert!(custom["body"].as_str().unwrap().starts_with("Minutes\n\n"), "{custom}");
+    // Nor does a new version of one take its place: it would lack the subject.
+    let mut version = mimi("org.example.dice", &dice).content;
+    version.replaces = Some(MessageId([1; 32]));
+    assert!(matches!(seen(&version, true, None).refers.form, Form::Version(..)));
+    version.set_subject("Minutes");
+    assert_eq!(seen(&version, true, None).refers.form, Form::Message);
 }
 
 // ---------------------------------------------------------------------------------------------------------- any event

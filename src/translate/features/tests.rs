@@ -128,6 +128,10 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
             words(json!({"msgtype": "m.text", "body": "word ".repeat(5000), "format": "org.matrix.custom.html",
             "formatted_body": format!("<b>{}</b>", "word ".repeat(7000))})),
         ),
+        (
+            "messages in several languages",
+            ("m.message", json!({"m.text": [{"body": "hello", "lang": "en"}, {"body": "hallo", "lang": "de"}]})),
+        ),
         ("bold, italics, struck text, code", words(text("<strong>a</strong> <em>b</em> <del>c</del> <code>d</code>"))),
         ("headings, lists, quotes, tables, task lists, lines", words(text(list))),
         ("code blocks with their language", words(text("<pre><code class=\"language-rust\">fn a() {}\n</code></pre>"))),
@@ -238,10 +242,20 @@ fn to_matrix_the_table_says_what_happens() {
     // What a gateway sends comes back; the rest is what other implementations send.
     let mut messages: Vec<(&str, MimiContent)> = events()
         .into_iter()
-        .filter(|(name, ..)| !matches!(feature(name).unwrap().back, Level::No) && *name != "disappearing messages")
+        .filter(|(name, ..)| {
+            !matches!(feature(name).unwrap().back, Level::No)
+                && !matches!(*name, "disappearing messages" | "messages in several languages")
+        })
         .filter_map(|(name, event_type, content)| Some((name, out(event_type, &content).ok()?.content)))
         .filter(|(name, _)| *name != "long text" && !name.starts_with("underlining"))
         .collect();
+    let mut both = ["en", "de"].map(|_| NestedPart::text(TEXT_PLAIN, "taxi"));
+    for (part, language) in both.iter_mut().zip(["en", "de"]) {
+        part.language = language.to_owned();
+    }
+    let both =
+        crate::content::Body::Multi { semantics: crate::content::PartSemantics::ChooseOne, parts: both.to_vec() };
+    messages.push(("messages in several languages", message(NestedPart::render(both))));
     messages.push(("long text", message(NestedPart::text(TEXT_PLAIN, &"x".repeat(60_000)))));
     messages
         .push(("underlining, colours, raised and lowered text", message(NestedPart::text(TEXT_MARKDOWN, "<u>a</u>"))));
@@ -310,6 +324,7 @@ fn every_loss_has_its_row() {
         Loss::Formatting,
         Loss::Cut,
         Loss::Alternatives,
+        Loss::Languages,
         Loss::Voice,
         Loss::Sticker,
         Loss::Together,

@@ -5,13 +5,17 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, events, previews, relation, tidy,
+        CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, events, language, previews, relation,
+        tidy,
         to_mimi::{self, rings_others},
     },
     FileSource, MAX_FILES, MAX_WAVEFORM, Media, MediaFile, MediaInfo, MediaKind, UNKNOWN_TYPE, caption, clean_blurhash,
     clean_name, cover, emoticon,
 };
-use crate::{content::MimiContent, media::EncryptedFile};
+use crate::{
+    content::{MimiContent, NestedPart, TEXT_PLAIN},
+    media::EncryptedFile,
+};
 
 const GALLERIES: [&str; 2] = ["m.gallery", "dm.filament.gallery"];
 const BLURHASHES: [&str; 2] = ["xyz.amorgan.blurhash", "blurhash"];
@@ -202,8 +206,14 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
     let mut all = Vec::with_capacity(media.files.len());
     for file in &media.files {
         let caption = media.caption.as_ref().filter(|_| all.is_empty());
-        let said = caption::with(caption, &file.description);
-        let said = said.map(|said| caption_of(caption::show(message, said, all.is_empty(), ctx), &mut losses));
+        let mut said = caption::with(caption, &file.description);
+        // The file that it was to stand above may not have made it.
+        if let (None, true, Some(subject)) = (&said, all.is_empty(), message.subject()) {
+            said = Some(NestedPart::text(TEXT_PLAIN, subject));
+        }
+        let mut language = file.info.language.clone();
+        let said =
+            said.map(|said| caption_of(caption::show(message, said, all.is_empty(), ctx), &mut language, &mut losses));
         let mut content = Map::new();
         let mut event_type = "m.room.message";
         let name = if file.filename.is_empty() { default_name(file) } else { file.filename.clone() };
@@ -241,6 +251,7 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
         let origin =
             json!({ "id": ctx.message_id.to_string(), "room": ctx.room.as_str(), "sender": ctx.sender.as_str() });
         content.insert(CONTENT_KEY.to_owned(), origin);
+        language::mark(&mut content, &language);
         let mut content = Value::Object(content);
         events::mark(&mut content, message);
         // What was lost was lost once.
@@ -255,9 +266,12 @@ pub fn to_events(media: &Media<FileSource>, message: &MimiContent, ctx: &ToMatri
     all
 }
 
-/// The fields of an event that hold a text.
-fn caption_of(shown: MatrixMessage, losses: &mut Vec<Loss>) -> Map<String, Value> {
+/// The fields of an event that hold a text; its language, unless that of the file is known.
+fn caption_of(shown: MatrixMessage, language: &mut String, losses: &mut Vec<Loss>) -> Map<String, Value> {
     losses.extend(shown.losses);
+    if language.is_empty() {
+        language::marked(&shown.content).clone_into(language);
+    }
     let Value::Object(mut shown) = shown.content else { return Map::new() };
     shown.retain(|key, _| ["body", "format", "formatted_body", "m.mentions", previews::KEY].contains(&key.as_str()));
     shown

@@ -164,6 +164,8 @@ pub struct MediaInfo {
     pub duration: Option<u64>,
     /// A blur to show until it is there.
     pub blurhash: Option<String>,
+    /// Tags of the languages that it is in, separated by commas; may be empty.
+    pub language: String,
 }
 
 impl MediaInfo {
@@ -181,6 +183,7 @@ impl MediaInfo {
             height: None,
             duration: None,
             blurhash: None,
+            language: String::new(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! what can only be told of is told after them.
 
 use super::{
-    super::{Loss, MAX_NUMBER, charset, events::PRIVATE_EVENT, profile, tidy},
+    super::{Loss, MAX_NUMBER, charset, essence, events::PRIVATE_EVENT, language, profile, tidy},
     MAX_FILES, MAX_WAVEFORM, MEDIA_EXTENSION, Media, MediaFile, MediaInfo, MediaKind, PartSource, UNKNOWN_TYPE,
     caption, clean_blurhash, clean_name, cover, emoticon,
 };
@@ -98,6 +98,16 @@ fn has_text(part: &NestedPart) -> bool {
 /// Whether its files are custom emoji, which are nothing without their text.
 fn has_emoji(part: &NestedPart) -> bool {
     caption::texts(part).any(|text| text.contains("data-mx-emoticon"))
+}
+
+/// What is lost with a file that is not shown.
+fn passed_over(part: &NestedPart) -> Loss {
+    let content_type = match &part.body {
+        Body::Single { content_type, .. } => essence(content_type),
+        Body::External(external) => essence(&external.content_type),
+        Body::Null | Body::Multi { .. } => String::new(),
+    };
+    if part.disposition == Disposition::Inline { Loss::InlineImage } else { Loss::Unsupported(content_type) }
 }
 
 #[derive(Default, Clone)]
@@ -201,6 +211,11 @@ impl Found<'_> {
                 let (rest, losses) = (self.rest.len(), self.losses.len());
                 self.take(number, part);
                 if self.files.len() > before.0 {
+                    let shown = part.walk().flat_map(NestedPart::languages).collect::<Vec<_>>().join(",");
+                    // Which of the texts is said with it is told there.
+                    if language::has_others(&shown, parts.iter().filter(|part| has_file(part))) {
+                        self.losses.push(Loss::Languages);
+                    }
                     self.instead.extend(one_of(texts));
                     return;
                 }
@@ -214,7 +229,12 @@ impl Found<'_> {
             number += part.walk().count();
         }
         match one_of(texts) {
-            Some(text) => self.texts.push(text),
+            Some(text) => {
+                // Beside emoji there may be files that the text says nothing of.
+                let emoji = parts.iter().filter(|part| has_file(part) && has_emoji(part));
+                self.losses.extend(emoji.flat_map(NestedPart::walk).filter(|part| is_file(part)).map(passed_over));
+                self.texts.push(text);
+            }
             None => self.rest.push(whole.clone()),
         }
     }
@@ -249,7 +269,18 @@ impl Found<'_> {
         let hint = self.hints.iter().find(|(part, _)| usize::from(*part) == index);
         let hint = hint.map(|(_, hint)| hint.clone()).unwrap_or_default();
         let blurhash = hint.blurhash.clone();
-        (MediaInfo { size, width, height, duration, blurhash, ..MediaInfo::of_type(content_type) }, hint)
+        (
+            MediaInfo {
+                size,
+                width,
+                height,
+                duration,
+                blurhash,
+                language: language::of(part),
+                ..MediaInfo::of_type(content_type)
+            },
+            hint,
+        )
     }
 
     fn file(&mut self, index: usize, part: &NestedPart, source: PartSource) {

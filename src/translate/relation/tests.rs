@@ -300,6 +300,11 @@ fn an_edit_changes_the_event_of_its_sender_and_of_nobody_else() {
     assert_eq!((&act.content["body"], &act.content["m.new_content"]["body"]), (&json!("* **new**"), &json!("**new**")));
     assert_eq!(act.content["m.new_content"]["formatted_body"], "<strong>new</strong>");
     assert!(act.content["m.new_content"].get(CONTENT_KEY).is_none() && act.content.get(CONTENT_KEY).is_some());
+    // The newest version of an answer mentions whom it answers, and the edit rings nobody anew.
+    let (reply, rings) = (own.replaced.clone(), Some(ruma::user_id!("@alice:a").to_owned()));
+    let act = one(acts(&edit, &Resolved { reply, rings, ..own.clone() }, false));
+    assert_eq!(act.content["m.new_content"]["m.mentions"], json!({"user_ids": ["@alice:a"]}));
+    assert_eq!(act.content["m.mentions"], json!({}));
     // An edit of somebody else's message, or of one that is not known, is a message of its own, and looks like an edit.
     let foreign = Resolved { replaced: Some(found(event_id!("$1"), said(1, alice()))), ..Resolved::default() };
     for (resolved, moderates) in [(foreign, true), (Resolved::default(), false)] {

@@ -235,7 +235,7 @@ proptest! {
     ) {
         let html = format!("{tag}{html}");
         let block = json!([{"body": html, "mimetype": "text/html"}, {"body": "Q"}]);
-        let mut poll = json!({"m.poll": {"question": {"m.text": block}, "answers": [{"m.id": "a", "m.text": block}]}, "m.text": block});
+        let mut poll = json!({"m.poll": {"question": {"m.text": block}, "answers": [{"m.id": "1", "m.text": block}]}, "m.text": block});
         match at {
             0 => poll["formatted_body"] = json!(html),
             1 => poll["m.poll"]["question"]["m.html"] = json!(html),

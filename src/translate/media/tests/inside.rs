@@ -106,8 +106,10 @@ fn the_drafts_picture_within_html_is_shown_with_its_text() {
     assert_eq!(media.sources().collect::<Vec<_>>(), [&PartSource::Here(content.clone())]);
     let events =
         ctx_of(|ctx| files_to_matrix(&message, vec![Ok(FileSource::Plain("mxc://b.example/gif".into()))], ctx));
-    assert_eq!((events.len(), &events[0].losses[..]), (1, &[][..]));
+    // It says the same in French.
+    assert_eq!((events.len(), &events[0].losses[..]), (1, &[Loss::Languages][..]));
     let content = &events[0].content;
+    assert_eq!(content[CONTENT_KEY]["language"], "en");
     assert_eq!((&content["msgtype"], &content["info"]["mimetype"]), (&json!("m.image"), &json!("image/gif")));
     assert_eq!(content["url"], "mxc://b.example/gif");
     let html = content["formatted_body"].as_str().unwrap();
@@ -184,6 +186,40 @@ fn a_subject_is_said_once() {
         with(all(vec![described("a", ""), described("b", "two"), text("both")])),
         pairs(&[("a", "Minutes\n\nboth"), ("b", "two")])
     );
+    // The file above which it stands is not there: it stands above the next one.
+    let mut first_is_gone = message(all(vec![described("a", "one"), described("b", "")]));
+    first_is_gone.set_subject("Minutes");
+    let files = vec![Err("gone".into()), Ok(FileSource::Plain("mxc://b.example/b".into()))];
+    let note = "[a (picture) could not be fetched: gone]\n\none";
+    let shown = ctx_of(|ctx| told(&files_to_matrix(&first_is_gone, files, ctx)));
+    assert_eq!(shown, pairs(&[("b", "Minutes"), ("m.notice", note)]));
+}
+
+#[test]
+fn which_language_a_file_is_in_is_kept_and_that_there_is_another_is_told() {
+    let within = |part: NestedPart, language: &str| NestedPart { language: language.to_owned(), ..part };
+    let said = |body| {
+        let event = events(&message(body)).remove(0);
+        (event.content[CONTENT_KEY]["language"].as_str().map(str::to_owned), event.losses)
+    };
+    let two = [("a", "de"), ("b", "fr")].map(|(name, language)| within(described(name, ""), language));
+    let alone = |language: &str| (Some(language.to_owned()), vec![]);
+    assert_eq!(said(described("a", "")), (None, vec![]));
+    assert_eq!(said(within(described("a", ""), "de, not a tag")), alone("de"));
+    assert_eq!(said(all(vec![within(text("seht"), "de"), described("a", "")])), alone("de"));
+    assert_eq!(said(unit(PartSemantics::ChooseOne, two.to_vec())), (Some("de".to_owned()), vec![Loss::Languages]));
+    let same = vec![within(described("a", ""), "de"), within(text("Bild"), "de")];
+    assert_eq!(said(unit(PartSemantics::ChooseOne, same)), alone("de"));
+}
+
+#[test]
+fn a_file_beside_emoji_that_is_passed_over_is_told() {
+    let emoji = NestedPart::text("text/html", "<img data-mx-emoticon src=\"cid:4@local.invalid\">");
+    let rich = all(vec![emoji, single(Disposition::Inline, "image/png", b"cat"), described("photo", "")]);
+    let either = message(unit(PartSemantics::ChooseOne, vec![rich, text("a cat, and a photo")]));
+    let mut losses = ctx_of(|ctx| crate::translate::media::losses_to_matrix(&either, ctx)).unwrap_or_default();
+    losses.extend(ctx_of(|ctx| crate::translate::to_matrix(&either, ctx)).losses);
+    assert!(losses.contains(&Loss::Unsupported("image/png".to_owned())), "{losses:?}");
 }
 
 #[test]
