@@ -131,6 +131,7 @@ impl RoomFacts {
             space: self.lets_in,
             is_space: self.is_space,
             since,
+            counts: true,
         }
     }
 }

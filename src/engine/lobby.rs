@@ -341,6 +341,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         found: None,
         space: None,
         is_space: false,
+        counts: true,
         // What was said before the invitation is not for the one who is invited.
         since: Some(event.event_id.to_string()),
     };

@@ -60,11 +60,11 @@ impl Actor {
         for loss in losses {
             let words = if ours { loss.told() } else { loss.told_to_readers() };
             let Some(words) = words else { continue };
-            let kind = (user.clone(), loss.feature());
+            let kind = (user.clone(), words);
             if self.told_losses.contains(&kind) {
                 continue;
             }
-            let key = (self.uri.clone(), user.to_string(), loss.feature().to_owned());
+            let key = (self.uri.clone(), user.to_string(), words.to_owned());
             if TOLD.get(db, &key).await?.is_none() {
                 TOLD.put(db, batch, &key, &())?;
                 new.push(words);

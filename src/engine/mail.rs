@@ -170,6 +170,8 @@ pub(super) struct NewRoom {
     pub(super) found: Option<String>,
     /// The one room whose members may come in by themselves.
     pub(super) space: Option<ruma::OwnedRoomId>,
+    /// Whether it counts among the rooms that its creator may have: not if somebody else had it mirrored.
+    pub(super) counts: bool,
     /// Whether it is a space itself.
     pub(super) is_space: bool,
     /// The newest event that was there before.

@@ -102,7 +102,9 @@ impl Actor {
         self.room = Some(room);
         let matrix = new.matrix.to_string();
         self.note_members(new, batch)?;
-        self.engine.note_made(&new.creator, &self.uri, batch)?;
+        if new.counts {
+            self.engine.note_made(&new.creator, &self.uri, batch)?;
+        }
         LINKS.put(&self.engine.0.db, batch, &matrix, &self.uri)?;
         ENDED.delete(batch, &matrix);
         if let Some(since) = &new.since {

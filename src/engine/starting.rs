@@ -229,6 +229,7 @@ impl Engine {
                 found: name.map(str::to_owned),
                 space: None,
                 is_space: false,
+                counts: true,
                 since: None,
             };
             create(self, new).await?

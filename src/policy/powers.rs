@@ -29,6 +29,10 @@ pub const KNOWN_LOSSES: &[&str] = &[
     "levels of event types that MIMI has no capability for bind others as far as the hub reads them; that of @room notifications holds where the text is read",
     "who may change levels may change all thresholds only with level 100 or the highest, and then not just up to their own",
     "more than 32 levels besides the usual ones: further ones count as the next lower",
+    "who is not in the room has no role, whatever level they are named with: who may ban bans them if they may also invite, since a ban is an addition",
+    "who is banned has lost the role that they had: they are unbanned by all who may ban and remove, whatever their level was",
+    "the join rule opens a room by a new definition of a role: that takes level 100 or the highest, whatever the threshold of the rule is",
+    "calls have no capability that a hub could judge: who may begin one is the homeserver's to say",
     "thresholds of a followed room are the host's: not even its highest role changes them from elsewhere",
 ];
 

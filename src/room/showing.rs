@@ -102,11 +102,8 @@ impl Step<'_> {
         let deletes = matches!(shown.refers.form, Form::Deletion(_)) && may(Capability::DeleteOtherMessage);
         let keeper = deletes.then(|| self.room.speaker.clone());
         let mut body = shown.content;
-        if let Some(map) = body.as_object_mut() {
-            map.insert(
-                CONTENT_KEY.to_owned(),
-                serde_json::json!({ "id": hex::encode(id), "room": self.room.uri, "sender": sender, "accepted": accepted }),
-            );
+        if let Some(origin) = body.get_mut(CONTENT_KEY).and_then(serde_json::Value::as_object_mut) {
+            origin.insert("accepted".to_owned(), accepted.into());
         }
         // The sender's clock, unless it runs ahead of the hub's (DESIGN, Peers).
         let sent = content.sender_timestamp().map_or(accepted, |at| at.millis);

@@ -399,7 +399,7 @@ const TELLS: &str = "senders are told of losses";
 
 /// What a sender is told that others do not get, by the feature that it belongs to.
 const TOLD: &[(&str, &str)] = &[
-    ("long text", "the end of a text that is too long"),
+    ("long text", "the formatting, or the end, of a text that is too long"),
     ("messages in several languages", "what a message says in other languages than its first"),
     ("links", "links that lead nowhere outside of Matrix (their text is kept)"),
     ("link previews", "pictures of link previews, or more than five previews"),
@@ -458,6 +458,7 @@ impl Loss {
             Self::Link => "links that Matrix does not allow (their text is shown)",
             Self::Unsupported(_) => "content of a kind that Matrix has no form for",
             Self::Cut => "the end of a text that is too long",
+            Self::Formatting => "the formatting of a text that is too long",
             Self::Languages => "what a message says in other languages than the one shown",
             Self::Alternatives => "a second text that says something else than the one shown",
             Self::Reply
@@ -472,7 +473,6 @@ impl Loss {
             | Self::Private(_)
             | Self::Style
             | Self::Layout
-            | Self::Formatting
             | Self::Voice
             | Self::Sticker
             | Self::Together
@@ -495,15 +495,17 @@ impl Loss {
                 | Self::Style
                 | Self::Layout
                 | Self::Live
-                | Self::Formatting
                 | Self::Alternatives
                 | Self::Voice
                 | Self::Sticker
                 | Self::Together
-                | Self::Thumbnail
         );
         let words = || TOLD.iter().find(|(feature, _)| *feature == self.feature()).map(|(_, words)| *words);
-        if in_another_form { None } else { words() }
+        match self {
+            _ if in_another_form => None,
+            Self::Thumbnail => Some("the small picture that stands for a file until it is opened"),
+            _ => words(),
+        }
     }
 
     /// Whether a gateway of this kind gets it all the same.

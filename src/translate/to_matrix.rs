@@ -230,6 +230,16 @@ fn rank(part: &NestedPart) -> u8 {
     }
 }
 
+/// Whether there is something to tell of it, and of a unit of each part.
+fn says_something(part: &NestedPart) -> bool {
+    match &part.body {
+        Body::Null => false,
+        Body::Single { .. } | Body::External(_) => true,
+        Body::Multi { semantics: PartSemantics::SingleUnit, parts } => parts.iter().all(says_something),
+        Body::Multi { parts, .. } => parts.iter().any(says_something),
+    }
+}
+
 fn is_profile(part: &NestedPart) -> bool {
     part.disposition == Disposition::Profile
         && matches!(&part.body, Body::Single { content_type, .. } if profile::is_vcard(content_type))
@@ -350,7 +360,9 @@ fn describe(part: &NestedPart) -> String {
 
 /// Picks the best of several alternatives, the sender's first among equals.
 fn show_best(parts: &[NestedPart], links: &mut Links<'_>, losses: &mut Vec<Loss>) -> Shown {
-    let best = parts.iter().enumerate().max_by_key(|(index, part)| (rank(part), std::cmp::Reverse(*index)));
+    // Where nothing can be shown, what there is is told of, and not that one of them is empty.
+    let worth = |(index, part): &(usize, &NestedPart)| (rank(part), says_something(part), std::cmp::Reverse(*index));
+    let best = parts.iter().enumerate().max_by_key(worth);
     let Some((_, best)) = best else { return Shown::note("empty message") };
     let mut shown = show(best, links, losses);
     if language::has_others(&shown.language, parts.iter()) {

@@ -11,7 +11,7 @@ use super::{
     language,
     links::{Links, find_everybody},
     markdown::{self, Style},
-    previews,
+    media, previews,
     relation::{self, Relations},
     tidy,
 };
@@ -45,6 +45,9 @@ pub(super) fn with_pictures(
         return relation::reaction(content.as_object().ok_or(NotCarried::Malformed("content"))?, ctx);
     }
     if event_type != "m.room.message" {
+        if media::is_media(event_type, content) {
+            media::from_event(event_type, content, ctx)?;
+        }
         return Err(NotCarried::EventType(event_type.to_owned()));
     }
     let outer = content.as_object().ok_or(NotCarried::Malformed("content"))?;
@@ -54,6 +57,10 @@ pub(super) fn with_pictures(
     let mut losses = Vec::new();
     let relations = Relations::read(event_type, outer, ctx, &mut losses)?;
     let message = new_content(outer, &relations);
+    // Its files would have crossed another way: why they cannot be read says more than that this is no text.
+    if let Some(counts) = media::with_files(event_type, content) {
+        media::from_event(event_type, counts, ctx)?;
+    }
     let msgtype = match message.get("msgtype").or(outer.get("msgtype")) {
         None => return Err(NotCarried::Empty),
         Some(value) => value.as_str().ok_or(NotCarried::Malformed("msgtype"))?,
@@ -97,24 +104,22 @@ pub(super) fn with_pictures(
             let document = Document::read(formatted, &mut links);
             let html = document.to_html(formatted.len());
             let markdown = markdown::from_document(&document, Style::Markdown, formatted.len(), &mut losses);
-            (
-                html,
-                markdown.unwrap_or_else(|| {
-                    losses.push(Loss::Formatting);
-                    String::new()
-                }),
-            )
+            (html, markdown.unwrap_or_default())
         }
     };
     losses.append(&mut links.losses);
-    let others = mentions_others(message.get("m.mentions"), &links.crossed, relations.answered.as_ref(), ctx);
-    if others || rings && !links.rang {
-        losses.push(Loss::Mention);
-    }
     if plain.trim().is_empty() && markdown.trim().is_empty() {
         return Err(NotCarried::Empty);
     }
     let mut body = alternatives(emote, plain, &markdown, &html, pictures, &mut losses);
+    // Links are in the formatted alternatives alone.
+    let is_formatted = !losses.contains(&Loss::Formatting);
+    let crossed =
+        links.crossed.as_slice().get(..if is_formatted { links.crossed.len() } else { 0 }).unwrap_or_default();
+    let others = mentions_others(message.get("m.mentions"), crossed, relations.answered.as_ref(), ctx);
+    if others || rings && !(links.rang && is_formatted) {
+        losses.push(Loss::Mention);
+    }
     language::put(&mut body, message, &mut losses);
     let body = previews::beside(body, message, &mut losses);
     let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
@@ -230,9 +235,11 @@ fn alternatives(
         if let Some(left) = room.checked_sub(text.len()) {
             room = left;
             parts.push(NestedPart::text(content_type, &format!("{emote}{text}")));
-        } else {
-            losses.push(Loss::Formatting);
         }
+    }
+    // One of them says all that the other does, but for what Markdown has no form for, which is told.
+    if parts.is_empty() && !(markdown.trim().is_empty() && html.trim().is_empty()) {
+        losses.push(Loss::Formatting);
     }
     if !plain.trim().is_empty() || parts.len() <= usize::from(shows_pictures) {
         parts.push(NestedPart::text(TEXT_PLAIN, &format!("{emote}{plain}")));

@@ -92,3 +92,23 @@ async fn a_note_stands_in_the_place_of_a_choice_until_its_picture_comes_and_its_
     let texts = || two.b.homeserver.events(&portal).into_iter().filter(|event| event["content"]["msgtype"] == "m.text");
     until_true("its text", || texts().any(|event| event["content"]["body"] == "a cat")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caption_calls_whom_the_text_alone_would_call() {
+    let (two, _, _, _) = two().await;
+    let mut rogue = Rogue::new("m", &two.a.net);
+    let (uri, portal) = hosted_by(&mut rogue, &two.b).await;
+    let [b1, outsider] = ["b1", "b2"].map(|name| two.b.uri(name));
+    let words = format!("[b1]({b1}), [somebody]({outsider}) and [@room]({uri})");
+    let text = || NestedPart::text("text/markdown;variant=GFM-MIMI", &words);
+    let external = two.b.files().offer(&two.b.domain, &rogue.uri("m1"), b"meow").await;
+    let picture = NestedPart::render(Body::External(Box::new(external)));
+    let both = NestedPart::render(Body::Multi { semantics: PartSemantics::ProcessAll, parts: vec![text(), picture] });
+    says(&mut rogue, &two.b, &uri, 1, text()).await;
+    says(&mut rogue, &two.b, &uri, 2, both).await;
+    let event = until("the picture", || shown(&two.b, &portal).pop()).await;
+    let b = &two.b.homeserver;
+    let alone = b.events(&portal).into_iter().find(|event| event["content"]["msgtype"] == "m.text").unwrap();
+    let called = &event["content"]["m.mentions"];
+    assert_eq!((called, &called["user_ids"]), (&alone["content"]["m.mentions"], &serde_json::json!([b.user("b1")])));
+}

@@ -7,6 +7,7 @@ use std::{
 
 use mimi_gateway::{
     engine::{
+        Outcome,
         ports::{Endpoint, PathTarget, Problem},
         rights::{Act, Limits, Rights, Rule, Who},
     },
@@ -20,6 +21,7 @@ use ruma::OwnedRoomId;
 use crate::{
     attacks::{Rogue, bundle, consent, hosted_by_with, now, refused, yes},
     flow::until_room,
+    mirror::{ask_in, kitchen_rooms, named, request, run},
     silo::{Net, Silo, Two, bridge, until, until_bodies, until_true},
 };
 
@@ -195,6 +197,23 @@ async fn a_user_has_so_many_rooms_and_invitations() {
     }
     // An hour may have ended in between.
     assert!((1..=3).contains(&refusals), "{refusals}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_that_the_operator_had_mirrored_count_for_nobody() {
+    let two = Two::new().await;
+    let a = &two.a;
+    ruled(a, &[("a.test", &Act::ORDINARY)], Limits { rooms: 1, invitations: 100 }).await;
+    let rooms = kitchen_rooms(a, 3).await;
+    let (job, rows) = run(a, request(named(&rooms))).await;
+    assert!(rows.iter().all(|row| matches!(row.outcome, Outcome::Mirrored(_))), "{job:?} {rows:?}");
+    let own = a.homeserver.create_room("a1", "Own");
+    ask_in(a, &own, "a1").await;
+    let desk = alone(a, "a1").await;
+    let told = ask(a, &desk, "a1", &format!("bridge {own}")).await;
+    assert!(told.starts_with("Mirrored as"), "{told}");
+    let told = ask(a, &desk, "a1", &format!("start-chat {}", two.b.uri("b1"))).await;
+    assert!(told.starts_with("You have 1 room or chat"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,22 +41,44 @@ pub(in crate::engine) enum Came {
     Late(OwnedEventId),
 }
 
-/// Whom captions name. Whoever is named by a message of a room is taken to be in it: the homeserver rings nobody else, and nobody
-/// for those who may not.
-struct Everybody<'a>(&'a GatewayNames);
+/// Whom captions mention: those whom the message mentioned in the room when it came, and nobody else.
+struct Mentioned<'a> {
+    names: &'a GatewayNames,
+    users: Vec<String>,
+    everybody: bool,
+}
 
-impl Mentions for Everybody<'_> {
+impl<'a> Mentioned<'a> {
+    /// By the message as it would be shown without its files.
+    fn of(showing: &Showing, names: &'a GatewayNames) -> Self {
+        let content = match &showing.action {
+            MatrixAction::Send { content, .. } => {
+                serde_json::from_str::<serde_json::Value>(content).unwrap_or_default()
+            }
+            _ => serde_json::Value::Null,
+        };
+        let mentions = content.get("m.mentions");
+        let users = mentions.and_then(|mentions| mentions.get("user_ids")?.as_array()).into_iter().flatten();
+        Self {
+            names,
+            users: users.filter_map(|user| user.as_str().map(str::to_owned)).collect(),
+            everybody: mentions.and_then(|mentions| mentions.get("room")?.as_bool()).unwrap_or(false),
+        }
+    }
+}
+
+impl Mentions for Mentioned<'_> {
     fn uri(&self, user: &ruma::UserId) -> Option<UserUri> {
-        self.0.uri(user).or_else(|| self.0.ghost_uri(user))
+        self.names.uri(user).or_else(|| self.names.ghost_uri(user))
     }
     fn matrix_id(&self, user: &UserUri) -> Option<ruma::OwnedUserId> {
-        self.0.matrix_id(user)
+        self.names.matrix_id(user)
     }
-    fn is_here(&self, _: &UserUri) -> bool {
-        true
+    fn is_here(&self, user: &UserUri) -> bool {
+        self.names.matrix_id(user).is_some_and(|id| self.users.iter().any(|known| known == id.as_str()))
     }
     fn may_ring_all(&self, _: &UserUri) -> bool {
-        true
+        self.everybody
     }
 }
 
@@ -298,7 +320,7 @@ impl Engine {
             sender,
             room: &room,
             from_gateway: self.0.names.is_gateway(&sender.provider()),
-            mentions: &Everybody(&self.0.names),
+            mentions: &Mentioned::of(showing, &self.0.names),
         };
         let mut events = words(&message, &ctx);
         for event in &mut events {

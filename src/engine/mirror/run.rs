@@ -11,6 +11,7 @@ use super::{
         core::Engine,
         ingest::event_id,
         lobby::{LobbyError, create_as, new_uri},
+        mail::NewRoom,
         ports::{Actor, CallError, MatrixAction, Retry, Survey},
         presence::To,
         tables::{ENDED, MANAGEMENT, MIRROR_JOBS, MIRROR_ROWS},
@@ -351,7 +352,9 @@ impl Engine {
         };
         row.outcome = Outcome::Making(uri.clone());
         self.note_row(job, row).await?;
-        create_as(self, uri.clone(), seen.facts.into_room(room.clone(), creator, seen.present, since)).await?;
+        // Whoever has most power there did not ask for it.
+        let new = NewRoom { counts: false, ..seen.facts.into_room(room.clone(), creator, seen.present, since) };
+        create_as(self, uri.clone(), new).await?;
         tracing::info!(job = job.id, %room, uri, "mirrored");
         row.outcome = Outcome::Mirrored(uri);
         Ok(())

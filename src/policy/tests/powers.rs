@@ -46,8 +46,17 @@ impl Matrix<'_> {
 
 fn levels() -> impl Strategy<Value = Value> {
     let level = || prop::sample::select(vec![-1_i64, 0, 10, 25, 50, 75, 100]);
-    let kinds =
-        ["m.room.message", "m.reaction", "m.room.name", "m.room.topic", "m.room.power_levels", "m.room.tombstone"];
+    let kinds = [
+        "m.room.message",
+        "m.reaction",
+        "m.room.redaction",
+        "m.room.name",
+        "m.room.topic",
+        "m.room.avatar",
+        "m.room.power_levels",
+        "m.room.tombstone",
+        "m.room.join_rules",
+    ];
     let some = |keys: &'static [&'static str]| {
         prop::collection::btree_map(prop::sample::select(keys.to_vec()), level(), 0..keys.len())
     };
@@ -91,6 +100,10 @@ proptest! {
             let may = |capability| state.can(&who_by, capability);
             prop_assert_eq!(may(Capability::SendMessage), own >= matrix.message("m.room.message"));
             prop_assert_eq!(may(Capability::ReactToMessage), own >= matrix.message("m.reaction"));
+            let takes_back = [Capability::DeleteOwnMessage, Capability::DeleteOwnReaction].map(may);
+            prop_assert_eq!(takes_back, [own >= matrix.message("m.room.redaction"); 2]);
+            prop_assert_eq!(may(Capability::ChangeRoomAvatar), own >= matrix.state("m.room.avatar"));
+            prop_assert_eq!(may(Capability::ChangeRoomMembershipStyle), own >= matrix.state("m.room.join_rules"));
             prop_assert_eq!(may(Capability::DeleteOtherMessage), own >= matrix.needs("redact", 50));
             prop_assert_eq!(may(Capability::DestroyRoom), own >= matrix.state("m.room.tombstone"));
             let commit = |id, bytes| changes(&state).update(id, bytes, &who_by);
@@ -103,6 +116,15 @@ proptest! {
                 metadata(update_metadata(&state, None, Some("New")).unwrap()), own >= matrix.state("m.room.topic"));
             prop_assert_eq!(
                 list(update_add(&state, &[(dave.clone(), role::MEMBER)]).unwrap()), own >= matrix.needs("invite", 0));
+            // Known losses: whoever is outside has no level, and a ban of theirs is an addition.
+            let (bans, kicks, invites) =
+                (own >= matrix.needs("ban", 50), own >= matrix.needs("kick", 50), own >= matrix.needs("invite", 0));
+            prop_assert_eq!(list(update_add(&state, &[(dave.clone(), role::BANNED)]).unwrap()), bans && invites);
+            let mut after = state.clone();
+            after.participants.push((dave.clone(), role::BANNED));
+            let unban = update_remove(&after, std::slice::from_ref(&dave)).unwrap();
+            let unban = changes(&after).update(component::PARTICIPANT_LIST, unban, &who_by);
+            prop_assert_eq!(judge(&after, &who_by, &unban).is_ok(), bans && kicks, "{} unbans", by);
             for who in PEOPLE.iter().take(3).filter(|who| *who != by) {
                 let target = user(who);
                 let commit = changes(&state)
@@ -182,7 +204,7 @@ fn odd_levels_are_read() {
     let roles = powers.roles(&crate::policy::RoleList::default(), many.clone());
     let again = powers.roles(&roles, many.map(|level| level + 1));
     assert_eq!((roles.0.len(), again.0.len()), (35, 35), "bounded");
-    assert_eq!(KNOWN_LOSSES.len(), 7);
+    assert_eq!(KNOWN_LOSSES.len(), 11);
 }
 
 #[test]
@@ -243,6 +265,11 @@ proptest! {
             let pairs = [
                 (may(Capability::SendMessage), matrix.message("m.room.message"), "speak"),
                 (may(Capability::ReactToMessage), matrix.message("m.reaction"), "react"),
+                (
+                    may(Capability::DeleteOwnMessage) || may(Capability::DeleteOwnReaction),
+                    matrix.message("m.room.redaction"),
+                    "take back",
+                ),
                 (may(Capability::AddParticipant), matrix.needs("invite", 0), "invite"),
                 (may(Capability::RemoveParticipant) && reaches(role::NONE), matrix.needs("kick", 50), "kick"),
                 (may(Capability::Ban) && reaches(role::BANNED), matrix.needs("ban", 50), "ban"),

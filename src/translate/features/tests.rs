@@ -125,7 +125,7 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
         ("text", words(json!({"msgtype": "m.text", "body": "hello"}))),
         (
             "long text",
-            words(json!({"msgtype": "m.text", "body": "word ".repeat(5000), "format": "org.matrix.custom.html",
+            words(json!({"msgtype": "m.text", "body": "word ".repeat(6000), "format": "org.matrix.custom.html",
             "formatted_body": format!("<b>{}</b>", "word ".repeat(7000))})),
         ),
         (
