@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench large`. Whole engines with real MLS in one process, on memory stores, with homeservers in memory: what is
 //! counted are requests; times are those of the engines without a homeserver's own. `BENCH_MEMBERS` (10,000) says how many people
-//! the Matrix room has, `BENCH_PARTICIPANTS` (2,000) how many the MIMI room.
+//! the Matrix room has, `BENCH_PARTICIPANTS` (10,000) how many the MIMI room.
 
 #![expect(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ use silo::{Net, Silo, bring, until_true};
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(matrix_room(number("BENCH_MEMBERS", 10_000)));
-    runtime.block_on(mimi_room(number("BENCH_PARTICIPANTS", 2_000)));
+    runtime.block_on(mimi_room(number("BENCH_PARTICIPANTS", 10_000)));
 }
 
 fn number(name: &str, default: usize) -> usize {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     effect::{Actor, Effect, MatrixAction},
+    roles::ROLES,
     state::{Intent, Phase},
     step::Step,
     upgrade::Move,
@@ -62,6 +63,7 @@ impl Step<'_> {
 
     /// Says in the Matrix room which MIMI room it is, and what crosses.
     pub(super) fn set_bridge_state(&mut self) {
+        self.room.levels.keep_roles_again();
         for (event_type, state_key, content) in [self.bridge_state(&self.channel_name()), self.features_state()] {
             self.set_state_if_allowed(event_type, state_key, content);
         }
@@ -69,7 +71,8 @@ impl Step<'_> {
 
     /// Another bridge may take the room.
     pub(super) fn clear_bridge_state(&mut self) {
-        for event_type in [BRIDGE, FEATURES] {
+        let roles = (!self.is_hub()).then_some(ROLES);
+        for event_type in [BRIDGE, FEATURES].into_iter().chain(roles) {
             self.set_state_if_allowed(event_type.to_owned(), self.bridge_key(), "{}".to_owned());
         }
     }

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -24,8 +25,11 @@ use super::{
 use crate::{
     ident::UserUri,
     policy::{self, ABOVE_ALL, Capability, Powers, RoomState, component, role},
+    translate::MAX_EVENT_CONTENT,
 };
 
+/// The state event that has the roles of a portal's host.
+pub(super) const ROLES: &str = "im.mimi-gateway.roles";
 /// The most that users of a portal have: less than the bot, which can take it away again.
 const PORTAL_MOST: i64 = 95;
 /// In a portal, the threshold of what nobody may: the bot alone has it.
@@ -52,6 +56,8 @@ pub struct Levels {
     before: Option<Box<Before>>,
     /// Hash of what was to be written last and was refused, and of what stood there.
     refused: Option<[u8; 32]>,
+    /// Of a portal: hash of the roles whose definitions were written into its state last.
+    kept: Option<[u8; 32]>,
 }
 
 /// What was known before a write: it counts again if the homeserver does not take that.
@@ -79,6 +85,11 @@ impl Levels {
     /// The bot is in the room. Whether it had been taken out before.
     pub(super) fn bot_is_back(&mut self) -> bool {
         std::mem::take(&mut self.bot_gone)
+    }
+
+    /// The definitions of the roles are written anew.
+    pub(super) fn keep_roles_again(&mut self) {
+        self.kept = None;
     }
 
     /// Whether somebody took the bot out of the room.
@@ -155,6 +166,7 @@ impl Step<'_> {
             return;
         }
         let Some(state) = self.state() else { return };
+        self.keep_roles(&state);
         let powers = self.powers(&self.room.levels.now);
         let named = |user: &UserUri| self.id(user).is_some_and(|id| powers.level(&id) != powers.users_default());
         let apart = state.participants.iter().filter(|(user, index)| *index != role::MEMBER || named(user));
@@ -162,6 +174,24 @@ impl Step<'_> {
         self.room.levels.seen = Some((epoch, digest));
         if before.is_none_or(|(_, seen)| seen != digest) {
             self.look(Setting::Powers);
+        }
+    }
+
+    /// In a portal: the roles as their host defines them, of which levels and thresholds say only a part.
+    fn keep_roles(&mut self, state: &RoomState) {
+        let Ok(exact) = state.roles.encode() else { return };
+        let digest = hash(&exact);
+        if self.is_hub() || self.room.levels.kept == Some(digest) {
+            return;
+        }
+        self.room.levels.kept = Some(digest);
+        let exact = URL_SAFE_NO_PAD.encode(exact);
+        let mut content = json!({ "roles": &state.roles, "component": exact });
+        if content.to_string().len() > MAX_EVENT_CONTENT {
+            content = json!({ "component": exact });
+        }
+        if content.to_string().len() <= MAX_EVENT_CONTENT {
+            self.set_state_if_allowed(ROLES.to_owned(), self.bridge_key(), content.to_string());
         }
     }
 

@@ -1,5 +1,5 @@
 """`mimi-gateway mirror`: many rooms at once on a real Synapse, with gateway and command killed on the way, and undone. E2E_MIRROR_ROOMS
-(20) says how many; 100 take a minute or two."""
+(100) says how many."""
 
 import json
 import os
@@ -38,7 +38,7 @@ class Mirror:
         """Of each ten rooms five are ready, three lack the bot, one gives it no power, and one is encrypted."""
         if self.rooms:
             return
-        count, client = int(os.environ.get("E2E_MIRROR_ROOMS", "20")), self.owner.client
+        count, client = int(os.environ.get("E2E_MIRROR_ROOMS", "100")), self.owner.client
         for n in range(count):
             kind, options = n % 10, {}
             if kind < 5:

@@ -1,6 +1,6 @@
 //! Power levels of the Matrix rooms, and roles of the MIMI room behind them.
 
-use mimi_gateway::ident::UserUri;
+use mimi_gateway::{ident::UserUri, policy::RoleList};
 use ruma::RoomId;
 use serde_json::{Value, json};
 
@@ -59,6 +59,32 @@ async fn a_promotion_on_either_side_is_one_on_the_other() {
     // Each change was written once, and its echo is no news; the portal got the thresholds of the host's roles besides.
     assert_eq!((changes(&two.a, &at_a), changes(&two.b, &at_b)), (4, 5));
     assert_eq!(level(&two.b, &at_b, &two.b.ghost(&a1)), 95, "less than the bot");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_has_the_roles_of_its_host_exactly() {
+    let two = Two::new().await;
+    let (at_a, at_b, _) = two.room().await;
+    let kept = || two.b.homeserver.states(&at_b, "im.mimi-gateway.roles");
+    let names = |content: &Value| {
+        let roles = content["roles"].as_array().cloned().unwrap_or_default();
+        roles.iter().map(|role| role["role_name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    until_true("roles", || kept().last().is_some_and(|content| names(content).len() >= 4)).await;
+    let written =
+        || two.b.homeserver.events(&at_b).iter().filter(|event| event["type"] == "im.mimi-gateway.roles").count();
+    let before = written();
+    // A level that nobody had so far is a role of its own, whose name says which.
+    empower(&two.a, &at_a, "a1", &two.a.ghost(&two.b.uri("b1")), 33);
+    until_true("the new role", || kept().last().is_some_and(|content| names(content).join(" ").contains("33"))).await;
+    assert_eq!(written(), before + 1, "written when they change");
+    let exact = |content: &Value| {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        RoleList::decode(&URL_SAFE_NO_PAD.decode(content["component"].as_str().unwrap()).unwrap()).unwrap()
+    };
+    let content = kept().pop().unwrap();
+    assert_eq!(serde_json::to_value(exact(&content)).unwrap(), content["roles"]);
+    assert!(two.a.homeserver.states(&at_a, "im.mimi-gateway.roles").is_empty(), "the host's levels are its own");
 }
 
 #[tokio::test(flavor = "multi_thread")]
