@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, UserId};
+use tokio::sync::oneshot;
 
-use super::{core::Engine, records};
+use super::{core::Engine, mail::Mail, records, rights::Rights};
 use crate::{
     ident::UserUri,
-    room::{Names as _, Phase, Room},
+    room::{Names as _, Phase, Refusal, Room, command::Command},
     store::StoreError,
 };
 
@@ -23,6 +24,8 @@ pub(super) enum Chat {
     Open(OwnedRoomId),
     /// The other one has asked ours, who has not answered.
     Asked(OwnedRoomId),
+    /// Ours is in it, alone: the other one said no, or is not asked any more. Hosted here: its URI.
+    Deserted(String),
     /// It is over, and hosted here: its URI.
     Over(String),
 }
@@ -35,7 +38,29 @@ impl Chat {
             Self::Asked(room) => Some(format!(
                 "I have asked you into a chat already: accept that invitation, https://matrix.to/#/{room}"
             )),
-            Self::Over(_) => None,
+            Self::Deserted(_) | Self::Over(_) => None,
+        }
+    }
+}
+
+/// An invitation that is counted before the room of a chat is made. It counts no more if there is no such room in the end.
+pub(super) struct Invitation<'a> {
+    rights: &'a Rights,
+    user: &'a UserId,
+    made: bool,
+}
+
+impl Invitation<'_> {
+    /// The other one is asked.
+    pub(super) fn is_made(mut self) {
+        self.made = true;
+    }
+}
+
+impl Drop for Invitation<'_> {
+    fn drop(&mut self) {
+        if !self.made {
+            self.rights.give_invitation_back(self.user);
         }
     }
 }
@@ -47,7 +72,12 @@ fn chat(room: Room, user: &UserUri, remote: &UserUri, hosted: bool) -> Option<Ch
     match room.phase {
         Phase::Active if room.present.contains(user) => {
             let with = room.asking.contains_key(remote) || room.ghosts.contains(remote);
-            room.matrix.filter(|_| with).map(Chat::Open)
+            let two = hosted && room.two == BTreeSet::from([user.clone(), remote.clone()]);
+            match room.matrix {
+                Some(matrix) if with => Some(Chat::Open(matrix)),
+                Some(_) if two => Some(Chat::Deserted(room.uri.to_string())),
+                _ => None,
+            }
         }
         Phase::Invited if room.asked.get(user) == Some(remote) => room.matrix.map(Chat::Asked),
         Phase::Left if hosted && room.two == BTreeSet::from([user.clone(), remote.clone()]) => {
@@ -58,6 +88,28 @@ fn chat(room: Room, user: &UserUri, remote: &UserUri, hosted: bool) -> Option<Ch
 }
 
 impl Engine {
+    /// Counts the invitation with which this user begins a chat.
+    pub(super) fn count_invitation<'a>(&'a self, user: &'a UserId) -> Result<Invitation<'a>, Refusal> {
+        let rights = &self.0.settings.rights;
+        rights.take_invitation(user).map_err(|seconds| {
+            tracing::info!(%user, "somebody has begun as many chats as the settings let one user begin within an hour");
+            Refusal::too_many_invitations(seconds)
+        })?;
+        Ok(Invitation { rights, user, made: false })
+    }
+
+    /// A chat in which nobody is but this user ends, so that it can begin anew, as the same MIMI room, where they want it now.
+    pub(super) async fn end_deserted(&self, by: &UserId, user: &UserUri, remote: &UserUri) -> Result<(), StoreError> {
+        let Some(Chat::Deserted(uri)) = self.chat_of(user, remote).await? else { return Ok(()) };
+        let (reply, answer) = oneshot::channel();
+        self.mail(&uri, Mail::Order { by: by.to_owned(), admin: false, command: Command::Unbridge, reply });
+        let ended = answer.await.map_err(|_| StoreError::Closed("the room's task ended".to_owned()))?;
+        if let Err(Refusal { text, .. }) = ended {
+            tracing::info!(room = uri, why = text, "a chat in which one is alone does not end");
+        }
+        Ok(())
+    }
+
     /// The direct chat of a user of ours and a remote one: the one that lives, if there is one.
     pub(super) async fn chat_of(&self, user: &UserUri, remote: &UserUri) -> Result<Option<Chat>, StoreError> {
         let (mut after, mut best) = (None, None);
@@ -68,6 +120,9 @@ impl Engine {
                 match chat(room, user, remote, hosted) {
                     Some(open @ Chat::Open(_)) => return Ok(Some(open)),
                     Some(asked @ Chat::Asked(_)) => best = Some(asked),
+                    Some(deserted @ Chat::Deserted(_)) if !matches!(best, Some(Chat::Asked(_))) => {
+                        best = Some(deserted)
+                    }
                     over @ Some(Chat::Over(_)) if best.is_none() => best = over,
                     _ => {}
                 }

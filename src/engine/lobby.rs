@@ -301,6 +301,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
     let ghost = Actor::Ghost(remote.clone());
     let direct = event.content.get("is_direct").and_then(serde_json::Value::as_bool).unwrap_or_default();
     let permitted = engine.0.settings.rights.check(&event.sender, Act::Chat, Some(&remote.provider()));
+    let mut invitation = None;
     let refusal = if let Some(why) = engine.0.names.not_reached(&remote.provider(), Some(&creator)) {
         Some(why)
     } else if let Err(why) = permitted {
@@ -314,9 +315,16 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         Some(format!(
             "Several people are in this room. Invite the bot {bot}, say “!mimi bridge” here, then invite me again."
         ))
-    } else {
+    } else if let Some(instead) = engine.chat_of(&creator, &remote).await?.and_then(|chat| chat.instead()) {
         // One chat for the two of them.
-        engine.chat_of(&creator, &remote).await?.and_then(|chat| chat.instead())
+        Some(instead)
+    } else {
+        // The last of all: who is refused for something else has invited nobody.
+        engine
+            .count_invitation(&event.sender)
+            .map(|counted| invitation = Some(counted))
+            .err()
+            .map(|refusal| refusal.text)
     };
     if let Some(why) = refusal {
         tracing::info!(sender = %event.sender, %remote, why, "an invitation of a MIMI user was declined");
@@ -325,6 +333,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         engine.0.homeserver.perform(&MatrixAction::Leave { room, actor: ghost, reason: Some(why) }).await?;
         return Ok(());
     }
+    engine.end_deserted(&event.sender, &creator, &remote).await?;
     let new = NewRoom {
         matrix: room,
         creator: creator.clone(),
@@ -348,6 +357,9 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
     let again = super::ended::is_ended(engine, &new.matrix).await?;
     let room = new.matrix.clone();
     create(engine, new).await?;
+    if let Some(invitation) = invitation {
+        invitation.is_made();
+    }
     if again {
         // The ghost speaks from now on; a chat of two has no third member.
         super::ended::withdraw(engine, &room).await?;

@@ -48,6 +48,13 @@ impl<K: Ord + Clone> Meter<K> {
         *count += 1;
         Ok(())
     }
+
+    /// What was counted led to nothing: it does not count, if its span lasts.
+    pub(super) fn give_back(&mut self, who: &K, now: Millis) {
+        if let Some((_, count)) = self.counts.get_mut(who).filter(|(counted, _)| *counted == now / self.span) {
+            *count = count.saturating_sub(1);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -64,5 +71,18 @@ mod tests {
         assert_eq!(meter.take(&"c", HOUR * 8 - 1500), Ok(()));
         assert_eq!(meter.take(&"b", HOUR * 8), Ok(()));
         assert_eq!(Meter::new(0, MINUTE).take(&"b", 0), Err(61));
+    }
+
+    #[test]
+    fn what_is_given_back_is_not_counted_and_only_in_its_span() {
+        let mut meter = Meter::new(1, HOUR);
+        meter.take(&"b", 0).unwrap();
+        meter.give_back(&"c", 0);
+        assert!(meter.take(&"b", 0).is_err());
+        meter.give_back(&"b", 0);
+        assert_eq!(meter.take(&"b", 0), Ok(()));
+        meter.take(&"b", HOUR).unwrap();
+        meter.give_back(&"b", 0);
+        assert!(meter.take(&"b", HOUR).is_err(), "that was of another hour");
     }
 }

@@ -210,6 +210,11 @@ impl Rights {
         lock(&self.invited).take_of(&user.to_string(), most, now())
     }
 
+    /// An invitation that was counted was not made.
+    pub fn give_invitation_back(&self, user: &UserId) {
+        lock(&self.invited).give_back(&user.to_string(), now());
+    }
+
     /// What this user may do, in a sentence.
     #[must_use]
     pub fn words(&self, user: &UserId) -> String {

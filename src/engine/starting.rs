@@ -182,11 +182,16 @@ impl Engine {
                 );
                 return Ok(Ok(told(text, room)));
             }
-            Some(Chat::Over(_)) | None => {}
+            Some(Chat::Deserted(_) | Chat::Over(_)) | None => {}
         }
         if let Some(refusal) = self.no_more_rooms(user, &creator).await? {
             return Ok(Err(refusal));
         }
+        // Before the room is made: one in which nobody can be asked would be of no use.
+        let invitation = match self.count_invitation(user) {
+            Ok(invitation) => invitation,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let action = MatrixAction::CreateRoom {
             creator: Actor::Bot,
             alias_localpart,
@@ -213,6 +218,7 @@ impl Engine {
         let uri = if let Some(uri) = self.linked(matrix.as_str()) {
             uri
         } else {
+            self.end_deserted(user, &creator, remote).await?;
             let new = NewRoom {
                 matrix: matrix.clone(),
                 creator: creator.clone(),
@@ -232,7 +238,9 @@ impl Engine {
                 counts: true,
                 since: None,
             };
-            create(self, new).await?
+            let uri = create(self, new).await?;
+            invitation.is_made();
+            uri
         };
         let text = format!(
             "{who} is asked. The room is ready: accept my invitation. What you write there is read once they agree."

@@ -50,6 +50,20 @@ impl Step<'_> {
 
     /// One of our users wants a remote user in: consent comes first.
     pub(super) fn ask_in(&mut self, by: &UserUri, remote: &UserUri) -> Result<(), Refusal> {
+        self.ask_in_if(by, remote, Self::count_invitation)
+    }
+
+    /// The same for the other one of a direct chat: that invitation was counted before the room was made.
+    pub(super) fn ask_other_in(&mut self, by: &UserUri, remote: &UserUri) -> Result<(), Refusal> {
+        self.ask_in_if(by, remote, |_, _| Ok(()))
+    }
+
+    fn ask_in_if(
+        &mut self,
+        by: &UserUri,
+        remote: &UserUri,
+        counts: impl FnOnce(&Self, &UserUri) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         if let Some(why) = self.not_to_be_invited(by, remote) {
             return Err(Refusal::new(Cause::Conflict, why));
         }
@@ -63,7 +77,7 @@ impl Step<'_> {
         if let Some(refusal) = self.is_full().filter(|_| !self.is_participant(remote)) {
             return Err(refusal);
         }
-        self.count_invitation(by)?;
+        counts(self, by)?;
         self.room.asking.insert(remote.clone(), by.clone());
         self.ask(ConsentAction::Request, by.clone(), remote.clone());
         Ok(())

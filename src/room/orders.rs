@@ -38,6 +38,16 @@ impl Refusal {
     pub fn new(cause: Cause, text: impl Into<String>) -> Self {
         Self { cause, text: text.into() }
     }
+
+    /// Somebody may invite again after this many seconds.
+    pub(crate) fn too_many_invitations(seconds: u32) -> Self {
+        let text = format!(
+            "You have invited as many users of other providers as this gateway lets one user invite within an hour. Try again in \
+             {}.",
+            counted(u64::from(seconds.div_ceil(60)), "minute", "minutes")
+        );
+        Self::new(Cause::TooMany(seconds), text)
+    }
 }
 
 /// A joining code that was made.
@@ -125,16 +135,6 @@ impl Step<'_> {
 
     /// Counts an invitation of one of ours, unless there were too many.
     pub(super) fn count_invitation(&self, by: &UserUri) -> Result<(), Refusal> {
-        match self.names.too_many_invitations(by) {
-            None => Ok(()),
-            Some(seconds) => Err(Refusal::new(
-                Cause::TooMany(seconds),
-                format!(
-                    "You have invited as many users of other providers as this gateway lets one user invite within an hour. Try \
-                     again in {}.",
-                    counted(u64::from(seconds.div_ceil(60)), "minute", "minutes")
-                ),
-            )),
-        }
+        self.names.too_many_invitations(by).map_or(Ok(()), |seconds| Err(Refusal::too_many_invitations(seconds)))
     }
 }

@@ -143,8 +143,12 @@ impl Step<'_> {
             self.set_bridge_state();
         }
         if let Some(remote) = direct_with {
-            if let Err(refusal) = self.ask_in(creator, remote) {
-                self.notice(&refusal.text);
+            if let Err(refusal) = self.ask_other_in(creator, remote) {
+                // What may not be has changed since it was looked at. A ghost that does not come would never say so.
+                match self.room.speaker {
+                    Actor::Ghost(_) => self.decline(remote.clone(), refusal.text),
+                    Actor::Bot => self.notice(&refusal.text),
+                }
             }
         } else {
             let uri = self.room.uri.clone();

@@ -208,9 +208,15 @@ impl Step<'_> {
                 if let Some(first) = self.leaf_first(user)? {
                     return Ok(first);
                 }
-                if self.room.direct && self.peers().is_empty() && !self.room.asking.is_empty() {
-                    // What is said before the other accepts waits for them.
-                    return Ok(Turn::Wait);
+                if self.room.direct && self.peers().is_empty() {
+                    if !self.room.asking.is_empty() {
+                        // What is said before the other accepts waits for them.
+                        return Ok(Turn::Wait);
+                    }
+                    if self.is_hub() {
+                        // They do not come, unless they are asked anew: nobody would read it.
+                        return Err(GroupError::Refused("the other one is not in this chat".to_owned()));
+                    }
                 }
                 if !self.is_hub() {
                     if !self.may_submit_now() {

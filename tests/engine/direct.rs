@@ -1,13 +1,23 @@
 //! Direct chats from beginning to end, and rooms that are let go: what people on both sides see.
 
-use mimi_gateway::engine::Engine;
+use std::sync::Arc;
+
+use mimi_gateway::{
+    engine::{
+        Engine,
+        ports::{Endpoint, PathTarget},
+    },
+    wire::{ConsentAction, ConsentEntry, Wire as _},
+};
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 
 use crate::{
+    attacks::{Rogue, consent},
     flow::until_room,
     homeserver::{Fault, Seen},
-    silo::{PATIENCE, Silo, Two, bring, until, until_bodies, until_true},
+    permitted::{alone, ask},
+    silo::{Net, PATIENCE, Silo, Two, bring, until, until_bodies, until_true},
 };
 
 /// A1 begins a direct chat with B1, who accepts: the room at A, and at B.
@@ -239,6 +249,63 @@ async fn removing_the_ghost_ends_it_and_so_does_leaving_before_the_other_came() 
     a.leave(&other, "a1");
     until_member(&two.b, &portal, &b.user("b1"), "leave").await;
     until_member(&two.a, &other, &ghost, "leave").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_to_one_who_said_no_is_told_and_a_new_chat_is_the_same_room() {
+    let net = Arc::new(Net::default());
+    let a = Silo::new("a", &["a1"], &net).await;
+    let m = Rogue::new("m", &net);
+    let asked = || m.fanned_to(Endpoint::RequestConsent);
+    let desk = alone(&a, "a1").await;
+    ask(&a, &desk, "a1", &format!("start-chat {}", m.uri("m1"))).await;
+    let at_a = until("the room", || a.homeserver.invitations("a1").first().cloned()).await;
+    a.homeserver.join(&at_a, "a1");
+    until_true("M1 is asked", || asked().len() == 1).await;
+    let uri = a.only_room().await;
+    let waits = a.homeserver.say(&at_a, "a1", "waits");
+    until_true("it is taken in", || a.homeserver.is_quiet()).await;
+    assert!(a.homeserver.statuses(&at_a, waits.as_str()).is_empty());
+    let body = consent(ConsentAction::Revoke, &a.uri("a1"), &m.uri("m1"), &uri);
+    m.send(&a, Endpoint::UpdateConsent, &PathTarget::Domain(a.domain.clone()), &body).await.unwrap();
+    until_told(&a, &at_a, "does not agree to be added", 1).await;
+    let late = a.homeserver.say(&at_a, "a1", "late");
+    until_told(&a, &at_a, "could not be delivered to the MIMI users: the other one is not in this chat", 2).await;
+    for event in [waits, late] {
+        until_true("a status", || !a.homeserver.statuses(&at_a, event.as_str()).is_empty()).await;
+        let statuses = a.homeserver.statuses(&at_a, event.as_str());
+        assert_eq!((statuses.len(), &statuses[0]["status"]), (1, &json!("FAIL_PERMANENT")), "{statuses:?}");
+    }
+
+    // A1 tries once more, and another one of the same two does not come beside it.
+    let told = ask(&a, &desk, "a1", &format!("start-chat {}", m.uri("m1"))).await;
+    assert!(told.contains("is asked. The room is ready"), "{told}");
+    until_true("M1 is asked again", || asked().len() == 2).await;
+    let rooms: Vec<_> = asked().iter().map(|body| ConsentEntry::decode(body).unwrap().room).collect();
+    assert_eq!(rooms, [Some(uri.clone()), Some(uri.clone())]);
+    assert_eq!(a.only_room().await, uri);
+    writes_in_vain(&a, &at_a, "a1", "in the old one").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_taken_back_and_made_elsewhere_leads_to_one_chat() {
+    let two = Two::new().await;
+    let (a, b, ghost) = (&two.a.homeserver, &two.b.homeserver, two.a.ghost(&two.b.uri("b1")));
+    let first = a.create_room("a1", "");
+    a.invite(&first, "a1", &ghost, true);
+    let at_b = until("an invitation", || b.invitations("b1").first().cloned()).await;
+    let uri = two.a.only_room().await;
+    a.say(&first, "a1", "never mind");
+    a.kick(&first, "a1", &ghost);
+    until_member(&two.b, &at_b, &b.user("b1"), "leave").await;
+    let second = a.create_room("a1", "");
+    a.invite(&second, "a1", &ghost, true);
+    let anew = accept(&two, &second).await;
+    assert_eq!(two.a.only_room().await, uri);
+    a.say(&second, "a1", "hello again");
+    until_bodies(&two.b, &anew, &["hello again"]).await;
+    b.say(&anew, "b1", "hi");
+    until_bodies(&two.a, &second, &["hello again", "hi"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ use ruma::OwnedRoomId;
 use crate::{
     attacks::{Rogue, bundle, consent, hosted_by_with, now, refused, yes},
     flow::until_room,
+    homeserver::Fault,
     mirror::{ask_in, kitchen_rooms, named, request, run},
     silo::{Net, Silo, Two, bridge, until, until_bodies, until_true},
 };
@@ -214,6 +215,54 @@ async fn rooms_that_the_operator_had_mirrored_count_for_nobody() {
     assert!(told.starts_with("Mirrored as"), "{told}");
     let told = ask(a, &desk, "a1", &format!("start-chat {}", two.b.uri("b1"))).await;
     assert!(told.starts_with("You have 1 room or chat"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_begins_only_if_the_other_one_may_be_asked() {
+    let two = Two::new().await;
+    let (a, b) = (&two.a, &two.b);
+    let chatters = |invitations| {
+        let rule = Rule::new(Who::read("a.test").unwrap(), [Act::Chat]);
+        Rights::new(vec![Rule { invitations: Some(invitations), ..rule }], MANY)
+    };
+    set(a, chatters(0)).await;
+    let desk = alone(a, "a1").await;
+    let told = ask(a, &desk, "a1", &format!("start-chat {}", b.uri("b1"))).await;
+    assert!(told.contains("within an hour"), "{told}");
+    // By inviting a ghost, which says why it does not come.
+    let (direct, ghost) = (a.homeserver.create_room("a1", ""), a.ghost(&b.uri("b1")));
+    a.homeserver.invite(&direct, "a1", &ghost, true);
+    until_true("the ghost declines", || a.homeserver.member(&direct, &ghost).as_deref() == Some("leave")).await;
+    assert!(a.homeserver.reason(&direct, &ghost).unwrap().contains("within an hour"));
+    // There is no room of either, in Matrix or in MIMI.
+    assert!(a.homeserver.invitations("a1").is_empty() && b.homeserver.invitations("b1").is_empty());
+    assert_eq!(ask(a, &desk, "a1", "rooms").await, "You are in no room that I connect.");
+
+    // Each chat counts once, and one that is not made does not.
+    set(a, chatters(2)).await;
+    *a.homeserver.faults.lock().unwrap() =
+        Box::new(|call| if call.starts_with("CreateRoom") { Fault::Refused } else { Fault::None });
+    for name in ["b1", "b2", "b3"] {
+        let told = ask(a, &desk, "a1", &format!("start-chat {}", b.uri(name))).await;
+        assert!(told.contains("does not let me make a room"), "{told}");
+    }
+    *a.homeserver.faults.lock().unwrap() = Box::new(|_| Fault::None);
+    let told = ask(a, &desk, "a1", &format!("start-chat {}", b.uri("b1"))).await;
+    assert!(told.contains("is asked. The room is ready"), "{told}");
+    let (direct, ghost) = (a.homeserver.create_room("a1", ""), a.ghost(&b.uri("b2")));
+    a.homeserver.invite(&direct, "a1", &ghost, true);
+    for name in ["b1", "b2"] {
+        until_true("they are asked", || b.homeserver.invitations(name).len() == 1).await;
+    }
+    let again = ask(a, &desk, "a1", &format!("start-chat {}", b.uri("b1"))).await;
+    assert!(again.starts_with("You have a chat with"), "{again}");
+    // An hour may have ended in between: then there are more.
+    let mut refusals = 0;
+    for name in ["x3", "x4", "x5"] {
+        let told = ask(a, &desk, "a1", &format!("start-chat {}", b.uri(name))).await;
+        refusals += usize::from(told.contains("within an hour"));
+    }
+    assert!((1..=3).contains(&refusals), "{refusals}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -450,3 +450,15 @@ async fn whoever_has_no_secret_gets_nothing_and_nobody_gets_too_much() {
     let put = Request::put(format!("{PREFIX}/rooms?user_id=@a1:a.test")).header("authorization", &right);
     program.send(put.body(Body::empty()).unwrap()).await.refused(405, "M_UNRECOGNIZED");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_beyond_the_invitations_of_an_hour_is_not_made() {
+    let two = Two::new().await;
+    ruled(&two.a, &[("a.test", &[Act::Chat])], Limits { rooms: 9, invitations: 0 }).await;
+    let program = Program::new(&two.a, "a1");
+    let answer = program.ask("post", "/chats", &[], Some(json!({ "whom": two.b.uri("b1") }))).await;
+    assert!(answer.refused(429, "M_LIMIT_EXCEEDED").contains("within an hour"), "{}", answer.body);
+    assert!(answer.retry_after.unwrap().parse::<u32>().unwrap() <= 3601);
+    assert_eq!(program.ask("get", "/rooms", &[], None).await.body["rooms"], json!([]));
+    assert!(two.a.homeserver.invitations("a1").is_empty());
+}

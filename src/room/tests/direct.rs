@@ -8,7 +8,7 @@ use super::{
 use crate::{
     ident::UserUri,
     policy,
-    room::{Phase, effect::Actor, group::Group},
+    room::{Input, Phase, effect::Actor, group::Group},
 };
 
 const A: usize = 0;
@@ -120,6 +120,57 @@ fn an_invitation_that_is_taken_back_after_the_yes_is_no_chat() {
     let told = |text: &str| world.providers[B].notices.iter().filter(|notice| notice.contains(text)).count();
     assert_eq!(told("took the invitation back") + told("left this chat"), 1, "{:?}", world.providers[B].notices);
     nothing_is_lost(&world, 6);
+}
+
+/// How many of A1's messages A1's side says were not delivered because the other one is not there.
+fn refused(world: &World) -> usize {
+    world.providers[A].reports.iter().filter(|text| text.ends_with("the other one is not in this chat")).count()
+}
+
+#[test]
+fn what_is_written_to_one_who_said_no_is_not_taken_for_sent() {
+    for speaker in [Actor::Bot, Actor::Ghost(b1())] {
+        let mut world = begun(7);
+        world.providers[A].room.as_mut().unwrap().speaker = speaker.clone();
+        world.settle();
+        world.say(&a1());
+        world.settle();
+        assert_eq!(refused(&world), 0, "it waits");
+        world.step(A, || Input::Revoked { requester: a1(), target: b1() });
+        assert_eq!(refused(&world), 1, "what waited");
+        world.say(&a1());
+        world.settle();
+        assert_eq!(refused(&world), 2, "and what comes then");
+        assert!(world.providers[A].log.is_empty(), "nothing counts as sent");
+        if speaker == Actor::Bot {
+            let told = |text: &&String| text.contains("could not be delivered");
+            assert_eq!(world.providers[A].notices.iter().filter(told).count(), 2);
+        }
+        nothing_is_lost(&world, 7);
+    }
+}
+
+#[test]
+fn what_is_written_after_the_invitation_was_taken_back_is_not_taken_for_sent() {
+    let mut world = begun(8);
+    world.settle();
+    world.say(&a1());
+    world.settle();
+    world.kick(&a1(), &b1());
+    world.say(&a1());
+    world.settle();
+    assert_eq!((refused(&world), world.providers[A].log.len()), (2, 0));
+    // Asked once more they come; A1 hears what they did not get, and what is said from then on arrives.
+    world.invite(&a1(), &b1());
+    let third = world.say(&a1());
+    world.settle();
+    assert_eq!(refused(&world), 2, "{third} waits");
+    world.join(&b1());
+    world.settle();
+    assert_eq!(world.providers[B].bodies(), ["u0 says 2!"]);
+    let told = |text: &&String| text.contains("could not be delivered");
+    assert_eq!(world.providers[A].notices.iter().filter(told).count(), 2, "{:?}", world.providers[A].notices);
+    nothing_is_lost(&world, 8);
 }
 
 /// Both write, one or both leave, at any moment, over lanes that lose: it is over for both, and nothing is lost silently.
