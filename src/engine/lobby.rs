@@ -333,6 +333,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         topic: String::new(),
         powers: None,
         creators: [].into(),
+        preset: None,
         direct_with: Some(remote),
         speaker: ghost,
         banned: Vec::new(),
@@ -530,7 +531,8 @@ async fn bridge(engine: &Engine, asker: &Asker, target: OwnedRoomId) -> Result<R
     if let Some(uri) = engine.linked(target.as_str()) {
         return Ok(refused(Cause::Conflict, format!("That room is mirrored already, as {uri}.")));
     }
-    Ok(Ok(create(engine, facts.into_room(target, creator, present, since)).await?))
+    let preset = homeserver.preset(&target);
+    Ok(Ok(create(engine, NewRoom { preset, ..facts.into_room(target, creator, present, since) }).await?))
 }
 
 #[cfg(test)]
