@@ -531,8 +531,8 @@ async fn bridge(engine: &Engine, asker: &Asker, target: OwnedRoomId) -> Result<R
     if let Some(uri) = engine.linked(target.as_str()) {
         return Ok(refused(Cause::Conflict, format!("That room is mirrored already, as {uri}.")));
     }
-    let preset = homeserver.preset(&target);
-    Ok(Ok(create(engine, NewRoom { preset, ..facts.into_room(target, creator, present, since) }).await?))
+    let chosen = homeserver.preset(&target);
+    Ok(Ok(create(engine, NewRoom { preset: chosen, ..facts.into_room(target, creator, present, since) }).await?))
 }
 
 #[cfg(test)]
