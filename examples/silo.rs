@@ -12,15 +12,18 @@
 //! Commands on standard input, each answered by one JSON object on standard output; what happens comes as objects with `event`:
 //! ```text
 //! user NAME            be NAME from now on, who is registered if need be
-//! room TITLE           make a room and mirror it: this provider is its hub
+//! room [preset=PRESET] TITLE   make a room and mirror it: this provider is its hub. PRESET says which roles it has, for good:
+//!                      cooperative, strict, moderated, multi-organization (the examples of room-policy-03) or auditorium
 //! invite WHO           ask somebody in: a name of ours, or mimi://provider/u/name
 //! invitations          the rooms into which one is asked
 //! accept [ROOM]        come in
 //! in ROOM              what follows is about this room
 //! say TEXT, leave, remove WHO, ban WHO, unban WHO, rename TITLE, title, members, log
+//! level WHO NUMBER     what somebody may do; in a room with a preset, which role they have (docs/membership.md)
 //! open, close          anybody may come in; only who is asked
 //! join ROOM [CODE]     asks for a way into an open room, mimi://provider/r/id, or one for which one has a code
 //! direct WHO           begins a chat of two
+//! help                 the commands, and the presets
 //! fingerprint          epoch authenticator, and hashes of list and log
 //! ```
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "an example: what cannot be is a panic with a place")]

@@ -17,6 +17,8 @@
     reason = "stand-ins, shared by several tests; they read like the interfaces that they stand for"
 )]
 
+#[path = "../examples/silo/acts.rs"]
+mod acts;
 #[path = "engine/attacks.rs"]
 mod attacks;
 #[path = "engine/backlog.rs"]
@@ -25,6 +27,8 @@ mod backlog;
 mod chat;
 #[path = "engine/choices.rs"]
 mod choices;
+#[path = "../examples/silo/client.rs"]
+mod client;
 #[path = "engine/codes.rs"]
 mod codes;
 #[path = "engine/consent.rs"]
@@ -83,6 +87,8 @@ mod port;
 mod portraits;
 #[path = "engine/presence.rs"]
 mod presence;
+#[path = "engine/presets.rs"]
+mod presets;
 #[path = "engine/process.rs"]
 mod process;
 #[path = "engine/provision.rs"]

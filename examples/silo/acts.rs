@@ -22,6 +22,23 @@ impl Chat {
         })
     }
 
+    /// Gives somebody a level, who may come later; nobody gives more than their own, or takes from their like.
+    pub(crate) fn empower(&self, room: &RoomId, by: &str, who: &str, level: i64) -> Result<(), Refused> {
+        let (by, user) = (self.id(by), self.named(who)?);
+        self.change(|change| {
+            change.must_be_in(room.as_str(), &by)?;
+            let own = change.level(room.as_str(), &by);
+            let mut levels = change.state.content(room.as_str(), "m.room.power_levels").cloned().unwrap_or_default();
+            let needed = levels["events"]["m.room.power_levels"].as_i64().unwrap_or(50);
+            if own < needed || level > own || by != user && change.level(room.as_str(), &user) >= own {
+                return Err(format!("{by} may not give {who} level {level} in {room}"));
+            }
+            levels["users"][&user] = json!(level);
+            change.set(room.as_str(), &by, "m.room.power_levels", "", levels);
+            Ok(())
+        })
+    }
+
     /// Lets anybody come into a room, or asked people only; who made it may.
     pub(crate) fn open_to_all(&self, room: &RoomId, by: &str, open: bool) -> Result<(), Refused> {
         let by = self.id(by);

@@ -20,6 +20,7 @@ use mimi_gateway::{
         ports::{InboundError, MatrixInbound as _, Transaction},
     },
     ident::{GhostOf, IdentityMap, UserUri, is_ghost_pattern},
+    policy::Preset,
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
@@ -228,9 +229,18 @@ impl Change<'_> {
 
     /// A new room, with its creator in it.
     pub(super) fn room(&mut self, creator: &str) -> String {
+        self.room_of_kind(creator, None)
+    }
+
+    /// The same, of a kind that its creator chose. It stands in the first event, which nobody changes.
+    pub(super) fn room_of_kind(&mut self, creator: &str, preset: Option<Preset>) -> String {
         let room = format!("!{}:{}", self.state.rooms.len() + 1, self.chat.map.server_name());
         self.record(Record::Room(room.clone()));
-        self.set(&room, creator, "m.room.create", "", json!({ "room_version": "11" }));
+        let mut first = json!({ "room_version": "11" });
+        if let Some(preset) = preset {
+            first["preset"] = json!(preset.to_string());
+        }
+        self.set(&room, creator, "m.room.create", "", first);
         self.member(&room, creator, creator, "join");
         room
     }
@@ -424,11 +434,14 @@ impl Chat {
         })
     }
 
-    /// Makes a room, and has it mirrored.
-    pub(crate) fn create_room(&self, by: &str, title: &str) -> Result<OwnedRoomId, Refused> {
+    /// Makes a room, of a kind if one is chosen, and has it mirrored.
+    pub(crate) fn create_room(&self, by: &str, title: &str, preset: Option<Preset>) -> Result<OwnedRoomId, Refused> {
         let by = self.id(by);
         self.change(|change| {
-            let room = change.room(&by);
+            let room = change.room_of_kind(&by, preset);
+            if preset.is_some_and(Preset::is_open) {
+                change.set(&room, &by, "m.room.join_rules", "", json!({ "join_rule": "public" }));
+            }
             let power = json!({ "users": { &by: 100, self.bot.as_str(): 100 } });
             change.set(&room, &by, "m.room.power_levels", "", power);
             change.set(&room, &by, "m.room.name", "", json!({ "name": title }));
@@ -506,11 +519,16 @@ impl Chat {
         })
     }
 
-    /// Says something.
+    /// Says something; whose level says so may.
     pub(crate) fn say(&self, room: &RoomId, name: &str, words: &str) -> Result<(), Refused> {
         let user = self.id(name);
         self.change(|change| {
             change.must_be_in(room.as_str(), &user)?;
+            let levels = change.state.content(room.as_str(), "m.room.power_levels");
+            let needed = levels.and_then(|levels| levels["events_default"].as_i64()).unwrap_or(0);
+            if change.level(room.as_str(), &user) < needed {
+                return Err(format!("{name} may not write in {room}"));
+            }
             change.post(room.as_str(), &user, "m.room.message", json!({ "msgtype": "m.text", "body": words }));
             Ok(())
         })

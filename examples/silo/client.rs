@@ -3,11 +3,48 @@
 
 use std::sync::Arc;
 
-use mimi_gateway::engine::Engine;
+use mimi_gateway::{
+    engine::Engine,
+    policy::{Preset, UnknownPreset},
+};
 use ruma::OwnedRoomId;
 use serde_json::{Value, json};
 
 use super::chat::{Chat, Refused};
+
+/// What can be said, for `help`.
+const COMMANDS: &[&str] = &[
+    "user NAME",
+    "room [preset=PRESET] TITLE",
+    "in ROOM",
+    "invite WHO",
+    "invitations",
+    "accept [ROOM]",
+    "join ROOM [CODE]",
+    "direct WHO",
+    "say TEXT",
+    "rename TITLE",
+    "title",
+    "leave",
+    "remove WHO",
+    "ban WHO",
+    "unban WHO",
+    "level WHO NUMBER",
+    "open",
+    "close",
+    "members",
+    "log",
+    "fingerprint",
+    "help",
+];
+
+/// A room's title, and what kind it is to be: `[preset=PRESET] TITLE`.
+fn kind(words: &str) -> Result<(&str, Option<Preset>), Refused> {
+    let Some(rest) = words.strip_prefix("preset=") else { return Ok((words, None)) };
+    let (name, title) = rest.split_once(' ').unwrap_or((rest, ""));
+    let preset = name.parse().map_err(|error: UnknownPreset| error.to_string())?;
+    Ok((title.trim(), Some(preset)))
+}
 
 /// What somebody does who has several users and rooms at hand.
 pub(crate) struct Client {
@@ -41,7 +78,10 @@ impl Client {
                 self.me = Some(rest.to_owned());
                 return Ok(json!({ "user": format!("mimi://{}/u/{rest}", chat.map.provider()) }));
             }
-            "room" => self.room = Some(chat.create_room(self.me()?, rest)?),
+            "room" => {
+                let (title, preset) = kind(rest)?;
+                self.room = Some(chat.create_room(self.me()?, title, preset)?);
+            }
             "in" => self.room = Some(OwnedRoomId::try_from(rest).map_err(|error| error.to_string())?),
             "invite" => chat.invite(self.room()?, self.me()?, rest)?,
             "invitations" => return Ok(json!({ "invitations": chat.invitations(self.me()?) })),
@@ -58,6 +98,12 @@ impl Client {
             "remove" => chat.remove(self.room()?, self.me()?, rest)?,
             "ban" => chat.ban(self.room()?, self.me()?, rest, true)?,
             "unban" => chat.ban(self.room()?, self.me()?, rest, false)?,
+            "level" => {
+                let (who, level) = rest.rsplit_once(' ').ok_or("whom, and which level? `level WHO NUMBER`")?;
+                let level = level.parse().map_err(|_| format!("{level:?} is no level"))?;
+                chat.empower(self.room()?, self.me()?, who.trim(), level)?;
+            }
+            "help" => return Ok(json!({ "commands": COMMANDS, "presets": Preset::NAMED.map(|(name, _)| name) })),
             "open" => chat.open_to_all(self.room()?, self.me()?, true)?,
             "close" => chat.open_to_all(self.room()?, self.me()?, false)?,
             "direct" => self.room = Some(chat.direct(self.me()?, rest)?),
@@ -69,7 +115,7 @@ impl Client {
                 return Ok(json!({ "log": log }));
             }
             "fingerprint" => return self.fingerprint().await,
-            other => return Err(format!("{other:?} is no command; see the head of examples/silo.rs")),
+            other => return Err(format!("{other:?} is no command; see `help`")),
         }
         Ok(json!({ "room": self.room }))
     }

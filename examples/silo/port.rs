@@ -7,6 +7,7 @@ use mimi_gateway::{
         TimelinePage, UserReport,
     },
     ident::UserUri,
+    policy::Preset,
     store::BoxFuture,
 };
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId};
@@ -273,6 +274,10 @@ impl Homeserver for Chat {
             Actor::Bot => self.bot.clone(),
             Actor::Ghost(uri) => self.map.ghost(uri).expect("ghosts of those whom the engine knows"),
         }
+    }
+
+    fn preset(&self, room: &RoomId) -> Option<Preset> {
+        self.lock().content(room.as_str(), "m.room.create")?["preset"].as_str()?.parse().ok()
     }
 
     fn alias(&self, localpart: &str) -> Option<OwnedRoomAliasId> {

@@ -122,6 +122,7 @@ impl RoomFacts {
             topic: self.topic,
             powers: self.powers,
             creators: self.creators,
+            preset: None,
             direct_with: None,
             speaker: Actor::Bot,
             banned: self.banned,

@@ -342,6 +342,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         topic: String::new(),
         powers: None,
         creators: [].into(),
+        preset: None,
         direct_with: Some(remote),
         speaker: ghost,
         banned: Vec::new(),
@@ -543,7 +544,8 @@ async fn bridge(engine: &Engine, asker: &Asker, target: OwnedRoomId) -> Result<R
     if let Some(uri) = engine.linked(target.as_str()) {
         return Ok(refused(Cause::Conflict, format!("That room is mirrored already, as {uri}.")));
     }
-    Ok(Ok(create(engine, facts.into_room(target, creator, present, since)).await?))
+    let chosen = homeserver.preset(&target);
+    Ok(Ok(create(engine, NewRoom { preset: chosen, ..facts.into_room(target, creator, present, since) }).await?))
 }
 
 #[cfg(test)]

@@ -157,6 +157,8 @@ pub(super) struct NewRoom {
     /// Its power levels, and who stands above them.
     pub(super) powers: Option<serde_json::Value>,
     pub(super) creators: std::collections::BTreeSet<String>,
+    /// The kind of room that was chosen for it, if its roles do not come from its levels.
+    pub(super) preset: Option<crate::policy::Preset>,
     /// A direct chat with this remote user.
     pub(super) direct_with: Option<UserUri>,
     pub(super) speaker: MatrixActor,

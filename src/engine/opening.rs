@@ -41,7 +41,11 @@ impl Actor {
             let id = self.engine.0.names.matrix_id(user);
             powers.as_ref().zip(id).map(|(powers, id)| powers.level(id.as_str()))
         };
-        let mut participants = vec![(new.creator.clone(), policy::role::ADMIN)];
+        let preset = match new.preset {
+            _ if new.direct_with.is_some() => policy::Preset::Direct,
+            chosen => chosen.unwrap_or_default(),
+        };
+        let mut participants = vec![(new.creator.clone(), preset.role_of_creator())];
         let others = new.present.iter().filter(|user| **user != new.creator);
         if new.present.len() <= self.engine.0.names.list_all_up_to {
             participants.extend(others.map(|user| (user.clone(), policy::role::MEMBER)));
@@ -51,9 +55,8 @@ impl Actor {
         let banned: BTreeSet<&UserUri> = new.banned.iter().filter(|user| **user != new.creator).collect();
         participants.retain(|(user, _)| !banned.contains(user));
         participants.extend(banned.iter().map(|user| ((*user).clone(), policy::role::BANNED)));
-        let preset = if new.direct_with.is_some() { policy::Preset::Direct } else { policy::Preset::default() };
         let mut state = policy::initial(uri.clone(), &new.name, &new.topic, participants, preset);
-        if let Some(powers) = &powers {
+        if let Some(powers) = powers.as_ref().filter(|_| new.preset.is_none()) {
             let held: Vec<i64> = state.participants.iter().filter_map(|(user, _)| level(user)).collect();
             state.roles = powers.roles(&state.roles, held);
             for (user, role) in state.participants.iter_mut().filter(|(_, role)| *role != policy::role::BANNED) {
@@ -63,6 +66,8 @@ impl Actor {
         let public = new.public && new.direct_with.is_none();
         if public && self.engine.0.settings.envelope.open_rooms {
             state.roles.open(policy::role::MEMBER);
+        } else if state.is_open() {
+            state.roles.close(policy::role::MEMBER);
         }
         let mut components = state.to_components().map_err(|error| invalid(error.to_string()))?;
         components.insert(crate::wire::FRANKING_AGENT, self.engine.0.franking.agent().to_vec());
@@ -96,6 +101,7 @@ impl Actor {
         }
         room.banned = banned.into_iter().cloned().collect();
         room.public = public;
+        room.keeps_roles = new.preset.is_some() && !room.direct;
         room.space = new.is_space;
         room.kin.space.clone_from(&new.space);
         room.kin.set_by = new.space.is_some().then(|| new.creator.clone());

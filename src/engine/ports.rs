@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::{
     assets::{AssetError, AssetFile, AssetName, Upload},
     ident::{ProviderDomain, RoomUri, UserUri},
-    policy::DownloadPrivacy,
+    policy::{DownloadPrivacy, Preset},
     spool::Spooled,
     store::BoxFuture,
     wire::path::DownloadUrl,
@@ -202,6 +202,11 @@ pub trait Homeserver: Send + Sync + 'static {
     fn user_id(&self, actor: &Actor) -> OwnedUserId;
     /// The full alias for a localpart (no call is made).
     fn alias(&self, localpart: &str) -> Option<OwnedRoomAliasId>;
+    /// The kind of room that somebody of a service with rooms of its own chose for it (no call is made). `None`: its roles come
+    /// from its power levels, as those of each Matrix room do.
+    fn preset(&self, _room: &ruma::RoomId) -> Option<Preset> {
+        None
+    }
     /// What finds rooms, and ways into them, for those who mirror many at once; `None` where that cannot be.
     fn survey(&self) -> Option<&dyn Survey> {
         None

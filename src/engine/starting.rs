@@ -227,6 +227,7 @@ impl Engine {
                 topic: String::new(),
                 powers: None,
                 creators: [].into(),
+                preset: None,
                 direct_with: Some(remote.clone()),
                 speaker: Actor::Bot,
                 banned: Vec::new(),

@@ -61,7 +61,7 @@ pub use parameters::{
 pub use pending::Pending;
 pub use powers::{ABOVE_ALL, KNOWN_LOSSES, Powers};
 pub use preauth::{Claim, ClaimId, PreauthEntry, PreauthList};
-pub use presets::{Preset, initial};
+pub use presets::{Preset, UnknownPreset, initial};
 pub use state::{RoomState, StateError};
 
 /// Component ids of the `app_data_dictionary` (draft-ietf-mls-extensions, protocol-06 section 10, room-policy-03 section 10).

@@ -18,7 +18,7 @@ use super::{
     components::{Role, RoleChanges, RoleList},
     presets::role_of,
     role,
-    thresholds::levels_here,
+    thresholds::{levels_apart, levels_here},
 };
 
 /// What is decided otherwise in the MIMI room than by the levels.
@@ -114,14 +114,26 @@ impl Powers {
         Self { most: Some(most), ..self }
     }
 
-    /// The same for a room of others, with these roles. Where ordinary participants (role 2) only listen, who speaks stands above
-    /// them. Roles that are named after levels of their host have those that mean the same here.
+    /// The same for a room whose roles do not come from these levels. Where ordinary participants (role 2) only listen, who speaks
+    /// stands above them. Roles that are named after levels of their host have those that mean the same here, each other one has
+    /// a level of its own, so that a level says which role it means.
     #[must_use]
     pub fn among(self, roles: &RoleList) -> Self {
         let quiet = roles.get(role::MEMBER).is_some_and(|member| !member.can(Capability::SendMessage));
         let named: Vec<(u32, i64)> = roles.0.iter().filter_map(|role| Some((role.index, host_level(role)?))).collect();
-        let here = levels_here(roles, &named, self.users_default, self.most.unwrap_or(ABOVE_ALL));
-        Self { quiet, here, ..self }
+        let most = self.most.unwrap_or(ABOVE_ALL);
+        let mut powers = Self { quiet, here: levels_here(roles, &named, self.users_default, most), ..self };
+        let others: Vec<(&Role, i64)> = roles
+            .0
+            .iter()
+            .filter(|role| role.index > role::MEMBER)
+            .filter(|role| host_level(role).is_none())
+            .map(|role| (role, powers.likely_level(role)))
+            .collect();
+        let taken: BTreeSet<i64> = powers.here.values().copied().chain([powers.users_default]).collect();
+        let apart = levels_apart(others, powers.users_default, taken, most);
+        powers.here.extend(apart);
+        powers
     }
 
     /// The level of whoever is not named.
@@ -343,6 +355,8 @@ impl Powers {
             MODERATOR_LEVEL
         } else if role.can(Capability::SendMessage) {
             self.users_default.saturating_add(i64::from(self.quiet))
+        } else if self.quiet {
+            self.users_default.saturating_add(1)
         } else {
             self.users_default.min(self.message("m.room.message")).saturating_sub(1)
         }

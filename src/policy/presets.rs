@@ -1,6 +1,6 @@
 //! The state of a new room that this gateway hosts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use super::{
     capability::Capability,
@@ -31,6 +31,58 @@ pub enum Preset {
     MultiOrganization,
     /// Anybody comes in and listens: 2 audience, 3 moderator, 4 admin, 5 speaker.
     Auditorium,
+}
+
+/// A word that names no preset. Permanent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no kind of room; there are {all}", all = Preset::NAMED.map(|(name, _)| name).join(", "))]
+pub struct UnknownPreset(pub String);
+
+impl Preset {
+    /// Those that a provider with rooms of its own offers by name: the draft's examples, and the auditorium.
+    pub const NAMED: [(&'static str, Self); 5] = [
+        ("cooperative", Self::Cooperative),
+        ("strict", Self::Strict),
+        ("moderated", Self::Moderated),
+        ("multi-organization", Self::MultiOrganization),
+        ("auditorium", Self::Auditorium),
+    ];
+
+    /// The role of whoever makes such a room: the highest one that has a client.
+    #[must_use]
+    pub fn role_of_creator(self) -> u32 {
+        match self {
+            Self::Direct => role::MEMBER,
+            Self::Group { .. } | Self::Cooperative | Self::Strict | Self::Auditorium => role::ADMIN,
+            Self::Moderated => 6,
+            Self::MultiOrganization => 8,
+        }
+    }
+
+    /// Whether anybody may come in.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        self == Self::Auditorium
+    }
+}
+
+impl FromStr for Preset {
+    type Err = UnknownPreset;
+
+    fn from_str(word: &str) -> Result<Self, UnknownPreset> {
+        let found = Self::NAMED.into_iter().find(|(name, _)| *name == word);
+        found.map(|(_, preset)| preset).ok_or_else(|| UnknownPreset(word.to_owned()))
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = Self::NAMED.iter().find(|(_, preset)| preset == self);
+        f.write_str(match self {
+            Self::Direct => "direct",
+            _ => named.map_or("group", |(name, _)| name),
+        })
+    }
 }
 
 impl Default for Preset {

@@ -1,7 +1,7 @@
 //! The thresholds of a Matrix room that is a portal to a room hosted elsewhere: what its roles allow (Matrix client-server API,
 //! `m.room.power_levels`; room-policy-03 section 3). The other way around is in [`Powers::roles`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -89,6 +89,40 @@ pub(super) fn levels_here(roles: &RoleList, named: &[(u32, i64)], member: i64, m
         let level = (*level).min(next.saturating_sub(1));
         found.insert(role.index, level);
         next = level;
+    }
+    found
+}
+
+/// A level of its own for each of these roles, which come with the least that they should have: the next free one above that, or
+/// below for those who have less than everybody. In a room whose ordinary participants only listen, whoever speaks stands above
+/// all who do not. Roles share a level where there is no room left below the next kind of them.
+pub(super) fn levels_apart(
+    mut roles: Vec<(&Role, i64)>,
+    member: i64,
+    mut taken: BTreeSet<i64>,
+    most: i64,
+) -> BTreeMap<u32, i64> {
+    let speaks = |role: &Role| role.can(Capability::SendMessage);
+    roles.sort_by_key(|(role, least)| (*least, speaks(role), role.index));
+    let mut found = BTreeMap::new();
+    let mut listener = member;
+    for (role, least) in roles {
+        let (step, end) = match least {
+            _ if least < member => (-1, i64::MIN),
+            _ if least < 50 => (1, 49),
+            _ if least < 100 => (1, 94),
+            _ => (1, most),
+        };
+        let mut level =
+            if speaks(role) && least >= member { least.max(listener.saturating_add(1).min(end)) } else { least };
+        while taken.contains(&level) && level != end && level < most {
+            level = level.saturating_add(step);
+        }
+        if !speaks(role) && least >= member && least < 50 {
+            listener = listener.max(level);
+        }
+        taken.insert(level);
+        found.insert(role.index, level);
     }
     found
 }
@@ -193,5 +227,45 @@ mod tests {
         let needed = found["events_default"].as_i64().unwrap();
         assert!(level(role::MEMBER) < needed && level(crate::policy::SPEAKER) >= needed, "{found}");
         assert!(level(crate::policy::SPEAKER) < found["kick"].as_i64().unwrap_or(50), "{found}");
+    }
+
+    /// The table of docs/membership.md: a level says which role is meant, and the lowest that speaks is the threshold for it.
+    #[test]
+    fn each_role_of_a_preset_has_its_level() {
+        let expected: [(&[i64], i64); 5] = [
+            (&[0, 50, 95], 0),
+            (&[0, 50, 95], 0),
+            (&[0, 1, 2, 50, 95], 2),
+            (&[0, 1, 2, 50, 51, 52, 95], 0),
+            (&[0, 50, 95, 1], 1),
+        ];
+        for ((name, preset), (levels, speaking)) in Preset::NAMED.into_iter().zip(expected) {
+            let uri = crate::ident::RoomUri::parse("mimi://a.example/r/x").unwrap();
+            let roles = initial(uri, "", "", Vec::new(), preset).roles;
+            let found = thresholds(&roles, json!({}));
+            let powers = Powers::read(Some(&found), [].into(), None).at_most(95).among(&roles);
+            let mut seen = Vec::new();
+            for role in roles.0.iter().filter(|role| role.max_active != Some(0) && role.index >= role::MEMBER) {
+                let level = powers.level_of(role).unwrap();
+                assert_eq!(powers.role(&roles, level), role.index, "{name}: {}", role.name);
+                seen.push(level);
+            }
+            assert_eq!((seen.as_slice(), powers.events_default), (levels, speaking), "{name}");
+            assert_eq!(powers.level_of(roles.get(preset.role_of_creator()).unwrap()), Some(95), "{name}");
+            assert_eq!((name.parse(), preset.to_string().as_str()), (Ok(preset), name));
+        }
+        assert!("group".parse::<Preset>().is_err());
+    }
+
+    #[test]
+    fn many_roles_of_a_kind_stay_below_the_next() {
+        let role = |index: u32, capability| super::super::presets::role_of(index, "x", &[&[capability]], &[]);
+        let speakers = (3..103).map(|index| role(index, Capability::SendMessage));
+        let roles = speakers.chain((103..106).map(|index| role(index, Capability::ReceiveMessage)));
+        let roles = RoleList(roles.chain([role(role::MEMBER, Capability::SendMessage)]).collect());
+        let powers = Powers::read(Some(&json!({})), [].into(), None).at_most(95).among(&roles);
+        let level = |index: u32| powers.level_of(roles.get(index).unwrap()).unwrap();
+        assert_eq!((level(3), level(4), level(102)), (1, 2, 49));
+        assert_eq!((level(103), level(104), level(105)), (-1, -2, -3));
     }
 }

@@ -357,7 +357,8 @@ impl Step<'_> {
         }
         let heirs = here.iter().filter_map(|who| Some((who, self.role_of_heir(&state, user, who)?)));
         let best = heirs.max_by_key(|(_, (level, _))| *level).map(|(who, (_, index))| (who, index));
-        let Some((heir, index)) = best.or(here.first().map(|who| (who, role::MODERATOR))) else { return Ok(None) };
+        let any = || here.first().and_then(|who| Some((who, Self::role_for_heir(&state, user, who)?)));
+        let Some((heir, index)) = best.or_else(any) else { return Ok(None) };
         if let Some(first) = self.leaf_first(user)? {
             return Ok(Some(first));
         }

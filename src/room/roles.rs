@@ -7,6 +7,8 @@
 //!  roles that anybody changed --> look at the levels --> those that mean another role are written <-----'
 //! ```
 //! A level that means the right role stays as it is, so the exact levels, and those of event types, are the Matrix room's own.
+//! In a portal, and in a room that was made with a preset, the roles are given: thresholds follow them, and who may do what is not
+//! to be changed by levels, but for whose role is which.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,10 +130,15 @@ impl Step<'_> {
         let content: Option<Value> = serde_json::from_str(text).ok();
         let powers = Powers::read(content.as_ref(), self.room.levels.creators.clone(), None);
         match self.state() {
-            Some(state) if !self.is_hub() => powers.at_most(PORTAL_MOST).among(&state.roles),
-            None if !self.is_hub() => powers.at_most(PORTAL_MOST),
+            Some(state) if !self.makes_roles() => powers.at_most(PORTAL_MOST).among(&state.roles),
+            None if !self.makes_roles() => powers.at_most(PORTAL_MOST),
             _ => powers,
         }
+    }
+
+    /// Whether the roles of the MIMI room are made from the levels of the Matrix room.
+    fn makes_roles(&self) -> bool {
+        self.is_hub() && !self.room.keeps_roles
     }
 
     fn id(&self, user: &UserUri) -> Option<String> {
@@ -230,9 +237,7 @@ impl Step<'_> {
             })
             .collect();
         if changed.is_empty() && known && self.bends_rules(&state, &powers) {
-            if let Some(told) =
-                self.put_levels_back(sender.as_str(), "the host of the room decides what each role may do")
-            {
+            if let Some(told) = self.put_levels_back(sender.as_str(), self.who_makes_roles()) {
                 self.notice(&told);
             }
             return;
@@ -262,15 +267,23 @@ impl Step<'_> {
         state.participants.iter().filter_map(|(user, _)| Some(powers.level(&self.id(user)?))).collect()
     }
 
-    /// As hub: whether the roles that these levels mean are others than the room's.
-    fn defines_anew(&self, state: &RoomState, powers: &Powers) -> bool {
-        self.is_hub() && powers.roles(&state.roles, self.held(state, powers)) != state.roles
+    fn who_makes_roles(&self) -> &'static str {
+        if self.is_hub() {
+            "what each role may do was said when the room was made"
+        } else {
+            "the host of the room decides what each role may do"
+        }
     }
 
-    /// As follower: whether these levels let people do other things than the host's roles do, and those before did not.
+    /// As hub: whether the roles that these levels mean are others than the room's.
+    fn defines_anew(&self, state: &RoomState, powers: &Powers) -> bool {
+        self.makes_roles() && powers.roles(&state.roles, self.held(state, powers)) != state.roles
+    }
+
+    /// Where roles are given: whether these levels let people do other things than the roles do, and those before did not.
     fn bends_rules(&self, state: &RoomState, powers: &Powers) -> bool {
         let differ = |powers: &Powers| powers.write_thresholds(&state.roles, NOBODY, &mut serde_json::Map::new());
-        !self.is_hub() && differ(powers) && !differ(&self.powers(&self.room.levels.agreed))
+        !self.makes_roles() && differ(powers) && !differ(&self.powers(&self.room.levels.agreed))
     }
 
     /// The levels that a user set become the room's roles.
@@ -286,7 +299,7 @@ impl Step<'_> {
         }
         let defines = state.can(by, Capability::ChangeRoleDefinitions);
         // Levels that have no role yet can do without: they count as the next lower one then.
-        if !defines && self.is_hub() && powers.roles(&state.roles, []) != state.roles {
+        if !defines && self.makes_roles() && powers.roles(&state.roles, []) != state.roles {
             return Err(GroupError::Refused("their role in the MIMI room does not allow that".to_owned()));
         }
         if defines && self.defines_anew(&state, &powers) {
@@ -375,7 +388,7 @@ impl Step<'_> {
         };
         let powers = self.powers(base);
         let Some(fields) = content.as_object_mut() else { return };
-        if !self.is_hub() {
+        if !self.makes_roles() {
             powers.write_thresholds(&state.roles, NOBODY, fields);
         }
         let users = fields.entry("users").or_insert_with(|| json!({}));
@@ -386,7 +399,7 @@ impl Step<'_> {
             // The levels of a hosted room are its people's own: who comes back keeps theirs, although nobody could give them
             // the role again.
             let before = self.room.levels.carried.get(user).copied().unwrap_or(role::MEMBER);
-            if self.is_hub() && before == *index {
+            if self.makes_roles() && before == *index {
                 continue;
             }
             let here = powers.level(&id);
@@ -465,7 +478,7 @@ impl Step<'_> {
     /// As hub: whether the level of somebody's role is enough for events of this type, if that has a level of its own. The level
     /// of their ghost may come a moment after the role.
     pub(super) fn level_allows(&self, user: &UserUri, event_type: &str) -> bool {
-        if !self.is_hub() || self.room.direct || self.room.levels.now.is_empty() {
+        if !self.makes_roles() || self.room.direct || self.room.levels.now.is_empty() {
             return true;
         }
         let Some(state) = self.state() else { return true };
@@ -517,6 +530,17 @@ impl Step<'_> {
         (gives && state.roles.get(to)?.can(Capability::RemoveParticipant)).then_some((level, to))
     }
 
+    /// The role in which somebody without power takes over from `user`: one that may remove others.
+    pub(super) fn role_for_heir(state: &RoomState, user: &UserUri, heir: &UserUri) -> Option<u32> {
+        let removes = |role: &&policy::Role| role.can(Capability::RemoveParticipant);
+        if state.roles.get(role::MODERATOR).as_ref().is_some_and(removes) {
+            return Some(role::MODERATOR);
+        }
+        let from = state.role_of(heir).unwrap_or(role::NONE);
+        let giver = state.role_of(user).and_then(|index| state.roles.get(index))?;
+        state.roles.0.iter().filter(removes).map(|role| role.index).find(|to| giver.may_change(from, *to))
+    }
+
     /// Whether one of ours may have the Matrix room replaced for everybody, as far as that is not the homeserver's to say: who
     /// may end the room for the others, as hub. `by` may be somebody of a large room who is not listed.
     pub(super) fn may_replace(&self, by: &UserUri) -> bool {
@@ -558,16 +582,21 @@ impl Step<'_> {
         self.roles_of_levels(state)(user)
     }
 
-    /// As hub: the role that somebody gets whom `by` puts on the list: that of their level, if `by` may give it.
+    /// The role that somebody gets whom `by` puts on the list: as hub that of their level, if `by` may give it, else that of an
+    /// ordinary participant, or the first that `by` may give.
     pub(super) fn role_of_newcomer(&self, state: &RoomState, by: &UserUri, user: &UserUri) -> u32 {
-        self.role_of_level(state, user).filter(|to| may_give(state, by, *to)).unwrap_or(role::MEMBER)
+        let of_level = self.role_of_level(state, user);
+        let wanted = of_level.into_iter().chain([role::MEMBER]).find(|to| may_give(state, by, *to));
+        // Where each has their own people to bring, the first of those roles.
+        let given = || state.roles.0.iter().map(|role| role.index).filter(|to| *to > role::BANNED);
+        wanted.or_else(|| given().find(|to| may_give(state, by, *to))).unwrap_or(role::MEMBER)
     }
 }
 
-/// Whether somebody may put others on the list with this role: everybody who may add may give the role of a member.
+/// Whether somebody may put others on the list with this role.
 pub(super) fn may_give(state: &RoomState, by: &UserUri, to: u32) -> bool {
-    let adder = || state.role_of(by).and_then(|index| state.roles.get(index));
-    to == role::MEMBER || adder().is_some_and(|adder| adder.may_change(role::NONE, to))
+    let adder = state.role_of(by).and_then(|index| state.roles.get(index));
+    adder.is_some_and(|adder| adder.may_change(role::NONE, to))
 }
 
 /// Who has to be brought to which role, so that it is that of their level.

@@ -388,6 +388,8 @@ pub struct Room {
     /// As hub: whether the Matrix room's join rule lets anybody in.
     #[serde(default)]
     pub public: bool,
+    /// As hub: its roles are those that it was made with, and levels follow them; else roles come from the levels.
+    pub keeps_roles: bool,
     /// The Matrix room is a space: as host by its first event, as follower by the word of whoever asked one of ours in.
     #[serde(default)]
     pub space: bool,
@@ -496,6 +498,7 @@ impl Room {
             settle: None,
             banned: BTreeSet::new(),
             public: false,
+            keeps_roles: false,
             space: false,
             settings: BTreeMap::new(),
             levels: Levels::default(),

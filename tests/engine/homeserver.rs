@@ -18,6 +18,7 @@ use mimi_gateway::{
         ports::{CallError, Contacts, MatrixInbound as _, Retry, Transaction, UserReport},
     },
     ident::{IdentityMap, is_ghost_pattern},
+    policy::Preset,
 };
 use ruma::{OwnedEventId, OwnedUserId, UserId};
 use serde_json::{Value, json, value::RawValue};
@@ -109,6 +110,8 @@ struct State {
     names: BTreeMap<String, String>,
     contacts: BTreeMap<String, Contacts>,
     reports: Vec<UserReport>,
+    /// The kinds of rooms, where one was chosen.
+    presets: BTreeMap<String, Preset>,
 }
 
 pub(crate) struct FakeHomeserver {

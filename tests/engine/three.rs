@@ -29,7 +29,7 @@ pub(crate) enum House {
 }
 
 impl House {
-    async fn native(name: &str, people: &[&str], net: &Arc<Net>, faults: Faults) -> Self {
+    pub(crate) async fn native(name: &str, people: &[&str], net: &Arc<Net>, faults: Faults) -> Self {
         let domain = ProviderDomain::parse(&format!("{name}.example")).unwrap();
         let map = IdentityMap::new(domain.clone(), domain.as_str().try_into().unwrap());
         let (clients, mut news) = tokio::sync::mpsc::unbounded_channel();
@@ -240,7 +240,7 @@ impl Room {
                 (uri, room)
             }
             House::Native { chat, .. } => {
-                let room = chat.create_room("c1", "Tea").unwrap();
+                let room = chat.create_room("c1", "Tea", None).unwrap();
                 let uri = until("it is mirrored", || chat.mirrored(&room)).await;
                 (RoomUri::parse(&uri).unwrap(), room)
             }

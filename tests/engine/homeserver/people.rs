@@ -81,6 +81,16 @@ impl FakeHomeserver {
         OwnedRoomId::try_from(room).unwrap()
     }
 
+    /// The same, of a kind that is chosen as a service with rooms of its own does it.
+    pub(crate) fn create_chosen(&self, by: &str, name: &str, preset: mimi_gateway::policy::Preset) -> OwnedRoomId {
+        let room = self.create_room(by, name);
+        if preset.is_open() {
+            self.set(&room, by, "m.room.join_rules", json!({ "join_rule": "public" }));
+        }
+        self.lock().presets.insert(room.to_string(), preset);
+        room
+    }
+
     /// Invites a full user id.
     pub(crate) fn invite(&self, room: &RoomId, by: &str, target: &str, direct: bool) {
         let by = self.user(by);

@@ -114,6 +114,10 @@ impl Homeserver for FakeHomeserver {
         Box::pin(async move { self.with_faults(&format!("profile {user}"), profile).await })
     }
 
+    fn preset(&self, room: &RoomId) -> Option<mimi_gateway::policy::Preset> {
+        self.lock().presets.get(room.as_str()).copied()
+    }
+
     fn survey(&self) -> Option<&dyn mimi_gateway::engine::ports::Survey> {
         Some(self)
     }
