@@ -12,7 +12,8 @@ use super::error::ConfigError;
 pub struct MediaConfig {
     /// Whether files are carried at all.
     pub carry: bool,
-    /// Largest file, in bytes; without it only the homeserver's limit and `assets.max_asset_bytes` count.
+    /// Largest file, in bytes; without it only the homeserver's limit, `assets.max_asset_bytes` and `spool_bytes`
+    /// count.
     pub max_file_bytes: Option<u64>,
     /// What files on their way to Matrix may take on disk together, in bytes.
     pub spool_bytes: u64,
@@ -36,6 +37,12 @@ impl MediaConfig {
         }
         if self.spool_bytes == 0 {
             faults.push(ConfigError::invalid("media.spool_bytes", "must not be 0"));
+        }
+        if self.max_file_bytes.is_some_and(|most| most > self.spool_bytes) {
+            faults.push(ConfigError::invalid(
+                "media.max_file_bytes",
+                "must not be more than `media.spool_bytes`, or such files never cross: lower this one, or raise that one",
+            ));
         }
     }
 }

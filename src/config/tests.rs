@@ -126,6 +126,14 @@ fn wrong_types_and_values_say_where_and_what() {
 }
 
 #[test]
+fn a_file_has_to_have_room_on_its_way() {
+    let sized = |file: u64, spool: u64| format!("{MINIMAL}[media]\nmax_file_bytes = {file}\nspool_bytes = {spool}\n");
+    assert_eq!(load(&sized(1000, 1000), &[]).unwrap().media.max_file_bytes, Some(1000));
+    let said = fault(&sized(1001, 1000), &[]);
+    assert!(said.contains("`media.max_file_bytes`") && said.contains("raise that one"), "{said}");
+}
+
+#[test]
 fn all_faults_across_keys_are_told_at_once() {
     let text = MINIMAL.replace("a.example", "127.0.0.1:8448").replace("http:", "ftp:");
     let environment =

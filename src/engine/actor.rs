@@ -51,6 +51,8 @@ pub(super) struct Actor {
     pub(super) told_features: bool,
     /// Who has messages of our users, as they said lately.
     pub(super) delivered: BTreeMap<[u8; 32], Vec<UserUri>>,
+    /// Who could not read a message, as this step knows it ([`UNREADABLE`](super::tables::UNREADABLE)).
+    pub(super) unreadable: BTreeMap<[u8; 32], super::tables::Unreadable>,
     /// Another Matrix event waits in the same batch.
     pub(super) more: bool,
     /// Events that wait.
@@ -122,6 +124,7 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         known_faces: BTreeMap::new(),
         told_features: false,
         delivered: BTreeMap::new(),
+        unreadable: BTreeMap::new(),
         more: false,
         held: VecDeque::new(),
         filed: None,
@@ -259,6 +262,7 @@ impl Actor {
         self.known_faces.clear();
         self.told_features = false;
         self.delivered.clear();
+        self.unreadable.clear();
         self.load_kin().await?;
         self.load_held().await
     }
@@ -315,6 +319,7 @@ impl Actor {
         let mut after = After::default();
         let before = self.room.clone();
         self.delivered.clear();
+        self.unreadable.clear();
         self.own_files.clear();
         self.know_parents(None).await?;
         let event = |mail: &Mail| matches!(mail, Mail::Item { item: InboxItem::Event(_), .. });

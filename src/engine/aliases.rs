@@ -134,6 +134,14 @@ impl Engine {
         Ok(index.ids.get(&id).copied().flatten())
     }
 
+    /// The id of its own that a message has which somebody names.
+    pub(super) async fn own_id(&self, room: &str, named: MessageId) -> Result<MessageId, StoreError> {
+        match RoomUri::parse(room) {
+            Ok(room) if named.is_sha256() => Ok(self.by_alias(&room, named).await?.unwrap_or(named)),
+            _ => Ok(named),
+        }
+    }
+
     async fn new_aliases(&self, room: &RoomUri) -> Result<Index, StoreError> {
         let mut index = Index::default();
         for back in BACK {

@@ -57,6 +57,7 @@ impl Actor {
                 self.send(matrix_lane, row, batch, after)
             }
             Effect::FilesGone { message_id } => self.files_gone(message_id, batch, after).await,
+            Effect::FilesDeleted { message_id } => self.files_deleted(message_id, batch, after).await,
             Effect::ForgetConsent { user } => self.forget_consent(&user, batch).await,
             Effect::Log { accepted, message_id, event, franked } => {
                 let key = (self.uri.clone(), message_id);

@@ -34,6 +34,19 @@ pub(crate) struct Removal {
     matrix: OwnedRoomId,
     /// Who removes it.
     actor: MatrixActor,
+    /// What becomes of its files.
+    files: FilesGo,
+}
+
+/// When the files of a message go whose time has come, if it is one of our users'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FilesGo {
+    /// With the message: its time is the same for all.
+    Now,
+    /// Some time after it: others read it later than who is here, and fetch its files then.
+    Later,
+    /// They are what is left of it.
+    Alone,
 }
 
 /// A message whose time begins when it was read.
@@ -59,7 +72,8 @@ impl Unread {
         batch: &mut Batch,
     ) -> Result<(), StoreError> {
         let at = now() + u64::from(self.seconds) * 1000;
-        EXPIRING.put(db, batch, &(at, room.clone(), *id), &Removal { matrix, actor: self.actor.clone() })
+        let removal = Removal { matrix, actor: self.actor.clone(), files: FilesGo::Later };
+        EXPIRING.put(db, batch, &(at, room.clone(), *id), &removal)
     }
 }
 
@@ -146,10 +160,10 @@ impl Actor {
             return Ok(());
         };
         let db = &self.engine.0.db;
-        let at = match expires {
-            Expiration::At(seconds) => u64::from(seconds) * 1000,
+        let (at, files) = match expires {
+            Expiration::At(seconds) => (u64::from(seconds) * 1000, FilesGo::Now),
             // Nobody else here is going to read it.
-            Expiration::AfterReading(seconds) if alone => now() + u64::from(seconds) * 1000,
+            Expiration::AfterReading(seconds) if alone => (now() + u64::from(seconds) * 1000, FilesGo::Later),
             Expiration::AfterReading(seconds) => {
                 let unread = Unread { seconds, sender, actor, readers: BTreeSet::new() };
                 after.unread += 1;
@@ -157,7 +171,7 @@ impl Actor {
             }
         };
         after.due = true;
-        EXPIRING.put(db, batch, &(at, self.uri.clone(), id), &Removal { matrix, actor })
+        EXPIRING.put(db, batch, &(at, self.uri.clone(), id), &Removal { matrix, actor, files })
     }
 
     /// One of our users has read what the hub accepted up to then, or this message alone: the time of those that all of ours
@@ -269,12 +283,16 @@ impl Actor {
             Due::Removal => {
                 let Some(removal) = EXPIRING.get(db, &key).await? else { return Ok(()) };
                 EXPIRING.delete(batch, &key);
+                self.files_expire(id, &removal, batch, after).await?;
+                if removal.files == FilesGo::Alone {
+                    return Ok(());
+                }
                 // What is still to come of it does not come.
                 LATE.delete(batch, &(self.uri.clone(), id));
                 // Before the look, so that a message that is shown meanwhile is heard of.
                 let is_new = lock(&engine.0.overdue).insert(self.uri.clone());
                 if let Some(event) = engine.event_of(&self.uri, MessageId(id)).await? {
-                    let Removal { matrix: room, actor } = removal;
+                    let Removal { matrix: room, actor, .. } = removal;
                     let more = MORE.get(db, &(self.uri.clone(), id)).await?.map(|row| row.value).unwrap_or_default();
                     let more = more.into_iter().filter_map(|event| OwnedEventId::try_from(event).ok());
                     for event in std::iter::once(event).chain(more) {
@@ -319,6 +337,23 @@ impl Actor {
                 self.send(lane, early.now(), batch, after)
             }
         }
+    }
+
+    /// The time of a message has come: its files are not kept for others any more, or for some time only.
+    async fn files_expire(
+        &mut self,
+        id: [u8; 32],
+        removal: &Removal,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        if removal.files != FilesGo::Later {
+            return self.files_gone(id, batch, after).await;
+        }
+        let Some(linger) = self.files_linger(id).await? else { return Ok(()) };
+        let key = (now().saturating_add(linger), self.uri.clone(), id);
+        after.due = true;
+        EXPIRING.put(&self.engine.0.db, batch, &key, &Removal { files: FilesGo::Alone, ..removal.clone() })
     }
 
     /// What is due can never be done: it does not come again.

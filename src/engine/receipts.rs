@@ -18,7 +18,7 @@ use super::{
     mail::Mail,
     ports::{Actor as MatrixActor, CallError, MatrixAction, MatrixDone, Millis},
     relations::lookup_failed,
-    tables::{DELIVERED, LOG, OutRow, READ, SHOWN},
+    tables::{DELIVERED, LOG, OutRow, READ, SHOWN, UNREADABLE, Unreadable},
 };
 use crate::{
     content::{MessageId, MessageStatus, MessageStatusReport},
@@ -37,7 +37,9 @@ const MAX_LOOKED_AT: usize = 2000;
 const MAX_HEARD: usize = 500;
 /// So many events are looked through for the message before one that is none.
 const MAX_BEFORE: u32 = 100;
-/// So many users are named as those who have a message.
+/// Of so many messages of one report it is told that they could not be read, the last ones: each is an event in the room.
+const MAX_UNREADABLE: usize = 20;
+/// So many users are named as those who have a message, or who could not read it.
 const MAX_USERS: usize = 50;
 
 /// Receipts as the homeserver tells them: by event, kind and user.
@@ -237,10 +239,20 @@ impl Actor {
         let Some(matrix) = self.room.as_ref().and_then(|room| room.matrix.clone()) else { return Ok(()) };
         let mut entries = report.0;
         entries.drain(..entries.len().saturating_sub(MAX_HEARD));
-        if self.engine.0.names.telling.send_status == SendStatus::All {
+        if self.engine.0.names.telling.send_status != SendStatus::Off {
+            let failed = entries.iter().filter(|entry| entry.status == MessageStatus::Error).count();
+            let mut untold = failed.saturating_sub(MAX_UNREADABLE);
             for entry in &entries {
-                if matches!(entry.status, MessageStatus::Delivered | MessageStatus::Read) {
-                    self.has_it(&by, entry.message_id, &matrix, batch, after).await?;
+                match entry.status {
+                    MessageStatus::Delivered | MessageStatus::Read => {
+                        self.has_it(&by, entry.message_id, &matrix, batch, after).await?;
+                    }
+                    MessageStatus::Error if untold > 0 => untold -= 1,
+                    MessageStatus::Error => {
+                        self.cannot_read_it(&by, entry.message_id, &matrix, batch, after).await?;
+                    }
+                    // That it is gone there, or out of sight, is no failure.
+                    _ => {}
                 }
             }
         }
@@ -253,7 +265,52 @@ impl Actor {
         self.send(format!("m:{}", self.uri), row, batch, after)
     }
 
-    /// A remote user has a message of one of ours: the sender's client is told, once for each of them.
+    /// The event of a message, if it is one of our users'.
+    async fn own_event(&mut self, id: MessageId, matrix: &RoomId) -> Result<Option<OwnedEventId>, StoreError> {
+        let engine = self.engine.clone();
+        let Some(event) = engine.event_of(&self.uri, id).await? else { return Ok(None) };
+        let earlier = engine.message_of(matrix, &event).await?;
+        let is_ours = earlier.is_some_and(|earlier| earlier.sender.provider() == *engine.0.names.domain());
+        Ok(is_ours.then_some(event))
+    }
+
+    /// Who could not read a message, as this step knows it.
+    async fn unreadable_for(&mut self, id: MessageId) -> Result<Unreadable, StoreError> {
+        if let Some(users) = self.unreadable.get(&id.0) {
+            return Ok(users.clone());
+        }
+        let row = UNREADABLE.get(&self.engine.0.db, &(self.uri.clone(), id.0)).await?;
+        Ok(row.map(|row| row.value).unwrap_or_default())
+    }
+
+    fn note_unreadable(&mut self, id: MessageId, users: Unreadable, batch: &mut Batch) -> Result<(), StoreError> {
+        let (db, today) = (&self.engine.0.db, &self.engine.0.today);
+        UNREADABLE.put(db, batch, &(self.uri.clone(), id.0), &today.dated(users.clone()))?;
+        self.unreadable.insert(id.0, users);
+        Ok(())
+    }
+
+    /// A remote user could not read a message of one of ours: the sender's client is told, once for each of them.
+    async fn cannot_read_it(
+        &mut self,
+        by: &UserUri,
+        id: MessageId,
+        matrix: &RoomId,
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let Some(event) = self.own_event(id, matrix).await? else { return Ok(()) };
+        let mut users = self.unreadable_for(id).await?;
+        if users.len() >= MAX_USERS || users.iter().any(|(user, _)| user == by) {
+            return Ok(());
+        }
+        users.push((by.clone(), false));
+        self.note_unreadable(id, users, batch)?;
+        self.say(|step| step.tell_unreadable(&event, by), batch, after)
+    }
+
+    /// A remote user has a message of one of ours: the sender's client is told, once for each of them, if it wants to know, or
+    /// was told that they could not read it.
     async fn has_it(
         &mut self,
         by: &UserUri,
@@ -264,18 +321,28 @@ impl Actor {
     ) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         let db = &engine.0.db;
-        let Some(event) = engine.event_of(&self.uri, id).await? else { return Ok(()) };
-        let Some(earlier) = engine.message_of(matrix, &event).await? else { return Ok(()) };
-        if earlier.sender.provider() != *engine.0.names.domain() {
+        let mut unreadable = self.unreadable_for(id).await?;
+        let mut corrects = false;
+        for (_, has_it) in unreadable.iter_mut().filter(|(user, has_it)| user == by && !has_it) {
+            (corrects, *has_it) = (true, true);
+        }
+        if !corrects && engine.0.names.telling.send_status != SendStatus::All {
             return Ok(());
+        }
+        let Some(event) = self.own_event(id, matrix).await? else { return Ok(()) };
+        if corrects {
+            self.note_unreadable(id, unreadable, batch)?;
         }
         let key = (self.uri.clone(), id.0);
         let mut users = match self.delivered.remove(&id.0) {
             Some(users) => users,
             None => DELIVERED.get(db, &key).await?.map(|row| row.value).unwrap_or_default(),
         };
-        if users.len() < MAX_USERS && !users.contains(by) {
+        let is_new = users.len() < MAX_USERS && !users.contains(by);
+        if is_new {
             users.push(by.clone());
+        }
+        if is_new || corrects {
             let ghosts = users.iter().filter_map(|user| engine.0.names.matrix_id(user)).collect();
             DELIVERED.put(db, batch, &key, &engine.0.today.dated(users.clone()))?;
             self.say(|step| step.tell_status(&event, &Fate::Reached(ghosts)), batch, after)?;

@@ -86,6 +86,8 @@ pub(crate) const AWAITED: Table<(String, [u8; 32], [u8; 32]), Millis> = Table::n
 pub(crate) const READ: Table<(String, String), Millis> = Table::new("read");
 /// Who has a message of one of our users, as they say: room, message id.
 pub(crate) const DELIVERED: Table<(String, [u8; 32]), Dated<Vec<UserUri>>> = Table::new("delivered");
+/// Who could not read a message of one of our users, as they say: room, message id. With each whether they have it since.
+pub(crate) const UNREADABLE: Table<(String, [u8; 32]), Dated<Unreadable>> = Table::new("unreadable");
 /// What senders were told that others do not get: room, user, row of the table of features.
 pub(crate) const TOLD: Table<(String, String, String), ()> = Table::new("told");
 /// What our users are called in a room, if not as in their address, and look like: room, Matrix id.
@@ -130,6 +132,9 @@ pub(crate) const INBOX: Queue<String, InboxItem> = Queue::sealed("inbox");
 pub(crate) const LOBBY: Queue<String, String> = Queue::sealed("lobby");
 /// What has to go out, by lane.
 pub(crate) const OUTBOX: Queue<String, OutRow> = Queue::sealed("outbox");
+
+/// Who could not read a message, as they say, and whether they have it since.
+pub(crate) type Unreadable = Vec<(UserUri, bool)>;
 
 /// A KeyPackage that was given out.
 #[derive(Debug, Clone, Serialize, Deserialize)]

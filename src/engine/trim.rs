@@ -18,7 +18,7 @@ use super::{
     ports::Millis,
     tables::{
         ANSWERS, DAYS, DELIVERED, EVENTS, EXPIRING, LOG, MARKS, MORE, NOTIFIED, ORDERED, OVERDUE, OWN_FILES,
-        QUARANTINE, SHOWN, TOPICS, UNREAD,
+        QUARANTINE, SHOWN, TOPICS, UNREAD, UNREADABLE,
     },
 };
 use crate::store::{Batch, Database, KeyCodec, StoreError, Table};
@@ -142,10 +142,12 @@ impl Engine {
         gone += self.sweep(&LOG, oldest).await?;
         gone += self.sweep(&TOPICS, oldest).await?;
         gone += self.sweep(&DELIVERED, oldest).await?;
+        gone += self.sweep(&UNREADABLE, oldest).await?;
         gone += self.sweep(&QUARANTINE, oldest).await?;
         gone += self.sweep_but(&MORE, oldest, &kept).await?;
         gone += self.sweep(&OVERDUE, oldest).await?;
-        gone += self.sweep(&OWN_FILES, oldest).await?;
+        // They go with their messages, however late those do.
+        gone += self.sweep_but(&OWN_FILES, oldest, &kept).await?;
         gone += self.sweep(&ORDERED, oldest).await?;
         gone += self.trim_names().await?;
         if self.0.stop.is_cancelled() {

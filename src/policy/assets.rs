@@ -100,6 +100,13 @@ fn write_domain(writer: &mut Writer, domain: &ProviderDomain) {
 }
 
 impl DownloadPrivacy {
+    /// Whether assets may be downloaded in this way. Where the room says what is allowed, nothing else is.
+    #[must_use]
+    pub fn allows(&self, way: DownloadPrivacyType) -> bool {
+        let listed = self.allowed_download_types.is_empty() || self.allowed_download_types.contains(&way);
+        listed && !self.forbidden_download_types.contains(&way)
+    }
+
     fn read(reader: &mut Reader<'_>) -> Read<Self> {
         let allowed = list(reader, "allowed_download_types", MAX_TYPES, DownloadPrivacyType::read)?;
         let at = reader.clone();

@@ -273,6 +273,11 @@ pub enum Effect {
         /// The id of its first version.
         message_id: [u8; 32],
     },
+    /// A remote user who may do that deleted a message. If it is one of our users', nobody needs its files any more.
+    FilesDeleted {
+        /// The id by which they name it.
+        message_id: [u8; 32],
+    },
     /// An event of one of our users is this message; nobody accepted it yet.
     Noted {
         /// The event.

@@ -1,8 +1,14 @@
 //! What a room keeps in mind and can do without.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::effect::Millis;
+use crate::ident::UserUri;
+
+/// So long nobody hears again of a sender whose messages cannot be read, in milliseconds.
+const HOUR: Millis = 3_600_000;
+/// Of so many senders people hear that within it.
+const MAX_UNREAD: usize = 10;
 
 /// What a room keeps in mind and can do without: message ids that were shown or logged lately, of which a second copy is not
 /// shown again.
@@ -12,10 +18,22 @@ pub struct Recent {
     set: BTreeSet<[u8; 32]>,
     /// Messages that wait for long are not looked for before.
     pub(super) looks_at: Millis,
+    /// When people heard that a message of somebody cannot be read.
+    unread: BTreeMap<UserUri, Millis>,
 }
 
 impl Recent {
     const KEEP: usize = 4096;
+
+    /// Whether people hear now that a message of somebody cannot be read: whoever floods the room is named once an hour.
+    pub(super) fn tells_unread(&mut self, sender: &UserUri, now: Millis) -> bool {
+        self.unread.retain(|_, at| now.abs_diff(*at) < HOUR);
+        let tells = self.unread.len() < MAX_UNREAD && !self.unread.contains_key(sender);
+        if tells {
+            self.unread.insert(sender.clone(), now);
+        }
+        tells
+    }
 
     /// Notes an id; false if it was known.
     pub fn insert(&mut self, id: [u8; 32]) -> bool {

@@ -7,7 +7,8 @@ use super::{
     step::{Step, hash},
 };
 use crate::{
-    content::{MessageId, MessageStatusReport, MimiContent},
+    content::{ContentError, ContentFault, MessageId, MessageStatusReport, MimiContent},
+    ident::UserUri,
     policy::Capability,
     translate::{self, CONTENT_KEY, Earlier, Form, Refers},
     wire::Frank,
@@ -31,17 +32,29 @@ pub struct Showing {
 }
 
 impl Step<'_> {
+    /// A message has no content: it is a report, or cannot be read here. Then people hear that there is one, now and then.
+    fn no_content(&mut self, sender: &UserUri, plaintext: &[u8], fault: &ContentFault) {
+        if let Ok(report) = MessageStatusReport::decode(plaintext) {
+            return self.on_report(sender, report);
+        }
+        self.report(format!("a message of {sender} is no MIMI content: {fault}"));
+        if self.is_ours(sender) || !self.has_voice(sender) || !self.recent.tells_unread(sender, self.now) {
+            return;
+        }
+        let name = self.names.display(sender);
+        let what = match fault.error {
+            ContentError::TooLong => format!("A message of {name} is too long to be shown here."),
+            _ => format!("A message of {name} cannot be shown here: it has a form that I do not know."),
+        };
+        self.notice(&format!("{what} (Of more such messages you hear within an hour at the earliest.)"));
+    }
+
     /// Shows an opened message of a remote user; once.
     pub(super) fn show(&mut self, opened: &Opened, accepted: Millis, frank: Option<&Frank>) {
         let Opened { sender, plaintext, beside } = opened;
         let content = match MimiContent::decode(plaintext) {
             Ok(content) => content,
-            Err(error) => {
-                return match MessageStatusReport::decode(plaintext) {
-                    Ok(report) => self.on_report(sender, report),
-                    Err(_) => self.report(format!("a message of {sender} is no MIMI content: {error}")),
-                };
-            }
+            Err(fault) => return self.no_content(sender, plaintext, &fault),
         };
         if let Err(error) = content.check_origin(sender, &self.room.uri) {
             return self.report(format!("a message of {sender} claims another origin: {error}"));
@@ -101,6 +114,9 @@ impl Step<'_> {
         let may = |capability| self.state().is_some_and(|state| state.can(sender, capability));
         let deletes = matches!(shown.refers.form, Form::Deletion(_)) && may(Capability::DeleteOtherMessage);
         let keeper = deletes.then(|| self.room.speaker.clone());
+        if let Some(replaces) = shown.refers.replaces.filter(|_| deletes) {
+            self.out.push(Effect::FilesDeleted { message_id: replaces.0 });
+        }
         let mut body = shown.content;
         if let Some(origin) = body.get_mut(CONTENT_KEY).and_then(serde_json::Value::as_object_mut) {
             origin.insert("accepted".to_owned(), accepted.into());

@@ -93,6 +93,8 @@ pub(crate) enum Fate {
     Accepted,
     /// The hub accepted it, and these Matrix users (ghosts) have it, as they say.
     Reached(Vec<OwnedUserId>),
+    /// The hub accepted it, and somebody could not read it, as they say: in words, and whether anybody else has it.
+    Unreadable(String, bool),
     /// It is not sent: why, and in words.
     Failed(Why, String),
 }
@@ -143,9 +145,10 @@ impl Step<'_> {
         // Whoever was told that it waits has to hear how that ended.
         let waited = !matches!(fate, Fate::Waits(_)) && self.room.slow.remove(event);
         let tells = match (self.names.telling().send_status, fate) {
-            (SendStatus::All, _) | (SendStatus::Failures, Fate::Waits(_) | Fate::Failed(..)) => true,
+            (SendStatus::Off, _) => false,
             (SendStatus::Failures, Fate::Accepted) => waited,
-            (SendStatus::Off, _) | (SendStatus::Failures, Fate::Reached(_)) => false,
+            // Who has it is told then if they could not read it before.
+            (SendStatus::All | SendStatus::Failures, _) => true,
         };
         let Some(room) = self.room.matrix.clone().filter(|_| tells && self.can_speak()) else { return };
         let mut content = json!({
@@ -157,6 +160,10 @@ impl Step<'_> {
             Fate::Waits(words) => json!({ "status": "PENDING", "message": words }),
             Fate::Accepted => json!({ "status": "SUCCESS" }),
             Fate::Reached(users) => json!({ "status": "SUCCESS", "delivered_to_users": users }),
+            Fate::Unreadable(words, true) => json!({ "status": "SUCCESS", "message": words }),
+            Fate::Unreadable(words, false) => {
+                json!({ "status": "FAIL_PERMANENT", "reason": Why::Refused.code().0, "message": words })
+            }
             Fate::Failed(why, words) => {
                 let (reason, again) = why.code();
                 let status = if again { "FAIL_RETRIABLE" } else { "FAIL_PERMANENT" };
@@ -176,6 +183,16 @@ impl Step<'_> {
             ts: None,
             txn_id: format!("s{}", hex::encode(digest.get(..16).unwrap_or(&digest))),
         }));
+    }
+
+    /// Somebody could not read a message that the hub accepted. It failed where nobody else was to read it.
+    pub(crate) fn tell_unreadable(&mut self, event: &EventId, by: &UserUri) {
+        let words = format!("{} could not read this message.", self.names.display(by));
+        let others = self.state().is_none_or(|state| {
+            let takes_part = |role| !state.is_banned_role(role);
+            state.participants.iter().filter(|(_, role)| takes_part(*role)).count() > 2
+        });
+        self.tell_status(event, &Fate::Unreadable(words, others));
     }
 
     /// A message is not sent: its sender's client is told, and people by a notice.

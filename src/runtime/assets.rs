@@ -22,6 +22,8 @@ use crate::{
 const HOLD: Duration = Duration::from_mins(1);
 /// How long a room waits for a file of others.
 const WAIT: Duration = Duration::from_secs(10);
+/// How long the files of a message stay that went some time after it was read.
+const LINGER: Duration = Duration::from_hours(7 * 24);
 /// Where files wait, in the store's directory.
 const SPOOL: &str = "spool";
 /// How often assets are looked through for those whose time is over.
@@ -54,9 +56,11 @@ pub(super) fn files(
     let max_bytes = config.media.max_file_bytes.unwrap_or(u64::MAX).min(config.assets.max_asset_bytes);
     let dir = config.media.spool_path.clone().unwrap_or_else(|| config.store.path.join(SPOOL));
     let limits = SpoolLimits { file: max_bytes, total: config.media.spool_bytes };
+    // What has no room on its way is refused before it is begun.
+    let max_bytes = limits.largest();
     let (spool, left) = Spool::open(&dir, limits)?;
     tracing::debug!(left, "the spool is open");
-    Ok(Some(Files { matrix, assets, spool, max_bytes, hold: HOLD, wait: WAIT }))
+    Ok(Some(Files { matrix, assets, spool, max_bytes, hold: HOLD, wait: WAIT, linger: LINGER }))
 }
 
 /// Removes assets whose time is over, now and then.

@@ -38,7 +38,7 @@ const PREFIX: &str = "spool-";
 /// Why a file cannot be spooled, or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// Longer than one file may be, in bytes. Permanent.
+    /// Longer than one file may be, in bytes, or than all of them together. Permanent.
     #[error("larger than {0} bytes")]
     TooLarge(u64),
     /// All files together would take more than this many bytes. Retriable when others are done.
@@ -68,6 +68,16 @@ pub struct SpoolLimits {
     pub file: u64,
     /// All files of the process, on disk.
     pub total: u64,
+}
+
+impl SpoolLimits {
+    /// The largest file that there is room for, if it is alone.
+    #[must_use]
+    pub fn largest(self) -> u64 {
+        let on_disk = (SEGMENT + TAG_LEN) as u64;
+        let (whole, rest) = (self.total / on_disk, self.total % on_disk);
+        self.file.min(whole * SEGMENT as u64 + rest.saturating_sub(TAG_LEN as u64))
+    }
 }
 
 #[derive(Debug)]
@@ -134,6 +144,10 @@ struct Share {
 impl Share {
     fn grow(&mut self, more: u64) -> Result<(), SpoolError> {
         let total = self.shared.limits.total;
+        // Nobody else's end makes room for it.
+        if self.bytes.checked_add(more).is_none_or(|own| own > total) {
+            return Err(SpoolError::TooLarge(self.shared.limits.largest()));
+        }
         let within = |used: u64| used.checked_add(more).filter(|sum| *sum <= total);
         self.shared
             .used

@@ -144,6 +144,30 @@ fn one_file_has_a_limit_of_its_own() {
     assert!(matches!(sized(10_000_000), Err(SpoolError::TooLarge(100_000))));
 }
 
+/// It would wait for room that nobody can give.
+#[test]
+fn a_file_larger_than_the_whole_quota_is_refused_for_good() {
+    let limits = SpoolLimits { file: 1 << 30, total: 2 * SEGMENT_ON_DISK + 100 };
+    let (_dir, spool) = open(limits);
+    let most = 2 * SEGMENT as u64 + 100 - TAG_LEN as u64;
+    assert_eq!(limits.largest(), most);
+    let sized = |bytes: u64| {
+        let mut filling = spool.begin(seal()).unwrap();
+        // What comes out of the pipe is longer by a tag.
+        filling.write(&vec![0; usize::try_from(bytes).unwrap() - TAG_LEN])?;
+        filling.finish().map(|(spooled, _)| spooled.bytes())
+    };
+    assert_eq!(sized(most).unwrap(), most);
+    let told = sized(most + 1);
+    assert!(matches!(told, Err(SpoolError::TooLarge(limit)) if limit == most), "{told:?}");
+    // One that would fit if it were alone waits.
+    let mut other = spool.begin(seal()).unwrap();
+    other.write(&vec![0; SEGMENT]).unwrap();
+    assert!(matches!(sized(most), Err(SpoolError::OverQuota(_))));
+    assert_eq!(SpoolLimits { file: 5, total: 1 << 20 }.largest(), 5);
+    assert_eq!(SpoolLimits { file: 5, total: 3 }.largest(), 0);
+}
+
 #[test]
 fn a_start_removes_what_a_killed_process_left_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();

@@ -167,6 +167,8 @@ pub(crate) struct Carry {
     /// How long a sender's messages, and a room, wait for a file.
     pub(crate) hold: Mutex<Duration>,
     pub(crate) wait: Mutex<Duration>,
+    /// How long the files of a message stay that was read and is gone.
+    pub(crate) linger: Mutex<Duration>,
 }
 
 impl Carry {
@@ -179,6 +181,7 @@ impl Carry {
             dir: tempfile::tempdir().unwrap(),
             hold: Mutex::new(Duration::from_mins(1)),
             wait: Mutex::new(Duration::from_secs(10)),
+            linger: Mutex::new(Duration::from_hours(1)),
         }
     }
 
@@ -198,6 +201,7 @@ impl Carry {
             max_bytes: LARGEST,
             hold: *self.hold.lock().unwrap(),
             wait: *self.wait.lock().unwrap(),
+            linger: *self.linger.lock().unwrap(),
         }
     }
 

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use mimi_gateway::media::{CtrStream, EncryptedFile, FileKey};
+use mimi_gateway::{
+    content::{Body, MessageId, MimiContent, NestedPart},
+    engine::Keep,
+    media::{CtrStream, EncryptedFile, FileKey},
+};
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 use sha2::Digest as _;
@@ -18,6 +22,7 @@ use crate::{
     files::LARGEST,
     homeserver::Fault,
     rejoin::Switch,
+    sight::Listener,
     silo::{Silo, Two, until, until_bodies, until_true},
 };
 
@@ -310,6 +315,95 @@ async fn what_is_deleted_is_gone_everywhere() {
     until_true("nothing is left", || two.a.files().assets().is_empty()).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(shown(&two.b, &at_b).len(), 3);
+}
+
+/// A picture that disappears.
+fn vanishing(silo: &Silo, room: &RoomId, name: &str, timer: &Value) -> String {
+    let mut content = picture(&silo.files().files.keep(name.as_bytes()), name.len());
+    content["body"] = json!(name);
+    content["com.beeper.disappearing_timer"] = timer.clone();
+    silo.homeserver.send(room, "a1", "m.room.message", content)
+}
+
+fn is_removed(silo: &Silo, room: &RoomId, event: &str) -> bool {
+    let events = silo.homeserver.events(room);
+    events.iter().any(|seen| seen["type"] == "m.room.redaction" && seen["content"]["redacts"] == event)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_disappears_leaves_no_file_behind() {
+    let (two, _, at_a, at_b) = two().await;
+    let sent = json!({ "type": "after_send", "timer": 2000 });
+    let said = vanishing(&two.a, &at_a, "soon gone", &sent);
+    let there = until("the picture", || shown(&two.b, &at_b).pop()).await;
+    assert_eq!(bytes_of(&two.b, &there), b"soon gone");
+    let shown_as = there["event_id"].as_str().unwrap();
+    until_true("both are removed", || is_removed(&two.a, &at_a, &said) && is_removed(&two.b, &at_b, shown_as)).await;
+    until_true("so is the asset", || two.a.files().assets().is_empty()).await;
+    // Also if all else that is known of a message was forgotten before.
+    let sent = json!({ "type": "after_send", "timer": 4000 });
+    let said = vanishing(&two.a, &at_a, "later gone", &sent);
+    until_true("the picture", || shown(&two.b, &at_b).len() == 2).await;
+    two.a.stop().await;
+    *two.a.keep.lock().unwrap() = Keep { days: 2, day: Duration::from_millis(60) };
+    two.a.start().await;
+    assert_eq!(two.a.files().assets().len(), 1);
+    until_true("it is removed", || is_removed(&two.a, &at_a, &said)).await;
+    until_true("with its asset", || two.a.files().assets().is_empty()).await;
+}
+
+/// Nobody else of A is there to read it, so it goes at A at once; who is elsewhere reads it later.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_what_was_read_stays_a_while_for_who_reads_it_later() {
+    let (two, _, at_a, at_b) = two().await;
+    let read = json!({ "type": "after_read", "timer": 1000 });
+    let first = vanishing(&two.a, &at_a, "first", &read);
+    until_true("it is removed", || is_removed(&two.a, &at_a, &first)).await;
+    until_true("B has it", || shown(&two.b, &at_b).len() == 1).await;
+    assert_eq!(two.a.files().assets().len(), 1);
+    two.a.stop().await;
+    *two.a.files().linger.lock().unwrap() = Duration::from_millis(50);
+    two.a.start().await;
+    let kept = two.a.files().assets();
+    let second = vanishing(&two.a, &at_a, "second", &read);
+    until_true("B has it", || shown(&two.b, &at_b).len() == 2).await;
+    until_true("it is removed", || is_removed(&two.a, &at_a, &second)).await;
+    until_true("its file goes, too", || two.a.files().assets() == kept).await;
+    let redactions = || {
+        let events = two.a.homeserver.events(&at_a).into_iter();
+        events.filter(|event| event["type"] == "m.room.redaction").count()
+    };
+    assert_eq!(redactions(), 2, "one a message");
+}
+
+/// By somebody else who may do that; who may not takes nothing away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moderator_of_another_provider_deletes_the_file_too() {
+    let (two, _, at_a, at_b) = two().await;
+    let uri = two.a.only_room().await;
+    let mut listener = Listener::new(&two, &at_a, &uri).await;
+    let said = send(&two.a, &at_a, "a1", b"a cat");
+    let there = until("the picture", || shown(&two.b, &at_b).pop()).await;
+    let id = there["content"]["im.mimi-gateway.message"]["id"].as_str().unwrap();
+    let id = MessageId(hex::decode(id).unwrap().try_into().unwrap());
+    let deletion = |content: &mut MimiContent| {
+        content.body = NestedPart::render(Body::Null);
+        content.replaces = Some(id);
+    };
+    listener.say(&two.a, "deletes", deletion).await;
+    listener.say(&two.a, "and on", |_| {}).await;
+    until_true("what came after it", || two.a.homeserver.bodies(&at_a).contains(&"and on".to_owned())).await;
+    assert!(!is_removed(&two.a, &at_a, &said));
+    assert_eq!(two.a.files().assets().len(), 1, "m1 is no moderator");
+    let mut levels = two.a.homeserver.states(&at_a, "m.room.power_levels").pop().unwrap();
+    levels["users"][two.a.ghost(&two.b.uri("b1"))] = json!(50);
+    two.a.homeserver.set(&at_a, "a1", "m.room.power_levels", levels);
+    let b1 = two.b.homeserver.user("b1");
+    let level = || two.b.homeserver.states(&at_b, "m.room.power_levels").pop().unwrap()["users"][&b1] == 50;
+    until_true("B1 is a moderator", level).await;
+    two.b.homeserver.redact(&at_b, "b1", there["event_id"].as_str().unwrap());
+    until_true("it is deleted at A", || is_removed(&two.a, &at_a, &said)).await;
+    until_true("its file is gone", || two.a.files().assets().is_empty()).await;
 }
 
 /// Both sides end again and again while files and texts cross: each comes once, whole, and in its sender's order.

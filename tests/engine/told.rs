@@ -3,13 +3,24 @@
 use std::time::Duration;
 
 use mimi_gateway::{
+    content::{
+        Body, MessageId, MessageStatus, MessageStatusReport, MimiContent, NestedPart, PerMessageStatus,
+        STATUS_MEDIA_TYPE, TEXT_PLAIN, message_id,
+    },
     engine::ports::Endpoint,
+    ident::RoomUri,
     room::{Reports, SendStatus, Telling},
+    wire::{FanoutContent, MlsMessage, SafeAad, SubmitMessageRequest, SubmitMessageResponse, Wire as _},
 };
 use ruma::RoomId;
 use serde_json::{Value, json};
 
-use crate::silo::{Silo, Two, until, until_bodies, until_true};
+use crate::{
+    attacks::{Rogue, hosted_by, notify},
+    later::millis,
+    sight::Listener,
+    silo::{Net, Silo, Two, until, until_bodies, until_true},
+};
 
 /// What tests have the time for.
 fn quick() -> Telling {
@@ -200,4 +211,111 @@ async fn reading_tells_nothing_unless_it_is_wanted_and_makes_nobody_a_member() {
     assert_eq!(two.a.net.calls(domain, Endpoint::SubmitMessage).len(), 1, "the marker alone");
     assert_eq!(two.a.net.calls(domain, Endpoint::Update).len(), 0);
     assert_eq!((a.receipt(&at_a, &guest), a.receipt(&at_a, &two.a.ghost(&two.b.uri("b1")))), (None, None));
+}
+
+/// What a message body is that says this of messages.
+fn report(entries: &[(MessageId, MessageStatus)]) -> NestedPart {
+    let entries =
+        entries.iter().map(|(message_id, status)| PerMessageStatus { message_id: *message_id, status: *status });
+    let content = MessageStatusReport(entries.collect()).encode().unwrap();
+    NestedPart::render(Body::Single { content_type: STATUS_MEDIA_TYPE.to_owned(), content })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_hears_who_of_several_could_not_read_a_message() {
+    let two = Two::new().await;
+    let (at_a, at_b, uri) = two.room().await;
+    let mut listener = Listener::new(&two, &at_a, &uri).await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let said = a.say(&at_a, "a1", "hello");
+    let id = listener.hear("hello").await.id;
+    // B's message is none of A's users'.
+    b.say(&at_b, "b1", "hi");
+    let other = listener.hear("hi").await.id;
+    for (salt, status) in [("r1", MessageStatus::Hidden), ("r2", MessageStatus::Error), ("r3", MessageStatus::Error)] {
+        let both = [(id, status), (other, status)];
+        listener.say(&two.a, salt, |content| content.body = report(&both)).await;
+    }
+    until_status(&two.a, &at_a, said.as_str(), &["SUCCESS"]).await;
+    let told = a.statuses(&at_a, said.as_str()).remove(0);
+    let words = told["message"].as_str().unwrap();
+    assert!(words.contains("m1") && words.contains("could not read this message"), "{told}");
+    // Whoever does not want to know is not told, and the reports are no messages.
+    set(&two.a, Telling { send_status: SendStatus::Off, ..quick() }).await;
+    let quiet = a.say(&at_a, "a1", "quiet");
+    let id = listener.hear("quiet").await.id;
+    listener.say(&two.a, "r4", |content| content.body = report(&[(id, MessageStatus::Error)])).await;
+    listener.say(&two.a, "end", |_| {}).await;
+    until_bodies(&two.a, &at_a, &["hello", "hi", "quiet", "end"]).await;
+    assert_eq!(status(&two.a, &at_a, said.as_str()), ["SUCCESS"]);
+    assert_eq!(status(&two.a, &at_a, quiet.as_str()), [""; 0]);
+}
+
+/// Something that M1 says in the room that it hosts.
+async fn says(rogue: &mut Rogue, b: &Silo, uri: &RoomUri, salt: u8, part: NestedPart) {
+    let m1 = rogue.uri("m1");
+    let content = MimiContent::new([salt; 16], &m1, uri, part);
+    send_bytes(rogue, b, uri, &content.encode_with_id(&m1, uri).unwrap().0).await;
+}
+
+async fn send_bytes(rogue: &mut Rogue, b: &Silo, uri: &RoomUri, bytes: &[u8]) {
+    let m1 = rogue.uri("m1");
+    let sealed = rogue.member.as_mut().unwrap().seal(&m1, bytes, &SafeAad::default()).unwrap();
+    let content = FanoutContent::Application { message: MlsMessage::decode(&sealed).unwrap(), frank: None };
+    notify(rogue, b, uri, content).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_only_other_one_could_not_read_has_failed_until_they_can() {
+    let net = std::sync::Arc::new(Net::default());
+    let b = Silo::new("b", &["b1"], &net).await;
+    let mut rogue = Rogue::new("m", &net);
+    let (uri, portal) = hosted_by(&mut rogue, &b).await;
+    *net.answers.lock().unwrap() = Some(Box::new(|endpoint, _| {
+        let accepted = SubmitMessageResponse::Accepted { accepted_timestamp: millis(), frank: None };
+        (endpoint == Endpoint::SubmitMessage).then(|| accepted.encode())
+    }));
+    let said = b.homeserver.say(&portal, "b1", "hello");
+    let sent = || rogue.net.calls(&rogue.domain, Endpoint::SubmitMessage).pop();
+    let sent = SubmitMessageRequest::decode(&until("the message", sent).await.body).unwrap();
+    let opened = rogue.member.as_mut().unwrap().open(sent.app_message.as_bytes()).unwrap();
+    let content = MimiContent::decode(&opened.plaintext).unwrap();
+    let id = message_id(&opened.user, &uri, &opened.plaintext, &content.salt);
+    for (salt, status) in [(1, MessageStatus::Error), (2, MessageStatus::Read), (3, MessageStatus::Error)] {
+        says(&mut rogue, &b, &uri, salt, report(&[(id, status)])).await;
+    }
+    says(&mut rogue, &b, &uri, 4, NestedPart::text(TEXT_PLAIN, "end")).await;
+    until_true("the end", || b.homeserver.bodies(&portal).contains(&"end".to_owned())).await;
+    until_true("both", || status(&b, &portal, said.as_str()).len() >= 2).await;
+    assert_eq!(status(&b, &portal, said.as_str()), ["FAIL_PERMANENT", "SUCCESS"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_hear_now_and_then_of_messages_that_cannot_be_shown() {
+    let net = std::sync::Arc::new(Net::default());
+    let b = Silo::new("b", &["b1"], &net).await;
+    let mut rogue = Rogue::new("m", &net);
+    let (uri, portal) = hosted_by(&mut rogue, &b).await;
+    // As the draft has it, and longer than is read here.
+    let head = MimiContent::new([1; 16], &rogue.uri("m1"), &uri, NestedPart::text(TEXT_PLAIN, ""));
+    let long = [head.encode().unwrap(), vec![0; 100_000]].concat();
+    let told =
+        || b.homeserver.notices(&portal).into_iter().filter(|text| text.contains("shown here")).collect::<Vec<_>>();
+    send_bytes(&mut rogue, &b, &uri, &long).await;
+    until_true("a notice", || !told().is_empty()).await;
+    for n in 0..20 {
+        let junk = if n % 2 == 0 { long.clone() } else { vec![0x87, n] };
+        send_bytes(&mut rogue, &b, &uri, &junk).await;
+    }
+    says(&mut rogue, &b, &uri, 2, NestedPart::text(TEXT_PLAIN, "end")).await;
+    until_bodies(&b, &portal, &["end"]).await;
+    let told = told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("too long") && told[0].contains("m1"), "{told:?}");
+    // What is no message at all is told as such.
+    b.stop().await;
+    b.start().await;
+    send_bytes(&mut rogue, &b, &uri, &[0x87, 99]).await;
+    let formless = |text: &String| text.contains("cannot be shown here: it has a form that I do not know");
+    until_true("another notice", || b.homeserver.notices(&portal).iter().any(formless)).await;
 }

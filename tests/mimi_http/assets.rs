@@ -143,21 +143,28 @@ async fn an_asset_goes_the_ways_that_its_room_allows() {
     let a = Provider::start(&hub_of(b.gateway.addr)).await;
     let at = url(&b.assets.put(&user("b.example/u/bob"), b"sealed", now() + DAY).await.unwrap());
     // c.example knows the hub alone; a.example knows b.example, and nobody is where it believes the hub to be.
-    for (follower, forbidden, comes) in [
-        (true, vec![], true),
-        (true, vec![HubProxy], true),
-        (true, vec![Ohttp], true),
-        (true, vec![HubProxy, Ohttp], false),
-        (true, vec![HubProxy, Ohttp, Direct], false),
-        (false, vec![HubProxy, Ohttp], true),
-        (false, vec![HubProxy, Ohttp, Direct], false),
-        (false, vec![], false),
+    for (follower, allowed, forbidden, comes) in [
+        (true, vec![], vec![], true),
+        (true, vec![], vec![HubProxy], true),
+        (true, vec![], vec![Ohttp], true),
+        (true, vec![], vec![HubProxy, Ohttp], false),
+        (true, vec![], vec![HubProxy, Ohttp, Direct], false),
+        (false, vec![], vec![HubProxy, Ohttp], true),
+        (false, vec![], vec![HubProxy, Ohttp, Direct], false),
+        (false, vec![], vec![], false),
+        // What is not among what is allowed is as what is forbidden.
+        (true, vec![Ohttp], vec![], true),
+        (true, vec![HubProxy], vec![], true),
+        (true, vec![Direct], vec![], false),
+        (false, vec![Direct], vec![], true),
+        (false, vec![HubProxy, Ohttp], vec![], false),
     ] {
-        let usual = [HubProxy, Ohttp, Direct].into_iter().find(|way| !forbidden.contains(way)).unwrap_or(Direct);
+        let is_open =
+            |way: &DownloadPrivacyType| !forbidden.contains(way) && (allowed.is_empty() || allowed.contains(way));
         let ways = DownloadPrivacy {
-            allowed_download_types: vec![],
+            allowed_download_types: allowed.clone(),
             forbidden_download_types: forbidden.clone(),
-            default_download_type: usual,
+            default_download_type: [HubProxy, Ohttp, Direct].into_iter().find(is_open).unwrap_or(Direct),
         };
         let (c, _dir) = follower_c(a.gateway.addr).await;
         let got = if follower {
@@ -165,7 +172,29 @@ async fn an_asset_goes_the_ways_that_its_room_allows() {
         } else {
             ports::Assets::get(&*a.assets, &domain("c.example"), &at, Some(&ways)).await
         };
-        assert_eq!(got.map(|file| file.bytes()).ok(), comes.then_some(6), "{follower} {forbidden:?}");
+        assert_eq!(got.map(|file| file.bytes()).ok(), comes.then_some(6), "{follower} {allowed:?} {forbidden:?}");
+    }
+}
+
+/// Oblivious HTTP does not do for a file: in a room that allows nothing else it stays away, rather than come by proxyDownload.
+#[tokio::test]
+async fn where_oblivious_http_alone_is_allowed_nothing_goes_another_way() {
+    use DownloadPrivacyType::{HubProxy, Ohttp};
+    let b = Provider::start(&settings_of_b()).await;
+    let mut settings = hub_of(b.gateway.addr);
+    // The file is larger than comes by Oblivious HTTP.
+    settings.assets.max_oblivious_bytes = 1;
+    let a = Provider::start(&settings).await;
+    let at = url(&b.assets.put(&user("b.example/u/bob"), b"sealed", now() + DAY).await.unwrap());
+    for (allowed, comes) in [(vec![Ohttp], false), (vec![Ohttp, HubProxy], true)] {
+        let (c, _dir) = follower_c(a.gateway.addr).await;
+        let ways = DownloadPrivacy {
+            allowed_download_types: allowed.clone(),
+            forbidden_download_types: vec![],
+            default_download_type: Ohttp,
+        };
+        let got = ports::Assets::get(&*c, &domain("a.example"), &at, Some(&ways)).await;
+        assert_eq!(got.map(|file| file.bytes()).ok(), comes.then_some(6), "{allowed:?}");
     }
 }
 

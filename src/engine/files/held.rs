@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{outward::Outward, rules};
 use crate::{
-    content::ExternalPart,
+    content::{ExternalPart, MessageId},
     engine::{
         Engine,
         actor::{Actor, After},
@@ -354,6 +354,32 @@ impl Actor {
             Some(urls) => Ok(urls.clone()),
             None => Ok(OWN_FILES.get(&self.engine.0.db, key).await?.map(|row| row.value).unwrap_or_default()),
         }
+    }
+
+    /// How long the assets of a message stay that is gone here, and that others may read later; `None` if it has none.
+    pub(in crate::engine) async fn files_linger(&mut self, message: [u8; 32]) -> Result<Option<Millis>, StoreError> {
+        let key = (self.uri.clone(), message);
+        let has_some = !self.own_files(&key).await?.is_empty();
+        let linger = self.engine.0.files.get().map_or(0, |carrier| carrier.files.linger.as_millis());
+        Ok(has_some.then(|| u64::try_from(linger).unwrap_or(Millis::MAX)))
+    }
+
+    /// Somebody who may do that deleted a message, whichever version of it they name, and by whichever id: its assets are gone.
+    pub(in crate::engine) async fn files_deleted(
+        &mut self,
+        named: [u8; 32],
+        batch: &mut Batch,
+        after: &mut After,
+    ) -> Result<(), StoreError> {
+        let engine = self.engine.clone();
+        let Some(matrix) = self.room.as_ref().and_then(|room| room.matrix.clone()) else { return Ok(()) };
+        let named = engine.own_id(&self.uri, MessageId(named)).await?;
+        let event = engine.event_of(&self.uri, named).await?;
+        let earlier = match event {
+            Some(event) => engine.message_of(&matrix, &event).await?,
+            None => None,
+        };
+        self.files_gone(earlier.map_or(named, |earlier| earlier.first).0, batch, after).await
     }
 
     /// A message is gone for everybody: so are its assets.

@@ -77,6 +77,9 @@ pub struct Files {
     /// How long a room waits for a file of others at most, from the moment at which it is known: most are there by then, and a
     /// conversation does not stand still for longer.
     pub wait: Duration,
+    /// How long the files of a message stay that went some time after it was read here: others may read it later, and fetch them
+    /// then.
+    pub linger: Duration,
 }
 
 impl std::fmt::Debug for Files {

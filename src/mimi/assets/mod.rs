@@ -269,11 +269,11 @@ impl ports::Assets for Assets {
         ways: Option<&'a DownloadPrivacy>,
     ) -> BoxFuture<'a, Result<AssetFile, CallError>> {
         Box::pin(async move {
-            let forbidden = |way| ways.is_some_and(|ways| ways.forbidden_download_types.contains(&way));
+            let allowed = |way| ways.is_none_or(|ways| ways.allows(way));
             let usual = |way| ways.is_some_and(|ways| ways.default_download_type == way);
             let oblivious = self.settings.use_oblivious || usual(DownloadPrivacyType::Ohttp);
-            let proxy = !forbidden(DownloadPrivacyType::HubProxy);
-            if (oblivious || !proxy) && !forbidden(DownloadPrivacyType::Ohttp) {
+            let proxy = allowed(DownloadPrivacyType::HubProxy);
+            if (oblivious || !proxy) && allowed(DownloadPrivacyType::Ohttp) {
                 match Self::get(self, hub, url, Way::Oblivious).await {
                     Err(_) if proxy => {}
                     got => return got,
@@ -283,7 +283,7 @@ impl ports::Assets for Assets {
                 return Self::get(self, hub, url, Way::Proxy).await;
             }
             // What remains is to ask its own server, which learns that it goes to somebody here, and no more.
-            if forbidden(DownloadPrivacyType::Direct) {
+            if !allowed(DownloadPrivacyType::Direct) {
                 let why = FetchError::Refused("the room allows no way to fetch it".to_owned());
                 return Err(why.call_error(hub));
             }

@@ -293,6 +293,7 @@ impl World {
                 Effect::Link(room) => assert_eq!(Some(room), self.providers[at].matrix),
                 Effect::Noted { .. }
                 | Effect::FilesGone { .. }
+                | Effect::FilesDeleted { .. }
                 | Effect::Publish { .. }
                 | Effect::Unpublish(_)
                 | Effect::Wear { .. }
