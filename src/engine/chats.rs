@@ -52,7 +52,7 @@ pub(super) struct Invitation<'a> {
 
 impl Invitation<'_> {
     /// The other one is asked.
-    pub(super) fn is_made(mut self) {
+    pub(super) fn keep(mut self) {
         self.made = true;
     }
 }
@@ -121,7 +121,7 @@ impl Engine {
                     Some(open @ Chat::Open(_)) => return Ok(Some(open)),
                     Some(asked @ Chat::Asked(_)) => best = Some(asked),
                     Some(deserted @ Chat::Deserted(_)) if !matches!(best, Some(Chat::Asked(_))) => {
-                        best = Some(deserted)
+                        best = Some(deserted);
                     }
                     over @ Some(Chat::Over(_)) if best.is_none() => best = over,
                     _ => {}

@@ -359,7 +359,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
     let room = new.matrix.clone();
     create(engine, new).await?;
     if let Some(invitation) = invitation {
-        invitation.is_made();
+        invitation.keep();
     }
     if again {
         // The ghost speaks from now on; a chat of two has no third member.

@@ -240,7 +240,7 @@ impl Engine {
                 since: None,
             };
             let uri = create(self, new).await?;
-            invitation.is_made();
+            invitation.keep();
             uri
         };
         let text = format!(
