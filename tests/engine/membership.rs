@@ -315,6 +315,9 @@ async fn the_second_chat_of_the_same_two_is_the_first() {
     assert!(reason(&two.b, &asked, &a1).ends_with(&format!("accept that invitation, https://matrix.to/#/{at_b}")));
     b.join(&at_b, "b1");
     until_member(&two.a, &first, &b1, "join").await;
+    // B is in the group once it reads what is said there.
+    a.say(&first, "a1", "hello");
+    until_bodies(&two.b, &at_b, &["hello"]).await;
     // Each of them begins another one.
     let second = ask(&two.a, "a1", &b1);
     until_member(&two.a, &second, &b1, "leave").await;
@@ -332,7 +335,7 @@ async fn the_second_chat_of_the_same_two_is_the_first() {
     until_member(&two.a, &other, &b1, "join").await;
     // After it was left, in a new Matrix room, it is the same MIMI room, with nothing of before in it.
     a.say(&first, "a1", "before");
-    until_bodies(&two.b, &at_b, &["before"]).await;
+    until_bodies(&two.b, &at_b, &["hello", "before"]).await;
     a.leave(&first, "a1");
     until_room(&two.a, &uri, "left").await;
     until_room(&two.b, &uri, "left").await;
