@@ -38,7 +38,7 @@ impl MediaConfig {
         if self.spool_bytes == 0 {
             faults.push(ConfigError::invalid("media.spool_bytes", "must not be 0"));
         }
-        if self.max_file_bytes.is_some_and(|most| most > self.spool_bytes) {
+        if self.carry && self.max_file_bytes.is_some_and(|most| most > self.spool_bytes) {
             faults.push(ConfigError::invalid(
                 "media.max_file_bytes",
                 "must not be more than `media.spool_bytes`, or such files never cross: lower this one, or raise that one",

@@ -53,6 +53,8 @@ pub(super) struct Actor {
     pub(super) delivered: BTreeMap<[u8; 32], Vec<UserUri>>,
     /// Who could not read a message, as this step knows it ([`UNREADABLE`](super::tables::UNREADABLE)).
     pub(super) unreadable: BTreeMap<[u8; 32], super::tables::Unreadable>,
+    /// How often it was told that somebody could not read a message, or can by now.
+    pub(super) told_unreadable: super::meter::Meter<(UserUri, bool)>,
     /// Another Matrix event waits in the same batch.
     pub(super) more: bool,
     /// Events that wait.
@@ -125,6 +127,7 @@ pub(super) async fn run(engine: Engine, uri: String, mut mails: mpsc::UnboundedR
         told_features: false,
         delivered: BTreeMap::new(),
         unreadable: BTreeMap::new(),
+        told_unreadable: super::meter::Meter::new(super::receipts::MAX_UNREADABLE, super::meter::HOUR),
         more: false,
         held: VecDeque::new(),
         filed: None,

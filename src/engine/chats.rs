@@ -87,6 +87,9 @@ fn chat(room: Room, user: &UserUri, remote: &UserUri, hosted: bool) -> Option<Ch
     }
 }
 
+/// So many deserted chats of the same two are ended before a new one begins.
+const MAX_DESERTED: usize = 10;
+
 impl Engine {
     /// Counts the invitation with which this user begins a chat.
     pub(super) fn count_invitation<'a>(&'a self, user: &'a UserId) -> Result<Invitation<'a>, Refusal> {
@@ -100,12 +103,16 @@ impl Engine {
 
     /// A chat in which nobody is but this user ends, so that it can begin anew, as the same MIMI room, where they want it now.
     pub(super) async fn end_deserted(&self, by: &UserId, user: &UserUri, remote: &UserUri) -> Result<(), StoreError> {
-        let Some(Chat::Deserted(uri)) = self.chat_of(user, remote).await? else { return Ok(()) };
-        let (reply, answer) = oneshot::channel();
-        self.mail(&uri, Mail::Order { by: by.to_owned(), admin: false, command: Command::Unbridge, reply });
-        let ended = answer.await.map_err(|_| StoreError::Closed("the room's task ended".to_owned()))?;
-        if let Err(Refusal { text, .. }) = ended {
-            tracing::info!(room = uri, why = text, "a chat in which one is alone does not end");
+        // There is one, but where something else of the same two did not end.
+        for _ in 0..MAX_DESERTED {
+            let Some(Chat::Deserted(uri)) = self.chat_of(user, remote).await? else { return Ok(()) };
+            let (reply, answer) = oneshot::channel();
+            self.mail(&uri, Mail::Order { by: by.to_owned(), admin: false, command: Command::Unbridge, reply });
+            let ended = answer.await.map_err(|_| StoreError::Closed("the room's task ended".to_owned()))?;
+            if let Err(Refusal { text, .. }) = ended {
+                tracing::info!(room = uri, why = text, "a chat in which one is alone does not end");
+                return Ok(());
+            }
         }
         Ok(())
     }

@@ -470,7 +470,12 @@ pub(super) async fn bridge_named(
         (None, _) => return Ok(refused(Cause::Invalid, "Which room? Say: bridge ROOM-ID. I have to be in it.")),
         (Some(id), _) if id.starts_with('#') => match resolve(engine, id).await? {
             Some(id) => id,
-            None => return Ok(refused(Cause::NotFound, "There is no such room.")),
+            None => {
+                return Ok(refused(
+                    Cause::NotFound,
+                    "There is no such room, or the server of its address cannot be asked now.",
+                ));
+            }
         },
         (Some(id), _) => match OwnedRoomId::try_from(id) {
             Ok(id) => id,

@@ -37,8 +37,8 @@ const MAX_LOOKED_AT: usize = 2000;
 const MAX_HEARD: usize = 500;
 /// So many events are looked through for the message before one that is none.
 const MAX_BEFORE: u32 = 100;
-/// Of so many messages of one report it is told that they could not be read, the last ones: each is an event in the room.
-const MAX_UNREADABLE: usize = 20;
+/// Of so many messages within an hour it is told that somebody could not read them, or can by now: each is an event in the room.
+pub(super) const MAX_UNREADABLE: u32 = 20;
 /// So many users are named as those who have a message, or who could not read it.
 const MAX_USERS: usize = 50;
 
@@ -240,14 +240,11 @@ impl Actor {
         let mut entries = report.0;
         entries.drain(..entries.len().saturating_sub(MAX_HEARD));
         if self.engine.0.names.telling.send_status != SendStatus::Off {
-            let failed = entries.iter().filter(|entry| entry.status == MessageStatus::Error).count();
-            let mut untold = failed.saturating_sub(MAX_UNREADABLE);
             for entry in &entries {
                 match entry.status {
                     MessageStatus::Delivered | MessageStatus::Read => {
                         self.has_it(&by, entry.message_id, &matrix, batch, after).await?;
                     }
-                    MessageStatus::Error if untold > 0 => untold -= 1,
                     MessageStatus::Error => {
                         self.cannot_read_it(&by, entry.message_id, &matrix, batch, after).await?;
                     }
@@ -283,6 +280,15 @@ impl Actor {
         Ok(row.map(|row| row.value).unwrap_or_default())
     }
 
+    /// Who has a message, as this step knows it.
+    async fn delivered_to(&mut self, id: MessageId) -> Result<Vec<UserUri>, StoreError> {
+        if let Some(users) = self.delivered.get(&id.0) {
+            return Ok(users.clone());
+        }
+        let row = DELIVERED.get(&self.engine.0.db, &(self.uri.clone(), id.0)).await?;
+        Ok(row.map(|row| row.value).unwrap_or_default())
+    }
+
     fn note_unreadable(&mut self, id: MessageId, users: Unreadable, batch: &mut Batch) -> Result<(), StoreError> {
         let (db, today) = (&self.engine.0.db, &self.engine.0.today);
         UNREADABLE.put(db, batch, &(self.uri.clone(), id.0), &today.dated(users.clone()))?;
@@ -302,6 +308,11 @@ impl Actor {
         let Some(event) = self.own_event(id, matrix).await? else { return Ok(()) };
         let mut users = self.unreadable_for(id).await?;
         if users.len() >= MAX_USERS || users.iter().any(|(user, _)| user == by) {
+            return Ok(());
+        }
+        // What one of their devices has, they have. What is not told is told with a later report.
+        let has_it = self.delivered_to(id).await?.contains(by);
+        if has_it || self.told_unreadable.take(&(by.clone(), false), super::core::now()).is_err() {
             return Ok(());
         }
         users.push((by.clone(), false));
@@ -330,14 +341,14 @@ impl Actor {
             return Ok(());
         }
         let Some(event) = self.own_event(id, matrix).await? else { return Ok(()) };
+        if corrects && self.told_unreadable.take(&(by.clone(), true), super::core::now()).is_err() {
+            return Ok(());
+        }
         if corrects {
             self.note_unreadable(id, unreadable, batch)?;
         }
         let key = (self.uri.clone(), id.0);
-        let mut users = match self.delivered.remove(&id.0) {
-            Some(users) => users,
-            None => DELIVERED.get(db, &key).await?.map(|row| row.value).unwrap_or_default(),
-        };
+        let mut users = self.delivered_to(id).await?;
         let is_new = users.len() < MAX_USERS && !users.contains(by);
         if is_new {
             users.push(by.clone());

@@ -17,13 +17,13 @@ enum Place {
 /// Whether a role lets somebody do something.
 type Allows = fn(&Role) -> bool;
 
+const REDACTION: &str = "m.room.redaction";
+
 /// Each act, where its threshold stands, and whether a role allows it.
 const ACTS: &[(Place, Allows)] = &[
     (Place::Top("events_default"), |role| role.can(Capability::SendMessage)),
     (Place::Event("m.reaction"), |role| role.can(Capability::ReactToMessage)),
-    (Place::Event("m.room.redaction"), |role| {
-        role.can(Capability::DeleteOwnMessage) || role.can(Capability::DeleteOwnReaction)
-    }),
+    (Place::Event(REDACTION), |role| role.can(Capability::DeleteOwnMessage) || role.can(Capability::DeleteOwnReaction)),
     (Place::Top("invite"), |role| role.can(Capability::AddParticipant) && role.may_change(role::NONE, role::MEMBER)),
     (Place::Top("kick"), |role| role.can(Capability::RemoveParticipant) && role.may_change(role::MEMBER, role::NONE)),
     (Place::Top("ban"), |role| role.can(Capability::Ban) && role.may_change(role::MEMBER, role::BANNED)),
@@ -136,7 +136,12 @@ impl Powers {
         let mut speaking = self.events_default;
         for (place, allows) in ACTS {
             let levels = roles.0.iter().filter(|role| allows(role)).filter_map(|role| self.level_of(role));
-            let wanted = levels.min().unwrap_or(nobody).min(nobody);
+            let mut wanted = levels.min().unwrap_or(nobody).min(nobody);
+            if matches!(place, Place::Event(REDACTION)) {
+                // Ghosts take back what disappears, or is changed, for people who may not do it themselves: who may speak may
+                // redact, and the hub refuses deletions of who may not delete.
+                wanted = wanted.min(speaking);
+            }
             let now = self.threshold(*place, speaking);
             if matches!(place, Place::Top("events_default")) {
                 speaking = wanted;
@@ -170,7 +175,7 @@ impl Powers {
             Place::Top("kick") => self.kick,
             Place::Top("ban") => self.ban,
             Place::Top(_) => self.redact,
-            Place::Event(name @ ("m.reaction" | "m.room.redaction")) => self.event(name).unwrap_or(speaking),
+            Place::Event(name @ ("m.reaction" | REDACTION)) => self.event(name).unwrap_or(speaking),
             Place::Event(name) => self.state(name),
         }
     }

@@ -31,6 +31,12 @@ pub struct Showing {
     pub keeper: Option<Actor>,
 }
 
+/// The sender's clock, unless it runs ahead of the hub's (DESIGN, Peers).
+fn sent_at(content: &MimiContent, accepted: Millis, now: Millis) -> Millis {
+    let sent = content.sender_timestamp().map_or(accepted, |at| at.millis);
+    if sent > accepted.saturating_add(5 * 60_000) { accepted.min(now) } else { sent }
+}
+
 impl Step<'_> {
     /// A message has no content: it is a report, or cannot be read here. Then people hear that there is one, now and then.
     fn no_content(&mut self, sender: &UserUri, plaintext: &[u8], fault: &ContentFault) {
@@ -38,7 +44,8 @@ impl Step<'_> {
             return self.on_report(sender, report);
         }
         self.report(format!("a message of {sender} is no MIMI content: {fault}"));
-        if self.is_ours(sender) || !self.has_voice(sender) || !self.recent.tells_unread(sender, self.now) {
+        let may_write = self.state().is_some_and(|state| state.can(sender, Capability::SendMessage));
+        if self.is_ours(sender) || !may_write || !self.recent.tells_unread(sender, self.now) {
             return;
         }
         let name = self.names.display(sender);
@@ -110,7 +117,7 @@ impl Step<'_> {
         };
         let shown = translate::to_matrix(&content, &ctx);
         let earlier = Earlier::of(&content, crate::content::MessageId(id), sender).with_kind(shown.kind());
-        let losses = translate::media::losses_to_matrix(&content, &ctx).unwrap_or(shown.losses);
+        let foreseen = translate::media::foresee(&content, &ctx);
         let may = |capability| self.state().is_some_and(|state| state.can(sender, capability));
         let deletes = matches!(shown.refers.form, Form::Deletion(_)) && may(Capability::DeleteOtherMessage);
         let keeper = deletes.then(|| self.room.speaker.clone());
@@ -118,12 +125,17 @@ impl Step<'_> {
             self.out.push(Effect::FilesDeleted { message_id: replaces.0 });
         }
         let mut body = shown.content;
+        let losses = match foreseen {
+            // Its caption may be another text than the one that is shown without its files.
+            Some(foreseen) => {
+                foreseen.mention(&mut body);
+                foreseen.losses
+            }
+            None => shown.losses,
+        };
         if let Some(origin) = body.get_mut(CONTENT_KEY).and_then(serde_json::Value::as_object_mut) {
             origin.insert("accepted".to_owned(), accepted.into());
         }
-        // The sender's clock, unless it runs ahead of the hub's (DESIGN, Peers).
-        let sent = content.sender_timestamp().map_or(accepted, |at| at.millis);
-        let ts = if sent > accepted.saturating_add(5 * 60_000) { accepted.min(self.now) } else { sent };
         let txn = hash(format!("{}\n{sender}\n{}\n0", self.room.uri, hex::encode(id)).as_bytes());
         let showing = Box::new(Showing {
             action: MatrixAction::Send {
@@ -131,7 +143,7 @@ impl Step<'_> {
                 actor: Actor::Ghost(sender.clone()),
                 event_type: shown.event_type,
                 content: body.to_string(),
-                ts: Some(ts),
+                ts: Some(sent_at(&content, accepted, self.now)),
                 txn_id: format!("m{}", hex::encode(txn.get(..20).unwrap_or(&txn))),
             },
             message_id: id,

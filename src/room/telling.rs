@@ -188,10 +188,12 @@ impl Step<'_> {
     /// Somebody could not read a message that the hub accepted. It failed where nobody else was to read it.
     pub(crate) fn tell_unreadable(&mut self, event: &EventId, by: &UserUri) {
         let words = format!("{} could not read this message.", self.names.display(by));
-        let others = self.state().is_none_or(|state| {
-            let takes_part = |role| !state.is_banned_role(role);
-            state.participants.iter().filter(|(_, role)| takes_part(*role)).count() > 2
-        });
+        // Who has a message is known only where that is asked for: another device of theirs may.
+        let others = self.names.telling().send_status != SendStatus::All
+            || self.state().is_none_or(|state| {
+                let takes_part = |role| !state.is_banned_role(role);
+                state.participants.iter().filter(|(_, role)| takes_part(*role)).count() > 2
+            });
         self.tell_status(event, &Fate::Unreadable(words, others));
     }
 

@@ -56,8 +56,6 @@ pub(super) fn files(
     let max_bytes = config.media.max_file_bytes.unwrap_or(u64::MAX).min(config.assets.max_asset_bytes);
     let dir = config.media.spool_path.clone().unwrap_or_else(|| config.store.path.join(SPOOL));
     let limits = SpoolLimits { file: max_bytes, total: config.media.spool_bytes };
-    // What has no room on its way is refused before it is begun.
-    let max_bytes = limits.largest();
     let (spool, left) = Spool::open(&dir, limits)?;
     tracing::debug!(left, "the spool is open");
     Ok(Some(Files { matrix, assets, spool, max_bytes, hold: HOLD, wait: WAIT, linger: LINGER }))

@@ -118,6 +118,12 @@ impl Spool {
         Ok(Filling { pipe, sealed, out: Unverified::new(), broken: false })
     }
 
+    /// The largest file that there is room for, in bytes.
+    #[must_use]
+    pub fn largest(&self) -> u64 {
+        self.0.limits.largest()
+    }
+
     /// Bytes on disk of all files on their way.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -11,9 +11,22 @@ const LANG: [&str; 2] = ["lang", "org.matrix.msc3554.lang"];
 /// Where an event lists the representations of its text.
 const TEXTS: [&str; 2] = ["m.text", "org.matrix.msc1767.text"];
 
+/// What an event has room for of tags, in bytes; further ones are left out.
+const MAX_TAGS: usize = 128;
+
 /// The well-formed language tags of a part, separated by commas; empty if it has none.
 pub(super) fn of(part: &NestedPart) -> String {
-    part.languages().collect::<Vec<_>>().join(",")
+    let mut tags = String::new();
+    for tag in part.languages() {
+        if tags.len() + tag.len() >= MAX_TAGS {
+            break;
+        }
+        if !tags.is_empty() {
+            tags.push(',');
+        }
+        tags.push_str(tag);
+    }
+    tags
 }
 
 /// Whether one of the alternatives is in a language that the one shown is not in. Where that one does not say, it is taken for
@@ -89,6 +102,12 @@ mod tests {
         ] {
             assert_eq!(read(message.clone()), (language.to_owned(), losses), "{message}");
         }
+    }
+
+    #[test]
+    fn many_tags_are_not_all_kept() {
+        let part = NestedPart { language: "de,".repeat(5_000), ..NestedPart::text(TEXT_PLAIN, "x") };
+        assert!((100..=MAX_TAGS).contains(&of(&part).len()));
     }
 
     #[test]

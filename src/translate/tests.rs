@@ -177,6 +177,8 @@ fn what_is_not_carried_says_why() {
     assert_eq!(unread(&json!({"msgtype": "m.gallery", "body": "x"})), NotCarried::Malformed("itemtypes"));
     let foreign = json!({"msgtype": "m.file", "body": "x", "file": {"v": "v1", "url": "mxc://a/b"}});
     assert_eq!(unread(&foreign), NotCarried::Malformed("file"));
+    let body = mimi(&json!({"msgtype": "dm.filament.gallery", "body": "my cats"})).unwrap().content.body;
+    assert_eq!(body, NestedPart::text(TEXT_PLAIN, "my cats"), "clients show an unknown kind by its body");
     let good = json!({"msgtype": "m.image", "body": "x.png", "url": "mxc://a/b"});
     assert_eq!(unread(&good), NotCarried::MsgType("m.image".into()), "where files are not carried");
     assert_eq!(mimi(&json!({})), Err(NotCarried::Empty), "redacted");
@@ -303,6 +305,11 @@ fn alternatives_that_say_something_else_are_not_believed() {
     let shown = matrix(&message(choose(parts)));
     assert_eq!(text(&shown.content), "I owe **100**");
     assert_eq!(shown.losses, [Loss::Alternatives]);
+    // Tags that somebody typed say nothing else than what they make.
+    for html in ["<u>under</u>", "<details><summary>S</summary>in</details>"] {
+        let parts = vec![NestedPart::text(TEXT_PLAIN, html), NestedPart::text(TEXT_HTML, html)];
+        assert_eq!(matrix(&message(choose(parts))).losses, [], "{html}");
+    }
 }
 
 #[test]

@@ -384,10 +384,18 @@ fn show_best(parts: &[NestedPart], links: &mut Links<'_>, losses: &mut Vec<Loss>
             shown.html.take_if(|html| links.rang && html == html::from_text(&plain).trim());
             shown.plain = plain.into_owned();
         }
+        // Who types tags sends them as they are in the plain text.
+        Some(plain) if words(&untagged(&plain)).eq(words(&shown.plain)) => {}
         Some(_) => losses.push(Loss::Alternatives),
         None => {}
     }
     shown
+}
+
+/// A text that is taken for HTML, without its tags.
+fn untagged(text: &str) -> String {
+    let document = Document::read(text, &mut Links::to_matrix(&super::Nobody));
+    markdown::from_document(&document, Style::Plain, text.len(), &mut Vec::new()).unwrap_or_default()
 }
 
 /// The letters and digits of a text: what remains the same when markup is written another way.

@@ -57,17 +57,19 @@ pub(super) fn with_pictures(
     let mut losses = Vec::new();
     let relations = Relations::read(event_type, outer, ctx, &mut losses)?;
     let message = new_content(outer, &relations);
-    // Its files would have crossed another way: why they cannot be read says more than that this is no text.
-    if let Some(counts) = media::with_files(event_type, content) {
-        media::from_event(event_type, counts, ctx)?;
-    }
     let msgtype = match message.get("msgtype").or(outer.get("msgtype")) {
         None => return Err(NotCarried::Empty),
         Some(value) => value.as_str().ok_or(NotCarried::Malformed("msgtype"))?,
     };
     match msgtype {
         "m.text" | "m.notice" | "m.emote" => {}
-        own if own.starts_with("m.") => return Err(NotCarried::MsgType(own.to_owned())),
+        own if own.starts_with("m.") => {
+            // Its files would have crossed another way: why they cannot be read says more than that this is no text.
+            if let Some(counts) = media::with_files(event_type, content) {
+                media::from_event(event_type, counts, ctx)?;
+            }
+            return Err(NotCarried::MsgType(own.to_owned()));
+        }
         // Clients show a message of an unknown kind by its body.
         other => losses.push(Loss::Unsupported(other.to_owned())),
     }

@@ -152,7 +152,8 @@ impl Carrier {
     /// The largest file that the homeserver takes from us, in bytes.
     async fn upload_limit(&self) -> Result<u64, CallError> {
         let limit = self.largest_upload.get_or_try_init(|| self.files.matrix.largest_upload()).await?;
-        Ok(limit.unwrap_or(u64::MAX).min(self.files.max_bytes))
+        // What has no room on its way is refused before it is begun; what goes out needs none.
+        Ok(limit.unwrap_or(u64::MAX).min(self.files.max_bytes).min(self.files.spool.largest()))
     }
 }
 

@@ -152,6 +152,15 @@ impl HomeserverClient {
         match self.typed("alias", get_alias::v3::Request::new(alias.to_owned()), None).await {
             Ok(answer) => Ok(Some(answer.room_id)),
             Err(error) if errors::is(&error, "M_NOT_FOUND") => Ok(None),
+            // The homeserver answers that the alias' server does not: it is no outage of its own.
+            Err(error)
+                if alias.server_name() != self.names.server()
+                    && error.errcode.is_some()
+                    && error.status.is_some_and(|status| status >= 500) =>
+            {
+                tracing::info!(%alias, %error, "an alias of another server cannot be looked up");
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

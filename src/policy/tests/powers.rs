@@ -266,7 +266,9 @@ proptest! {
                 (may(Capability::SendMessage), matrix.message("m.room.message"), "speak"),
                 (may(Capability::ReactToMessage), matrix.message("m.reaction"), "react"),
                 (
-                    may(Capability::DeleteOwnMessage) || may(Capability::DeleteOwnReaction),
+                    may(Capability::DeleteOwnMessage)
+                        || may(Capability::DeleteOwnReaction)
+                        || may(Capability::SendMessage),
                     matrix.message("m.room.redaction"),
                     "take back",
                 ),

@@ -1,5 +1,7 @@
 //! Messages with files once it is known what became of each file: some are where they should be, others will never be.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -108,13 +110,46 @@ pub fn files_to_matrix(message: &MimiContent, files: Vec<Moved<FileSource>>, ctx
     all
 }
 
-/// What does not cross of a message with files, if all of them do; `None` if it has none.
+/// What comes of a message with files, if all of them do.
+#[derive(Debug, Default)]
+pub struct Foreseen {
+    /// What does not cross.
+    pub losses: Vec<Loss>,
+    /// Whom it mentions, by their Matrix ids.
+    pub users: BTreeSet<String>,
+    /// It calls everybody's attention.
+    pub everybody: bool,
+}
+
+/// Looks ahead at a message with files; `None` if it has none.
 #[must_use]
-pub fn losses_to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>) -> Option<Vec<Loss>> {
+pub fn foresee(message: &MimiContent, ctx: &ToMatrix<'_>) -> Option<Foreseen> {
     let media = from_message(message)?;
     let there = || Ok(FileSource::Plain(String::new().into()));
     let files = media.sources().map(|_| there()).collect();
-    Some(tidy(files_to_matrix(message, files, ctx).into_iter().flat_map(|event| event.losses).collect()))
+    let mut found = Foreseen::default();
+    for MatrixMessage { content, losses, .. } in files_to_matrix(message, files, ctx) {
+        found.losses.extend(losses);
+        let mentions = content.get("m.mentions");
+        let users = mentions.and_then(|mentions| mentions.get("user_ids")?.as_array()).into_iter().flatten();
+        found.users.extend(users.filter_map(|user| user.as_str().map(str::to_owned)));
+        found.everybody |= mentions.and_then(|mentions| mentions.get("room")?.as_bool()).unwrap_or(false);
+    }
+    found.losses = tidy(found.losses);
+    Some(found)
+}
+
+impl Foreseen {
+    /// Says in the event that stands for the message without its files whom it mentions with them.
+    pub fn mention(&self, content: &mut Value) {
+        let Some(mentions) = content.get_mut("m.mentions").and_then(Value::as_object_mut) else { return };
+        if !self.users.is_empty() {
+            mentions.insert("user_ids".to_owned(), json!(self.users));
+        }
+        if self.everybody {
+            mentions.insert("room".to_owned(), json!(true));
+        }
+    }
 }
 
 /// What stands in the place of files that take their time.

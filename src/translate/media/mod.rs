@@ -29,7 +29,7 @@ use crate::{
 };
 
 pub use cross::{
-    Missing, Moved, accepted, bytes, files_to_matrix, files_to_mimi, losses_to_matrix, named, on_their_way, with_files,
+    Foreseen, Missing, Moved, accepted, bytes, files_to_matrix, files_to_mimi, foresee, named, on_their_way, with_files,
 };
 pub use emoticon::{MAX_EMOTICON, picture_type};
 pub use event::{from_event, is_media, to_events};

@@ -217,7 +217,7 @@ fn a_file_beside_emoji_that_is_passed_over_is_told() {
     let emoji = NestedPart::text("text/html", "<img data-mx-emoticon src=\"cid:4@local.invalid\">");
     let rich = all(vec![emoji, single(Disposition::Inline, "image/png", b"cat"), described("photo", "")]);
     let either = message(unit(PartSemantics::ChooseOne, vec![rich, text("a cat, and a photo")]));
-    let mut losses = ctx_of(|ctx| crate::translate::media::losses_to_matrix(&either, ctx)).unwrap_or_default();
+    let mut losses = ctx_of(|ctx| crate::translate::media::foresee(&either, ctx)).unwrap_or_default().losses;
     losses.extend(ctx_of(|ctx| crate::translate::to_matrix(&either, ctx)).losses);
     assert!(losses.contains(&Loss::Unsupported("image/png".to_owned())), "{losses:?}");
 }
