@@ -35,9 +35,11 @@ const ACTS: &[(Place, Allows)] = &[
 ];
 
 /// What thresholds decide about a role, but for whom it reaches.
-const DECIDED: [Capability; 10] = [
+const DECIDED: [Capability; 12] = [
     Capability::SendMessage,
     Capability::ReactToMessage,
+    Capability::DeleteOwnMessage,
+    Capability::DeleteOwnReaction,
     Capability::AddParticipant,
     Capability::RemoveParticipant,
     Capability::Ban,
