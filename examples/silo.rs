@@ -138,6 +138,7 @@ fn engine_settings() -> EngineSettings {
     EngineSettings {
         quiet: Duration::from_secs(3),
         gap_check: Duration::from_mins(5),
+        suspicion: Duration::from_secs(15),
         tick: Duration::from_hours(1),
         retry: Duration::from_millis(200),
         open_invitations: 1_000,

@@ -137,9 +137,6 @@ impl std::fmt::Debug for Engine {
 /// A gap in the pulse that counts as having been stopped, in milliseconds.
 const STOPPED: Millis = 5_000;
 
-/// How long a homeserver that came back is not trusted to deliver everything, in milliseconds.
-const SUSPECT: Millis = 15_000;
-
 /// The mark with the last generation at whose start all state was taken for old.
 const DISTRUSTED: &str = "distrusted";
 
@@ -414,7 +411,8 @@ impl Engine {
 
     /// For a while every transaction's rooms are compared with their timelines before its events are taken in.
     pub(super) fn suspect(&self) {
-        self.0.suspect_until.store(now() + SUSPECT, Ordering::Relaxed);
+        let span = u64::try_from(self.0.settings.suspicion.as_millis()).unwrap_or(u64::MAX);
+        self.0.suspect_until.store(now().saturating_add(span), Ordering::Relaxed);
     }
 
     /// Compares every room with the homeserver's timeline: after the homeserver was away.

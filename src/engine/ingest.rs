@@ -203,10 +203,12 @@ impl Engine {
         Ok(new)
     }
 
-    /// Compares a room's timeline with what came, takes in what did not, and says so.
+    /// Compares a room's timeline with what came, takes in what did not, and says so. A homeserver that has just lost something,
+    /// or is behind without having been away, may lose what comes next, too.
     pub(super) async fn reconcile(&self, room: &OwnedRoomId, reader: &Actor) -> Result<(), CompareError> {
         let missing = self.compare(room, reader).await?;
         if missing > 0 {
+            self.suspect();
             tracing::warn!(%room, missing, "events that the homeserver did not deliver were found in the timeline");
         }
         Ok(())

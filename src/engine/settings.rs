@@ -12,6 +12,8 @@ pub struct EngineSettings {
     pub quiet: Duration,
     /// How often an active room is compared at the latest.
     pub gap_check: Duration,
+    /// How long after a sign that the homeserver loses events timelines are compared before a transaction is taken in.
+    pub suspicion: Duration,
     /// How often rooms are looked through for leaves to refresh.
     pub tick: Duration,
     /// The first wait after a call or a commit that failed; it doubles up to fifty times that.

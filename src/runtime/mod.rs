@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_millis(25);
 const SETTLE: Duration = Duration::from_millis(30);
 /// How long a room has to be quiet before its timeline is compared with what came.
 const QUIET: Duration = Duration::from_secs(3);
+/// How long a homeserver that came back, or has just lost something, is not trusted to deliver everything.
+const SUSPICION: Duration = Duration::from_secs(15);
 /// How often rooms are looked through for leaves to refresh.
 const TICK: Duration = Duration::from_hours(1);
 /// How long commits that a hub speaks of may take to come: longer than we wait between two tries ourselves.
@@ -185,6 +187,7 @@ fn engine_settings(config: &Config) -> EngineSettings {
     EngineSettings {
         quiet: QUIET,
         gap_check: config.rooms.gap_check_interval(),
+        suspicion: SUSPICION,
         gather: GATHER,
         patience: PATIENCE,
         settle: SETTLE,

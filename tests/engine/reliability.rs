@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -197,6 +200,44 @@ async fn events_that_the_homeserver_lost_are_found() {
     two.a.start().await;
     expected.push("while away");
     until_bodies(&two.b, &at_b, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_loss_keeps_its_order() {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&looks);
+    let two = Two::with(Arc::new(Mutex::new(Box::new(move |call: &str| {
+        if call.starts_with("timeline ") {
+            seen.fetch_add(1, Ordering::SeqCst);
+        }
+        Fault::None
+    }))))
+    .await;
+    let (at_a, at_b, _) = two.room().await;
+    let a = &two.a.homeserver;
+    two.a.stop().await;
+    *two.a.suspicion.lock().unwrap() = Duration::from_secs(3);
+    two.a.start().await;
+    // Until the homeserver is trusted: then nothing is looked for before a message is taken in.
+    let mut all: Vec<String> = Vec::new();
+    loop {
+        let before = looks.load(Ordering::SeqCst);
+        all.push(format!("n {}", all.len()));
+        a.say(&at_a, "a1", &all[all.len() - 1]);
+        until_true("it is heard", || two.b.homeserver.bodies(&at_b) == all).await;
+        if looks.load(Ordering::SeqCst) == before {
+            break;
+        }
+    }
+    for (text, lost) in [("lost", true), ("lost, too", true), ("and this came", false)] {
+        a.lose_events(lost);
+        a.say(&at_a, "a1", text);
+        all.push(text.to_owned());
+        if text == "lost" {
+            until_true("it is found", || two.b.homeserver.bodies(&at_b) == all).await;
+        }
+    }
+    until_true("all is heard, in its order", || two.b.homeserver.bodies(&at_b) == all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

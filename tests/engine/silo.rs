@@ -225,6 +225,8 @@ pub(crate) struct Silo {
     pub(crate) gather: Mutex<Duration>,
     /// What people are told, from the next start on.
     pub(crate) telling: Mutex<Telling>,
+    /// How long the homeserver is not trusted after a sign that it loses events, from the next start on.
+    pub(crate) suspicion: Mutex<Duration>,
     /// Where reports of abuse appear, from the next start on.
     pub(crate) admin_room: Mutex<Option<OwnedRoomId>>,
     /// Ghosts that come into large rooms a minute, from the next start on.
@@ -257,6 +259,7 @@ pub(crate) fn quick_settings() -> EngineSettings {
         settle: Duration::from_millis(1),
         quiet: Duration::from_millis(150),
         gap_check: Duration::from_millis(500),
+        suspicion: Duration::from_secs(15),
         tick: Duration::from_hours(1),
         retry: Duration::from_millis(5),
         keep: Keep { days: 90, day: Duration::from_hours(24) },
@@ -323,6 +326,7 @@ impl Silo {
             open_invitations,
             searches,
             gather,
+            suspicion: Mutex::new(Duration::from_secs(15)),
             admin_room,
             ghosts_per_minute: AtomicU32::new(6_000),
             most_unread: AtomicUsize::new(1000),
@@ -382,6 +386,7 @@ impl Silo {
             patience: Duration::from_millis(if opened.report.generation.is_multiple_of(2) { 0 } else { 5 }),
             keep: *self.keep.lock().unwrap(),
             open_invitations: self.open_invitations.load(Ordering::Relaxed),
+            suspicion: *self.suspicion.lock().unwrap(),
             searches_per_hour: self.searches.load(Ordering::Relaxed),
             admin_room: self.admin_room.lock().unwrap().clone(),
             ghosts_per_minute: self.ghosts_per_minute.load(Ordering::Relaxed),
