@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use mimi_gateway::content::{MAX_CONTENT_LEN, MimiContent};
+use mimi_gateway::content::{MAX_RECEIVED_LEN, MimiContent};
 
 const TIME: Duration = Duration::from_millis(1);
 /// Bytes that decoding may take beside its input, all in all.
@@ -34,7 +34,7 @@ fn cost(bytes: &[u8]) -> (bool, Duration, u64) {
 
 #[test]
 fn s9_hostile_cbor_is_refused_in_a_millisecond_and_little_memory() {
-    let full = MAX_CONTENT_LEN;
+    let full = MAX_RECEIVED_LEN;
     let hostile: Vec<(&str, Vec<u8>)> = vec![
         ("arrays, 10,000 deep", vec![0x81; 10_000]),
         ("arrays in arrays, all of it", vec![0x81; full]),

@@ -12,8 +12,10 @@ use super::{
     value::{self, CborValue},
 };
 
-/// Longest encoded message, in bytes, in either direction. Local policy.
+/// Longest message that is written, in bytes. Local policy.
 pub const MAX_CONTENT_LEN: usize = 64 * 1024;
+/// Longest message that is read, in bytes: small pictures may lie within it. Local policy.
+pub const MAX_RECEIVED_LEN: usize = 256 * 1024;
 /// Most levels of parts within each other; the root is level 1 (section 5.3).
 pub const MAX_PART_DEPTH: usize = 4;
 /// Most body parts (section 8.2 of the draft).
@@ -27,7 +29,7 @@ impl MimiContent {
     /// Reads a message. Map keys may come in any order (the id is taken over the received bytes, and some libraries cannot
     /// sort; see [`is_deterministic`]); everything else that the draft demands is demanded.
     pub fn decode(bytes: &[u8]) -> Result<Self, ContentFault> {
-        if bytes.len() > MAX_CONTENT_LEN {
+        if bytes.len() > MAX_RECEIVED_LEN {
             return Err(ContentFault::at("message", 0, ContentError::TooLong));
         }
         let mut reader = Reader::new(bytes);

@@ -1,15 +1,13 @@
 //! Why content is refused: which field, at which byte, and what is wrong with it.
 
-use super::{
-    cbor::{self, CborError, Head, Reader},
-    codec::MAX_CONTENT_LEN,
-};
+use super::cbor::{self, CborError, Head, Reader};
 
 /// Why a message cannot be read or written. Permanent: the same message never becomes valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContentError {
-    /// Longer than [`MAX_CONTENT_LEN`].
-    #[error("longer than {MAX_CONTENT_LEN} bytes")]
+    /// Longer than [`super::MAX_CONTENT_LEN`], which bounds what is written, and reports and derived values; or a message
+    /// longer than [`super::MAX_RECEIVED_LEN`] on receipt.
+    #[error("longer than what is carried")]
     TooLong,
     /// Not CBOR as MIMI content wants it.
     #[error("CBOR: {0}")]

@@ -26,7 +26,7 @@ mod value;
 mod tests;
 
 pub use cbor::CborError;
-pub use codec::{MAX_BODY_PARTS, MAX_CONTENT_LEN, MAX_PART_DEPTH, MAX_TOPIC_LEN, is_deterministic};
+pub use codec::{MAX_BODY_PARTS, MAX_CONTENT_LEN, MAX_PART_DEPTH, MAX_RECEIVED_LEN, MAX_TOPIC_LEN, is_deterministic};
 pub use derived::{DerivedValues, Timestamp};
 pub use extensions::{
     AvMetadata, AvType, ExtensionKey, ExternalMessageId, IdScope, LastSeen, MAX_LAST_SEEN, MAX_SUBJECT_LEN,

@@ -44,15 +44,22 @@ impl Step<'_> {
             return self.on_report(sender, report);
         }
         self.report(format!("a message of {sender} is no MIMI content: {fault}"));
+        let name = self.names.display(sender);
+        self.not_shown(
+            sender,
+            &match fault.error {
+                ContentError::TooLong => format!("A message of {name} is too long to be shown here."),
+                _ => format!("A message of {name} cannot be shown here: it has a form that I do not know."),
+            },
+        );
+    }
+
+    /// Tells people now and then of a message that they do not see, if its sender may write here.
+    fn not_shown(&mut self, sender: &UserUri, what: &str) {
         let may_write = self.state().is_some_and(|state| state.can(sender, Capability::SendMessage));
         if self.is_ours(sender) || !may_write || !self.recent.tells_unread(sender, self.now) {
             return;
         }
-        let name = self.names.display(sender);
-        let what = match fault.error {
-            ContentError::TooLong => format!("A message of {name} is too long to be shown here."),
-            _ => format!("A message of {name} cannot be shown here: it has a form that I do not know."),
-        };
         self.notice(&format!("{what} (Of more such messages you hear within an hour at the earliest.)"));
     }
 
@@ -67,7 +74,10 @@ impl Step<'_> {
             return self.report(format!("a message of {sender} claims another origin: {error}"));
         }
         if let Err(why) = content.check_plausible(accepted) {
-            return self.report(format!("a message of {sender} is not believed: {why}"));
+            self.report(format!("a message of {sender} is not believed: {why}"));
+            let name = self.names.display(sender);
+            let what = "it should disappear more than a year from now, or should have a year ago";
+            return self.not_shown(sender, &format!("A message of {name} is not shown: {what}."));
         }
         let id = crate::content::message_id(sender, &self.room.uri, plaintext, &content.salt).0;
         let honest = super::frank::check_beside(beside, &id, &content, plaintext);

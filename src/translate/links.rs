@@ -144,6 +144,10 @@ impl<'m> Links<'m> {
         if let Some(target) = self.person(&href) {
             return target;
         }
+        // The file that it leads to is shown beside.
+        if self.to_matrix && self.pictures.contains_key(href.as_ref()) {
+            return Target::Nothing;
+        }
         let scheme = scheme(&href);
         match scheme.as_deref() {
             Some("http" | "https" | "ftp" | "mailto" | "magnet") if is_address(&href) => Target::Link(href),

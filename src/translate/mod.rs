@@ -7,6 +7,7 @@
 //!
 //! Nothing is lost silently: both directions answer a list of what did not cross.
 
+mod address;
 mod charset;
 mod display;
 pub mod event;

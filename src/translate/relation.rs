@@ -37,7 +37,7 @@ const MAX_SHORTCODE: usize = 60;
 /// Longest reason of a deletion, in characters.
 const MAX_REASON: usize = 500;
 /// What stands above an answer to a message that is not there.
-const NOT_HERE: &str = "[in reply to a message that is not here]";
+pub(super) const NOT_HERE: &str = "[in reply to a message that is not here]";
 
 /// A message of the room, as far as later ones refer to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -357,7 +357,7 @@ impl Form {
             }
             (_, Disposition::Reaction) if message.in_reply_to.is_some() => {
                 let text = super::events::reaction_text(message);
-                let key = text.map(str::trim).filter(|key| (1..=MAX_KEY).contains(&key.len()));
+                let key = text.as_deref().map(str::trim).filter(|key| (1..=MAX_KEY).contains(&key.len()));
                 key.map_or(Self::Message, |key| Self::Reaction(key.replace('\0', "\u{fffd}")))
             }
             _ => Self::Message,

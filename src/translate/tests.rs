@@ -152,9 +152,20 @@ fn a_reply_to_what_others_lack_keeps_its_fallback_and_the_loss_is_told() {
             NestedPart::text(TEXT_PLAIN, "> <@bob:b.example> question\n> more\n\nanswer"),
         ])
     );
-    // Quoted lines of one's own are no fallback.
+    // Without a quotation it says at least what it is. Quoted lines of one's own are none.
+    let answer = json!({"msgtype": "m.text", "body": "yes", "format": "org.matrix.custom.html", "formatted_body": "<b>yes</b>",
+        "m.relates_to": {"m.in_reply_to": {"event_id": "$x"}}});
+    assert_eq!(
+        mimi(&answer).unwrap().content.body,
+        choose(vec![
+            NestedPart::text(TEXT_MARKDOWN, "> \\[in reply to a message that is not here\\]\n\n**yes**"),
+            NestedPart::text(TEXT_HTML, "<blockquote>[in reply to a message that is not here]</blockquote><b>yes</b>"),
+            NestedPart::text(TEXT_PLAIN, "> [in reply to a message that is not here]\n\nyes"),
+        ])
+    );
     let own = json!({"msgtype": "m.text", "body": "> quote\n\nanswer", "m.relates_to": {"m.in_reply_to": {"event_id": "$x"}}});
-    assert_eq!(mimi(&own).unwrap().content.body, NestedPart::text(TEXT_PLAIN, "> quote\n\nanswer"));
+    let said = "> [in reply to a message that is not here]\n\n> quote\n\nanswer";
+    assert_eq!(mimi(&own).unwrap().content.body, NestedPart::text(TEXT_PLAIN, said));
 }
 
 #[test]
@@ -406,6 +417,14 @@ fn what_cannot_be_shown_becomes_a_note() {
     let call =
         NestedPart { disposition: Disposition::Session, language: String::new(), body: Body::External(Box::new(call)) };
     assert_eq!(text(&matrix(&message(call)).content), "Join us\nhttps://a.example/join");
+
+    // A place is one wherever its address stands.
+    let place = ExternalPart { url: "geo:1,2".into(), description: "Home".into(), ..ExternalPart::default() };
+    let shown = matrix(&message(NestedPart::render(Body::External(Box::new(place)))));
+    assert_eq!(
+        (shown.losses, &shown.content["msgtype"], &shown.content["geo_uri"], text(&shown.content).as_str()),
+        (vec![], &json!("m.location"), &json!("geo:1,2"), "Home")
+    );
 
     let odd = Body::Single { content_type: "image/gif".into(), content: vec![0; 5] };
     assert_eq!(

@@ -5,8 +5,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, Refers, ToMatrix, charset, display,
-    essence, events,
+    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MSGTYPE_EXTENSION, MatrixMessage, Refers, ToMatrix, address, charset,
+    display, essence, events,
     html::{self, Document},
     language,
     links::Links,
@@ -218,7 +218,7 @@ fn rank(part: &NestedPart) -> u8 {
         },
         Body::External(_) => 1,
         Body::Multi { semantics, parts } => {
-            let ranks = parts.iter().map(rank);
+            let ranks = parts.iter().filter(|part| part.body != Body::Null).map(rank);
             match semantics {
                 PartSemantics::ChooseOne => ranks.max(),
                 PartSemantics::SingleUnit => ranks.min(),
@@ -235,14 +235,23 @@ fn says_something(part: &NestedPart) -> bool {
     match &part.body {
         Body::Null => false,
         Body::Single { .. } | Body::External(_) => true,
-        Body::Multi { semantics: PartSemantics::SingleUnit, parts } => parts.iter().all(says_something),
+        Body::Multi { semantics: PartSemantics::SingleUnit, parts } => {
+            let mut parts = parts.iter().filter(|part| part.body != Body::Null).peekable();
+            parts.peek().is_some() && parts.all(says_something)
+        }
         Body::Multi { parts, .. } => parts.iter().any(says_something),
     }
 }
 
-fn is_profile(part: &NestedPart) -> bool {
-    part.disposition == Disposition::Profile
-        && matches!(&part.body, Body::Single { content_type, .. } if profile::is_vcard(content_type))
+/// What somebody is called, and what is left empty, is nothing that is said.
+fn is_silent(part: &NestedPart) -> bool {
+    match &part.body {
+        Body::Null => true,
+        Body::Single { content_type, .. } => {
+            part.disposition == Disposition::Profile && profile::is_vcard(content_type)
+        }
+        Body::External(_) | Body::Multi { .. } => false,
+    }
 }
 
 fn show(part: &NestedPart, links: &mut Links<'_>, losses: &mut Vec<Loss>) -> Shown {
@@ -252,9 +261,8 @@ fn show(part: &NestedPart, links: &mut Links<'_>, losses: &mut Vec<Loss>) -> Sho
         Body::External(external) => show_external(part.disposition, external, losses),
         Body::Multi { semantics, parts } => match semantics {
             PartSemantics::ChooseOne => show_best(parts, links, losses),
-            // What somebody is called is nothing that is said.
-            _ if parts.iter().any(is_profile) && !parts.iter().all(is_profile) => {
-                let said: Vec<_> = parts.iter().filter(|part| !is_profile(part)).cloned().collect();
+            _ if parts.iter().any(is_silent) && !parts.iter().all(is_silent) => {
+                let said: Vec<_> = parts.iter().filter(|part| !is_silent(part)).cloned().collect();
                 return show(
                     &NestedPart { body: Body::Multi { semantics: *semantics, parts: said }, ..part.clone() },
                     links,
@@ -320,6 +328,11 @@ fn not_shown(disposition: Disposition, content_type: &str, content: &[u8], losse
 }
 
 fn show_external(disposition: Disposition, external: &ExternalPart, losses: &mut Vec<Loss>) -> Shown {
+    // A call is where its address leads to. Nothing is fetched, nobody is called.
+    if let (Disposition::Session, Some(url)) = (disposition, address::public(external)) {
+        let said = printable(&external.description);
+        return Shown::text(format!("{}\n{url}", if said.is_empty() { "A call" } else { &said }), None);
+    }
     let media_type = essence(&external.content_type);
     losses.push(Loss::Unsupported(if media_type.is_empty() { "external".to_owned() } else { media_type }));
     let mut what = vec![if disposition == Disposition::Session { "a call" } else { "an attachment" }.to_owned()];
@@ -332,10 +345,7 @@ fn show_external(disposition: Disposition, external: &ExternalPart, losses: &mut
     if external.size > 0 {
         what.push(format!("{} bytes", external.size));
     }
-    // Without a key it is public, and the address is of use.
-    if external.enc_alg == 0 && external.url.starts_with("https://") {
-        what.push(printable(&external.url));
-    }
+    what.extend(address::public(external).map(str::to_owned));
     Shown::note(&format!("not carried by this bridge: {}", what.join(", ")))
 }
 

@@ -12,7 +12,7 @@ use super::{
     links::{Links, find_everybody},
     markdown::{self, Style},
     media, previews,
-    relation::{self, Relations},
+    relation::{self, NOT_HERE, Relations},
     tidy,
 };
 use crate::{
@@ -85,6 +85,14 @@ pub(super) fn with_pictures(
     // Of what others do not have, the sender's own quotation is all that they read.
     let quoted = if relations.answers_nothing() { quoted } else { "" };
     let plain = if quoted.is_empty() { plain } else { body };
+    // Without one they read at least that it is an answer.
+    let unquoted = relations.answers_nothing() && quoted.is_empty() && msgtype != "m.emote";
+    let (quoted, plain) = if unquoted {
+        (NOT_HERE, Cow::Owned(format!("> {NOT_HERE}\n\n{plain}")))
+    } else {
+        (quoted, Cow::Borrowed(plain))
+    };
+    let plain = plain.as_ref();
     let emote = if msgtype == "m.emote" {
         losses.push(Loss::Emote);
         "/me "

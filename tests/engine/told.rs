@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mimi_gateway::{
     content::{
-        Body, MessageId, MessageStatus, MessageStatusReport, MimiContent, NestedPart, PerMessageStatus,
+        Body, Expiration, MessageId, MessageStatus, MessageStatusReport, MimiContent, NestedPart, PerMessageStatus,
         STATUS_MEDIA_TYPE, TEXT_PLAIN, message_id,
     },
     engine::ports::Endpoint,
@@ -300,9 +300,15 @@ async fn readers_hear_now_and_then_of_messages_that_cannot_be_shown() {
     let (uri, portal) = hosted_by(&mut rogue, &b).await;
     // As the draft has it, and longer than is read here.
     let head = MimiContent::new([1; 16], &rogue.uri("m1"), &uri, NestedPart::text(TEXT_PLAIN, ""));
-    let long = [head.encode().unwrap(), vec![0; 100_000]].concat();
-    let told =
-        || b.homeserver.notices(&portal).into_iter().filter(|text| text.contains("shown here")).collect::<Vec<_>>();
+    let head = head.encode().unwrap();
+    let long = [head.clone(), vec![0; 300_000]].concat();
+    let told = || {
+        b.homeserver
+            .notices(&portal)
+            .into_iter()
+            .filter(|text| text.contains("shown here. (Of more"))
+            .collect::<Vec<_>>()
+    };
     send_bytes(&mut rogue, &b, &uri, &long).await;
     until_true("a notice", || !told().is_empty()).await;
     for n in 0..20 {
@@ -311,6 +317,13 @@ async fn readers_hear_now_and_then_of_messages_that_cannot_be_shown() {
     }
     says(&mut rogue, &b, &uri, 2, NestedPart::text(TEXT_PLAIN, "end")).await;
     until_bodies(&b, &portal, &["end"]).await;
+    // One of several times the length that we send is shown as far as an event can hold it.
+    let text = [&head[..head.len() - 1], &[0x5a], &100_000_u32.to_be_bytes(), &[b'y'; 100_000]].concat();
+    send_bytes(&mut rogue, &b, &uri, &text).await;
+    until_true("the long text", || {
+        b.homeserver.bodies(&portal).iter().any(|body| body.starts_with("yyyy") && body.ends_with("was cut here]"))
+    })
+    .await;
     let told = told();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("too long") && told[0].contains("m1"), "{told:?}");
@@ -320,4 +333,13 @@ async fn readers_hear_now_and_then_of_messages_that_cannot_be_shown() {
     send_bytes(&mut rogue, &b, &uri, &[0x87, 99]).await;
     let formless = |text: &String| text.contains("cannot be shown here: it has a form that I do not know");
     until_true("another notice", || b.homeserver.notices(&portal).iter().any(formless)).await;
+    // Nor is one silent whose time is not believed.
+    b.stop().await;
+    b.start().await;
+    let m1 = rogue.uri("m1");
+    let mut late = MimiContent::new([3; 16], &m1, &uri, NestedPart::text(TEXT_PLAIN, "late"));
+    late.expires = Some(Expiration::AfterReading(400 * 86_400));
+    send_bytes(&mut rogue, &b, &uri, &late.encode_with_id(&m1, &uri).unwrap().0).await;
+    let late = |text: &String| text.contains("should disappear more than a year from now");
+    until_true("a third notice", || b.homeserver.notices(&portal).iter().any(late)).await;
 }

@@ -414,8 +414,8 @@ fn hostile_bytes_are_refused_fast() {
     let start = Instant::now();
     let attacks: Vec<Vec<u8>> = vec![
         vec![],
-        vec![0x81; MAX_CONTENT_LEN],                // arrays in arrays
-        vec![0xc1; MAX_CONTENT_LEN],                // tags in tags
+        vec![0x81; MAX_RECEIVED_LEN],               // arrays in arrays
+        vec![0xc1; MAX_RECEIVED_LEN],               // tags in tags
         hex::decode("9bffffffffffffffff").unwrap(), // an array of 2^64 - 1
         hex::decode("bbffffffffffffffff").unwrap(), // a map of 2^64 - 1
         hex::decode("5bffffffffffffffff").unwrap(), // bytes of 2^64 - 1
@@ -428,10 +428,10 @@ fn hostile_bytes_are_refused_fast() {
         assert!(MimiContent::decode(&attack).is_err(), "{:02x?}", &attack[..attack.len().min(8)]);
         // The same where a value may be anything.
         let head = hex_bytes(&format!("87 50{} f6 40 f6 f6 a1 05", "07".repeat(16)));
-        let room = attack.len().min(MAX_CONTENT_LEN - head.len());
+        let room = attack.len().min(MAX_RECEIVED_LEN - head.len());
         assert!(MimiContent::decode(&[head.as_slice(), &attack[..room]].concat()).is_err());
     }
-    assert_eq!(refused(&vec![0; MAX_CONTENT_LEN + 1]).2, ContentError::TooLong);
+    assert_eq!(refused(&vec![0; MAX_RECEIVED_LEN + 1]).2, ContentError::TooLong);
     assert!(start.elapsed() < Duration::from_secs(2));
 }
 

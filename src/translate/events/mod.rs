@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  m.message, m.notice ... (MSC1767)  --rewritten as m.room.message--> text
-//!  m.location                         --> chooseOne [Markdown link, text], marked; back only if marked
-//!  m.call.invite, rtc notification    --> text, disposition session; a session's URL becomes text with the URL
+//!  m.location                         --> chooseOne [Markdown link, text], marked; back if marked, or a part at a geo: address
+//!  m.call.invite, rtc notification    --> text, disposition session
 //!  live locations               --> one text, edited
 //!  polls, custom events               --> chooseOne [private part, text]; back only from peers that are gateways
 //!  self_destruct_after, timers        <-> expires
@@ -23,11 +23,19 @@ mod timer;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::{
-    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, Translated,
-    relation::Relations, tidy, to_mimi::rings_others,
+    CONTENT_KEY, Form, Loss, MAX_EVENT_CONTENT, MatrixMessage, Nobody, NotCarried, Refers, ToMatrix, ToMimi,
+    Translated,
+    html::Document,
+    links::Links,
+    markdown::{self, Style},
+    relation::Relations,
+    tidy,
+    to_mimi::rings_others,
 };
 use crate::content::{MimiContent, NestedPart};
 
@@ -83,14 +91,23 @@ pub(super) fn to_matrix(
     event
 }
 
-/// The text of a message that says what a reaction is. Markdown reads well as it is.
-pub(super) fn reaction_text(message: &MimiContent) -> Option<&str> {
-    ["text/plain", "text/markdown"].iter().find_map(|wanted| private::text_of(message, wanted))
+/// The text of a message that says what a reaction is.
+pub(super) fn reaction_text(message: &MimiContent) -> Option<Cow<'_, str>> {
+    if let Some(text) = private::text_of(message, "text/plain") {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut links = Links::to_matrix(&Nobody);
+    let html = match private::text_of(message, "text/markdown") {
+        Some(text) => Cow::Owned(markdown::to_html(text, &mut links)),
+        None => Cow::Borrowed(private::text_of(message, "text/html")?),
+    };
+    let document = Document::read(&html, &mut links);
+    markdown::from_document(&document, Style::Plain, html.len(), &mut Vec::new()).map(Cow::Owned)
 }
 
 /// A body in another form, to be shown as text; `None` if it has none.
 pub(super) fn readable(message: &MimiContent) -> Option<NestedPart> {
-    live::readable(message).or_else(|| session::readable(&message.body))
+    live::readable(message)
 }
 
 /// Marks the content of an event that mirrors a message: when it shall go.

@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{Loss, MSGTYPE_EXTENSION, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated, display};
+use super::super::{
+    Loss, MSGTYPE_EXTENSION, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated, address, display,
+};
 use crate::content::{
-    Body, CborValue, ExtensionKey, MimiContent, NestedPart, PartSemantics, TEXT_MARKDOWN, TEXT_PLAIN,
+    Body, CborValue, Disposition, ExtensionKey, MimiContent, NestedPart, PartSemantics, TEXT_MARKDOWN, TEXT_PLAIN,
 };
 
 /// The kind of message, also its mark in MIMI.
@@ -24,6 +26,22 @@ pub(super) fn is_geo(uri: &str) -> bool {
     });
     let mut within = |limit: f64| numbers.next().flatten().is_some_and(|number| number.abs() <= limit);
     rest.chars().all(plain) && within(90.0) && within(180.0)
+}
+
+/// A geo URI whose numbers are written or counted another way (`5e-7`, 182° east): as RFC 5870 wants them; `None` if it is no place.
+fn tidied(uri: &str) -> Option<String> {
+    let rest = uri.strip_prefix("geo:").filter(|_| uri.len() <= MAX_URI)?;
+    let end = rest.find(';').unwrap_or(rest.len());
+    let (point, more) = rest.split_at_checked(end)?;
+    let numbers: Option<Vec<f64>> =
+        point.split(',').map(|number| number.parse().ok().filter(|n: &f64| n.is_finite())).collect();
+    let [latitude, longitude, altitude @ ..] = numbers.as_deref()? else { return None };
+    let longitude = if longitude.abs() <= 180.0 { *longitude } else { (longitude + 180.0).rem_euclid(360.0) - 180.0 };
+    let mut all = vec![format!("{latitude:.7}"), format!("{longitude:.7}")];
+    all.extend(altitude.iter().map(|metres| format!("{metres:.3}")));
+    let short = |number: &String| number.trim_end_matches('0').trim_end_matches('.').to_owned();
+    let uri = format!("geo:{}{more}", all.iter().map(short).collect::<Vec<_>>().join(","));
+    is_geo(&uri).then_some(uri)
 }
 
 /// Markdown in which nothing is markup.
@@ -46,9 +64,9 @@ pub(super) fn to_mimi(
     let nested = |key: &str, field: &str| content.get(key)?.get(field)?.as_str();
     let uri = content.get("geo_uri").and_then(Value::as_str).or(nested("m.location", "uri"));
     let uri = uri.or(nested("org.matrix.msc3488.location", "uri")).ok_or(NotCarried::Malformed("geo_uri"))?;
-    if !is_geo(uri) {
-        return Err(NotCarried::Malformed("geo_uri"));
-    }
+    let given = uri;
+    let written = if is_geo(uri) { None } else { Some(tidied(uri).ok_or(NotCarried::Malformed("geo_uri"))?) };
+    let uri = written.as_deref().unwrap_or(uri);
     let text = content.get("body").and_then(Value::as_str).unwrap_or_default();
     let mut losses = Vec::new();
     let mut text = text.trim();
@@ -70,7 +88,7 @@ pub(super) fn to_mimi(
         "m.text" | "org.matrix.msc1767.text" => content.get(key).and_then(Value::as_str) == Some(text),
         "m.asset" | "org.matrix.msc3488.asset" => nested(key, "type") == Some("m.pin"),
         "m.location" | "org.matrix.msc3488.location" => {
-            same(nested(key, "uri"), uri) && same(nested(key, "description"), text)
+            same(nested(key, "uri"), given) && same(nested(key, "description"), text)
         }
         _ => false,
     };
@@ -89,16 +107,24 @@ pub(super) fn to_mimi(
     super::translated(message, losses)
 }
 
-/// A message that is marked as a location, and whose text ends in one. The text is what counts, so that everybody sees the
+/// What is said of a place, and where it is: by the address of a part, or in a text that is marked as a location.
+fn described(message: &MimiContent) -> Option<(&str, &str)> {
+    if let Body::External(external) = &message.body.body {
+        let text = external.description.as_str();
+        let text = text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default();
+        let uri = address::public(external).filter(|_| message.body.disposition == Disposition::Render)?;
+        return Some((if text.is_empty() { uri } else { text }, uri));
+    }
+    let marked = message.extensions.get(&ExtensionKey::text(MSGTYPE_EXTENSION))?.as_text()?;
+    let plain = super::private::plain_text(message).filter(|_| marked == MSGTYPE)?;
+    Some(plain.rsplit_once('\n').unwrap_or((plain, plain)))
+}
+
+/// A message that is a place, or is marked as a location, and whose text ends in one. The text is what counts, so that everybody sees the
 /// same place.
 pub(super) fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>, losses: &[Loss]) -> Option<MatrixMessage> {
-    let marked = message.extensions.get(&ExtensionKey::text(MSGTYPE_EXTENSION))?.as_text()?;
-    if marked != MSGTYPE || message.replaces.is_some() {
-        return None;
-    }
-    let plain = super::private::plain_text(message)?;
-    let (text, uri) = plain.rsplit_once('\n').unwrap_or((plain, plain));
-    if !is_geo(uri) || text.contains('\0') {
+    let (text, uri) = described(message)?;
+    if !is_geo(uri) || text.contains('\0') || message.replaces.is_some() {
         return None;
     }
     let titled = message.subject().map(|subject| format!("{subject}\n\n{text}"));
@@ -117,6 +143,21 @@ pub(super) fn to_matrix(message: &MimiContent, ctx: &ToMatrix<'_>, losses: &[Los
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_tidied() {
+        for (given, written) in [
+            ("geo:5e-7,-182.3;u=35", Some("geo:0.0000005,177.7;u=35")),
+            ("geo:51.50,540", Some("geo:51.5,-180")),
+            ("geo:1e1,0,2.5e0", Some("geo:10,0,2.5")),
+            ("geo:91,0", None),
+            ("geo:inf,0", None),
+            ("geo:1", None),
+            ("https://a.example", None),
+        ] {
+            assert_eq!(tidied(given).as_deref(), written, "{given}");
+        }
+    }
 
     #[test]
     fn only_places_on_earth_are_places() {

@@ -1,12 +1,9 @@
-//! Calls: what can be said of a Matrix call to people outside, and sessions of other systems as links.
+//! Calls: what can be said of a Matrix call to people outside.
 
 use serde_json::{Map, Value};
 
 use super::super::{Loss, NotCarried, ToMimi, Translated};
-use crate::content::{Body, Disposition, NestedPart, TEXT_PLAIN};
-
-/// Longest URL of a session that is shown, in bytes.
-const MAX_URL: usize = 2048;
+use crate::content::{Disposition, NestedPart, TEXT_PLAIN};
 
 /// Whether an event of this type begins a call: of two by `WebRTC` signalling, or of many (MSC4075, as Element Call sends it).
 pub(super) fn is_start(event_type: &str) -> bool {
@@ -37,17 +34,4 @@ pub(super) fn to_mimi(outer: &Map<String, Value>, ctx: &ToMimi<'_>) -> Result<Tr
     // That a call rings for somebody is part of the call.
     losses.retain(|loss| *loss != Loss::Mention);
     super::translated(message, losses)
-}
-
-/// A session with a public address, as text: nothing is fetched, nobody is called.
-pub(super) fn readable(body: &NestedPart) -> Option<NestedPart> {
-    let Body::External(external) = &body.body else { return None };
-    let plain = |url: &str| url.bytes().all(|byte| byte.is_ascii_graphic()) && url.len() <= MAX_URL;
-    let public = external.enc_alg == 0 && external.url.starts_with("https://") && plain(&external.url);
-    if body.disposition != Disposition::Session || !public {
-        return None;
-    }
-    let description = super::line(&external.description, 300);
-    let text = if description.is_empty() { "A call" } else { description.as_str() };
-    Some(NestedPart::text(TEXT_PLAIN, &format!("{text}\n{}", external.url)))
 }

@@ -432,9 +432,12 @@ fn a_call_is_told_and_a_session_is_a_link() {
         (bare(&join), join.losses),
         (json!({"msgtype": "m.text", "body": "Join us\nhttps://a.example/join/1"}), vec![])
     );
-    assert_eq!(session("https://a.example/join", "", 0).content["body"], "A call\nhttps://a.example/join");
+    for url in
+        ["https://a.example/join", "http://a.example/join", "tel:+123", "sip:conf@a.example", "mailto:a@a.example"]
+    {
+        assert_eq!(session(url, "", 0).content["body"], format!("A call\n{url}"));
+    }
     for (url, enc_alg) in [
-        ("http://a.example/x", 0),
         ("javascript:alert(1)", 0),
         ("https://a.example/x y", 0),
         ("https://a.example/\u{202e}x", 0),

@@ -46,7 +46,7 @@ fn source(part: &NestedPart) -> Option<PartSource> {
     }
 }
 
-/// Whether a part is a file: on the web, or in the message and no text that is shown.
+/// Whether a part is a file: on the web, or in the message and no text that is shown (one that is attached is not).
 pub(crate) fn is_file(part: &NestedPart) -> bool {
     match &part.body {
         Body::External(external) => {
@@ -54,7 +54,8 @@ pub(crate) fn is_file(part: &NestedPart) -> bool {
             ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
         }
         Body::Single { content_type, content } => {
-            !content.is_empty() && !charset::is_text(content_type) && content_type != PRIVATE_EVENT
+            let is_said = charset::is_text(content_type) && part.disposition != Disposition::Attachment;
+            !content.is_empty() && !is_said && content_type != PRIVATE_EVENT
         }
         Body::Null | Body::Multi { .. } => false,
     }
@@ -86,7 +87,10 @@ fn can_be_shown(part: &NestedPart) -> bool {
         Body::Null => false,
         Body::External(_) => true,
         Body::Single { content_type, .. } => charset::is_text(content_type) || is_file(part),
-        Body::Multi { semantics: PartSemantics::SingleUnit, parts } => parts.iter().all(can_be_shown),
+        Body::Multi { semantics: PartSemantics::SingleUnit, parts } => {
+            let mut parts = parts.iter().filter(|part| part.body != Body::Null).peekable();
+            parts.peek().is_some() && parts.all(can_be_shown)
+        }
         Body::Multi { parts, .. } => parts.iter().any(can_be_shown),
     }
 }

@@ -213,6 +213,11 @@ fn a_reaction_is_one_however_the_type_of_its_text_is_written() {
         let shown = seen(&reaction);
         assert_eq!((&shown.refers.form, shown.losses), (&Form::Reaction("👍".into()), vec![]), "{:?}", reaction.body);
     }
+    for (content_type, text) in [(TEXT_MARKDOWN, "\\:)"), ("text/html", "&#58;)"), ("text/html", "<p>:)</p>")] {
+        let mut reaction = MimiContent::new([9; 16], &bob(), &room(), NestedPart::text(content_type, text));
+        (reaction.in_reply_to, reaction.body.disposition) = (Some(id(1)), Disposition::Reaction);
+        assert_eq!(seen(&reaction).refers.form, Form::Reaction(":)".into()), "{text}");
+    }
     // What is no text is told.
     let mut other = MimiContent::new([9; 16], &bob(), &room(), single("application/x"));
     (other.in_reply_to, other.body.disposition) = (Some(id(1)), Disposition::Reaction);

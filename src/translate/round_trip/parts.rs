@@ -114,11 +114,12 @@ fn number(part: &mut NestedPart, next: &mut usize, given: Option<usize>) {
     };
     let own = given.unwrap_or(*next);
     let fill = |text: &str| text.replace('%', &own.to_string());
+    let is_attached = part.disposition == Disposition::Attachment;
     match &mut part.body {
         Body::Null => {}
         Body::Single { content_type, content } => {
             *content_type = fill(content_type);
-            if !content_type.starts_with("text/") {
+            if !content_type.starts_with("text/") || is_attached {
                 *content = files::bytes_of(&format!("tok{own}x"));
             } else if let Ok(text) = std::str::from_utf8(content) {
                 *content = fill(text).into_bytes();
@@ -165,7 +166,10 @@ fn can_be_shown(part: &NestedPart) -> bool {
     match &part.body {
         Body::Null => false,
         Body::Single { .. } | Body::External(_) => true,
-        Body::Multi { semantics: PartSemantics::SingleUnit, parts } => parts.iter().all(can_be_shown),
+        Body::Multi { semantics: PartSemantics::SingleUnit, parts } => {
+            let mut filled = parts.iter().filter(|part| part.body != Body::Null).peekable();
+            filled.peek().is_some() && filled.all(can_be_shown)
+        }
         Body::Multi { parts, .. } => parts.iter().any(can_be_shown),
     }
 }
@@ -202,7 +206,9 @@ fn numbers(part: &NestedPart, texts_only: bool) -> BTreeSet<usize> {
 fn may_be_file(part: &NestedPart) -> bool {
     match &part.body {
         Body::External(_) => true,
-        Body::Single { content_type, .. } => !content_type.starts_with("text/"),
+        Body::Single { content_type, .. } => {
+            !content_type.starts_with("text/") || part.disposition == Disposition::Attachment
+        }
         Body::Null | Body::Multi { .. } => false,
     }
 }
@@ -246,7 +252,7 @@ fn wrong(part: &NestedPart, seen: &BTreeSet<usize>, told: &BTreeSet<usize>) -> O
             let shown = !numbers(part, true).is_disjoint(seen);
             if shown { parts.iter().find_map(|part| wrong(part, seen, told)) } else { None }
         }
-        Body::Multi { semantics: PartSemantics::SingleUnit, parts } if !parts.iter().all(can_be_shown) => {
+        Body::Multi { semantics: PartSemantics::SingleUnit, .. } if !can_be_shown(part) => {
             let shown: BTreeSet<usize> = numbers(part, true).intersection(seen).copied().collect();
             (!shown.is_empty()).then(|| format!("{shown:?} of a unit"))
         }

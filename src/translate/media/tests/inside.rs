@@ -142,7 +142,7 @@ fn whatever_stands_beside_a_file_is_said() {
         (vec![single(Disposition::Profile, "text/vcard", b"Bob"), gif()], &[("gif", "image")]),
         (
             vec![gif(), odd, text("one")],
-            &[("gif", "one"), ("m.notice", "[not carried by this bridge: an attachment, odd]")],
+            &[("gif", "one"), ("m.notice", "[not carried by this bridge: an attachment, odd, ftp://x]")],
         ),
     ] {
         let message = format!("{parts:?}");
@@ -151,7 +151,9 @@ fn whatever_stands_beside_a_file_is_said() {
     // Of a unit all is shown, or nothing.
     let whole = vec![NestedPart::text("text/html", "<b>one</b>"), gif()];
     assert_eq!(shown(unit(PartSemantics::SingleUnit, whole.clone())), pairs(&[("gif", "**one**")]));
-    let broken = [whole, vec![NestedPart::render(Body::Null)]].concat();
+    let with_nothing = [whole.clone(), vec![NestedPart::render(Body::Null)]].concat();
+    assert_eq!(shown(unit(PartSemantics::SingleUnit, with_nothing)), pairs(&[("gif", "**one**")]));
+    let broken = [whole, vec![single(Disposition::Render, "image/gif", b"")]].concat();
     assert_eq!(from_message(&message(unit(PartSemantics::SingleUnit, broken))), None);
 }
 
@@ -165,11 +167,12 @@ fn each_file_says_what_is_said_of_it() {
     // It is not lost with its file.
     let (body, there) = (all(two()), || Ok(FileSource::Plain("mxc://b.example/a".into())));
     let fetched = |files| ctx_of(|ctx| told(&files_to_matrix(&message(body.clone()), files, ctx)));
-    let missing = "[b (picture) could not be fetched: gone]";
+    // Where it lies is told, since nothing of it is sealed.
+    let missing = "[b (picture) could not be fetched: gone]\nhttps://a.example/b";
     let note = format!("{missing}\n\nthe second");
     assert_eq!(fetched(vec![there(), Err("gone".into())]), pairs(&[("a", "the first"), ("m.notice", &note)]));
     let nowhere = fetched(vec![Err("gone".into()), Err("gone".into())]);
-    let told = ["the first\n\nthe second", "[a (picture) could not be fetched: gone]", missing];
+    let told = ["the first\n\nthe second", "[a (picture) could not be fetched: gone]\nhttps://a.example/a", missing];
     assert_eq!(nowhere.iter().map(|(_, said)| said.as_str()).collect::<Vec<_>>(), told);
 }
 
@@ -190,7 +193,7 @@ fn a_subject_is_said_once() {
     let mut first_is_gone = message(all(vec![described("a", "one"), described("b", "")]));
     first_is_gone.set_subject("Minutes");
     let files = vec![Err("gone".into()), Ok(FileSource::Plain("mxc://b.example/b".into()))];
-    let note = "[a (picture) could not be fetched: gone]\n\none";
+    let note = "[a (picture) could not be fetched: gone]\nhttps://a.example/a\n\none";
     let shown = ctx_of(|ctx| told(&files_to_matrix(&first_is_gone, files, ctx)));
     assert_eq!(shown, pairs(&[("b", "Minutes"), ("m.notice", note)]));
 }
