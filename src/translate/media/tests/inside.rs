@@ -148,6 +148,9 @@ fn whatever_stands_beside_a_file_is_said() {
         let message = format!("{parts:?}");
         assert_eq!(shown(all(parts)), pairs(expected), "{message}");
     }
+    // A text may lead to what is shown beside it.
+    let see = NestedPart::text("text/markdown", "see [the file](cid:2@local.invalid)");
+    assert_eq!(shown(all(vec![see, described("a", "")])), pairs(&[("a", "see [the file](cid:2@local.invalid)")]));
     // Of a unit all is shown, or nothing.
     let whole = vec![NestedPart::text("text/html", "<b>one</b>"), gif()];
     assert_eq!(shown(unit(PartSemantics::SingleUnit, whole.clone())), pairs(&[("gif", "**one**")]));
