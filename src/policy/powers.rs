@@ -184,10 +184,10 @@ impl Powers {
         self.level(user) >= self.ring
     }
 
-    /// Whether somebody with this level may send events of this type, as far as it has a threshold of its own.
+    /// Whether somebody with this level may send events of this type that are no state.
     #[must_use]
     pub fn may_send(&self, level: i64, event_type: &str) -> bool {
-        self.event(event_type).is_none_or(|needed| level >= needed)
+        level >= self.message(event_type)
     }
 
     /// The threshold that is set for just these events.

@@ -299,3 +299,13 @@ fn who_is_muted_below_a_high_default_is_muted_in_a_portal() {
     let needed = portal.get("events_default").and_then(Value::as_i64).unwrap_or(0);
     assert!(level("bob") < needed && level("carol") >= needed && level("alice") == 95, "{portal:?}");
 }
+
+#[test]
+fn what_has_no_level_of_its_own_has_that_of_all_messages() {
+    let content = json!({ "events_default": 50, "events": { "m.room.message": 0, "m.poll.start": 75 } });
+    let powers = Powers::read(Some(&content), [].into(), None);
+    for (kind, least) in [("m.room.message", 0), ("m.sticker", 50), ("m.room.redaction", 50), ("m.poll.start", 75)] {
+        assert_eq!([least - 1, least].map(|level| powers.may_send(level, kind)), [false, true], "{kind}");
+    }
+    assert!(Powers::read(None, [].into(), None).may_send(0, "m.sticker"));
+}
