@@ -139,6 +139,15 @@ fn links_between_the_documents_lead_somewhere() {
 }
 
 #[test]
+fn conformance_lists_what_levels_say_and_roles_cannot() {
+    let text = read("docs/conformance.md");
+    let (_, list) = text.split_once("Known losses:\n\n").unwrap();
+    let (list, _) = list.split_once("\n\n").unwrap();
+    let told = list.lines().filter(|line| line.starts_with("- ")).count();
+    assert_eq!(told, mimi_gateway::policy::KNOWN_LOSSES.len());
+}
+
+#[test]
 fn readme_and_conformance_name_the_drafts_that_version_shows() {
     let (readme, conformance) = (read("README.md"), read("docs/conformance.md"));
     for (draft, _) in DRAFTS {

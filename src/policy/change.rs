@@ -154,7 +154,7 @@ pub enum Refusal {
     /// A `ReInit` that is not alone in its commit.
     #[error("a ReInit is alone in its commit")]
     Reinit,
-    /// An external commit that does more than join.
+    /// An external commit that does more than join, or where the room lets nobody join that way.
     #[error("an external commit {0}")]
     External(&'static str),
 }

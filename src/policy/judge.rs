@@ -137,6 +137,9 @@ impl<'a> Judge<'a> {
                 None => Err(Refusal::NotParticipant(actor.clone())),
             };
         }
+        if !self.state.takes_external_commits() {
+            return Err(Refusal::External("is not allowed in this room"));
+        }
         match self.changes.adds.as_slice() {
             [add] if add.user == *actor && add.proposer == *actor => {}
             _ => return Err(Refusal::External("adds exactly the joiner's own leaf")),

@@ -1,5 +1,5 @@
-//! When members commit what others proposed: `PendingProposalPolicy` in the MLS operational policy (0x0024,
-//! draft-ietf-mimi-room-policy-03 section 7).
+//! What members go by in the MLS operational policy (0x0024, draft-ietf-mimi-room-policy-03 section 7): when they commit what
+//! others proposed (`PendingProposalPolicy`), and whether anybody joins by an external commit.
 
 use super::{component, parameters::PendingProposalPolicy, state::RoomState};
 use crate::wire::{
@@ -31,8 +31,16 @@ impl Delay {
     }
 }
 
-/// Reads `OperationalParameters` up to its `pending_proposal_policy`. `None`: unspecified.
-fn read(bytes: &[u8]) -> Result<Option<Delay>, DecodeError> {
+/// What the room says.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    external_commits: bool,
+    /// `None`: unspecified.
+    delay: Option<Delay>,
+}
+
+/// Reads `OperationalParameters` up to its `pending_proposal_policy`.
+fn read(bytes: &[u8]) -> Result<Said, DecodeError> {
     // What follows the policy is not looked at.
     let mut reader = Reader::for_body(bytes)?;
     // Capabilities, then handshake_formats.
@@ -40,22 +48,33 @@ fn read(bytes: &[u8]) -> Result<Option<Delay>, DecodeError> {
         reader.opaque("capabilities", MAX_VECTOR)?;
     }
     reader.bool("external_proposal_allowed")?;
-    reader.bool("external_commit_allowed")?;
-    Ok(match PendingProposalPolicy::read(&mut reader)? {
+    let external_commits = reader.bool("external_commit_allowed")?;
+    let delay = match PendingProposalPolicy::read(&mut reader)? {
         PendingProposalPolicy::Unspecified => None,
         PendingProposalPolicy::ImmediateCommit => Some(Delay { min: 0, max: 0 }),
         PendingProposalPolicy::RandomDelay { minimum_delay_ms: min, maximum_delay_ms: max } => {
             Some(Delay { min: min.min(LONGEST), max: max.min(LONGEST) })
         }
-    })
+    };
+    Ok(Said { external_commits, delay })
 }
 
 impl RoomState {
     /// How long a member waits before it commits what others proposed. What cannot be read counts as unspecified.
     #[must_use]
     pub fn pending_delay(&self) -> Delay {
-        let policy = self.other.get(&component::OPERATIONAL_POLICY).map(|bytes| read(bytes));
-        policy.and_then(|policy| policy.ok().flatten()).unwrap_or(USUAL)
+        self.operational_policy().and_then(|said| said.delay).unwrap_or(USUAL)
+    }
+
+    /// Whether people may join by an external commit, as far as the operational policy goes. Where there is none, or it cannot
+    /// be read, nothing forbids them.
+    #[must_use]
+    pub fn takes_external_commits(&self) -> bool {
+        self.operational_policy().is_none_or(|said| said.external_commits)
+    }
+
+    fn operational_policy(&self) -> Option<Said> {
+        read(self.other.get(&component::OPERATIONAL_POLICY)?).ok()
     }
 }
 
@@ -77,6 +96,7 @@ mod tests {
     #[test]
     fn strategies_are_read_and_bounded() {
         let delay = |min: u64, max: u64| [&[2][..], &min.to_be_bytes(), &max.to_be_bytes()].concat();
+        let read = |bytes: &[u8]| read(bytes).map(|said| said.delay);
         assert_eq!(read(&parameters(&[0])), Ok(None));
         assert_eq!(read(&parameters(&[1])), Ok(Some(Delay { min: 0, max: 0 })));
         assert_eq!(read(&parameters(&delay(10, 500))), Ok(Some(Delay { min: 10, max: 500 })));

@@ -33,7 +33,10 @@ pub const KNOWN_LOSSES: &[&str] = &[
     "who is banned has lost the role that they had: they are unbanned by all who may ban and remove, whatever their level was",
     "the join rule opens a room by a new definition of a role: that takes level 100 or the highest, whatever the threshold of the rule is",
     "calls have no capability that a hub could judge: who may begin one is the homeserver's to say",
+    "levels of a portal keep who may do what, not the numbers",
     "thresholds of a followed room are the host's: not even its highest role changes them from elsewhere",
+    "a portal has no level above 95: who stands above another at the host, and shares a level with them there, neither removes nor bans them",
+    "a creator may list a newcomer as creator, who is none in Matrix",
 ];
 
 /// Levels besides the usual ones that get a role of their own.
@@ -184,10 +187,10 @@ impl Powers {
         self.level(user) >= self.ring
     }
 
-    /// Whether somebody with this level may send events of this type, as far as it has a threshold of its own.
+    /// Whether somebody with this level may send events of this type that are no state.
     #[must_use]
     pub fn may_send(&self, level: i64, event_type: &str) -> bool {
-        self.event(event_type).is_none_or(|needed| level >= needed)
+        level >= self.message(event_type)
     }
 
     /// The threshold that is set for just these events.
@@ -260,7 +263,8 @@ impl Powers {
         for (index, other) in bands {
             let mut to: BTreeSet<u32> = BTreeSet::new();
             if *other < level {
-                to.extend(up_to_own().filter(|target| target != index));
+                // Nobody becomes a creator later.
+                to.extend(up_to_own().filter(|target| target != index && *target != CREATOR));
                 if kicks {
                     to.insert(role::NONE);
                 }

@@ -14,25 +14,33 @@ enum Place {
     Event(&'static str),
 }
 
-/// Whether a role lets somebody do something.
-type Allows = fn(&Role) -> bool;
+/// Whether a role, of those of its room, lets somebody do something.
+type Allows = fn(&Role, &RoleList) -> bool;
 
 const REDACTION: &str = "m.room.redaction";
 
 /// Each act, where its threshold stands, and whether a role allows it.
 const ACTS: &[(Place, Allows)] = &[
-    (Place::Top("events_default"), |role| role.can(Capability::SendMessage)),
-    (Place::Event("m.reaction"), |role| role.can(Capability::ReactToMessage)),
-    (Place::Event(REDACTION), |role| role.can(Capability::DeleteOwnMessage) || role.can(Capability::DeleteOwnReaction)),
-    (Place::Top("invite"), |role| role.can(Capability::AddParticipant) && role.may_change(role::NONE, role::MEMBER)),
-    (Place::Top("kick"), |role| role.can(Capability::RemoveParticipant) && role.may_change(role::MEMBER, role::NONE)),
-    (Place::Top("ban"), |role| role.can(Capability::Ban) && role.may_change(role::MEMBER, role::BANNED)),
-    (Place::Top("redact"), |role| role.can(Capability::DeleteOtherMessage)),
-    (Place::Event("m.room.name"), |role| role.can(Capability::ChangeRoomName)),
-    (Place::Event("m.room.topic"), |role| role.can(Capability::ChangeRoomSubject)),
-    (Place::Event("m.room.avatar"), |role| role.can(Capability::ChangeRoomAvatar)),
-    (Place::Event("m.room.power_levels"), |role| role.can(Capability::ChangeUserRole)),
+    (Place::Top("events_default"), |role, _| role.can(Capability::SendMessage)),
+    (Place::Event("m.reaction"), |role, _| role.can(Capability::ReactToMessage)),
+    (Place::Event(REDACTION), |role, _| {
+        role.can(Capability::DeleteOwnMessage) || role.can(Capability::DeleteOwnReaction)
+    }),
+    (Place::Top("invite"), |role, _| role.can(Capability::AddParticipant) && role.may_change(role::NONE, role::MEMBER)),
+    (Place::Top("kick"), |role, all| role.can(Capability::RemoveParticipant) && reaches(role, all, role::NONE)),
+    (Place::Top("ban"), |role, all| role.can(Capability::Ban) && reaches(role, all, role::BANNED)),
+    (Place::Top("redact"), |role, _| role.can(Capability::DeleteOtherMessage)),
+    (Place::Event("m.room.name"), |role, _| role.can(Capability::ChangeRoomName)),
+    (Place::Event("m.room.topic"), |role, _| role.can(Capability::ChangeRoomSubject)),
+    (Place::Event("m.room.avatar"), |role, _| role.can(Capability::ChangeRoomAvatar)),
+    (Place::Event("m.room.power_levels"), |role, _| role.can(Capability::ChangeUserRole)),
 ];
+
+/// Whether a role brings ordinary participants there, or those of another role. Whom of them, levels say: those below.
+fn reaches(role: &Role, roles: &RoleList, to: u32) -> bool {
+    let mut others = roles.0.iter().filter(|other| other.index > role::MEMBER && other.index != role.index);
+    role.may_change(role::MEMBER, to) || others.any(|other| role.may_change(other.index, to))
+}
 
 /// What thresholds decide about a role, but for whom it reaches.
 const DECIDED: [Capability; 12] = [
@@ -60,9 +68,9 @@ fn is_above(role: &Role, other: &Role) -> bool {
 }
 
 /// Whether thresholds tell the two apart.
-fn differ(role: &Role, other: &Role) -> bool {
+fn differ(role: &Role, other: &Role, roles: &RoleList) -> bool {
     DECIDED.iter().any(|capability| role.can(*capability) != other.can(*capability))
-        || ACTS.iter().any(|(_, allows)| allows(role) != allows(other))
+        || ACTS.iter().any(|(_, allows)| allows(role, roles) != allows(other, roles))
 }
 
 /// The levels of a portal for roles that are named after levels of their host. Those are the host's: what ordinary participants
@@ -81,7 +89,7 @@ pub(super) fn levels_here(roles: &RoleList, named: &[(u32, i64)], member: i64, m
     }
     let mut above: Option<(&Role, i64)> = None;
     for (role, level) in named.iter().rev().filter(|(role, _)| !is_above(ordinary, role)) {
-        let room = above.map_or(most, |(next, at)| if differ(role, next) { at.saturating_sub(1) } else { at });
+        let room = above.map_or(most, |(next, at)| if differ(role, next, roles) { at.saturating_sub(1) } else { at });
         let level = (*level).min(room);
         found.insert(role.index, level);
         above = Some((role, level));
@@ -137,7 +145,7 @@ impl Powers {
         // What is named nowhere goes by the first of all.
         let mut speaking = self.events_default;
         for (place, allows) in ACTS {
-            let levels = roles.0.iter().filter(|role| allows(role)).filter_map(|role| self.level_of(role));
+            let levels = roles.0.iter().filter(|role| allows(role, roles)).filter_map(|role| self.level_of(role));
             let mut wanted = levels.min().unwrap_or(nobody).min(nobody);
             if matches!(place, Place::Event(REDACTION)) {
                 // Ghosts take back what disappears, or is changed, for people who may not do it themselves: who may speak may

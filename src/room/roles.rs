@@ -475,8 +475,8 @@ impl Step<'_> {
         self.notice_of(&Actor::Ghost(ghost), &text);
     }
 
-    /// As hub: whether the level of somebody's role is enough for events of this type, if that has a level of its own. The level
-    /// of their ghost may come a moment after the role.
+    /// As hub: whether the level of somebody's role is enough for events of this type. The level of their ghost may come a moment
+    /// after the role.
     pub(super) fn level_allows(&self, user: &UserUri, event_type: &str) -> bool {
         if !self.makes_roles() || self.room.direct || self.room.levels.now.is_empty() {
             return true;

@@ -324,7 +324,9 @@ impl Step<'_> {
     pub(super) fn who_describes(&self, by: &UserUri, setting: Setting) -> Option<UserUri> {
         let state = self.state()?;
         let may = |user: &UserUri| {
-            let index = state.role_of(user).unwrap_or(role::MEMBER);
+            // Somebody of a large room who was not heard of before gets the role of their level.
+            let of_level = || self.role_of_level(&state, user);
+            let index = state.role_of(user).or_else(of_level).unwrap_or(role::MEMBER);
             state.roles.get(index).is_some_and(|role| role.can(setting.capability()))
         };
         if self.room.present.contains(by) {

@@ -4,8 +4,9 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use mimi_gateway::engine::ports::Endpoint;
 use ruma::OwnedRoomId;
+use serde_json::json;
 
-use crate::silo::{Silo, Two, bridge, bring, until_true};
+use crate::silo::{Silo, Two, bridge, bring, until_bodies, until_true};
 
 /// Somebody more comes in, the Matrix way.
 fn come_in(silo: &Silo, room: &OwnedRoomId, name: &str) {
@@ -119,4 +120,42 @@ async fn who_comes_and_goes_while_the_hub_is_away_costs_little() {
     assert!(updates <= 3, "{updates} commits for somebody who came and went");
     let uri = two.a.only_room().await;
     assert_eq!(two.a.room(&uri).await.unwrap().2, 2, "B2 is not listed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moderators_of_a_large_room_change_it_before_they_said_a_word() {
+    let two = Two::new().await;
+    let (a, b) = (&two.a, &two.b);
+    a.stop().await;
+    a.list_all.store(1, Ordering::Relaxed);
+    a.start().await;
+    let (room, uri) = bridge(a, "a1").await;
+    for name in ["many7", "many8", "many9"] {
+        come_in(a, &room, name);
+    }
+    let at_b = bring(a, &room, "a1", b, "b1").await;
+    let mut levels = a.homeserver.states(&room, "m.room.power_levels").pop().unwrap();
+    levels["users"]["@many7:a.test"] = 75.into();
+    levels["users"]["@many9:a.test"] = 75.into();
+    a.homeserver.set(&room, "a1", "m.room.power_levels", levels);
+    let says = |silo: &Silo, room: &OwnedRoomId, kind: &str, field: &str| {
+        silo.homeserver.states(room, kind).pop().map(|content| content[field].clone())
+    };
+
+    a.homeserver.set(&room, "many7", "m.room.name", json!({ "name": "Fish" }));
+    until_true("B has the name", || says(b, &at_b, "m.room.name", "name") == Some(json!("Fish"))).await;
+    a.homeserver.set(&room, "many9", "m.room.topic", json!({ "topic": "Fresh" }));
+    until_true("B has the topic", || says(b, &at_b, "m.room.topic", "topic") == Some(json!("Fresh"))).await;
+    // A1, B1, and who changed something.
+    assert_eq!(a.room(&uri).await.unwrap().2, 4, "who does nothing is not listed");
+
+    // The homeserver does not ask for a level that the roles do: what many8 says counts for nothing, and many8 is not listed.
+    a.homeserver.set(&room, "many8", "m.room.name", json!({ "name": "Spam" }));
+    until_true("A has the old name", || says(a, &room, "m.room.name", "name") == Some(json!("Fish"))).await;
+    a.homeserver.say(&room, "a1", "that was spam");
+    until_bodies(b, &at_b, &["that was spam"]).await;
+    assert_eq!(says(b, &at_b, "m.room.name", "name"), Some(json!("Fish")));
+    assert_eq!(a.room(&uri).await.unwrap().2, 4);
+    let undone = a.homeserver.notices(&room).iter().filter(|text| text.contains("it is put back here")).count();
+    assert_eq!(undone, 1, "many8's: {:?}", a.homeserver.notices(&room));
 }

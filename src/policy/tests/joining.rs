@@ -274,3 +274,30 @@ fn who_is_banned_does_not_come_into_an_open_room() {
     state.roles.close(role::MEMBER);
     assert!(!join(&state));
 }
+
+#[test]
+fn nobody_joins_by_an_external_commit_where_the_operational_policy_forbids_it() {
+    let (mut state, bob, dave) = (group(), user("bob"), user("dave"));
+    let outsiders = state.roles.0.iter_mut().find(|role| role.index == role::NONE).unwrap();
+    outsiders.capabilities.push(Capability::OpenJoin.code());
+    outsiders.changes.push(RoleChanges { from: role::NONE, to: vec![role::MEMBER] });
+    let judged = |state: &RoomState| {
+        let newcomer = changes(state).list(update_add(state, &[(dave.clone(), role::MEMBER)]), &dave).add(&dave, &dave);
+        let again = changes(state).remove(&bob, &bob).add(&bob, &bob);
+        [judge(state, &dave, &newcomer.external()).err(), judge(state, &bob, &again.external()).err()]
+    };
+    assert_eq!(judged(&state), [None, None], "no operational policy forbids nothing");
+    let says = |allowed| {
+        OperationalParameters { external_commit_allowed: allowed, ..OperationalParameters::default() }.encode().unwrap()
+    };
+    state.other.insert(component::OPERATIONAL_POLICY, says(true));
+    assert_eq!(judged(&state), [None, None]);
+    state.other.insert(component::OPERATIONAL_POLICY, says(false));
+    let refused = || Some(Refusal::External("is not allowed in this room"));
+    assert_eq!(judged(&state), [refused(), refused()], "nor who comes back");
+    let alice = user("alice");
+    let adding = changes(&state).list(update_add(&state, &[(dave.clone(), role::MEMBER)]), &alice).add(&dave, &alice);
+    assert_eq!(judge(&state, &alice, &adding).err(), None, "who is added comes in");
+    state.other.insert(component::OPERATIONAL_POLICY, vec![0; 7]);
+    assert_eq!(judged(&state), [None, None], "what cannot be read forbids nothing");
+}

@@ -118,6 +118,11 @@ fn allowed(state: &RoomState, actor: &UserUri, commit: &ChangeSet) -> Option<Roo
         if !own || !others_stay || !own_updates || !commit.reinits.is_empty() {
             return None;
         }
+        // "external_commit_allowed": what cannot be read says nothing.
+        let operational = state.other.get(&0x0024).and_then(|bytes| OperationalParameters::decode(bytes).ok());
+        if operational.is_some_and(|parameters| !parameters.external_commit_allowed) {
+            return None;
+        }
     } else if in_list(&state.participants, actor).is_none_or(|index| banned(&state.roles, index)) {
         return None;
     }
@@ -486,6 +491,15 @@ fn any_state(numbers: &mut Numbers) -> RoomState {
     }
     if numbers.one_in(4) {
         (state.base_policy.parent_dependent, state.base_policy.parent_room) = (true, vec![any_parent(numbers)]);
+    }
+    if numbers.one_in(3) {
+        let parameters =
+            OperationalParameters { external_commit_allowed: numbers.one_in(2), ..OperationalParameters::default() };
+        let mut bytes = parameters.encode().unwrap();
+        if numbers.one_in(6) {
+            bytes.truncate(numbers.below(31));
+        }
+        state.other.insert(0x0024, bytes);
     }
     if numbers.one_in(2) {
         let list = any_preauth(&state, numbers);

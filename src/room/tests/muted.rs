@@ -126,6 +126,27 @@ fn what_has_a_level_of_its_own_in_the_matrix_room_is_refused_below_it() {
 }
 
 #[test]
+fn what_has_no_level_of_its_own_is_refused_below_that_of_the_room() {
+    let mut world = three();
+    let mut content = world.providers[A].set["m.room.power_levels"].content.clone();
+    content["events_default"] = json!(50);
+    content["events"] = json!({ "m.room.message": 0 });
+    world.set_levels(&a1(), content);
+    world.settle();
+    let message = sealed(&world, &c1(), 1, text(), false);
+    assert!(taken(&mut world, &c1(), message), "that is said by all");
+    let small = sticker(&world, &c1(), 2);
+    assert!(!taken(&mut world, &c1(), small), "the homeserver would not take it");
+    world.settle();
+    assert!(world.providers[A].reports.iter().any(|text| text.contains("too low for m.sticker")));
+    let shown = [A, B].map(|provider| world.providers[provider].timeline.len());
+    assert_eq!(shown, [1, 1], "nobody is shown what the room itself does not have");
+    super::bans::give(&mut world, &c1(), role::MODERATOR);
+    let small = sticker(&world, &c1(), 3);
+    assert!(taken(&mut world, &c1(), small));
+}
+
+#[test]
 fn a_follower_shows_nothing_of_who_is_muted_and_goes_on() {
     let mut world = three();
     world.empower(&a1(), &c1(), -1);
