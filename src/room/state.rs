@@ -411,6 +411,9 @@ pub struct Room {
     pub access: Option<AccessList>,
     /// As hub: whom it put out.
     pub barred: BTreeSet<UserUri>,
+    /// As hub: who is kept out and could not be taken out of the MIMI room, as people were told.
+    #[serde(default)]
+    pub stuck: BTreeSet<UserUri>,
     /// The Matrix room was replaced, and its successor is looked for.
     pub moving: Option<Moving>,
     /// The Matrix room before this one, and when it was replaced.
@@ -508,6 +511,7 @@ impl Room {
             unshown: BTreeSet::new(),
             access: None,
             barred: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             moving: None,
             former: None,
             two: BTreeSet::new(),
