@@ -162,6 +162,9 @@ impl Step<'_> {
             }
             return;
         }
+        if self.is_banned_now(&remote) {
+            self.room.contested.agrees(&remote);
+        }
         if self.room.banned.insert(remote.clone()) && self.room.phase == Phase::Active {
             self.want(Intent::Ban { by, user: remote });
         }
@@ -174,6 +177,10 @@ impl Step<'_> {
         self.room.stuck.remove(remote);
         if !self.room.banned.remove(remote) && !by_us {
             return false;
+        }
+        if self.room.contested.agrees(remote) {
+            // The MIMI room never banned them.
+            self.sync_members();
         }
         if self.room.phase == Phase::Active {
             self.want(Intent::Unban { by: by.clone(), user: remote.clone() });
@@ -201,8 +208,9 @@ impl Step<'_> {
             self.room.barred.extend(barred);
         }
         for user in self.room.banned.union(&self.room.barred).cloned().collect::<Vec<_>>() {
-            // A hub that can take nobody out has said so.
-            if self.will_be_participant(&user) && (!self.is_hub() || self.can_put_out(&by, &user)) {
+            // A hub that can take nobody out has said so, and so has a follower whose hub does not take it.
+            let told = self.is_hub() || self.room.contested.is_left(&user);
+            if self.will_be_participant(&user) && (!told || self.can_put_out(&by, &user)) {
                 self.want(Intent::Ban { by: by.clone(), user });
             }
         }
@@ -334,13 +342,16 @@ impl Step<'_> {
     }
 
     /// A ban was lifted here, and not in the MIMI room: it is put back. Answers what to tell people.
-    pub(super) fn unban_failed(&mut self, user: &UserUri, why: &str) -> String {
-        let name = self.names.display(user);
+    pub(super) fn unban_failed(&mut self, user: &UserUri, why: &str) -> Option<String> {
         if self.is_kept_out(user) || !self.is_banned_now(user) {
-            return format!("The ban of {name} could not be lifted in the MIMI room: {why}.");
+            let name = self.names.display(user);
+            return Some(format!("The ban of {name} could not be lifted in the MIMI room: {why}."));
         }
-        self.shut_again(user, "banned from the MIMI room");
-        format!("The ban of {name} could not be lifted in the MIMI room, and is put back here: {why}.")
+        let (put_back, told) = self.puts_ban_back(user, why);
+        if put_back {
+            self.shut_again(user, "banned from the MIMI room");
+        }
+        told
     }
 
     pub(super) fn unban(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
@@ -378,15 +389,17 @@ impl Step<'_> {
                 format!("{name} could not be taken out of the MIMI room: {why}. {still}")
             });
         }
+        let (undone, told) = self.undoes_ban(user, why);
+        if !undone {
+            return told;
+        }
         self.room.banned.remove(user);
         if let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) {
             let actor = self.room.speaker.clone();
             self.out.push(Effect::Matrix(MatrixAction::Unban { room, actor, target }));
         }
         self.sync_members();
-        Some(format!(
-            "{name} could not be banned from the MIMI room: {why}. They would read on unseen, so the ban is undone here."
-        ))
+        told
     }
 
     /// As hub: before the last of ours goes who may remove and ban others, another one becomes a moderator, best one whose

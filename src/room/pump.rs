@@ -380,12 +380,10 @@ impl Step<'_> {
                 }
                 format!("{} could not be added: {why}.", self.names.display(user))
             }
-            Intent::Remove { user, .. } => {
-                // Its ghost comes back.
-                self.room.ghosts.remove(user);
-                self.sync_members();
-                format!("{} could not be removed: {why}.", self.names.display(user))
-            }
+            Intent::Remove { user, .. } => match self.removal_failed(user, why) {
+                Some(text) => text,
+                None => return,
+            },
             Intent::Leave { .. } if self.room.unbridging && self.room.direct => {
                 return self.report(format!("{who} is still listed at the hub of a direct chat that is over: {why}"));
             }
@@ -394,7 +392,10 @@ impl Step<'_> {
                 Some(text) => text,
                 None => return,
             },
-            Intent::Unban { user, .. } => self.unban_failed(user, why),
+            Intent::Unban { user, .. } => match self.unban_failed(user, why) {
+                Some(text) => text,
+                None => return,
+            },
             Intent::Change { .. } => format!("What {name} wanted to change in this room stays as it is: {why}."),
             Intent::Belong { .. } => match self.stays_as_it_belongs(why) {
                 Some(text) => text,
