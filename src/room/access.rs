@@ -18,6 +18,10 @@ use crate::{
 
 /// Patterns that are read of each list.
 const MOST: usize = 5_000;
+/// So many of those who cannot be taken out are named.
+const NAMED: usize = 10;
+/// What becomes of who is kept out and cannot be taken out.
+pub(super) const NOT_SENT: &str = "They stay listed there, and hear nothing more of what is said.";
 
 /// Whom `m.room.server_acl` keeps out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +95,8 @@ impl Step<'_> {
         if std::mem::replace(&mut self.room.access, list.clone()) == list {
             return;
         }
+        // It is a new question whom it takes out.
+        self.room.stuck.clear();
         let sender = now.and_then(|now| self.names.uri(&now.sender));
         let first = self.group.local_users().into_iter().next();
         let Some(by) = sender.or(first) else { return };
@@ -122,12 +128,23 @@ impl Step<'_> {
         let mut providers: Vec<String> = out.iter().map(|user| user.provider().to_string()).collect();
         providers.sort_unstable();
         providers.dedup();
-        self.notice(&format!(
-            "{who} keeps {providers} out of this room by its server access list: {count} of the MIMI users are removed.",
-            who = sender.map_or_else(|| "Somebody".to_owned(), ToString::to_string),
-            providers = providers.join(", "),
-            count = out.len(),
-        ));
+        let (out, stuck): (Vec<&UserUri>, Vec<&UserUri>) = out.iter().partition(|user| self.can_put_out(by, user));
+        let who = sender.map_or_else(|| "Somebody".to_owned(), ToString::to_string);
+        let providers = providers.join(", ");
+        let mut text = format!("{who} keeps {providers} out of this room by its server access list");
+        if !out.is_empty() {
+            text += &format!(": {} of the MIMI users are removed", out.len());
+        }
+        text.push('.');
+        if !stuck.is_empty() {
+            let names: Vec<String> = stuck.iter().take(NAMED).map(|user| self.names.display(user)).collect();
+            let more = stuck.len().saturating_sub(NAMED);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            let names = names.join(", ");
+            text += &format!(" Nobody here may take out of the MIMI room: {names}{more}. {NOT_SENT}");
+        }
+        self.notice(&text);
+        self.room.barred.extend(stuck.into_iter().cloned());
         for user in out {
             self.room.barred.insert(user.clone());
             self.want(Intent::Ban { by: by.clone(), user: user.clone() });

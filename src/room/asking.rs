@@ -67,7 +67,9 @@ impl Step<'_> {
         if let Some(why) = self.not_to_be_invited(by, remote) {
             return Err(Refusal::new(Cause::Conflict, why));
         }
-        if self.group.in_group(remote) {
+        let is_out = self.room.banned.contains(remote) || !self.is_participant(remote);
+        let is_let_be = !is_out && self.room.contested.agrees(remote);
+        if is_let_be || self.group.in_group(remote) {
             self.sync_members();
             return Ok(());
         }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    access::NOT_SENT,
     effect::{Effect, MatrixAction},
     group::{GroupChange, GroupError},
     pump::Turn,
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     ident::{ProviderDomain, UserUri},
-    policy::{self, Capability, role},
+    policy::{self, Capability, RoomState, role},
 };
 
 impl Step<'_> {
@@ -161,6 +162,9 @@ impl Step<'_> {
             }
             return;
         }
+        if self.is_banned_now(&remote) {
+            self.room.contested.agrees(&remote);
+        }
         if self.room.banned.insert(remote.clone()) && self.room.phase == Phase::Active {
             self.want(Intent::Ban { by, user: remote });
         }
@@ -170,8 +174,13 @@ impl Step<'_> {
     pub(super) fn on_ghost_unbanned(&mut self, by: &UserUri, remote: &UserUri) -> bool {
         let by_us = self.room.shut.remove(remote);
         self.room.unshown.remove(remote);
+        self.room.stuck.remove(remote);
         if !self.room.banned.remove(remote) && !by_us {
             return false;
+        }
+        if self.room.contested.agrees(remote) {
+            // The MIMI room never banned them.
+            self.sync_members();
         }
         if self.room.phase == Phase::Active {
             self.want(Intent::Unban { by: by.clone(), user: remote.clone() });
@@ -199,27 +208,39 @@ impl Step<'_> {
             self.room.barred.extend(barred);
         }
         for user in self.room.banned.union(&self.room.barred).cloned().collect::<Vec<_>>() {
-            // A hub that cannot ban has said so.
-            if self.will_be_participant(&user) && (!self.is_hub() || self.who_bans(&by, &user).is_some()) {
+            // A hub that can take nobody out has said so, and so has a follower whose hub does not take it.
+            let told = self.is_hub() || self.room.contested.is_left(&user);
+            if self.will_be_participant(&user) && (!told || self.can_put_out(&by, &user)) {
                 self.want(Intent::Ban { by: by.clone(), user });
             }
         }
+        let stuck = self.room.stuck.iter().filter(|user| self.is_kept_out(user) && self.is_participant(user));
+        self.room.stuck = stuck.cloned().collect();
     }
 
-    /// Who of ours may ban: the one who wants it, or another.
-    fn who_bans(&self, by: &UserUri, user: &UserUri) -> Option<UserUri> {
+    /// Who of ours may do this to a user, as the policy has it: the one who wants it, or another. In a followed room nobody
+    /// stands in for one who may do it to others, and not to this one.
+    fn who_puts_out(&self, by: &UserUri, user: &UserUri, capability: Capability) -> Option<UserUri> {
         let state = self.state()?;
-        if !state.is_banned_role(role::BANNED) {
-            return None;
-        }
-        let adds = state.role_of(user).is_none();
-        let may = |who: &UserUri| {
-            state.can(who, Capability::Ban) && (!adds || state.can(who, Capability::AddParticipant)) && who != user
-        };
-        if may(by) && (self.group.has_leaf(by) || self.is_participant(by)) {
+        if may_put_out(&state, by, user, capability) && (self.group.has_leaf(by) || self.is_participant(by)) {
             return Some(by.clone());
         }
-        self.group.local_users().into_iter().find(|who| may(who) && !self.is_leaving(who))
+        if !self.is_hub() && self.is_participant(by) && state.can(by, capability) {
+            return None;
+        }
+        let may = |who: &UserUri| may_put_out(&state, who, user, capability) && !self.is_leaving(who);
+        self.group.local_users().into_iter().find(may)
+    }
+
+    /// Who of ours may ban.
+    fn who_bans(&self, by: &UserUri, user: &UserUri) -> Option<UserUri> {
+        self.who_puts_out(by, user, Capability::Ban)
+    }
+
+    /// Whether somebody of ours may ban this user, or at least remove them.
+    pub(super) fn can_put_out(&self, by: &UserUri, user: &UserUri) -> bool {
+        let may = |capability| self.who_puts_out(by, user, capability).is_some();
+        may(Capability::Ban) || may(Capability::RemoveParticipant)
     }
 
     pub(super) fn ban(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
@@ -230,45 +251,79 @@ impl Step<'_> {
         if let Some(first) = self.leaf_first(&by)? {
             return Ok(first);
         }
-        // Who goes for the same reason goes at once: nobody comes back by one of them.
-        let mut users = vec![user.clone()];
-        if self.room.barred.contains(user) {
-            users.extend(self.room.barred.iter().filter(|other| *other != user && self.is_participant(other)).cloned());
+        let users = self.and_barred(&by, user, Capability::Ban);
+        match self.ban_these(&by, &users) {
+            // What the room does not allow of one of them says nothing about the others.
+            Err(GroupError::Refused(_)) if users.len() > 1 => self.ban_these(&by, std::slice::from_ref(user)),
+            done => done,
         }
+    }
+
+    fn ban_these(&mut self, by: &UserUri, users: &[UserUri]) -> Result<Turn, GroupError> {
         let app_data = self.list_change(|state| {
             let banned: Vec<_> = users.iter().map(|user| (user.clone(), role::BANNED)).collect();
-            if state.role_of(user).is_some() {
+            if users.iter().any(|user| state.role_of(user).is_some()) {
                 policy::update_roles(state, &banned)
             } else {
                 policy::update_add(state, &banned)
             }
         })?;
         let removes = users.iter().filter(|user| self.group.in_group(user)).cloned().collect();
-        self.commit(&by, &GroupChange { removes, app_data, ..GroupChange::default() })
+        self.commit(by, &GroupChange { removes, app_data, ..GroupChange::default() })
     }
 
-    /// Nobody of ours may ban, but perhaps remove.
+    /// This user, and who else goes for the same reason and can go at once: nobody comes back by one of them.
+    fn and_barred(&self, by: &UserUri, user: &UserUri, capability: Capability) -> Vec<UserUri> {
+        let mut users = vec![user.clone()];
+        let Some(state) = self.state().filter(|_| self.room.barred.contains(user)) else { return users };
+        let listed = state.role_of(user).is_some();
+        users.extend(self.room.barred.iter().filter(|other| *other != user).cloned());
+        users.retain(|other| {
+            other == user
+                || state.role_of(other).is_some() == listed
+                    && !self.is_banned_now(other)
+                    && may_put_out(&state, by, other, capability)
+        });
+        users
+    }
+
+    /// Nobody of ours may ban, but perhaps remove. Whom the hub removes is banned after that: then they have no role any more
+    /// that would forbid it.
     fn ban_by_removal(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
         if !self.is_participant(user) && !self.group.in_group(user) {
             return Ok(Turn::Done);
         }
+        if let Some(turn) = self.others_first(by, user) {
+            return Ok(turn);
+        }
+        let remover = self.who_puts_out(by, user, Capability::RemoveParticipant);
         if self.is_ours(user) {
             // They are out here already, and nobody brings them back who is not let in here.
             self.room.banned.remove(user);
-            if !self.is_hub() && self.committer(by, user).is_some() {
-                let name = self.names.display(user);
-                self.notice(&only_removed(&name));
-            }
-            return self.remove(by, user);
         }
-        if self.committer(by, user).is_none() {
+        let Some(by) = remover else {
             return Err(GroupError::Refused("nobody here may ban or remove them".to_owned()));
-        }
+        };
         if !self.is_hub() {
             let name = self.names.display(user);
             self.notice(&only_removed(&name));
         }
-        self.remove(by, user)
+        if let Some(first) = self.leaf_first(&by)? {
+            return Ok(first);
+        }
+        let users = self.and_barred(&by, user, Capability::RemoveParticipant);
+        match self.remove_these(&by, &users) {
+            Err(GroupError::Refused(_)) if users.len() > 1 => self.remove_these(&by, std::slice::from_ref(user)),
+            done => done,
+        }
+    }
+
+    /// Before those of a provider go who can only be removed, the others are banned: the last commit that a provider hears of
+    /// leaves none of it who could come back.
+    fn others_first(&mut self, by: &UserUri, user: &UserUri) -> Option<Turn> {
+        let mut others = self.room.barred.iter().filter(|_| self.room.barred.contains(user));
+        let other = others.find(|other| self.is_participant(other) && self.who_bans(by, other).is_some()).cloned()?;
+        self.ban(by, &other).ok().filter(|turn| matches!(turn, Turn::Again))
     }
 
     /// Who of ours may lift a ban: the one who wants it, or another.
@@ -287,13 +342,16 @@ impl Step<'_> {
     }
 
     /// A ban was lifted here, and not in the MIMI room: it is put back. Answers what to tell people.
-    pub(super) fn unban_failed(&mut self, user: &UserUri, why: &str) -> String {
-        let name = self.names.display(user);
+    pub(super) fn unban_failed(&mut self, user: &UserUri, why: &str) -> Option<String> {
         if self.is_kept_out(user) || !self.is_banned_now(user) {
-            return format!("The ban of {name} could not be lifted in the MIMI room: {why}.");
+            let name = self.names.display(user);
+            return Some(format!("The ban of {name} could not be lifted in the MIMI room: {why}."));
         }
-        self.shut_again(user, "banned from the MIMI room");
-        format!("The ban of {name} could not be lifted in the MIMI room, and is put back here: {why}.")
+        let (put_back, told) = self.puts_ban_back(user, why);
+        if put_back {
+            self.shut_again(user, "banned from the MIMI room");
+        }
+        told
     }
 
     pub(super) fn unban(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
@@ -312,7 +370,7 @@ impl Step<'_> {
 
     /// A ban did not reach the MIMI room. The hub's stands: nobody gets them in again. Elsewhere it is undone, since the
     /// banned one would read on unseen. Answers what to tell people.
-    pub(super) fn ban_failed(&mut self, user: &UserUri, why: &str) -> String {
+    pub(super) fn ban_failed(&mut self, user: &UserUri, why: &str) -> Option<String> {
         let name = self.names.display(user);
         if self.is_ours(user) {
             // They are out of the Matrix room: off the list, too, so that nothing is sent to them.
@@ -320,14 +378,20 @@ impl Step<'_> {
             if self.is_participant(user) {
                 self.want(Intent::Leave { user: user.clone() });
             }
-            return format!(
+            return Some(format!(
                 "{name} is banned here, but not from the MIMI room: {why}. Others can invite them, and they cannot come."
-            );
+            ));
         }
         if self.is_hub() {
-            return format!(
-                "{name} could not be taken out of the MIMI room: {why}. They can still read what is said here."
-            );
+            return self.room.stuck.insert(user.clone()).then(|| {
+                let still =
+                    if self.room.bars(&user.provider()) { NOT_SENT } else { "They can still read what is said here." };
+                format!("{name} could not be taken out of the MIMI room: {why}. {still}")
+            });
+        }
+        let (undone, told) = self.undoes_ban(user, why);
+        if !undone {
+            return told;
         }
         self.room.banned.remove(user);
         if let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) {
@@ -335,9 +399,7 @@ impl Step<'_> {
             self.out.push(Effect::Matrix(MatrixAction::Unban { room, actor, target }));
         }
         self.sync_members();
-        format!(
-            "{name} could not be banned from the MIMI room: {why}. They would read on unseen, so the ban is undone here."
-        )
+        told
     }
 
     /// As hub: before the last of ours goes who may remove and ban others, another one becomes a moderator, best one whose
@@ -413,6 +475,22 @@ impl Step<'_> {
             self.out.push(Effect::Note(text));
         }
     }
+}
+
+/// Whether the policy lets `who` ban this user, or remove them.
+fn may_put_out(state: &RoomState, who: &UserUri, user: &UserUri, capability: Capability) -> bool {
+    let (ban, from) = (capability == Capability::Ban, state.role_of(user));
+    if ban && !state.is_banned_role(role::BANNED) {
+        return false;
+    }
+    let to = if ban { role::BANNED } else { role::NONE };
+    let role = state.role_of(who).and_then(|index| state.roles.get(index));
+    who != user
+        && role.is_some_and(|role| {
+            role.can(capability)
+                && role.may_change(from.unwrap_or(role::NONE), to)
+                && (from.is_some() || role.can(Capability::AddParticipant))
+        })
 }
 
 fn only_removed(name: &str) -> String {

@@ -237,6 +237,10 @@ fn about_user(verb: &str, user: UserUri) -> Command {
     })
 }
 
+/// What it means that the members differ.
+const LEFT_OUT: &str = " Somebody was removed or banned here whom the MIMI room keeps, and who still reads and may write there, or the \
+     ban of somebody was lifted here that stands there.";
+
 impl Step<'_> {
     /// A command in the bridged room itself.
     pub(super) fn on_command(&mut self, event: &RoomEvent, command: &Command, random: [u8; 16]) {
@@ -316,8 +320,9 @@ impl Step<'_> {
             [] => String::new(),
             them => format!(
                 " Here and in the MIMI room these differ, and I leave them: {}. They agree again once somebody sets here what \
-                 stands there, or what stands there changes.",
-                them.join(", ")
+                 stands there, or what stands there changes.{}",
+                them.join(", "),
+                if self.room.contested.differs() { LEFT_OUT } else { "" },
             ),
         };
         format!(

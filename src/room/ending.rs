@@ -258,6 +258,7 @@ impl Step<'_> {
         self.room.shut.clear();
         self.room.asked_in_vain.clear();
         self.room.settings.clear();
+        self.room.contested = super::contested::Contested::default();
         self.room.levels = super::roles::Levels::default();
         self.out.push(Effect::Unlink(room));
     }

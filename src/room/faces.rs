@@ -310,6 +310,7 @@ impl Step<'_> {
         self.name_ghost(room, user);
         self.tell_apart(room, user);
         self.room.ghosts.insert(user.clone());
+        self.room.contested.agrees(user);
         self.bring_picture(room, user);
     }
 

@@ -425,6 +425,7 @@ impl Step<'_> {
         for user in &applied.added {
             self.leave_absent(user);
         }
+        self.agree_about_members();
         self.keep_bans();
         self.sync_members();
         self.keep_leaves_fresh();
@@ -459,6 +460,7 @@ impl Step<'_> {
         self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };
         self.room.held.clear();
         self.room.leaving.clear();
+        self.room.contested = super::contested::Contested::default();
         // Its answer concerns nobody any more.
         (self.room.in_flight, self.room.awaiting) = (None, None);
         for user in self.room.asking.keys().cloned().collect::<Vec<_>>() {

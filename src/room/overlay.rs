@@ -92,9 +92,12 @@ impl Step<'_> {
         more.filter_map(|message| self.sent_by(message)).find(|user| overlay.is_going(&state, user))
     }
 
-    /// The other providers to whom messages go: those with somebody who may receive them, and is not on their way out.
+    /// The other providers to whom messages go: those that the Matrix room does not keep out, with somebody who may receive them,
+    /// and is not on their way out.
     pub(super) fn readers(&self) -> BTreeSet<ProviderDomain> {
         let mut peers = self.peers();
+        // Somebody of theirs may be in the group that nobody can take out.
+        peers.retain(|peer| !self.room.bars(peer));
         let Some(state) = self.state() else { return peers };
         let hears = |role: &Role| role.index <= role::BANNED || role.can(Capability::ReceiveMessage);
         if !self.group.has_pending() && state.roles.0.iter().all(hears) {

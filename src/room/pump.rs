@@ -287,12 +287,13 @@ impl Step<'_> {
         if let Some(first) = self.leaf_first(&by)? {
             return Ok(first);
         }
-        let change = GroupChange {
-            removes: if self.group.in_group(user) { vec![user.clone()] } else { Vec::new() },
-            app_data: self.list_change(|state| policy::update_remove(state, std::slice::from_ref(user)))?,
-            ..GroupChange::default()
-        };
-        self.commit(&by, &change)
+        self.remove_these(&by, std::slice::from_ref(user))
+    }
+
+    pub(super) fn remove_these(&mut self, by: &UserUri, users: &[UserUri]) -> Result<Turn, GroupError> {
+        let removes = users.iter().filter(|user| self.group.in_group(user)).cloned().collect();
+        let app_data = self.list_change(|state| policy::update_remove(state, users))?;
+        self.commit(by, &GroupChange { removes, app_data, ..GroupChange::default() })
     }
 
     /// Makes this user's commit and, as hub, accepts it at once.
@@ -379,18 +380,22 @@ impl Step<'_> {
                 }
                 format!("{} could not be added: {why}.", self.names.display(user))
             }
-            Intent::Remove { user, .. } => {
-                // Its ghost comes back.
-                self.room.ghosts.remove(user);
-                self.sync_members();
-                format!("{} could not be removed: {why}.", self.names.display(user))
-            }
+            Intent::Remove { user, .. } => match self.removal_failed(user, why) {
+                Some(text) => text,
+                None => return,
+            },
             Intent::Leave { .. } if self.room.unbridging && self.room.direct => {
                 return self.report(format!("{who} is still listed at the hub of a direct chat that is over: {why}"));
             }
             Intent::Leave { .. } => format!("{name} left here, but is still listed at the hub: {why}."),
-            Intent::Ban { user, .. } => self.ban_failed(user, why),
-            Intent::Unban { user, .. } => self.unban_failed(user, why),
+            Intent::Ban { user, .. } => match self.ban_failed(user, why) {
+                Some(text) => text,
+                None => return,
+            },
+            Intent::Unban { user, .. } => match self.unban_failed(user, why) {
+                Some(text) => text,
+                None => return,
+            },
             Intent::Change { .. } => format!("What {name} wanted to change in this room stays as it is: {why}."),
             Intent::Belong { .. } => match self.stays_as_it_belongs(why) {
                 Some(text) => text,

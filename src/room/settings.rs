@@ -28,7 +28,6 @@ use crate::{
 
 /// Changes of one setting that are undone within an hour, at most: another program that insists is let be.
 const MAX_UNDONE: u32 = 3;
-const FIRST_LEFT: u32 = MAX_UNDONE + 1;
 const HOUR: Millis = 60 * 60 * 1000;
 
 /// What both rooms say of themselves.
@@ -128,9 +127,8 @@ pub struct Shown {
     written: u32,
     /// A look is under way; true if another one has to follow.
     looking: Option<bool>,
-    /// How often somebody's change was undone, since the time that follows.
-    undone: u32,
-    since: Millis,
+    /// How often somebody's change was undone lately.
+    patience: Patience,
     /// The homeserver did not take what we wrote last.
     #[serde(default)]
     unwritten: bool,
@@ -152,17 +150,39 @@ pub(super) enum Worth {
     Nothing,
 }
 
-impl Shown {
-    fn is_worth(&mut self, now: Millis) -> Worth {
-        if now.saturating_sub(self.since) > HOUR {
-            (self.undone, self.since) = (0, now);
+/// How often something was undone, since when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Patience {
+    undone: u32,
+    since: Millis,
+}
+
+impl Patience {
+    /// Whether the hour in which it was counted is over.
+    pub(super) fn is_over(&self, now: Millis) -> bool {
+        now.saturating_sub(self.since) > HOUR
+    }
+
+    /// Whether that many were undone.
+    pub(super) fn is_spent(&self, most: u32, now: Millis) -> bool {
+        self.undone >= most && !self.is_over(now)
+    }
+
+    /// Counts one more.
+    pub(super) fn is_worth(&mut self, most: u32, now: Millis) -> Worth {
+        if self.is_over(now) {
+            *self = Self { undone: 0, since: now };
         }
         self.undone = self.undone.saturating_add(1);
-        match self.undone {
-            0..=MAX_UNDONE => Worth::Undoing,
-            FIRST_LEFT => Worth::Telling,
-            _ => Worth::Nothing,
+        match self.undone.checked_sub(most) {
+            None | Some(0) => Worth::Undoing,
+            Some(1) => Worth::Telling,
+            Some(_) => Worth::Nothing,
         }
+    }
+
+    pub(super) fn is_worth_as_a_setting(&mut self, now: Millis) -> Worth {
+        self.is_worth(MAX_UNDONE, now)
     }
 }
 
@@ -171,7 +191,7 @@ impl Step<'_> {
     pub(super) fn is_worth_undoing(&mut self, setting: Setting) -> Worth {
         let now = self.now;
         let shown = self.room.settings.entry(setting).or_default();
-        let worth = shown.is_worth(now);
+        let worth = shown.patience.is_worth_as_a_setting(now);
         shown.differs = worth != Worth::Undoing;
         worth
     }
@@ -186,7 +206,7 @@ impl Step<'_> {
     /// Somebody of this room wants something else by now: it is begun anew.
     pub(super) fn forget_undone(&mut self, setting: Setting) {
         let shown = self.room.settings.entry(setting).or_default();
-        (shown.undone, shown.differs) = (0, false);
+        (shown.patience, shown.differs) = (Patience::default(), false);
     }
 
     /// What is looked at now is from before this.
@@ -368,7 +388,7 @@ impl Step<'_> {
             return None;
         }
         let word = setting.word();
-        if shown.is_worth(now) == Worth::Undoing {
+        if shown.patience.is_worth_as_a_setting(now) == Worth::Undoing {
             return Some(format!(
                 "{who} changed the {word} of this room. The MIMI room keeps its own, and it is put back here: {why}."
             ));
@@ -453,7 +473,8 @@ impl super::state::Room {
     #[must_use]
     pub fn differs_in(&self) -> Vec<&'static str> {
         let differ = self.settings.iter().filter(|(_, shown)| shown.left.is_some() || shown.differs);
-        differ.map(|(setting, _)| setting.word()).collect()
+        let members = self.contested.differs().then_some("members");
+        differ.map(|(setting, _)| setting.word()).chain(members).collect()
     }
 
     /// What a Matrix room says when we begin with it.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     access::AccessList,
     codes::JoinCode,
+    contested::Contested,
     crowd::Crowd,
     effect::{Actor, Millis},
     faces::Faces,
@@ -411,6 +412,12 @@ pub struct Room {
     pub access: Option<AccessList>,
     /// As hub: whom it put out.
     pub barred: BTreeSet<UserUri>,
+    /// As hub: who is kept out and could not be taken out of the MIMI room, as people were told.
+    #[serde(default)]
+    pub stuck: BTreeSet<UserUri>,
+    /// Whom somebody here insists on having out, or in, against the MIMI room.
+    #[serde(default)]
+    pub contested: Contested,
     /// The Matrix room was replaced, and its successor is looked for.
     pub moving: Option<Moving>,
     /// The Matrix room before this one, and when it was replaced.
@@ -508,6 +515,8 @@ impl Room {
             unshown: BTreeSet::new(),
             access: None,
             barred: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            contested: Contested::default(),
             moving: None,
             former: None,
             two: BTreeSet::new(),

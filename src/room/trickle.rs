@@ -69,7 +69,9 @@ impl Step<'_> {
         let fixed = state.base_policy.fixed_membership;
         let listed = state.participants.iter().filter(|(_, role)| !state.is_banned_role(*role));
         let remote = listed.map(|(user, _)| user).filter(|user| {
-            !self.is_ours(user) && !self.room.banned.contains(*user) && (!fixed || self.group.in_group(user))
+            // Who is let be out comes back when they act.
+            let out = self.room.banned.contains(*user) || !fixed && self.room.contested.is_left(user);
+            !self.is_ours(user) && !out && (!fixed || self.group.in_group(user))
         });
         Some(remote.cloned().collect())
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What was to be done to somebody in the Matrix room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Undone {
     /// To invite them.
     Invite,

@@ -256,6 +256,7 @@ impl Step<'_> {
             Actor::Ghost(user) => Some(user.clone()),
         };
         self.room.ghosts.retain(|ghost| Some(ghost) == speaker.as_ref());
+        self.room.contested = super::contested::Contested::default();
         self.room.is_called(&home.name, &home.topic);
         let above = home.create.as_ref().map(|create| creators(create.sender.as_str(), &create.content));
         self.room.has_levels(home.powers.as_ref(), above.unwrap_or_default());

@@ -252,6 +252,100 @@ async fn a_provider_on_the_access_list_is_out_until_it_is_off_it() {
     assert!(!b.bodies(&at_b).contains(&"among ourselves".to_owned()));
 }
 
+/// Somebody says `!mimi status`: what was done before that is done.
+async fn settled(silo: &Silo, room: &RoomId, name: &str) -> usize {
+    let answers = || silo.homeserver.notices(room).iter().filter(|text| text.contains("hosted")).count();
+    let before = answers();
+    silo.homeserver.say(room, name, "!mimi status");
+    until_true("an answer", || answers() > before).await;
+    silo.homeserver.notices(room).len() - answers()
+}
+
+/// Levels of the hosted room; until B's portal has that of B1.
+async fn set_levels(two: &Two, at_a: &RoomId, at_b: &RoomId, levels: &[(&str, i64)], of_b1: i64) {
+    let mut content = two.a.homeserver.states(at_a, "m.room.power_levels").pop().unwrap();
+    for (user, level) in levels {
+        content["users"][*user] = json!(level);
+    }
+    two.a.homeserver.set(at_a, "a1", "m.room.power_levels", content);
+    let level = || two.b.homeserver.states(at_b, "m.room.power_levels").pop().unwrap()["users"]["@b1:b.test"].clone();
+    until_true("B1's level", || level() == json!(of_b1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_elsewhere_keeps_nobody_in_whom_the_access_list_keeps_out() {
+    let two = Two::new().await;
+    let (at_a, at_b) = four(&two).await;
+    let a = &two.a.homeserver;
+    // As high as A1, who can remove them, and not ban them.
+    let (b1, b2) = (two.a.ghost(&two.b.uri("b1")), two.a.ghost(&two.b.uri("b2")));
+    set_levels(&two, &at_a, &at_b, &[(&b1, 100)], 95).await;
+    a.set(&at_a, "a1", "m.room.server_acl", json!({ "allow": ["*"], "deny": ["b.example"] }));
+    until_told(&two.a, &at_a, "2 of the MIMI users are removed.").await;
+    for ghost in [&b1, &b2] {
+        until_member(&two.a, &at_a, ghost, "leave").await;
+    }
+    until_member(&two.b, &at_b, "@b1:b.test", "leave").await;
+    until_member(&two.b, &at_b, "@b2:b.test", "ban").await;
+    a.say(&at_a, "a1", "among ourselves");
+    settled(&two.a, &at_a, "a1").await;
+    assert!(!a.notices(&at_a).iter().any(|text| text.contains("taken out") || text.contains("take out")));
+    let listed = two.a.room(&two.a.only_room().await).await.unwrap().2;
+    assert_eq!(listed, 2 + 2, "A1 and A2, and B's two as banned ones");
+    // With the list changed both can be asked again, and they missed what was said.
+    a.set(&at_a, "a1", "m.room.server_acl", json!({ "allow": ["*"] }));
+    settled(&two.a, &at_a, "a1").await;
+    a.say(&at_a, "a1", &format!("!mimi invite {}", two.b.uri("b1")));
+    let again = until("an invitation", || two.b.homeserver.invitations("b1").first().cloned()).await;
+    two.b.homeserver.join(&again, "b1");
+    until_member(&two.a, &at_a, &b1, "join").await;
+    two.b.homeserver.say(&again, "b1", "back");
+    until_bodies(&two.a, &at_a, &["among ourselves", "back"]).await;
+    assert!(!two.b.homeserver.bodies(&at_b).contains(&"among ourselves".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_kept_out_and_above_all_here_hears_nothing_and_is_told_of_once() {
+    let two = Two::new().await;
+    let (at_a, at_b) = four(&two).await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let (b1, b2) = (two.a.ghost(&two.b.uri("b1")), two.a.ghost(&two.b.uri("b2")));
+    set_levels(&two, &at_a, &at_b, &[(&b1, 100), ("@a2:a.test", 50)], 95).await;
+    // A2 is left, who may remove nobody of level 100.
+    a.leave(&at_a, "a1");
+    until_member(&two.b, &at_b, &two.b.ghost(&two.a.uri("a1")), "leave").await;
+    a.set(&at_a, "a2", "m.room.server_acl", json!({ "allow": ["*"], "deny": ["b.example"] }));
+    until_told(
+        &two.a,
+        &at_a,
+        "1 of the MIMI users are removed. Nobody here may take out of the MIMI room: b1 (b.example).",
+    )
+    .await;
+    until_member(&two.a, &at_a, &b2, "leave").await;
+    until_member(&two.b, &at_b, "@b2:b.test", "ban").await;
+    a.say(&at_a, "a2", "among ourselves");
+    // What B1 says is not taken, either.
+    b.say(&at_b, "b1", "let me speak");
+    until_told(&two.b, &at_b, "could not be delivered").await;
+    let told = settled(&two.a, &at_a, "a2").await;
+    // Commits of other things do not tell it again.
+    for name in ["a3", "a4"] {
+        a.register(name);
+        a.invite(&at_a, "a2", &a.user(name), false);
+        a.join(&at_a, name);
+        until_member(&two.b, &at_b, &two.b.ghost(&two.a.uri(name)), "join").await;
+    }
+    assert_eq!(settled(&two.a, &at_a, "a2").await, told, "{:?}", a.notices(&at_a));
+    assert_eq!(a.member(&at_a, &b1).as_deref(), Some("join"), "they are listed");
+    assert!(!a.bodies(&at_a).contains(&"let me speak".to_owned()));
+    // With the list changed they read on.
+    a.set(&at_a, "a2", "m.room.server_acl", json!({ "allow": ["*"] }));
+    settled(&two.a, &at_a, "a2").await;
+    a.say(&at_a, "a2", "all together");
+    until_true("B1 reads it", || b.bodies(&at_b).contains(&"all together".to_owned())).await;
+    assert!(!b.bodies(&at_b).contains(&"among ourselves".to_owned()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_knocks_comes_when_somebody_answers() {
     let two = Two::new().await;

@@ -414,6 +414,49 @@ async fn the_hub_refuses_what_listeners_send() {
     }
 }
 
+/// Between bots of two minds nobody wins: what the room does not take is undone three times.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_of_one_organization_who_insists_on_putting_out_those_of_another_is_let_be() {
+    let mut club = Club::new("multi-organization").await;
+    let b = Arc::clone(&club.b);
+    let b1 = b.uri("b1");
+    club.c1(&format!("level {b1} 51")).await;
+    let at_b = club.asks(&b, "b1").await;
+    until_level(&b, &at_b, &own("b1"), 51).await;
+    club.c2_comes().await;
+    let ghost = b.ghost(&club.house.uri("c2"));
+    let member = || b.homeserver.member(&at_b, &ghost);
+    for round in 1..=12 {
+        b.homeserver.kick(&at_b, "b1", &ghost);
+        if round <= 4 {
+            until_true("told", || told(&b, &at_b, "could not be removed") == round).await;
+        }
+        if round <= 3 {
+            until_true("undone", || member().as_deref() == Some("join")).await;
+        }
+    }
+    let words = "They still read what is said here, and come back when they say something.";
+    assert_eq!(told(&b, &at_b, words), 1);
+    let status = ask(&b, &at_b, "b1", "!mimi status").await;
+    assert!(status.contains("these differ, and I leave them: members."), "{status}");
+    assert!(status.contains("still reads"), "{status}");
+    assert_eq!(member().as_deref(), Some("leave"));
+    // They are in, are heard, and are seen again.
+    club.hears(&b, &at_b, "b1", "are you there?").await;
+    club.is_heard_at(&b, &at_b, "c2", "yes").await;
+    assert_eq!(member().as_deref(), Some("join"));
+    for round in 1..=4 {
+        b.homeserver.ban(&at_b, "b1", &ghost);
+        until_true("told", || told(&b, &at_b, "could not be banned") == round).await;
+        let then = if round <= 3 { "join" } else { "ban" };
+        until_true(then, || member().as_deref() == Some(then)).await;
+    }
+    let status = ask(&b, &at_b, "b1", "!mimi status").await;
+    assert!(status.contains("I leave them: members."), "{status}");
+    assert_eq!(told(&b, &at_b, "again and again"), 2);
+    assert!(club.house.is_in(&club.at_c, &club.house.uri("c2")));
+}
+
 /// The native provider's command names the presets, and knows no others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_of_no_known_kind_is_not_made() {

@@ -117,6 +117,93 @@ fn a_ban_that_a_follower_may_not_make_is_undone_and_told() {
     super::model::check(&world, false);
 }
 
+fn told(world: &World, words: &str) -> usize {
+    world.providers[B].notices.iter().filter(|text| text.contains(words)).count()
+}
+
+#[test]
+fn whoever_insists_on_removing_somebody_is_let_be_until_they_act_or_are_asked_in() {
+    let mut world = three();
+    for round in 1..=8 {
+        world.kick(&b1(), &a2());
+        world.settle();
+        assert_eq!(world.providers[B].ghosts.contains(&a2()), round <= 3, "{round}");
+        // Of others, too, it is known.
+        let differs = world.providers[B].room().differs_in();
+        assert_eq!(differs, if round <= 3 { vec![] } else { vec!["members"] }, "{round}");
+        if round > 3 {
+            // A commit does not bring the ghost back.
+            give(&mut world, &user("u0@c"), if round % 2 == 0 { role::MODERATOR } else { role::MEMBER });
+            assert!(!world.providers[B].ghosts.contains(&a2()), "{round}");
+            world.invite(&b1(), &a2());
+            world.settle();
+            assert!(world.providers[B].ghosts.contains(&a2()), "asked in");
+            assert!(world.providers[B].room().differs_in().is_empty());
+        }
+    }
+    assert!(world.participants(A).contains(&a2()));
+    assert_eq!((told(&world, "could not be removed"), told(&world, "again and again")), (4, 1));
+    // Who says something is seen.
+    world.kick(&b1(), &a2());
+    world.settle();
+    assert_eq!(world.providers[B].room().differs_in(), ["members"]);
+    world.say(&a2());
+    world.settle();
+    assert!(world.providers[B].ghosts.contains(&a2()) && world.providers[B].room().differs_in().is_empty());
+    assert_eq!(world.providers[B].bodies().len(), 1);
+    // Others are another matter, and so is another hour.
+    world.kick(&b1(), &user("u0@c"));
+    world.settle();
+    assert!(world.providers[B].ghosts.contains(&user("u0@c")));
+    world.now += 61 * 60 * 1000;
+    world.kick(&b1(), &a2());
+    world.settle();
+    assert!(world.providers[B].ghosts.contains(&a2()), "undone again");
+}
+
+#[test]
+fn whoever_insists_on_banning_somebody_is_let_be() {
+    let mut world = three();
+    for round in 1..=3 {
+        world.ban(&b1(), &a2());
+        world.settle();
+        assert!(world.providers[B].ghosts.contains(&a2()), "{round}");
+    }
+    world.ban(&b1(), &a2());
+    world.settle();
+    let commits = world.providers[A].group.epoch();
+    give(&mut world, &user("u0@c"), role::MODERATOR);
+    let b = &world.providers[B];
+    assert!(b.banned.contains(&a2()) && !b.ghosts.contains(&a2()), "the ban stays");
+    assert_eq!(world.providers[A].group.epoch(), commits + 1, "and is not wanted again with every commit");
+    assert_eq!(b.room().differs_in(), ["members"]);
+    assert_eq!((told(&world, "could not be banned"), told(&world, "again and again")), (4, 1));
+    // Whoever lifts it here has them back, as they are in the MIMI room.
+    world.unban(&b1(), &a2());
+    world.settle();
+    assert!(world.providers[B].ghosts.contains(&a2()));
+    assert!(world.providers[B].room().differs_in().is_empty());
+    // A moderator's ban counts, however often it was tried before.
+    give(&mut world, &b1(), role::MODERATOR);
+    world.ban(&b1(), &a2());
+    world.settle();
+    assert!(!world.participants(A).contains(&a2()));
+    assert!(world.providers[B].room().differs_in().is_empty());
+    // Nor may everybody lift it.
+    give(&mut world, &b1(), role::MEMBER);
+    for round in 1..=5 {
+        world.unban(&b1(), &a2());
+        world.settle();
+        let b = &world.providers[B];
+        assert_eq!((b.shut.contains(&a2()), b.room().differs_in().is_empty()), (round <= 3, round <= 3), "{round}");
+        world.providers[B].shut.remove(&a2());
+        world.ban(&b1(), &a2());
+        world.settle();
+        assert!(world.providers[B].room().differs_in().is_empty(), "they agree again");
+    }
+    assert_eq!((told(&world, "could not be lifted"), told(&world, "again and again")), (4, 2));
+}
+
 #[test]
 fn banned_while_being_added_is_not_in() {
     let mut world = World::new(22, &["a", "b"], &["u0@a"]);
