@@ -6,13 +6,14 @@ use ruma::{OwnedUserId, UserId};
 use serde_json::value::RawValue;
 
 use super::{
+    permits::About,
     ports::{Peers, Shut},
     rights::{Act, Rights},
 };
 use crate::{
     ident::{GhostOf, IdentityMap, ProviderDomain, RoomUri, UserUri, display_name, is_ghost_pattern},
     policy::Envelope,
-    room::{Names, Telling},
+    room::{Names, Refusal, Telling, command::Command},
     translate::RoomEvent,
 };
 
@@ -164,6 +165,10 @@ impl Names for GatewayNames {
     fn not_to_invite(&self, by: &UserUri, provider: Option<&ProviderDomain>) -> Option<String> {
         let (rights, id) = (self.rights.as_ref()?, self.map.matrix_user(by)?);
         rights.check(&id, Act::Invite, provider).err()
+    }
+    fn refusal(&self, by: &UserUri, command: &Command) -> Option<Refusal> {
+        let (rights, id) = (self.rights.as_ref()?, self.map.matrix_user(by)?);
+        rights.refusal(&id, command, About::Room)
     }
     fn too_many_invitations(&self, by: &UserUri) -> Option<u32> {
         let (rights, id) = (self.rights.as_ref()?, self.map.matrix_user(by)?);
