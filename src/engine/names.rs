@@ -57,6 +57,11 @@ impl GatewayNames {
 }
 
 impl GatewayNames {
+    /// Those of a Matrix room's members who take part in the MIMI room: neither the bot nor ghosts.
+    pub(super) fn participants<'a>(&self, joined: impl IntoIterator<Item = &'a UserId>) -> Vec<UserUri> {
+        joined.into_iter().filter_map(|user| self.uri(user)).collect()
+    }
+
     /// Whether the bot or a ghost sent this event, so that it says nothing new. What does not read is none of theirs.
     ///
     /// That they put somebody out does say something: where it stands among what that one did. Who came in before it was

@@ -32,7 +32,7 @@ use crate::{
         Cause, Code, Names as _, Orderer, Phase, Refusal, Said,
         command::{ALONE, AdminWords, Command, HELP},
         counted,
-        seek::{Way, Wish},
+        seek::Way,
     },
     store::{Batch, StoreError},
 };

@@ -508,3 +508,25 @@ async fn files_of_some_types_are_not_let_through_in_either_direction() {
     };
     assert_eq!((pictures(a, &at_a), pictures(b, &at_b)), (1, 1), "each has its own");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_the_bot_nor_a_ghost_counts_among_the_most_participants() {
+    let two = Two::new().await;
+    let a = &two.a;
+    *a.envelope.lock().unwrap() = Envelope { max_participants: Some(2), ..Envelope::default() };
+    again(a).await;
+    let rooms = kitchen_rooms(a, 2).await;
+    for room in &rooms {
+        come(a, room, "a2");
+    }
+    come(a, &rooms[1], "a3");
+    let told = ask(a, &rooms[1], "a1", "!mimi bridge").await;
+    assert_eq!(told, "That room has 3 members, more than the 2 that the operator of this server allows.");
+    a.homeserver.leave(&rooms[1], "a3");
+    // Another gateway's ghost.
+    come(a, &rooms[1], &a.ghost(&two.b.uri("b1")).replace(":a.test", ":other.test"));
+    for room in &rooms {
+        let told = ask(a, room, "a1", "!mimi bridge").await;
+        assert!(told.contains("mimi://a.example/r/"), "{told}");
+    }
+}
