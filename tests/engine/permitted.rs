@@ -407,7 +407,7 @@ async fn as_hub_rooms_stay_within_the_envelope() {
 
     // A larger room is not mirrored at all.
     let large = a.homeserver.create_room("a1", "Large");
-    for name in ["a2", "a3"] {
+    for name in ["a2", "a3", "a4"] {
         come(a, &large, name);
     }
     a.homeserver.invite(&large, "a1", a.homeserver.bot.as_str(), false);
