@@ -97,6 +97,34 @@ fn mirroring_needs_the_gateway_and_says_so() {
 }
 
 #[test]
+fn mirroring_refuses_options_that_do_not_go_together() {
+    let dir = place();
+    for (arguments, told) in [
+        (&["--all", "--used"] as &[&str], "'--used' cannot be used with '--all'"),
+        (&["--all", "--with-space"], "'--with-space' cannot be used with '--all'"),
+        (&["--jobs", "--yes"], "'--jobs' cannot be used with '--yes'"),
+        (&["--stop", "3", "--yes"], "'--stop <JOB>' cannot be used with '--yes'"),
+        (&["--undo", "3", "--rate", "5"], "'--undo <JOB>' cannot be used with '--rate <N>'"),
+        (&["--jobs", "--detach"], "'--jobs' cannot be used with '--detach'"),
+    ] {
+        let arguments: Vec<&str> = ["mirror"].iter().chain(arguments).copied().collect();
+        let refused = gateway(dir.path(), &arguments);
+        let text = err(&refused);
+        // Which of the two is named first is not ours to say.
+        let (one, other) = told.split_once(" cannot be used with ").unwrap();
+        let both = [told.to_owned(), format!("{other} cannot be used with {one}")];
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {text}");
+        assert!(both.iter().any(|told| text.contains(told)), "{arguments:?}: {text}");
+    }
+    // These do, and get as far as the gateway that is not there.
+    for arguments in
+        [&["mirror", "--undo", "3", "--used", "--yes"] as &[&str], &["mirror", "--all", "--yes", "--detach"]]
+    {
+        assert_eq!(gateway(dir.path(), arguments).status.code(), Some(14), "{arguments:?}");
+    }
+}
+
+#[test]
 fn registration_is_private_and_never_overwritten() {
     let dir = place();
     let first = gateway(dir.path(), &["registration", "--url", "http://gateway:9009"]);

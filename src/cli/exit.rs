@@ -49,6 +49,7 @@ const FIRST_STEPS: &str = "\
 First steps:
   cp config/mimi-gateway.example.toml mimi-gateway.toml   then fill in names and certificates
   openssl rand -hex 32 > master.key                       encrypts keys at rest
+  chmod 600 master.key                                    nobody else may read it
   mimi-gateway registration                               writes registration.yaml, for Synapse
   mimi-gateway check                                      says what is still wrong, and what to do
   mimi-gateway run

@@ -10,7 +10,7 @@ use crate::{
 
 /// So many bans of our own users from before a room is mirrored are taken over into the MIMI room, whose list of participants each
 /// client has; the homeserver holds the others, whoever asks them in.
-const MAX_BANS: usize = 200;
+pub(super) const MAX_BANS: usize = 200;
 
 /// What the state of a Matrix room says that matters for mirroring it.
 #[derive(Default)]
@@ -33,6 +33,8 @@ pub(super) struct RoomFacts {
     pub(super) may: bool,
     /// Users who are banned, remote ones and our own.
     pub(super) banned: Vec<UserUri>,
+    /// So many bans of our own are beyond those.
+    pub(super) bans_left: usize,
     /// Whether anybody may come in.
     pub(super) public: bool,
     /// What users of ours who are in it are called there.
@@ -86,7 +88,7 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
         }
     }
     let levels = crate::policy::Powers::read(powers.as_ref(), creators.clone(), first.as_deref());
-    facts.banned = who_is_banned(&engine.0.names, &banned);
+    (facts.banned, facts.bans_left) = who_is_banned(&engine.0.names, &banned);
     facts.missing = levels.missing(engine.0.names.bot.as_str());
     facts.may = levels.may_set(sender.as_str(), "");
     (facts.powers, facts.creators, facts.first) = (powers, creators, first);
@@ -94,15 +96,17 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
 }
 
 /// Those of the banned whom MIMI knows: the users behind our ghosts, then those of this homeserver, then those of others, who
-/// are this provider's, too. Of users of ours so many at most ([`MAX_BANS`]).
-fn who_is_banned(names: &GatewayNames, banned: &[ruma::OwnedUserId]) -> Vec<UserUri> {
+/// are this provider's, too. Of users of ours so many at most ([`MAX_BANS`]), and how many
+/// there are beyond.
+fn who_is_banned(names: &GatewayNames, banned: &[ruma::OwnedUserId]) -> (Vec<UserUri>, usize) {
     let mut found: Vec<UserUri> = banned.iter().filter_map(|user| names.ghost_uri(user)).collect();
     let ours = |here: bool| {
         let local = move |user: &&ruma::OwnedUserId| (user.server_name() == names.map.server_name()) == here;
         banned.iter().filter(|user| !names.is_bridged(user)).filter(local).filter_map(|user| names.uri(user))
     };
-    found.extend(ours(true).chain(ours(false)).take(MAX_BANS));
-    found
+    let mut ours = ours(true).chain(ours(false));
+    found.extend(ours.by_ref().take(MAX_BANS));
+    (found, ours.count())
 }
 
 impl RoomFacts {

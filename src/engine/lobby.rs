@@ -519,12 +519,11 @@ async fn bridge(engine: &Engine, asker: &Asker, target: OwnedRoomId) -> Result<R
     if !members.iter().any(|member| member.user == asker.user) {
         return Ok(refused(Cause::NotFound, "You are not in that room."));
     }
-    if let Some(most) = engine.0.settings.envelope.max_participants
-        && u32::try_from(members.len()).unwrap_or(u32::MAX) > most
-    {
+    let present = engine.0.names.participants(members.iter().map(|member| &*member.user));
+    if let Some(most) = engine.0.settings.envelope.exceeded_by(present.len()) {
         let text = format!(
             "That room has {} members, more than the {most} that the operator of this server allows.",
-            members.len()
+            present.len()
         );
         return Ok(refused(Cause::Conflict, text));
     }
@@ -542,7 +541,6 @@ async fn bridge(engine: &Engine, asker: &Asker, target: OwnedRoomId) -> Result<R
         Some((room, event)) if *room == target => Some(event.to_string()),
         _ => newest.events.last().and_then(|raw| event_id(raw)),
     };
-    let present = members.iter().filter_map(|member| engine.0.names.uri(&member.user)).collect();
     let Some(_claim) = engine.0.mirroring.claim(target.as_str()) else {
         return Ok(refused(Cause::Conflict, "That room is just being mirrored."));
     };

@@ -52,6 +52,7 @@ mod opening;
 mod orders;
 mod overview;
 mod patience;
+mod permits;
 mod poison;
 mod polling;
 pub mod ports;

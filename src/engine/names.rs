@@ -6,13 +6,14 @@ use ruma::{OwnedUserId, UserId};
 use serde_json::value::RawValue;
 
 use super::{
+    permits::About,
     ports::{Peers, Shut},
     rights::{Act, Rights},
 };
 use crate::{
     ident::{GhostOf, IdentityMap, ProviderDomain, RoomUri, UserUri, display_name, is_ghost_pattern},
     policy::Envelope,
-    room::{Names, Telling},
+    room::{Names, Refusal, Telling, command::Command},
     translate::RoomEvent,
 };
 
@@ -56,6 +57,11 @@ impl GatewayNames {
 }
 
 impl GatewayNames {
+    /// Those of a Matrix room's members who take part in the MIMI room: neither the bot nor ghosts.
+    pub(super) fn participants<'a>(&self, joined: impl IntoIterator<Item = &'a UserId>) -> Vec<UserUri> {
+        joined.into_iter().filter_map(|user| self.uri(user)).collect()
+    }
+
     /// Whether the bot or a ghost sent this event, so that it says nothing new. What does not read is none of theirs.
     ///
     /// That they put somebody out does say something: where it stands among what that one did. Who came in before it was
@@ -164,6 +170,10 @@ impl Names for GatewayNames {
     fn not_to_invite(&self, by: &UserUri, provider: Option<&ProviderDomain>) -> Option<String> {
         let (rights, id) = (self.rights.as_ref()?, self.map.matrix_user(by)?);
         rights.check(&id, Act::Invite, provider).err()
+    }
+    fn refusal(&self, by: &UserUri, command: &Command) -> Option<Refusal> {
+        let (rights, id) = (self.rights.as_ref()?, self.map.matrix_user(by)?);
+        rights.refusal(&id, command, About::Room)
     }
     fn too_many_invitations(&self, by: &UserUri) -> Option<u32> {
         let (rights, id) = (self.rights.as_ref()?, self.map.matrix_user(by)?);

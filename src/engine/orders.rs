@@ -19,6 +19,7 @@ use super::{
     lobby::{self, LobbyError},
     mail::Mail,
     overview::RoomSummary,
+    permits::About,
     ports::Retry,
     records,
     rights::Act,
@@ -28,10 +29,10 @@ use crate::{
     ident::{ProviderDomain, RoomUri, UserUri},
     policy::Parents,
     room::{
-        Cause, Code, ConsentWords, Names as _, Orderer, Phase, Refusal, Said,
+        Cause, Code, Names as _, Orderer, Phase, Refusal, Said,
         command::{ALONE, AdminWords, Command, HELP},
         counted,
-        seek::{Way, Whom, Wish},
+        seek::Way,
     },
     store::{Batch, StoreError},
 };
@@ -154,6 +155,9 @@ impl Engine {
     }
 
     async fn order_in(&self, asker: &Asker, name: &str, command: Command) -> Result<Result<Told, Refusal>, LobbyError> {
+        if let Some(refusal) = self.0.settings.rights.refusal(&asker.user, &command, About::Room) {
+            return Ok(Err(refusal));
+        }
         let Some(uri) = self.room_named(name).await? else {
             return Ok(refused(Cause::NotFound, "I know no such room in which you are."));
         };
@@ -164,44 +168,9 @@ impl Engine {
         Ok(said.map(|said| Told { room: RoomUri::parse(&uri).ok(), ..Told::from(said) }))
     }
 
-    /// Why this user may not have this done, by the rules of the gateway.
-    fn may_not(&self, user: &UserId, command: &Command) -> Option<Refusal> {
-        let rights = &self.0.settings.rights;
-        let verdict = match command {
-            // Whom they let add them is everybody's own affair, and abuse may be reported by whoever sees it.
-            Command::Consent(ConsentWords::Ask(other)) => rights.check(user, Act::Invite, Some(&other.provider())),
-            Command::Consent(_) | Command::Report { .. } => Ok(()),
-            Command::Bridge(_) => rights.check(user, Act::Bridge, None),
-            Command::StartChat(Whom::User(other)) => rights.check(user, Act::Chat, Some(&other.provider())),
-            Command::StartChat(Whom::Sought { at, .. }) => rights.check(user, Act::Chat, Some(at)),
-            Command::Join(room, _) => rights.check(user, Act::Follow, Some(&room.hub())),
-            Command::Admin(_) => rights.check(user, Act::Admin, None),
-            // Nobody is kept from not being found.
-            Command::Discoverable(Wish::Set(ways)) if ways.is_empty() => Ok(()),
-            Command::Help
-            | Command::Status
-            | Command::Rooms
-            | Command::Discoverable(_)
-            | Command::Invite(_)
-            | Command::Code(_)
-            | Command::Unbridge
-            | Command::Unknown(_) => {
-                if rights.may_talk(user) {
-                    Ok(())
-                } else {
-                    Err(super::rights::NOT_PERMITTED.to_owned())
-                }
-            }
-        };
-        verdict.err().map(|text| {
-            tracing::info!(%user, why = text, "somebody wants what the settings do not permit");
-            Refusal::new(Cause::NotPermitted, text)
-        })
-    }
-
     /// What is answered to something that is not said in a mirrored room.
     pub(super) async fn answer(&self, asker: &Asker, command: Command) -> Result<Result<Told, Refusal>, LobbyError> {
-        if let Some(refusal) = self.may_not(&asker.user, &command) {
+        if let Some(refusal) = self.0.settings.rights.refusal(&asker.user, &command, About::Gateway) {
             return Ok(Err(refusal));
         }
         let Some(user) = self.0.names.uri(&asker.user) else {
@@ -411,6 +380,11 @@ impl Engine {
     pub fn may(&self, user: &UserId) -> Vec<Act> {
         let all = Act::ORDINARY.into_iter().chain([Act::Admin]);
         all.filter(|act| self.0.settings.rights.may(user, *act)).collect()
+    }
+
+    /// Why this user may not say this to the bot alone, and so may not have the same in another way.
+    pub fn permits(&self, user: &UserId, command: &Command) -> Result<(), Refusal> {
+        self.0.settings.rights.refusal(user, command, About::Gateway).map_or(Ok(()), Err)
     }
 
     /// Why this user may not do this: in words for them.

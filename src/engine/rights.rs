@@ -166,7 +166,13 @@ impl Rights {
         self.rule(user).is_some_and(|rule| rule.may.contains(&act) || rule.may.contains(&Act::Admin))
     }
 
-    /// Whether this user may do anything with the bot.
+    /// Whether this user may do anything at all.
+    #[must_use]
+    pub fn may_anything(&self, user: &UserId) -> bool {
+        self.rule(user).is_some_and(|rule| !rule.may.is_empty())
+    }
+
+    /// Whether the bot talks with this user alone.
     #[must_use]
     pub fn may_talk(&self, user: &UserId) -> bool {
         [Act::Bridge, Act::Chat, Act::Follow].into_iter().any(|act| self.may(user, act))
@@ -184,7 +190,7 @@ impl Rights {
     /// Why this user may not do this, with users of this provider if one is named: in words for them.
     pub fn check(&self, user: &UserId, act: Act, peer: Option<&ProviderDomain>) -> Result<(), String> {
         if !self.may(user, act) {
-            return Err(if self.rule(user).is_some_and(|rule| !rule.may.is_empty()) {
+            return Err(if self.may_anything(user) {
                 format!("You are not permitted to {}. Whoever runs this gateway can permit it.", act.words())
             } else {
                 NOT_PERMITTED.to_owned()

@@ -115,6 +115,12 @@ impl Envelope {
         Self { deny_media_types, ..self.clone() } == Self::default()
     }
 
+    /// The most participants that there may be, if these are more.
+    #[must_use]
+    pub fn exceeded_by(&self, participants: usize) -> Option<u32> {
+        self.max_participants.filter(|most| u32::try_from(participants).unwrap_or(u32::MAX) > *most)
+    }
+
     /// Whether users of this provider may be there.
     #[must_use]
     pub fn admits(&self, provider: &ProviderDomain) -> bool {
@@ -160,9 +166,9 @@ impl Envelope {
         let mut found = Vec::new();
         let takes_part = |(_, role): &&(UserUri, u32)| !state.is_banned_role(*role);
         let people = state.participants.iter().filter(takes_part);
-        let many = u32::try_from(people.clone().count()).unwrap_or(u32::MAX);
-        if let Some(most) = self.max_participants.filter(|most| many > *most) {
-            found.push(Excess::Participants(many, most));
+        let many = people.clone().count();
+        if let Some(most) = self.exceeded_by(many) {
+            found.push(Excess::Participants(u32::try_from(many).unwrap_or(u32::MAX), most));
         }
         if !self.open_rooms && state.is_open() {
             found.push(Excess::Open);

@@ -59,7 +59,7 @@ pub use parameters::{
     AppMessagePolicy, ExtendedCapabilities, MinDefaultMaxTime, OperationalParameters, PendingProposalPolicy,
 };
 pub use pending::Pending;
-pub use powers::{ABOVE_ALL, KNOWN_LOSSES, Powers};
+pub use powers::{ABOVE_ALL, KNOWN_LOSSES, MAX_LEVELS, Powers};
 pub use preauth::{Claim, ClaimId, PreauthEntry, PreauthList};
 pub use presets::{Preset, UnknownPreset, initial};
 pub use state::{RoomState, StateError};

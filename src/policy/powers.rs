@@ -40,7 +40,7 @@ pub const KNOWN_LOSSES: &[&str] = &[
 ];
 
 /// Levels besides the usual ones that get a role of their own.
-const MAX_EXTRA: u32 = 32;
+pub const MAX_LEVELS: u32 = 32;
 /// The role of creators of rooms of version 12 and later, who stand above all levels.
 const CREATOR: u32 = 5;
 const FIRST_EXTRA: u32 = 6;
@@ -291,7 +291,7 @@ impl Powers {
         let extra = old.0.iter().filter_map(|role| Some((role.index, named_level(role)?)));
         bands.extend(extra.filter(|(index, _)| *index >= FIRST_EXTRA));
         for level in held {
-            let mut free = FIRST_EXTRA..FIRST_EXTRA + MAX_EXTRA;
+            let mut free = FIRST_EXTRA..FIRST_EXTRA + MAX_LEVELS;
             let free = free.find(|index| bands.iter().all(|(taken, _)| taken != index));
             let known = bands.iter().any(|(_, other)| *other == level);
             if let Some(index) = free.filter(|_| !known) {
@@ -299,6 +299,14 @@ impl Powers {
             }
         }
         bands
+    }
+
+    /// How many of these levels have no role of their own in a new room: they count as the next lower one.
+    #[must_use]
+    pub fn without_role(&self, held: impl IntoIterator<Item = i64>) -> usize {
+        let held: BTreeSet<i64> = held.into_iter().collect();
+        let bands = self.bands(&RoleList(Vec::new()), held.iter().copied());
+        held.iter().filter(|level| bands.iter().all(|(_, other)| other != *level)).count()
     }
 
     /// The roles of a room with these levels. Roles 0 and 1, and indices of levels, stay as they are in `old`.

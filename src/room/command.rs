@@ -245,6 +245,12 @@ impl Step<'_> {
     /// A command in the bridged room itself.
     pub(super) fn on_command(&mut self, event: &RoomEvent, command: &Command, random: [u8; 16]) {
         let Some(user) = self.names.uri(&event.sender) else { return };
+        // What is said about consent is answered alone, and checked there.
+        if !matches!(command, Command::Consent(_))
+            && let Some(refusal) = self.names.refusal(&user, command)
+        {
+            return self.notice(&refusal.text);
+        }
         match command {
             Command::Help => self.notice(HELP),
             Command::Status => {

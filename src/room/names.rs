@@ -2,7 +2,7 @@
 
 use ruma::{OwnedUserId, UserId};
 
-use super::telling::Telling;
+use super::{Refusal, command::Command, telling::Telling};
 use crate::{
     ident::{ProviderDomain, UserUri},
     policy::Envelope,
@@ -49,6 +49,10 @@ pub trait Names: Send + Sync {
     fn portal_alias(&self, room: &crate::ident::RoomUri) -> String;
     /// Why this user of ours may not ask users of this provider, or of any if none is named, into rooms: in words for them.
     fn not_to_invite(&self, _by: &UserUri, _provider: Option<&ProviderDomain>) -> Option<String> {
+        None
+    }
+    /// Why this user of ours may not have this done in a room, by the rules of the gateway.
+    fn refusal(&self, _by: &UserUri, _command: &Command) -> Option<Refusal> {
         None
     }
     /// Counts an invitation of this user of ours; the seconds until there may be one, if there were too many.

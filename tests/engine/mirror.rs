@@ -7,7 +7,8 @@ use std::{
 };
 
 use mimi_gateway::{
-    engine::{Finding, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage},
+    engine::{Finding, MirrorError, MirrorJob, MirrorRequest, MirrorRow, Outcome, Selection, Stage, Weight},
+    ident::UserUri,
     store::{StoreError, Write},
 };
 use ruma::OwnedRoomId;
@@ -77,6 +78,52 @@ pub(crate) async fn kitchen_rooms(silo: &Silo, count: usize) -> Vec<OwnedRoomId>
         rooms.push(room);
     }
     rooms
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_will_be_lost() {
+    let silo = Silo::new("a", &["a1", "a2"], &Arc::new(Net::default())).await;
+    let homeserver = &silo.homeserver;
+    let rooms = kitchen_rooms(&silo, 6).await;
+    homeserver.set(&rooms[0], "a1", "m.room.join_rules", json!({ "join_rule": "knock" }));
+    homeserver.set(&rooms[1], "a1", "m.room.join_rules", json!({ "join_rule": "knock_restricted", "allow": [] }));
+    for (room, bans) in [(&rooms[2], 200), (&rooms[3], 203)] {
+        for n in 0..bans {
+            homeserver.ban(room, "a1", &homeserver.user(&format!("banned{n}")));
+        }
+        // The user behind a ghost is one besides.
+        homeserver.ban(room, "a1", &silo.ghost(&UserUri::parse("mimi://b.example/u/b1").unwrap()));
+    }
+    for (room, others) in [(&rooms[4], 32), (&rooms[5], 34)] {
+        let mut levels = json!({ homeserver.user("a1"): 100, homeserver.bot.as_str(): 100 });
+        for n in 0..others {
+            let name = format!("other{n}");
+            homeserver.register(&name);
+            homeserver.invite(room, "a1", &homeserver.user(&name), false);
+            homeserver.join(room, &name);
+            levels[homeserver.user(&name)] = json!(51 + n);
+        }
+        // Nobody who is there has these.
+        levels["@elsewhere:a.test"] = json!(7);
+        homeserver.set(room, "a1", "m.room.power_levels", json!({ "users": levels }));
+    }
+    let dry = MirrorRequest { dry_run: true, ..request(named(&rooms)) };
+    let (_, found) = run(&silo, dry).await;
+    assert!(found.iter().all(|row| row.outcome == Outcome::Fit));
+    let found: BTreeMap<&str, &[Finding]> = found.iter().map(|row| (row.room.as_str(), &*row.findings)).collect();
+    let of = |n: usize| found[rooms[n].as_str()];
+    assert_eq!(of(0), [Finding::Knock]);
+    assert_eq!(of(1), [Finding::Restricted, Finding::Knock]);
+    assert_eq!((of(2), of(3)), (&[][..], &[Finding::Bans(3)][..]));
+    assert_eq!((of(4), of(5)), (&[][..], &[Finding::Levels(2)][..]));
+    for (finding, words) in [
+        (&of(0)[0], "MIMI users cannot"),
+        (&of(3)[0], "3 bans of users of this provider are beyond the 200"),
+        (&of(5)[0], "2 of its members' power levels are beyond the 32"),
+    ] {
+        assert_eq!(finding.weight(), Weight::Loses);
+        assert!(finding.to_string().contains(words), "{finding}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

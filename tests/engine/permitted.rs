@@ -407,7 +407,7 @@ async fn as_hub_rooms_stay_within_the_envelope() {
 
     // A larger room is not mirrored at all.
     let large = a.homeserver.create_room("a1", "Large");
-    for name in ["a2", "a3"] {
+    for name in ["a2", "a3", "a4"] {
         come(a, &large, name);
     }
     a.homeserver.invite(&large, "a1", a.homeserver.bot.as_str(), false);
@@ -507,4 +507,26 @@ async fn files_of_some_types_are_not_let_through_in_either_direction() {
         events.iter().filter(|event| event["content"]["msgtype"] == "m.image").count()
     };
     assert_eq!((pictures(a, &at_a), pictures(b, &at_b)), (1, 1), "each has its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_the_bot_nor_a_ghost_counts_among_the_most_participants() {
+    let two = Two::new().await;
+    let a = &two.a;
+    *a.envelope.lock().unwrap() = Envelope { max_participants: Some(2), ..Envelope::default() };
+    again(a).await;
+    let rooms = kitchen_rooms(a, 2).await;
+    for room in &rooms {
+        come(a, room, "a2");
+    }
+    come(a, &rooms[1], "a3");
+    let told = ask(a, &rooms[1], "a1", "!mimi bridge").await;
+    assert_eq!(told, "That room has 3 members, more than the 2 that the operator of this server allows.");
+    a.homeserver.leave(&rooms[1], "a3");
+    // Another gateway's ghost.
+    come(a, &rooms[1], &a.ghost(&two.b.uri("b1")).replace(":a.test", ":other.test"));
+    for room in &rooms {
+        let told = ask(a, room, "a1", "!mimi bridge").await;
+        assert!(told.contains("mimi://a.example/r/"), "{told}");
+    }
 }

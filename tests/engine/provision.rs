@@ -15,6 +15,7 @@ use mimi_gateway::{
         ports::Endpoint,
         rights::{Act, Limits},
     },
+    ident::UserUri,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -227,7 +228,9 @@ async fn permissions_are_those_of_the_bot_in_its_words() {
     let room = with_bot(a).await;
     let (at_a, _) = two.bridge().await;
     come(a, &at_a, "a2");
-    ruled(a, &[("@a1:a.test", &[Act::Chat]), ("@a3:a.test", &[Act::Admin])], Limits { rooms: 9, invitations: 9 }).await;
+    let rules: &[(&str, &[Act])] =
+        &[("@a1:a.test", &[Act::Chat]), ("@a2:a.test", &[Act::Invite]), ("@a3:a.test", &[Act::Admin])];
+    ruled(a, rules, Limits { rooms: 9, invitations: 9 }).await;
     let program = Program::new(a, "a1");
     let desk = alone(a, "a1").await;
     let user = json!({ "user": b.uri("b1") });
@@ -266,6 +269,8 @@ async fn permissions_are_those_of_the_bot_in_its_words() {
     assert_eq!(answer.refused(403, "M_FORBIDDEN"), said);
     let status = program.ask("get", "/status", &[], None).await;
     assert_eq!(status.body["may"], json!(["chat"]));
+    // What only the rules of the room decide.
+    assert_eq!(program.ask("get", "/rooms/{room}", &[at_a.as_str()], None).await.status, StatusCode::OK);
 
     // Who is not in the room: neither hears of it nor does anything there, unless they administrate.
     let other = program.of(&a.homeserver.user("a2"));
@@ -285,6 +290,104 @@ async fn permissions_are_those_of_the_bot_in_its_words() {
     assert_eq!(admin.ask("get", "/quarantine", &[], None).await.body["items"], json!([]));
     assert_eq!(admin.ask("get", "/rooms/{room}", &[at_a.as_str()], None).await.status, StatusCode::OK);
     assert_eq!(admin.ask("delete", "/rooms/{room}", &[at_a.as_str()], None).await.status, StatusCode::ACCEPTED);
+}
+
+/// Each route, with what one says in its place: to the bot alone, or in the room.
+fn routes(
+    room: &str,
+    other: &str,
+    user: &UserUri,
+) -> Vec<(&'static str, &'static str, Vec<String>, Option<Value>, String)> {
+    let about = json!({ "user": user });
+    let far = "mimi://b.example/r/far";
+    let in_room = || vec![room.to_owned()];
+    vec![
+        ("get", "/status", vec![], None, "status".to_owned()),
+        ("get", "/rooms", vec![], None, "rooms".to_owned()),
+        ("post", "/rooms", vec![], Some(json!({ "room": other })), format!("bridge {other}")),
+        ("post", "/joins", vec![], Some(json!({ "room": far })), format!("join {far}")),
+        ("post", "/chats", vec![], Some(json!({ "whom": user })), format!("start-chat {user}")),
+        ("get", "/discoverable", vec![], None, "discoverable".to_owned()),
+        ("put", "/discoverable", vec![], Some(json!({ "ways": ["handle"] })), "discoverable handle".to_owned()),
+        ("post", "/consent", vec![], Some(json!({ "word": "ask", "user": user })), format!("ask {user}")),
+        ("get", "/providers", vec![], None, "providers".to_owned()),
+        ("put", "/providers/{provider}/denial", vec!["b.example".to_owned()], None, "deny b.example".to_owned()),
+        ("delete", "/providers/{provider}/denial", vec!["b.example".to_owned()], None, "allow b.example".to_owned()),
+        ("get", "/quarantine", vec![], None, "providers".to_owned()),
+        ("get", "/rooms/{room}", in_room(), None, "!mimi status".to_owned()),
+        ("post", "/rooms/{room}/invitations", in_room(), Some(about), format!("!mimi invite {user}")),
+        ("post", "/rooms/{room}/codes", in_room(), Some(json!({})), "!mimi code".to_owned()),
+        ("delete", "/rooms/{room}/codes", in_room(), None, "!mimi code off".to_owned()),
+        ("delete", "/rooms/{room}", in_room(), None, "!mimi unbridge".to_owned()),
+    ]
+}
+
+/// What is everybody's own affair: whom one lets ask, whom one blocks, not to be found, and to report abuse.
+const FREE: [(&str, &str); 5] = [
+    ("get", "/openapi.json"),
+    ("get", "/blocked"),
+    ("put", "/blocked/{user}"),
+    ("delete", "/blocked/{user}"),
+    ("post", "/rooms/{room}/reports"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_nothing_gets_nothing_by_any_door() {
+    let two = Two::new().await;
+    let (a, b) = (&two.a, &two.b);
+    let other = with_bot(a).await;
+    let (at_a, at_b, _) = two.room().await;
+    let desk = alone(a, "a1").await;
+    ruled(a, &[("*", &[])], Limits { rooms: 9, invitations: 9 }).await;
+    let program = Program::new(a, "a1");
+    let b1 = b.uri("b1");
+    let routes = routes(at_a.as_str(), &other, &b1);
+    let checked = routes.iter().map(|(method, path, ..)| (*method, *path));
+    let all: BTreeSet<_> = checked.chain(FREE).collect();
+    assert_eq!(all, provision::paths().into_iter().collect(), "each route is looked at");
+    for (method, path, names, body, words) in routes {
+        let at = if words.starts_with("!mimi") { &at_a } else { &desk };
+        let said = ask(a, at, "a1", &words).await;
+        assert_eq!(said, "You are not permitted to use this gateway.", "{words}");
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let answer = program.ask(method, path, &names, body).await;
+        assert_eq!(answer.refused(403, "M_FORBIDDEN"), said, "{method} {path}");
+    }
+    for words in ["!mimi", "!mimi dance", "!mimi rooms"] {
+        assert_eq!(ask(a, &at_a, "a1", words).await, "You are not permitted to use this gateway.", "{words}");
+    }
+
+    let b1 = b1.to_string();
+    assert_eq!(program.ask("put", "/blocked/{user}", &[&b1], None).await.status, StatusCode::OK);
+    assert_eq!(program.ask("get", "/blocked", &[], None).await.body["users"], json!([b1]));
+    assert_eq!(program.ask("delete", "/blocked/{user}", &[&b1], None).await.status, StatusCode::OK);
+    assert_eq!(program.ask("put", "/discoverable", &[], Some(json!({ "ways": [] }))).await.body["ways"], json!([]));
+    for word in ["accept", "decline", "revoke"] {
+        let answer = program.ask("post", "/consent", &[], Some(json!({ "word": word, "user": b1 }))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{word}: {}", answer.body);
+    }
+
+    // Nothing came of it, and the room goes on; there their power counts.
+    a.homeserver.say(&at_a, "a1", "still here");
+    until_bodies(b, &at_b, &["still here"]).await;
+    let ghost = a.ghost(&b.uri("b1"));
+    a.homeserver.kick(&at_a, "a1", &ghost);
+    until_true("B1 is out", || b.homeserver.member(&at_b, "@b1:b.test").as_deref() == Some("leave")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_only_invite_uses_the_rooms_by_either_door() {
+    let two = Two::new().await;
+    let a = &two.a;
+    let (at_a, _) = two.bridge().await;
+    ruled(a, &[("*", &[Act::Invite])], Limits { rooms: 9, invitations: 9 }).await;
+    let program = Program::new(a, "a1");
+    program.ask("get", "/rooms", &[], None).await.refused(403, "M_FORBIDDEN");
+    let said = ask(a, &at_a, "a1", "!mimi status").await;
+    let answer = program.ask("get", "/rooms/{room}", &[at_a.as_str()], None).await;
+    assert_eq!(answer.text("message"), said);
+    let answer = program.ask("delete", "/rooms/{room}", &[at_a.as_str()], None).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]

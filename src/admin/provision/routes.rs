@@ -103,6 +103,8 @@ async fn rooms(State(api): Api, Extension(by): By, page: Asked) -> Result<Json<R
     let page = asked(page)?;
     if page.all {
         administrates(&api.engine, &by)?;
+    } else {
+        api.engine.permits(&by.user, &Command::Rooms)?;
     }
     let user = (!page.all).then_some(&*by.user);
     let (rooms, next) = api.engine.rooms_of(user, page.place()?, PAGE).await?;
@@ -115,9 +117,9 @@ async fn bridge(State(api): Api, Extension(by): By, body: Bytes) -> Answer {
 }
 
 async fn room(State(api): Api, Extension(by): By, Path(name): Path<String>) -> Result<Json<Room>, Refusal> {
+    let message = api.engine.order(&by, Some(&name), Command::Status).await?.text;
     let room = api.engine.room_of(&by.user, &name).await?;
     let room = room.ok_or_else(|| Refusal::not_found("I know no such room in which you are."))?;
-    let message = api.engine.order(&by, Some(&name), Command::Status).await?.text;
     Ok(Json(Room { room: room.into(), message }))
 }
 

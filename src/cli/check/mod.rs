@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use super::{exit::Exit, sentence};
 use crate::{
     config::{Config, ConfigError, Secret, StoreEngine},
+    ident::ProviderDomain,
     matrix::{
         Credentials,
         registration::{Expected, Registration},
@@ -84,6 +85,7 @@ fn configuration(path: &Path, report: &mut Report<'_>) -> Option<Config> {
     match Config::load(path) {
         Ok(config) => {
             report.ok(Exit::Config, "configuration", format!("{} reads well", path.display()));
+            denied_peers(&config, report);
             Some(config)
         }
         Err(ConfigError::Several(faults)) => {
@@ -96,6 +98,17 @@ fn configuration(path: &Path, report: &mut Report<'_>) -> Option<Config> {
             report.fail(Exit::Config, "configuration", sentence("", &fault), "");
             None
         }
+    }
+}
+
+/// Peers with whom `[envelope]` lets nobody talk: one of the two is a mistake.
+fn denied_peers(config: &Config, report: &mut Report<'_>) {
+    let denied = |domain: &&ProviderDomain| !config.envelope.admits(domain);
+    for domain in config.peers.iter().filter(|(_, peer)| peer.allowed).map(|(domain, _)| domain).filter(denied) {
+        let advice = "Remove the peer, or let `envelope.providers` and `envelope.deny_providers` admit it";
+        let why =
+            format!("{domain} is a peer, and [envelope] denies it: nothing goes there, and nothing comes from there");
+        report.warn(Exit::Config, "envelope", why, advice);
     }
 }
 

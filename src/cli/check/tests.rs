@@ -350,6 +350,24 @@ async fn readable_secrets_and_sled_get_a_warning() {
 }
 
 #[tokio::test]
+async fn a_peer_that_the_envelope_denies_gets_a_warning() {
+    let place = Place::new("http://127.0.0.1:1").await;
+    let config = fs::read_to_string(place.path("c.toml")).unwrap();
+    for (envelope, peer, warnings) in [
+        ("deny_providers = ['*.example']", "", 1),
+        ("providers = ['c.example']", "", 1),
+        ("providers = ['b.*']", "", 0),
+        // Cut off in both ways, by whoever meant it.
+        ("deny_providers = ['b.example']", "allowed = false\n", 0),
+    ] {
+        place.write("c.toml", &format!("{config}{peer}[envelope]\n{envelope}\n"));
+        let (exit, text) = place.check(true).await;
+        let told = text.lines().filter(|line| line.starts_with("warn") && line.contains("b.example is a peer"));
+        assert_eq!((exit, told.count()), (Exit::Success, warnings), "{envelope}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn every_fault_of_the_configuration_gets_a_line() {
     let place = Place::new("ftp://x").await;
     let config = fs::read_to_string(place.path("c.toml")).unwrap();

@@ -56,27 +56,27 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "JOB")]
     undo: Option<u64>,
     /// Do it. Without this it is only looked at, and nothing is changed.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["job", "jobs", "stop"])]
     yes: bool,
     /// With --space: also the space itself, and the spaces in it, before their rooms: rooms for a space's members belong to it for
     /// MIMI users, too, then.
-    #[arg(long, requires = "space")]
+    #[arg(long, requires = "space", conflicts_with_all = ["all", "file", "job", "jobs", "stop", "undo"])]
     with_space: bool,
     /// Where the bot is not in a room or lacks power: have the homeserver invite it and give it an administrator's power, in the
     /// name of somebody who has it (Synapse's admin API; needs `homeserver.admin_token`).
     #[arg(long, conflicts_with_all = ["job", "jobs", "stop", "undo"])]
     make_admin: bool,
     /// With --undo: also rooms that MIMI users are in; they are put out.
-    #[arg(long, requires = "undo")]
+    #[arg(long, requires = "undo", conflicts_with_all = ["all", "space", "file", "job", "jobs", "stop"])]
     used: bool,
     /// Rooms a minute. A dry run, which only reads, goes ten times as fast.
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::engine::FASTEST)))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["job", "jobs", "stop", "undo"], default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::engine::FASTEST)))]
     rate: u32,
     /// One JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
     /// Begin the job, and do not wait for it.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["jobs", "stop"])]
     detach: bool,
 }
 

@@ -153,7 +153,9 @@ pub(super) fn summary(job: &JobRow) -> String {
         "undone" if job.counts.kept > 0 => "Rooms that MIMI users are in are let go with --used.".to_owned(),
         "undone" => String::new(),
         _ if job.dry_run => {
-            "Nothing was changed. What was said before is never carried. The same with --yes mirrors them.".to_owned()
+            "Nothing was changed. What was said before is never carried: MIMI users read what is said while they are in. The same \
+             with --yes mirrors them."
+                .to_owned()
         }
         _ => format!("`mimi-gateway mirror --undo {id}` shows what would take that back."),
     };
@@ -248,8 +250,8 @@ pub(super) mod tests {
         let dry = JobRow { dry_run: true, ..counted("finished", dry) };
         assert_eq!(
             summary(&dry),
-            "\nJob 3: 2 rooms can be mirrored, 1 left out. Nothing was changed. What was said before is never carried. The same \
-             with --yes mirrors them.\n"
+            "\nJob 3: 2 rooms can be mirrored, 1 left out. Nothing was changed. What was said before is never carried: MIMI users \
+             read what is said while they are in. The same with --yes mirrors them.\n"
         );
         let done = counted("finished", Counts { rooms: 2, mirrored: 1, failed: 1, ..Counts::default() });
         assert!(

@@ -15,6 +15,7 @@
 //! A room is mirrored once however often its turn comes: its address is stored before it is made, and what is linked to
 //! that address is done. One job is worked on at a time.
 
+mod finding;
 mod look;
 mod run;
 mod turns;
@@ -33,7 +34,7 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-pub use self::look::{Finding, Weight};
+pub use self::finding::{Finding, Weight};
 use super::{
     core::{Engine, lock, now},
     ports::Millis,
