@@ -2,6 +2,8 @@
 //! name is kept out of the MIMI room by their provider's. Its participants get the role "banned"; who was put out that way is let
 //! in again with the list.
 
+use std::fmt::Write as _;
+
 use ruma::UserId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -133,7 +135,7 @@ impl Step<'_> {
         let providers = providers.join(", ");
         let mut text = format!("{who} keeps {providers} out of this room by its server access list");
         if !out.is_empty() {
-            text += &format!(": {} of the MIMI users are removed", out.len());
+            let _ = write!(text, ": {} of the MIMI users are removed", out.len());
         }
         text.push('.');
         if !stuck.is_empty() {
@@ -141,7 +143,7 @@ impl Step<'_> {
             let more = stuck.len().saturating_sub(NAMED);
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
             let names = names.join(", ");
-            text += &format!(" Nobody here may take out of the MIMI room: {names}{more}. {NOT_SENT}");
+            let _ = write!(text, " Nobody here may take out of the MIMI room: {names}{more}. {NOT_SENT}");
         }
         self.notice(&text);
         self.room.barred.extend(stuck.into_iter().cloned());

@@ -75,9 +75,13 @@ impl Step<'_> {
         if !self.room.contested.differs() {
             return;
         }
-        let agreed = |user: &&UserUri| match self.is_participant(user) {
-            true => self.room.ghosts.contains(*user),
-            false => !self.is_banned_now(user) || self.room.banned.contains(*user) || self.room.shut.contains(*user),
+        let is_out = |user: &UserUri| self.room.banned.contains(user) || self.room.shut.contains(user);
+        let agreed = |user: &&UserUri| {
+            if self.is_participant(user) {
+                self.room.ghosts.contains(*user)
+            } else {
+                !self.is_banned_now(user) || is_out(user)
+            }
         };
         for user in self.room.contested.left.iter().filter(agreed).cloned().collect::<Vec<_>>() {
             self.room.contested.agrees(&user);

@@ -7,7 +7,7 @@ use super::{
     step::{Step, hash},
 };
 use crate::{
-    content::{ContentError, ContentFault, MessageId, MessageStatusReport, MimiContent},
+    content::{ContentError, ContentFault, Implausible, MessageId, MessageStatusReport, MimiContent},
     ident::UserUri,
     policy::Capability,
     translate::{self, CONTENT_KEY, Earlier, Form, Refers},
@@ -54,6 +54,14 @@ impl Step<'_> {
         );
     }
 
+    /// A message disappears at a time that makes no sense.
+    fn not_believed(&mut self, sender: &UserUri, why: Implausible) {
+        self.report(format!("a message of {sender} is not believed: {why}"));
+        let name = self.names.display(sender);
+        let what = "it should disappear more than a year from now, or should have a year ago";
+        self.not_shown(sender, &format!("A message of {name} is not shown: {what}."));
+    }
+
     /// Tells people now and then of a message that they do not see, if its sender may write here.
     fn not_shown(&mut self, sender: &UserUri, what: &str) {
         let may_write = self.state().is_some_and(|state| state.can(sender, Capability::SendMessage));
@@ -74,10 +82,7 @@ impl Step<'_> {
             return self.report(format!("a message of {sender} claims another origin: {error}"));
         }
         if let Err(why) = content.check_plausible(accepted) {
-            self.report(format!("a message of {sender} is not believed: {why}"));
-            let name = self.names.display(sender);
-            let what = "it should disappear more than a year from now, or should have a year ago";
-            return self.not_shown(sender, &format!("A message of {name} is not shown: {what}."));
+            return self.not_believed(sender, why);
         }
         let id = crate::content::message_id(sender, &self.room.uri, plaintext, &content.salt).0;
         let honest = super::frank::check_beside(beside, &id, &content, plaintext);

@@ -292,12 +292,11 @@ async fn permissions_are_those_of_the_bot_in_its_words() {
     assert_eq!(admin.ask("delete", "/rooms/{room}", &[at_a.as_str()], None).await.status, StatusCode::ACCEPTED);
 }
 
-/// Each route, with what one says in its place: to the bot alone, or in the room.
-fn routes(
-    room: &str,
-    other: &str,
-    user: &UserUri,
-) -> Vec<(&'static str, &'static str, Vec<String>, Option<Value>, String)> {
+/// Method, path, what it names, the body, and what one says in its place: to the bot alone, or in the room.
+type Route = (&'static str, &'static str, Vec<String>, Option<Value>, String);
+
+/// Each route.
+fn routes(room: &str, other: &str, user: &UserUri) -> Vec<Route> {
     let about = json!({ "user": user });
     let far = "mimi://b.example/r/far";
     let in_room = || vec![room.to_owned()];

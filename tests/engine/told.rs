@@ -318,7 +318,7 @@ async fn readers_hear_now_and_then_of_messages_that_cannot_be_shown() {
     says(&mut rogue, &b, &uri, 2, NestedPart::text(TEXT_PLAIN, "end")).await;
     until_bodies(&b, &portal, &["end"]).await;
     // One of several times the length that we send is shown as far as an event can hold it.
-    let text = [&head[..head.len() - 1], &[0x5a], &100_000_u32.to_be_bytes(), &[b'y'; 100_000]].concat();
+    let text = [&head[..head.len() - 1], &[0x5a], &100_000_u32.to_be_bytes(), &vec![b'y'; 100_000]].concat();
     send_bytes(&mut rogue, &b, &uri, &text).await;
     until_true("the long text", || {
         b.homeserver.bodies(&portal).iter().any(|body| body.starts_with("yyyy") && body.ends_with("was cut here]"))
