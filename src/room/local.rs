@@ -84,6 +84,10 @@ impl Step<'_> {
                 return self.report(format!("{} is not carried, the room is broken: {why}", event.event_id));
             }
         }
+        // Of a deletion that was itself taken back the target stays known, and gone.
+        if event.redacted && event.redacts.is_none() {
+            return self.was_redacted(event);
+        }
         if event.event_type == "m.room.encrypted" {
             self.report(format!("{} is encrypted and cannot be carried", event.event_id));
             let words = format!(

@@ -51,7 +51,7 @@ impl Step<'_> {
             NotCarried::NoTarget if event.event_type == "m.room.redaction" => {
                 self.detail(event, "others never had what it removes");
             }
-            _ if is_empty => self.detail(event, "it was taken back"),
+            _ if is_empty => self.detail(event, "it says nothing"),
             NotCarried::EventType(kind) if is_signal(kind) => {
                 self.detail(event, "it is for clients, and not for people");
             }
@@ -93,6 +93,11 @@ impl Step<'_> {
         self.out.push(Effect::Note(format!("{} is not carried: it mirrors a MIMI message", event.event_id)));
         self.tell_status(&event.event_id, &Fate::Failed(Why::Unsupported, words));
         self.tell_losses(&user, vec![Loss::Forwarded]);
+    }
+
+    /// Somebody removed it before it was read here: what is left says nothing.
+    pub(super) fn was_redacted(&mut self, event: &RoomEvent) {
+        self.detail(event, "it was taken back");
     }
 
     fn detail(&mut self, event: &RoomEvent, why: &str) {

@@ -47,6 +47,8 @@ pub struct RoomEvent {
     pub redacts: Option<OwnedEventId>,
     /// Of a membership: what it was before, if the homeserver says (`unsigned.prev_content`).
     pub was: Option<String>,
+    /// Somebody took it back before it was read (`unsigned.redacted_because`): what it said is gone.
+    pub redacted: bool,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +74,8 @@ struct Unsigned {
     transaction_id: Value,
     #[serde(default)]
     prev_content: Value,
+    #[serde(default)]
+    redacted_because: Value,
 }
 
 /// A state key of `null` is no state key, but an error.
@@ -116,6 +120,7 @@ impl RoomEvent {
             transaction_id: fields.unsigned.transaction_id.as_str().map(str::to_owned),
             redacts,
             was: fields.unsigned.prev_content.get("membership").and_then(Value::as_str).map(str::to_owned),
+            redacted: fields.unsigned.redacted_because.is_object(),
         })
     }
 
@@ -219,6 +224,16 @@ mod tests {
         value = message();
         value["content"]["body"] = json!("x".repeat(EVENT_MAX));
         assert!(matches!(parse(&value), Err(BadEvent::TooLarge(_))));
+    }
+
+    #[test]
+    fn what_was_taken_back_says_so() {
+        let mut value = message();
+        assert!(!parse(&value).unwrap().redacted);
+        (value["content"], value["unsigned"]) = (json!({}), json!({"redacted_because": {"type": "m.room.redaction"}}));
+        assert!(parse(&value).unwrap().redacted);
+        value["unsigned"] = json!({"redacted_because": null});
+        assert!(!parse(&value).unwrap().redacted, "it is empty as it was sent");
     }
 
     #[test]

@@ -232,10 +232,11 @@ pub const FEATURES: &[Feature] = &[
     ),
     row(
         "custom events",
-        "any type of its own",
+        "any type, or `msgtype`, of its own",
         "private part, text beside it",
         levels(Level::Text, Level::Full),
-        "whole between gateways (`peers.*.gateway`), edits too; with numbers that are no integers, as text",
+        "whole between gateways (`peers.*.gateway`), edits and what they refer to, too; with numbers that are no integers, as text; \
+         of a message its text and `msgtype`",
         None,
     ),
     row(
@@ -285,6 +286,14 @@ pub const FEATURES: &[Feature] = &[
         "",
         levels(Level::Partly, Level::No),
         "beyond name, type, size, length, blur and preview",
+        None,
+    ),
+    row(
+        "what apps add to messages",
+        "fields that Matrix does not have",
+        "",
+        levels(Level::Partly, Level::No),
+        "hints of clients to clients (`org.matrix.…`, `io.element.…`, `com.beeper.…` and the like) are left out without a word",
         None,
     ),
     row(
@@ -417,6 +426,7 @@ const TOLD: &[(&str, &str)] = &[
         "the cover of a file (it comes without a preview, to be downloaded, and its description says that it is a spoiler)",
     ),
     ("what apps note of files", "what your app notes of a file beyond its name, type, size and length"),
+    ("what apps add to messages", "what your app adds to a message under names of its own (the message is sent)"),
     ("names that messages bring along", "names and pictures that a message brings along (it is shown under yours)"),
     ("forwarded messages of MIMI users", "messages of theirs that you send on as they are (write or send them anew)"),
     ("other events of Matrix", "events of which only Matrix clients know what they mean"),
@@ -481,6 +491,7 @@ impl Loss {
             | Self::Preview
             | Self::Cover
             | Self::Profile
+            | Self::Fields
             | Self::Forwarded
             | Self::Thumbnail => return None,
         })
@@ -543,6 +554,7 @@ impl Loss {
             Self::Preview => "link previews",
             Self::Cover => "spoilers on pictures",
             Self::FileDetails => "what apps note of files",
+            Self::Fields => "what apps add to messages",
             Self::Profile => "names that messages bring along",
             Self::Event(_) => "other events of Matrix",
             Self::Forwarded => "forwarded messages of MIMI users",

@@ -189,6 +189,8 @@ pub enum Loss {
     Languages,
     /// The sender's plain text says something else than its formatted text; the plain text was made from the latter.
     Alternatives,
+    /// What a client adds to a message under names of its own.
+    Fields,
 }
 
 impl fmt::Display for Loss {
@@ -226,6 +228,7 @@ impl fmt::Display for Loss {
             Self::Event(event_type) => write!(f, "events of type {event_type}"),
             Self::Forwarded => f.write_str("a forwarded message of a MIMI user"),
             Self::Languages => f.write_str("what it says in other languages"),
+            Self::Fields => f.write_str("what an app adds to a message under names of its own"),
             Self::Alternatives => f.write_str("a plain text that differed from the formatted one"),
         }
     }

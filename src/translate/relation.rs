@@ -6,6 +6,7 @@
 //!  m.replace            <-> replaces: the id of the first version, by its sender alone
 //!  m.annotation         <-> inReplyTo, disposition reaction, the key as text
 //!  m.thread             <-> topicId: that of the thread's first message, else its id
+//!  others, of custom events <-> inReplyTo, and their kind in the private part
 //!  m.room.redaction     <-> replaces, an empty body; of a reaction also inReplyTo
 //! ```
 //!
@@ -36,6 +37,11 @@ const MAX_KEY: usize = 256;
 const MAX_SHORTCODE: usize = 60;
 /// Longest reason of a deletion, in characters.
 const MAX_REASON: usize = 500;
+/// Longest kind of a relation, in bytes.
+const MAX_REL_TYPE: usize = 255;
+const REFERENCE: &str = "m.reference";
+/// Kinds of relations that MIMI has a word for, by the names that clients use.
+const MAPPED: [&str; 4] = ["m.replace", "m.thread", "io.element.thread", "m.in_reply_to"];
 /// What stands above an answer to a message that is not there.
 pub(super) const NOT_HERE: &str = "[in reply to a message that is not here]";
 
@@ -186,7 +192,12 @@ impl Relations {
                     None => losses.push(Loss::Edit),
                 }
             }
-            (Some("m.reference"), Some(target)) => found.reply = Some(target.first),
+            (Some(rel_type), Some(target)) if rel_type == REFERENCE || Related::of(event_type, outer).is_some() => {
+                // A message refers to one other: that it answers another one, too, is lost.
+                losses.extend(found.reply.is_some().then_some(Loss::Reply));
+                (found.reply, found.answered) = (Some(target.first), None);
+                losses.extend((!is_kept_whole(event_type, relation)).then_some(Loss::Reference));
+            }
             (Some(_), _) => losses.push(Loss::Reference),
             (None, _) => {}
         }
@@ -204,6 +215,51 @@ impl Relations {
         message.replaces = self.replaces;
         message.topic_id = self.topic;
     }
+}
+
+/// What an event of a custom type is to the one that it refers to, if that is no answer, thread or edit. Which one that is, the
+/// message says (`inReplyTo`): no event id is among this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Related {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    rel_type: String,
+}
+
+impl Related {
+    /// The relation of an event; `None` if it has none that crosses so.
+    pub(super) fn of(event_type: &str, outer: &Map<String, Value>) -> Option<Self> {
+        let relation = outer.get("m.relates_to")?;
+        let text = |field: &str| relation.get(field).and_then(Value::as_str).map(str::to_owned);
+        let related = Self { key: text("key"), rel_type: text("rel_type")? };
+        // What votes are to their polls is known.
+        let is_custom = Kind::of(event_type, &Value::Null).is_some_and(|kind| !kind.is_vote_or_end());
+        (is_custom && related.is_valid()).then_some(related)
+    }
+
+    /// Whether it is a kind of relation that has no meaning of its own, and bounded.
+    fn is_valid(&self) -> bool {
+        let plain = self.rel_type.bytes().all(|byte| byte.is_ascii_graphic());
+        let key = self.key.as_deref().is_none_or(|key| key.len() <= MAX_KEY && !key.chars().any(char::is_control));
+        let bounded = (1..=MAX_REL_TYPE).contains(&self.rel_type.len());
+        key && plain && bounded && !MAPPED.contains(&self.rel_type.as_str())
+    }
+
+    /// The form of an event with this relation, as somebody else says.
+    pub(super) fn form(self) -> Option<Form> {
+        self.is_valid().then(|| Form::Related(self.rel_type, self.key))
+    }
+}
+
+/// Whether a relation comes back as it is: there is nothing in it that stays behind.
+fn is_kept_whole(event_type: &str, relation: &Map<String, Value>) -> bool {
+    let stays = |(key, value): (&String, &Value)| match key.as_str() {
+        "rel_type" | "event_id" | "m.in_reply_to" | "is_falling_back" => true,
+        "key" => value.is_string(),
+        _ => false,
+    };
+    Kind::of(event_type, &Value::Null).is_some() && relation.iter().all(stays)
 }
 
 /// The message of the event that a relation is to.
@@ -307,7 +363,7 @@ impl Refers {
     pub fn target(&self) -> Option<MessageId> {
         match self.form {
             Form::Deletion(_) | Form::Message | Form::Version(..) => self.replaces,
-            Form::Reaction(_) | Form::Reference(..) => self.reply,
+            Form::Reaction(_) | Form::Reference(..) | Form::Related(..) => self.reply,
         }
     }
 
@@ -316,7 +372,7 @@ impl Refers {
     pub fn lacks(&self, resolved: &Resolved) -> Option<MessageId> {
         let found = match self.form {
             Form::Deletion(_) | Form::Message | Form::Version(..) => &resolved.replaced,
-            Form::Reaction(_) | Form::Reference(..) => &resolved.reply,
+            Form::Reaction(_) | Form::Reference(..) | Form::Related(..) => &resolved.reply,
         };
         self.target().filter(|_| found.is_none())
     }
@@ -345,6 +401,8 @@ pub enum Form {
     Reference(String, String),
     /// A new version of another type of event (a poll): type, and content as JSON text.
     Version(String, String),
+    /// An event of a custom type that has this relation to it: `rel_type`, and `key`.
+    Related(String, Option<String>),
 }
 
 impl Form {
@@ -451,6 +509,18 @@ pub fn relate(
                 }
                 None => vec![Act::send(event_type, reply(content, refers, resolved))],
             }
+        }
+        Form::Related(rel_type, key) => {
+            let mut content = content;
+            // Of what is not there it says nothing: what such an event holds is for its clients alone.
+            if let Some(target) = &resolved.reply {
+                let mut relation = json!({ "rel_type": rel_type, "event_id": target.event });
+                if let (Some(key), Some(object)) = (key, relation.as_object_mut()) {
+                    object.insert("key".to_owned(), key.as_str().into());
+                }
+                set(&mut content, relation);
+            }
+            vec![Act::send(event_type, content)]
         }
         Form::Message | Form::Version(..) => {
             if let Some(found) = replaced.filter(own) {

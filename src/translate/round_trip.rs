@@ -4,7 +4,7 @@
 //!
 //! | Type | Same |
 //! |---|---|
-//! | text, notice, emote | `msgtype` and `body`; formatted: the same tree of blocks and marks (`markdown::tests::meaning`) |
+//! | text, notice, emote, a kind of its own | `msgtype` and `body`; formatted: the same tree of blocks and marks (`markdown::tests::meaning`) |
 //! | in extensible form | the text, as `m.text` |
 //! | reply, thread | besides: the event answered, and that whoever said it is rung; the thread's root |
 //! | edit | the event whose first version it replaces, and the new text |
@@ -18,7 +18,7 @@
 //! | custom emoji | the whole text, and in it each picture's bytes and name |
 //! | poll, vote, end | the whole content; the poll of votes and ends |
 //! | call | that there is one, as text |
-//! | custom event | type, and the whole content but relations, mentions and what gateways mark |
+//! | custom event | type, and the whole content (or none) but mentions and what gateways mark; its relation: `rel_type`, `key`, the event |
 //! | new version of a poll or custom event | besides: the event whose first version it replaces |
 //! | disappearing message | besides: when it goes |
 //! | what one event became | what its event says, said in Matrix, is a message that gives the same event again; one without formatting is the same, byte for byte, with its sender, salt and time |
@@ -185,6 +185,7 @@ impl Conversation {
         match step.kind {
             1 => text(formatted()),
             2 => text(json!({"msgtype": "m.notice"})),
+            3 if step.seed.is_multiple_of(2) => text(json!({"msgtype": "org.example.confetti"})),
             3 => text(json!({"msgtype": "m.emote"})),
             4 => (
                 "m.message".to_owned(),
@@ -258,7 +259,9 @@ impl Conversation {
             POLL_START => poll(words, step.seed),
             NEW_POLL | NEW_CUSTOM => {
                 let kind = if step.kind == NEW_POLL { POLL_START } else { CUSTOM };
-                let (event_type, new) = self.event(&Step { kind, ..step.clone() });
+                let (event_type, mut new) = self.event(&Step { kind, ..step.clone() });
+                // What it refers to is that of the first version.
+                new.as_object_mut().unwrap().remove("m.relates_to");
                 let is_one = |said: &Said| said.earlier.kind.as_ref().is_some_and(|kind| kind.event_type == event_type);
                 let Some(said) = self.target(step, |said| said.kind == kind && said.by_b == step.by_b && is_one(said))
                 else {
@@ -270,7 +273,7 @@ impl Conversation {
             20 => match self.target(step, |said| said.kind == POLL_START) {
                 Some(said) if step.seed.is_multiple_of(2) => (
                     format!("{POLL}.response"),
-                    json!({format!("{POLL}.response"): {"answers": ["1"]}, "m.relates_to": about(said)}),
+                    json!({format!("{POLL}.response"): {"answers": votes(said, step.seed)}, "m.relates_to": about(said)}),
                 ),
                 Some(said) => (
                     format!("{POLL}.end"),
@@ -278,10 +281,19 @@ impl Conversation {
                 ),
                 None => text(json!({})),
             },
-            CUSTOM => (
-                "org.example.dice".to_owned(),
-                json!({"body": words, "org.example.dice": {"sides": step.seed, "x": [null, true]}}),
-            ),
+            CUSTOM => {
+                let mut content = if step.seed.is_multiple_of(7) {
+                    json!({})
+                } else {
+                    json!({"body": words, "org.example.dice": {"sides": step.seed, "x": [null, true]}})
+                };
+                if let Some(said) = self.target(step, message)
+                    && let Some(relation) = related(&id(said), step.seed, words)
+                {
+                    content["m.relates_to"] = relation;
+                }
+                ("org.example.dice".to_owned(), content)
+            }
             // A new caption, or another file.
             22 => match self.target(step, |said| matches!(said.kind, 11..=13) && said.by_b == step.by_b) {
                 Some(said) if step.files.0 == "m.room.message" => {
@@ -388,6 +400,7 @@ impl Conversation {
         }
         prop_assert_eq!(&has["rel_type"], &had["rel_type"]);
         prop_assert_eq!(&has["event_id"], &self.other(&had["event_id"], side));
+        prop_assert_eq!(&has["key"], &had["key"]);
         if had["is_falling_back"] != json!(true) {
             let answered = |relation: &Value| relation["m.in_reply_to"]["event_id"].clone();
             prop_assert_eq!(answered(&has), self.other(&answered(&had), side));
@@ -437,7 +450,8 @@ impl Conversation {
                     prop_assert_eq!(&to["m.mentions"], rung);
                 }
             }
-            "m.reaction" => prop_assert_eq!(&has["key"], &had["key"]),
+            // All that it says is the relation.
+            "m.reaction" => {}
             "m.room.redaction" => {
                 prop_assert_eq!(&to["redacts"], &self.other(&from["redacts"], side));
                 prop_assert_eq!(to["reason"].as_str().map(str::trim), from["reason"].as_str().map(str::trim));
@@ -452,6 +466,24 @@ impl Conversation {
 fn whom_it_answers(said: &Said, step: &Step) -> Value {
     let user = People.matrix_id(&said.earlier.sender);
     if said.by_b == step.by_b { json!({}) } else { json!({"user_ids": [user]}) }
+}
+
+/// What a custom event may be to another one.
+fn related(event: &ruma::EventId, seed: u64, words: &str) -> Option<Value> {
+    Some(match seed % 6 {
+        0 => json!({"rel_type": "m.reference", "event_id": event}),
+        1 => json!({"rel_type": "org.example.rel", "event_id": event}),
+        2 => json!({"rel_type": "m.annotation", "event_id": event, "key": words}),
+        3 => json!({"m.in_reply_to": {"event_id": event}}),
+        _ => return None,
+    })
+}
+
+/// Some of the answers of a poll, by their ids.
+fn votes(poll: &Said, seed: u64) -> Vec<String> {
+    let answers = poll.earlier.kind.as_ref().map(|kind| kind.answers.as_slice()).unwrap_or_default();
+    let picked = |index: &usize| (seed >> (index % 16)) & 2 == 2;
+    (0..answers.len()).filter(picked).map(|index| answers[index].0.clone()).collect()
 }
 
 /// A poll, as Element sends it or in its stable form.

@@ -68,6 +68,7 @@ pub(super) fn with_pictures(
             "m.emote"
         }
         Some("m.notice") => "m.notice",
+        Some(own) if ctx.from_gateway && events::is_own_msgtype(own) => own,
         _ => "m.text",
     };
     if let Some(subject) = message.subject() {

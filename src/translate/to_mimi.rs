@@ -71,13 +71,14 @@ pub(super) fn with_pictures(
             return Err(NotCarried::MsgType(own.to_owned()));
         }
         // Clients show a message of an unknown kind by its body.
-        other => losses.push(Loss::Unsupported(other.to_owned())),
+        other => losses.push(events::other_kind(other)),
     }
     let body = match message.get("body") {
         None => return Err(NotCarried::Empty),
         Some(value) => value.as_str().ok_or(NotCarried::Malformed("body"))?,
     };
     losses.extend(events::brings_profile(message).then_some(Loss::Profile));
+    losses.extend(events::has_fields(message).then_some(Loss::Fields));
     let formatted = (message.get("format").and_then(Value::as_str) == Some("org.matrix.custom.html"))
         .then(|| message.get("formatted_body").and_then(Value::as_str))
         .flatten();
@@ -136,7 +137,7 @@ pub(super) fn with_pictures(
     content.set_sender_timestamp(ctx.sent_ts);
     content.expires = events::expires(outer, ctx.sent_ts, &mut losses);
     relations.put(&mut content);
-    if matches!(msgtype, "m.notice" | "m.emote") {
+    if matches!(msgtype, "m.notice" | "m.emote") || events::is_own_msgtype(msgtype) {
         content.extensions.insert(ExtensionKey::text(MSGTYPE_EXTENSION), CborValue::Text(msgtype.to_owned()));
     }
     content.encode()?;

@@ -36,6 +36,7 @@ impl World {
             transaction_id: None,
             redacts: None,
             was: None,
+            redacted: false,
         };
         let mut salt = [0; 16];
         salt[..8].copy_from_slice(&self.events.to_be_bytes());
@@ -81,6 +82,7 @@ impl World {
             transaction_id: None,
             redacts: None,
             was: None,
+            redacted: false,
         };
         p.inbox.push_back(Mail::Input(Input::Event { event, salt: [0; 16], past: Vec::new() }));
     }

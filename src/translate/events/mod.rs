@@ -14,6 +14,7 @@
 
 mod extensible;
 mod live;
+mod own;
 mod place;
 mod poll;
 mod private;
@@ -40,6 +41,7 @@ use super::{
 use crate::content::{MimiContent, NestedPart};
 
 pub use live::{Live, is_live_info, is_live_place};
+pub(super) use own::{has_fields, is_own_msgtype, other_kind};
 pub(super) use place::escaped;
 pub use poll::Kind;
 pub(super) use poll::belongs;

@@ -3,13 +3,15 @@
 //!
 //! Whoever can write such a part could make another homeserver show events of any type. So one is believed only if its sender's
 //! provider is a gateway by our settings, its type is one that has no translation of its own, and its text is the one that the
-//! event gives. HTML in polls is cleaned; what an event of a custom type holds is for its clients alone, and stays as it came. Sender, time, relations and mentions are never taken from it.
+//! event gives. HTML in polls is cleaned; what an event of a custom type holds is for its clients alone, and stays as it came.
+//! Sender, time, mentions and what it refers to are never taken from it: of a relation it says the kind alone.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    super::{CONTENT_KEY, Form, Loss, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated, essence},
+    super::relation::{self, Related},
+    super::{CONTENT_KEY, Form, Loss, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated, essence, tidy},
     extensible,
     poll::{self, Kind, Poll, poll},
 };
@@ -78,6 +80,9 @@ fn fits_all_rooms(content: &Map<String, Value>) -> bool {
 #[serde(deny_unknown_fields)]
 struct Part {
     content: Map<String, Value>,
+    /// What it is to the message that it refers to (`inReplyTo`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    relation: Option<Related>,
     #[serde(rename = "type")]
     event_type: String,
 }
@@ -89,19 +94,21 @@ pub(super) fn to_mimi(
 ) -> Result<Translated, NotCarried> {
     let new = outer.get("m.new_content").and_then(Value::as_object).filter(|_| super::is_edit(outer));
     let mut content = new.unwrap_or(outer).clone();
-    // What a redaction leaves is nothing.
-    if content.is_empty() {
+    // Of a poll that says nothing there is nothing to show. Events of custom types may be without content: their type says it.
+    if content.is_empty() && poll(event_type).is_some() {
         return Err(NotCarried::Empty);
     }
     let mut losses = Vec::new();
     losses.extend(super::brings_profile(&content).then_some(Loss::Profile));
     content.retain(|key, _| !is_ours_to_say(key));
-    let target = || super::super::relation::target(outer, ctx).and_then(|target| target.kind);
-    let voted_on = if poll(event_type) == Some(Poll::Response) { target() } else { None };
+    let target = relation::target(outer, ctx);
+    // What others do not have is nothing that it could refer to there.
+    let relation = Related::of(event_type, outer).filter(|_| target.is_some());
+    let voted_on = target.and_then(|target| target.kind).filter(|_| poll(event_type) == Some(Poll::Response));
     let text = NestedPart::text(TEXT_PLAIN, &fallback(event_type, &content, voted_on.as_ref()));
     // A vote is not edited but cast anew.
     let is_private = new.is_none() || !is_vote_or_end(event_type);
-    let part = Part { content, event_type: event_type.to_owned() };
+    let part = Part { content, relation, event_type: event_type.to_owned() };
     let json = serde_json::to_vec(&part).map_err(|_| NotCarried::Malformed("content"))?;
     let body = if json.len() <= MAX_PART && is_private && fits_all_rooms(&part.content) {
         // Others see the text.
@@ -151,7 +158,7 @@ pub(super) fn to_matrix(
         losses.push(unsupported());
         return None;
     }
-    let Some(Part { mut content, event_type }) =
+    let Some(Part { mut content, relation, event_type }) =
         serde_json::from_slice(json).ok().filter(|part: &Part| may_cross(&part.event_type))
     else {
         losses.push(unsupported());
@@ -186,6 +193,13 @@ pub(super) fn to_matrix(
     if message.replaces.is_some() {
         *form = Form::Version(event_type, shown.content.to_string());
         return None;
+    }
+    match relation.map(|relation| relation.form().filter(|_| message.in_reply_to.is_some())) {
+        None => {}
+        Some(Some(related)) => *form = related,
+        Some(None) => {
+            return Some(MatrixMessage { losses: tidy([shown.losses, vec![Loss::Reference]].concat()), ..shown });
+        }
     }
     Some(shown)
 }

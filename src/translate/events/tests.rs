@@ -188,8 +188,82 @@ fn a_custom_event_comes_back_as_it_was() {
     let silent = mimi("org.example.silent", &json!({"x": 1}));
     let text = "[something that only Matrix clients show: org.example.silent]";
     assert_eq!(private::plain_text(&silent.content), Some(text));
-    assert_eq!(send("org.example.dice", &json!({}), None), Err(NotCarried::Empty), "redacted");
+    let poke = mimi("xyz.poke", &json!({}));
+    let back = seen(&poke.content, true, None);
+    assert_eq!((back.event_type.as_str(), bare(&back), back.losses), ("xyz.poke", json!({}), vec![]));
+    assert_eq!(send(START, &json!({}), None), Err(NotCarried::Empty), "a poll of which nothing is left");
     assert_eq!(send("org.example.dice", &json!({CONTENT_KEY: {}}), None), Err(NotCarried::Mirror));
+}
+
+#[test]
+fn a_custom_event_is_to_another_what_it_was() {
+    let (id, there) = (MessageId([1; 32]), event_id!("$there:b.example"));
+    let note = |relation: &Value, event: &str| {
+        let mut content = json!({"body": "hi", "n": 1, "m.relates_to": relation});
+        content["m.relates_to"]["event_id"] = json!(event);
+        content
+    };
+    for relation in [
+        json!({"rel_type": "m.reference"}),
+        json!({"rel_type": "org.example.rel"}),
+        json!({"rel_type": "m.annotation", "key": "⭐"}),
+    ] {
+        let translated = send("org.example.note", &note(&relation, "$here:a.example"), Some(id)).unwrap();
+        assert_eq!(
+            (translated.content.in_reply_to, &translated.losses),
+            (Some(id), &vec![private("org.example.note")])
+        );
+        // Our event id says nothing over there.
+        assert!(!String::from_utf8_lossy(&translated.content.encode().unwrap()).contains("$here"));
+        let back = seen(&translated.content, true, Some(there));
+        let whole = ("org.example.note", note(&relation, there.as_str()), vec![]);
+        assert_eq!((back.event_type.as_str(), bare(&back), back.losses), whole);
+        // Others see an answer.
+        let text = seen(&translated.content, false, Some(there));
+        assert_eq!(text.content["m.relates_to"], json!({"m.in_reply_to": {"event_id": there}}));
+        // Of what is not there it says nothing, and keeps what it holds.
+        let alone = seen(&translated.content, true, None);
+        assert_eq!(alone.refers.target(), Some(id), "it waits for it");
+        let alone = relate(&alone.event_type, alone.content, &alone.refers, &Resolved::default(), &alice(), false);
+        assert_eq!((&alone[0].content["body"], alone[0].content.get("m.relates_to")), (&json!("hi"), None));
+    }
+    let lost = mimi("org.example.note", &note(&json!({"rel_type": "org.example.rel"}), "$here:a.example"));
+    assert_eq!((lost.content.in_reply_to, lost.losses), (None, vec![Loss::Reference, private("org.example.note")]));
+    let more = json!({"rel_type": "org.example.rel", "org.example.more": 1});
+    let lost = send("org.example.note", &note(&more, "$here:a.example"), Some(id)).unwrap().losses;
+    assert_eq!(lost, [Loss::Reference, private("org.example.note")]);
+    // A text has no such relation: it answers, and that is told.
+    let text = json!({"msgtype": "m.text", "body": "hi",
+        "m.relates_to": {"rel_type": "m.reference", "event_id": "$here:a.example"}});
+    let text = send("m.room.message", &text, Some(id)).unwrap();
+    assert_eq!((text.content.in_reply_to, text.losses), (Some(id), vec![Loss::Reference]));
+}
+
+/// ATTACKS S21: the kind of a relation comes from the part, and what it is to never.
+#[test]
+fn a_private_part_says_no_more_of_a_relation_than_its_kind() {
+    let there = event_id!("$there:b.example");
+    let about = |relation: &Value, reply: Option<MessageId>| {
+        let part = json!({"type": "org.example.note", "content": {"body": "hi"}, "relation": relation});
+        let mut message = forged(&part, "hi");
+        message.in_reply_to = reply;
+        seen(&message, true, Some(there))
+    };
+    let id = Some(MessageId([1; 32]));
+    let good = about(&json!({"rel_type": "org.example.rel"}), id);
+    assert_eq!(good.content["m.relates_to"], json!({"rel_type": "org.example.rel", "event_id": there}));
+    for bad in ["m.replace", "m.thread", "io.element.thread", "", "a b", "a\nb", &"x".repeat(256)] {
+        let shown = about(&json!({"rel_type": bad}), id);
+        assert_eq!(shown.content["m.relates_to"], json!({"m.in_reply_to": {"event_id": there}}), "{bad}");
+        assert_eq!(shown.losses, [Loss::Reference], "{bad}");
+    }
+    for key in ["x".repeat(257), "a\u{0}".to_owned()] {
+        assert_eq!(about(&json!({"rel_type": "m.annotation", "key": key}), id).losses, [Loss::Reference]);
+    }
+    let alone = about(&json!({"rel_type": "org.example.rel"}), None);
+    assert_eq!((alone.content.get("m.relates_to"), alone.losses), (None, vec![Loss::Reference]));
+    let named = about(&json!({"rel_type": "org.example.rel", "event_id": "$victim"}), id);
+    assert_eq!((named.event_type.as_str(), named.losses), ("m.room.message", vec![unsupported()]));
 }
 
 #[test]
@@ -332,8 +406,9 @@ fn what_is_too_long_for_a_private_part_is_a_text() {
 fn a_custom_kind_of_message_is_its_text() {
     let translated = mimi("m.room.message", &json!({"msgtype": "org.example.card", "body": "A card"}));
     assert_eq!(translated.content.body, single(TEXT_PLAIN, "A card"));
-    assert_eq!(translated.losses, [Loss::Unsupported("org.example.card".into())]);
-    assert_eq!(translated.content.extensions.get(&ExtensionKey::text(MSGTYPE_EXTENSION)), None);
+    assert_eq!(translated.losses, [private("org.example.card")]);
+    let kind = translated.content.extensions.get(&ExtensionKey::text(MSGTYPE_EXTENSION));
+    assert_eq!(kind, Some(&CborValue::from("org.example.card")), "for other gateways");
 }
 
 // --------------------------------------------------------------------------------------------------------- locations

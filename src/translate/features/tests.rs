@@ -86,8 +86,11 @@ const QUIET: [&str; 5] = [
 ];
 
 /// What of an example does not come back, where the table says that nothing of its kind does.
-const NOT_BACK: [(&str, &str); 2] =
-    [("what apps note of files", "org.example.exif"), ("names that messages bring along", "displayname")];
+const NOT_BACK: [(&str, &str); 3] = [
+    ("what apps note of files", "org.example.exif"),
+    ("what apps add to messages", "org.example.data"),
+    ("names that messages bring along", "displayname"),
+];
 
 /// What readers see of an example that is shown as text.
 const WORDS: [(&str, &str); 5] = [
@@ -153,6 +156,7 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
         ("places", words(place)),
         ("polls, votes, ends of polls", ("org.matrix.msc3381.poll.start", poll)),
         ("custom events", ("org.example.dice", json!({"body": "rolled a 6", "sides": 6}))),
+        ("custom events", words(json!({"msgtype": "org.example.dice", "body": "rolled a 6"}))),
         ("calls", ("m.call.invite", json!({"call_id": "1", "version": "1", "lifetime": 1, "offer": {}}))),
         (
             "disappearing messages",
@@ -200,6 +204,8 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
     events.push(("spoilers on pictures", words(covered)));
     let noted = json!({"msgtype": "m.image", "body": "x", "url": "mxc://a/b", "info": {"org.example.exif": 1}});
     events.push(("what apps note of files", words(noted)));
+    let added = json!({"msgtype": "m.text", "body": "x", "org.example.data": {"a": 1}});
+    events.push(("what apps add to messages", words(added)));
     let named =
         json!({"msgtype": "m.text", "body": "x", "com.beeper.per_message_profile": {"id": "x", "displayname": "X"}});
     events.push(("names that messages bring along", words(named)));
@@ -336,6 +342,7 @@ fn every_loss_has_its_row() {
         Loss::Preview,
         Loss::FileDetails,
         Loss::Profile,
+        Loss::Fields,
     ] {
         assert!(feature(loss.feature()).is_some(), "{loss:?}: {}", loss.feature());
     }

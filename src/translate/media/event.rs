@@ -73,6 +73,7 @@ pub fn from_event(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result
         (vec![file(kind, outer, &mut losses)?], own_caption(outer))
     };
     losses.extend(events::brings_profile(outer).then_some(Loss::Profile));
+    losses.extend(events::has_fields(outer).then_some(Loss::Fields));
     losses.extend(previews::has_some(outer).then_some(Loss::Preview));
     let caption = said.filter(|said| !said.trim().is_empty()).map(|said| {
         let mut message = Map::from_iter([("msgtype".to_owned(), json!("m.text")), ("body".to_owned(), json!(said))]);
