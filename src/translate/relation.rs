@@ -248,7 +248,7 @@ impl Related {
 
     /// The form of an event with this relation, as somebody else says.
     pub(super) fn form(self) -> Option<Form> {
-        self.is_valid().then(|| Form::Related(self.rel_type, self.key))
+        self.is_valid().then_some(Form::Related(self.rel_type, self.key))
     }
 }
 
