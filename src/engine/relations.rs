@@ -331,7 +331,12 @@ impl Engine {
             }
             done = match homeserver.perform(&action).await {
                 // This ghost's same reaction is there already: the homeserver takes no second one, and nothing is missing.
-                Err(error) if error.errcode.as_deref() == Some("M_DUPLICATE_ANNOTATION") => MatrixDone::Done,
+                Err(error)
+                    if matches!(showing.refers.form, translate::Form::Reaction(_))
+                        && error.errcode.as_deref() == Some("M_DUPLICATE_ANNOTATION") =>
+                {
+                    MatrixDone::Done
+                }
                 // What it says counts more than what it refers to. Under the same transaction id it is there once.
                 // Where it lacks the power for something it says nothing else instead.
                 Err(error)

@@ -1,7 +1,7 @@
 //! Removals, bans and ends of bans that the MIMI room does not take. They are undone here, so often as changes of a setting are;
 //! then whoever insists is let be, people are told once what that means, and the room says that its members differ.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,15 +25,15 @@ pub struct Contested {
     undone: BTreeMap<(UserUri, Undone), Patience>,
     /// The same of all together.
     all: Patience,
-    /// Who is out here and in the MIMI room, or banned there and not here, and stays so.
-    left: BTreeSet<UserUri>,
+    /// Who is out here and in the MIMI room, or banned there and not here, and stays so: by what was done here last.
+    left: BTreeMap<UserUri, Undone>,
 }
 
 impl Contested {
     fn worth(&mut self, deed: Undone, user: &UserUri, now: Millis) -> Worth {
         let key = (user.clone(), deed);
         self.undone.retain(|_, patience| !patience.is_over(now));
-        if !self.undone.contains_key(&key) && self.all.is_spent(MOST, now) {
+        if !self.undone.contains_key(&key) && self.is_spent(now) {
             // Told with the first one.
             return self.all.is_worth(MOST, now);
         }
@@ -43,7 +43,7 @@ impl Contested {
 
     /// Whether the Matrix room is left as it is about this user.
     pub(super) fn is_left(&self, user: &UserUri) -> bool {
-        self.left.contains(user)
+        self.left.contains_key(user)
     }
 
     /// Whether it is about anybody.
@@ -53,7 +53,12 @@ impl Contested {
 
     /// Both sides say the same of them again; false if they did before.
     pub(super) fn agrees(&mut self, user: &UserUri) -> bool {
-        self.left.remove(user)
+        self.left.remove(user).is_some()
+    }
+
+    /// Whether it is as much as a room undoes within an hour, whoever it is about.
+    fn is_spent(&self, now: Millis) -> bool {
+        self.all.is_spent(MOST, now)
     }
 }
 
@@ -65,9 +70,18 @@ impl Step<'_> {
         if worth == Worth::Undoing {
             contested.left.remove(user);
         } else if contested.left.len() < MOST_LEFT {
-            contested.left.insert(user.clone());
+            contested.left.insert(user.clone(), deed);
         }
         worth
+    }
+
+    /// Why it is not undone any more, as people are told.
+    fn enough(&self) -> &'static str {
+        if self.room.contested.is_spent(self.now) {
+            "I undid so much of that within this hour that it holds for whoever it is about from now on"
+        } else {
+            "That is tried again and again"
+        }
     }
 
     /// With each commit: who is out on both sides by now, or in, is contested no longer.
@@ -76,14 +90,14 @@ impl Step<'_> {
             return;
         }
         let is_out = |user: &UserUri| self.room.banned.contains(user) || self.room.shut.contains(user);
-        let agreed = |user: &&UserUri| {
-            if self.is_participant(user) {
-                self.room.ghosts.contains(*user)
-            } else {
-                !self.is_banned_now(user) || is_out(user)
-            }
+        let agreed = |(user, deed): &(&UserUri, &Undone)| match (deed, self.is_participant(user)) {
+            (Undone::Kick | Undone::Ban, true) => self.room.ghosts.contains(*user),
+            (Undone::Unban | Undone::Ban, false) => !self.is_banned_now(user) || is_out(user),
+            // Nobody here wants somebody out whose ban was lifted here; who was removed here is out on both sides.
+            (Undone::Unban, true) | (Undone::Kick, false) | (Undone::Invite, _) => true,
         };
-        for user in self.room.contested.left.iter().filter(agreed).cloned().collect::<Vec<_>>() {
+        let over: Vec<UserUri> = self.room.contested.left.iter().filter(agreed).map(|(user, _)| user.clone()).collect();
+        for user in over {
             self.room.contested.agrees(&user);
         }
     }
@@ -98,8 +112,9 @@ impl Step<'_> {
         match worth {
             Worth::Undoing => Some(refused),
             Worth::Telling => Some(format!(
-                "{refused} That is tried again and again: I do not bring their ghosts back any more when somebody is removed \
-                 here. They still read what is said here, and come back when they say something."
+                "{refused} {}: I do not bring ghosts back any more when somebody is removed here. They still read what is said \
+                 here, and come back when they say something.",
+                self.enough()
             )),
             Worth::Nothing => None,
         }
@@ -113,8 +128,9 @@ impl Step<'_> {
             Worth::Telling => (
                 false,
                 Some(format!(
-                    "{refused} That is tried again and again: I do not undo such bans any more. They still read what is said \
-                     here, and what they write in the MIMI room is not shown here."
+                    "{refused} {}: I do not undo such bans any more. They still read what is said \
+                     here, and what they write in the MIMI room is not shown here.",
+                    self.enough()
                 )),
             ),
             Worth::Nothing => (false, None),
@@ -129,8 +145,9 @@ impl Step<'_> {
             Worth::Telling => (
                 false,
                 Some(format!(
-                    "{refused}: {why}. That is tried again and again: I do not put such bans back any more. They stay banned \
-                     there, and nobody can bring them in."
+                    "{refused}: {why}. {}: I do not put such bans back any more. They stay banned \
+                     there, and nobody can bring them in.",
+                    self.enough()
                 )),
             ),
             Worth::Nothing => (false, None),

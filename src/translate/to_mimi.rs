@@ -87,7 +87,7 @@ pub(super) fn with_pictures(
     let quoted = if relations.answers_nothing() { quoted } else { "" };
     let plain = if quoted.is_empty() { plain } else { body };
     // Without one they read at least that it is an answer.
-    let unquoted = relations.answers_nothing() && quoted.is_empty() && msgtype != "m.emote";
+    let unquoted = relations.answers_nothing() && quoted.is_empty() && msgtype != "m.emote" && !plain.trim().is_empty();
     let (quoted, plain) = if unquoted {
         (NOT_HERE, Cow::Owned(format!("> {NOT_HERE}\n\n{plain}")))
     } else {

@@ -45,6 +45,11 @@ async fn everybody_is_rung_by_who_may_do_that() {
     let two = Two::new().await;
     let (at_a, at_b, _) = two.room().await;
     let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    // The portal's levels come a moment after the portal.
+    let ghost = two.b.ghost(&two.a.uri("a1"));
+    let theirs =
+        || b.states(&at_b, "m.room.power_levels").pop().is_some_and(|now| now["users"][&ghost].as_i64() >= Some(50));
+    until_true("A1's level at B", || theirs() && b.is_quiet()).await;
     let all = |body: &str| json!({"msgtype": "m.text", "body": body, "m.mentions": {"room": true}});
     a.send(&at_a, "a1", "m.room.message", all("@room: 1 < 2"));
     let seen = shown(&two.b, &at_b, "@room: 1 < 2").await;

@@ -1,13 +1,14 @@
 //! What clients add to messages on their own: kinds of messages, and fields that no specification has.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{Loss, poll, private};
+use super::{super::media, Loss, poll, private};
 
 /// Fields that Matrix has, or had, in messages of whatever kind. Where they mean something they are read.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "admin_contact",
     "body",
+    "cute_type",
     "external_url",
     "file",
     "filename",
@@ -23,10 +24,11 @@ const FIELDS: [&str; 14] = [
 ];
 
 /// Names of those whose fields are hints of clients to clients, or what Matrix will have: they say nothing that people would miss.
-const HINTS: [&str; 13] = [
+const HINTS: [&str; 16] = [
     "m.",
     "org.matrix.",
     "im.mimi-gateway.",
+    "cc.etke.",
     "com.beeper.",
     "de.sorunome.",
     "fi.mau.",
@@ -37,6 +39,8 @@ const HINTS: [&str; 13] = [
     "io.element.",
     "net.maunium.",
     "page.codeberg.everypizza.",
+    "uk.half-shot.",
+    "xyz.maubot.",
 ];
 
 /// Whether a message says something under names of its own: that does not cross. Proposals to Matrix have names with their number.
@@ -50,7 +54,8 @@ pub(in crate::translate) fn has_fields(message: &Map<String, Value>) -> bool {
 /// Whether this is a kind of messages that Matrix does not have: clients that do not know it show the body. The kind crosses
 /// beside the text.
 pub(in crate::translate) fn is_own_msgtype(msgtype: &str) -> bool {
-    private::may_cross(msgtype) && poll::poll(msgtype).is_none()
+    let is_media = media::is_media("m.room.message", &json!({ "msgtype": msgtype }));
+    private::may_cross(msgtype) && poll::poll(msgtype).is_none() && !is_media
 }
 
 /// What others do not get of a message of a kind that Matrix does not have.
@@ -61,8 +66,6 @@ pub(in crate::translate) fn other_kind(msgtype: &str) -> Loss {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -89,7 +92,17 @@ mod tests {
     fn kinds_of_messages_are_bounded_names_that_matrix_does_not_have() {
         assert!(is_own_msgtype("nic.custom.confetti") && is_own_msgtype("io.element.effects.snow"));
         let long = "x".repeat(256);
-        for bad in ["", "m.text", "m.poll.start", "org.matrix.msc3381.poll.start", "a b", "a\nb", "ä", &long] {
+        for bad in [
+            "",
+            "m.text",
+            "m.poll.start",
+            "org.matrix.msc3381.poll.start",
+            "dm.filament.gallery",
+            "a b",
+            "a\nb",
+            "ä",
+            &long,
+        ] {
             assert!(!is_own_msgtype(bad), "{bad}");
         }
     }

@@ -6,11 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, Translated, address, display, events,
+        CONTENT_KEY, Loss, MatrixMessage, NotCarried, Refers, ToMatrix, ToMimi, Translated, display, events,
         relation::Relations, tidy,
     },
-    FileSource, Media, MediaFile, MediaKind, PartSource, caption, emoticon, from_event, from_message, is_media,
-    to_events, to_message,
+    FileSource, Media, MediaFile, MediaKind, caption, emoticon, from_event, from_message, is_media, to_events,
+    to_message,
 };
 use crate::content::{ExternalPart, MimiContent};
 
@@ -26,8 +26,6 @@ pub struct Missing {
     pub why: String,
     /// What was said of it alone.
     pub said: String,
-    /// Where it lies for everybody to see.
-    pub address: Option<String>,
 }
 
 /// The content of an event that has files: the new one of an edit. `None`: it has none.
@@ -93,13 +91,12 @@ pub fn files_to_matrix(message: &MimiContent, files: Vec<Moved<FileSource>>, ctx
         all.extend(caption.map(|caption| caption::show(message, caption, true, ctx)));
     }
     let beside = || Refers { topic: message.topic_id.clone(), ..Refers::default() };
-    for Missing { file, why, said, address } in missing {
+    for Missing { file, why, said } in missing {
         let mut refers = beside();
         if all.is_empty() {
             (refers.reply, refers.replaces) = (message.in_reply_to, message.replaces);
         }
         let mut text = format!("[{file} could not be fetched: {why}]");
-        text.extend(address.map(|address| format!("\n{address}")));
         if !nothing && !said.is_empty() {
             text.extend(["\n\n", &display::shown(&said)]);
         }
@@ -179,28 +176,7 @@ fn note(text: &str, refers: Refers, ctx: &ToMatrix<'_>) -> MatrixMessage {
     MatrixMessage { event_type: "m.room.message".to_owned(), content, refers, losses: Vec::new() }
 }
 
-/// Where a file comes from.
-pub trait Source {
-    /// Its address, if everybody can read what is there.
-    fn address(&self) -> Option<&str>;
-}
-
-impl Source for PartSource {
-    fn address(&self) -> Option<&str> {
-        match self {
-            Self::External(external) => address::public(external),
-            Self::Here(_) => None,
-        }
-    }
-}
-
-impl Source for FileSource {
-    fn address(&self) -> Option<&str> {
-        None
-    }
-}
-
-impl<S: Source> Media<S> {
+impl<S> Media<S> {
     /// The same with what became of its files, in the order of [`Media::sources`]: those that are there, and the others. Thumbnails
     /// that did not make it are left out.
     #[must_use]
@@ -210,7 +186,7 @@ impl<S: Source> Media<S> {
         let (mut kept, mut missing, mut losses) = (Vec::new(), Vec::new(), self.losses);
         for file in self.files {
             let named = named(&file);
-            let MediaFile { kind, source: origin, filename, description, info, thumbnail, voice, cover } = file;
+            let MediaFile { kind, source: _, filename, description, info, thumbnail, voice, cover } = file;
             let source = moved.next().unwrap_or_else(nothing);
             let had = thumbnail.is_some();
             let thumbnail = thumbnail.and_then(|(_, info)| Some((moved.next()?.ok()?, info)));
@@ -221,10 +197,7 @@ impl<S: Source> Media<S> {
                 Ok(source) => {
                     kept.push(MediaFile { kind, source, filename, description, info, thumbnail, voice, cover });
                 }
-                Err(why) => {
-                    let address = origin.address().map(str::to_owned);
-                    missing.push(Missing { file: named, why, said: description, address });
-                }
+                Err(why) => missing.push(Missing { file: named, why, said: description }),
             }
         }
         (Media { files: kept, caption: self.caption, rest: self.rest, losses: tidy(losses) }, missing)

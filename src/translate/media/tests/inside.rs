@@ -170,12 +170,11 @@ fn each_file_says_what_is_said_of_it() {
     // It is not lost with its file.
     let (body, there) = (all(two()), || Ok(FileSource::Plain("mxc://b.example/a".into())));
     let fetched = |files| ctx_of(|ctx| told(&files_to_matrix(&message(body.clone()), files, ctx)));
-    // Where it lies is told, since nothing of it is sealed.
-    let missing = "[b (picture) could not be fetched: gone]\nhttps://a.example/b";
+    let missing = "[b (picture) could not be fetched: gone]";
     let note = format!("{missing}\n\nthe second");
     assert_eq!(fetched(vec![there(), Err("gone".into())]), pairs(&[("a", "the first"), ("m.notice", &note)]));
     let nowhere = fetched(vec![Err("gone".into()), Err("gone".into())]);
-    let told = ["the first\n\nthe second", "[a (picture) could not be fetched: gone]\nhttps://a.example/a", missing];
+    let told = ["the first\n\nthe second", "[a (picture) could not be fetched: gone]", missing];
     assert_eq!(nowhere.iter().map(|(_, said)| said.as_str()).collect::<Vec<_>>(), told);
 }
 
@@ -196,7 +195,7 @@ fn a_subject_is_said_once() {
     let mut first_is_gone = message(all(vec![described("a", "one"), described("b", "")]));
     first_is_gone.set_subject("Minutes");
     let files = vec![Err("gone".into()), Ok(FileSource::Plain("mxc://b.example/b".into()))];
-    let note = "[a (picture) could not be fetched: gone]\nhttps://a.example/a\n\none";
+    let note = "[a (picture) could not be fetched: gone]\n\none";
     let shown = ctx_of(|ctx| told(&files_to_matrix(&first_is_gone, files, ctx)));
     assert_eq!(shown, pairs(&[("b", "Minutes"), ("m.notice", note)]));
 }
