@@ -164,6 +164,8 @@ fn a_reply_to_what_others_lack_keeps_its_fallback_and_the_loss_is_told() {
         ])
     );
     let own = json!({"msgtype": "m.text", "body": "> quote\n\nanswer", "m.relates_to": {"m.in_reply_to": {"event_id": "$x"}}});
+    let blank = json!({"msgtype": "m.text", "body": " \n", "m.relates_to": {"m.in_reply_to": {"event_id": "$x"}}});
+    assert_eq!(mimi(&blank), Err(NotCarried::Empty), "that it is an answer is nothing without one");
     let said = "> [in reply to a message that is not here]\n\n> quote\n\nanswer";
     assert_eq!(mimi(&own).unwrap().content.body, NestedPart::text(TEXT_PLAIN, said));
 }

@@ -123,7 +123,7 @@ pub(super) fn to_mimi(
 }
 
 /// The text of such a message: Matrix has no links to places in texts.
-pub(super) fn readable(message: &MimiContent) -> Option<NestedPart> {
+pub(in crate::translate) fn readable(message: &MimiContent) -> Option<NestedPart> {
     let marked = message.extensions.get(&ExtensionKey::text(MSGTYPE_EXTENSION))?.as_text()?;
     let plain = super::private::plain_text(message).filter(|_| marked == MARK)?;
     let ends_in_a_place = plain.rsplit_once('\n').is_some_and(|(_, uri)| place::is_geo(uri));

@@ -40,6 +40,7 @@ use super::{
 };
 use crate::content::{MimiContent, NestedPart};
 
+pub(super) use live::readable;
 pub use live::{Live, is_live_info, is_live_place};
 pub(super) use own::{has_fields, is_own_msgtype, other_kind};
 pub(super) use place::escaped;
@@ -105,11 +106,6 @@ pub(super) fn reaction_text(message: &MimiContent) -> Option<Cow<'_, str>> {
     };
     let document = Document::read(&html, &mut links);
     markdown::from_document(&document, Style::Plain, html.len(), &mut Vec::new()).map(Cow::Owned)
-}
-
-/// A body in another form, to be shown as text; `None` if it has none.
-pub(super) fn readable(message: &MimiContent) -> Option<NestedPart> {
-    live::readable(message)
 }
 
 /// Marks the content of an event that mirrors a message: when it shall go.

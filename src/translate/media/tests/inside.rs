@@ -149,8 +149,12 @@ fn whatever_stands_beside_a_file_is_said() {
         assert_eq!(shown(all(parts)), pairs(expected), "{message}");
     }
     // A text may lead to what is shown beside it.
-    let see = NestedPart::text("text/markdown", "see [the file](cid:2@local.invalid)");
-    assert_eq!(shown(all(vec![see, described("a", "")])), pairs(&[("a", "see [the file](cid:2@local.invalid)")]));
+    let see = |part: u16| {
+        let text = NestedPart::text("text/html", &format!("see <a href=\"cid:{part}@local.invalid\">the file</a>"));
+        events(&message(all(vec![text, described("a", "")]))).remove(0)
+    };
+    assert_eq!((told(&[see(2)]), see(2).losses), (pairs(&[("a", "see the file")]), vec![]));
+    assert_eq!(see(9).losses, [Loss::Link], "there is no such part");
     // Of a unit all is shown, or nothing.
     let whole = vec![NestedPart::text("text/html", "<b>one</b>"), gif()];
     assert_eq!(shown(unit(PartSemantics::SingleUnit, whole.clone())), pairs(&[("gif", "**one**")]));
