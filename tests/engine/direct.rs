@@ -17,7 +17,7 @@ use crate::{
     flow::until_room,
     homeserver::{Fault, Seen},
     permitted::{alone, ask},
-    silo::{Net, PATIENCE, Silo, Two, bring, until, until_bodies, until_true},
+    silo::{Net, PATIENCE, Silo, Two, bring, until, until_bodies, until_member, until_true},
 };
 
 /// A1 begins a direct chat with B1, who accepts: the room at A, and at B.
@@ -34,10 +34,6 @@ async fn accept(two: &Two, at_a: &RoomId) -> OwnedRoomId {
     two.b.homeserver.join(&at_b, "b1");
     until_member(&two.a, at_a, &two.a.ghost(&two.b.uri("b1")), "join").await;
     at_b
-}
-
-async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
-    until_true(&format!("{user}: {how}"), || silo.homeserver.member(room, user).as_deref() == Some(how)).await;
 }
 
 /// Waits until the gateway said something with this text, so many times.

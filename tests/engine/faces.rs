@@ -14,7 +14,7 @@ use crate::{
     attacks::{Rogue, hosted_by_with, notify},
     discovery::{alone, ask, discoverable},
     homeserver::Fault,
-    silo::{Disk, Net, Silo, Two, bridge, bring, until, until_bodies, until_true},
+    silo::{Disk, Net, Silo, Two, ask_bot_in, bridge, bring, until, until_bodies, until_true},
 };
 
 /// Messages that the hub distributed to that provider, also its own. Whatever a call brings may be seen before it is over and
@@ -163,8 +163,7 @@ async fn names_of_before_the_room_was_mirrored_are_told_and_of_the_silent_nothin
         a.invite(&room, "a1", &a.user(name), false);
         a.join(&room, name);
     }
-    a.invite(&room, "a1", a.bot.as_str(), false);
-    until_true("the bot comes", || a.member(&room, a.bot.as_str()).as_deref() == Some("join")).await;
+    ask_bot_in(a, &room, "a1").await;
     a.say(&room, "a1", "!mimi bridge");
     until_true("it is mirrored", || a.notices(&room).iter().any(|text| text.contains("mirrored as"))).await;
     let at_b = bring(&two.a, &room, "a1", &two.b, "b1").await;

@@ -16,7 +16,7 @@ use ruma::OwnedRoomId;
 
 use crate::{
     homeserver::{Seen, no_faults},
-    silo::{Disk, Net, Silo, Two, bridge, bring, until, until_bodies, until_true},
+    silo::{Disk, Net, Silo, Two, ask_bot_in, bridge, bring, until, until_bodies, until_true},
 };
 
 fn seen(sender: String, body: &str) -> Seen {
@@ -118,8 +118,7 @@ async fn who_was_there_before_speaks_without_set_up() {
     homeserver.invite(&room, "a1", &homeserver.user("a2"), false);
     homeserver.join(&room, "a2");
     homeserver.say(&room, "a2", "before");
-    homeserver.invite(&room, "a1", homeserver.bot.as_str(), false);
-    until_true("the bot comes", || homeserver.member(&room, homeserver.bot.as_str()).as_deref() == Some("join")).await;
+    ask_bot_in(homeserver, &room, "a1").await;
     homeserver.say(&room, "a1", "!mimi bridge");
     until_true("mirrored", || homeserver.notices(&room).iter().any(|text| text.starts_with("This room is mirrored")))
         .await;

@@ -5,8 +5,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    hash::{BuildHasher as _, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, Weak,
+        Arc, LazyLock, Mutex, MutexGuard, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -66,6 +67,17 @@ pub(crate) type Slot = Arc<Mutex<Option<Engine>>>;
 
 pub(crate) fn lost(what: &str, retry: Retry) -> CallError {
     CallError { what: what.to_owned(), retry, status: None, errcode: None }
+}
+
+/// As a busy homeserver does before it acts and before it answers: up to `ENGINE_LINGER_MS` milliseconds, none where
+/// that is not set. With 30 or so, a test that takes what mostly happens first for what has to is found.
+async fn linger() {
+    static UP_TO: LazyLock<u64> =
+        LazyLock::new(|| std::env::var("ENGINE_LINGER_MS").ok().and_then(|text| text.parse().ok()).unwrap_or(0));
+    if *UP_TO > 0 {
+        let hash = RandomState::new().hash_one(0);
+        tokio::time::sleep(Duration::from_millis(hash % *UP_TO)).await;
+    }
 }
 
 fn forbidden(what: &str) -> CallError {
@@ -290,8 +302,13 @@ impl FakeHomeserver {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let fault = (self.faults.lock().unwrap())(name);
         tokio::task::yield_now().await;
+        linger().await;
         match fault {
-            Fault::None => call(),
+            Fault::None => {
+                let answer = call();
+                linger().await;
+                answer
+            }
             Fault::Before => Err(lost("connection refused", Retry::Retriable(None))),
             Fault::Refused => Err(lost("no", Retry::Permanent)),
             Fault::Panics => panic!("on purpose"),

@@ -14,15 +14,11 @@ use serde_json::json;
 use crate::{
     flow::{key_request, until_room},
     homeserver::{Fault, Faults, no_faults},
-    silo::{Disk, Net, Silo, Two, bring, until, until_bodies, until_true},
+    silo::{Disk, Net, Silo, Two, ask_bot_in, bring, until, until_bodies, until_member, until_true},
 };
 
 async fn until_notice(silo: &Silo, room: &RoomId, part: &str) -> String {
     until(part, || silo.homeserver.notices(room).into_iter().find(|text| text.contains(part))).await
-}
-
-async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
-    until_true(&format!("{user}: {how}"), || silo.homeserver.member(room, user).as_deref() == Some(how)).await;
 }
 
 /// Asks A, the hub, for KeyPackages of somebody elsewhere, as a follower does.
@@ -104,8 +100,7 @@ async fn bans_from_before_the_room_was_mirrored_count() {
     let (b1, b2) = (two.b.uri("b1"), two.b.uri("b2"));
     let room = homeserver.create_room("a1", "Tea");
     homeserver.ban(&room, "a1", &two.a.ghost(&b1));
-    homeserver.invite(&room, "a1", homeserver.bot.as_str(), false);
-    until_member(&two.a, &room, homeserver.bot.as_str(), "join").await;
+    ask_bot_in(homeserver, &room, "a1").await;
     homeserver.say(&room, "a1", "!mimi bridge");
     until_notice(&two.a, &room, "This room is mirrored as").await;
     let at_b = bring(&two.a, &room, "a1", &two.b, "b2").await;
@@ -227,8 +222,7 @@ async fn a_ghost_declines_a_room_of_several() {
     assert_eq!(a.member(&room, &a.user("a2")).as_deref(), Some("invite"));
     // So does the bot.
     let room = a.create_room("a1", "With the bot");
-    a.invite(&room, "a1", a.bot.as_str(), false);
-    until_member(&two.a, &room, a.bot.as_str(), "join").await;
+    ask_bot_in(a, &room, "a1").await;
     a.invite(&room, "a1", &ghost, false);
     until_member(&two.a, &room, &ghost, "leave").await;
     assert_eq!(a.reason(&room, &ghost).unwrap(), reason);

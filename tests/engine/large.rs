@@ -6,7 +6,7 @@ use mimi_gateway::engine::ports::Endpoint;
 use ruma::OwnedRoomId;
 use serde_json::json;
 
-use crate::silo::{Silo, Two, bridge, bring, until_bodies, until_true};
+use crate::silo::{Silo, Two, ask_bot_in, bridge, bring, until_bodies, until_true};
 
 /// Somebody more comes in, the Matrix way.
 fn come_in(silo: &Silo, room: &OwnedRoomId, name: &str) {
@@ -26,14 +26,13 @@ fn ghosts(silo: &Silo, room: &OwnedRoomId, of: &Silo, count: usize) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_of_a_thousand_is_mirrored_without_a_request_for_each() {
     let two = Two::new().await;
-    let (homeserver, bot) = (&two.a.homeserver, two.a.homeserver.bot.to_string());
+    let homeserver = &two.a.homeserver;
     let room = homeserver.create_room("a1", "Market");
     for n in 0..1_000 {
         come_in(&two.a, &room, &format!("many{n}"));
     }
     two.net_calls();
-    homeserver.invite(&room, "a1", &bot, false);
-    until_true("the bot comes", || homeserver.member(&room, &bot).as_deref() == Some("join")).await;
+    ask_bot_in(homeserver, &room, "a1").await;
     let before = homeserver.calls();
     homeserver.say(&room, "a1", "!mimi bridge");
     until_true("it is mirrored", || {

@@ -13,14 +13,10 @@ use serde_json::json;
 use crate::{
     flow::until_room,
     homeserver::Fault,
-    mirror::{ask_in, named, request, run},
+    mirror::{named, request, run},
     open::enter,
-    silo::{Net, Silo, Two, bring, until, until_bodies, until_true},
+    silo::{Net, Silo, Two, ask_bot_in, bring, until, until_bodies, until_member, until_true},
 };
-
-async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
-    until_true(&format!("{user}: {how}"), || silo.homeserver.member(room, user).as_deref() == Some(how)).await;
-}
 
 async fn until_told(silo: &Silo, room: &RoomId, text: &str) {
     let told = || silo.homeserver.notices(room);
@@ -509,7 +505,7 @@ async fn who_comes_where_nobody_may_add_them_stays_and_is_told() {
     let silo = Silo::new("a", &["a1", "a2"], &Arc::new(Net::default())).await;
     let homeserver = &silo.homeserver;
     let room = homeserver.create_room("a1", "Hall");
-    ask_in(&silo, &room, "a1").await;
+    ask_bot_in(&silo.homeserver, &room, "a1").await;
     let users = json!({ homeserver.bot.to_string(): 100, "@gone:c.test": 100 });
     homeserver.set(&room, "a1", "m.room.power_levels", json!({ "users": users, "invite": 50 }));
     let (job, _) = run(&silo, request(named(std::slice::from_ref(&room)))).await;
@@ -538,7 +534,7 @@ async fn who_comes_into_an_open_room_needs_nobody_who_may_add_them() {
     let two = Two::new().await;
     let (a, b) = (&two.a, &two.b);
     let room = a.homeserver.create_room("a1", "Square");
-    ask_in(a, &room, "a1").await;
+    ask_bot_in(&a.homeserver, &room, "a1").await;
     a.homeserver.set(&room, "a1", "m.room.join_rules", json!({ "join_rule": "public" }));
     let users = json!({ a.homeserver.bot.to_string(): 100, "@gone:c.test": 100 });
     a.homeserver.set(&room, "a1", "m.room.power_levels", json!({ "users": users, "invite": 50 }));

@@ -18,7 +18,7 @@ use crate::{
     crashes::Steps,
     held::has,
     homeserver::Fault,
-    silo::{Disk, Net, PATIENCE, Silo, Two, bring, until_true},
+    silo::{Disk, Net, PATIENCE, Silo, Two, ask_bot_in, bring, until_true},
 };
 
 pub(crate) fn request(selection: Selection) -> MirrorRequest {
@@ -63,18 +63,11 @@ fn codes(rows: &[MirrorRow]) -> BTreeMap<String, Vec<&'static str>> {
     rows.iter().map(|row| (row.room.clone(), row.findings.iter().map(Finding::code).collect())).collect()
 }
 
-/// The bot comes into a room.
-pub(crate) async fn ask_in(silo: &Silo, room: &OwnedRoomId, by: &str) {
-    let bot = silo.homeserver.bot.to_string();
-    silo.homeserver.invite(room, by, &bot, false);
-    until_true("the bot comes", || silo.homeserver.member(room, &bot).as_deref() == Some("join")).await;
-}
-
 pub(crate) async fn kitchen_rooms(silo: &Silo, count: usize) -> Vec<OwnedRoomId> {
     let mut rooms = Vec::new();
     for n in 0..count {
         let room = silo.homeserver.create_room("a1", &format!("Kitchen {n}"));
-        ask_in(silo, &room, "a1").await;
+        ask_bot_in(&silo.homeserver, &room, "a1").await;
         rooms.push(room);
     }
     rooms

@@ -15,12 +15,8 @@ use crate::{
     homeserver::Fault,
     permitted::{alone, ask, come},
     rejoin::Switch,
-    silo::{Silo, Two, bring, until, until_bodies, until_true},
+    silo::{Silo, Two, ask_bot_in, bring, until, until_bodies, until_member, until_true},
 };
-
-async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
-    until_true(&format!("{user}: {how}"), || silo.homeserver.member(room, user).as_deref() == Some(how)).await;
-}
 
 fn told(silo: &Silo, room: &RoomId, text: &str) -> usize {
     silo.homeserver.notices(room).iter().filter(|notice| notice.contains(text)).count()
@@ -43,8 +39,7 @@ fn public(silo: &Silo) -> OwnedRoomId {
 
 /// A1 mirrors it.
 async fn mirror(silo: &Silo, room: &RoomId) -> RoomUri {
-    silo.homeserver.invite(room, "a1", silo.homeserver.bot.as_str(), false);
-    until_member(silo, room, silo.homeserver.bot.as_str(), "join").await;
+    ask_bot_in(&silo.homeserver, room, "a1").await;
     silo.homeserver.say(room, "a1", "!mimi bridge");
     until("the room is mirrored", || {
         let notices = silo.homeserver.notices(room);

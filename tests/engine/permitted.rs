@@ -22,8 +22,8 @@ use crate::{
     attacks::{Rogue, bundle, consent, hosted_by_with, now, refused, yes},
     flow::until_room,
     homeserver::Fault,
-    mirror::{ask_in, kitchen_rooms, named, request, run},
-    silo::{Net, Silo, Two, bridge, until, until_bodies, until_true},
+    mirror::{kitchen_rooms, named, request, run},
+    silo::{Net, Silo, Two, ask_bot_in, bridge, until, until_bodies, until_true},
 };
 
 const MANY: Limits = Limits { rooms: 100, invitations: 100 };
@@ -162,9 +162,7 @@ async fn a_user_has_so_many_rooms_and_invitations() {
     let (other, _) = bridge(a, "a1").await;
     let desk = alone(a, "a1").await;
     let third = a.homeserver.create_room("a1", "Third");
-    a.homeserver.invite(&third, "a1", a.homeserver.bot.as_str(), false);
-    until_true("the bot comes", || a.homeserver.member(&third, a.homeserver.bot.as_str()).as_deref() == Some("join"))
-        .await;
+    ask_bot_in(&a.homeserver, &third, "a1").await;
     for words in
         [format!("bridge {third}"), format!("start-chat {}", b.uri("b1")), "join mimi://b.example/r/x".to_owned()]
     {
@@ -209,7 +207,7 @@ async fn rooms_that_the_operator_had_mirrored_count_for_nobody() {
     let (job, rows) = run(a, request(named(&rooms))).await;
     assert!(rows.iter().all(|row| matches!(row.outcome, Outcome::Mirrored(_))), "{job:?} {rows:?}");
     let own = a.homeserver.create_room("a1", "Own");
-    ask_in(a, &own, "a1").await;
+    ask_bot_in(&a.homeserver, &own, "a1").await;
     let desk = alone(a, "a1").await;
     let told = ask(a, &desk, "a1", &format!("bridge {own}")).await;
     assert!(told.starts_with("Mirrored as"), "{told}");

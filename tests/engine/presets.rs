@@ -21,7 +21,7 @@ use crate::{
     homeserver::no_faults,
     open::{enter, judged},
     permitted::{alone, ask},
-    silo::{Disk, Net, Silo, Two, until, until_true},
+    silo::{Disk, Net, Silo, Two, ask_bot_in, until, until_member, until_true},
     three::House,
 };
 
@@ -176,10 +176,6 @@ fn empower(silo: &Silo, room: &RoomId, by: &str, user: &str, level: i64) {
     let mut content = content(silo, room);
     content["users"][user] = json!(level);
     silo.homeserver.set(room, by, "m.room.power_levels", content);
-}
-
-async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
-    until_true(&format!("{user}: {how}"), || silo.homeserver.member(room, user).as_deref() == Some(how)).await;
 }
 
 /// Somebody of B asks another one of B in.
@@ -379,8 +375,7 @@ async fn the_hub_refuses_what_listeners_send() {
         let two = Two::new().await;
         let a = &two.a.homeserver;
         let room = a.create_chosen("a1", "Lecture", preset);
-        a.invite(&room, "a1", a.bot.as_str(), false);
-        until_true("the bot comes", || a.member(&room, a.bot.as_str()).as_deref() == Some("join")).await;
+        ask_bot_in(a, &room, "a1").await;
         a.say(&room, "a1", "!mimi bridge");
         let uri = until("the room is mirrored", || {
             let notices = a.notices(&room);

@@ -23,7 +23,7 @@ use tower::ServiceExt as _;
 use crate::{
     permitted::{alone, ask, come, ruled},
     schema,
-    silo::{Silo, Two, until, until_bodies, until_true},
+    silo::{Silo, Two, ask_bot_in, until, until_bodies, until_true},
 };
 
 const SECRET: &str = "a secret of some length";
@@ -142,9 +142,7 @@ impl Program {
 /// A room of A1's with the bot in it.
 async fn with_bot(silo: &Silo) -> String {
     let room = silo.homeserver.create_room("a1", "Tea");
-    let bot = silo.homeserver.bot.clone();
-    silo.homeserver.invite(&room, "a1", bot.as_str(), false);
-    until_true("the bot comes", || silo.homeserver.member(&room, bot.as_str()).as_deref() == Some("join")).await;
+    ask_bot_in(&silo.homeserver, &room, "a1").await;
     room.to_string()
 }
 

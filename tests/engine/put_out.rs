@@ -11,7 +11,7 @@ use ruma::RoomId;
 
 use crate::{
     homeserver::{Fault, Faults},
-    silo::{Silo, Two, until_bodies, until_true},
+    silo::{Two, until_bodies, until_member, until_true},
 };
 
 /// Holds back what gateways do at their homeservers, and how often it was tried.
@@ -51,10 +51,6 @@ impl Brake {
 async fn with_brake() -> (Two, Brake) {
     let brake = Brake::default();
     (Two::with(brake.faults()).await, brake)
-}
-
-async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
-    until_true(&format!("{user}: {how}"), || silo.homeserver.member(room, user).as_deref() == Some(how)).await;
 }
 
 /// B2 comes in by B1's word.

@@ -568,6 +568,18 @@ pub(crate) async fn until_true(what: &str, mut look: impl FnMut() -> bool) {
     until(what, || look().then_some(())).await;
 }
 
+/// Waits until somebody's membership is so.
+pub(crate) async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
+    until_true(&format!("{user}: {how}"), || silo.homeserver.member(room, user).as_deref() == Some(how)).await;
+}
+
+/// Somebody asks the bot into a room, in which nobody gave notice yet: waits until it is there, and has said what it does.
+pub(crate) async fn ask_bot_in(homeserver: &FakeHomeserver, room: &RoomId, by: &str) {
+    homeserver.invite(room, by, homeserver.bot.as_str(), false);
+    until_true("the bot comes", || homeserver.member(room, homeserver.bot.as_str()).as_deref() == Some("join")).await;
+    until_true("the bot says what it does", || !homeserver.notices(room).is_empty()).await;
+}
+
 /// Waits until a room holds exactly these texts, in any order; then looks once more after everything came to rest.
 pub(crate) async fn until_bodies(silo: &Silo, room: &RoomId, expected: &[&str]) {
     let mut expected: Vec<String> = expected.iter().map(|body| (*body).to_owned()).collect();
@@ -643,8 +655,7 @@ impl Two {
 pub(crate) async fn bridge(silo: &Silo, by: &str) -> (OwnedRoomId, RoomUri) {
     let homeserver = &silo.homeserver;
     let room = homeserver.create_room(by, "Tea");
-    homeserver.invite(&room, by, homeserver.bot.as_str(), false);
-    until_true("the bot comes", || homeserver.member(&room, homeserver.bot.as_str()).as_deref() == Some("join")).await;
+    ask_bot_in(homeserver, &room, by).await;
     homeserver.say(&room, by, "!mimi bridge");
     let uri = until("the room is mirrored", || {
         let notices = homeserver.notices(&room);

@@ -14,12 +14,8 @@ use serde_json::json;
 
 use crate::{
     held::has,
-    silo::{Silo, Two, bring, until, until_bodies, until_true},
+    silo::{Silo, Two, ask_bot_in, bring, until, until_bodies, until_member, until_true},
 };
-
-async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
-    until_true(&format!("{user}: {how}"), || silo.homeserver.member(room, user).as_deref() == Some(how)).await;
-}
 
 fn told(silo: &Silo, room: &RoomId, text: &str) -> bool {
     silo.homeserver.notices(room).iter().any(|notice| notice.contains(text))
@@ -32,8 +28,7 @@ pub(crate) async fn until_told(silo: &Silo, room: &RoomId, text: &str) {
 /// A1 mirrors a room of theirs.
 pub(crate) async fn mirror(silo: &Silo, room: &RoomId) -> RoomUri {
     let homeserver = &silo.homeserver;
-    homeserver.invite(room, "a1", homeserver.bot.as_str(), false);
-    until_member(silo, room, homeserver.bot.as_str(), "join").await;
+    ask_bot_in(homeserver, room, "a1").await;
     homeserver.say(room, "a1", "!mimi bridge");
     until("the room is mirrored", || {
         let notices = homeserver.notices(room);

@@ -7,12 +7,8 @@ use serde_json::json;
 
 use crate::{
     homeserver::{Fault, Faults},
-    silo::{Silo, Two, until, until_bodies, until_true},
+    silo::{Silo, Two, until, until_bodies, until_member, until_true},
 };
-
-async fn until_member(silo: &Silo, room: &RoomId, user: &str, how: &str) {
-    until_true(&format!("{user}: {how}"), || silo.homeserver.member(room, user).as_deref() == Some(how)).await;
-}
 
 async fn until_told(silo: &Silo, room: &RoomId, text: &str) {
     let told = || silo.homeserver.notices(room);
