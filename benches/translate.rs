@@ -79,6 +79,7 @@ fn main() {
         sent_ts: 1_700_000_000_000,
         past: &NoPast,
         mentions: &Nobody,
+        room_link: None,
     };
     let content = MimiContent::new([7; 16], &sender, &room, NestedPart::text(TEXT_PLAIN, TEXT));
     let (_, message_id) = content.encode_with_id(&sender, &room).expect("an id");

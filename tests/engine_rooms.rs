@@ -119,6 +119,8 @@ mod rules;
 mod said;
 #[path = "engine/schema.rs"]
 mod schema;
+#[path = "engine/sessions.rs"]
+mod sessions;
 #[path = "engine/settings.rs"]
 mod settings;
 #[path = "engine/sight.rs"]

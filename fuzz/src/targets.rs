@@ -190,7 +190,15 @@ fn html(data: &[u8]) {
     }
     let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
     let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
-    let context = ToMimi { sender: &sender, room: &room, salt: [0; 16], sent_ts: 0, past: &NoPast, mentions: &Nobody };
+    let context = ToMimi {
+        sender: &sender,
+        room: &room,
+        salt: [0; 16],
+        sent_ts: 0,
+        past: &NoPast,
+        mentions: &Nobody,
+        room_link: None,
+    };
     let event = serde_json::json!({"msgtype": "m.text", "body": "x", "format": "org.matrix.custom.html", "formatted_body": text});
     let translated = to_mimi("m.room.message", &event, &context).expect("it has a text");
     let bytes = translated.content.encode().expect("of a size that can be sent");
@@ -206,7 +214,15 @@ fn event(data: &[u8]) {
     };
     let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
     let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
-    let context = ToMimi { sender: &sender, room: &room, salt: [0; 16], sent_ts: 0, past: &NoPast, mentions: &Nobody };
+    let context = ToMimi {
+        sender: &sender,
+        room: &room,
+        salt: [0; 16],
+        sent_ts: 0,
+        past: &NoPast,
+        mentions: &Nobody,
+        room_link: None,
+    };
     match to_mimi(event_type, said, &context) {
         Ok(translated) => {
             if let Ok(bytes) = translated.content.encode() {

@@ -31,6 +31,8 @@ pub struct RoomsConfig {
     pub tell_profiles: bool,
     /// Whom the ids of Matrix events are told to.
     pub tell_event_ids: EventIds,
+    /// Whether other providers hear where the Matrix room of a call is, if it is hosted here.
+    pub call_links: bool,
 }
 
 impl Default for RoomsConfig {
@@ -46,6 +48,7 @@ impl Default for RoomsConfig {
             delivery_reports: Reports::default(),
             tell_profiles: true,
             tell_event_ids: EventIds::default(),
+            call_links: true,
         }
     }
 }
@@ -67,6 +70,7 @@ impl RoomsConfig {
             delivery_reports: self.delivery_reports,
             profiles: self.tell_profiles,
             event_ids: self.tell_event_ids,
+            call_links: self.call_links,
             ..Telling::default()
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     ident::UserUri,
     room::{Names, Setting},
     store::{Batch, BoxFuture, StoreError},
-    translate::{RoomEvent, is_live_info},
+    translate::{RoomEvent, is_live_info, is_widget},
 };
 
 /// Events that one comparison reads at most before it gives up the search for the last known one.
@@ -153,8 +153,9 @@ impl Engine {
             // State that no room of ours acts on.
             let room = event.room_id.to_string();
             let setting = event.state_key.as_deref() == Some("") && Setting::of(&event.event_type).is_some();
+            let said = is_live_info(&event.event_type) || is_widget(&event.event_type);
             let acts = event.event_type == "m.room.member"
-                || (setting || is_live_info(&event.event_type)) && self.linked(&room).is_some()
+                || (setting || said) && self.linked(&room).is_some()
                 || self.ends_room(&event);
             if event.state_key.is_some() && !acts {
                 continue;

@@ -248,7 +248,15 @@ impl Step<'_> {
             let mentions = &People { names: self.names, state: self.state(), room: &*self.room };
             let (salt, sent_ts) = (further_salt(salt, number), event.origin_server_ts);
             let past = &translate::NoPast;
-            let context = translate::ToMimi { sender: user, room: &self.room.uri, salt, sent_ts, past, mentions };
+            let context = translate::ToMimi {
+                sender: user,
+                room: &self.room.uri,
+                salt,
+                sent_ts,
+                past,
+                mentions,
+                room_link: None,
+            };
             match word.live.to_mimi(word.replaces, &context) {
                 Ok(translated) => {
                     if let Some(id) = self.put_into_words(event, user, translated, &word.events) {

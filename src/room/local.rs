@@ -32,7 +32,8 @@ impl Step<'_> {
             return self.forwarded(event);
         }
         if let Some(key) = &event.state_key {
-            if translate::is_live_info(&event.event_type) && key.starts_with(event.sender.as_str()) {
+            let is_live = translate::is_live_info(&event.event_type) && key.starts_with(event.sender.as_str());
+            if is_live || translate::is_conference(&event.event_type, &event.content) {
                 return self.say(event, salt, past, None);
             }
             if key.is_empty() && event.event_type == TOMBSTONE {
@@ -112,7 +113,10 @@ impl Step<'_> {
         }
         let mentions = &People { names: self.names, state: self.state(), room: &*self.room };
         let sent_ts = event.origin_server_ts;
-        let context = translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, past, mentions };
+        let link = self.room_link();
+        let room_link = link.as_deref();
+        let context =
+            translate::ToMimi { sender: &user, room: &self.room.uri, salt, sent_ts, past, mentions, room_link };
         let translated = if event.event_type == "m.room.redaction" {
             let Some(target) = target else {
                 return self.unsaid(event, &user, &NotCarried::NoTarget);
@@ -150,6 +154,13 @@ impl Step<'_> {
         {
             self.say_live(event, &owner, super::live::further_salt(salt, 1), vec![word]);
         }
+    }
+
+    /// Where people of other providers find the Matrix room by a Matrix account of theirs, if they may know. A portal is open to
+    /// nobody outside.
+    fn room_link(&self) -> Option<String> {
+        let room = self.room.matrix.as_ref().filter(|_| self.is_hub() && self.names.telling().call_links)?;
+        Some(room.matrix_to_uri_via([self.names.bot().server_name().to_owned()]).to_string())
     }
 
     /// What an event became is to be said. `events`: those that stand for it.

@@ -57,6 +57,8 @@ pub struct Telling {
     pub profiles: bool,
     /// Whom the ids of Matrix events are told to.
     pub event_ids: EventIds,
+    /// Whether others hear where the Matrix room of a call is, if it is hosted here.
+    pub call_links: bool,
     /// How long a message waits before that is told.
     pub slow: Duration,
     /// So long what somebody reads is gathered before it is told.
@@ -75,6 +77,7 @@ impl Default for Telling {
             read_receipts: Reports::default(),
             delivery_reports: Reports::default(),
             profiles: true,
+            call_links: true,
             event_ids: EventIds::default(),
             slow: Duration::from_secs(10),
             gather_reads: Duration::from_secs(2),

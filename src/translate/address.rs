@@ -1,6 +1,6 @@
 //! Where an external part lies, if that is for everybody to see.
 
-use crate::content::ExternalPart;
+use crate::content::{Disposition, ExternalPart};
 
 /// Longest address that is shown, in bytes.
 const MAX: usize = 2048;
@@ -14,6 +14,11 @@ pub(super) fn public(external: &ExternalPart) -> Option<&str> {
     let leads = !inert.iter().any(|known| scheme.eq_ignore_ascii_case(known));
     let plain = url.len() <= MAX && url.bytes().all(|byte| byte.is_ascii_graphic());
     (external.enc_alg == 0 && plain && named && leads && !scheme.is_empty() && !rest.is_empty()).then_some(url)
+}
+
+/// Where a call is, or a conference: of a part that is one.
+pub(super) fn of_session(disposition: Disposition, external: &ExternalPart) -> Option<&str> {
+    (disposition == Disposition::Session).then(|| public(external)).flatten()
 }
 
 #[cfg(test)]

@@ -241,10 +241,18 @@ pub const FEATURES: &[Feature] = &[
     ),
     row(
         "calls",
-        "`m.call.invite`, `m.call.notify`",
+        "`m.call.invite`, MSC4075",
         "disposition `session`",
-        levels(Level::Text, Level::Text),
-        "told, with a link where there is one",
+        levels(Level::Partly, Level::Text),
+        "a link to the Matrix room if that is hosted here (`rooms.call_links`), else told; those of others are their link",
+        None,
+    ),
+    row(
+        "conferences",
+        "Jitsi widgets",
+        "disposition `session`",
+        levels(Level::Full, Level::Text),
+        "a link to the conference, with its name; that it was ended is not told",
         None,
     ),
     row(
@@ -344,7 +352,14 @@ pub const FEATURES: &[Feature] = &[
         "the sender's client hears of each, people once",
         None,
     ),
-    row("pinned messages, widgets, other state", "state events", "", NO, "they change the Matrix room alone", None),
+    row(
+        "pinned messages, other widgets, other state",
+        "state events",
+        "",
+        NO,
+        "they change the Matrix room alone",
+        None,
+    ),
     row(
         "names and pictures of people",
         "`displayname`, `avatar_url` of the member in this room",
@@ -432,7 +447,7 @@ const TOLD: &[(&str, &str)] = &[
     ("other events of Matrix", "events of which only Matrix clients know what they mean"),
     ("polls, votes, ends of polls", "what yours refers to"),
     ("custom events", "more than a line of text of polls and of what only some Matrix clients know"),
-    ("calls", "a call (they are told of it, and cannot join)"),
+    ("calls", "a call (they read that there is one, and can join it with a Matrix account alone)"),
     ("disappearing messages", "when a message shall disappear (it stays)"),
     ("pictures, videos, sounds, files", "more than the text of a kind of message that is not known there"),
 ];

@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub use event::{BadEvent, RoomEvent};
-pub use events::{Kind, Live, PRIVATE_EVENT, is_live_info, is_live_place};
+pub use events::{Kind, Live, PRIVATE_EVENT, is_conference, is_live_info, is_live_place, is_widget};
 pub use features::{FEATURES, Feature, Level, feature, room_features, table};
 pub use links::{Mentions, Nobody};
 pub use relation::{Act, Earlier, Form, Found, NoPast, Past, Refers, Resolved, deletion, named, relate};
@@ -68,6 +68,8 @@ pub struct ToMimi<'a> {
     pub past: &'a dyn Past,
     /// Who the people are that the message links to.
     pub mentions: &'a dyn Mentions,
+    /// Where the Matrix room is found, for those to whom that may be told: an address of the web.
+    pub room_link: Option<&'a str>,
 }
 
 /// What a MIMI message becomes a Matrix event with.

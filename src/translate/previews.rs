@@ -230,7 +230,7 @@ mod tests {
     fn sent(content: &Value) -> Translated {
         let sender = &UserUri::parse("mimi://a.example/u/alice").unwrap();
         let room = &RoomUri::parse("mimi://a.example/r/club").unwrap();
-        let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: 1, past: &NoPast, mentions: &Nobody };
+        let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: 1, past: &NoPast, mentions: &Nobody, room_link: None };
         to_mimi("m.room.message", content, &ctx).unwrap()
     }
 

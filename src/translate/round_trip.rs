@@ -321,6 +321,7 @@ impl Conversation {
             sent_ts: BEGIN + self.count as u64,
             past: &past,
             mentions: &People,
+            room_link: None,
         };
         let (event_type, content) = self.event(step);
         let translated = translate(&event_type, &content, &ctx);
@@ -578,7 +579,7 @@ proptest! {
         let act = relate(&shown.event_type, shown.content, &shown.refers, &Resolved::default(), &sender, false).remove(0);
         let (event_type, content) = unmarked(&act);
         let past: Vec<(OwnedEventId, Earlier)> = Vec::new();
-        let ctx = ToMimi { sender: &sender, room: &room, salt: [8; 16], sent_ts: 1, past: &past, mentions: &People };
+        let ctx = ToMimi { sender: &sender, room: &room, salt: [8; 16], sent_ts: 1, past: &past, mentions: &People, room_link: None };
         let again = show(&to_mimi(&event_type, &content, &ctx).unwrap().content);
         let bare = |content: &Value| {
             let content = whole(content);

@@ -26,6 +26,7 @@ fn mimi(content: &Value) -> Result<Translated, NotCarried> {
             sent_ts: 1_700_000_000_123,
             past: &NoPast,
             mentions: &Nobody,
+            room_link: None,
         },
     )
 }
@@ -182,7 +183,15 @@ fn an_edit_is_carried_as_its_new_text() {
 
 #[test]
 fn what_is_not_carried_says_why() {
-    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, past: &NoPast, mentions: &Nobody };
+    let ctx = ToMimi {
+        sender: &alice(),
+        room: &room(),
+        salt: [1; 16],
+        sent_ts: 0,
+        past: &NoPast,
+        mentions: &Nobody,
+        room_link: None,
+    };
     assert_eq!(to_mimi("m.reaction", &json!({}), &ctx), Err(NotCarried::Empty), "redacted");
     // Why a file cannot be read, not that it is none of the kinds that cross.
     let unread = |event: &Value| mimi(event).unwrap_err();
@@ -347,7 +356,15 @@ fn the_language_of_what_is_shown_is_kept_and_others_are_told() {
     assert_eq!(seen(whole).1.as_deref(), Some("de"));
     // From Matrix: what a client says of a text.
     let event = json!({"m.text": [{"body": "Hallo", "lang": "de"}]});
-    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 1, past: &NoPast, mentions: &Nobody };
+    let ctx = ToMimi {
+        sender: &alice(),
+        room: &room(),
+        salt: [1; 16],
+        sent_ts: 1,
+        past: &NoPast,
+        mentions: &Nobody,
+        room_link: None,
+    };
     let crossed = to_mimi("m.message", &event, &ctx).unwrap();
     assert_eq!((crossed.content.body.language.as_str(), crossed.losses), ("de", vec![]));
 }
@@ -602,7 +619,15 @@ impl Mentions for Known {
 }
 
 fn mimi_known(content: &Value) -> Translated {
-    let ctx = ToMimi { sender: &alice(), room: &room(), salt: [1; 16], sent_ts: 0, past: &NoPast, mentions: &Known };
+    let ctx = ToMimi {
+        sender: &alice(),
+        room: &room(),
+        salt: [1; 16],
+        sent_ts: 0,
+        past: &NoPast,
+        mentions: &Known,
+        room_link: None,
+    };
     to_mimi("m.room.message", content, &ctx).unwrap()
 }
 

@@ -217,6 +217,8 @@ fn rank(part: &NestedPart) -> u8 {
             "text/plain" => 2,
             _ => 0,
         },
+        // Where one can go to is as much as a text, and more than one that says only that there is a call.
+        Body::External(external) if address::of_session(part.disposition, external).is_some() => 4,
         Body::External(_) => 1,
         Body::Multi { semantics, parts } => {
             let ranks = parts.iter().filter(|part| part.body != Body::Null).map(rank);
@@ -330,7 +332,7 @@ fn not_shown(disposition: Disposition, content_type: &str, content: &[u8], losse
 
 fn show_external(disposition: Disposition, external: &ExternalPart, losses: &mut Vec<Loss>) -> Shown {
     // A call is where its address leads to. Nothing is fetched, nobody is called.
-    if let (Disposition::Session, Some(url)) = (disposition, address::public(external)) {
+    if let Some(url) = address::of_session(disposition, external) {
         let said = printable(&external.description);
         return Shown::text(format!("{}\n{url}", if said.is_empty() { "A call" } else { &said }), None);
     }

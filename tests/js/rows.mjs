@@ -91,6 +91,13 @@ async function said(from, to, body) {
     return { sent, seen, id: seen.getId() };
 }
 
+/** Makes somebody a moderator, if they are none. */
+async function moderator(who, by) {
+    const level = () => who.here().getMember(who.user).powerLevel;
+    if (level() < 50) await by.client.setPowerLevel(by.room, by.sees_as[who.name], 50);
+    await who.until("its new level", () => level() >= 50);
+}
+
 /** Formatted text comes with the same markup. */
 const formatted = (markup) => async (from, to) => {
     const marked = `<p>${own(from, "marked")}</p>${markup(to, from)}`;
@@ -238,6 +245,25 @@ const rows = {
         await from.send({ ...to_poll(sent), [end]: {}, "org.matrix.msc1767.text": "Go won" }, end);
         await to.sees(from, "the poll's end", (event) => event.getType() === end && event.relationEventId === seen.getId());
     },
+    calls: async (from, to) => {
+        await from.send({ call_id: own(from, "call"), version: "1", lifetime: 60_000, offer: { type: "offer", sdp: "" } }, "m.call.invite");
+        // Nobody outside finds a portal.
+        const hosts = from.here().currentState.getStateEvents("m.room.create", "").getContent()["m.federate"] !== false;
+        const words = hosts ? "A call in Matrix\nhttps://matrix.to/#/" : "[started a call, which can be joined in Matrix only]";
+        const seen = await to.sees(from, "the call", (event) => event.getContent().body?.startsWith(words) && !event.looked);
+        seen.looked = true;
+        if (hosts) expect("the room of the link", decodeURIComponent(seen.getContent().body).includes(`#/${from.room}?via=`), true);
+    },
+    conferences: async (from, to) => {
+        await moderator(from, to);
+        const conferenceId = `Jitsi${from.name}${++count}`;
+        const data = { conferenceId, domain: "meet.example.org", roomName: own(from, "conference"), isAudioOnly: false };
+        await from.client.sendStateEvent(from.room, "im.vector.modular.widgets", {
+            type: "jitsi", name: "Jitsi", url: "https://app.example.org/jitsi.html#conferenceId=$conferenceId", data, creatorUserId: from.user,
+        }, `widget${count}`);
+        const url = `https://meet.example.org/${conferenceId}`;
+        await to.sees(from, url, (event) => event.getContent().body === `${data.roomName}\n\nJoin the conference\n${url}`);
+    },
     "disappearing messages": async (from, to) => {
         const timer = { type: "after_read", timer: 3_600_000 };
         const body = own(from, "for an hour");
@@ -308,9 +334,7 @@ const rows = {
     },
     "mentions of everybody": async (from, to) => {
         // Only who has the level for it may ring everybody.
-        const level = () => from.here().getMember(from.user).powerLevel;
-        if (level() < 50) await to.client.setPowerLevel(to.room, to.sees_as[from.name], 50);
-        await from.until("its new level", () => level() >= 50);
+        await moderator(from, to);
         const body = `@room: ${own(from, "1 < 2")}`;
         await from.send({ ...text(body), "m.mentions": { room: true } });
         const seen = await to.sees(from, body, (event) => event.getContent().body === body);

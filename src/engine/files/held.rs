@@ -192,7 +192,7 @@ impl Actor {
         let content = with_files(&event.event_type, &event.content)?;
         let (sender, room) = (&self.engine.0.names.uri(&event.sender)?, &self.room.as_ref()?.uri);
         let sent_ts = event.origin_server_ts;
-        let ctx = translate::ToMimi { sender, room, salt, sent_ts, past: &NoPast, mentions: &Nobody };
+        let ctx = translate::ToMimi { sender, room, salt, sent_ts, past: &NoPast, mentions: &Nobody, room_link: None };
         // What does not read goes to the room at once, which says so.
         from_event(&event.event_type, content, &ctx).ok()
     }

@@ -4,7 +4,7 @@
 //! ```text
 //!  m.message, m.notice ... (MSC1767)  --rewritten as m.room.message--> text
 //!  m.location                         --> chooseOne [Markdown link, text], marked; back if marked, or a part at a geo: address
-//!  m.call.invite, rtc notification    --> text, disposition session
+//!  calls, conferences                 --> chooseOne [session at an address, text]
 //!  live locations               --> one text, edited
 //!  polls, custom events               --> chooseOne [private part, text]; back only from peers that are gateways
 //!  self_destruct_after, timers        <-> expires
@@ -47,12 +47,14 @@ pub(super) use place::escaped;
 pub use poll::Kind;
 pub(super) use poll::belongs;
 pub use private::PRIVATE_EVENT;
+pub use session::{is_conference, is_widget};
 pub(super) use timer::expires;
 
 /// Translates an event if it is no text message: `None` for what is one, and for what nothing here knows.
 pub(super) fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Option<Result<Translated, NotCarried>> {
     let outer = content.as_object()?;
-    let known = event_type == "m.room.message" || session::is_start(event_type) || private::may_cross(event_type);
+    let is_session = session::is_start(event_type) || session::is_conference(event_type, content);
+    let known = event_type == "m.room.message" || is_session || private::may_cross(event_type);
     if outer.contains_key(CONTENT_KEY) && (known || extensible::msgtype(event_type).is_some()) {
         return Some(Err(NotCarried::Mirror));
     }
@@ -69,7 +71,10 @@ pub(super) fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Op
         return Some(live::to_mimi(event_type, outer, ctx));
     }
     if session::is_start(event_type) {
-        return Some(session::to_mimi(outer, ctx));
+        return Some(session::call_to_mimi(outer, ctx));
+    }
+    if is_session {
+        return Some(session::conference_to_mimi(outer, ctx));
     }
     private::may_cross(event_type).then(|| private::to_mimi(event_type, outer, ctx))
 }

@@ -13,6 +13,7 @@ use crate::{
     ident::{RoomUri, UserUri},
 };
 
+mod sessions;
 mod versions;
 
 const SENT: u64 = 1_700_000_000_123;
@@ -31,7 +32,7 @@ fn send(event_type: &str, content: &Value, related: Option<MessageId>) -> Result
     crate::translate::to_mimi(
         event_type,
         content,
-        &ToMimi { sender, room, salt: [1; 16], sent_ts: SENT, past: &past, mentions: &Nobody },
+        &ToMimi { sender, room, salt: [1; 16], sent_ts: SENT, past: &past, mentions: &Nobody, room_link: None },
     )
 }
 /// The message that others refer to here.
@@ -478,50 +479,6 @@ fn a_location_that_is_none_is_no_location() {
     // Text that looks like one, and is not marked, stays text.
     let message = MimiContent::new([1; 16], &alice(), &room(), single(TEXT_PLAIN, "here\ngeo:1,2"));
     assert_eq!(bare(&seen(&message, false, None)), json!({"msgtype": "m.text", "body": "here\ngeo:1,2"}));
-}
-
-// ------------------------------------------------------------------------------------------------------------- calls
-
-#[test]
-fn a_call_is_told_and_a_session_is_a_link() {
-    for event_type in ["m.call.invite", "org.matrix.msc4075.rtc.notification"] {
-        let content = json!({"call_id": "c1", "m.mentions": {"room": true}, "m.relates_to": {"rel_type": "m.reference", "event_id": "$m"}});
-        let translated = mimi(event_type, &content);
-        assert_eq!(translated.losses, [Loss::Call]);
-        assert_eq!(translated.content.body.disposition, Disposition::Session);
-        let back = seen(&translated.content, false, None);
-        assert_eq!(back.content["body"], "[started a call, which can be joined in Matrix only]");
-    }
-    for other in ["m.call.candidates", "m.call.hangup", "m.call.answer"] {
-        assert_eq!(send(other, &json!({"call_id": "c"}), None), Err(NotCarried::EventType(other.into())));
-    }
-    let session = |url: &str, description: &str, enc_alg| {
-        let external =
-            ExternalPart { url: url.into(), description: description.into(), enc_alg, ..ExternalPart::default() };
-        let body = Body::External(Box::new(external));
-        let part = NestedPart { disposition: Disposition::Session, language: String::new(), body };
-        seen(&MimiContent::new([1; 16], &alice(), &room(), part), false, None)
-    };
-    let join = session("https://a.example/join/1", "Join\nus", 0);
-    assert_eq!(
-        (bare(&join), join.losses),
-        (json!({"msgtype": "m.text", "body": "Join us\nhttps://a.example/join/1"}), vec![])
-    );
-    for url in
-        ["https://a.example/join", "http://a.example/join", "tel:+123", "sip:conf@a.example", "mailto:a@a.example"]
-    {
-        assert_eq!(session(url, "", 0).content["body"], format!("A call\n{url}"));
-    }
-    for (url, enc_alg) in [
-        ("javascript:alert(1)", 0),
-        ("https://a.example/x y", 0),
-        ("https://a.example/\u{202e}x", 0),
-        ("https://a.example/x", 1),
-    ] {
-        let shown = session(url, "Join", enc_alg);
-        assert_eq!(shown.content["msgtype"], "m.notice", "{url}");
-        assert!(!shown.losses.is_empty());
-    }
 }
 
 // -------------------------------------------------------------------------------------------------- extensible events

@@ -9,6 +9,9 @@ use crate::content::{Expiration, ExternalPart, MessageId, NestedPart, TEXT_MARKD
 fn alice() -> UserUri {
     UserUri::parse("mimi://a.example/u/alice").unwrap()
 }
+/// Where the Matrix room is found.
+const ROOM: &str = "https://matrix.to/#/!r:a";
+
 fn room() -> RoomUri {
     RoomUri::parse("mimi://a.example/r/club").unwrap()
 }
@@ -32,7 +35,15 @@ fn out(event_type: &str, content: &Value) -> Result<Translated, NotCarried> {
     let id = MessageId([1; 32]);
     let first = Earlier { id, first: id, sender: alice(), reply: None, reaction: false, topic: Vec::new(), kind: None };
     let past: Vec<(OwnedEventId, Earlier)> = vec![(event_id!("$1").to_owned(), first.clone())];
-    let ctx = ToMimi { sender, room, salt: [9; 16], sent_ts: 1_700_000_000_000, past: &past, mentions: &Bob };
+    let ctx = ToMimi {
+        sender,
+        room,
+        salt: [9; 16],
+        sent_ts: 1_700_000_000_000,
+        past: &past,
+        mentions: &Bob,
+        room_link: Some(ROOM),
+    };
     match event_type {
         "m.room.redaction" => deletion(&first, None, &ctx),
         _ if media::with_files(event_type, content).is_some() => {
@@ -80,7 +91,7 @@ const NAMES: &str = "names and pictures of people";
 const QUIET: [&str; 5] = [
     "subjects",
     "signals of calls, key verification",
-    "pinned messages, widgets, other state",
+    "pinned messages, other widgets, other state",
     "typing, presence",
     "encrypted messages",
 ];
@@ -93,10 +104,11 @@ const NOT_BACK: [(&str, &str); 3] = [
 ];
 
 /// What readers see of an example that is shown as text.
-const WORDS: [(&str, &str); 5] = [
+const WORDS: [(&str, &str); 6] = [
     ("polls, votes, ends of polls", "[poll] Tea?\n1. Yes\n2. No"),
     ("custom events", "rolled a 6"),
-    ("calls", "started a call"),
+    ("calls", ROOM),
+    ("conferences", "https://meet.example/Tea"),
     ("live locations", "] Walk"),
     ("subjects", "Minutes\n\nx"),
 ];
@@ -114,6 +126,7 @@ fn says(content: &Value, name: &str) -> bool {
 }
 
 /// Row, type and content of events of its kind.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn events() -> Vec<(&'static str, &'static str, Value)> {
     let words = |content: Value| ("m.room.message", content);
     let list = "<h2>To do</h2><ul><li>one<ul><li>two</li></ul></li></ul><ol start=\"3\"><li>c</li></ol><blockquote><p>said</p></blockquote>\
@@ -159,6 +172,13 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
         ("custom events", words(json!({"msgtype": "org.example.dice", "body": "rolled a 6"}))),
         ("calls", ("m.call.invite", json!({"call_id": "1", "version": "1", "lifetime": 1, "offer": {}}))),
         (
+            "conferences",
+            (
+                "im.vector.modular.widgets",
+                json!({"type": "jitsi", "name": "Jitsi", "data": {"domain": "meet.example", "conferenceId": "Tea"}}),
+            ),
+        ),
+        (
             "disappearing messages",
             words(json!({"msgtype": "m.text", "body": "x",
             "com.beeper.disappearing_timer": {"type": "after_read", "timer": 60000}})),
@@ -186,7 +206,7 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
         ("signals of calls, key verification", ("org.matrix.msc4310.rtc.decline", json!({"m.relates_to": {}}))),
         ("signals of calls, key verification", ("m.key.verification.mac", json!({"mac": {}}))),
         ("other events of Matrix", ("m.image", json!({"m.text": [{"body": "a cat"}]}))),
-        ("pinned messages, widgets, other state", ("m.room.pinned_events", json!({"pinned": ["$1"]}))),
+        ("pinned messages, other widgets, other state", ("m.room.pinned_events", json!({"pinned": ["$1"]}))),
         (
             "forwarded messages of MIMI users",
             words(json!({"msgtype": "m.text", "body": "hello", CONTENT_KEY: {"id": "x"}})),

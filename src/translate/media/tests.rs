@@ -23,12 +23,28 @@ fn room() -> RoomUri {
 }
 fn read(event_type: &str, content: &Value) -> Result<Media<FileSource>, NotCarried> {
     let (sender, room) = (&alice(), &room());
-    let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: 1_700_000_000_123, past: &NoPast, mentions: &Nobody };
+    let ctx = ToMimi {
+        sender,
+        room,
+        salt: [1; 16],
+        sent_ts: 1_700_000_000_123,
+        past: &NoPast,
+        mentions: &Nobody,
+        room_link: None,
+    };
     from_event(event_type, content, &ctx)
 }
 fn write(media: &Media<ExternalPart>) -> Translated {
     let (sender, room) = (&alice(), &room());
-    let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: 1_700_000_000_123, past: &NoPast, mentions: &Nobody };
+    let ctx = ToMimi {
+        sender,
+        room,
+        salt: [1; 16],
+        sent_ts: 1_700_000_000_123,
+        past: &NoPast,
+        mentions: &Nobody,
+        room_link: None,
+    };
     to_message(media, &ctx).unwrap()
 }
 fn show(media: &Media<FileSource>, message: &MimiContent) -> Vec<MatrixMessage> {
@@ -609,7 +625,15 @@ fn cat(number: usize) -> String {
 /// A text with the pictures that were carried, as bytes say it.
 fn emoji_across(content: &Value, carried: &[Moved<ExternalPart>]) -> (Translated, MatrixMessage) {
     let (sender, room) = (&alice(), &room());
-    let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: 1_700_000_000_123, past: &NoPast, mentions: &Nobody };
+    let ctx = ToMimi {
+        sender,
+        room,
+        salt: [1; 16],
+        sent_ts: 1_700_000_000_123,
+        past: &NoPast,
+        mentions: &Nobody,
+        room_link: None,
+    };
     let (sent, missing) = files_to_mimi("m.room.message", content, carried.to_vec(), &ctx).unwrap();
     assert_eq!(missing, []);
     let sent = sent.unwrap();

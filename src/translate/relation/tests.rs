@@ -33,7 +33,11 @@ fn past() -> Vec<(OwnedEventId, Earlier)> {
 }
 fn send_with(event_type: &str, content: &Value, past: &Vec<(OwnedEventId, Earlier)>) -> Result<Translated, NotCarried> {
     let (sender, room) = (&alice(), &room());
-    to_mimi(event_type, content, &ToMimi { sender, room, salt: [9; 16], sent_ts: 5, past, mentions: &Nobody })
+    to_mimi(
+        event_type,
+        content,
+        &ToMimi { sender, room, salt: [9; 16], sent_ts: 5, past, mentions: &Nobody, room_link: None },
+    )
 }
 fn say(relation: &Value, more: &[(&str, Value)]) -> Translated {
     let mut content = json!({"msgtype": "m.text", "body": "words", "m.relates_to": relation});
@@ -120,7 +124,8 @@ fn an_answer_rings_whom_it_answers_and_nobody_else_unheard() {
     let losses = |event_type: &str, mut content: Value, users: &[&str], answers: &str| {
         content["m.mentions"] = json!({"user_ids": users});
         content["m.relates_to"] = json!({"m.in_reply_to": {"event_id": answers}});
-        let ctx = ToMimi { sender, room, salt: [9; 16], sent_ts: 5, past: &past, mentions: &BobsGhost };
+        let ctx =
+            ToMimi { sender, room, salt: [9; 16], sent_ts: 5, past: &past, mentions: &BobsGhost, room_link: None };
         to_mimi(event_type, &content, &ctx).unwrap().losses
     };
     let text = json!({"msgtype": "m.text", "body": "yes"});
@@ -244,7 +249,7 @@ fn a_thread_is_the_topic_of_its_first_message() {
 #[test]
 fn a_redaction_is_an_empty_new_version() {
     let (sender, room, past) = (&alice(), &room(), past());
-    let ctx = ToMimi { sender, room, salt: [9; 16], sent_ts: 5, past: &past, mentions: &Nobody };
+    let ctx = ToMimi { sender, room, salt: [9; 16], sent_ts: 5, past: &past, mentions: &Nobody, room_link: None };
     let gone = deletion(&said(1, alice()), Some("typo"), &ctx).unwrap().content;
     assert_eq!((gone.replaces, gone.in_reply_to, &gone.body.body), (Some(id(1)), None, &Body::Null));
     assert_eq!(seen(&gone).refers.form, Form::Deletion(Some("typo".into())));
@@ -416,7 +421,7 @@ fn what_claims_to_be_a_version_of_anothers_message_is_deleted_alone() {
     let target = |first: Option<&Earlier>| Earlier::of(&claim, id(8), &bob()).behind(first);
     let gone = |target: &Earlier| {
         let (sender, room, past) = (&alice(), &room(), &past());
-        let ctx = ToMimi { sender, room, salt: [9; 16], sent_ts: 5, past, mentions: &Nobody };
+        let ctx = ToMimi { sender, room, salt: [9; 16], sent_ts: 5, past, mentions: &Nobody, room_link: None };
         deletion(target, None, &ctx).unwrap().content.replaces
     };
     assert_eq!(gone(&target(Some(&said(1, alice())))), Some(id(8)), "Alice's stays");

@@ -63,7 +63,8 @@ fn message(kind: usize, t: &[String; 3], by: &UserUri, past: &dyn Past) -> Optio
         })),
     };
     let said = |event_type: &str, content: &Value| {
-        let ctx = ToMimi { sender: by, room: &room, salt: [7; 16], sent_ts: BEGIN, past, mentions: &People };
+        let ctx =
+            ToMimi { sender: by, room: &room, salt: [7; 16], sent_ts: BEGIN, past, mentions: &People, room_link: None };
         to_mimi(event_type, content, &ctx).ok().map(|translated| translated.content)
     };
     let single = |content_type: &str, text: &str| NestedPart::text(content_type, text);
@@ -184,7 +185,7 @@ proptest! {
             3 => ("m.room.message", json!({"msgtype": "m.location", "body": a, "geo_uri": "geo:1,2"})),
             _ => ("m.room.message", html(json!({"msgtype": c, "body": a}))),
         };
-        let ctx = ToMimi { sender: &sender, room: &room, salt: [7; 16], sent_ts: BEGIN, past: &NoPast, mentions: &People };
+        let ctx = ToMimi { sender: &sender, room: &room, salt: [7; 16], sent_ts: BEGIN, past: &NoPast, mentions: &People, room_link: None };
         let Ok(translated) = translate(event_type, &content, &ctx) else { return Ok(()) };
         let bytes = translated.content.encode().unwrap();
         prop_assert_eq!(&MimiContent::decode(&bytes).unwrap(), &translated.content);

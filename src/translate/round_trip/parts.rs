@@ -322,7 +322,7 @@ proptest! {
             prop_assert!(!event.content["body"].as_str().unwrap().trim().is_empty());
             let mut content = event.content.clone();
             content.as_object_mut().unwrap().remove(CONTENT_KEY);
-            let ctx = ToMimi { sender: &sender, room: &room, salt: [8; 16], sent_ts: BEGIN, past: &NoPast, mentions: &People };
+            let ctx = ToMimi { sender: &sender, room: &room, salt: [8; 16], sent_ts: BEGIN, past: &NoPast, mentions: &People, room_link: None };
             let again = translate(&event.event_type, &content, &ctx).unwrap();
             prop_assert_eq!(again.content.expires, message.expires);
             let twice = show(&again.content);
@@ -382,7 +382,7 @@ proptest! {
         prop_assert_eq!(event.content["body"].as_str(), Some(beside));
         let mut content = event.content.clone();
         content.as_object_mut().unwrap().remove(CONTENT_KEY);
-        let ctx = ToMimi { sender: &sender, room: &room, salt: [8; 16], sent_ts: BEGIN, past: &NoPast, mentions: &People };
+        let ctx = ToMimi { sender: &sender, room: &room, salt: [8; 16], sent_ts: BEGIN, past: &NoPast, mentions: &People, room_link: None };
         let again = translate(&event.event_type, &content, &ctx).unwrap();
         let twice = show(&again.content);
         prop_assert_eq!(twice.len(), 1);
@@ -433,7 +433,7 @@ proptest! {
         prop_assert_eq!(acts.len(), 1);
         let (event_type, content) = unmarked(&acts[0]);
         let past = vec![(event("$answered"), answered), (event("$replaced"), replaced), (event("$root"), root)];
-        let ctx = ToMimi { sender: &sender, room: &room, salt: [7; 16], sent_ts: 0, past: &past, mentions: &People };
+        let ctx = ToMimi { sender: &sender, room: &room, salt: [7; 16], sent_ts: 0, past: &past, mentions: &People, room_link: None };
         if reply && !here && !edit {
             let told = if reaction { "reacted with 👍" } else { "in reply to a message that is not here" };
             prop_assert!(content.to_string().contains(told));

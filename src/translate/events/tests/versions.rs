@@ -99,7 +99,7 @@ fn a_new_version_of_a_custom_event_keeps_every_byte() {
     let id = MessageId([1; 32]);
     let (sender, room) = (&alice(), &room());
     let past = vec![(event_id!("$here:a.example").to_owned(), dice(id))];
-    let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: SENT, past: &past, mentions: &Nobody };
+    let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: SENT, past: &past, mentions: &Nobody, room_link: None };
     let translated = crate::translate::to_mimi("org.example.dice", &version_of(&new), &ctx).unwrap();
     let back = about(seen(&translated.content, true, None), event_id!("$there"), &dice(id));
     assert_eq!((back.event_type.as_str(), &back.content["m.new_content"]), ("org.example.dice", &new));
@@ -143,7 +143,7 @@ fn a_vote_is_not_edited_but_said() {
     let first = Earlier { kind: Kind::of(RESPONSE, &json!({})), ..the_poll(MessageId([1; 32])) };
     let (sender, room) = (&alice(), &room());
     let past = vec![(event_id!("$vote").to_owned(), first)];
-    let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: SENT, past: &past, mentions: &Nobody };
+    let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: SENT, past: &past, mentions: &Nobody, room_link: None };
     let translated = crate::translate::to_mimi(RESPONSE, &vote, &ctx).unwrap();
     assert_eq!(translated.content.body, single(TEXT_PLAIN, "[voted in a poll: b2]"));
     assert_eq!(translated.losses, [Loss::Unsupported(RESPONSE.into())]);
