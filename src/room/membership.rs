@@ -60,6 +60,8 @@ impl Step<'_> {
                     && event.may_end_ban()
                     && self.room.undone.get(&user) != Some(&super::undone::Undone::Ban)
                     && self.names.uri(&event.sender).is_some_and(|by| self.on_unshut(&by, &user)) => {}
+            // The end of a ban that the MIMI room lifted before, so that they may have been asked in again.
+            "leave" if event.ends_ban() => {}
             "leave" if event.sender == target && self.moves_along(&user) => {}
             "leave" | "ban" => {
                 self.say_why_left(event, salt, &user, membership);
@@ -205,6 +207,8 @@ impl Step<'_> {
             "leave" if event.may_end_ban() && self.on_ghost_unbanned(&by, &remote) => {
                 self.say_why(event, salt, Deed::Unbans, &remote);
             }
+            // One that the MIMI room lifted before, so that they may be in again.
+            "leave" if event.ends_ban() => {}
             "leave" => {
                 self.stop_asking(&remote);
                 if is_in && !self.is_fixed() {

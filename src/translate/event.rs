@@ -130,6 +130,12 @@ impl RoomEvent {
         self.was.as_deref().is_none_or(|was| was == "ban")
     }
 
+    /// Whether somebody who is out by this membership was banned before, as the homeserver says: it puts nobody out.
+    #[must_use]
+    pub fn ends_ban(&self) -> bool {
+        self.was.as_deref() == Some("ban")
+    }
+
     /// Whether it sets state.
     #[must_use]
     pub fn is_state(&self) -> bool {

@@ -189,7 +189,15 @@ impl World {
         self.trace.push(format!("{by} lifts the ban of {who}"));
         let at = self.at(&by.provider());
         assert!(self.providers[at].banned.remove(who));
+        self.late_unban(at, by, who);
+    }
+
+    /// What the homeserver says of a ban that was lifted.
+    pub(super) fn late_unban(&mut self, at: usize, by: &UserUri, who: &UserUri) {
         self.member_event(at, by, who, "leave");
+        if let Some(Mail::Input(Input::Event { event, .. })) = self.providers[at].inbox.back_mut() {
+            event.was = Some("ban".to_owned());
+        }
     }
 
     /// Invites a remote user's ghost, or asks the bot to if it is banned.

@@ -92,6 +92,29 @@ fn a_moderator_at_a_follower_bans_and_lifts_the_ban() {
 }
 
 #[test]
+fn a_ban_that_both_sides_lift_puts_nobody_out() {
+    let mut world = three();
+    give(&mut world, &b1(), role::MODERATOR);
+    world.ban(&b1(), &a2());
+    world.settle();
+    assert!(!world.participants(A).contains(&a2()));
+    // B1 lifts it in the same moment in which the host does; the homeserver tells of it when they are in again.
+    assert!(world.providers[A].shut.remove(&a2()));
+    world.late_unban(A, &a1(), &a2());
+    world.join(&a2());
+    world.settle();
+    assert!(world.providers[B].ghosts.contains(&a2()));
+    world.late_unban(B, &b1(), &a2());
+    world.settle();
+    assert!(world.participants(A).contains(&a2()) && world.providers[A].joined.contains(&a2()));
+    // And so it is at the homeserver of whose they are.
+    world.late_unban(A, &a1(), &a2());
+    world.settle();
+    assert!(world.participants(A).contains(&a2()) && world.providers[A].joined.contains(&a2()));
+    super::model::check(&world, true);
+}
+
+#[test]
 fn who_is_banned_and_leaves_stays_banned() {
     let mut world = three();
     give(&mut world, &b1(), role::MODERATOR);

@@ -68,7 +68,7 @@ fn leaf() -> BoxedStrategy<NestedPart> {
     ];
     let disposition = prop_oneof![
         6 => Just(Disposition::Render),
-        1 => prop::sample::select(vec![0, 4, 6, 6, 7, 8, 8, 9, 200]).prop_map(Disposition::from),
+        1 => prop::sample::select(vec![0, 2, 3, 4, 5, 6, 6, 7, 8, 8, 9, 200]).prop_map(Disposition::from),
     ];
     let language = prop_oneof![3 => Just(""), 1 => prop::sample::select(vec!["en", "fr,de-AT", "x--y"])];
     let with = |(part, disposition, language): (NestedPart, _, &str)| NestedPart {
