@@ -6,6 +6,8 @@
 //! |---|---|
 //! | text, notice, emote, a kind of its own | `msgtype` and `body`; formatted: the same tree of blocks and marks (`markdown::tests::meaning`) |
 //! | in extensible form | the text, as `m.text` |
+//! | in several languages | the text that clients show, and its language in the gateway's mark (Matrix has no other place, so that it is not in what is sent on); that there were others is told |
+//! | with link previews | besides: address, title and description of each, in order |
 //! | reply, thread | besides: the event answered, and that whoever said it is rung; the thread's root |
 //! | edit | the event whose first version it replaces, and the new text |
 //! | reaction | the event, and the key, but for blanks around it |
@@ -13,21 +15,25 @@
 //! | mention of somebody, of everybody | besides: who is rung (`m.mentions`) |
 //! | place | `geo_uri`, and `body` but for blanks around it |
 //! | picture, video, sound, file | the bytes; name (without folders), `msgtype`, type, size, width, height, duration, blur; the same of its preview; the caption, as a text |
+//! | covered file | besides: that it is covered, and why; it has no preview |
 //! | voice message, sticker | besides: that it is one; length and waveform; the sticker's text |
 //! | gallery | each file as if it were alone, with its own caption, in order; the gallery's caption is with the first |
 //! | custom emoji | the whole text, and in it each picture's bytes and name |
 //! | poll, vote, end | the whole content; the poll of votes and ends |
-//! | call | that there is one, as text |
+//! | call | that there is one, as text, and where its room is if that is told |
+//! | conference | its address and name, as text |
+//! | live location | one message: what it is of, until when or that it is over, and the newest place, as text; each further step edits it |
 //! | custom event | type, and the whole content (or none) but mentions and what gateways mark; its relation: `rel_type`, `key`, the event |
 //! | new version of a poll or custom event | besides: the event whose first version it replaces |
 //! | disappearing message | besides: when it goes |
 //! | what one event became | what its event says, said in Matrix, is a message that gives the same event again; one without formatting is the same, byte for byte, with its sender, salt and time |
 //!
-//! `files` has what goes over beside messages; `parts` begins with the messages of other implementations;
+//! `files` has what goes over beside messages, `others` what is neither text nor file; `parts` begins with the messages of other implementations;
 //! `hostile` has what strangers write into every field.
 
 mod files;
 mod hostile;
+mod others;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -45,16 +51,26 @@ use crate::content::{Expiration, NestedPart, TEXT_HTML, TEXT_MARKDOWN, TEXT_PLAI
 const POLL: &str = "org.matrix.msc3381.poll";
 /// When the first thing is said, in milliseconds since the UNIX epoch.
 const BEGIN: u64 = 1_700_000_000_000;
+/// Where the Matrix room of A is found.
+const CLUB: &str = "https://matrix.to/#/!club:a.example?via=a.example";
 /// Kinds of steps: below this one they are messages, which others answer.
-const MESSAGES: usize = 16;
+const MESSAGES: usize = 19;
 const CALL: usize = 14;
-const EDIT: usize = 16;
-const DELETION: usize = 18;
-const POLL_START: usize = 19;
-const CUSTOM: usize = 21;
-const NEW_POLL: usize = 23;
-const NEW_CUSTOM: usize = 24;
-const KINDS: usize = 25;
+const CONFERENCE: usize = 15;
+const PREVIEWS: usize = 16;
+const LANGUAGES: usize = 17;
+const LIVE: usize = 18;
+const EDIT: usize = 19;
+const REACTION: usize = 20;
+const DELETION: usize = 21;
+const POLL_START: usize = 22;
+const VOTE: usize = 23;
+const CUSTOM: usize = 24;
+const NEW_FILE: usize = 25;
+const NEW_POLL: usize = 26;
+const NEW_CUSTOM: usize = 27;
+const LIVE_ON: usize = 28;
+const KINDS: usize = 29;
 
 /// What somebody does: which kind of thing, about which of the earlier ones, with what words.
 #[derive(Debug, Clone)]
@@ -116,6 +132,8 @@ struct Said {
     earlier: Earlier,
     kind: usize,
     by_b: bool,
+    /// What is said of a live location by now.
+    live: Option<Live>,
 }
 
 #[derive(Debug, Default)]
@@ -154,6 +172,11 @@ impl Conversation {
     fn target(&self, step: &Step, fits: impl Fn(&Said) -> bool) -> Option<&Said> {
         let fitting: Vec<&Said> = self.said.iter().filter(|said| fits(said)).collect();
         fitting.get(step.target % fitting.len().max(1)).copied()
+    }
+
+    /// The live location that a step goes on with: one of its sender's.
+    fn live(&self, step: &Step) -> Option<&Said> {
+        self.target(step, |said| said.live.is_some() && said.by_b == step.by_b)
     }
 
     /// The event as a client of that side sends it. Without anything to refer to it is a text.
@@ -235,6 +258,14 @@ impl Conversation {
             CALL => {
                 ("m.call.invite".to_owned(), json!({"call_id": words, "version": "1", "lifetime": 60000, "offer": {}}))
             }
+            CONFERENCE => others::conference(step),
+            PREVIEWS => text(others::previews(step)),
+            LANGUAGES => others::languages(step),
+            LIVE => others::live_begins(step),
+            LIVE_ON => match self.live(step) {
+                Some(said) => others::live_goes_on(&id(said), step),
+                None => text(json!({})),
+            },
             EDIT => match self.target(step, |said| said.kind < 4 && said.by_b == step.by_b) {
                 Some(said) => {
                     text(json!({"body": format!("* {words}"), "m.new_content": {"msgtype": "m.text", "body": words},
@@ -242,7 +273,7 @@ impl Conversation {
                 }
                 None => text(json!({})),
             },
-            17 => match self.target(step, message) {
+            REACTION => match self.target(step, message) {
                 Some(said) => (
                     "m.reaction".to_owned(),
                     json!({"m.relates_to":
@@ -251,7 +282,7 @@ impl Conversation {
                 None => text(json!({})),
             },
             DELETION => match self.target(step, |said| {
-                said.by_b == step.by_b && !matches!(said.kind, EDIT | DELETION | NEW_POLL | NEW_CUSTOM)
+                said.by_b == step.by_b && !matches!(said.kind, EDIT | DELETION | NEW_POLL | NEW_CUSTOM | LIVE_ON)
             }) {
                 Some(said) => ("m.room.redaction".to_owned(), json!({"redacts": id(said), "reason": words.trim()})),
                 None => text(json!({})),
@@ -270,7 +301,7 @@ impl Conversation {
                 let relation = json!({"rel_type": "m.replace", "event_id": id(said)});
                 (event_type, json!({"m.new_content": new, "m.relates_to": relation}))
             }
-            20 => match self.target(step, |said| said.kind == POLL_START) {
+            VOTE => match self.target(step, |said| said.kind == POLL_START) {
                 Some(said) if step.seed.is_multiple_of(2) => (
                     format!("{POLL}.response"),
                     json!({format!("{POLL}.response"): {"answers": votes(said, step.seed)}, "m.relates_to": about(said)}),
@@ -295,7 +326,7 @@ impl Conversation {
                 ("org.example.dice".to_owned(), content)
             }
             // A new caption, or another file.
-            22 => match self.target(step, |said| matches!(said.kind, 11..=13) && said.by_b == step.by_b) {
+            NEW_FILE => match self.target(step, |said| matches!(said.kind, 11..=13) && said.by_b == step.by_b) {
                 Some(said) if step.files.0 == "m.room.message" => {
                     let (event_type, new) = with_files();
                     let mut content = new.clone();
@@ -321,15 +352,33 @@ impl Conversation {
             sent_ts: BEGIN + self.count as u64,
             past: &past,
             mentions: &People,
-            room_link: None,
+            // Nobody outside finds a portal.
+            room_link: (side == 0).then_some(CLUB),
         };
         let (event_type, content) = self.event(step);
-        let translated = translate(&event_type, &content, &ctx);
+        let (live, began) = others::told_of(&event_type, &content, self.live(step), ctx.sent_ts);
+        let translated = match &live {
+            Some(live) => live.to_mimi(began, &ctx),
+            None => translate(&event_type, &content, &ctx),
+        };
         let translated = translated.unwrap_or_else(|why| panic!("{event_type} {content}: {why}"));
         let known = |loss: &Loss| {
-            matches!(loss, Loss::Private(_) | Loss::Spoiler | Loss::Emote | Loss::Voice | Loss::Sticker | Loss::Call)
+            matches!(
+                loss,
+                Loss::Private(_)
+                    | Loss::Spoiler
+                    | Loss::Emote
+                    | Loss::Voice
+                    | Loss::Sticker
+                    | Loss::Call
+                    | Loss::Live
+                    | Loss::Cover
+                    | Loss::Languages
+            )
         };
         prop_assert!(translated.losses.iter().all(known), "{content} loses {:?}", translated.losses);
+        let languages = translated.losses.contains(&Loss::Languages);
+        prop_assert_eq!(languages, step.kind == LANGUAGES && others::are_several(&content));
 
         let (bytes, id) = translated.content.encode_with_id(&sender, &room).unwrap();
         let message = MimiContent::decode(&bytes).unwrap();
@@ -341,16 +390,23 @@ impl Conversation {
             let resolved = self.resolve(&shown.refers, 1 - side);
             acts.extend(relate(&shown.event_type, shown.content, &shown.refers, &resolved, &sender, false));
         }
-        self.same(&event_type, &content, &acts, side)?;
+        match &live {
+            Some(live) => self.same_live(step, live, began, &acts)?,
+            None => self.same(&event_type, &content, &acts, side)?,
+        }
 
         // And the same message again, if that event were said where it is shown now.
         let past = self.past(1 - side);
         if let [act] = acts.as_slice()
-            && step.kind != CALL
+            && !matches!(step.kind, CALL | CONFERENCE)
+            && live.is_none()
         {
             let (again_type, again) = unmarked(act);
             let again = translate(&again_type, &again, &ToMimi { past: &past, ..ctx });
-            let again = again.unwrap_or_else(|why| panic!("{act:?}: {why}"));
+            let mut again = again.unwrap_or_else(|why| panic!("{act:?}: {why}"));
+            if step.kind == LANGUAGES {
+                again.content.body.language.clone_from(&message.body.language);
+            }
             let counts = content.get("m.new_content").unwrap_or(&content);
             if counts.get("formatted_body").is_none() && counts.get("itemtypes").is_none() {
                 prop_assert_eq!(&again.content.encode().unwrap(), &bytes, "{} became {:?}", content, act);
@@ -380,7 +436,13 @@ impl Conversation {
             "m.room.message" if step.kind >= MESSAGES => 0,
             _ => step.kind,
         };
-        self.said.push(Said { events: [event("a"), event("b")], earlier, kind, by_b: step.by_b });
+        let mut live = live;
+        if let Some(began) = began
+            && let Some(said) = self.said.iter_mut().find(|said| said.earlier.id == began)
+        {
+            said.live = live.take().filter(|live| !live.over);
+        }
+        self.said.push(Said { events: [event("a"), event("b")], earlier, kind, by_b: step.by_b, live });
         Ok(())
     }
 
@@ -388,6 +450,18 @@ impl Conversation {
     fn other(&self, id: &Value, side: usize) -> Value {
         let said = self.said.iter().find(|said| said.events[side].as_str() == id.as_str().unwrap_or_default());
         said.map_or(Value::Null, |said| said.events[1 - side].as_str().into())
+    }
+
+    /// Whether one event says of a live location what there is to say of it.
+    fn same_live(&self, step: &Step, live: &Live, first: Option<MessageId>, acts: &[Act]) -> Result<(), TestCaseError> {
+        let [Act { event_type, content, .. }] = acts else { panic!("{acts:?}") };
+        prop_assert_eq!(event_type, "m.room.message");
+        let side = usize::from(step.by_b);
+        let of = first.and_then(|first| self.said.iter().find(|said| said.earlier.id == first));
+        let relation = of.map(|of| json!({"rel_type": "m.replace", "event_id": of.events[1 - side]}));
+        prop_assert_eq!(content.get("m.relates_to"), relation.as_ref());
+        let new = content.get("m.new_content").filter(|_| of.is_some()).unwrap_or(content);
+        others::says(live, new)
     }
 
     /// Whether these events say what this one said.
@@ -420,14 +494,18 @@ impl Conversation {
             return files::same(&new(from), &kinds.zip(&shown).collect::<Vec<_>>());
         }
         prop_assert_eq!(acts.len(), 1);
-        let wanted_kind = if matches!(kind, "m.message" | "m.call.invite") { "m.room.message" } else { kind };
+        let as_text = matches!(kind, "m.message" | "m.call.invite" | others::WIDGET);
+        let wanted_kind = if as_text { "m.room.message" } else { kind };
         prop_assert_eq!(to_kind, wanted_kind);
         match kind {
             "m.message" => {
                 prop_assert_eq!(&to["body"], &from["m.text"][0]["body"]);
                 prop_assert_eq!(&to["msgtype"], "m.text");
+                others::same_language(from, to)?;
             }
+            "m.call.invite" if side == 0 => prop_assert_eq!(&to["body"], &json!(format!("A call in Matrix\n{CLUB}"))),
             "m.call.invite" => prop_assert_eq!(&to["body"], "[started a call, which can be joined in Matrix only]"),
+            others::WIDGET => others::same_conference(from, to)?,
             "m.room.message" => {
                 let (from, to) = (from.get("m.new_content").unwrap_or(from), to.get("m.new_content").unwrap_or(to));
                 prop_assert_eq!(&to["msgtype"], &from["msgtype"]);
@@ -447,6 +525,8 @@ impl Conversation {
                     }
                 }
                 prop_assert_eq!(&to["geo_uri"], &from["geo_uri"]);
+                others::same_language(from, to)?;
+                others::same_previews(from, to)?;
                 if let Some(rung) = from.get("m.mentions") {
                     prop_assert_eq!(&to["m.mentions"], rung);
                 }

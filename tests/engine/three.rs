@@ -2,7 +2,7 @@
 //! same time, all end with the same state.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -210,6 +210,8 @@ pub(crate) struct Room {
     said: Vec<(UserUri, String)>,
     /// Who was removed at some time: what they said last may have come too late.
     removed: BTreeSet<UserUri>,
+    /// Who left at some time: of what they said before they were added again some may not have come, and they are told.
+    gone: BTreeSet<UserUri>,
 }
 
 /// Everybody, each with the number of the house. The first of each house stays all the time.
@@ -245,7 +247,15 @@ impl Room {
                 (RoomUri::parse(&uri).unwrap(), room)
             }
         };
-        let mut room = Self { net, houses, uri, ids: vec![at_hub], said: Vec::new(), removed: BTreeSet::new() };
+        let mut room = Self {
+            net,
+            houses,
+            uri,
+            ids: vec![at_hub],
+            said: Vec::new(),
+            removed: BTreeSet::new(),
+            gone: BTreeSet::new(),
+        };
         for number in 1..3 {
             let (host, guest) = (&room.houses[0], &room.houses[number]);
             let (by, who) = (room.person(0, 1), room.person(number, 1));
@@ -294,7 +304,10 @@ impl Room {
                 };
                 return here.accept(&room, &who);
             }
-            7 if present && number > 1 => here.leave(id, &who),
+            7 if present && number > 1 => {
+                here.leave(id, &who);
+                self.gone.insert(user);
+            }
             8 if number > 1 && self.houses[0].is_in(&self.ids[0], &user) => {
                 let (letter, _) = self.person(0, 1);
                 self.houses[0].remove(&self.ids[0], &name(&letter, 1), &user);
@@ -343,6 +356,20 @@ impl Room {
         }
     }
 
+    /// Whether those who said these words had left, and were told of as many that nobody got them.
+    fn are_told(&self, words: &[&&String]) -> bool {
+        let mut lost: BTreeMap<&UserUri, usize> = BTreeMap::new();
+        for (user, _) in self.said.iter().filter(|(_, text)| words.iter().any(|word| **word == text)) {
+            *lost.entry(user).or_default() += 1;
+        }
+        lost.into_iter().all(|(user, count)| {
+            let house = self.houses.iter().position(|house| house.uri("x").provider() == user.provider()).unwrap();
+            let told = format!("A message of {} could not be delivered", self.houses[house].id(user));
+            let notices = self.houses[house].notices(&self.ids[house]);
+            self.gone.contains(user) && notices.iter().filter(|text| text.starts_with(&told)).count() >= count
+        })
+    }
+
     /// What was said is at all three, but for the words of those who were removed, which may have come too late.
     async fn same_words(&self) {
         let must: BTreeSet<&String> =
@@ -353,7 +380,7 @@ impl Room {
             loop {
                 let texts: BTreeSet<String> = house.texts(id).into_iter().collect();
                 let missing: Vec<_> = must.iter().filter(|text| !texts.contains(**text)).collect();
-                if missing.is_empty() {
+                if missing.is_empty() || self.are_told(&missing) {
                     break;
                 }
                 let notices: Vec<_> = self.houses.iter().zip(&self.ids).map(|(house, id)| house.notices(id)).collect();

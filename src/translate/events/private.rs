@@ -30,7 +30,7 @@ const MAX_TYPE: usize = 255;
 
 /// Types that begin like this have a translation of their own, or a meaning to servers and clients that no other provider may
 /// touch.
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "com.beeper.message_send_status",
     "m.",
     "io.element.call.",
@@ -43,6 +43,7 @@ const OWN: [&str; 13] = [
     "org.matrix.msc4143.",
     "org.matrix.msc4310.",
     "im.mimi-gateway.",
+    "im.vector.modular.widgets",
     "org.matrix.room.",
 ];
 
