@@ -27,7 +27,7 @@ use super::{
 use crate::{
     content::MessageId,
     ident::UserUri,
-    translate::{self, Earlier, Live, NotCarried, Past as _, RoomEvent, is_live_info, is_live_place},
+    translate::{self, Earlier, Live, Loss, NotCarried, Past as _, RoomEvent, is_live_info, is_live_place},
 };
 
 /// The least time between two edits, in milliseconds.
@@ -163,8 +163,14 @@ impl Step<'_> {
         if is_empty || !begins && !goes_on {
             return Ok(Turn::Other);
         }
-        let live = Live::read(&event.event_type, &event.content, event.origin_server_ts)
-            .ok_or(NotCarried::Malformed("the live location"))?;
+        let Some(live) = Live::read(&event.event_type, &event.content, event.origin_server_ts) else {
+            if goes_on {
+                // Apps send one every few seconds: who shares it hears of them once.
+                self.tell_losses(user, vec![Loss::Details]);
+                return Ok(Turn::Quiet);
+            }
+            return Err(NotCarried::Malformed("the live location"));
+        };
         if !goes_on {
             return Ok(if live.over { self.live_ends(event, user, live) } else { self.live_begins(event, user, live) });
         }

@@ -104,6 +104,9 @@ impl Step<'_> {
             Ok(Turn::Say(words)) => return self.say_live(event, &user, salt, words),
             Err(reason) => return self.unsaid(event, &user, &reason),
         }
+        if translate::is_call(&event.event_type) && self.recent.is_told_call(&user, event.origin_server_ts) {
+            return;
+        }
         let (mut target, mut again) = (None, None);
         let deletes = self.state().is_some_and(|state| state.can(&user, Capability::DeleteOtherMessage));
         if let Some(redacted) = event.redacts.as_ref().filter(|_| event.event_type == "m.room.redaction") {

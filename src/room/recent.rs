@@ -7,6 +7,8 @@ use crate::ident::UserUri;
 
 /// So long nobody hears again of a sender whose messages cannot be read, in milliseconds.
 const HOUR: Millis = 3_600_000;
+/// So long after one began a call further events of theirs that begin one are about the same, in milliseconds.
+const ONE_CALL: Millis = 10_000;
 /// Of so many senders people hear that within it.
 const MAX_UNREAD: usize = 10;
 
@@ -20,6 +22,8 @@ pub struct Recent {
     pub(super) looks_at: Millis,
     /// When people heard that a message of somebody cannot be read.
     unread: BTreeMap<UserUri, Millis>,
+    /// Who began a call last, and when.
+    called: Option<(UserUri, Millis)>,
 }
 
 impl Recent {
@@ -33,6 +37,15 @@ impl Recent {
             self.unread.insert(sender.clone(), now);
         }
         tells
+    }
+
+    /// Whether this is word of a call that was told already: clients announce one call by several events.
+    pub(super) fn is_told_call(&mut self, user: &UserUri, at: Millis) -> bool {
+        let known = self.called.as_ref().is_some_and(|(who, since)| who == user && at.abs_diff(*since) < ONE_CALL);
+        if !known {
+            self.called = Some((user.clone(), at));
+        }
+        known
     }
 
     /// Notes an id; false if it was known.

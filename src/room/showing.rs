@@ -100,8 +100,13 @@ impl Step<'_> {
             None => {}
         }
         // As with reports: it is about people, and none of the messages that the log has.
+        let mut content = content;
         if translate::profile::is_profile(&content) {
-            return self.on_profile(sender, &content);
+            self.on_profile(sender, &content);
+            match translate::profile::beside_card(&content) {
+                Some(said) => content = said,
+                None => return,
+            }
         }
         let franked = match honest {
             Ok(()) => self.franked(sender, plaintext, accepted, frank),

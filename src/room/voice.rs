@@ -63,6 +63,12 @@ fn need_of_file(media_type: &str) -> Need {
     }
 }
 
+/// Whether something of this type may be a place to go to, and is nothing to look at.
+fn is_address(media_type: &str) -> bool {
+    let kind = media_type.split('/').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(kind.as_str(), "" | "text")
+}
+
 /// What the parts of a message ask besides its being said.
 fn needs_of(part: &NestedPart, needs: &mut Vec<Need>) {
     match (&part.body, part.disposition) {
@@ -71,8 +77,10 @@ fn needs_of(part: &NestedPart, needs: &mut Vec<Need>) {
             needs.push((&[SendLinkPreview, UploadImage, UploadVideo, UploadAttachment], "send previews"));
         }
         (Body::Single { .. }, Disposition::Preview) => needs.push((&[SendLinkPreview], "send link previews")),
-        // The draft has no words yet for who may call.
-        (_, Disposition::Session) | (Body::Null, _) => {}
+        (Body::Null, _) => {}
+        // The draft has no words yet for who may call. What calls itself a call may have files beside, or be one.
+        (Body::External(at), Disposition::Session) if is_address(&at.content_type) => {}
+        (Body::Single { content_type, .. }, Disposition::Session) if is_address(content_type) => {}
         (Body::External(_), Disposition::Attachment) => needs.push((&[UploadAttachment], "send files")),
         (Body::External(file), _) => needs.push(need_of_file(&file.content_type)),
         // A file within the message is one like those elsewhere; a text is none.

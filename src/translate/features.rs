@@ -347,9 +347,9 @@ pub const FEATURES: &[Feature] = &[
     row(
         "other events of Matrix",
         "`m.…` types that this table does not have",
-        "",
-        NO,
-        "the sender's client hears of each, people once",
+        "their text, if they have one (MSC1767)",
+        levels(Level::Text, Level::No),
+        "of those without a text the sender's client hears each time, people once",
         None,
     ),
     row(

@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub use event::{BadEvent, RoomEvent};
-pub use events::{Kind, Live, PRIVATE_EVENT, is_conference, is_live_info, is_live_place, is_widget};
+pub use events::{Kind, Live, PRIVATE_EVENT, is_call, is_conference, is_live_info, is_live_place, is_widget};
 pub use features::{FEATURES, Feature, Level, feature, room_features, table};
 pub use links::{Mentions, Nobody};
 pub use relation::{Act, Earlier, Form, Found, NoPast, Past, Refers, Resolved, deletion, named, relate};

@@ -70,9 +70,18 @@ pub(crate) struct Net {
     pub(crate) rewrite: Mutex<Option<Rewrite>>,
     /// Whether all take each other for gateways to Matrix.
     pub(crate) gateways: std::sync::atomic::AtomicBool,
+    /// After what time without a missing commit a follower comes back by itself, if that is another than that of
+    /// [`quick_settings`].
+    pub(crate) catch_up: Mutex<Option<Duration>>,
 }
 
 impl Net {
+    /// The settings of everybody on it.
+    pub(crate) fn settings(&self) -> EngineSettings {
+        let quick = quick_settings();
+        EngineSettings { catch_up: self.catch_up.lock().unwrap().unwrap_or(quick.catch_up), ..quick }
+    }
+
     /// From now on this provider is there, and a test speaks for it.
     pub(crate) fn play(&self, domain: &ProviderDomain) {
         self.played.lock().unwrap().insert(domain.clone());
@@ -394,7 +403,7 @@ impl Silo {
             rights: Arc::clone(&self.rights.lock().unwrap()),
             envelope: Arc::new(self.envelope.lock().unwrap().clone()),
             rooms_per_peer: self.rooms_per_peer.load(Ordering::Relaxed),
-            ..quick_settings()
+            ..self.net.settings()
         };
         let list = self.list_all.load(Ordering::Relaxed);
         let mut names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), list);

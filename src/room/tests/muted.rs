@@ -9,7 +9,9 @@ use super::{
     world::World,
 };
 use crate::{
-    content::{Body, CborValue, Disposition, ExtensionKey, ExternalPart, MessageId, MimiContent, NestedPart},
+    content::{
+        Body, CborValue, Disposition, ExtensionKey, ExternalPart, MessageId, MimiContent, NestedPart, PartSemantics,
+    },
     ident::UserUri,
     policy::role,
     room::{Input, Names as _, Phase, group::Group},
@@ -253,4 +255,22 @@ fn that_nothing_of_somebody_can_be_shown_is_said_once_until_it_changes() {
     world.settle();
     refused(&mut world);
     assert_eq!(told(&world), 2);
+}
+
+#[test]
+fn what_is_said_beside_a_card_is_shown() {
+    let mut world = three();
+    let card = NestedPart::text("text/vcard", "BEGIN:VCARD\nVERSION:4.0\nFN:Carol\nEND:VCARD");
+    let said = |number: u8, parts: Vec<NestedPart>, world: &World| {
+        let body = Body::Multi { semantics: PartSemantics::ProcessAll, parts };
+        let part = NestedPart { disposition: Disposition::Profile, ..NestedPart::render(body) };
+        sealed(world, &c1(), number, part, false)
+    };
+    let both = said(1, vec![card.clone(), NestedPart::text("text/plain", "Call me Carol")], &world);
+    assert!(taken(&mut world, &c1(), both));
+    let alone = said(2, vec![card.clone(), card], &world);
+    assert!(taken(&mut world, &c1(), alone));
+    world.settle();
+    assert_eq!(world.providers[A].bodies(), ["Call me Carol"]);
+    assert_eq!(world.providers[A].called.last().map(|(_, name)| name.as_str()), Some("Carol (c.test)"));
 }

@@ -82,6 +82,26 @@ fn each_kind_of_message_asks_for_its_capabilities() {
 }
 
 #[test]
+fn what_calls_itself_a_call_needs_what_its_files_need() {
+    let at = |content_type: &str| {
+        let at =
+            ExternalPart { content_type: content_type.into(), url: "https://a/1".into(), ..ExternalPart::default() };
+        Body::External(Box::new(at))
+    };
+    let session = |body| said(of(Disposition::Session, body));
+    needs_just(&[SendMessage], &session(at("")));
+    needs_just(&[SendMessage], &session(at("text/html")));
+    needs_just(&[SendMessage], &session(text("join").body));
+    needs_just(&[SendMessage, UploadImage], &session(at("image/png")));
+    needs_just(
+        &[SendMessage, UploadImage],
+        &session(all(vec![text("join"), NestedPart::render(at("image/png"))]).body),
+    );
+    let within = Body::Single { content_type: "video/mp4".into(), content: vec![0] };
+    needs_just(&[SendMessage, UploadVideo], &session(within));
+}
+
+#[test]
 fn reactions_and_taking_back_need_no_leave_to_write() {
     needs_just(&[ReactToMessage], &reaction("+1"));
     needs_just(&[EditReaction], &MimiContent { replaces: THAT, ..reaction("-1") });

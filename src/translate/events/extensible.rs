@@ -1,6 +1,15 @@
 //! Messages in the form of extensible events (MSC1767), and the texts that events of other kinds have in that form.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
+
+use crate::translate::{
+    Nobody,
+    html::Document,
+    links::Links,
+    markdown::{self, Style},
+};
 
 /// The `msgtype` of the message that an event of this type is.
 pub(super) fn msgtype(event_type: &str) -> Option<&'static str> {
@@ -26,7 +35,7 @@ pub(super) fn as_room_message(event_type: &str, outer: &Map<String, Value>) -> O
     let (plain, html) = texts(outer)?;
     let mut message = outer.clone();
     message.insert("msgtype".to_owned(), msgtype.into());
-    message.insert("body".to_owned(), plain.into());
+    message.insert("body".to_owned(), readable(plain, html)?.into());
     if let Some(html) = html {
         message.insert("format".to_owned(), "org.matrix.custom.html".into());
         message.insert("formatted_body".to_owned(), html.into());
@@ -41,7 +50,7 @@ pub(super) fn as_room_message(event_type: &str, outer: &Map<String, Value>) -> O
 }
 
 /// The plain text and the HTML of an event, of the forms that MSC1767 has had.
-fn texts(content: &Map<String, Value>) -> Option<(&str, Option<&str>)> {
+fn texts(content: &Map<String, Value>) -> Option<(Option<&str>, Option<&str>)> {
     let list = ["m.text", "org.matrix.msc1767.text", "m.message", "org.matrix.msc1767.message"]
         .iter()
         .find_map(|key| content.get(*key)?.as_array());
@@ -53,15 +62,36 @@ fn texts(content: &Map<String, Value>) -> Option<(&str, Option<&str>)> {
             list.iter().find(fits)?.get("body")?.as_str()
         };
         let (plain, html) = (body("text/plain"), body("text/html"));
-        return Some((plain.or(html)?, html));
+        return Some((plain, html));
     }
     let short = |key: &str| content.get(key).and_then(Value::as_str);
-    let plain = short("m.text").or(short("org.matrix.msc1767.text"))?;
-    Some((plain, short("m.html").or(short("org.matrix.msc1767.html"))))
+    let (plain, html) = (short("m.text"), short("m.html").or(short("org.matrix.msc1767.html")));
+    let plain = plain.or(short("org.matrix.msc1767.text"));
+    plain.or(html).is_some().then_some((plain, html))
+}
+
+/// The plain text; of what has HTML alone what there is to read in it.
+fn readable<'a>(plain: Option<&'a str>, html: Option<&str>) -> Option<Cow<'a, str>> {
+    if plain.is_some() {
+        return plain.map(Cow::Borrowed);
+    }
+    let document = Document::read(html?, &mut Links::to_matrix(&Nobody));
+    markdown::from_document(&document, Style::Plain, html?.len(), &mut Vec::new()).map(Cow::Owned)
+}
+
+/// What an event of one of Matrix' own types says to who does not know that type, if it is for people at all.
+pub(super) fn other<'a>(event_type: &str, content: &'a Map<String, Value>) -> Option<Cow<'a, str>> {
+    let for_people = event_type
+        .strip_prefix("m.")
+        .is_some_and(|kind| !["room.", "call.", "rtc.", "key.", "reaction"].iter().any(|own| kind.starts_with(own)))
+        || event_type.starts_with("org.matrix.msc1767.");
+    let (plain, html) = texts(content).filter(|_| for_people)?;
+    readable(plain, html).filter(|text| !text.trim().is_empty())
 }
 
 /// What an event of any kind says to who does not know its kind.
-pub(super) fn text(content: &Map<String, Value>) -> Option<&str> {
-    let text = texts(content).map(|(plain, _)| plain).or_else(|| content.get("body")?.as_str())?;
+pub(super) fn text(content: &Map<String, Value>) -> Option<Cow<'_, str>> {
+    let text = texts(content).and_then(|(plain, html)| readable(plain, html));
+    let text = text.or_else(|| content.get("body")?.as_str().map(Cow::Borrowed))?;
     (!text.trim().is_empty()).then_some(text)
 }

@@ -7,6 +7,8 @@
 //!  m.beacon_info, not live  --> "[live location, ended] Walk", with the last place (replaces)
 //! ```
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -59,15 +61,16 @@ impl Live {
             let uri = ["m.location", "org.matrix.msc3488.location"]
                 .iter()
                 .find_map(|key| content.get(*key)?.get("uri")?.as_str());
-            return Some(Self { place: Some(uri.filter(|uri| place::is_geo(uri))?.to_owned()), ..Self::default() });
+            return Some(Self { place: Some(place::written(uri?)?.into_owned()), ..Self::default() });
         }
         let live = content.get("live")?.as_bool()?;
         let number = |key: &str| content.get(key).and_then(Value::as_u64);
         let since = number("m.ts").or(number("org.matrix.msc3488.ts")).unwrap_or(sent_ts);
         let length = number("timeout").filter(|length| *length <= DAY);
-        let about = content.get("description").and_then(Value::as_str).or_else(|| extensible::text(content));
+        let about = content.get("description").and_then(Value::as_str).map(Cow::Borrowed);
+        let about = about.or_else(|| extensible::text(content));
         Some(Self {
-            about: line(about.unwrap_or_default(), MAX_ABOUT),
+            about: line(&about.unwrap_or_default(), MAX_ABOUT),
             until: length.filter(|_| live).and_then(|length| since.checked_add(length)),
             over: !live,
             place: None,
@@ -147,6 +150,7 @@ mod tests {
         assert_eq!(read(&json!({"description": "x"})), None);
         let at = |uri: &str| Live::read("m.beacon", &json!({"m.location": {"uri": uri}}), 0);
         assert_eq!(at("geo:1,2").unwrap().place.as_deref(), Some("geo:1,2"));
+        assert_eq!(at("geo:51.47,-5.0E-4;u=8").unwrap().place.as_deref(), Some("geo:51.47,-0.0005;u=8"));
         assert_eq!(at("https://a.example"), None);
     }
 }

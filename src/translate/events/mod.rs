@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  m.message, m.notice ... (MSC1767)  --rewritten as m.room.message--> text
+//!  other types of Matrix' own         --> the text that they have for who does not know them
 //!  m.location                         --> chooseOne [Markdown link, text], marked; back if marked, or a part at a geo: address
 //!  calls, conferences                 --> chooseOne [session at an address, text]
 //!  live locations               --> one text, edited
@@ -38,7 +39,7 @@ use super::{
     tidy,
     to_mimi::rings_others,
 };
-use crate::content::{MimiContent, NestedPart};
+use crate::content::{MimiContent, NestedPart, TEXT_PLAIN};
 
 pub(super) use live::readable;
 pub use live::{Live, is_live_info, is_live_place};
@@ -47,13 +48,13 @@ pub(super) use place::escaped;
 pub use poll::Kind;
 pub(super) use poll::belongs;
 pub use private::PRIVATE_EVENT;
-pub use session::{is_conference, is_widget};
+pub use session::{is_call, is_conference, is_widget};
 pub(super) use timer::expires;
 
 /// Translates an event if it is no text message: `None` for what is one, and for what nothing here knows.
 pub(super) fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Option<Result<Translated, NotCarried>> {
     let outer = content.as_object()?;
-    let is_session = session::is_start(event_type) || session::is_conference(event_type, content);
+    let is_session = session::is_call(event_type) || session::is_conference(event_type, content);
     let known = event_type == "m.room.message" || is_session || private::may_cross(event_type);
     if outer.contains_key(CONTENT_KEY) && (known || extensible::msgtype(event_type).is_some()) {
         return Some(Err(NotCarried::Mirror));
@@ -70,13 +71,32 @@ pub(super) fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Op
     if is_live_info(event_type) || is_live_place(event_type) {
         return Some(live::to_mimi(event_type, outer, ctx));
     }
-    if session::is_start(event_type) {
+    if session::is_call(event_type) {
         return Some(session::call_to_mimi(outer, ctx));
     }
     if is_session {
         return Some(session::conference_to_mimi(outer, ctx));
     }
-    private::may_cross(event_type).then(|| private::to_mimi(event_type, outer, ctx))
+    if private::may_cross(event_type) {
+        return Some(private::to_mimi(event_type, outer, ctx));
+    }
+    let text = extensible::other(event_type, outer)?;
+    Some(text_alone(event_type, &text, outer, ctx))
+}
+
+/// Of an event of Matrix' own that MIMI has no form for the text that it has for who does not know it, either.
+fn text_alone(
+    event_type: &str,
+    text: &str,
+    outer: &Map<String, Value>,
+    ctx: &ToMimi<'_>,
+) -> Result<Translated, NotCarried> {
+    if outer.contains_key(CONTENT_KEY) {
+        return Err(NotCarried::Mirror);
+    }
+    let mut losses = vec![Loss::Event(event_type.to_owned())];
+    let message = message("m.room.message", NestedPart::text(TEXT_PLAIN, text), outer, ctx, &mut losses)?;
+    translated(message, losses)
 }
 
 /// Translates a message that is no text; `None` for what is shown as text, in whatever form it has.

@@ -1,5 +1,7 @@
 //! Locations: `m.room.message` with `msgtype` `m.location` (Client-Server API), as Element sends them (MSC3488).
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::super::{
@@ -44,6 +46,11 @@ fn tidied(uri: &str) -> Option<String> {
     is_geo(&uri).then_some(uri)
 }
 
+/// A place as RFC 5870 writes it; `None` if it is none.
+pub(super) fn written(uri: &str) -> Option<Cow<'_, str>> {
+    if is_geo(uri) { Some(Cow::Borrowed(uri)) } else { tidied(uri).map(Cow::Owned) }
+}
+
 /// Markdown in which nothing is markup.
 pub(in crate::translate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -65,8 +72,8 @@ pub(super) fn to_mimi(
     let uri = content.get("geo_uri").and_then(Value::as_str).or(nested("m.location", "uri"));
     let uri = uri.or(nested("org.matrix.msc3488.location", "uri")).ok_or(NotCarried::Malformed("geo_uri"))?;
     let given = uri;
-    let written = if is_geo(uri) { None } else { Some(tidied(uri).ok_or(NotCarried::Malformed("geo_uri"))?) };
-    let uri = written.as_deref().unwrap_or(uri);
+    let written = written(uri).ok_or(NotCarried::Malformed("geo_uri"))?;
+    let uri = written.as_ref();
     let text = content.get("body").and_then(Value::as_str).unwrap_or_default();
     let mut losses = Vec::new();
     let mut text = text.trim();

@@ -46,6 +46,8 @@ pub struct Kind {
     pub event_type: String,
     /// Of a poll: the ids of its answers, and what they say, of all its versions.
     pub answers: Vec<(String, String)>,
+    /// Of a poll: who votes for what is not to be seen before its end.
+    pub undisclosed: bool,
 }
 
 impl Kind {
@@ -57,11 +59,11 @@ impl Kind {
         }
         let outer = content.as_object();
         let new = outer.and_then(|outer| outer.get("m.new_content")?.as_object().filter(|_| super::is_edit(outer)));
-        let answers = match (poll(event_type), new.or(outer)) {
-            (Some(Poll::Start), Some(content)) => answers(event_type, content),
-            _ => Vec::new(),
+        let (answers, undisclosed) = match (poll(event_type), new.or(outer)) {
+            (Some(Poll::Start), Some(content)) => (answers(event_type, content), is_undisclosed(event_type, content)),
+            _ => (Vec::new(), false),
         };
-        Some(Self { event_type: event_type.to_owned(), answers })
+        Some(Self { event_type: event_type.to_owned(), answers, undisclosed })
     }
 
     /// Whether it is a vote, or the end of a poll.
@@ -81,7 +83,8 @@ impl Kind {
         let old = kind.answers.iter().filter(|(id, _)| new.answers.iter().all(|(other, _)| other != id));
         answers.extend(old.cloned());
         answers.truncate(5 * MAX_ANSWERS);
-        (answers != kind.answers).then(|| Self { event_type: kind.event_type.clone(), answers })
+        let version = Self { event_type: kind.event_type.clone(), answers, undisclosed: new.undisclosed };
+        (version != *kind).then_some(version)
     }
 }
 
@@ -94,8 +97,14 @@ fn start<'a>(event_type: &str, content: &'a Map<String, Value>) -> Option<&'a Ma
     keys.iter().find_map(|key| content.get(*key)?.as_object())
 }
 
+/// Whether nobody is to see before the end who voted for what. MSC3381: so is every poll that does not say that it is disclosed.
+fn is_undisclosed(event_type: &str, content: &Map<String, Value>) -> bool {
+    let kind = start(event_type, content).and_then(|poll| poll.get("kind")?.as_str());
+    !matches!(kind, Some("m.disclosed" | "org.matrix.msc3381.poll.disclosed" | "org.matrix.msc3381.disclosed"))
+}
+
 fn text_of(value: &Value, most: usize) -> Option<String> {
-    Some(line(extensible::text(value.as_object()?)?, most))
+    Some(line(&extensible::text(value.as_object()?)?, most))
 }
 
 fn answers(event_type: &str, content: &Map<String, Value>) -> Vec<(String, String)> {
@@ -118,7 +127,7 @@ pub(super) fn question(event_type: &str, content: &Map<String, Value>) -> Option
     Some(out)
 }
 
-/// What a vote is for. Of answers that the poll is not known to have it says the ids.
+/// What a vote is for, unless its poll keeps that to itself. Of answers that the poll is not known to have it says the ids.
 pub(super) fn vote(content: &Map<String, Value>, poll: Option<&Kind>) -> String {
     let lists = [
         content.get("m.selections"),
@@ -134,6 +143,9 @@ pub(super) fn vote(content: &Map<String, Value>, poll: Option<&Kind>) -> String 
     }
     if chosen.is_empty() {
         return "[took back the vote in a poll]".to_owned();
+    }
+    if poll.is_some_and(|poll| poll.undisclosed) {
+        return "[voted in a poll]".to_owned();
     }
     let known = |id: &str| poll?.answers.iter().find(|(known, _)| known == id).map(|(_, text)| text.clone());
     let say = |id: &&str| known(id).filter(|text| !text.is_empty()).unwrap_or_else(|| line(id, MAX_CHOICE));

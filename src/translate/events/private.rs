@@ -211,7 +211,7 @@ fn is_vote_or_end(event_type: &str) -> bool {
 
 /// What people see who cannot see the event. The same event always gives the same text: receivers compare.
 fn fallback(event_type: &str, content: &Map<String, Value>, voted_on: Option<&Kind>) -> String {
-    let said = || extensible::text(content).map(bounded);
+    let said = || extensible::text(content).map(|text| bounded(&text));
     match poll(event_type) {
         Some(Poll::Start) => poll::question(event_type, content).or_else(said).unwrap_or_else(|| "[a poll]".to_owned()),
         Some(Poll::Response) => poll::vote(content, voted_on),

@@ -22,7 +22,8 @@ const MAX_NAME: usize = 200;
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Whether an event of this type begins a call: of two by `WebRTC` signalling, or of many (MSC4075, as Element Call sends it).
-pub(super) fn is_start(event_type: &str) -> bool {
+#[must_use]
+pub fn is_call(event_type: &str) -> bool {
     matches!(
         event_type,
         "m.call.invite"

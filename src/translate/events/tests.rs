@@ -496,6 +496,10 @@ fn extensible_messages_are_messages() {
         let older = json!({"msgtype": msgtype, "body": "Hi", "format": "org.matrix.custom.html", "formatted_body": "<b>Hi</b>"});
         assert_eq!(mimi(event_type, &content), mimi("m.room.message", &older), "{event_type}");
     }
+    // Of what has HTML alone the plain text is made as people write.
+    let alone = mimi("m.message", &json!({"m.text": [{"mimetype": "text/html", "body": "<b>Hi</b> &amp; bye"}]}));
+    let older = json!({"msgtype": "m.text", "body": "**Hi** & bye", "format": "org.matrix.custom.html", "formatted_body": "<b>Hi</b> &amp; bye"});
+    assert_eq!(alone, mimi("m.room.message", &older));
     let edit = json!({
         "m.text": [{"body": "* new"}], "m.new_content": {"m.text": [{"body": "new"}]},
         "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
@@ -507,6 +511,28 @@ fn extensible_messages_are_messages() {
     // Where a body is, it counts.
     let both = json!({"msgtype": "m.text", "body": "body", "org.matrix.msc1767.text": "other"});
     assert_eq!(mimi("m.room.message", &both).content.body, single(TEXT_PLAIN, "body"));
+}
+
+#[test]
+fn of_other_types_of_matrix_the_text_crosses() {
+    for event_type in ["m.image", "m.file", "org.matrix.msc1767.video", "m.of.the.future"] {
+        let content = json!({"m.text": [{"body": "a cat"}], "m.file": {"url": "mxc://a/b"}});
+        let translated = mimi(event_type, &content);
+        assert_eq!(translated.content.body, single(TEXT_PLAIN, "a cat"));
+        assert_eq!(translated.losses, [Loss::Event(event_type.to_owned())]);
+        let mirror = json!({"m.text": [{"body": "a cat"}], CONTENT_KEY: {}});
+        assert_eq!(send(event_type, &mirror, None), Err(NotCarried::Mirror));
+    }
+    // What is for clients and servers, and what has no text.
+    for (event_type, content) in [
+        ("m.call.hangup", json!({"m.text": [{"body": "x"}]})),
+        ("m.room.pinned_events", json!({"m.text": [{"body": "x"}]})),
+        ("m.key.verification.mac", json!({"m.text": [{"body": "x"}]})),
+        ("m.image", json!({"body": "x"})),
+        ("m.image", json!({"m.text": [{"body": "  "}]})),
+    ] {
+        assert_eq!(send(event_type, &content, None), Err(NotCarried::EventType(event_type.to_owned())));
+    }
 }
 
 // ------------------------------------------------------------------------------------------------ disappearing messages

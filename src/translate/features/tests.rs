@@ -97,14 +97,16 @@ const QUIET: [&str; 5] = [
 ];
 
 /// What of an example does not come back, where the table says that nothing of its kind does.
-const NOT_BACK: [(&str, &str); 3] = [
+const NOT_BACK: [(&str, &str); 4] = [
+    ("other events of Matrix", "m.file"),
     ("what apps note of files", "org.example.exif"),
     ("what apps add to messages", "org.example.data"),
     ("names that messages bring along", "displayname"),
 ];
 
 /// What readers see of an example that is shown as text.
-const WORDS: [(&str, &str); 6] = [
+const WORDS: [(&str, &str); 7] = [
+    ("other events of Matrix", "a cat"),
     ("polls, votes, ends of polls", "[poll] Tea?\n1. Yes\n2. No"),
     ("custom events", "rolled a 6"),
     ("calls", ROOM),
@@ -205,7 +207,7 @@ fn events() -> Vec<(&'static str, &'static str, Value)> {
         ("signals of calls, key verification", ("m.call.reject", json!({"call_id": "1"}))),
         ("signals of calls, key verification", ("org.matrix.msc4310.rtc.decline", json!({"m.relates_to": {}}))),
         ("signals of calls, key verification", ("m.key.verification.mac", json!({"mac": {}}))),
-        ("other events of Matrix", ("m.image", json!({"m.text": [{"body": "a cat"}]}))),
+        ("other events of Matrix", ("m.image", json!({"m.text": [{"body": "a cat"}], "m.file": {"url": "mxc://a/b"}}))),
         ("pinned messages, other widgets, other state", ("m.room.pinned_events", json!({"pinned": ["$1"]}))),
         (
             "forwarded messages of MIMI users",

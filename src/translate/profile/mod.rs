@@ -5,7 +5,7 @@
 //!  name, picture --write--> disposition profile, text/vcard: FN, PHOTO as a data URI --read--> name, picture
 //! ```
 //!
-//! Such a message is nothing that is said: whoever cannot read it shows nothing.
+//! A card is nothing that is said: whoever cannot read it shows nothing. What stands beside one is.
 
 mod vcard;
 
@@ -13,7 +13,7 @@ pub use vcard::{MAX_PICTURE, Photo, Picture, Vcard, VcardError};
 
 use super::essence;
 use crate::{
-    content::{Body, Disposition, MimiContent, NestedPart},
+    content::{Body, Disposition, MimiContent, NestedPart, PartSemantics},
     ident::{RoomUri, UserUri},
 };
 
@@ -35,6 +35,28 @@ pub fn is_card_alone(message: &MimiContent) -> bool {
         Body::Null | Body::External(_) => false,
     };
     is_profile(message) && message.subject().is_none() && message.body.walk().all(is_card)
+}
+
+/// What is said in a message about its sender beside their card; `None` if nothing is. Alternatives of a card are the card.
+#[must_use]
+pub fn beside_card(message: &MimiContent) -> Option<MimiContent> {
+    fn is_card(part: &NestedPart) -> bool {
+        matches!(&part.body, Body::Single { content_type, .. } if is_vcard(content_type))
+    }
+    fn rest(part: &NestedPart) -> Option<NestedPart> {
+        let body = match &part.body {
+            Body::Multi { semantics: PartSemantics::ChooseOne, parts } if parts.iter().any(is_card) => return None,
+            Body::Multi { semantics, parts } => {
+                let parts: Vec<NestedPart> = parts.iter().filter_map(rest).collect();
+                (!parts.is_empty()).then_some(Body::Multi { semantics: *semantics, parts })?
+            }
+            body => (!is_card(part) && *body != Body::Null).then(|| body.clone())?,
+        };
+        Some(NestedPart { body, ..part.clone() })
+    }
+    let mut body = rest(&message.body)?;
+    body.disposition = Disposition::Render;
+    Some(MimiContent { body, ..message.clone() })
 }
 
 /// The message by which a user tells a room what it is called there.
@@ -64,7 +86,6 @@ pub(super) fn is_vcard(content_type: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::PartSemantics;
 
     fn alice() -> (UserUri, RoomUri) {
         (UserUri::parse("mimi://a.example/u/alice").unwrap(), RoomUri::parse("mimi://a.example/r/r").unwrap())
@@ -97,6 +118,16 @@ mod tests {
         assert_eq!(read(&message).unwrap().unwrap().name.as_deref(), Some("A"));
         let text = MimiContent::new([0; 16], &alice, &room, of(part("text/plain", "Alice").body));
         assert!(is_profile(&text) && read(&text).is_none());
+        // What is said beside a card is shown, and what is no card at all; its alternatives are the card.
+        let said = |body| beside_card(&MimiContent::new([0; 16], &alice, &room, of(body))).map(|rest| rest.body);
+        let card = || part("text/vcard", "BEGIN:VCARD\nVERSION:4.0\nFN:A\nEND:VCARD");
+        let multi = |semantics, parts| Body::Multi { semantics, parts };
+        let hi = || part("text/plain", "Hi");
+        assert_eq!(said(multi(PartSemantics::ChooseOne, vec![hi(), card()])), None);
+        assert_eq!(said(card().body), None);
+        assert_eq!(said(hi().body), Some(hi()));
+        let shown = NestedPart::render(multi(PartSemantics::ProcessAll, vec![hi()]));
+        assert_eq!(said(multi(PartSemantics::ProcessAll, vec![card(), hi()])), Some(shown));
         let deletion = MimiContent::new([0; 16], &alice, &room, of(Body::Null));
         assert!(!is_profile(&deletion));
     }

@@ -249,3 +249,26 @@ proptest! {
         prop_assert_eq!(text.matches(&json!(clean).to_string()).count(), 4, "{} in {}", clean, text);
     }
 }
+
+#[test]
+fn of_a_poll_that_is_secret_until_its_end_no_vote_says_what_it_is_for() {
+    for kind in [Some("org.matrix.msc3381.poll.undisclosed"), Some("m.undisclosed"), None] {
+        let mut secret = element_poll();
+        match kind {
+            Some(kind) => secret["org.matrix.msc3381.poll.start"]["kind"] = json!(kind),
+            None => drop(secret["org.matrix.msc3381.poll.start"].as_object_mut().unwrap().remove("kind")),
+        }
+        let of_poll = Kind::of("org.matrix.msc3381.poll.start", &secret).unwrap();
+        let voted = |vote: &Value| poll::vote(vote.as_object().unwrap(), Some(&of_poll));
+        assert_eq!(voted(&vote_for(&json!(["a1"]))), "[voted in a poll]");
+        let none = json!({"org.matrix.msc3381.poll.response": {"answers": []}});
+        assert_eq!(voted(&none), "[took back the vote in a poll]");
+        // It counts where the poll is known, as the votes of others do.
+        assert!(poll::belongs(
+            "org.matrix.msc3381.poll.response",
+            &vote_for(&json!(["a1"])),
+            Some(&of_poll),
+            "[voted in a poll]"
+        ));
+    }
+}
