@@ -450,6 +450,8 @@ async fn the_second_chat_of_the_same_two_is_the_first() {
     b.leave(&at_b_anew, "b1");
     until_room(&two.a, &uri, "left").await;
     until_room(&two.b, &uri, "left").await;
+    // Nobody can be invited who is there.
+    until_member(&two.a, &anew, &b1, "leave").await;
     a.invite(&anew, "a1", &b1, true);
     let last = until("an invitation", || b.invitations("b1").first().cloned()).await;
     b.join(&last, "b1");

@@ -503,6 +503,15 @@ impl Silo {
         }
     }
 
+    /// Waits until all that the gateway had for its homeserver and for peers is sent, and known to be.
+    pub(crate) async fn until_all_sent(&self) {
+        let since = Instant::now();
+        while let Some(bytes) = self.bytes().await.get("outbox") {
+            assert!(since.elapsed() < PATIENCE, "{}: {bytes} bytes are not sent within {PATIENCE:?}", self.domain);
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+
     /// The newest event of a Matrix room when it was last compared.
     pub(crate) async fn watermark(&self, room: &RoomId) -> Option<String> {
         let database = self.database.lock().unwrap().clone().unwrap();
