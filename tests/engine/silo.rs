@@ -70,6 +70,8 @@ pub(crate) struct Net {
     pub(crate) rewrite: Mutex<Option<Rewrite>>,
     /// Whether all take each other for gateways to Matrix.
     pub(crate) gateways: std::sync::atomic::AtomicBool,
+    /// How long all wait for commits that are missing, from their next start on, if not as long as usual.
+    pub(crate) catch_up: Mutex<Option<Duration>>,
 }
 
 impl Net {
@@ -286,6 +288,8 @@ pub(crate) async fn load(
     names: GatewayNames,
     settings: EngineSettings,
 ) -> Engine {
+    let catch_up = net.catch_up.lock().unwrap().unwrap_or(settings.catch_up);
+    let settings = EngineSettings { catch_up, ..settings };
     let peers = Arc::new(FakePeers { own: names.map.provider().clone(), net: Arc::clone(net), faults });
     Engine::load(database, homeserver, peers, names, settings).await.unwrap()
 }
