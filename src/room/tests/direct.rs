@@ -132,8 +132,8 @@ fn who_ends_it_before_they_are_in_it_leaves_when_they_are() {
     world.work(B);
     world.say(&b1());
     let sender = world.providers[B].names.matrix_id(&b1()).unwrap();
-    let word = json!({ "msgtype": "m.text", "body": "!mimi unbridge" });
-    world.event(B, &sender, "m.room.message", None, word);
+    let said = json!({ "msgtype": "m.text", "body": "!mimi unbridge" });
+    world.event(B, &sender, "m.room.message", None, said);
     world.work(B);
     world.work(B);
     assert_eq!(world.providers[B].phase(), Some(&Phase::Invited));
