@@ -129,7 +129,7 @@ impl Actor {
             }
             portrait @ (Effect::Fetch { .. } | Effect::Portray { .. }) => self.portrait(portrait, batch, after),
             kin @ Effect::FindParent { .. } => self.find_parent(kin, batch, after),
-            Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &()),
+            Effect::Ended(room) => ENDED.put(db, batch, &room.to_string(), &self.uri),
             Effect::Trickling(waits) => self.trickling(waits, batch, after),
             Effect::Wake(at) => {
                 after.wake = Some(after.wake.map_or(at, |other| other.min(at)));

@@ -1,13 +1,15 @@
 //! Matrix rooms in which somebody is left of a direct chat that is over: what they write is answered, until they leave, or
 //! invite the other one again and so begin a new chat.
 
+use std::time::Duration;
+
 use ruma::{OwnedRoomId, UserId};
 
 use super::{
     core::Engine,
     lobby::LobbyError,
     ports::{Actor, CallError, MatrixAction, Retry},
-    tables::ENDED,
+    tables::{ENDED, OUTBOX},
 };
 use crate::{
     room::{Names as _, command::in_room, words},
@@ -15,14 +17,32 @@ use crate::{
     translate::RoomEvent,
 };
 
+/// How often it is looked whether the bot is there.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 pub(super) async fn is_ended(engine: &Engine, room: &OwnedRoomId) -> Result<bool, StoreError> {
     Ok(ENDED.get(&engine.0.db, &room.to_string()).await?.is_some())
+}
+
+/// The same, once all is done that the chat had to do here: its lane brings the bot in, which can do nothing before.
+async fn is_left(engine: &Engine, room: &OwnedRoomId) -> Result<bool, StoreError> {
+    let db = &engine.0.db;
+    let Some(uri) = ENDED.get(db, &room.to_string()).await? else { return Ok(false) };
+    // A new chat of the same two goes on in the same lane: that is not waited for.
+    let (lane, now) = (format!("m:{uri}"), db.next_number());
+    while OUTBOX.page(db, &lane, 0, 1).await?.entries.first().is_some_and(|(number, _)| *number < now) {
+        tokio::select! {
+            () = engine.0.stop.cancelled() => return Err(StoreError::Closed("the engine stops".to_owned())),
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+    Ok(true)
 }
 
 /// Says that a message reached nobody. False: it is none of those.
 pub(super) async fn answer(engine: &Engine, event: &RoomEvent) -> Result<bool, LobbyError> {
     let body = event.content.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
-    if !words::wants_answer(event) || in_room(body).is_some() || !is_ended(engine, &event.room_id).await? {
+    if !words::wants_answer(event) || in_room(body).is_some() || !is_left(engine, &event.room_id).await? {
         return Ok(false);
     }
     let action = MatrixAction::Send {
@@ -39,7 +59,7 @@ pub(super) async fn answer(engine: &Engine, event: &RoomEvent) -> Result<bool, L
 
 /// Somebody left: with the last one of ours the bot goes, too.
 pub(super) async fn left(engine: &Engine, event: &RoomEvent, who: &UserId) -> Result<(), LobbyError> {
-    if engine.0.names.uri(who).is_none() || !is_ended(engine, &event.room_id).await? {
+    if engine.0.names.uri(who).is_none() || !is_left(engine, &event.room_id).await? {
         return Ok(());
     }
     let members = match engine.0.homeserver.joined_members(&event.room_id).await {

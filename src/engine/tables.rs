@@ -70,8 +70,8 @@ pub(crate) const FINDABLE: Table<String, Findable> = Table::new("findable");
 pub(crate) const REPORTED: Table<(u64, u64), ()> = Table::new("reported");
 /// Matrix rooms in which somebody talks with the bot alone.
 pub(crate) const MANAGEMENT: Table<String, String> = Table::new("management");
-/// Matrix rooms in which somebody is left of a direct chat that is over.
-pub(crate) const ENDED: Table<String, ()> = Table::new("ended");
+/// Matrix rooms in which somebody is left of a direct chat that is over, and the chat's URI.
+pub(crate) const ENDED: Table<String, String> = Table::new("ended");
 /// Messages that are to be removed: when, room, message id.
 pub(crate) const EXPIRING: Table<(Millis, String, [u8; 32]), Removal> = Table::new("expiring");
 /// Messages whose time begins when they were read: room, message id.

@@ -5,7 +5,7 @@ use super::{
     effect::Effect,
     group::GroupError,
     input::GroupInfoAnswer,
-    state::{Phase, Treeless},
+    state::{Intent, Phase, Treeless},
     step::Step,
 };
 use crate::{ident::UserUri, wire::RatchetTreeOption};
@@ -74,6 +74,12 @@ impl Step<'_> {
         // Also those who stayed on the list when our last leaf was removed.
         for user in self.listed() {
             self.leave_absent(&user);
+        }
+        if self.room.unbridging {
+            // It was ended before they were in it.
+            for user in self.group.local_users() {
+                self.want(Intent::Leave { user });
+            }
         }
         let group = &*self.group;
         self.room.asked.retain(|user, _| !group.in_group(user));

@@ -128,6 +128,8 @@ async fn a_question_for_every_room_is_asked_answered_and_taken_back() {
     play.b.stop().await;
     play.b.start().await;
     play.request(ConsentAction::Request, "b1").await;
+    // Looked at after the answer, it would be answered once more.
+    play.b.until_all_sent().await;
     assert_eq!(play.status("b1", &play.room("early")).await, KeyMaterialUserCode::NoConsent);
     assert!(play.heard().is_empty());
     let event = play.b.homeserver.event(&desk, &question);

@@ -1,6 +1,9 @@
 //! Direct chats from beginning to end, and rooms that are let go: what people on both sides see.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use mimi_gateway::{
     engine::{
@@ -43,14 +46,16 @@ async fn until_told(silo: &Silo, room: &RoomId, text: &str, count: usize) {
     assert_eq!(told(), count, "{:?}", silo.homeserver.notices(room));
 }
 
+/// What was answered to an event.
+fn answers_to(silo: &Silo, room: &RoomId, event: &str) -> Vec<Value> {
+    let to = |event: &Value| event["content"]["m.relates_to"]["m.in_reply_to"]["event_id"].clone();
+    silo.homeserver.events(room).into_iter().filter(|answer| to(answer) == json!(event)).collect()
+}
+
 /// Somebody writes into a chat that is over, and gets exactly one answer to it.
 async fn writes_in_vain(silo: &Silo, room: &RoomId, name: &str, body: &str) {
     let event = silo.homeserver.say(room, name, body).to_string();
-    let answers = || {
-        let events = silo.homeserver.events(room);
-        let to = |event: &Value| event["content"]["m.relates_to"]["m.in_reply_to"]["event_id"].clone();
-        events.into_iter().filter(|answer| to(answer) == json!(event)).collect::<Vec<_>>()
-    };
+    let answers = || answers_to(silo, room, &event);
     until_true("an answer", || !answers().is_empty()).await;
     let answers = answers();
     assert_eq!(answers.len(), 1, "{answers:?}");
@@ -125,7 +130,7 @@ async fn the_guest_leaves_and_a_new_chat_begins() {
     until_room(&two.b, &uri, "left").await;
     until_member(&two.b, &at_b, &two.b.ghost(&two.a.uri("a1")), "leave").await;
     until_member(&two.b, &at_b, b.bot.as_str(), "leave").await;
-    assert_eq!(b.portal(&uri), None);
+    until_true("the portal's alias is taken away", || b.portal(&uri).is_none()).await;
     assert_eq!((a.states(&at_a, "m.bridge"), b.states(&at_b, "m.bridge")), (vec![json!({})], vec![json!({})]));
     // The ghost is invited again: another chat, in the same Matrix room at A. It need not say that it is one.
     a.invite(&at_a, "a1", &ghost, false);
@@ -137,6 +142,36 @@ async fn the_guest_leaves_and_a_new_chat_begins() {
     until_true("A1 sees it", || a.bodies(&at_a).contains(&"gladly".to_owned())).await;
     until_member(&two.a, &at_a, a.bot.as_str(), "leave").await;
     assert_eq!(a.states(&at_a, "m.bridge").iter().filter(|content| **content != json!({})).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_and_leaves_before_the_bot_came_in_the_ghosts_place_is_answered() {
+    let two = Two::new().await;
+    let (at_a, at_b) = chat(&two).await;
+    let a = &two.a.homeserver;
+    let tries = Arc::new(AtomicUsize::new(0));
+    let (free, held) = (Arc::new(AtomicBool::new(false)), Arc::clone(&tries));
+    let opened = Arc::clone(&free);
+    *a.faults.lock().unwrap() = Box::new(move |call| {
+        if !call.starts_with("Join") || !call.contains("Bot") || opened.load(Ordering::SeqCst) {
+            return Fault::None;
+        }
+        held.fetch_add(1, Ordering::SeqCst);
+        Fault::Before
+    });
+    two.b.homeserver.leave(&at_b, "b1");
+    until_true("the bot would come", || tries.load(Ordering::SeqCst) > 0).await;
+    let event = a.say(&at_a, "a1", "hello?").to_string();
+    a.leave(&at_a, "a1");
+    until_true("the gateway heard", || a.is_quiet()).await;
+    let more = tries.load(Ordering::SeqCst) + 3;
+    until_true("the bot still would", || tries.load(Ordering::SeqCst) >= more).await;
+    assert!(answers_to(&two.a, &at_a, &event).is_empty());
+    free.store(true, Ordering::SeqCst);
+    until_true("an answer", || answers_to(&two.a, &at_a, &event).len() == 1).await;
+    // Nobody is left whom it could answer.
+    until_member(&two.a, &at_a, a.bot.as_str(), "leave").await;
+    assert!(set_aside(&two.a).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,7 +193,7 @@ async fn the_one_who_began_leaves() {
     two.b.stop().await;
     two.b.start().await;
     writes_in_vain(&two.b, &at_b, "b1", "three").await;
-    assert_eq!(b.portal(&uri), None);
+    until_true("the portal's alias is taken away", || b.portal(&uri).is_none()).await;
     assert_eq!(a.bodies(&at_a), ["one"]);
     // B1 asks A1 back into what was the portal: now B hosts the chat.
     b.invite(&at_b, "b1", &two.b.ghost(&two.a.uri("a1")), true);

@@ -186,7 +186,8 @@ async fn who_hides_and_who_does_not_exist_cannot_be_told_apart() {
     a.homeserver.reachable("a3", "cleo@mail.example", "+12125551213");
     discoverable(a, "a3", "handle name email phone").await;
     discoverable(a, "a3", "off").await;
-    // With the polls for reports the counts would not hold still.
+    // With the polls for reports the counts would not hold still, nor with what is sent again because it is not known to be sent.
+    a.until_all_sent().await;
     a.stop().await;
     a.homeserver.admin.store(false, Ordering::SeqCst);
     a.start().await;
@@ -207,6 +208,7 @@ async fn who_hides_and_who_does_not_exist_cannot_be_told_apart() {
     let quiet = || until_true("quiet", || a.homeserver.is_quiet());
     for (field, [hidden, hid, unknown]) in cases {
         quiet().await;
+        a.until_all_sent().await;
         let seen = observed(a, &[(field.clone(), unknown)]).await;
         assert_eq!(seen.0, IdentifierResponse::empty(IdentifierQueryCode::NotFound).encode());
         assert_eq!(seen.1, 0, "the homeserver is not asked");

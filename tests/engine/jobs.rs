@@ -255,5 +255,7 @@ async fn a_room_of_more_than_the_operator_allows_is_left_out() {
         assert_eq!((&row.outcome, row.findings.as_slice()), (&Outcome::LeftOut, &[Finding::TooMany(3, 2)][..]));
         assert!(row.findings[0].to_string().contains("envelope.max_participants"));
     }
+    until_true("one is mirrored", || silo.homeserver.mirrored() == 1).await;
+    silo.until_all_sent().await;
     assert_eq!(silo.homeserver.mirrored(), 1);
 }

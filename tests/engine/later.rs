@@ -98,6 +98,8 @@ async fn what_runs_from_reading_waits_for_all_who_are_here() {
     let shown = b.event(&at_b, "read me");
     // At A nobody else is there to read it.
     until_removed(&two.a, &at_a, said.as_str(), two.a.homeserver.bot.as_str()).await;
+    // Which event a message is comes with the answer to the send.
+    two.b.until_all_sent().await;
     b.read(&at_b, "b1", &shown, "m.read");
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(removed_by(&two.b, &at_b, &shown), [""; 0], "B2 has not read it");
@@ -107,6 +109,7 @@ async fn what_runs_from_reading_waits_for_all_who_are_here() {
     two.a.homeserver.send(&at_a, "a1", "m.room.message", after_reading("and me"));
     until_true("it is shown", || b.events(&at_b).iter().any(|event| event["content"]["body"] == "and me")).await;
     let shown = b.event(&at_b, "and me");
+    two.b.until_all_sent().await;
     for reader in ["b1", "b2"] {
         b.read(&at_b, reader, &shown, "m.read");
     }
@@ -155,6 +158,7 @@ async fn who_leaves_is_not_waited_for() {
     two.a.homeserver.send(&at_a, "a1", "m.room.message", after_reading("read me"));
     until_bodies(&two.b, &at_b, &["here", "read me"]).await;
     let shown = b.event(&at_b, "read me");
+    two.b.until_all_sent().await;
     b.read(&at_b, "b1", &shown, "m.read");
     tokio::time::sleep(Duration::from_millis(300)).await;
     b.leave(&at_b, "b2");

@@ -37,6 +37,7 @@ async fn a_promotion_on_either_side_is_one_on_the_other() {
     let [a1, a2]: [UserUri; 2] = ["a1", "a2"].map(|name| two.a.uri(name));
     let b1 = two.b.uri("b1");
     let before = levels(&two.a, &at_a);
+    until_true("the portal has the thresholds of the host's roles", || changes(&two.b, &at_b) == 2).await;
     empower(&two.a, &at_a, "a1", &two.a.ghost(&b1), 100);
     // Less than the bot, which can take it away again.
     until_level(&two.b, &at_b, "@b1:b.test", 95).await;

@@ -142,6 +142,8 @@ async fn that_the_homeserver_has_a_message_is_told_to_who_wants_to_know() {
     // By itself nothing is told: the room's policy does not speak of it.
     let quiet = a.say(&at_a, "a1", "quiet");
     until_bodies(&two.b, &at_b, &["I have a leaf", "quiet"]).await;
+    // What is not known to be taken when the engine stops is sent again when it starts, and taken then.
+    two.b.until_all_sent().await;
     set(&two.b, Telling { delivery_reports: Reports::On, ..quick() }).await;
     let said = a.say(&at_a, "a1", "said");
     let ghost = two.a.ghost(&two.b.uri("b1"));
@@ -200,11 +202,14 @@ async fn clients_are_told_again_what_crosses_when_a_new_version_carries_more() {
     let a = &two.a.homeserver;
     let states = || a.events(&at_a).into_iter().filter(|event| event["type"] == "com.beeper.room_features").count();
     until_true("it is told", || states() == 1).await;
+    // What is not known to be done when the engine stops is done again when it starts.
+    two.a.until_all_sent().await;
     // Which version told it is noted when it starts the first time.
     for _ in 0..2 {
         two.a.stop().await;
         two.a.start().await;
         until_true("once more", || states() == 2).await;
+        two.a.until_all_sent().await;
     }
     a.say(&at_a, "a1", "awake");
     until_true("the room works", || two.b.homeserver.bodies(&at_b).contains(&"awake".to_owned())).await;

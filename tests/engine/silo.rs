@@ -70,18 +70,11 @@ pub(crate) struct Net {
     pub(crate) rewrite: Mutex<Option<Rewrite>>,
     /// Whether all take each other for gateways to Matrix.
     pub(crate) gateways: std::sync::atomic::AtomicBool,
-    /// After what time without a missing commit a follower comes back by itself, if that is another than that of
-    /// [`quick_settings`].
+    /// How long all wait for commits that are missing, from their next start on, if not as long as usual.
     pub(crate) catch_up: Mutex<Option<Duration>>,
 }
 
 impl Net {
-    /// The settings of everybody on it.
-    pub(crate) fn settings(&self) -> EngineSettings {
-        let quick = quick_settings();
-        EngineSettings { catch_up: self.catch_up.lock().unwrap().unwrap_or(quick.catch_up), ..quick }
-    }
-
     /// From now on this provider is there, and a test speaks for it.
     pub(crate) fn play(&self, domain: &ProviderDomain) {
         self.played.lock().unwrap().insert(domain.clone());
@@ -295,6 +288,8 @@ pub(crate) async fn load(
     names: GatewayNames,
     settings: EngineSettings,
 ) -> Engine {
+    let catch_up = net.catch_up.lock().unwrap().unwrap_or(settings.catch_up);
+    let settings = EngineSettings { catch_up, ..settings };
     let peers = Arc::new(FakePeers { own: names.map.provider().clone(), net: Arc::clone(net), faults });
     Engine::load(database, homeserver, peers, names, settings).await.unwrap()
 }
@@ -403,7 +398,7 @@ impl Silo {
             rights: Arc::clone(&self.rights.lock().unwrap()),
             envelope: Arc::new(self.envelope.lock().unwrap().clone()),
             rooms_per_peer: self.rooms_per_peer.load(Ordering::Relaxed),
-            ..self.net.settings()
+            ..quick_settings()
         };
         let list = self.list_all.load(Ordering::Relaxed);
         let mut names = GatewayNames::new(self.homeserver.map.clone(), self.homeserver.bot.clone(), list);
@@ -509,6 +504,15 @@ impl Silo {
                 return bytes;
             }
             after = page.last_key().map(<[u8]>::to_vec);
+        }
+    }
+
+    /// Waits until all that the gateway had for its homeserver and for peers is sent, and known to be.
+    pub(crate) async fn until_all_sent(&self) {
+        let since = Instant::now();
+        while let Some(bytes) = self.bytes().await.get("outbox") {
+            assert!(since.elapsed() < PATIENCE, "{}: {bytes} bytes are not sent within {PATIENCE:?}", self.domain);
+            tokio::time::sleep(Duration::from_millis(3)).await;
         }
     }
 

@@ -2,7 +2,7 @@
 //! same time, all end with the same state.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use crate::{
     chat::{Chat, Told},
     crashes::{Steps, seeds},
     homeserver::{Fault, Faults, no_faults},
-    silo::{Disk, Net, PATIENCE, Silo, load, until},
+    silo::{Disk, Net, PATIENCE, Silo, load, quick_settings, until},
 };
 
 /// A provider, as its people use it.
@@ -47,7 +47,7 @@ impl House {
         let opened = open_memory(&MemoryDisk::new(), &MasterKey::from_bytes([7; 32])).unwrap();
         let names = GatewayNames::new(map, chat.bot.clone(), 500);
         let homeserver = Arc::clone(&chat);
-        let engine = load(opened.database, homeserver, net, faults, names, net.settings()).await;
+        let engine = load(opened.database, homeserver, net, faults, names, quick_settings()).await;
         engine.start().await.unwrap();
         net.enter(&domain, engine.clone());
         let (fed, feeder) = (Arc::clone(&chat), engine.clone());
@@ -110,6 +110,13 @@ impl House {
             Self::Matrix(silo) => silo.homeserver.bodies(room),
             Self::Native { chat, .. } => chat.said(room).into_iter().map(|(_, text)| text).collect(),
         }
+    }
+
+    /// Whether the gateway told whoever said this that it is not delivered.
+    fn is_told_undelivered(&self, room: &OwnedRoomId, text: &str) -> bool {
+        let Self::Matrix(silo) = self else { return false };
+        let statuses = silo.homeserver.statuses(room, &silo.homeserver.event(room, text));
+        statuses.iter().any(|status| status["status"].as_str().is_some_and(|status| status.starts_with("FAIL")))
     }
 
     /// What the gateway told the people in the room.
@@ -210,8 +217,6 @@ pub(crate) struct Room {
     said: Vec<(UserUri, String)>,
     /// Who was removed at some time: what they said last may have come too late.
     removed: BTreeSet<UserUri>,
-    /// Who left at some time: of what they said before they were added again some may not have come, and they are told.
-    gone: BTreeSet<UserUri>,
 }
 
 /// Everybody, each with the number of the house. The first of each house stays all the time.
@@ -224,9 +229,8 @@ pub(crate) fn name(letter: &str, number: usize) -> String {
 impl Room {
     pub(crate) async fn new(native_hosts: bool, faults: impl Fn() -> Faults) -> Self {
         let net = Arc::new(Net::default());
-        // Nothing is missing for good here, and who comes back by itself cannot read what it passed over: a slow machine is no
-        // reason to.
-        *net.catch_up.lock().unwrap() = Some(2 * PATIENCE);
+        // No commit is lost, and one that is held up or comes late is none that is: who joins behind it has a gap.
+        *net.catch_up.lock().unwrap() = Some(3 * PATIENCE);
         let people = |letter: &str| (1..=PEOPLE).map(|number| name(letter, number)).collect::<Vec<_>>();
         let mut houses = Vec::new();
         for letter in ["a", "b"] {
@@ -250,15 +254,7 @@ impl Room {
                 (RoomUri::parse(&uri).unwrap(), room)
             }
         };
-        let mut room = Self {
-            net,
-            houses,
-            uri,
-            ids: vec![at_hub],
-            said: Vec::new(),
-            removed: BTreeSet::new(),
-            gone: BTreeSet::new(),
-        };
+        let mut room = Self { net, houses, uri, ids: vec![at_hub], said: Vec::new(), removed: BTreeSet::new() };
         for number in 1..3 {
             let (host, guest) = (&room.houses[0], &room.houses[number]);
             let (by, who) = (room.person(0, 1), room.person(number, 1));
@@ -307,10 +303,7 @@ impl Room {
                 };
                 return here.accept(&room, &who);
             }
-            7 if present && number > 1 => {
-                here.leave(id, &who);
-                self.gone.insert(user);
-            }
+            7 if present && number > 1 => here.leave(id, &who),
             8 if number > 1 && self.houses[0].is_in(&self.ids[0], &user) => {
                 let (letter, _) = self.person(0, 1);
                 self.houses[0].remove(&self.ids[0], &name(&letter, 1), &user);
@@ -359,31 +352,28 @@ impl Room {
         }
     }
 
-    /// Whether those who said these words had left, and were told of as many that nobody got them.
-    fn are_told(&self, words: &[&&String]) -> bool {
-        let mut lost: BTreeMap<&UserUri, usize> = BTreeMap::new();
-        for (user, _) in self.said.iter().filter(|(_, text)| words.iter().any(|word| **word == text)) {
-            *lost.entry(user).or_default() += 1;
-        }
-        lost.into_iter().all(|(user, count)| {
-            let house = self.houses.iter().position(|house| house.uri("x").provider() == user.provider()).unwrap();
-            let told = format!("A message of {} could not be delivered", self.houses[house].id(user));
-            let notices = self.houses[house].notices(&self.ids[house]);
-            self.gone.contains(user) && notices.iter().filter(|text| text.starts_with(&told)).count() >= count
-        })
+    /// Whether somebody was told that this, which they said, is not delivered.
+    fn is_undelivered(&self, user: &UserUri, text: &str) -> bool {
+        let mut homes = self.houses.iter().zip(&self.ids);
+        let home = homes.find(|(house, _)| *house.engine().names().map.provider() == user.provider());
+        home.is_some_and(|(house, id)| house.is_told_undelivered(id, text))
     }
 
-    /// What was said is at all three, but for the words of those who were removed, which may have come too late.
+    /// What was said is at all three, but for the words of those who were removed, which may have come too late, and of those
+    /// who left before they were in: they are told so.
     async fn same_words(&self) {
-        let must: BTreeSet<&String> =
-            self.said.iter().filter(|(user, _)| !self.removed.contains(user)).map(|(_, text)| text).collect();
+        let must: Vec<&(UserUri, String)> = self.said.iter().filter(|(user, _)| !self.removed.contains(user)).collect();
         for (house, id) in self.houses.iter().zip(&self.ids) {
             // Everything that was done comes to its end here: on a busy machine that takes a while.
             let since = Instant::now();
             loop {
                 let texts: BTreeSet<String> = house.texts(id).into_iter().collect();
-                let missing: Vec<_> = must.iter().filter(|text| !texts.contains(**text)).collect();
-                if missing.is_empty() || self.are_told(&missing) {
+                let missing: Vec<_> = must
+                    .iter()
+                    .filter(|(user, text)| !texts.contains(text) && !self.is_undelivered(user, text))
+                    .map(|(_, text)| text)
+                    .collect();
+                if missing.is_empty() {
                     break;
                 }
                 let notices: Vec<_> = self.houses.iter().zip(&self.ids).map(|(house, id)| house.notices(id)).collect();

@@ -140,6 +140,8 @@ async fn what_somebody_has_read_is_a_receipt_on_the_other_side() {
     let one = a.say(&at_a, "a1", "one");
     let two_ = a.say(&at_a, "a1", "two");
     until_bodies(&two.b, &at_b, &["one", "two"]).await;
+    // Which event a message is comes with the answer to the send.
+    two.b.until_all_sent().await;
     let ghost = two.a.ghost(&two.b.uri("b1"));
     // A private receipt is nobody's business; a public one covers what is before it.
     b.read(&at_b, "b1", &b.event(&at_b, "one"), "m.read.private");
@@ -149,6 +151,7 @@ async fn what_somebody_has_read_is_a_receipt_on_the_other_side() {
     let three = a.say(&at_a, "a1", "three");
     let four = a.say(&at_a, "a1", "four");
     until_bodies(&two.b, &at_b, &["one", "two", "three", "four"]).await;
+    two.b.until_all_sent().await;
     b.read(&at_b, "b1", &b.event(&at_b, "four"), "m.read");
     until_true("the next one", || a.receipt(&at_a, &ghost).as_deref() == Some(four.as_str())).await;
     // Who has it: of each message that the report names.
@@ -170,6 +173,7 @@ async fn reading_up_to_what_is_no_message_counts_up_to_the_message_before_it() {
     let (a, b) = (&two.a.homeserver, &two.b.homeserver);
     let one = a.say(&at_a, "a1", "one");
     until_bodies(&two.b, &at_b, &["one"]).await;
+    two.b.until_all_sent().await;
     b.set(&at_b, "b1", "m.room.pinned_events", json!({ "pinned": [] }));
     let ghost = two.a.ghost(&two.b.uri("b1"));
     b.read(&at_b, "b1", &b.newest(&at_b), "m.read");
@@ -178,6 +182,7 @@ async fn reading_up_to_what_is_no_message_counts_up_to_the_message_before_it() {
     set(&two.a, Telling { send_status: SendStatus::All, ..quick() }).await;
     let [two_, three, four] = ["two", "three", "four"].map(|text| a.say(&at_a, "a1", text));
     until_bodies(&two.b, &at_b, &["one", "two", "three", "four"]).await;
+    two.b.until_all_sent().await;
     b.read(&at_b, "b1", &b.event(&at_b, "three"), "m.read");
     b.read_in(&at_b, "b1", &b.event(&at_b, "four"), "m.read", Some("$thread"));
     for said in [&two_, &three, &four] {

@@ -1,5 +1,7 @@
 //! Direct chats: who leaves is gone on the other side, and no message is lost without a word.
 
+use serde_json::json;
+
 use super::{
     fake_group::FakeGroup,
     fakes::{room_uri, user},
@@ -8,7 +10,7 @@ use super::{
 use crate::{
     ident::UserUri,
     policy,
-    room::{Input, Phase, effect::Actor, group::Group},
+    room::{Input, Names as _, Phase, effect::Actor, group::Group},
 };
 
 const A: usize = 0;
@@ -120,6 +122,31 @@ fn an_invitation_that_is_taken_back_after_the_yes_is_no_chat() {
     let told = |text: &str| world.providers[B].notices.iter().filter(|notice| notice.contains(text)).count();
     assert_eq!(told("took the invitation back") + told("left this chat"), 1, "{:?}", world.providers[B].notices);
     nothing_is_lost(&world, 6);
+}
+
+#[test]
+fn who_ends_it_before_they_are_in_it_leaves_when_they_are() {
+    let mut world = begun(9);
+    world.settle();
+    world.join(&b1());
+    world.work(B);
+    world.say(&b1());
+    let sender = world.providers[B].names.matrix_id(&b1()).unwrap();
+    let said = json!({ "msgtype": "m.text", "body": "!mimi unbridge" });
+    world.event(B, &sender, "m.room.message", None, said);
+    world.work(B);
+    world.work(B);
+    assert_eq!(world.providers[B].phase(), Some(&Phase::Invited));
+    world.settle();
+    // What was said before came, and A1 is not left in a chat with nobody.
+    assert_eq!(world.providers[A].bodies(), ["v0 says 0!"]);
+    assert!(!world.providers[A].group.in_group(&b1()));
+    assert_eq!(world.providers.iter().map(|p| p.phase()).collect::<Vec<_>>(), [Some(&Phase::Left); 2]);
+    let told = world.providers[A].notices.iter().filter(|text| text.contains("left this chat")).count();
+    assert_eq!(told, 1, "{:?}", world.providers[A].notices);
+    world.say(&a1());
+    world.settle();
+    nothing_is_lost(&world, 9);
 }
 
 /// How many of A1's messages A1's side says were not delivered because the other one is not there.

@@ -91,11 +91,12 @@ impl FakeHomeserver {
         room
     }
 
-    /// Invites a full user id.
+    /// Invites a full user id, who is not in the room: homeservers invite nobody else.
     pub(crate) fn invite(&self, room: &RoomId, by: &str, target: &str, direct: bool) {
         let by = self.user(by);
         let mut state = self.lock();
         assert_eq!(Self::membership(&state, room.as_str(), &by).as_deref(), Some("join"), "{by} invites");
+        assert_ne!(Self::membership(&state, room.as_str(), target).as_deref(), Some("join"), "{by} invites {target}");
         self.set_member(&mut state, room.as_str(), &by, target, "invite", direct);
     }
 
