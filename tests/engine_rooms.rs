@@ -81,6 +81,8 @@ mod outside;
 mod permitted;
 #[path = "engine/polling.rs"]
 mod polling;
+#[path = "engine/policies.rs"]
+mod policies;
 #[path = "../examples/silo/port.rs"]
 mod port;
 #[path = "engine/portraits.rs"]

@@ -171,6 +171,7 @@ impl Step<'_> {
         mut translated: Translated,
         events: &[OwnedEventId],
     ) -> Option<MessageId> {
+        self.heed_policy(user, &mut translated);
         match self.with_sight(user, &event.event_id, &mut translated.content) {
             Ok((content, id)) => {
                 let kind = Kind::of(&event.event_type, &event.content);

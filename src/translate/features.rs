@@ -126,7 +126,8 @@ pub const FEATURES: &[Feature] = &[
         "MSC4095",
         "parts of disposition `preview`",
         levels(Level::Partly, Level::Full),
-        "those that their sender's client made: title and text, five at most, not their pictures; never fetched",
+        "those that their sender's client made, where the room's policy allows it: title and text, five at most, not their pictures; never \
+         fetched",
         None,
     ),
     row("mathematics", "`data-mx-maths`", "`` $`x`$ ``", FULL, "as TeX", Some("formatting")),
@@ -426,7 +427,7 @@ const TOLD: &[(&str, &str)] = &[
     ("long text", "the formatting, or the end, of a text that is too long"),
     ("messages in several languages", "what a message says in other languages than its first"),
     ("links", "links that lead nowhere outside of Matrix (their text is kept)"),
-    ("link previews", "pictures of link previews, or more than five previews"),
+    ("link previews", "pictures of link previews, more than five of them, or any where the room's policy has none"),
     ("spoilers", "the cover of a spoiler (its text is in sight)"),
     ("custom emoji in texts", "custom emoji and pictures within a text (their names are kept)"),
     ("mentions of people", "a call for attention to those whom the text does not name by a link, or to all"),

@@ -40,6 +40,7 @@ pub use event::{BadEvent, RoomEvent};
 pub use events::{Kind, Live, PRIVATE_EVENT, is_conference, is_live_info, is_live_place, is_widget};
 pub use features::{FEATURES, Feature, Level, feature, room_features, table};
 pub use links::{Mentions, Nobody};
+pub use previews::without_previews;
 pub use relation::{Act, Earlier, Form, Found, NoPast, Past, Refers, Resolved, deletion, named, relate};
 pub use to_matrix::to_matrix;
 pub use to_mimi::to_mimi;

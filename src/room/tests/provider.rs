@@ -13,6 +13,7 @@ use crate::{
         Effect, Input, Names, Phase, Recent, Room, Tag,
         effect::{Actor, Endpoint, MatrixAction, StateNow},
     },
+    translate::Loss,
 };
 
 pub(super) type Id = [u8; 32];
@@ -94,6 +95,8 @@ pub(super) struct Provider {
     /// What they looked like, and when.
     pub(super) looked: Vec<(u64, Option<String>)>,
     pub(super) reports: Vec<String>,
+    /// What senders were told that others do not get.
+    pub(super) lost: Vec<Loss>,
     /// The epochs that it passed over by joining again.
     pub(super) gaps: BTreeSet<(u64, u64)>,
 }
@@ -155,6 +158,7 @@ impl Provider {
             called: Vec::new(),
             looked: Vec::new(),
             reports: Vec::new(),
+            lost: Vec::new(),
             gaps: BTreeSet::new(),
         }
     }
