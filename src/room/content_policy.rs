@@ -1,15 +1,18 @@
-//! What the room's policy says of the messages of our users: previews of links (component 0x002b, draft-ietf-mimi-room-policy-03
-//! section 6.3).
+//! What the room's policy says of the messages of our users (draft-ietf-mimi-room-policy-03): previews of links (component 0x002b,
+//! section 6.3), and when messages go (0x0030, section 6.8).
 //!
 //! It binds clients, and a hub judges nothing by it: what others say is shown as it comes.
 
 use super::step::Step;
 use crate::{
-    content::MimiContent,
+    content::{Body, Expiration, MimiContent},
     ident::UserUri,
-    policy::{Capability, LinkPreviewPolicy, Optionality, RoomState, component},
+    policy::{Capability, LinkPreviewPolicy, MessageExpiration, Optionality, RoomState, component},
     translate::{Loss, Translated, without_previews},
 };
+
+/// Seconds of a year: receivers do not believe that a message stays longer before it goes.
+const YEAR: u32 = 365 * 24 * 60 * 60;
 
 /// Whether somebody's messages may come with previews of links.
 fn may_preview(state: &RoomState, user: &UserUri) -> bool {
@@ -20,6 +23,27 @@ fn may_preview(state: &RoomState, user: &UserUri) -> bool {
     state.other.get(&component::LINK_PREVIEW_POLICY).is_none_or(|bytes| {
         // What cannot be read may forbid it.
         LinkPreviewPolicy::decode(bytes).is_ok_and(|policy| policy.send_link_previews != Optionality::Forbidden)
+    })
+}
+
+/// When a message goes where that is the policy. What cannot be read changes nothing.
+fn expiring(state: &RoomState, content: &MimiContent) -> Option<Expiration> {
+    let policy = state.other.get(&component::MESSAGE_EXPIRATION_POLICY);
+    let Some(policy) = policy.and_then(|bytes| MessageExpiration::decode(bytes).ok()) else { return content.expires };
+    // What takes something away is no message that stays.
+    if content.body.body == Body::Null {
+        return content.expires;
+    }
+    let sent = content.sender_timestamp().map_or(0, |at| at.millis.div_ceil(1000));
+    let sent = u32::try_from(sent).unwrap_or(u32::MAX);
+    let wanted = content.expires.map(|expires| match expires {
+        Expiration::At(time) => time.saturating_sub(sent),
+        Expiration::AfterReading(seconds) => seconds,
+    });
+    let seconds = policy.bounded(wanted)?.min(YEAR);
+    Some(match content.expires {
+        Some(Expiration::AfterReading(_)) => Expiration::AfterReading(seconds),
+        Some(Expiration::At(_)) | None => Expiration::At(sent.saturating_add(seconds)),
     })
 }
 
@@ -35,6 +59,11 @@ impl Step<'_> {
                 losses.push(Loss::Preview);
             }
         }
+        let expires = expiring(&state, content);
+        if expires != content.expires {
+            content.expires = expires;
+            losses.push(if expires.is_some() { Loss::Staying } else { Loss::Expiration });
+        }
     }
 
     /// Why the room does not want a message that was made before its policy was known.
@@ -43,6 +72,6 @@ impl Step<'_> {
         if !may_preview(&state, user) && without_previews(content.body.clone()).1 {
             return Some("the room has no link previews");
         }
-        None
+        (expiring(&state, content) != content.expires).then_some("the room wants messages to disappear after another time")
     }
 }

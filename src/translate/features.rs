@@ -261,7 +261,8 @@ pub const FEATURES: &[Feature] = &[
         "MSC2228, Beeper's timer",
         "`expires`",
         levels(Level::Full, Level::Partly),
-        "removed when due, if the bot may; what runs from reading, once all of ours have read it",
+        "removed when due, if the bot may; what runs from reading, once all of ours have read it; after the time that the room's \
+         policy wants",
         None,
     ),
     row("subjects", "a line above the text", "`subject`", levels(Level::No, Level::Text), "", None),
@@ -505,6 +506,7 @@ impl Loss {
             | Self::Event(_)
             | Self::Live
             | Self::Preview
+            | Self::Staying
             | Self::Cover
             | Self::Profile
             | Self::Fields
@@ -531,6 +533,7 @@ impl Loss {
         match self {
             _ if in_another_form => None,
             Self::Thumbnail => Some("the small picture that stands for a file until it is opened"),
+            Self::Staying => Some("your messages for longer, or shorter, than the room's policy wants: they disappear then, here too"),
             _ => words(),
         }
     }
@@ -553,7 +556,7 @@ impl Loss {
             Self::Mention => "mentions of people",
             Self::Emote => "emotes",
             Self::Spoiler => "spoilers",
-            Self::Expiration => "disappearing messages",
+            Self::Expiration | Self::Staying => "disappearing messages",
             Self::InlineImage => "custom emoji in texts",
             Self::Reference => "polls, votes, ends of polls",
             Self::Call => "calls",

@@ -144,6 +144,8 @@ pub enum Loss {
     Spoiler,
     /// When it shall be deleted.
     Expiration,
+    /// How long it stays: the room's policy has another time.
+    Staying,
     /// A picture within a text: its alternative text is kept.
     InlineImage,
     /// Which event it refers to (a vote without its poll).
@@ -208,6 +210,7 @@ impl fmt::Display for Loss {
             Self::Emote => f.write_str("that it is an emote (sent as /me)"),
             Self::Spoiler => f.write_str("the spoiler's cover"),
             Self::Expiration => f.write_str("when it expires"),
+            Self::Staying => f.write_str("how long it stays (the room's policy says that)"),
             Self::InlineImage => f.write_str("an inline image (its description is kept)"),
             Self::Reference => f.write_str("what it refers to"),
             Self::Call => f.write_str("the call itself (told as text)"),

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::fake_group::FakeGroup;
 use super::fakes::FakeNames;
 use crate::{
+    content::Expiration,
     ident::{ProviderDomain, UserUri},
     room::{
         Effect, Input, Names, Phase, Recent, Room, Tag,
@@ -97,6 +98,8 @@ pub(super) struct Provider {
     pub(super) reports: Vec<String>,
     /// What senders were told that others do not get.
     pub(super) lost: Vec<Loss>,
+    /// When messages go here, and who removes them.
+    pub(super) expiring: Vec<(Expiration, Actor)>,
     /// The epochs that it passed over by joining again.
     pub(super) gaps: BTreeSet<(u64, u64)>,
 }
@@ -159,6 +162,7 @@ impl Provider {
             looked: Vec::new(),
             reports: Vec::new(),
             lost: Vec::new(),
+            expiring: Vec::new(),
             gaps: BTreeSet::new(),
         }
     }

@@ -306,9 +306,9 @@ impl World {
                 | Effect::Reported { .. }
                 | Effect::Detail(_)
                 | Effect::Trickling(_)
-                | Effect::Expires { .. }
                 | Effect::Consent { .. } => {}
                 Effect::Lost { losses, .. } => self.providers[at].lost.extend(losses),
+                Effect::Expires { expires, actor, .. } => self.providers[at].expiring.push((expires, actor)),
                 Effect::Wake(time) => {
                     assert!(time > self.now);
                     self.wakes.insert((time, at));
