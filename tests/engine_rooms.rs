@@ -79,10 +79,10 @@ mod open;
 mod outside;
 #[path = "engine/permitted.rs"]
 mod permitted;
-#[path = "engine/polling.rs"]
-mod polling;
 #[path = "engine/policies.rs"]
 mod policies;
+#[path = "engine/polling.rs"]
+mod polling;
 #[path = "../examples/silo/port.rs"]
 mod port;
 #[path = "engine/portraits.rs"]

@@ -3,12 +3,12 @@
 //!
 //! It binds clients, and a hub judges nothing by it: what others say is shown as it comes.
 
-use super::step::Step;
+use super::{state::Phase, step::Step, words::counted};
 use crate::{
     content::{Body, Expiration, MimiContent},
     ident::UserUri,
-    policy::{Capability, LinkPreviewPolicy, MessageExpiration, Optionality, RoomState, component},
-    translate::{Loss, Translated, without_previews},
+    policy::{Capability, LinkPreviewPolicy, MessageExpiration, Optionality, RoomState, component, lasting},
+    translate::{Loss, RoomEvent, Translated, without_previews},
 };
 
 /// Seconds of a year: receivers do not believe that a message stays longer before it goes.
@@ -72,6 +72,44 @@ impl Step<'_> {
         if !may_preview(&state, user) && without_previews(content.body.clone()).1 {
             return Some("the room has no link previews");
         }
-        (expiring(&state, content) != content.expires).then_some("the room wants messages to disappear after another time")
+        (expiring(&state, content) != content.expires)
+            .then_some("the room wants messages to disappear after another time")
+    }
+
+    /// Somebody changed what the Matrix room says of its messages: the MIMI room keeps what it had, and people hear of that.
+    pub(super) fn on_lasting(&mut self, event: &RoomEvent) {
+        let Some((id, bytes)) = lasting(&event.event_type, &event.content) else { return };
+        let changes =
+            self.is_hub() && self.room.phase == Phase::Active && !self.room.unbridging && !self.room.keeps_roles;
+        let Some(state) = self.state().filter(|_| changes && !self.room.direct) else { return };
+        if state.other.get(&id) == bytes.as_ref() {
+            return;
+        }
+        let what = match id {
+            component::MESSAGE_EXPIRATION_POLICY => "how long messages stay",
+            _ => "who may read what was said before they came",
+        };
+        self.notice(&format!(
+            "MIMI users do not hear that {} changed {what} (m.{}): a MIMI room keeps what was so when it was mirrored.",
+            event.sender,
+            event.event_type.trim_start_matches("m.")
+        ));
+    }
+
+    /// What people should know of when messages go, where they have to.
+    pub(super) fn says_expiring(&self) -> String {
+        let state = self.state();
+        let policy = state.as_ref().and_then(|state| state.other.get(&component::MESSAGE_EXPIRATION_POLICY));
+        match policy.and_then(|bytes| MessageExpiration::decode(bytes).ok()?.bounded(None)) {
+            Some(seconds) => format!(
+                " Messages disappear, here and there, {} after they were said, as this room wants (m.room.retention).",
+                match (seconds / 86_400, seconds / 3600) {
+                    (0, 0) => counted(seconds.into(), "second", "seconds"),
+                    (0, hours) => counted(hours.into(), "hour", "hours"),
+                    (days, _) => counted(days.into(), "day", "days"),
+                }
+            ),
+            None => String::new(),
+        }
     }
 }

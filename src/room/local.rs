@@ -44,6 +44,8 @@ impl Step<'_> {
                     self.is_not_public();
                 }
                 self.on_setting(setting);
+            } else if key.is_empty() {
+                self.on_lasting(event);
             }
             return;
         }

@@ -533,7 +533,9 @@ impl Loss {
         match self {
             _ if in_another_form => None,
             Self::Thumbnail => Some("the small picture that stands for a file until it is opened"),
-            Self::Staying => Some("your messages for longer, or shorter, than the room's policy wants: they disappear then, here too"),
+            Self::Staying => Some(
+                "your messages for longer, or shorter, than the room's policy wants: they disappear then, here too",
+            ),
             _ => words(),
         }
     }

@@ -95,7 +95,8 @@ pub fn without_previews(body: NestedPart) -> (NestedPart, bool) {
     let is_preview = |part: &NestedPart| {
         part.disposition == Disposition::Preview && !part.walk().any(|part| matches!(part.body, Body::External(_)))
     };
-    let NestedPart { body: Body::Multi { semantics: PartSemantics::ProcessAll, mut parts }, disposition, language } = body
+    let NestedPart { body: Body::Multi { semantics: PartSemantics::ProcessAll, mut parts }, disposition, language } =
+        body
     else {
         return (body, false);
     };

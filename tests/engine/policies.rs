@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     attacks::Rogue,
     said::hosted,
-    silo::{until, until_true},
+    silo::{Two, ask_bot_in, bring, until, until_bodies, until_true},
 };
 
 /// What the hub got of what people say, and how many messages of all that was.
@@ -77,7 +77,8 @@ async fn where_messages_have_to_disappear_those_of_ours_do_on_both_sides() {
     let bytes = policy.encode().unwrap();
     let (mut rogue, b, _, portal) = hosted(vec![(component::MESSAGE_EXPIRATION_POLICY, bytes)]).await;
     let (b1, mut heard) = (&b.homeserver, Heard::default());
-    let sent = |content: &MimiContent| u32::try_from(content.sender_timestamp().unwrap().millis.div_ceil(1000)).unwrap();
+    let sent =
+        |content: &MimiContent| u32::try_from(content.sender_timestamp().unwrap().millis.div_ceil(1000)).unwrap();
     let event = b1.say(&portal, "b1", "gone soon");
     let content = heard.get(&mut rogue, 1).await;
     assert_eq!(content.expires, Some(Expiration::At(sent(&content) + 2)));
@@ -97,4 +98,35 @@ async fn where_messages_have_to_disappear_those_of_ours_do_on_both_sides() {
     until_true("a notice", || told() > 0).await;
     until_true("quiet", || b1.is_quiet()).await;
     assert_eq!(told(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_messages_stay_in_a_matrix_room_is_the_policy_of_its_mimi_room() {
+    let two = Two::new().await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    let at_a = a.create_room("a1", "Tea");
+    let retention = |millis: u64| a.set(&at_a, "a1", "m.room.retention", json!({ "max_lifetime": millis }));
+    retention(86_400_000);
+    ask_bot_in(a, &at_a, "a1").await;
+    a.say(&at_a, "a1", "!mimi bridge");
+    let told = |part: &str| a.notices(&at_a).iter().filter(|text| text.contains(part)).count();
+    until_true("the greeting", || told("Messages disappear, here and there, 1 day after they were said") == 1).await;
+    let at_b = bring(&two.a, &at_a, "a1", &two.b, "b1").await;
+    let goes = |events: Vec<Value>, body: &str| {
+        let event = events.into_iter().find(|event| event["content"]["body"] == body).unwrap();
+        event["content"]["org.matrix.self_destruct_after"].as_u64().is_some()
+    };
+    a.say(&at_a, "a1", "hello");
+    until_bodies(&two.b, &at_b, &["hello"]).await;
+    assert!(goes(b.events(&at_b), "hello"));
+    b.say(&at_b, "b1", "hi");
+    until_bodies(&two.a, &at_a, &["hello", "hi"]).await;
+    assert!(goes(a.events(&at_a), "hi"));
+    // What the MIMI room says of it stays: the draft lets nobody change it.
+    retention(86_400_000);
+    retention(3_600_000);
+    until_true("a notice", || told("changed how long messages stay") > 0).await;
+    a.say(&at_a, "a1", "later");
+    until_bodies(&two.b, &at_b, &["hello", "hi", "later"]).await;
+    assert_eq!(told("changed how long messages stay"), 1);
 }

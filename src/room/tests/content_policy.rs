@@ -14,9 +14,7 @@ use crate::{
     policy::{Capability, LinkPreviewPolicy, MessageExpiration, Optionality, RoleList, component},
     room::{Input, Names as _, effect::Endpoint, group::Group as _},
     translate::Loss,
-    wire::{
-        FanoutContent, FanoutMessage, MlsMessage, SubmitMessageRequest, SubmitMessageResponse, Wire as _,
-    },
+    wire::{FanoutContent, FanoutMessage, MlsMessage, SubmitMessageRequest, SubmitMessageResponse, Wire as _},
 };
 
 const A: usize = 0;
