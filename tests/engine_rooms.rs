@@ -79,6 +79,8 @@ mod open;
 mod outside;
 #[path = "engine/permitted.rs"]
 mod permitted;
+#[path = "engine/policies.rs"]
+mod policies;
 #[path = "engine/polling.rs"]
 mod polling;
 #[path = "../examples/silo/port.rs"]

@@ -5,6 +5,7 @@ use ruma::OwnedRoomId;
 use super::{core::Engine, mail::NewRoom, names::GatewayNames, ports::Actor, tables::MemberFace};
 use crate::{
     ident::UserUri,
+    policy,
     room::{self, Names},
 };
 
@@ -37,6 +38,8 @@ pub(super) struct RoomFacts {
     pub(super) bans_left: usize,
     /// Whether anybody may come in.
     pub(super) public: bool,
+    /// What it says of its messages, as components.
+    pub(super) lasting: std::collections::BTreeMap<u16, Vec<u8>>,
     /// What users of ours who are in it are called there.
     pub(super) faces: Vec<(ruma::OwnedUserId, MemberFace)>,
 }
@@ -50,8 +53,12 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
     for raw in state {
         let Ok(event) = serde_json::from_str::<serde_json::Value>(raw.get()) else { continue };
         let content = event.get("content").cloned().unwrap_or_default();
+        let event_type = event.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
+        if let Some((component, Some(bytes))) = policy::lasting(event_type, &content) {
+            facts.lasting.insert(component, bytes);
+        }
         let text = |key: &str| content.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        match event.get("type").and_then(serde_json::Value::as_str).unwrap_or_default() {
+        match event_type {
             "m.room.name" => facts.name = text("name"),
             "m.room.topic" => facts.topic = text("topic"),
             "m.room.join_rules" => {
@@ -87,7 +94,7 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
             _ => {}
         }
     }
-    let levels = crate::policy::Powers::read(powers.as_ref(), creators.clone(), first.as_deref());
+    let levels = policy::Powers::read(powers.as_ref(), creators.clone(), first.as_deref());
     (facts.banned, facts.bans_left) = who_is_banned(&engine.0.names, &banned);
     facts.missing = levels.missing(engine.0.names.bot.as_str());
     facts.may = levels.may_set(sender.as_str(), "");
@@ -131,6 +138,7 @@ impl RoomFacts {
             speaker: Actor::Bot,
             banned: self.banned,
             public: self.public,
+            lasting: self.lasting,
             faces: self.faces,
             found: None,
             space: self.lets_in,

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     ident::UserUri,
+    policy::lasting,
     room::{Names, Setting},
     store::{Batch, BoxFuture, StoreError},
     translate::{RoomEvent, is_live_info, is_widget},
@@ -152,7 +153,9 @@ impl Engine {
             };
             // State that no room of ours acts on.
             let room = event.room_id.to_string();
-            let setting = event.state_key.as_deref() == Some("") && Setting::of(&event.event_type).is_some();
+            let is_setting =
+                Setting::of(&event.event_type).is_some() || lasting(&event.event_type, &event.content).is_some();
+            let setting = event.state_key.as_deref() == Some("") && is_setting;
             let said = is_live_info(&event.event_type) || is_widget(&event.event_type);
             let acts = event.event_type == "m.room.member"
                 || (setting || said) && self.linked(&room).is_some()

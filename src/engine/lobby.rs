@@ -347,6 +347,7 @@ async fn ghost_invited(engine: &Engine, event: &RoomEvent, remote: UserUri, encr
         speaker: ghost,
         banned: Vec::new(),
         public: false,
+        lasting: [].into(),
         faces: engine.own_face(&event.sender).await,
         found: None,
         space: None,

@@ -166,6 +166,8 @@ pub(super) struct NewRoom {
     pub(super) banned: Vec<UserUri>,
     /// Whether its join rule lets anybody in.
     pub(super) public: bool,
+    /// What it says of its messages, as components.
+    pub(super) lasting: std::collections::BTreeMap<u16, Vec<u8>>,
     /// What those who are in it are called, and look like.
     pub(super) faces: Vec<(ruma::OwnedUserId, MemberFace)>,
     /// How the other one's provider calls the one of a direct chat who was looked for.

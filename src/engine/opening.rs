@@ -69,6 +69,11 @@ impl Actor {
         } else if state.is_open() {
             state.roles.close(policy::role::MEMBER);
         }
+        // What a preset says counts.
+        if new.preset.is_none() && new.direct_with.is_none() {
+            state.base_policy.policy_components.extend(new.lasting.keys());
+            state.other.extend(new.lasting.clone());
+        }
         let mut components = state.to_components().map_err(|error| invalid(error.to_string()))?;
         components.insert(crate::wire::FRANKING_AGENT, self.engine.0.franking.agent().to_vec());
         let group_id = uri.group(number).map_err(|error| invalid(error.to_string()))?.as_str().as_bytes().to_vec();

@@ -232,6 +232,7 @@ impl Engine {
                 speaker: Actor::Bot,
                 banned: Vec::new(),
                 public: false,
+                lasting: [].into(),
                 faces: Vec::new(),
                 found: name.map(str::to_owned),
                 space: None,

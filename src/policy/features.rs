@@ -335,6 +335,22 @@ pub struct MessageExpiration {
 }
 
 impl MessageExpiration {
+    /// How many seconds a message stays for which these were wanted; `None`: it does not expire. A message without a time gets
+    /// the preferred one, or the longest where it has to have one. A longest time of none at all is no policy.
+    #[must_use]
+    pub fn bounded(&self, wanted: Option<u32>) -> Option<u32> {
+        let Self { expiring_messages, min_expiration_duration: min, max_expiration_duration: max, .. } = *self;
+        let has_to = (expiring_messages == Optionality::Required).then_some(max);
+        match expiring_messages {
+            Optionality::Forbidden => None,
+            Optionality::Required | Optionality::Optional if max == 0 => wanted,
+            Optionality::Required | Optionality::Optional => {
+                let seconds = wanted.or(self.default_expiration_duration).or(has_to)?;
+                Some(seconds.min(max).max(min))
+            }
+        }
+    }
+
     /// Reads the component's data, or an update.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         all(bytes, |r| {

@@ -22,6 +22,7 @@ mod features;
 mod join_links;
 mod json;
 mod judge;
+mod lasting;
 mod operational;
 mod parameters;
 mod pending;
@@ -54,6 +55,7 @@ pub use features::{
 };
 pub use join_links::{JoinLink, JoinLinkPolicy, JoinLinks, JoinLinksUpdate};
 pub use judge::{Standing, judge};
+pub use lasting::lasting;
 pub use operational::Delay;
 pub use parameters::{
     AppMessagePolicy, ExtendedCapabilities, MinDefaultMaxTime, OperationalParameters, PendingProposalPolicy,

@@ -44,6 +44,8 @@ impl Step<'_> {
                     self.is_not_public();
                 }
                 self.on_setting(setting);
+            } else if key.is_empty() {
+                self.on_lasting(event);
             }
             return;
         }
@@ -174,6 +176,7 @@ impl Step<'_> {
         mut translated: Translated,
         events: &[OwnedEventId],
     ) -> Option<MessageId> {
+        self.heed_policy(user, &mut translated);
         match self.with_sight(user, &event.event_id, &mut translated.content) {
             Ok((content, id)) => {
                 let kind = Kind::of(&event.event_type, &event.content);

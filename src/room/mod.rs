@@ -12,6 +12,7 @@ mod ban;
 mod bounds;
 mod codes;
 pub mod command;
+mod content_policy;
 mod contested;
 mod cow_map;
 mod crowd;

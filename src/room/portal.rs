@@ -160,9 +160,9 @@ impl Step<'_> {
             self.look(Setting::Avatar);
             self.look(Setting::Joins);
             self.find_parent();
-            let open = self.says_open();
+            let (open, expiring) = (self.says_open(), self.says_expiring());
             self.notice(&format!(
-                "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”.{open} \
+                "This room is mirrored as {uri}. Ask MIMI users in with “!mimi invite mimi://provider/u/name”.{open}{expiring} \
                  Encryption towards MIMI ends at this gateway: its operator could read what is said here."
             ));
         }

@@ -225,8 +225,11 @@ impl Step<'_> {
         let peers = self.peers();
         let strangers = peers.iter().any(|peer| !self.names.is_gateway(peer));
         losses.retain(|loss| loss.told().is_some() && (strangers || !loss.spares_gateways()));
-        // Without anybody else in the room nobody misses anything.
-        if !losses.is_empty() && !peers.is_empty() {
+        // Without anybody else in the room nobody misses anything but what goes here, too.
+        if peers.is_empty() {
+            losses.retain(|loss| *loss == Loss::Staying);
+        }
+        if !losses.is_empty() {
             self.out.push(Effect::Lost { user: user.clone(), losses });
         }
     }

@@ -215,6 +215,9 @@ impl Step<'_> {
             return Ok(None);
         }
         let Ok(content) = MimiContent::decode(content) else { return Ok(None) };
+        if let Some(why) = self.against_policy(user, &content) {
+            return Err(GroupError::Refused(why.to_owned()));
+        }
         let Some(what) = self.forbidden(user, &content) else { return Ok(None) };
         // The homeserver let them write: their level may have changed, and their role not yet.
         if self.is_looked_at(Setting::Powers) {

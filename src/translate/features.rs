@@ -126,7 +126,8 @@ pub const FEATURES: &[Feature] = &[
         "MSC4095",
         "parts of disposition `preview`",
         levels(Level::Partly, Level::Full),
-        "those that their sender's client made: title and text, five at most, not their pictures; never fetched",
+        "those that their sender's client made, where the room's policy allows it: title and text, five at most, not their pictures; never \
+         fetched",
         None,
     ),
     row("mathematics", "`data-mx-maths`", "`` $`x`$ ``", FULL, "as TeX", Some("formatting")),
@@ -260,7 +261,8 @@ pub const FEATURES: &[Feature] = &[
         "MSC2228, Beeper's timer",
         "`expires`",
         levels(Level::Full, Level::Partly),
-        "removed when due, if the bot may; what runs from reading, once all of ours have read it",
+        "removed when due, if the bot may; what runs from reading, once all of ours have read it; after the time that the room's \
+         policy wants",
         None,
     ),
     row("subjects", "a line above the text", "`subject`", levels(Level::No, Level::Text), "", None),
@@ -426,7 +428,7 @@ const TOLD: &[(&str, &str)] = &[
     ("long text", "the formatting, or the end, of a text that is too long"),
     ("messages in several languages", "what a message says in other languages than its first"),
     ("links", "links that lead nowhere outside of Matrix (their text is kept)"),
-    ("link previews", "pictures of link previews, or more than five previews"),
+    ("link previews", "pictures of link previews, more than five of them, or any where the room's policy has none"),
     ("spoilers", "the cover of a spoiler (its text is in sight)"),
     ("custom emoji in texts", "custom emoji and pictures within a text (their names are kept)"),
     ("mentions of people", "a call for attention to those whom the text does not name by a link, or to all"),
@@ -504,6 +506,7 @@ impl Loss {
             | Self::Event(_)
             | Self::Live
             | Self::Preview
+            | Self::Staying
             | Self::Cover
             | Self::Profile
             | Self::Fields
@@ -530,6 +533,9 @@ impl Loss {
         match self {
             _ if in_another_form => None,
             Self::Thumbnail => Some("the small picture that stands for a file until it is opened"),
+            Self::Staying => Some(
+                "your messages for longer, or shorter, than the room's policy wants: they disappear then, here too",
+            ),
             _ => words(),
         }
     }
@@ -552,7 +558,7 @@ impl Loss {
             Self::Mention => "mentions of people",
             Self::Emote => "emotes",
             Self::Spoiler => "spoilers",
-            Self::Expiration => "disappearing messages",
+            Self::Expiration | Self::Staying => "disappearing messages",
             Self::InlineImage => "custom emoji in texts",
             Self::Reference => "polls, votes, ends of polls",
             Self::Call => "calls",

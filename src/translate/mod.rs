@@ -40,6 +40,7 @@ pub use event::{BadEvent, RoomEvent};
 pub use events::{Kind, Live, PRIVATE_EVENT, is_call, is_conference, is_live_info, is_live_place, is_widget};
 pub use features::{FEATURES, Feature, Level, feature, room_features, table};
 pub use links::{Mentions, Nobody};
+pub use previews::without_previews;
 pub use relation::{Act, Earlier, Form, Found, NoPast, Past, Refers, Resolved, deletion, named, relate};
 pub use to_matrix::to_matrix;
 pub use to_mimi::to_mimi;
@@ -143,6 +144,8 @@ pub enum Loss {
     Spoiler,
     /// When it shall be deleted.
     Expiration,
+    /// How long it stays: the room's policy has another time.
+    Staying,
     /// A picture within a text: its alternative text is kept.
     InlineImage,
     /// Which event it refers to (a vote without its poll).
@@ -207,6 +210,7 @@ impl fmt::Display for Loss {
             Self::Emote => f.write_str("that it is an emote (sent as /me)"),
             Self::Spoiler => f.write_str("the spoiler's cover"),
             Self::Expiration => f.write_str("when it expires"),
+            Self::Staying => f.write_str("how long it stays (the room's policy says that)"),
             Self::InlineImage => f.write_str("an inline image (its description is kept)"),
             Self::Reference => f.write_str("what it refers to"),
             Self::Call => f.write_str("the call itself (told as text)"),

@@ -89,6 +89,33 @@ pub(super) fn beside(body: NestedPart, message: &Map<String, Value>, losses: &mu
     }
 }
 
+/// A body without previews of links, and whether it had any. Small pictures of files are none.
+#[must_use]
+pub fn without_previews(body: NestedPart) -> (NestedPart, bool) {
+    let is_preview = |part: &NestedPart| {
+        part.disposition == Disposition::Preview && !part.walk().any(|part| matches!(part.body, Body::External(_)))
+    };
+    let NestedPart { body: Body::Multi { semantics: PartSemantics::ProcessAll, mut parts }, disposition, language } =
+        body
+    else {
+        return (body, false);
+    };
+    let had = parts.len();
+    // Something is said in any case.
+    if !parts.iter().all(is_preview) {
+        parts.retain(|part| !is_preview(part));
+    }
+    let has_some = parts.len() < had;
+    match parts.pop() {
+        Some(only) if has_some && parts.is_empty() => (only, true),
+        last => {
+            parts.extend(last);
+            let body = Body::Multi { semantics: PartSemantics::ProcessAll, parts };
+            (NestedPart { disposition, language, body }, has_some)
+        }
+    }
+}
+
 impl Preview {
     fn to_markdown(&self) -> String {
         let title = if self.title.is_empty() { &self.url } else { &self.title };

@@ -127,6 +127,7 @@ async fn a_dry_run_says_what_is_in_the_way_and_changes_nothing() {
     homeserver.set(&rooms[1], "a1", "m.room.encryption", json!({ "algorithm": "m.megolm.v1.aes-sha2" }));
     homeserver.set(&rooms[2], "a1", "m.room.power_levels", json!({ "users": { homeserver.user("a1"): 100 } }));
     homeserver.set(&rooms[3], "a1", "m.room.history_visibility", json!({ "history_visibility": "world_readable" }));
+    homeserver.set(&rooms[3], "a1", "m.room.retention", json!({ "max_lifetime": 86_400_000 }));
     homeserver.set(&rooms[3], "a1", "m.room.join_rules", json!({ "join_rule": "public" }));
     homeserver.set(&rooms[3], "a1", "m.room.guest_access", json!({ "guest_access": "can_join" }));
     let bridged = json!({ "bridgebot": "@other:a.test", "protocol": { "id": "mimi" } });
@@ -146,7 +147,7 @@ async fn a_dry_run_says_what_is_in_the_way_and_changes_nothing() {
         &[] as &[&str],
         &["encrypted"],
         &["lacks_power"],
-        &["world_readable", "public", "guests"],
+        &["world_readable", "public", "guests", "retention"],
         &["other_gateway"],
         &["bridged"],
         &["replaced"],

@@ -219,7 +219,10 @@ async fn clients_are_told_again_what_crosses_when_a_new_version_carries_more() {
 }
 
 /// B, with files, in a room of another provider that has these components.
-async fn hosted(more: Vec<(u16, Vec<u8>)>) -> (Rogue, Silo, mimi_gateway::ident::RoomUri, ruma::OwnedRoomId) {
+/// A room that a rogue hosts with these components, and B follows.
+pub(crate) async fn hosted(
+    more: Vec<(u16, Vec<u8>)>,
+) -> (Rogue, Silo, mimi_gateway::ident::RoomUri, ruma::OwnedRoomId) {
     let net = std::sync::Arc::new(Net::default());
     let b = Silo::new("b", &["b1"], &net).await;
     b.stop().await;

@@ -73,6 +73,8 @@ pub enum Finding {
     Bans(u64),
     /// So many power levels have no role of their own.
     Levels(u64),
+    /// Messages do not stay.
+    Retention,
 }
 
 impl Finding {
@@ -101,7 +103,8 @@ impl Finding {
             | Self::Bridged(_)
             | Self::Knock
             | Self::Bans(_)
-            | Self::Levels(_) => Weight::Loses,
+            | Self::Levels(_)
+            | Self::Retention => Weight::Loses,
         }
     }
 
@@ -134,6 +137,7 @@ impl Finding {
             Self::Knock => "knock",
             Self::Bans(_) => "bans",
             Self::Levels(_) => "levels",
+            Self::Retention => "retention",
         }
     }
 }
@@ -199,6 +203,9 @@ impl fmt::Display for Finding {
                 f,
                 "{count} of its members' power levels are beyond the {MAX_LEVELS} that have roles besides the usual ones, and \
                  count as the next lower"
+            ),
+            Self::Retention => f.write_str(
+                "its messages do not stay (m.room.retention): MIMI users' clients delete them in time, and the bot does so here",
             ),
             Self::Bridged(network) => {
                 write!(f, "it is bridged to {network}, too: that bridge's users appear as users of this homeserver")

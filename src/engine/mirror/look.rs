@@ -11,7 +11,11 @@ use super::super::{
     names::GatewayNames,
 };
 use super::finding::{Finding, Weight};
-use crate::{ident::UserUri, policy::Powers, room::Names as _};
+use crate::{
+    ident::UserUri,
+    policy::{Powers, component},
+    room::Names as _,
+};
 
 /// Of a room's name so many characters are kept.
 const NAME: usize = 60;
@@ -148,6 +152,9 @@ pub(super) fn look(engine: &Engine, state: &[Box<RawValue>], way: Named) -> Look
     seen.facts = facts(engine, state, &names.bot());
     if seen.facts.encrypted {
         found.push(Finding::Encrypted);
+    }
+    if seen.facts.lasting.contains_key(&component::MESSAGE_EXPIRATION_POLICY) {
+        found.push(Finding::Retention);
     }
     found.extend(seen.facts.other_bridge.clone().map(Finding::OtherGateway));
     if !bot_is_in {

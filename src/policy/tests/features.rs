@@ -183,6 +183,31 @@ fn message_expiration_bytes() {
 }
 
 #[test]
+fn a_message_stays_as_long_as_the_policy_wants() {
+    let policy = |expiring_messages, default_expiration_duration| MessageExpiration {
+        expiring_messages,
+        min_expiration_duration: 60,
+        max_expiration_duration: 3600,
+        default_expiration_duration,
+    };
+    let said = |policy: MessageExpiration| [None, Some(5), Some(100), Some(7200)].map(|wanted| policy.bounded(wanted));
+    let bounded = [Some(60), Some(100), Some(3600)];
+    let with = |first: Option<u32>| [first, bounded[0], bounded[1], bounded[2]];
+    assert_eq!(said(policy(Optionality::Required, Some(600))), with(Some(600)));
+    assert_eq!(said(policy(Optionality::Required, None)), with(Some(3600)));
+    assert_eq!(said(policy(Optionality::Optional, Some(600))), with(Some(600)));
+    assert_eq!(said(policy(Optionality::Optional, None)), with(None));
+    assert_eq!(said(policy(Optionality::Forbidden, None)), [None; 4]);
+    // Nobody means messages that are gone before anybody reads them.
+    let nothing = MessageExpiration {
+        min_expiration_duration: 0,
+        max_expiration_duration: 0,
+        ..policy(Optionality::Required, None)
+    };
+    assert_eq!(said(nothing), [None, Some(5), Some(100), Some(7200)]);
+}
+
+#[test]
 fn join_link_bytes() {
     let policy = JoinLinkPolicy { on_request: true, join_link: "x:j".to_owned(), multiuser: false, expiration: 86_400 };
     let annotated = [

@@ -3,6 +3,7 @@
 mod acts;
 mod bans;
 mod brief;
+mod content_policy;
 mod direct;
 mod faces;
 mod fake_group;

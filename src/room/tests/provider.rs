@@ -8,11 +8,13 @@ use serde_json::json;
 use super::fake_group::FakeGroup;
 use super::fakes::FakeNames;
 use crate::{
+    content::Expiration,
     ident::{ProviderDomain, UserUri},
     room::{
         Effect, Input, Names, Phase, Recent, Room, Tag,
         effect::{Actor, Endpoint, MatrixAction, StateNow},
     },
+    translate::Loss,
 };
 
 pub(super) type Id = [u8; 32];
@@ -94,6 +96,10 @@ pub(super) struct Provider {
     /// What they looked like, and when.
     pub(super) looked: Vec<(u64, Option<String>)>,
     pub(super) reports: Vec<String>,
+    /// What senders were told that others do not get.
+    pub(super) lost: Vec<Loss>,
+    /// When messages go here, and who removes them.
+    pub(super) expiring: Vec<(Expiration, Actor)>,
     /// The epochs that it passed over by joining again.
     pub(super) gaps: BTreeSet<(u64, u64)>,
 }
@@ -155,6 +161,8 @@ impl Provider {
             called: Vec::new(),
             looked: Vec::new(),
             reports: Vec::new(),
+            lost: Vec::new(),
+            expiring: Vec::new(),
             gaps: BTreeSet::new(),
         }
     }

@@ -303,12 +303,12 @@ impl World {
                 | Effect::LookForHome { .. }
                 | Effect::Move(_)
                 | Effect::ReportAbuse { .. }
-                | Effect::Lost { .. }
                 | Effect::Reported { .. }
                 | Effect::Detail(_)
                 | Effect::Trickling(_)
-                | Effect::Expires { .. }
                 | Effect::Consent { .. } => {}
+                Effect::Lost { losses, .. } => self.providers[at].lost.extend(losses),
+                Effect::Expires { expires, actor, .. } => self.providers[at].expiring.push((expires, actor)),
                 Effect::Wake(time) => {
                     assert!(time > self.now);
                     self.wakes.insert((time, at));

@@ -340,6 +340,7 @@ fn every_loss_has_its_row() {
         Loss::Emote,
         Loss::Spoiler,
         Loss::Expiration,
+        Loss::Staying,
         Loss::InlineImage,
         Loss::Reference,
         Loss::Call,
