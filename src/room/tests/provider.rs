@@ -80,6 +80,8 @@ pub(super) struct Provider {
     pub(super) removed: BTreeSet<UserUri>,
     /// Ghosts that people banned.
     pub(super) banned: BTreeSet<UserUri>,
+    /// Ghosts that people invited, and that have not answered.
+    pub(super) awaited: BTreeSet<UserUri>,
     /// Its own people whom the gateway banned.
     pub(super) shut: BTreeSet<UserUri>,
     pub(super) timeline: Vec<Shown>,
@@ -146,6 +148,7 @@ impl Provider {
             away: BTreeSet::new(),
             removed: BTreeSet::new(),
             banned: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             shut: BTreeSet::new(),
             timeline: Vec::new(),
             txns: BTreeMap::new(),
