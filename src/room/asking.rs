@@ -16,6 +16,7 @@ use crate::{
 impl Step<'_> {
     /// Nobody wants this remote user in any more.
     pub(super) fn stop_asking(&mut self, remote: &UserUri) {
+        self.room.queue.retain(|intent| !matches!(intent, Intent::Ask { user, .. } if user == remote));
         if let Some(requester) = self.room.asking.remove(remote) {
             self.ask(ConsentAction::Cancel, requester, remote.clone());
         }
@@ -68,8 +69,9 @@ impl Step<'_> {
             return Err(Refusal::new(Cause::Conflict, why));
         }
         let is_out = self.room.banned.contains(remote) || !self.is_participant(remote);
-        let is_let_be = !is_out && self.room.contested.agrees(remote);
-        if is_let_be || self.group.in_group(remote) {
+        let stays = self.will_be_participant(remote);
+        let is_let_be = !is_out && stays && self.room.contested.agrees(remote);
+        if is_let_be || stays && self.group.in_group(remote) {
             self.sync_members();
             return Ok(());
         }
@@ -80,9 +82,33 @@ impl Step<'_> {
             return Err(refusal);
         }
         counts(self, by)?;
+        if self.group.in_group(remote) || self.is_banned_now(remote) {
+            // Their provider would not know what to make of it: they have to be out first, or free.
+            if !self.is_to_be_asked(remote) {
+                self.room.queue.push_back(Intent::Ask { by: by.clone(), user: remote.clone() });
+            }
+            return Ok(());
+        }
         self.room.asking.insert(remote.clone(), by.clone());
         self.ask(ConsentAction::Request, by.clone(), remote.clone());
         Ok(())
+    }
+
+    /// Whether a remote user is asked in once they are out, or their ban is lifted.
+    pub(super) fn is_to_be_asked(&self, remote: &UserUri) -> bool {
+        self.room.queue.iter().any(|intent| matches!(intent, Intent::Ask { user, .. } if user == remote))
+    }
+
+    /// What had to go before has: who was invited meanwhile is asked.
+    pub(super) fn ask_at_last(&mut self, by: &UserUri, remote: &UserUri) {
+        if let Err(refusal) = self.ask_other_in(by, remote) {
+            self.decline(remote.clone(), refusal.text);
+        }
+    }
+
+    /// Whether one of ours is on the list with a client.
+    pub(super) fn is_in(&self, user: &UserUri) -> bool {
+        self.is_participant(user) && self.group.in_group(user)
     }
 
     /// The components of the room that a consent request carries.
@@ -172,7 +198,9 @@ impl Step<'_> {
 
     /// A remote user asks one of ours in.
     pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, about: &About, standing: bool) {
-        if self.is_participant(&target) && self.group.in_group(&target) {
+        // Perhaps somebody removed them, and asks anew before we hear of it.
+        let stays = self.is_in(&target);
+        if stays && (self.is_fixed() || self.room.phase != Phase::Active || self.room.matrix.is_none()) {
             return;
         }
         if let Some(why) = self.refuses_asking(&requester, &target) {
@@ -189,7 +217,7 @@ impl Step<'_> {
             return self.report(format!("{requester} asks {target}, who is asked by another already"));
         }
         // While we hear the group, the end of a ban is the host's to say, and not that of whoever asks.
-        let waits = self.room.phase == Phase::Active && self.sees_group() && self.is_banned_now(&target);
+        let waits = stays || self.room.phase == Phase::Active && self.sees_group() && self.is_banned_now(&target);
         if !waits {
             self.lift_shut(&target);
         }
@@ -228,6 +256,9 @@ impl Step<'_> {
             return;
         }
         self.room.asked.remove(target);
+        if self.room.asked_in_vain.remove(target) {
+            return;
+        }
         if self.room.present.contains(target) {
             if self.room.direct {
                 self.taken_back(requester);

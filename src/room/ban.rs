@@ -8,7 +8,7 @@ use super::{
     effect::{Effect, MatrixAction},
     group::{GroupChange, GroupError},
     pump::Turn,
-    state::{Intent, Phase},
+    state::{InFlight, Intent, Phase},
     step::Step,
 };
 use crate::{
@@ -22,8 +22,49 @@ impl Step<'_> {
         if self.is_kept_out(user) {
             return true;
         }
-        let lifted = |intent: &Intent| matches!(intent, Intent::Unban { user: who, .. } if who == user);
-        !self.room.queue.iter().any(lifted) && self.is_banned_now(user)
+        self.is_banned_now(user) && !self.is_lifted(user)
+    }
+
+    /// Whether somebody here lifted the ban of a user, and the MIMI room does not know that yet.
+    fn is_lifted(&self, user: &UserUri) -> bool {
+        !self.is_kept_out(user) && self.is_end_wanted(user)
+    }
+
+    /// Whether the end of a ban waits, whatever was done here after that.
+    fn is_end_wanted(&self, user: &UserUri) -> bool {
+        self.room.queue.iter().any(|intent| matches!(intent, Intent::Unban { user: who, .. } if who == user))
+    }
+
+    /// Whether somebody here banned a user, and the MIMI room does not know that yet.
+    fn is_ban_wanted(&self, user: &UserUri) -> bool {
+        self.room.queue.iter().any(|intent| matches!(intent, Intent::Ban { user: who, .. } if who == user))
+    }
+
+    /// A ban was lifted in the Matrix room. One that was not made yet becomes a removal: who was banned and is not any more is
+    /// out of the Matrix room. One that is on its way to the hub is lifted behind it.
+    fn lifts(&mut self, by: &UserUri, user: &UserUri) {
+        if self.room.phase != Phase::Active {
+            return;
+        }
+        let sent = usize::from(matches!(self.room.in_flight, Some(InFlight::Commit { .. })));
+        for intent in self.room.queue.iter_mut().skip(sent) {
+            if let Intent::Ban { by, user: who } = intent
+                && who == user
+            {
+                *intent = Intent::Remove { by: by.clone(), user: who.clone() };
+            }
+        }
+        if self.is_banned_now(user) || self.is_ban_wanted(user) {
+            self.want(Intent::Unban { by: by.clone(), user: user.clone() });
+        }
+    }
+
+    /// The turn of a ban that was lifted while its commit was on its way, and the hub did not take that: they are to be out, all
+    /// the same.
+    pub(super) fn remove_instead(&mut self, by: &UserUri, user: &UserUri) -> Turn {
+        self.room.queue.pop_front();
+        self.room.queue.push_front(Intent::Remove { by: by.clone(), user: user.clone() });
+        Turn::Again
     }
 
     pub(super) fn is_banned_now(&self, user: &UserUri) -> bool {
@@ -51,7 +92,7 @@ impl Step<'_> {
             return;
         }
         for user in self.room.present.clone() {
-            if self.room.asked.contains_key(&user) && self.is_banned_now(&user) {
+            if self.room.asked.contains_key(&user) && self.is_banned_now(&user) && !self.is_lifted(&user) {
                 self.put_out(&user, "banned from the MIMI room");
             }
         }
@@ -61,6 +102,10 @@ impl Step<'_> {
     pub(super) fn take_out(&mut self, user: &UserUri, reason: &str) {
         if !self.is_banned_now(user) || self.room.direct {
             return self.put_out(user, reason);
+        }
+        if self.is_lifted(user) {
+            // Somebody here let them in again meanwhile. If the MIMI room does not, the ban is put back.
+            return;
         }
         let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) else { return };
         let was_here = self.room.present.remove(user);
@@ -76,7 +121,8 @@ impl Step<'_> {
 
     /// The ghost of somebody whom the MIMI room bans left: nobody here invites it again, and a moderator here can lift that.
     pub(super) fn shut_ghost(&mut self, user: &UserUri, reason: &str) {
-        if !self.is_banned_now(user) || self.room.direct || self.is_kept_out(user) || self.room.barred.contains(user) {
+        let here = self.is_kept_out(user) || self.room.barred.contains(user) || self.is_lifted(user);
+        if !self.is_banned_now(user) || self.room.direct || here {
             return;
         }
         self.shut_again(user, reason);
@@ -92,16 +138,24 @@ impl Step<'_> {
 
     /// The Matrix bans of those whom the MIMI room does not ban any more are lifted, whoever made them here.
     pub(super) fn let_in_again(&mut self) {
-        let agreed: Vec<UserUri> = self.room.banned.iter().filter(|user| self.is_banned_now(user)).cloned().collect();
+        // Who was banned again here while the end of their ban is on its way stays banned.
+        let agreed = self.room.banned.iter().filter(|user| self.is_banned_now(user) && !self.is_end_wanted(user));
+        let agreed: Vec<UserUri> = agreed.cloned().collect();
         self.room.shut.extend(agreed);
-        let free: Vec<UserUri> = self.room.shut.iter().filter(|user| !self.is_banned_now(user)).cloned().collect();
+        let free = self.room.shut.iter().filter(|user| !self.is_banned_now(user) && !self.is_ban_wanted(user));
+        let free: Vec<UserUri> = free.cloned().collect();
         for user in free {
             self.lift_shut(&user);
         }
+        self.invite_those_in_vain();
+    }
+
+    /// Who was asked in and could not be invited then is, if they can be now.
+    pub(super) fn invite_those_in_vain(&mut self) {
         let waiting = std::mem::take(&mut self.room.asked_in_vain);
-        let (banned, free): (BTreeSet<UserUri>, BTreeSet<UserUri>) =
-            waiting.into_iter().partition(|user| self.is_banned_now(user));
-        self.room.asked_in_vain = banned;
+        let (waiting, free): (BTreeSet<UserUri>, BTreeSet<UserUri>) =
+            waiting.into_iter().partition(|user| self.is_banned_now(user) || self.is_in(user));
+        self.room.asked_in_vain = waiting;
         for user in free {
             self.invite_asked(&user);
         }
@@ -145,9 +199,7 @@ impl Step<'_> {
         if !self.room.banned.remove(user) && !by_us {
             return false;
         }
-        if self.room.phase == Phase::Active && self.is_banned_now(user) {
-            self.want(Intent::Unban { by: by.clone(), user: user.clone() });
-        }
+        self.lifts(by, user);
         true
     }
 
@@ -178,12 +230,16 @@ impl Step<'_> {
         if !self.room.banned.remove(remote) && !by_us {
             return false;
         }
-        if self.room.contested.agrees(remote) {
-            // The MIMI room never banned them.
-            self.sync_members();
-        }
-        if self.room.phase == Phase::Active {
-            self.want(Intent::Unban { by: by.clone(), user: remote.clone() });
+        self.room.contested.agrees(remote);
+        self.lifts(by, remote);
+        if self.room.phase == Phase::Active && self.is_participant(remote) {
+            if self.will_be_participant(remote) {
+                // The MIMI room never banned them.
+                self.sync_members();
+            } else {
+                // As with whoever is removed: until that is done the ghost counts as here.
+                self.room.ghosts.insert(remote.clone());
+            }
         }
         true
     }
@@ -244,6 +300,9 @@ impl Step<'_> {
     }
 
     pub(super) fn ban(&mut self, by: &UserUri, user: &UserUri) -> Result<Turn, GroupError> {
+        if self.is_banned_now(user) && self.room.banned.contains(user) {
+            self.room.shut.insert(user.clone());
+        }
         if !self.is_kept_out(user) || self.is_banned_now(user) {
             return Ok(Turn::Done);
         }
@@ -370,7 +429,14 @@ impl Step<'_> {
 
     /// A ban did not reach the MIMI room. The hub's stands: nobody gets them in again. Elsewhere it is undone, since the
     /// banned one would read on unseen. Answers what to tell people.
-    pub(super) fn ban_failed(&mut self, user: &UserUri, why: &str) -> Option<String> {
+    pub(super) fn ban_failed(&mut self, by: &UserUri, user: &UserUri, why: &str) -> Option<String> {
+        if self.is_lifted(user) {
+            // Nobody wants it any more.
+            if self.is_participant(user) {
+                self.want_first(Intent::Remove { by: by.clone(), user: user.clone() });
+            }
+            return None;
+        }
         let name = self.names.display(user);
         if self.is_ours(user) {
             // They are out of the Matrix room: off the list, too, so that nothing is sent to them.

@@ -108,6 +108,10 @@ impl Step<'_> {
         let refused = format!("{name} could not be removed: {why}.");
         self.room.ghosts.remove(user);
         let worth = if self.is_ours(user) { Worth::Undoing } else { self.is_worth_undoing_of(Undone::Kick, user) };
+        if self.is_ours(user) && !self.room.present.contains(user) && self.is_participant(user) {
+            // They are out of the Matrix room: off the list, too, so that nothing is sent to them.
+            self.want(super::state::Intent::Leave { user: user.clone() });
+        }
         self.sync_members();
         match worth {
             Worth::Undoing => Some(refused),

@@ -187,8 +187,13 @@ impl Step<'_> {
     /// Nothing is carried any more.
     pub(super) fn end(&mut self) {
         let unsaid: Vec<Intent> = self.room.again.drain(..).chain(self.room.queue.drain(..)).collect();
-        for intent in unsaid.into_iter().filter(|intent| matches!(intent, Intent::Say { .. })) {
-            self.give_up(&intent, "the connection to MIMI ended");
+        for intent in unsaid {
+            match intent {
+                Intent::Say { .. } => self.give_up(&intent, "the connection to MIMI ended"),
+                // Its ghost was invited.
+                Intent::Ask { user, .. } => drop(self.room.ghosts.insert(user)),
+                _ => {}
+            }
         }
         for (user, by) in std::mem::take(&mut self.room.asking) {
             self.ask(ConsentAction::Cancel, by, user.clone());

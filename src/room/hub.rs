@@ -392,7 +392,8 @@ impl Step<'_> {
         let group = &*self.group;
         self.room.unshown.retain(|user| group.in_group(user));
         // Who is asked anew while their leave is on its way stays asked.
-        self.room.asked.retain(|user, _| !group.in_group(user) || going.contains(user));
+        let in_vain = &self.room.asked_in_vain;
+        self.room.asked.retain(|user, _| !group.in_group(user) || going.contains(user) || in_vain.contains(user));
         for user in &applied.local_removed {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }
@@ -456,6 +457,7 @@ impl Step<'_> {
             return self.end_and_begin();
         }
         self.take_out_by(before, applied);
+        self.invite_those_in_vain();
         // Who was asked and is not in yet can still come in.
         self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };
         self.room.held.clear();

@@ -113,7 +113,7 @@ impl Step<'_> {
         if self.is_ours(remote) {
             return conflict("That user is here on this server: invite them the Matrix way.".to_owned());
         }
-        if self.group.in_group(remote) && !self.room.contested.is_left(remote) {
+        if self.will_be_participant(remote) && self.group.in_group(remote) && !self.room.contested.is_left(remote) {
             return conflict(format!("{} is in here already.", self.names.display(remote)));
         }
         // Another one's role would let people in whom they may not.

@@ -253,7 +253,16 @@ impl Step<'_> {
                 self.commit(by, &change).map(|_| Turn::Done)
             }
             Intent::Belong { by, to } => self.belong(by, to.as_ref()),
-            Intent::Ban { by, user } => self.ban(by, user),
+            Intent::Ban { by, user } => {
+                if !self.is_hub() && !self.is_kept_out(user) && !self.is_banned_now(user) {
+                    return Ok(self.remove_instead(by, user));
+                }
+                self.ban(by, user)
+            }
+            Intent::Ask { by, user } => {
+                self.ask_at_last(by, user);
+                Ok(Turn::Done)
+            }
             Intent::Unban { by, user } => self.unban(by, user),
             Intent::Appoint { by, levels } => self.appoint(by, levels),
             Intent::Describe { by, setting, text } => self.describe(by, *setting, text),
@@ -388,7 +397,7 @@ impl Step<'_> {
                 return self.report(format!("{who} is still listed at the hub of a direct chat that is over: {why}"));
             }
             Intent::Leave { .. } => format!("{name} left here, but is still listed at the hub: {why}."),
-            Intent::Ban { user, .. } => match self.ban_failed(user, why) {
+            Intent::Ban { by, user } => match self.ban_failed(by, user, why) {
                 Some(text) => text,
                 None => return,
             },
@@ -396,6 +405,7 @@ impl Step<'_> {
                 Some(text) => text,
                 None => return,
             },
+            Intent::Ask { user, .. } => format!("{} could not be asked in: {why}.", self.names.display(user)),
             Intent::Change { .. } => format!("What {name} wanted to change in this room stays as it is: {why}."),
             Intent::Belong { .. } => match self.stays_as_it_belongs(why) {
                 Some(text) => text,

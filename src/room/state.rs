@@ -143,6 +143,13 @@ pub enum Intent {
         /// Encoded MIMI content with a message status report.
         content: Vec<u8>,
     },
+    /// Ask a remote user in who goes before that, or whose ban is lifted.
+    Ask {
+        /// Who wants it.
+        by: UserUri,
+        /// Who is asked.
+        user: UserUri,
+    },
 }
 
 impl Intent {
@@ -163,6 +170,7 @@ impl Intent {
             | Self::Settle { .. }
             | Self::Describe { .. }
             | Self::Open { .. }
+            | Self::Ask { .. }
             | Self::Appoint { .. } => None,
         }
     }
@@ -184,6 +192,7 @@ impl Intent {
             | Self::Belong { by, .. }
             | Self::Describe { by, .. }
             | Self::Open { by, .. }
+            | Self::Ask { by, .. }
             | Self::Appoint { by, .. } => by,
         }
     }
@@ -325,7 +334,8 @@ pub struct Room {
     pub asked: BTreeMap<UserUri, UserUri>,
     /// Of them, those whose invitation was taken back while the Matrix room was being made.
     pub taken_back: BTreeSet<UserUri>,
-    /// Of them, those who are banned in the MIMI room: they are invited when they are not any more.
+    /// Of them, those who are banned in the MIMI room, or whose removal from it did not come yet: they are invited when they are
+    /// not any more, or it came.
     pub asked_in_vain: BTreeSet<UserUri>,
     /// What our users want, in order.
     pub queue: VecDeque<Intent>,

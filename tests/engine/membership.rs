@@ -206,6 +206,53 @@ async fn a_kick_before_the_ban_arrives_does_not_lift_it() {
     assert_eq!(a.member(&at_a, &b2).as_deref(), Some("ban"));
 }
 
+/// A moderator of a followed room bans and lifts it, and removes and invites, before its host heard of the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_back_before_the_host_heard_of_it_ends_as_people_see_it() {
+    let (away, tried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (held, count) = (Arc::clone(&away), Arc::clone(&tried));
+    let two = Two::with(Arc::new(Mutex::new(Box::new(move |call: &str| {
+        if !held.load(Ordering::SeqCst) || !call.starts_with("update b.example") {
+            return Fault::None;
+        }
+        count.fetch_add(1, Ordering::SeqCst);
+        Fault::Before
+    }))))
+    .await;
+    let (at_a, at_b) = four(&two).await;
+    let (a, b) = (&two.a.homeserver, &two.b.homeserver);
+    empower_b1(&two, &at_a, &at_b).await;
+    let (b2, a2) = (two.a.ghost(&two.b.uri("b2")), two.b.ghost(&two.a.uri("a2")));
+    // One of B's own is banned, and freed.
+    away.store(true, Ordering::SeqCst);
+    b.make(&at_b, "b1", "@b2:b.test", "ban", "rude");
+    until_true("the ban is on its way", || tried.load(Ordering::SeqCst) > 0).await;
+    b.unban(&at_b, "b1", "@b2:b.test");
+    settled(&two.b, &at_b, "b1").await;
+    away.store(false, Ordering::SeqCst);
+    until_member(&two.a, &at_a, &b2, "leave").await;
+    b.say(&at_b, "b1", "all is well");
+    until_bodies(&two.a, &at_a, &["all is well"]).await;
+    assert_eq!(b.member(&at_b, "@b2:b.test").as_deref(), Some("leave"), "the bot bans whom B1 freed");
+    b.invite(&at_b, "b1", "@b2:b.test", false);
+    b.join(&at_b, "b2");
+    until_member(&two.a, &at_a, &b2, "join").await;
+    // A ghost is removed, and invited.
+    let before = tried.load(Ordering::SeqCst);
+    away.store(true, Ordering::SeqCst);
+    b.kick(&at_b, "b1", &a2);
+    until_true("the removal is on its way", || tried.load(Ordering::SeqCst) > before).await;
+    b.invite(&at_b, "b1", &a2, false);
+    settled(&two.b, &at_b, "b1").await;
+    away.store(false, Ordering::SeqCst);
+    until_member(&two.a, &at_a, "@a2:a.test", "invite").await;
+    assert_eq!(b.member(&at_b, &a2).as_deref(), Some("invite"), "the ghost declined");
+    a.join(&at_a, "a2");
+    until_member(&two.b, &at_b, &a2, "join").await;
+    a.say(&at_a, "a2", "here again");
+    until_bodies(&two.b, &at_b, &["here again"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_that_the_homeserver_refuses_is_a_refusal() {
     let two = Two::new().await;

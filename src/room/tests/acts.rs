@@ -167,18 +167,23 @@ impl World {
         let at = self.at(&by.provider());
         let p = &mut self.providers[at];
         p.joined.remove(who);
+        p.invited.remove(who);
         p.ghosts.remove(who);
+        p.awaited.remove(who);
         p.removed.insert(who.clone());
         p.away.insert(who.clone());
         self.member_event(at, by, who, "leave");
     }
 
-    /// Bans a ghost from `by`'s Matrix room.
+    /// Bans somebody from `by`'s Matrix room: a local user or a ghost.
     pub(super) fn ban(&mut self, by: &UserUri, who: &UserUri) {
         self.trace.push(format!("{by} bans {who}"));
         let at = self.at(&by.provider());
         let p = &mut self.providers[at];
+        p.joined.remove(who);
+        p.invited.remove(who);
         p.ghosts.remove(who);
+        p.awaited.remove(who);
         p.removed.insert(who.clone());
         p.away.insert(who.clone());
         p.banned.insert(who.clone());
@@ -188,7 +193,8 @@ impl World {
     pub(super) fn unban(&mut self, by: &UserUri, who: &UserUri) {
         self.trace.push(format!("{by} lifts the ban of {who}"));
         let at = self.at(&by.provider());
-        assert!(self.providers[at].banned.remove(who));
+        let p = &mut self.providers[at];
+        assert!(p.banned.remove(who) | p.shut.remove(who));
         self.late_unban(at, by, who);
     }
 
@@ -209,6 +215,10 @@ impl World {
             let content = json!({ "msgtype": "m.text", "body": format!("!mimi invite {who}") });
             self.event(at, &sender, "m.room.message", None, content);
             return;
+        }
+        let p = &mut self.providers[at];
+        if !p.ghosts.contains(who) {
+            p.awaited.insert(who.clone());
         }
         self.member_event(at, by, who, "invite");
     }

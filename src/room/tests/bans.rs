@@ -29,8 +29,14 @@ fn three() -> World {
     world
 }
 
-/// The hub gives somebody this role.
+/// The hub gives somebody this role, and all hear of it.
 pub(super) fn give(world: &mut World, who: &crate::ident::UserUri, role: u32) {
+    give_now(world, who, role);
+    world.settle();
+}
+
+/// The hub gives somebody this role.
+pub(super) fn give_now(world: &mut World, who: &crate::ident::UserUri, role: u32) {
     let who = who.clone();
     world.as_hub(|step| {
         let state = step.group.state().unwrap();
@@ -38,7 +44,6 @@ pub(super) fn give(world: &mut World, who: &crate::ident::UserUri, role: u32) {
         let staged = step.group.stage(&a1(), &GroupChange { app_data, ..GroupChange::default() }, step.now).unwrap();
         step.hub_accept_own_commit(&staged).unwrap();
     });
-    world.settle();
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod portraits;
 mod post;
 mod provider;
 mod roles;
+mod second;
 mod settings;
 mod thresholds;
 mod world;

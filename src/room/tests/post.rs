@@ -183,14 +183,17 @@ impl World {
                 }
             }
             Effect::Matrix(MatrixAction::Join { actor: Actor::Ghost(ghost), .. }) => {
+                p.awaited.remove(&ghost);
                 p.ghosts.insert(ghost);
             }
             Effect::Matrix(MatrixAction::Leave { actor: Actor::Ghost(ghost), .. }) => {
                 p.ghosts.remove(&ghost);
+                p.awaited.remove(&ghost);
                 p.away.insert(ghost);
             }
             Effect::Matrix(MatrixAction::Invite { target, .. }) => {
-                let may = |user: &UserUri| !p.joined.contains(user) && !p.shut.contains(user);
+                let out = |user: &UserUri| p.shut.contains(user) || p.banned.contains(user);
+                let may = |user: &UserUri| !p.joined.contains(user) && !out(user);
                 if let Some(user) = p.names.uri(&target).filter(may) {
                     p.invited.insert(user);
                 }

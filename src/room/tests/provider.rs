@@ -82,6 +82,8 @@ pub(super) struct Provider {
     pub(super) removed: BTreeSet<UserUri>,
     /// Ghosts that people banned.
     pub(super) banned: BTreeSet<UserUri>,
+    /// Ghosts that people invited, and that have not answered.
+    pub(super) awaited: BTreeSet<UserUri>,
     /// Its own people whom the gateway banned.
     pub(super) shut: BTreeSet<UserUri>,
     pub(super) timeline: Vec<Shown>,
@@ -152,6 +154,7 @@ impl Provider {
             away: BTreeSet::new(),
             removed: BTreeSet::new(),
             banned: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             shut: BTreeSet::new(),
             timeline: Vec::new(),
             txns: BTreeMap::new(),
