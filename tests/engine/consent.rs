@@ -247,6 +247,7 @@ async fn nobody_can_tell_who_declined_who_blocks_and_who_is_there() {
     let portal = play.b.homeserver.portal(&play.room("declined")).unwrap();
     play.b.homeserver.leave(&portal, "declined");
     let talk = desk(&play.b, "declined").await;
+    told(&play.b, "declined", &talk, "asks you to agree").await;
     says(&play.b, "declined", &talk, "no", "They are not told.").await;
     play.b.stop().await;
     play.b.start().await;

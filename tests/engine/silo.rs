@@ -509,9 +509,18 @@ impl Silo {
 
     /// Waits until all that the gateway had for its homeserver and for peers is sent, and known to be.
     pub(crate) async fn until_all_sent(&self) {
+        self.until_empty("outbox").await;
+    }
+
+    /// Waits until nothing waits for a room.
+    pub(crate) async fn until_all_heard(&self) {
+        self.until_empty("inbox").await;
+    }
+
+    async fn until_empty(&self, table: &str) {
         let since = Instant::now();
-        while let Some(bytes) = self.bytes().await.get("outbox") {
-            assert!(since.elapsed() < PATIENCE, "{}: {bytes} bytes are not sent within {PATIENCE:?}", self.domain);
+        while let Some(bytes) = self.bytes().await.get(table) {
+            assert!(since.elapsed() < PATIENCE, "{}: {bytes} bytes stay in {table} for {PATIENCE:?}", self.domain);
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
     }

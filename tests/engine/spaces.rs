@@ -308,6 +308,8 @@ async fn a_room_that_belonged_to_a_space_is_forgotten_there() {
     until_told(&two.a, &room, "it does not belong to its space any more").await;
     comes(&two.a, &space, "a3");
     until_true("it is forgotten", || forgotten.load(SeqCst)).await;
+    // What it asked before that is still answered.
+    two.a.until_all_heard().await;
     let before = heard.load(SeqCst);
     bring(&two.a, &space, "a1", &two.b, "b1").await;
     assert_eq!(heard.load(SeqCst), before);

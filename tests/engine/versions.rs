@@ -71,6 +71,8 @@ async fn a_poll_is_edited_on_both_sides_and_votes_say_what_they_are_for() {
     let edited = shown(&two.b, &at_b, START, |content| content.get("m.new_content").is_some()).await;
     assert_eq!(bare(&edited), version(there, &new));
     assert_eq!(edited["sender"], *two.b.ghost(&two.a.uri("a1")));
+    // What can be voted for is known with the answer to the send.
+    two.b.until_all_sent().await;
     restart(&two.b).await;
     b.send(&at_b, "b1", RESPONSE, vote(there, "4"));
     // A counts the vote only if its text says what it is for.
