@@ -157,9 +157,9 @@ fn after_reading(seconds: u64) -> Value {
 }
 
 /// Seconds after it was said.
-fn after(content: &MimiContent, seconds: u32) -> Option<Expiration> {
+fn after(content: &MimiContent, seconds: u32) -> Expiration {
     let said = content.sender_timestamp().unwrap().millis.div_ceil(1000);
-    Some(Expiration::At(u32::try_from(said).unwrap() + seconds))
+    Expiration::At(u32::try_from(said).unwrap() + seconds)
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn where_messages_expire_those_without_a_time_get_one_and_go_here_too() {
             let mut world = expiring(wanted, usual);
             let (content, lost) = sent(&mut world, &by, "m.room.message", hello());
             let content = content.unwrap();
-            let expected = seconds.and_then(|seconds| after(&content, seconds));
+            let expected = seconds.map(|seconds| after(&content, seconds));
             assert_eq!(content.expires, expected, "{wanted:?} {usual:?}");
             assert_eq!(lost, Vec::from_iter(seconds.map(|_| Loss::Staying)));
             let at = world.at(&by.provider());
@@ -196,13 +196,14 @@ fn a_time_outside_of_the_policys_bounds_is_brought_into_them_and_its_sender_is_t
     let at = world.now + 3 * 86_400_000;
     let timed = json!({ "msgtype": "m.text", "body": "hello", "org.matrix.self_destruct_after": at });
     let content = sent(&mut world, &b1(), "m.room.message", timed).0.unwrap();
-    assert_eq!(content.expires, after(&content, DAY));
+    assert_eq!(content.expires, Some(after(&content, DAY)));
     // Exactly as long as is allowed, counted from within a second.
     world.now += 1000 - world.now % 1000 + 500;
     let timed = json!({ "type": "after_send", "timer": 86_400_000 });
     let timed = json!({ "msgtype": "m.text", "body": "hello", "com.beeper.disappearing_timer": timed });
     let (content, lost) = sent(&mut world, &b1(), "m.room.message", timed);
-    assert_eq!((content.as_ref().unwrap().expires, lost), (after(content.as_ref().unwrap(), DAY), vec![]));
+    let content = content.unwrap();
+    assert_eq!((content.expires, lost), (Some(after(&content, DAY)), vec![]));
 }
 
 #[test]
