@@ -82,7 +82,7 @@ impl Step<'_> {
             return Err(refusal);
         }
         counts(self, by)?;
-        if self.group.in_group(remote) || self.is_banned_now(remote) {
+        if self.is_participant(remote) && !stays || self.is_banned_now(remote) {
             // Their provider would not know what to make of it: they have to be out first, or free.
             if !self.is_to_be_asked(remote) {
                 self.room.queue.push_back(Intent::Ask { by: by.clone(), user: remote.clone() });

@@ -250,7 +250,7 @@ async fn what_is_taken_back_before_the_host_heard_of_it_ends_as_people_see_it() 
     a.join(&at_a, "a2");
     until_member(&two.b, &at_b, &a2, "join").await;
     a.say(&at_a, "a2", "here again");
-    until_bodies(&two.b, &at_b, &["here again"]).await;
+    until_bodies(&two.b, &at_b, &["all is well", "here again"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

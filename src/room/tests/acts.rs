@@ -173,6 +173,9 @@ impl World {
         p.removed.insert(who.clone());
         p.away.insert(who.clone());
         self.member_event(at, by, who, "leave");
+        if let Some(Mail::Input(Input::Event { event, .. })) = self.providers[at].inbox.back_mut() {
+            event.was = Some("join".to_owned());
+        }
     }
 
     /// Bans somebody from `by`'s Matrix room: a local user or a ghost.

@@ -67,7 +67,7 @@ fn one(world: &mut World, removals: bool) {
             let by = world.rng.pick(joined.clone());
             let who = world.rng.pick(here.into_iter().filter(|who| {
                 let p = &world.providers[at];
-                !joined.contains(who) && !invited.contains(who) && !p.shut.contains(who)
+                !joined.contains(who) && !invited.contains(who) && !p.shut.contains(who) && !p.banned.contains(who)
             }));
             if let (Some(by), Some(who)) = (by, who) {
                 world.bring(&by, &who);
@@ -91,6 +91,7 @@ fn one(world: &mut World, removals: bool) {
                 world.invite(&by, &who);
             }
         }
+        _ if removals && at > 0 => in_haste(world, at),
         _ if removals => {
             let admin = user("u0@a");
             let ghosts = world.providers[0].ghosts.clone();
@@ -109,6 +110,41 @@ fn one(world: &mut World, removals: bool) {
             }
         }
         _ => {}
+    }
+}
+
+/// A moderator at a follower does several things to somebody, waiting for none of them.
+fn in_haste(world: &mut World, at: usize) {
+    let moderates = |who: &UserUri| {
+        world.providers[0]
+            .group
+            .state()
+            .is_ok_and(|state| state.role_of(who).is_some_and(|role| role >= role::MODERATOR))
+    };
+    let p = &world.providers[at];
+    let by = p.joined.iter().find(|who| moderates(who)).cloned();
+    let people = p.joined.iter().chain(&p.ghosts).chain(&p.banned).chain(&p.shut);
+    let people: Vec<UserUri> =
+        people.filter(|who| Some(*who) != by.as_ref() && **who != user("u0@a")).cloned().collect();
+    let who = world.rng.pick(people);
+    let (Some(by), Some(who)) = (by, who) else { return };
+    for _ in 0..1 + world.rng.below(4) {
+        let p = &world.providers[at];
+        let is_in = p.joined.contains(&who) || p.ghosts.contains(&who);
+        let ours = who.provider() == by.provider();
+        match world.rng.below(4) {
+            _ if p.banned.contains(&who) || p.shut.contains(&who) => world.unban(&by, &who),
+            0 => world.ban(&by, &who),
+            1 | 2 if is_in => world.kick(&by, &who),
+            _ if !is_in && ours && !p.invited.contains(&who) => world.bring(&by, &who),
+            _ if !is_in && !ours => world.invite(&by, &who),
+            _ => {
+                world.say(&by);
+            }
+        }
+        for _ in 0..world.rng.below(3) {
+            world.tick();
+        }
     }
 }
 
@@ -135,6 +171,10 @@ fn run_in(world: &mut World, seed: u64) -> bool {
     world.loss = [0, 10, 30][usize::try_from(seed % 3).unwrap()];
     if !seed.is_multiple_of(5) {
         world.bring_remote(&user("u0@a"), &user("u0@b"));
+    }
+    if removals && world.participants(0).contains(&user("u0@b")) {
+        world.empower(&user("u0@a"), &user("u0@b"), 50);
+        world.settle();
     }
     let mut left = 20 + world.rng.below(60);
     let busy = 3 + world.rng.below(30);
@@ -215,6 +255,9 @@ fn check_levels(world: &World, at: usize) {
 pub(super) fn check(world: &World, removals: bool) {
     let hub = &world.providers[0];
     let listed = world.participants(0);
+    let is_banned = |who: &UserUri| {
+        hub.group.state().is_ok_and(|state| state.role_of(who).is_some_and(|role| state.is_banned_role(role)))
+    };
     for (at, p) in world.providers.iter().enumerate() {
         let home = &p.names.0;
         let ours: BTreeSet<UserUri> = listed.iter().filter(|user| user.provider() == *home).cloned().collect();
@@ -233,9 +276,12 @@ pub(super) fn check(world: &World, removals: bool) {
         assert!(!p.group.has_pending(), "{home}");
         if room.phase == Phase::Active {
             assert_eq!(p.group.shared, hub.group.shared, "{home} and the hub differ");
+            assert!(p.shut.iter().all(is_banned), "{home} bans {:?}, and the MIMI room does not", p.shut);
+            let insists = p.notices.iter().any(|text| text.contains("again and again"));
+            let reads_on = p.banned.iter().find(|who| at > 0 && !insists && listed.contains(*who));
+            assert_eq!(reads_on, None, "{home}: banned, and in the room");
             let called = p.group.state().unwrap().metadata.name.clone();
             check_levels(world, at);
-            let insists = p.notices.iter().any(|text| text.contains("again and again"));
             assert!(insists || world.called(at) == called, "{home}: {} is not {called}", world.called(at));
             // Who was asked by somebody elsewhere and came waits to be added.
             let ours: BTreeSet<UserUri> = ours.into_iter().filter(|user| room.keeper.as_ref() != Some(user)).collect();

@@ -22,14 +22,20 @@ fn c1() -> UserUri {
     user("u0@c")
 }
 
-/// A hosts with two users; B and C follow, B with two users, of whom B1 is a moderator.
-fn moderated() -> World {
+/// As below; nobody but the first of each said anything.
+fn silent() -> World {
     let mut world = World::new(33, &["a", "b", "c"], &["u0@a", "u1@a"]);
     world.bring_remote(&a1(), &b1());
     world.bring_remote(&a1(), &c1());
     world.bring(&b1(), &b2());
     world.settle();
     give(&mut world, &b1(), role::MODERATOR);
+    world
+}
+
+/// A hosts with two users; B and C follow, B with two users, of whom B1 is a moderator.
+fn moderated() -> World {
+    let mut world = silent();
     // So that they have clients.
     for who in [a2(), b2(), c1()] {
         world.say(&who);
@@ -168,6 +174,25 @@ fn a_ghost_that_is_removed_and_invited_at_once_is_asked() {
             let mut world = moderated();
             twice(&mut world, when, |w| w.kick(&b1(), &who), |w| w.invite(&b1(), &who));
             comes_back(&mut world, &who, when);
+        }
+    }
+}
+
+#[test]
+fn who_has_no_client_yet_is_asked_as_well() {
+    for when in ALWAYS {
+        for bans in [false, true] {
+            let mut world = silent();
+            assert!(!world.providers[A].group.in_group(&a2()));
+            let first = |w: &mut World| if bans { w.ban(&b1(), &a2()) } else { w.kick(&b1(), &a2()) };
+            let second = |w: &mut World| {
+                if bans {
+                    w.unban(&b1(), &a2());
+                }
+                w.invite(&b1(), &a2());
+            };
+            twice(&mut world, when, first, second);
+            comes_back(&mut world, &a2(), when);
         }
     }
 }
