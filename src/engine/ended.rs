@@ -1,7 +1,7 @@
 //! Matrix rooms in which somebody is left of a direct chat that is over: what they write is answered, until they leave, or
 //! invite the other one again and so begin a new chat.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ruma::{OwnedRoomId, UserId};
 
@@ -19,6 +19,8 @@ use crate::{
 
 /// How often it is looked whether the bot is there.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// So long what comes next in the room waits for that: a homeserver that is away is no reason to hold up an invitation.
+const LONGEST: Duration = Duration::from_secs(10);
 
 pub(super) async fn is_ended(engine: &Engine, room: &OwnedRoomId) -> Result<bool, StoreError> {
     Ok(ENDED.get(&engine.0.db, &room.to_string()).await?.is_some())
@@ -30,7 +32,10 @@ async fn is_left(engine: &Engine, room: &OwnedRoomId) -> Result<bool, StoreError
     let Some(uri) = ENDED.get(db, &room.to_string()).await? else { return Ok(false) };
     // A new chat of the same two goes on in the same lane: that is not waited for.
     let (lane, now) = (format!("m:{uri}"), db.next_number());
-    while OUTBOX.page(db, &lane, 0, 1).await?.entries.first().is_some_and(|(number, _)| *number < now) {
+    let since = Instant::now();
+    while since.elapsed() < LONGEST
+        && OUTBOX.page(db, &lane, 0, 1).await?.entries.first().is_some_and(|(number, _)| *number < now)
+    {
         tokio::select! {
             () = engine.0.stop.cancelled() => return Err(StoreError::Closed("the engine stops".to_owned())),
             () = tokio::time::sleep(LOOK_AGAIN) => {}

@@ -54,7 +54,8 @@ pub(super) fn facts(engine: &Engine, state: &[Box<serde_json::value::RawValue>],
         let Ok(event) = serde_json::from_str::<serde_json::Value>(raw.get()) else { continue };
         let content = event.get("content").cloned().unwrap_or_default();
         let event_type = event.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
-        if let Some((component, Some(bytes))) = policy::lasting(event_type, &content) {
+        let own = event.get("state_key").and_then(serde_json::Value::as_str) == Some("");
+        if let Some((component, Some(bytes))) = policy::lasting(event_type, &content).filter(|_| own) {
             facts.lasting.insert(component, bytes);
         }
         let text = |key: &str| content.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();

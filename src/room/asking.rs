@@ -196,11 +196,27 @@ impl Step<'_> {
         None
     }
 
+    /// Those who went by this commit, and were asked in again before we heard of it.
+    pub(super) fn asked_before_they_went(&mut self, gone: &std::collections::BTreeSet<UserUri>) {
+        for user in gone {
+            let Some(requester) = self.recent.asked_early(user, self.now) else { continue };
+            let may_add = self.state().is_none_or(|state| state.can(&requester, policy::Capability::AddParticipant));
+            if may_add && !self.is_banned_now(user) && !self.room.asked.contains_key(user) {
+                self.room.asked.insert(user.clone(), requester);
+                self.invite_asked(user);
+            }
+        }
+    }
+
     /// A remote user asks one of ours in.
     pub(super) fn on_asked(&mut self, requester: UserUri, target: UserUri, about: &About, standing: bool) {
         // Perhaps somebody removed them, and asks anew before we hear of it.
-        let stays = self.is_in(&target);
-        if stays && (self.is_fixed() || self.room.phase != Phase::Active || self.room.matrix.is_none()) {
+        if self.is_in(&target) {
+            // At the hub nobody hears of a removal before it does.
+            let may_add = self.state().is_some_and(|state| state.can(&requester, policy::Capability::AddParticipant));
+            if may_add && !self.is_hub() && !self.is_fixed() && self.room.phase == Phase::Active {
+                self.recent.is_asked_early(target, requester, self.now);
+            }
             return;
         }
         if let Some(why) = self.refuses_asking(&requester, &target) {
@@ -217,7 +233,7 @@ impl Step<'_> {
             return self.report(format!("{requester} asks {target}, who is asked by another already"));
         }
         // While we hear the group, the end of a ban is the host's to say, and not that of whoever asks.
-        let waits = stays || self.room.phase == Phase::Active && self.sees_group() && self.is_banned_now(&target);
+        let waits = self.room.phase == Phase::Active && self.sees_group() && self.is_banned_now(&target);
         if !waits {
             self.lift_shut(&target);
         }
@@ -252,6 +268,7 @@ impl Step<'_> {
     }
 
     pub(super) fn on_ask_cancelled(&mut self, requester: &UserUri, target: &UserUri) {
+        self.recent.is_asked_no_more(target, requester);
         if self.room.asked.get(target) != Some(requester) {
             return;
         }

@@ -162,7 +162,7 @@ impl Step<'_> {
     }
 
     /// Who was asked in while they were banned is invited, if they still are.
-    fn invite_asked(&mut self, user: &UserUri) {
+    pub(super) fn invite_asked(&mut self, user: &UserUri) {
         let Some(requester) = self.room.asked.get(user).filter(|_| !self.room.present.contains(user)) else { return };
         if let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(user)) {
             let (actor, is_direct) = (self.inviter(requester), self.room.direct);

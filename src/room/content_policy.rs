@@ -102,7 +102,7 @@ impl Step<'_> {
         let policy = state.as_ref().and_then(|state| state.other.get(&component::MESSAGE_EXPIRATION_POLICY));
         match policy.and_then(|bytes| MessageExpiration::decode(bytes).ok()?.bounded(None)) {
             Some(seconds) => format!(
-                " Messages disappear, here and there, {} after they were said, as this room wants (m.room.retention).",
+                " For MIMI users messages disappear {} after they were said, as this room wants (m.room.retention).",
                 match (seconds / 86_400, seconds / 3600) {
                     (0, 0) => counted(seconds.into(), "second", "seconds"),
                     (0, hours) => counted(hours.into(), "hour", "hours"),

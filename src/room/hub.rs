@@ -420,6 +420,7 @@ impl Step<'_> {
         gone.retain(|user| !going.contains(user));
         self.take_out_by(&gone, applied);
         self.let_in_again();
+        self.asked_before_they_went(&gone);
         self.show_removed(applied);
         self.put_out_banned();
         self.relieve_keeper();
@@ -458,6 +459,7 @@ impl Step<'_> {
         }
         self.take_out_by(before, applied);
         self.invite_those_in_vain();
+        self.asked_before_they_went(before);
         // Who was asked and is not in yet can still come in.
         self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };
         self.room.held.clear();

@@ -176,6 +176,7 @@ impl Step<'_> {
         mut translated: Translated,
         events: &[OwnedEventId],
     ) -> Option<MessageId> {
+        let own = translated.content.expires;
         self.heed_policy(user, &mut translated);
         match self.with_sight(user, &event.event_id, &mut translated.content) {
             Ok((content, id)) => {
@@ -185,7 +186,10 @@ impl Step<'_> {
                 for event in events {
                     self.out.push(Effect::Noted { event: event.clone(), message_id, earlier: earlier.clone() });
                 }
-                if let Some(expires) = translated.content.expires {
+                // What stays in a Matrix room of our own without a time of its own is for that and its homeserver to say.
+                // State is what the room is, and nothing that was said.
+                let goes = (own.is_some() || !self.is_hub()) && !event.is_state();
+                if let Some(expires) = translated.content.expires.filter(|_| goes) {
                     let (sender, actor) = (user.clone(), self.room.speaker.clone());
                     self.out.push(Effect::Expires { message_id, sender, expires, actor });
                 }

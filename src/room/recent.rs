@@ -9,6 +9,10 @@ use crate::ident::UserUri;
 const HOUR: Millis = 3_600_000;
 /// So long after one began a call further events of theirs that begin one are about the same, in milliseconds.
 const ONE_CALL: Millis = 10_000;
+/// So long a question counts that came before its target was heard to be out, in milliseconds.
+const EARLY: Millis = 600_000;
+/// So many of them are kept.
+const MAX_EARLY: usize = 100;
 /// Of so many senders people hear that within it.
 const MAX_UNREAD: usize = 10;
 
@@ -22,6 +26,8 @@ pub struct Recent {
     pub(super) looks_at: Millis,
     /// When people heard that a message of somebody cannot be read.
     unread: BTreeMap<UserUri, Millis>,
+    /// Our users who were asked in while they were in, as far as was known here: by whom, and when.
+    asked_early: VecDeque<(UserUri, UserUri, Millis)>,
     /// Who began a call last, and when.
     called: Option<(UserUri, Millis)>,
 }
@@ -37,6 +43,25 @@ impl Recent {
             self.unread.insert(sender.clone(), now);
         }
         tells
+    }
+
+    /// Somebody is asked in whom we take to be in.
+    pub(super) fn is_asked_early(&mut self, target: UserUri, requester: UserUri, now: Millis) {
+        self.asked_early.retain(|(user, _, at)| *user != target && now.abs_diff(*at) < EARLY);
+        self.asked_early.truncate(MAX_EARLY - 1);
+        self.asked_early.push_front((target, requester, now));
+    }
+
+    /// That was taken back.
+    pub(super) fn is_asked_no_more(&mut self, target: &UserUri, requester: &UserUri) {
+        self.asked_early.retain(|(user, by, _)| user != target || by != requester);
+    }
+
+    /// Who asked somebody in a moment ago, who was in then.
+    pub(super) fn asked_early(&mut self, target: &UserUri, now: Millis) -> Option<UserUri> {
+        let at = self.asked_early.iter().position(|(user, _, _)| user == target)?;
+        let (_, requester, at) = self.asked_early.remove(at)?;
+        (now.abs_diff(at) < EARLY).then_some(requester)
     }
 
     /// Whether this is word of a call that was told already: clients announce one call by several events.

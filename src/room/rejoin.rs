@@ -129,7 +129,9 @@ impl Step<'_> {
         for user in &gone {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }
-        self.remove_from_matrix(&gone.into_iter().filter(|user| !self.is_going(user)).collect());
+        let gone = gone.into_iter().filter(|user| !self.is_going(user)).collect();
+        self.remove_from_matrix(&gone);
+        self.asked_before_they_went(&gone);
         self.sync_members();
     }
 

@@ -100,11 +100,11 @@ impl Step<'_> {
             None => {}
         }
         // As with reports: it is about people, and none of the messages that the log has.
-        let mut content = content;
+        let (mut content, mut beside_card) = (content, false);
         if translate::profile::is_profile(&content) {
             self.on_profile(sender, &content);
             match translate::profile::beside_card(&content) {
-                Some(said) => content = said,
+                Some(said) => (content, beside_card) = (said, true),
                 None => return,
             }
         }
@@ -137,7 +137,8 @@ impl Step<'_> {
         };
         let shown = translate::to_matrix(&content, &ctx);
         let earlier = Earlier::of(&content, crate::content::MessageId(id), sender).with_kind(shown.kind());
-        let foreseen = translate::media::foresee(&content, &ctx);
+        // Files beside a card are told of: those of a message are found by its own parts.
+        let foreseen = if beside_card { None } else { translate::media::foresee(&content, &ctx) };
         let may = |capability| self.state().is_some_and(|state| state.can(sender, capability));
         let deletes = matches!(shown.refers.form, Form::Deletion(_)) && may(Capability::DeleteOtherMessage);
         let keeper = deletes.then(|| self.room.speaker.clone());

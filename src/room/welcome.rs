@@ -84,8 +84,10 @@ impl Step<'_> {
         let group = &*self.group;
         self.room.asked.retain(|user, _| !group.in_group(user));
         self.put_out_strangers();
-        self.list_present();
-        self.dress_portal();
+        if !self.room.unbridging {
+            self.list_present();
+            self.dress_portal();
+        }
         self.sync_members();
         self.keep_leaves_fresh();
         self.open_held();

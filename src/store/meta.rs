@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The newest schema version that this program reads, and the one that it writes.
-pub const SCHEMA_VERSION: u32 = 11;
+pub const SCHEMA_VERSION: u32 = 12;
 /// Queue numbers carry the generation in their upper bits: see [`super::Queue`].
 pub(super) const MAX_GENERATION: u64 = (1 << 24) - 1;
 

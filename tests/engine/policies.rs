@@ -110,7 +110,7 @@ async fn how_long_messages_stay_in_a_matrix_room_is_the_policy_of_its_mimi_room(
     ask_bot_in(a, &at_a, "a1").await;
     a.say(&at_a, "a1", "!mimi bridge");
     let told = |part: &str| a.notices(&at_a).iter().filter(|text| text.contains(part)).count();
-    until_true("the greeting", || told("Messages disappear, here and there, 1 day after they were said") == 1).await;
+    until_true("the greeting", || told("For MIMI users messages disappear 1 day after they were said") == 1).await;
     let at_b = bring(&two.a, &at_a, "a1", &two.b, "b1").await;
     let goes = |events: Vec<Value>, body: &str| {
         let event = events.into_iter().find(|event| event["content"]["body"] == body).unwrap();

@@ -70,7 +70,7 @@ async fn events_of_other_types_that_do_not_cross_are_told() {
     let (at_a, at_b, _) = two.room().await;
     let a = &two.a.homeserver;
     for _ in 0..2 {
-        let image = a.send(&at_a, "a1", "m.image", json!({ "m.text": [{ "body": "a cat" }] }));
+        let image = a.send(&at_a, "a1", "m.image", json!({ "m.file": { "url": "mxc://a.test/cat" } }));
         until_failed(&two.a, &at_a, &image).await;
         assert_eq!(a.statuses(&at_a, &image)[0]["reason"], "com.beeper.unsupported_event");
     }

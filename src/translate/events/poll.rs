@@ -83,7 +83,8 @@ impl Kind {
         let old = kind.answers.iter().filter(|(id, _)| new.answers.iter().all(|(other, _)| other != id));
         answers.extend(old.cloned());
         answers.truncate(5 * MAX_ANSWERS);
-        let version = Self { event_type: kind.event_type.clone(), answers, undisclosed: new.undisclosed };
+        // Whether votes are to be seen stays as it was: who votes may not have heard of the new version.
+        let version = Self { answers, ..kind.clone() };
         (version != *kind).then_some(version)
     }
 }

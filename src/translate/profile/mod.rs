@@ -37,7 +37,8 @@ pub fn is_card_alone(message: &MimiContent) -> bool {
     is_profile(message) && message.subject().is_none() && message.body.walk().all(is_card)
 }
 
-/// What is said in a message about its sender beside their card; `None` if nothing is. Alternatives of a card are the card.
+/// What is said in a message about its sender beside their card; `None` if nothing is, or there is no card. Alternatives of a card
+/// are the card.
 #[must_use]
 pub fn beside_card(message: &MimiContent) -> Option<MimiContent> {
     fn is_card(part: &NestedPart) -> bool {
@@ -54,7 +55,7 @@ pub fn beside_card(message: &MimiContent) -> Option<MimiContent> {
         };
         Some(NestedPart { body, ..part.clone() })
     }
-    let mut body = rest(&message.body)?;
+    let mut body = message.body.walk().any(is_card).then(|| rest(&message.body))??;
     body.disposition = Disposition::Render;
     Some(MimiContent { body, ..message.clone() })
 }
@@ -118,14 +119,14 @@ mod tests {
         assert_eq!(read(&message).unwrap().unwrap().name.as_deref(), Some("A"));
         let text = MimiContent::new([0; 16], &alice, &room, of(part("text/plain", "Alice").body));
         assert!(is_profile(&text) && read(&text).is_none());
-        // What is said beside a card is shown, and what is no card at all; its alternatives are the card.
+        // What is said beside a card is shown; its alternatives are the card.
         let said = |body| beside_card(&MimiContent::new([0; 16], &alice, &room, of(body))).map(|rest| rest.body);
         let card = || part("text/vcard", "BEGIN:VCARD\nVERSION:4.0\nFN:A\nEND:VCARD");
         let multi = |semantics, parts| Body::Multi { semantics, parts };
         let hi = || part("text/plain", "Hi");
         assert_eq!(said(multi(PartSemantics::ChooseOne, vec![hi(), card()])), None);
         assert_eq!(said(card().body), None);
-        assert_eq!(said(hi().body), Some(hi()));
+        assert_eq!(said(hi().body), None);
         let shown = NestedPart::render(multi(PartSemantics::ProcessAll, vec![hi()]));
         assert_eq!(said(multi(PartSemantics::ProcessAll, vec![card(), hi()])), Some(shown));
         let deletion = MimiContent::new([0; 16], &alice, &room, of(Body::Null));
