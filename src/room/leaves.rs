@@ -38,7 +38,7 @@ impl Step<'_> {
             return Ok(Some(shared));
         }
         if !self.is_participant(user) {
-            if self.is_banned_now(user) {
+            if self.is_banned_now(user) || self.is_kept_out(user) {
                 return Err(GroupError::Refused("they are banned from this room".to_owned()));
             }
             if !self.may_come(user) {
@@ -86,7 +86,8 @@ impl Step<'_> {
         });
         let mut users: Vec<UserUri> = Vec::new();
         for user in speakers.take(MAX_TOGETHER) {
-            let comes = self.is_participant(user) || self.may_come(user) && !self.is_banned_now(user);
+            let out = self.is_banned_now(user) || self.is_kept_out(user);
+            let comes = self.is_participant(user) || self.may_come(user) && !out;
             if comes && !users.contains(user) && !self.group.in_group(user) && !self.is_leaving(user) {
                 users.push(user.clone());
             }
