@@ -71,6 +71,16 @@ impl Step<'_> {
         self.notice(&format!("{what} (Of more such messages you hear within an hour at the earliest.)"));
     }
 
+    /// Takes the card out of a message about its sender: what is said beside it, and whether there was one. As with reports: a card
+    /// is about people, and none of the messages that the log has.
+    fn without_card(&mut self, sender: &UserUri, content: MimiContent) -> Option<(MimiContent, bool)> {
+        if !translate::profile::is_profile(&content) {
+            return Some((content, false));
+        }
+        self.on_profile(sender, &content);
+        translate::profile::beside_card(&content).map(|said| (said, true))
+    }
+
     /// Shows an opened message of a remote user; once.
     pub(super) fn show(&mut self, opened: &Opened, accepted: Millis, frank: Option<&Frank>) {
         let Opened { sender, plaintext, beside } = opened;
@@ -99,15 +109,7 @@ impl Step<'_> {
             Some(Err(error)) => return self.report(format!("a status report of {sender} cannot be read: {error}")),
             None => {}
         }
-        // As with reports: it is about people, and none of the messages that the log has.
-        let (mut content, mut beside_card) = (content, false);
-        if translate::profile::is_profile(&content) {
-            self.on_profile(sender, &content);
-            match translate::profile::beside_card(&content) {
-                Some(said) => (content, beside_card) = (said, true),
-                None => return,
-            }
-        }
+        let Some((content, beside_card)) = self.without_card(sender, content) else { return };
         let franked = match honest {
             Ok(()) => self.franked(sender, plaintext, accepted, frank),
             Err(why) => {

@@ -128,7 +128,7 @@ fn in_haste(world: &mut World, at: usize) {
         people.filter(|who| Some(*who) != by.as_ref() && **who != user("u0@a")).cloned().collect();
     let who = world.rng.pick(people);
     let (Some(by), Some(who)) = (by, who) else { return };
-    for _ in 0..1 + world.rng.below(4) {
+    for _ in 0..=world.rng.below(4) {
         let p = &world.providers[at];
         let is_in = p.joined.contains(&who) || p.ghosts.contains(&who);
         let ours = who.provider() == by.provider();
