@@ -99,6 +99,17 @@ impl Step<'_> {
         self.room.queue.iter().any(|intent| matches!(intent, Intent::Ask { user, .. } if user == remote))
     }
 
+    /// The ghost of whom somebody here put out, and invited anew, left: that counts as no answer to the invitation.
+    pub(super) fn invite_again(&mut self, remote: &UserUri) {
+        if !self.is_to_be_asked(remote) {
+            return;
+        }
+        if let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(remote)) {
+            let (actor, is_direct) = (self.room.speaker.clone(), false);
+            self.out.push(Effect::Matrix(MatrixAction::Invite { room, actor, target, is_direct }));
+        }
+    }
+
     /// What had to go before has: who was invited meanwhile is asked.
     pub(super) fn ask_at_last(&mut self, by: &UserUri, remote: &UserUri) {
         if let Err(refusal) = self.ask_other_in(by, remote) {

@@ -47,6 +47,15 @@ impl Step<'_> {
             return;
         }
         let sent = usize::from(matches!(self.room.in_flight, Some(InFlight::Commit { .. })));
+        let adds = |intent: &Intent| matches!(intent, Intent::Add { user: who, .. } if who == user);
+        if !self.is_participant(user) && !self.room.queue.iter().any(adds) {
+            // Whoever brings them in later is another matter.
+            let mut place = 0;
+            self.room.queue.retain(|intent| {
+                place += 1;
+                place <= sent || !matches!(intent, Intent::Ban { user: who, .. } if who == user)
+            });
+        }
         for intent in self.room.queue.iter_mut().skip(sent) {
             if let Intent::Ban { by, user: who } = intent
                 && who == user
@@ -147,15 +156,10 @@ impl Step<'_> {
         for user in free {
             self.lift_shut(&user);
         }
-        self.invite_those_in_vain();
-    }
-
-    /// Who was asked in and could not be invited then is, if they can be now.
-    pub(super) fn invite_those_in_vain(&mut self) {
         let waiting = std::mem::take(&mut self.room.asked_in_vain);
-        let (waiting, free): (BTreeSet<UserUri>, BTreeSet<UserUri>) =
-            waiting.into_iter().partition(|user| self.is_banned_now(user) || self.is_in(user));
-        self.room.asked_in_vain = waiting;
+        let (banned, free): (BTreeSet<UserUri>, BTreeSet<UserUri>) =
+            waiting.into_iter().partition(|user| self.is_banned_now(user));
+        self.room.asked_in_vain = banned;
         for user in free {
             self.invite_asked(&user);
         }

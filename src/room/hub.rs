@@ -392,8 +392,7 @@ impl Step<'_> {
         let group = &*self.group;
         self.room.unshown.retain(|user| group.in_group(user));
         // Who is asked anew while their leave is on its way stays asked.
-        let in_vain = &self.room.asked_in_vain;
-        self.room.asked.retain(|user, _| !group.in_group(user) || going.contains(user) || in_vain.contains(user));
+        self.room.asked.retain(|user, _| !group.in_group(user) || going.contains(user));
         for user in &applied.local_removed {
             self.out.push(Effect::ForgetConsent { user: user.clone() });
         }
@@ -458,7 +457,6 @@ impl Step<'_> {
             return self.end_and_begin();
         }
         self.take_out_by(before, applied);
-        self.invite_those_in_vain();
         self.asked_before_they_went(before);
         // Who was asked and is not in yet can still come in.
         self.room.phase = if self.room.asked.is_empty() { Phase::Left } else { Phase::Invited };

@@ -69,15 +69,12 @@ impl Step<'_> {
         let removed = |user: &&UserUri| !self.is_participant(user) && !applied.left.contains(*user);
         for user in self.room.ghosts.clone().iter().filter(removed).cloned().collect::<Vec<_>>() {
             self.room.ghosts.remove(&user);
-            if self.is_to_be_asked(&user) {
-                // Somebody here put it out, and invited it anew: it is out already, and leaving would decline that.
-                continue;
-            }
             let reason = self.put_out_by(&user, applied);
             // It goes by itself first: that needs no power of the bot's.
             let (actor, why) = (Actor::Ghost(user.clone()), Some(reason.clone()));
             self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor, reason: why }));
             self.shut_ghost(&user, &reason);
+            self.invite_again(&user);
         }
     }
 }

@@ -26,8 +26,9 @@ impl Step<'_> {
         }
         for user in gone {
             self.room.ghosts.remove(&user);
-            let actor = Actor::Ghost(user);
+            let actor = Actor::Ghost(user.clone());
             self.out.push(Effect::Matrix(MatrixAction::Leave { room: room.clone(), actor, reason: None }));
+            self.invite_again(&user);
         }
     }
 

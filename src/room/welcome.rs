@@ -87,6 +87,8 @@ impl Step<'_> {
         if !self.room.unbridging {
             self.list_present();
             self.dress_portal();
+            // Bans may have ended while nobody of ours was in.
+            self.let_in_again();
         }
         self.sync_members();
         self.keep_leaves_fresh();

@@ -158,7 +158,7 @@ impl World {
                 p.inbox.push_back(Mail::Input(Input::ShutOut { user, why: "banned".to_owned() }));
             }
             Effect::Matrix(MatrixAction::Unban { target, .. }) => match p.names.ghost_uri(&target) {
-                Some(ghost) => assert!(p.banned.remove(&ghost) | p.shut.remove(&ghost)),
+                Some(ghost) => drop(p.banned.remove(&ghost) | p.shut.remove(&ghost)),
                 None => drop(p.shut.remove(&p.names.uri(&target).unwrap())),
             },
             Effect::Matrix(MatrixAction::Name { actor: Actor::Ghost(ghost), name, .. }) => {
@@ -196,6 +196,10 @@ impl World {
                 let may = |user: &UserUri| !p.joined.contains(user) && !out(user);
                 if let Some(user) = p.names.uri(&target).filter(may) {
                     p.invited.insert(user);
+                }
+                if let Some(ghost) = p.names.ghost_uri(&target) {
+                    assert!(!p.ghosts.contains(&ghost), "it is here");
+                    p.awaited.insert(ghost);
                 }
             }
             Effect::Matrix(MatrixAction::Kick { target, .. }) => {

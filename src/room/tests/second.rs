@@ -197,6 +197,27 @@ fn who_has_no_client_yet_is_asked_as_well() {
     }
 }
 
+#[test]
+fn who_is_banned_before_they_are_in_is_not_added_for_what_they_said() {
+    let (mut world, b3) = (moderated(), user("u2@b"));
+    world.say(&b1());
+    world.work(B);
+    world.bring(&b1(), &b3);
+    world.say(&b3);
+    world.kick(&b1(), &b3);
+    while !world.providers[B].inbox.is_empty() {
+        world.work(B);
+    }
+    assert!(world.providers[B].room().queue.iter().any(|intent| matches!(intent, Intent::Say { .. })), "it waits");
+    world.ban(&b1(), &b3);
+    world.settle();
+    let b = &world.providers[B];
+    assert_eq!(role_of(&world, &b3), Some(role::BANNED));
+    let told: Vec<_> = b.notices.iter().filter(|text| text.contains("could not be")).collect();
+    assert!(told.len() <= 2, "{} times", told.len());
+    check(&world, true);
+}
+
 /// The invitation stands in both Matrix rooms, and is accepted.
 fn comes_back(world: &mut World, who: &UserUri, when: When) {
     assert_eq!(role_of(world, who), None, "{when:?}: asked, and not in");
