@@ -237,7 +237,7 @@ pub const FEATURES: &[Feature] = &[
         "private part, text beside it",
         levels(Level::Text, Level::Full),
         "whole between gateways (`peers.*.gateway`), edits and what they refer to, too; with numbers that are no integers, as text; \
-         of a message its text and `msgtype`",
+         of a message its text, its `msgtype` and what apps add",
         None,
     ),
     row(
@@ -301,9 +301,9 @@ pub const FEATURES: &[Feature] = &[
     row(
         "what apps add to messages",
         "fields that Matrix does not have",
-        "",
-        levels(Level::Partly, Level::No),
-        "hints of clients to clients (`org.matrix.…`, `io.element.…`, `com.beeper.…` and the like) are left out without a word",
+        "private part among the alternatives of the text",
+        levels(Level::Partly, Level::Full),
+        "beside texts whole between gateways (`peers.*.gateway`), beside files not; hints of clients to clients (`org.matrix.…`, `io.element.…`, `com.beeper.…` and the like) are left out without a word",
         None,
     ),
     row(
@@ -510,6 +510,7 @@ impl Loss {
             | Self::Cover
             | Self::Profile
             | Self::Fields
+            | Self::Added
             | Self::Forwarded
             | Self::Thumbnail => return None,
         })
@@ -543,7 +544,7 @@ impl Loss {
     /// Whether a gateway of this kind gets it all the same.
     #[must_use]
     pub fn spares_gateways(&self) -> bool {
-        matches!(self, Self::Spoiler | Self::Cover | Self::Private(_))
+        matches!(self, Self::Spoiler | Self::Cover | Self::Private(_) | Self::Added)
     }
 
     /// Which row of [`FEATURES`] tells of it.
@@ -575,7 +576,7 @@ impl Loss {
             Self::Preview => "link previews",
             Self::Cover => "spoilers on pictures",
             Self::FileDetails => "what apps note of files",
-            Self::Fields => "what apps add to messages",
+            Self::Fields | Self::Added => "what apps add to messages",
             Self::Profile => "names that messages bring along",
             Self::Event(_) => "other events of Matrix",
             Self::Forwarded => "forwarded messages of MIMI users",

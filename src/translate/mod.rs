@@ -196,6 +196,8 @@ pub enum Loss {
     Alternatives,
     /// What a client adds to a message under names of its own.
     Fields,
+    /// The same, where clients behind other gateways get it.
+    Added,
 }
 
 impl fmt::Display for Loss {
@@ -234,6 +236,9 @@ impl fmt::Display for Loss {
             Self::Event(event_type) => write!(f, "events of type {event_type}"),
             Self::Forwarded => f.write_str("a forwarded message of a MIMI user"),
             Self::Languages => f.write_str("what it says in other languages"),
+            Self::Added => {
+                f.write_str("what an app adds to a message under names of its own, for who is not behind a gateway")
+            }
             Self::Fields => f.write_str("what an app adds to a message under names of its own"),
             Self::Alternatives => f.write_str("a plain text that differed from the formatted one"),
         }

@@ -5,6 +5,7 @@
 //! | Type | Same |
 //! |---|---|
 //! | text, notice, emote, a kind of its own | `msgtype` and `body`; formatted: the same tree of blocks and marks (`markdown::tests::meaning`) |
+//! | with what an app adds | besides: the whole of it |
 //! | in extensible form | the text, as `m.text` |
 //! | in several languages | the text that clients show, and its language in the gateway's mark (Matrix has no other place, so that it is not in what is sent on); that there were others is told |
 //! | with link previews | besides: address, title and description of each, in order |
@@ -53,6 +54,8 @@ const POLL: &str = "org.matrix.msc3381.poll";
 const BEGIN: u64 = 1_700_000_000_000;
 /// Where the Matrix room of A is found.
 const CLUB: &str = "https://matrix.to/#/!club:a.example?via=a.example";
+/// What an app adds to messages.
+const ADDED: &str = "org.example.added";
 /// Kinds of steps: below this one they are messages, which others answer.
 const MESSAGES: usize = 19;
 const CALL: usize = 14;
@@ -208,8 +211,10 @@ impl Conversation {
         match step.kind {
             1 => text(formatted()),
             2 => text(json!({"msgtype": "m.notice"})),
-            3 if step.seed.is_multiple_of(2) => text(json!({"msgtype": "org.example.confetti"})),
-            3 => text(json!({"msgtype": "m.emote"})),
+            3 if step.seed.is_multiple_of(2) => {
+                text(json!({"msgtype": "org.example.confetti", ADDED: {words: [step.seed, null]}}))
+            }
+            3 => text(json!({"msgtype": "m.emote", ADDED: [words]})),
             4 => (
                 "m.message".to_owned(),
                 json!({"org.matrix.msc1767.text": [{"body": words}], "m.text": [{"body": words}]}),
@@ -366,6 +371,7 @@ impl Conversation {
             matches!(
                 loss,
                 Loss::Private(_)
+                    | Loss::Added
                     | Loss::Spoiler
                     | Loss::Emote
                     | Loss::Voice
@@ -508,7 +514,7 @@ impl Conversation {
             others::WIDGET => others::same_conference(from, to)?,
             "m.room.message" => {
                 let (from, to) = (from.get("m.new_content").unwrap_or(from), to.get("m.new_content").unwrap_or(to));
-                prop_assert_eq!(&to["msgtype"], &from["msgtype"]);
+                prop_assert_eq!((&to["msgtype"], &to[ADDED]), (&from["msgtype"], &from[ADDED]));
                 match (from["formatted_body"].as_str(), to["formatted_body"].as_str()) {
                     (Some(from), Some(to)) => assert_same(to, from, &format!("{from}\n-----\n{to}")),
                     // Formatting that says nothing may go.

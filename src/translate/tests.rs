@@ -1,5 +1,7 @@
 //! What users see after a message crossed.
 
+mod own;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -408,43 +410,6 @@ fn a_foreign_msgtype_has_no_effect() {
     let mut content = message(NestedPart::text(TEXT_PLAIN, "x"));
     content.extensions.insert(ExtensionKey::text(MSGTYPE_EXTENSION), CborValue::Text("m.server_notice".into()));
     assert_eq!(matrix(&content).content["msgtype"], "m.text");
-}
-
-#[test]
-fn a_message_of_a_kind_of_its_own_comes_back_as_that_between_gateways() {
-    let event = json!({"msgtype": "nic.custom.confetti", "body": "yay"});
-    let translated = mimi(&event).unwrap();
-    assert_eq!(translated.losses, [Loss::Private("nic.custom.confetti".into())]);
-    let shown = |message: &MimiContent, from_gateway: bool| {
-        let ctx = ToMatrix {
-            message_id: MessageId([3; 32]),
-            sender: &alice(),
-            room: &room(),
-            from_gateway,
-            mentions: &Nobody,
-        };
-        to_matrix(message, &ctx).content
-    };
-    let there = shown(&translated.content, true);
-    assert_eq!((&there["msgtype"], &there["body"]), (&json!("nic.custom.confetti"), &json!("yay")));
-    // Who is no gateway may not choose what clients do with a message; nor does a gateway choose a kind of Matrix.
-    assert_eq!(shown(&translated.content, false)["msgtype"], "m.text");
-    let long = format!("a.{}", "b".repeat(255));
-    for kind in ["m.server_notice", "m.key.verification.request", "a b", "a\u{202e}b", "", &long] {
-        let mut message = translated.content.clone();
-        message.extensions.insert(ExtensionKey::text(MSGTYPE_EXTENSION), CborValue::Text(kind.into()));
-        assert_eq!(shown(&message, true)["msgtype"], "m.text", "{kind}");
-    }
-}
-
-#[test]
-fn what_an_app_adds_to_a_message_is_a_loss_and_hints_are_none() {
-    let losses = |event: Value| mimi(&event).unwrap().losses;
-    assert_eq!(losses(json!({"msgtype": "m.text", "body": "hi", "org.example.data": {"a": 1}})), [Loss::Fields]);
-    assert_eq!(losses(json!({"msgtype": "m.text", "body": "hi", "m.mentions": {}, "io.element.hint": 1})), []);
-    let edit = json!({"msgtype": "m.text", "body": "* new", "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
-        "m.new_content": {"msgtype": "m.text", "body": "new", "org.example.data": 1}});
-    assert!(losses(edit).contains(&Loss::Fields));
 }
 
 #[test]

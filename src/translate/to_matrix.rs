@@ -78,6 +78,7 @@ pub(super) fn with_pictures(
     let most = if message.replaces.is_some() { MAX_EVENT_CONTENT / 2 } else { MAX_EVENT_CONTENT };
     let mut content = bounded(msgtype, &shown, &mentions(&links), ctx, most, &mut losses);
     previews.put(&mut content, most, &mut losses);
+    events::put_fields(&mut content, &body, ctx, most, &mut losses);
     events::mark(&mut content, message);
     if let Some(content) = content.as_object_mut() {
         language::mark(content, &shown.language);

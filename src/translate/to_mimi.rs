@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The longest sum of a message's alternatives, in bytes; some are left out before the message is too long.
-const MAX_ALTERNATIVES: usize = 60 * 1024;
+pub(super) const MAX_ALTERNATIVES: usize = 60 * 1024;
 
 /// Translates an event. What it refers to and is no message of the room is listed as a loss; so are custom kinds of messages.
 pub fn to_mimi(event_type: &str, content: &Value, ctx: &ToMimi<'_>) -> Result<Translated, NotCarried> {
@@ -78,7 +78,6 @@ pub(super) fn with_pictures(
         Some(value) => value.as_str().ok_or(NotCarried::Malformed("body"))?,
     };
     losses.extend(events::brings_profile(message).then_some(Loss::Profile));
-    losses.extend(events::has_fields(message).then_some(Loss::Fields));
     let formatted = (message.get("format").and_then(Value::as_str) == Some("org.matrix.custom.html"))
         .then(|| message.get("formatted_body").and_then(Value::as_str))
         .flatten();
@@ -122,7 +121,8 @@ pub(super) fn with_pictures(
     if plain.trim().is_empty() && markdown.trim().is_empty() {
         return Err(NotCarried::Empty);
     }
-    let mut body = alternatives(emote, plain, &markdown, &html, pictures, &mut losses);
+    let body = alternatives(emote, plain, &markdown, &html, pictures, &mut losses);
+    let mut body = events::with_fields(body, message, &mut losses);
     // Links are in the formatted alternatives alone.
     let is_formatted = !losses.contains(&Loss::Formatting);
     let crossed =

@@ -6,8 +6,9 @@
 //!  other types of Matrix' own         --> the text that they have for who does not know them
 //!  m.location                         --> chooseOne [Markdown link, text], marked; back if marked, or a part at a geo: address
 //!  calls, conferences                 --> chooseOne [session at an address, text]
-//!  live locations               --> one text, edited
+//!  live locations                     --> one text, edited
 //!  polls, custom events               --> chooseOne [private part, text]; back only from peers that are gateways
+//!  fields of apps in a text           --> one more alternative of it, a private part; back in the same way
 //!  self_destruct_after, timers        <-> expires
 //! ```
 //!
@@ -43,7 +44,7 @@ use crate::content::{MimiContent, NestedPart, TEXT_PLAIN};
 
 pub(super) use live::readable;
 pub use live::{Live, is_live_info, is_live_place};
-pub(super) use own::{has_fields, is_own_msgtype, other_kind};
+pub(super) use own::{has_fields, is_own_msgtype, other_kind, put_fields, with_fields};
 pub(super) use place::escaped;
 pub use poll::Kind;
 pub(super) use poll::belongs;

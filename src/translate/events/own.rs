@@ -2,7 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{super::media, Loss, poll, private};
+use super::{
+    super::{ToMatrix, media, to_mimi::MAX_ALTERNATIVES},
+    Loss, poll,
+    private::{self, PRIVATE_EVENT},
+};
+use crate::content::{Body, NestedPart, PartSemantics};
+
+/// The type in a private part that stands beside the text of a message.
+pub(super) const MESSAGE: &str = "m.room.message";
 
 /// Fields that Matrix has, or had, in messages of whatever kind. Where they mean something they are read.
 const FIELDS: [&str; 15] = [
@@ -43,12 +51,67 @@ const HINTS: [&str; 16] = [
     "xyz.maubot.",
 ];
 
-/// Whether a message says something under names of its own: that does not cross. Proposals to Matrix have names with their number.
+/// Whether a message says something under names of its own.
 pub(in crate::translate) fn has_fields(message: &Map<String, Value>) -> bool {
-    let is_known = |key: &String| {
-        FIELDS.contains(&key.as_str()) || HINTS.iter().any(|hint| key.starts_with(hint)) || key.contains(".msc")
+    message.keys().any(|key| is_own_field(key))
+}
+
+/// Whether a field has a name that means nothing in Matrix. Proposals to Matrix have names with their number.
+fn is_own_field(key: &str) -> bool {
+    !(FIELDS.contains(&key) || HINTS.iter().any(|hint| key.starts_with(hint)) || key.contains(".msc"))
+}
+
+/// Puts what a message says under names of its own beside its text, as one more alternative, for the gateways among the receivers.
+pub(in crate::translate) fn with_fields(
+    body: NestedPart,
+    message: &Map<String, Value>,
+    losses: &mut Vec<Loss>,
+) -> NestedPart {
+    if !has_fields(message) {
+        return body;
+    }
+    let fields = message.iter().filter(|(key, _)| is_own_field(key)).map(|(key, value)| (key.clone(), value.clone()));
+    let room = MAX_ALTERNATIVES.saturating_sub(body.walk().map(size).sum());
+    let Some(part) = private::part(MESSAGE, fields.collect()).filter(|part| size(part) <= room) else {
+        losses.push(Loss::Fields);
+        return body;
     };
-    !message.keys().all(is_known)
+    losses.push(Loss::Added);
+    let mut parts = match body {
+        NestedPart { body: Body::Multi { semantics: PartSemantics::ChooseOne, parts }, .. } => parts,
+        only => vec![only],
+    };
+    // A text refers to its pictures by their number: they stay where they are.
+    let first = parts.first().is_some_and(|part| matches!(part.body, Body::Multi { .. }));
+    parts.insert(usize::from(first), part);
+    NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts })
+}
+
+fn size(part: &NestedPart) -> usize {
+    if let Body::Single { content, .. } = &part.body { content.len() } else { 0 }
+}
+
+/// Puts what a gateway's message has beside its text into the event that shows it, within `most` bytes of JSON. The text, and
+/// all that has a name in Matrix, is what everybody has.
+pub(in crate::translate) fn put_fields(
+    content: &mut Value,
+    body: &NestedPart,
+    ctx: &ToMatrix<'_>,
+    most: usize,
+    losses: &mut Vec<Loss>,
+) {
+    let part = if ctx.from_gateway { private::read(body) } else { None };
+    let Some((_, mut fields)) = part.filter(|(event_type, _)| event_type == MESSAGE) else { return };
+    let given = fields.len();
+    fields.retain(|key, _| is_own_field(key));
+    if fields.len() < given {
+        losses.push(Loss::Unsupported(PRIVATE_EVENT.to_owned()));
+    }
+    let length = content.to_string().len() + Value::from(fields.clone()).to_string().len();
+    match content.as_object_mut() {
+        Some(content) if length <= most && private::fits_all_rooms(&fields) => content.extend(fields),
+        _ => losses.push(Loss::Fields),
+    }
 }
 
 /// Whether this is a kind of messages that Matrix does not have: clients that do not know it show the body. The kind crosses

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{
     super::relation::{self, Related},
     super::{CONTENT_KEY, Form, Loss, MatrixMessage, NotCarried, ToMatrix, ToMimi, Translated, essence, tidy},
-    extensible,
+    extensible, own,
     poll::{self, Kind, Poll, poll},
 };
 use crate::content::{Body, MimiContent, NestedPart, PartSemantics, TEXT_PLAIN};
@@ -65,7 +65,7 @@ fn is_ours_to_say(key: &str) -> bool {
 }
 
 /// Whether rooms of all versions take such a content: since version 6 numbers are integers, and not too large.
-fn fits_all_rooms(content: &Map<String, Value>) -> bool {
+pub(super) fn fits_all_rooms(content: &Map<String, Value>) -> bool {
     fn fits(value: &Value) -> bool {
         match value {
             Value::Number(number) => number.as_i64().is_some_and(|number| (-MAX_NUMBER..=MAX_NUMBER).contains(&number)),
@@ -86,6 +86,37 @@ struct Part {
     relation: Option<Related>,
     #[serde(rename = "type")]
     event_type: String,
+}
+
+impl Part {
+    /// `None` if it is too long, or homeservers would refuse it.
+    fn sealed(&self) -> Option<NestedPart> {
+        let json = serde_json::to_vec(self).ok()?;
+        let whole = json.len() <= MAX_PART && fits_all_rooms(&self.content);
+        whole.then(|| NestedPart::render(Body::Single { content_type: PRIVATE_EVENT.to_owned(), content: json }))
+    }
+
+    fn read(json: &[u8]) -> Option<Self> {
+        if json.len() <= MAX_PART { serde_json::from_slice(json).ok() } else { None }
+    }
+}
+
+/// A private part with something of an event of this type; `None` if it is too long, or homeservers would refuse it.
+pub(super) fn part(event_type: &str, content: Map<String, Value>) -> Option<NestedPart> {
+    Part { content, relation: None, event_type: event_type.to_owned() }.sealed()
+}
+
+/// The type and content in the private part of a body that has one among its alternatives, whoever sent it.
+pub(super) fn read(body: &NestedPart) -> Option<(String, Map<String, Value>)> {
+    Part::read(json(body)?).map(|part| (part.event_type, part.content))
+}
+
+fn json(body: &NestedPart) -> Option<&[u8]> {
+    let Body::Multi { semantics: PartSemantics::ChooseOne, parts } = &body.body else { return None };
+    parts.iter().find_map(|part| match &part.body {
+        Body::Single { content_type, content } if content_type == PRIVATE_EVENT => Some(content.as_slice()),
+        _ => None,
+    })
 }
 
 pub(super) fn to_mimi(
@@ -110,11 +141,9 @@ pub(super) fn to_mimi(
     // A vote is not edited but cast anew.
     let is_private = new.is_none() || !is_vote_or_end(event_type);
     let part = Part { content, relation, event_type: event_type.to_owned() };
-    let json = serde_json::to_vec(&part).map_err(|_| NotCarried::Malformed("content"))?;
-    let body = if json.len() <= MAX_PART && is_private && fits_all_rooms(&part.content) {
+    let body = if let Some(private) = part.sealed().filter(|_| is_private) {
         // Others see the text.
         losses.push(Loss::Private(event_type.to_owned()));
-        let private = NestedPart::render(Body::Single { content_type: PRIVATE_EVENT.to_owned(), content: json });
         NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts: vec![private, text] })
     } else {
         losses.push(Loss::Unsupported(event_type.to_owned()));
@@ -149,19 +178,14 @@ pub(super) fn to_matrix(
     losses: &mut Vec<Loss>,
     form: &mut Form,
 ) -> Option<MatrixMessage> {
-    let Body::Multi { semantics: PartSemantics::ChooseOne, parts } = &message.body.body else { return None };
-    let json = parts.iter().find_map(|part| match &part.body {
-        Body::Single { content_type, content } if content_type == PRIVATE_EVENT => Some(content),
-        _ => None,
-    })?;
-    let unsupported = || Loss::Unsupported(PRIVATE_EVENT.to_owned());
-    if !ctx.from_gateway || json.len() > MAX_PART {
-        losses.push(unsupported());
+    let part = Part::read(json(&message.body)?);
+    // It stands beside a message, and is no event of its own.
+    if part.as_ref().is_some_and(|part| part.event_type == own::MESSAGE) {
         return None;
     }
-    let Some(Part { mut content, relation, event_type }) =
-        serde_json::from_slice(json).ok().filter(|part: &Part| may_cross(&part.event_type))
-    else {
+    let unsupported = || Loss::Unsupported(PRIVATE_EVENT.to_owned());
+    let part = part.filter(|part| ctx.from_gateway && may_cross(&part.event_type));
+    let Some(Part { mut content, relation, event_type }) = part else {
         losses.push(unsupported());
         return None;
     };
