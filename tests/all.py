@@ -34,12 +34,12 @@ def run(title: str, command: list[str], counts: re.Pattern, env: dict[str, str])
         if found := counts.match(line):
             passed, failed = passed + int(found[1]), failed + int(found[2])
         if named := FAILED.match(line):
-            failures[named[1] or named[2]] = []
+            failures.setdefault(named[1] or named[2], [])
         if begins := WHY.match(line):
             why = failures.setdefault(begins[1], [])
         elif line == "failures:":
             why = []
-        elif line and len(why) < LINES_OF_WHY and (why or "panicked at" in line):
+        elif line and len(why) < LINES_OF_WHY and (why or "panicked at" in line or line.startswith("Error: ")):
             why.append(f"    {line}")
     status = child.wait()
     if status != 0 and not failed:

@@ -6,7 +6,7 @@ use mimi_gateway::{
     content::{MessageId, MimiContent, NestedPart, TEXT_HTML, TEXT_MARKDOWN},
     ident::{ClientUri, GroupUri, MAX_NAME, MimiUri, ProviderDomain, RoomUri, UserUri, plain_name},
     mimi::{host_is_ours, named_peer},
-    translate::{NoPast, Nobody, ToMatrix, ToMimi, profile::Vcard, to_matrix, to_mimi},
+    translate::{NoPast, Nobody, NotCarried, ToMatrix, ToMimi, Translated, profile::Vcard, to_matrix, to_mimi},
     wire::{
         directory::{self, Directory, DirectoryEntry},
         path,
@@ -188,6 +188,14 @@ fn html(data: &[u8]) {
     if let Some(clean) = shown(TEXT_HTML, text) {
         assert!(shown(TEXT_HTML, &clean).is_none_or(|again| again == clean), "{clean}");
     }
+    let event = serde_json::json!({"msgtype": "m.text", "body": "x", "format": "org.matrix.custom.html", "formatted_body": text});
+    let translated = as_mimi("m.room.message", &event).expect("it has a text");
+    let bytes = translated.content.encode().expect("of a size that can be sent");
+    assert_eq!(MimiContent::decode(&bytes).as_ref(), Ok(&translated.content));
+}
+
+/// What Alice's event is in the club.
+fn as_mimi(event_type: &str, content: &serde_json::Value) -> Result<Translated, NotCarried> {
     let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
     let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
     let context = ToMimi {
@@ -199,10 +207,7 @@ fn html(data: &[u8]) {
         mentions: &Nobody,
         room_link: None,
     };
-    let event = serde_json::json!({"msgtype": "m.text", "body": "x", "format": "org.matrix.custom.html", "formatted_body": text});
-    let translated = to_mimi("m.room.message", &event, &context).expect("it has a text");
-    let bytes = translated.content.encode().expect("of a size that can be sent");
-    assert_eq!(MimiContent::decode(&bytes).as_ref(), Ok(&translated.content));
+    to_mimi(event_type, content, &context)
 }
 
 /// A whole event, `{"type": …, "content": …}`: what crosses is the same once it is encoded, and can be shown.
@@ -212,18 +217,7 @@ fn event(data: &[u8]) {
     else {
         return;
     };
-    let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
-    let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
-    let context = ToMimi {
-        sender: &sender,
-        room: &room,
-        salt: [0; 16],
-        sent_ts: 0,
-        past: &NoPast,
-        mentions: &Nobody,
-        room_link: None,
-    };
-    match to_mimi(event_type, said, &context) {
+    match as_mimi(event_type, said) {
         Ok(translated) => {
             if let Ok(bytes) = translated.content.encode() {
                 assert_eq!(MimiContent::decode(&bytes).as_ref(), Ok(&translated.content));

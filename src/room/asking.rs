@@ -99,9 +99,9 @@ impl Step<'_> {
         self.room.queue.iter().any(|intent| matches!(intent, Intent::Ask { user, .. } if user == remote))
     }
 
-    /// The ghost of whom somebody here put out, and invited anew, left: that counts as no answer to the invitation.
+    /// Somebody here removed a ghost and invited it anew before it left. Its leave ended that invitation, so it is made again.
     pub(super) fn invite_again(&mut self, remote: &UserUri) {
-        if !self.is_to_be_asked(remote) {
+        if !self.is_to_be_asked(remote) || self.is_banned(remote) {
             return;
         }
         if let (Some(room), Some(target)) = (self.room.matrix.clone(), self.names.matrix_id(remote)) {
@@ -246,6 +246,7 @@ impl Step<'_> {
         // While we hear the group, the end of a ban is the host's to say, and not that of whoever asks.
         let waits = self.room.phase == Phase::Active && self.sees_group() && self.is_banned_now(&target);
         if !waits {
+            self.room.asked_in_vain.remove(&target);
             self.lift_shut(&target);
         }
         let again = self.room.asked.insert(target.clone(), requester.clone()).is_some();

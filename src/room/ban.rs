@@ -49,7 +49,7 @@ impl Step<'_> {
         let sent = usize::from(matches!(self.room.in_flight, Some(InFlight::Commit { .. })));
         let adds = |intent: &Intent| matches!(intent, Intent::Add { user: who, .. } if who == user);
         if !self.is_participant(user) && !self.room.queue.iter().any(adds) {
-            // Whoever brings them in later is another matter.
+            // Whoever brings them in later is another matter; what they said before they were banned stays unsaid.
             let mut place = 0;
             self.room.queue.retain(|intent| {
                 place += 1;

@@ -334,8 +334,7 @@ pub struct Room {
     pub asked: BTreeMap<UserUri, UserUri>,
     /// Of them, those whose invitation was taken back while the Matrix room was being made.
     pub taken_back: BTreeSet<UserUri>,
-    /// Of them, those who are banned in the MIMI room, or whose removal from it did not come yet: they are invited when they are
-    /// not any more, or it came.
+    /// Of them, those who are banned in the MIMI room, and not invited before that ends.
     pub asked_in_vain: BTreeSet<UserUri>,
     /// What our users want, in order.
     pub queue: VecDeque<Intent>,

@@ -462,6 +462,7 @@ const TOLD_TO_READERS: &[&str] = &[
     "custom emoji in texts",
     "mentions of people",
     "what apps note of files",
+    "what apps add to messages",
     "disappearing messages",
     "pictures, videos, sounds, files",
 ];
@@ -487,6 +488,7 @@ impl Loss {
             Self::Cut => "the end of a text that is too long",
             Self::Formatting => "the formatting of a text that is too long",
             Self::Languages => "what a message says in other languages than the one shown",
+            Self::Fields => "what an app adds to a message, if that is too long to be shown with it",
             Self::Alternatives => "a second text that says something else than the one shown",
             Self::Reply
             | Self::Edit
@@ -509,7 +511,6 @@ impl Loss {
             | Self::Staying
             | Self::Cover
             | Self::Profile
-            | Self::Fields
             | Self::Added
             | Self::Forwarded
             | Self::Thumbnail => return None,

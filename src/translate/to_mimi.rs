@@ -121,8 +121,7 @@ pub(super) fn with_pictures(
     if plain.trim().is_empty() && markdown.trim().is_empty() {
         return Err(NotCarried::Empty);
     }
-    let body = alternatives(emote, plain, &markdown, &html, pictures, &mut losses);
-    let mut body = events::with_fields(body, message, &mut losses);
+    let mut body = alternatives(emote, plain, &markdown, &html, pictures, &mut losses);
     // Links are in the formatted alternatives alone.
     let is_formatted = !losses.contains(&Loss::Formatting);
     let crossed =
@@ -133,6 +132,7 @@ pub(super) fn with_pictures(
     }
     language::put(&mut body, message, &mut losses);
     let body = previews::beside(body, message, &mut losses);
+    let body = events::with_fields(body, message, &mut losses);
     let mut content = MimiContent::new(ctx.salt, ctx.sender, ctx.room, body);
     content.set_sender_timestamp(ctx.sent_ts);
     content.expires = events::expires(outer, ctx.sent_ts, &mut losses);

@@ -176,19 +176,25 @@ async fn a_moderator_elsewhere_lifts_a_ban_for_all_or_is_told() {
     assert_eq!(b.member(&at_b, "@b2:b.test").as_deref(), Some("join"));
 }
 
-/// Who is kicked while the homeserver has not heard of their ban yet is no less banned.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_kick_before_the_ban_arrives_does_not_lift_it() {
+/// While the flag is set, calls that begin like this fail before they have an effect; they are counted.
+async fn with_calls_held(call: &'static str) -> (Two, Arc<AtomicBool>, Arc<AtomicUsize>) {
     let (away, tried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let (held, count) = (Arc::clone(&away), Arc::clone(&tried));
-    let two = Two::with(Arc::new(Mutex::new(Box::new(move |call: &str| {
-        if !held.load(Ordering::SeqCst) || !call.starts_with("Ban {") {
+    let two = Two::with(Arc::new(Mutex::new(Box::new(move |made: &str| {
+        if !held.load(Ordering::SeqCst) || !made.starts_with(call) {
             return Fault::None;
         }
         count.fetch_add(1, Ordering::SeqCst);
         Fault::Before
     }))))
     .await;
+    (two, away, tried)
+}
+
+/// Who is kicked while the homeserver has not heard of their ban yet is no less banned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kick_before_the_ban_arrives_does_not_lift_it() {
+    let (two, away, tried) = with_calls_held("Ban {").await;
     let (at_a, at_b) = four(&two).await;
     let (a, b) = (&two.a.homeserver, &two.b.homeserver);
     empower_b1(&two, &at_a, &at_b).await;
@@ -209,16 +215,7 @@ async fn a_kick_before_the_ban_arrives_does_not_lift_it() {
 /// A moderator of a followed room bans and lifts it, and removes and invites, before its host heard of the first.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_taken_back_before_the_host_heard_of_it_ends_as_people_see_it() {
-    let (away, tried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let (held, count) = (Arc::clone(&away), Arc::clone(&tried));
-    let two = Two::with(Arc::new(Mutex::new(Box::new(move |call: &str| {
-        if !held.load(Ordering::SeqCst) || !call.starts_with("update b.example") {
-            return Fault::None;
-        }
-        count.fetch_add(1, Ordering::SeqCst);
-        Fault::Before
-    }))))
-    .await;
+    let (two, away, tried) = with_calls_held("update b.example").await;
     let (at_a, at_b) = four(&two).await;
     let (a, b) = (&two.a.homeserver, &two.b.homeserver);
     empower_b1(&two, &at_a, &at_b).await;

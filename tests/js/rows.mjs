@@ -317,11 +317,16 @@ const rows = {
         await from.send(content, "org.example.dice");
         const seen = await to.sees(from, content.body, (event) => event.getType() === "org.example.dice" && event.getContent().body === content.body);
         expect("the event", seen.getContent()["org.example.dice"], content["org.example.dice"]);
-        // A message of a kind that only some clients know, with what it says to them.
-        const message = { msgtype: "org.example.dice", body: own(from, "a 6"), "org.example.dice": content["org.example.dice"] };
-        await from.send(message);
-        const shown = await to.sees(from, message.body, (event) => event.getContent().body === message.body);
-        for (const field of ["msgtype", "org.example.dice"]) expect(field, shown.getContent()[field], message[field]);
+    },
+    "what apps add to messages": async (from, to) => {
+        // Of a kind that only some clients know, and a text for all.
+        const added = { sides: 6, seen: [1, -2, null, "ü"] };
+        for (const msgtype of ["org.example.dice", MsgType.Text]) {
+            const message = { msgtype, body: own(from, `a 6 as ${msgtype}`), "org.example.dice": added };
+            await from.send(message);
+            const seen = await to.sees(from, message.body, (event) => event.getContent().body === message.body);
+            for (const field of ["msgtype", "org.example.dice"]) expect(field, seen.getContent()[field], message[field]);
+        }
     },
     "custom emoji in texts": async (from, to) => {
         const png = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];

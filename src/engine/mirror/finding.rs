@@ -205,7 +205,8 @@ impl fmt::Display for Finding {
                  count as the next lower"
             ),
             Self::Retention => f.write_str(
-                "its messages do not stay (m.room.retention): MIMI users' clients are asked to delete them in time, and here the bot deletes those of MIMI users",
+                "its messages do not stay (m.room.retention): MIMI users' clients are asked to delete them in time, and here \
+                 the bot deletes those of MIMI users",
             ),
             Self::Bridged(network) => {
                 write!(f, "it is bridged to {network}, too: that bridge's users appear as users of this homeserver")

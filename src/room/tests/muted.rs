@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     fake_group::sealed_by,
     fakes::{room_uri, user},
-    named::{a1, a2, b1},
+    named::{a1, a2, b1, c1, three},
     world::World,
 };
 use crate::{
@@ -22,18 +22,6 @@ use crate::{
 const A: usize = 0;
 const B: usize = 1;
 const C: usize = 2;
-
-fn c1() -> UserUri {
-    user("u0@c")
-}
-
-/// A hosts with two users, B and C follow.
-fn three() -> World {
-    let mut world = World::new(31, &["a", "b", "c"], &["u0@a", "u1@a"]);
-    world.bring_remote(&a1(), &b1());
-    world.bring_remote(&a1(), &c1());
-    world
-}
 
 /// Text of somebody's, sealed without asking their gateway.
 fn sealed(world: &World, by: &UserUri, number: u8, part: NestedPart, answers: bool) -> MlsMessage {

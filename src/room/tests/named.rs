@@ -32,12 +32,23 @@ pub(super) fn b1() -> UserUri {
 pub(super) fn b2() -> UserUri {
     user("u1@b")
 }
+pub(super) fn c1() -> UserUri {
+    user("u0@c")
+}
 
 /// A room of a1 and a2 at provider a, the hub, with b1 at provider b.
 fn two() -> World {
     let mut world = World::new(1, &["a", "b"], &["u0@a", "u1@a"]);
     world.bring_remote(&a1(), &b1());
     assert_eq!(world.providers[B].phase(), Some(&Phase::Active));
+    world
+}
+
+/// A hosts with two users, B and C follow.
+pub(super) fn three() -> World {
+    let mut world = World::new(31, &["a", "b", "c"], &["u0@a", "u1@a"]);
+    world.bring_remote(&a1(), &b1());
+    world.bring_remote(&a1(), &c1());
     world
 }
 

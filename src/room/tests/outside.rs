@@ -1,8 +1,7 @@
 //! Rooms whose hub has no leaf in the group: its users left, others talk on.
 
 use super::{
-    fakes::user,
-    named::{a1, a2, b1, b2, deliver, work_off},
+    named::{a1, a2, b1, b2, c1, deliver, work_off},
     world::World,
 };
 use crate::{
@@ -21,10 +20,6 @@ use crate::{
 
 const A: usize = 0;
 const B: usize = 1;
-
-fn c1() -> UserUri {
-    user("u0@c")
-}
 
 /// A hosts, B and C follow, and A's last user left.
 fn without_host() -> World {

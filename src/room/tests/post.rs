@@ -199,6 +199,7 @@ impl World {
                 }
                 if let Some(ghost) = p.names.ghost_uri(&target) {
                     assert!(!p.ghosts.contains(&ghost), "it is here");
+                    assert!(!p.shut.contains(&ghost) && !p.banned.contains(&ghost), "it is banned");
                     p.awaited.insert(ghost);
                 }
             }

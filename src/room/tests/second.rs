@@ -4,7 +4,7 @@ use super::{
     bans::{give, give_now},
     fakes::user,
     model::check,
-    named::{a1, a2, b1, b2},
+    named::{a1, a2, b1, b2, c1, three},
     provider::Mail,
     world::World,
 };
@@ -18,15 +18,9 @@ const A: usize = 0;
 const B: usize = 1;
 const C: usize = 2;
 
-fn c1() -> UserUri {
-    user("u0@c")
-}
-
 /// As below; nobody but the first of each said anything.
 fn silent() -> World {
-    let mut world = World::new(33, &["a", "b", "c"], &["u0@a", "u1@a"]);
-    world.bring_remote(&a1(), &b1());
-    world.bring_remote(&a1(), &c1());
+    let mut world = three();
     world.bring(&b1(), &b2());
     world.settle();
     give(&mut world, &b1(), role::MODERATOR);
@@ -228,6 +222,22 @@ fn comes_back(world: &mut World, who: &UserUri, when: When) {
     assert_eq!(role_of(world, who), Some(role::MEMBER), "{when:?}");
     assert!(world.providers[B].ghosts.contains(who));
     check(world, true);
+}
+
+#[test]
+fn who_is_removed_and_invited_here_and_banned_elsewhere_is_not_invited_again() {
+    for who in [a2(), c1()] {
+        let mut world = moderated();
+        world.ban(&a1(), &who);
+        world.work(A);
+        world.kick(&b1(), &who);
+        world.invite(&b1(), &who);
+        world.settle();
+        assert_eq!(role_of(&world, &who), Some(role::BANNED));
+        let b = &world.providers[B];
+        assert!(b.shut.contains(&who) && !b.awaited.contains(&who) && !b.ghosts.contains(&who), "{who}");
+        check(&world, true);
+    }
 }
 
 #[test]

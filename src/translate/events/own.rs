@@ -12,6 +12,9 @@ use crate::content::{Body, NestedPart, PartSemantics};
 /// The type in a private part that stands beside the text of a message.
 pub(super) const MESSAGE: &str = "m.room.message";
 
+/// What a file's key, hash and sizes take, in bytes.
+const MAX_DETAILS: usize = 256;
+
 /// Fields that Matrix has, or had, in messages of whatever kind. Where they mean something they are read.
 const FIELDS: [&str; 15] = [
     "admin_contact",
@@ -61,9 +64,10 @@ fn is_own_field(key: &str) -> bool {
     !(FIELDS.contains(&key) || HINTS.iter().any(|hint| key.starts_with(hint)) || key.contains(".msc"))
 }
 
-/// Puts what a message says under names of its own beside its text, as one more alternative, for the gateways among the receivers.
+/// Puts what a message says under names of its own beside its text, as one more alternative, for the gateways among the
+/// receivers: behind all that everybody reads it has what room is left.
 pub(in crate::translate) fn with_fields(
-    body: NestedPart,
+    mut body: NestedPart,
     message: &Map<String, Value>,
     losses: &mut Vec<Loss>,
 ) -> NestedPart {
@@ -72,23 +76,46 @@ pub(in crate::translate) fn with_fields(
     }
     let fields = message.iter().filter(|(key, _)| is_own_field(key)).map(|(key, value)| (key.clone(), value.clone()));
     let room = MAX_ALTERNATIVES.saturating_sub(body.walk().map(size).sum());
-    let Some(part) = private::part(MESSAGE, fields.collect()).filter(|part| size(part) <= room) else {
-        losses.push(Loss::Fields);
-        return body;
-    };
-    losses.push(Loss::Added);
-    let mut parts = match body {
-        NestedPart { body: Body::Multi { semantics: PartSemantics::ChooseOne, parts }, .. } => parts,
-        only => vec![only],
-    };
-    // A text refers to its pictures by their number: they stay where they are.
-    let first = parts.first().is_some_and(|part| matches!(part.body, Body::Multi { .. }));
-    parts.insert(usize::from(first), part);
-    NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts })
+    match private::part(MESSAGE, fields.collect()).filter(|part| size(part) <= room) {
+        Some(part) => {
+            losses.push(Loss::Added);
+            add(&mut body, part);
+        }
+        None => losses.push(Loss::Fields),
+    }
+    body
 }
 
+/// About how long a part is, without those in it, in bytes.
 fn size(part: &NestedPart) -> usize {
-    if let Body::Single { content, .. } = &part.body { content.len() } else { 0 }
+    match &part.body {
+        Body::Single { content, .. } => content.len(),
+        Body::External(file) => {
+            let texts = [&file.content_type, &file.url, &file.description, &file.filename];
+            texts.iter().map(|text| text.len()).sum::<usize>() + MAX_DETAILS
+        }
+        Body::Null | Body::Multi { .. } => 0,
+    }
+}
+
+fn add(body: &mut NestedPart, part: NestedPart) {
+    match &mut body.body {
+        Body::Multi { semantics: PartSemantics::ChooseOne, parts } => {
+            // A text refers to its pictures by their number: they stay where they are.
+            let behind = parts.first().is_some_and(|part| matches!(part.body, Body::Multi { .. }));
+            parts.insert(usize::from(behind), part);
+        }
+        // Previews stand behind the text.
+        Body::Multi { semantics: PartSemantics::ProcessAll, parts } if !parts.is_empty() => {
+            if let Some(text) = parts.first_mut() {
+                add(text, part);
+            }
+        }
+        _ => {
+            let text = std::mem::replace(body, NestedPart::render(Body::Null));
+            *body = NestedPart::render(Body::Multi { semantics: PartSemantics::ChooseOne, parts: vec![part, text] });
+        }
+    }
 }
 
 /// Puts what a gateway's message has beside its text into the event that shows it, within `most` bytes of JSON. The text, and
@@ -100,7 +127,11 @@ pub(in crate::translate) fn put_fields(
     most: usize,
     losses: &mut Vec<Loss>,
 ) {
-    let part = if ctx.from_gateway { private::read(body) } else { None };
+    let text = match &body.body {
+        Body::Multi { semantics: PartSemantics::ProcessAll, parts } => parts.first().unwrap_or(body),
+        _ => body,
+    };
+    let part = if ctx.from_gateway { private::read(text) } else { None };
     let Some((_, mut fields)) = part.filter(|(event_type, _)| event_type == MESSAGE) else { return };
     let given = fields.len();
     fields.retain(|key, _| is_own_field(key));

@@ -25,6 +25,8 @@ const MAX_PART: usize = 32 * 1024;
 const MAX_TEXT: usize = 4000;
 /// The greatest number in an event of a room version since 6, and less its sign the smallest (Matrix, appendix "Canonical JSON").
 const MAX_NUMBER: i64 = (1 << 53) - 1;
+/// How deep a field of an event may be nested: parsers give up at 128, and an event is within other JSON.
+const MAX_DEPTH: usize = 64;
 /// Longest type, in bytes, as Matrix has it.
 const MAX_TYPE: usize = 255;
 
@@ -64,17 +66,18 @@ fn is_ours_to_say(key: &str) -> bool {
         || matches!(key, "org.matrix.self_destruct_after" | "com.beeper.disappearing_timer")
 }
 
-/// Whether rooms of all versions take such a content: since version 6 numbers are integers, and not too large.
+/// Whether rooms of all versions take such a content: since version 6 numbers are integers, and not too large. Nor is it nested so
+/// deeply that a parser somewhere gives up.
 pub(super) fn fits_all_rooms(content: &Map<String, Value>) -> bool {
-    fn fits(value: &Value) -> bool {
+    fn fits(value: &Value, depth: usize) -> bool {
         match value {
             Value::Number(number) => number.as_i64().is_some_and(|number| (-MAX_NUMBER..=MAX_NUMBER).contains(&number)),
-            Value::Array(list) => list.iter().all(fits),
-            Value::Object(object) => object.values().all(fits),
+            Value::Array(list) => depth > 0 && list.iter().all(|value| fits(value, depth - 1)),
+            Value::Object(object) => depth > 0 && object.values().all(|value| fits(value, depth - 1)),
             Value::Null | Value::Bool(_) | Value::String(_) => true,
         }
     }
-    content.values().all(fits)
+    content.values().all(|value| fits(value, MAX_DEPTH))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -21,9 +21,10 @@ fn alice() -> UserUri {
 fn room() -> RoomUri {
     RoomUri::parse("mimi://a.example/r/club").unwrap()
 }
-fn read(event_type: &str, content: &Value) -> Result<Media<FileSource>, NotCarried> {
+/// Does something as if Alice said it in the club.
+fn said<T>(act: impl FnOnce(&ToMimi<'_>) -> T) -> T {
     let (sender, room) = (&alice(), &room());
-    let ctx = ToMimi {
+    act(&ToMimi {
         sender,
         room,
         salt: [1; 16],
@@ -31,21 +32,13 @@ fn read(event_type: &str, content: &Value) -> Result<Media<FileSource>, NotCarri
         past: &NoPast,
         mentions: &Nobody,
         room_link: None,
-    };
-    from_event(event_type, content, &ctx)
+    })
+}
+fn read(event_type: &str, content: &Value) -> Result<Media<FileSource>, NotCarried> {
+    said(|ctx| from_event(event_type, content, ctx))
 }
 fn write(media: &Media<ExternalPart>) -> Translated {
-    let (sender, room) = (&alice(), &room());
-    let ctx = ToMimi {
-        sender,
-        room,
-        salt: [1; 16],
-        sent_ts: 1_700_000_000_123,
-        past: &NoPast,
-        mentions: &Nobody,
-        room_link: None,
-    };
-    to_message(media, &ctx).unwrap()
+    said(|ctx| to_message(media, ctx).unwrap())
 }
 fn show(media: &Media<FileSource>, message: &MimiContent) -> Vec<MatrixMessage> {
     let (sender, room) = (&alice(), &room());

@@ -59,14 +59,72 @@ fn what_an_app_adds_to_a_message_comes_back_between_gateways_and_hints_do_not() 
     let edit = json!({"msgtype": "m.text", "body": "* new", "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
         "m.new_content": {"msgtype": "m.text", "body": "new", "org.example.data": 1}});
     assert!(losses(edit).contains(&Loss::Added));
-    // What no room takes, or no message has room for, is told.
-    for data in [json!(1.5), json!("x".repeat(33 * 1024)), json!(u64::MAX)] {
+    // What no room takes, no message has room for, or no parser may read, is told.
+    let deep = (0..70).fold(json!(1), |inner, _| json!([inner]));
+    for data in [json!(1.5), json!("x".repeat(33 * 1024)), json!(u64::MAX), deep] {
         assert_eq!(losses(json!({"msgtype": "m.text", "body": "hi", "org.example.data": data})), [Loss::Fields]);
     }
     let long = json!({"msgtype": "m.text", "body": "x".repeat(40_000), "org.example.data": "y".repeat(24_000)});
     let translated = mimi(&long).unwrap();
     assert_eq!(translated.losses, [Loss::Fields]);
     assert_eq!(matrix(&translated.content).content["body"], long["body"]);
+}
+
+#[test]
+fn previews_go_before_what_apps_add_and_both_come_back() {
+    let previews = |named: &str| {
+        json!([{"matched_url": "https://x.example/", "og:url": "https://x.example/", "og:title": "X"},
+            {"matched_url": named, "og:url": named, "og:title": "Y"}])
+    };
+    // One that the text does not name is shown as text.
+    for (named, both) in [("https://x.example/y", true), ("https://y.example/", false)] {
+        let mut event = json!({"msgtype": "m.text", "body": "see https://x.example/y", "org.example.data": data()});
+        event["com.beeper.linkpreviews"] = previews(named);
+        event["m.text"] = json!([{"body": "see https://x.example/y", "lang": "en"}]);
+        let translated = mimi(&event).unwrap();
+        assert_eq!(translated.losses, [Loss::Added]);
+        let shown = at(true, &translated.content);
+        assert_eq!(shown.content["org.example.data"], event["org.example.data"]);
+        assert_eq!(shown.content[CONTENT_KEY]["language"], "en");
+        let crossed = &shown.content["com.beeper.linkpreviews"];
+        assert_eq!(crossed, &if both { previews(named) } else { json!([previews(named)[0]]) });
+    }
+    let large = json!({"msgtype": "m.text", "body": "see https://x.example/y", "com.beeper.linkpreviews":
+        previews("https://x.example/y"), "org.example.data": "x".repeat(32_000)});
+    let shown = at(true, &mimi(&large).unwrap().content).content;
+    assert_eq!(
+        (&shown["org.example.data"], shown["com.beeper.linkpreviews"].as_array().unwrap().len()),
+        (&large["org.example.data"], 2)
+    );
+}
+
+#[test]
+fn what_apps_add_leaves_room_for_pictures_and_readers_hear_of_what_has_none() {
+    let picture = ExternalPart { filename: "x".repeat(255), url: "x".repeat(255), ..ExternalPart::default() };
+    let pictures: Vec<_> = (0..20).map(|at| (format!("mxc://a.example/{at}"), picture.clone())).collect();
+    let html: String = pictures
+        .iter()
+        .map(|(src, _)| format!("<img data-mx-emoticon src=\"{src}\" alt=\":cat:\" title=\":cat:\" height=\"32\">"))
+        .collect();
+    let (sender, room, text) = (&alice(), &room(), "x".repeat(10_000));
+    let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: 1, past: &NoPast, mentions: &Nobody, room_link: None };
+    let mut lost = false;
+    for length in (10_000..32_000).step_by(500) {
+        let event = json!({"msgtype": "m.text", "body": text, "format": "org.matrix.custom.html",
+            "formatted_body": format!("{text}{html}"), "org.example.data": "y".repeat(length)});
+        let translated = super::super::to_mimi::with_pictures("m.room.message", &event, &ctx, &pictures).unwrap();
+        lost |= translated.losses.contains(&Loss::Fields);
+        assert!(translated.losses.contains(if lost { &Loss::Fields } else { &Loss::Added }), "{length}");
+    }
+    assert!(lost);
+    // An edit has its text twice, and with it what stands beside.
+    let edit = json!({"msgtype": "m.text", "body": "* new", "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
+        "m.new_content": {"msgtype": "m.text", "body": text, "org.example.data": "y".repeat(20_000)}});
+    let mut message = mimi(&edit).unwrap().content;
+    message.replaces = Some(MessageId([4; 32]));
+    let shown = at(true, &message);
+    assert_eq!((&shown.content["body"], shown.losses.as_slice()), (&json!(text), [Loss::Fields].as_slice()));
+    assert!(Loss::Fields.told_to_readers().is_some());
 }
 
 /// ATTACKS S21: beside a text, too, a private part says nothing that has a meaning in Matrix.
