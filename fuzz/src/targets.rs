@@ -195,7 +195,7 @@ fn html(data: &[u8]) {
 }
 
 /// What Alice's event is in the club.
-fn as_mimi(event_type: &str, content: &serde_json::Value) -> Result<Translated, NotCarried> {
+fn as_mimi(event_type: &str, said: &serde_json::Value) -> Result<Translated, NotCarried> {
     let sender = UserUri::parse("mimi://a.example/u/alice").expect("a URI");
     let room = RoomUri::parse("mimi://a.example/r/club").expect("a URI");
     let context = ToMimi {
@@ -207,7 +207,7 @@ fn as_mimi(event_type: &str, content: &serde_json::Value) -> Result<Translated, 
         mentions: &Nobody,
         room_link: None,
     };
-    to_mimi(event_type, content, &context)
+    to_mimi(event_type, said, &context)
 }
 
 /// A whole event, `{"type": …, "content": …}`: what crosses is the same once it is encoded, and can be shown.

@@ -102,10 +102,8 @@ fn previews_go_before_what_apps_add_and_both_come_back() {
 fn what_apps_add_leaves_room_for_pictures_and_readers_hear_of_what_has_none() {
     let picture = ExternalPart { filename: "x".repeat(255), url: "x".repeat(255), ..ExternalPart::default() };
     let pictures: Vec<_> = (0..20).map(|at| (format!("mxc://a.example/{at}"), picture.clone())).collect();
-    let html: String = pictures
-        .iter()
-        .map(|(src, _)| format!("<img data-mx-emoticon src=\"{src}\" alt=\":cat:\" title=\":cat:\" height=\"32\">"))
-        .collect();
+    let emoji = |src: &str| format!("<img data-mx-emoticon src=\"{src}\" alt=\":cat:\" title=\":cat:\" height=\"32\">");
+    let html = pictures.iter().map(|(src, _)| emoji(src)).collect::<Vec<_>>().concat();
     let (sender, room, text) = (&alice(), &room(), "x".repeat(10_000));
     let ctx = ToMimi { sender, room, salt: [1; 16], sent_ts: 1, past: &NoPast, mentions: &Nobody, room_link: None };
     let mut lost = false;
