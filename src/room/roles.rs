@@ -225,6 +225,12 @@ impl Step<'_> {
         }
         let before = self.powers(&self.room.levels.agreed);
         let known = !self.room.levels.agreed.is_empty();
+        // Levels that somebody gave who may define no role for them have one once somebody may.
+        let roles = self.makes_roles().then(|| powers.roles(&state.roles, self.held(&state, &powers)));
+        let parts = |index: u32, level: i64| {
+            let means = |roles| powers.role(roles, level);
+            roles.as_ref().is_some_and(|roles| means(&state.roles) == index && means(roles) != index)
+        };
         let changed: Vec<(UserUri, i64)> = state
             .participants
             .iter()
@@ -233,7 +239,8 @@ impl Step<'_> {
                 let id = self.id(user)?;
                 let level = powers.level(&id);
                 let other = if known { before.level(&id) != level } else { powers.role(&state.roles, level) != *index };
-                (other && !powers.creators().contains(&id)).then(|| (user.clone(), level))
+                let counts = other || parts(*index, level);
+                (counts && !powers.creators().contains(&id)).then(|| (user.clone(), level))
             })
             .collect();
         if changed.is_empty() && known && self.bends_rules(&state, &powers) {
@@ -242,7 +249,7 @@ impl Step<'_> {
             }
             return;
         }
-        if changed.is_empty() && !self.defines_anew(&state, &powers) {
+        if changed.is_empty() && roles.is_none_or(|roles| roles == state.roles) {
             self.levels_agree();
             return self.write_levels(&state, &self.room.levels.now.clone());
         }

@@ -61,6 +61,22 @@ fn a_promotion_in_the_hosts_matrix_room_is_one_in_the_guests() {
 }
 
 #[test]
+fn a_level_without_a_role_has_one_once_somebody_may_define_it() {
+    let mut world = four();
+    world.empower(&a1(), &a2(), 50);
+    world.settle();
+    world.empower(&a2(), &b1(), 25);
+    world.settle();
+    assert_eq!((role_of(&world, &b1()), world.level(A, &b1())), (role::MEMBER, 25), "a moderator defines no roles");
+    world.empower(&a1(), &b2(), 50);
+    world.settle();
+    assert_eq!(role_of(&world, &b2()), role::MODERATOR);
+    let state = world.providers[A].group.state().unwrap();
+    assert_eq!(state.roles.get(role_of(&world, &b1())).unwrap().name, "level 25");
+    assert_eq!([A, B].map(|at| world.level(at, &b1())), [25; 2]);
+}
+
+#[test]
 fn an_admin_among_the_guests_promotes_and_demotes() {
     let mut world = four();
     world.empower(&a1(), &b1(), 100);
