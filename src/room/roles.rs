@@ -227,7 +227,7 @@ impl Step<'_> {
         let known = !self.room.levels.agreed.is_empty();
         // Levels that somebody gave who may define no role for them have one once somebody may.
         let roles = self.makes_roles().then(|| powers.roles(&state.roles, self.held(&state, &powers)));
-        let parts = |index: u32, level: i64| {
+        let gains_role = |index: u32, level: i64| {
             let means = |roles| powers.role(roles, level);
             roles.as_ref().is_some_and(|roles| means(&state.roles) == index && means(roles) != index)
         };
@@ -239,7 +239,7 @@ impl Step<'_> {
                 let id = self.id(user)?;
                 let level = powers.level(&id);
                 let other = if known { before.level(&id) != level } else { powers.role(&state.roles, level) != *index };
-                let counts = other || parts(*index, level);
+                let counts = other || gains_role(*index, level);
                 (counts && !powers.creators().contains(&id)).then(|| (user.clone(), level))
             })
             .collect();
